@@ -1,0 +1,18 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+
+import pytest
+
+
+def need(*names: str) -> None:
+    """Skip the test where a Python package or a program is missing; under CI that is a failure."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None and shutil.which(name) is None]
+    if missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"needs {', '.join(missing)}, which CI must have")
+        pytest.skip(f"needs {', '.join(missing)}")

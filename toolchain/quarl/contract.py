@@ -1,0 +1,221 @@
+"""What a policy sees and what it does: the contract that travels, hash-bound, with every artifact.
+
+In: observations exactly as the environment gives them. Out: actions exactly as the environment takes them.
+Between the two stand the normaliser, the pixel scale and the action transform, which exported models so often lose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.errors import InputError
+
+Layout = Literal["vector", "hwc", "chw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Normalizer:
+    """Running statistics that turn a raw observation into what the network was trained on.
+
+    normalised = clip((obs - mean) / sqrt(var + epsilon), -clip_obs, clip_obs), per feature.
+    """
+
+    mean: tuple[float, ...]
+    var: tuple[float, ...]
+    epsilon: float
+    clip_obs: float
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.var):
+            raise InputError(f"normaliser: mean has {len(self.mean)} values, var has {len(self.var)}: both must have one per feature")
+        values = np.array([*self.mean, *self.var, self.epsilon, self.clip_obs])
+        if not np.isfinite(values).all() or min((*self.var, self.epsilon)) < 0 or self.clip_obs <= 0:
+            raise InputError("normaliser: mean must be finite, var and epsilon finite and >= 0, clip_obs finite and > 0")
+        if (self.std == 0).any():
+            raise InputError("normaliser: var + epsilon is 0 for a feature, which would divide by zero: give epsilon > 0")
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """float64 [features], sqrt(var + epsilon)."""
+        return np.sqrt(np.array(self.var, np.float64) + self.epsilon)
+
+    def apply(self, obs: NDArray[Any]) -> NDArray[np.float64]:
+        """Return float64 [n, features], normalised and clipped, from raw observations [n, features]."""
+        scaled = (obs.astype(np.float64) - np.array(self.mean, np.float64)) / self.std
+        return np.clip(scaled, -self.clip_obs, self.clip_obs)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One observation of the environment.
+
+    A vector has layout "vector" and raw units. An image has layout "hwc" or "chw" (as the environment gives it),
+    dtype uint8, and is divided by 255; stacked frames are channels, oldest first.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Literal["float32", "uint8"]
+    layout: Layout
+    names: tuple[str, ...] = ()
+    normalizer: Normalizer | None = None
+
+    def __post_init__(self) -> None:
+        if not self.shape or min(self.shape) < 1:
+            raise InputError(f"contract: observation shape {self.shape} must have positive lengths")
+        if (self.layout == "vector") != (len(self.shape) == 1):
+            raise InputError(f"contract: layout {self.layout} does not fit observation shape {self.shape}")
+        if self.names and len(self.names) != self.shape[0]:
+            raise InputError(f"contract: {len(self.names)} observation names for {self.shape[0]} features")
+        if self.normalizer is not None and (self.layout != "vector" or len(self.normalizer.mean) != self.shape[0]):
+            raise InputError(f"contract: the normaliser has {len(self.normalizer.mean)} features, the observation has shape {self.shape}")
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the policy looks at uint8 pixels."""
+        return self.layout != "vector"
+
+    @property
+    def graph_shape(self) -> tuple[int, ...]:
+        """Shape of the graph's input without the batch: [features] or [height, width, channels]."""
+        return (self.shape[1], self.shape[2], self.shape[0]) if self.layout == "chw" else self.shape
+
+    def to_graph(self, obs: NDArray[Any]) -> NDArray[Any]:
+        """Return observations [n, *graph_shape] in graph layout, from [n, *shape]; dtype and units unchanged.
+
+        Raises:
+            InputError: the shape is another one; names both.
+        """
+        if obs.shape[1:] == self.shape:
+            return obs.transpose(0, 2, 3, 1) if self.layout == "chw" else obs
+        if self.is_image and obs.shape[1:] == self.graph_shape:
+            return obs  # the environment gives channels last where the source framework moved them first
+        raise InputError(f"observations have shape {obs.shape[1:]}, the contract says {self.shape}: use the environment it was trained on")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What the policy's outputs mean.
+
+    discrete: the action is the index of the largest output, the lowest index where several are equal.
+    box: "clip" clips the outputs to [low, high]; "unscale" maps outputs in [-1, 1] to low + (a + 1) / 2 * (high - low).
+    """
+
+    kind: Literal["discrete", "box"]
+    count: int
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    transform: Literal["clip", "unscale"] = "clip"
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError(f"contract: the action needs at least one value, found {self.count}")
+        if self.kind == "box" and not len(self.low) == len(self.high) == self.count:
+            raise InputError(f"contract: {self.count} action values, but bounds for {len(self.low)} and {len(self.high)}")
+
+    def decode(self, outputs: NDArray[np.floating[Any]]) -> NDArray[Any]:
+        """Return the actions for network outputs float [n, count]: int64 [n], or float32 [n, count] in environment units.
+
+        float32 arithmetic throughout, in the order written here: every target repeats it bit for bit.
+        """
+        if self.kind == "discrete":
+            indices: NDArray[np.int64] = outputs.argmax(axis=1)
+            return indices
+        values = outputs.astype(np.float32)
+        low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
+        if self.transform == "unscale":
+            half_range = (high - low) * np.float32(0.5)
+            values = low + (values + np.float32(1)) * half_range
+        return np.clip(values, low, high)
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """Observation, action and rate of one policy."""
+
+    observation: Observation
+    action: Action
+    step_hz: float | None = None
+
+    def to_json(self) -> str:
+        """Return canonical JSON (sorted keys, shortest round-trip floats): the same contract gives the same bytes."""
+        observation, action = self.observation, self.action
+        normalizer = observation.normalizer
+        document = {
+            "format": 1,
+            "observation": {
+                "shape": list(observation.shape),
+                "dtype": observation.dtype,
+                "layout": observation.layout,
+                "names": list(observation.names),
+                "pixel_scale": 1 / 255 if observation.is_image else None,
+                "normalizer": None
+                if normalizer is None
+                else {
+                    "mean": list(normalizer.mean),
+                    "var": list(normalizer.var),
+                    "epsilon": normalizer.epsilon,
+                    "clip_obs": normalizer.clip_obs,
+                },
+            },
+            "action": {
+                "kind": action.kind,
+                "count": action.count,
+                "low": list(action.low),
+                "high": list(action.high),
+                "transform": action.transform if action.kind == "box" else "argmax",
+            },
+            "step_hz": self.step_hz,
+        }
+        return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Contract:
+        """Return the contract written by `to_json`.
+
+        Raises:
+            InputError: not a contract, or one of another format version.
+        """
+        try:
+            document = json.loads(text)
+            if document["format"] != 1:
+                raise InputError(f"contract.json: format {document['format']}, this quarl reads format 1: export the bundle again")
+            observation, action = document["observation"], document["action"]
+            normalizer = observation["normalizer"]
+            return Contract(
+                Observation(
+                    tuple(observation["shape"]),
+                    observation["dtype"],
+                    observation["layout"],
+                    tuple(observation["names"]),
+                    None
+                    if normalizer is None
+                    else Normalizer(tuple(normalizer["mean"]), tuple(normalizer["var"]), normalizer["epsilon"], normalizer["clip_obs"]),
+                ),
+                Action(
+                    action["kind"],
+                    action["count"],
+                    tuple(action["low"]),
+                    tuple(action["high"]),
+                    "clip" if action["kind"] == "discrete" else action["transform"],
+                ),
+                document["step_hz"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"contract.json: not a contract ({error!r}): export the bundle again") from error
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def box_bounds(values: Sequence[float] | NDArray[Any]) -> tuple[float, ...]:
+    """Return the bounds as plain floats, one per action value."""
+    return tuple(float(v) for v in np.asarray(values, np.float64).ravel())
