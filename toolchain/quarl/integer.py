@@ -1,0 +1,106 @@
+"""The NumPy integer reference: runs a QuantPolicy with the one arithmetic, the judge of every other backend.
+
+Accumulators are computed by floating-point matrix products of integers that stay exact (below 2^24 in float32, 2^53 in float64),
+so the result does not depend on batch size, blocking or machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.policy import INPUT, Add, Concat, Flatten, im2col, windows_of
+from quarl.quant_policy import (
+    EXACT_FLOAT_BOUND,
+    QuantConv2D,
+    QuantDense,
+    QuantDepthwiseConv2D,
+    QuantNode,
+    QuantPolicy,
+    QuantTable,
+    QuantTensor,
+    QuantWeighted,
+    accumulator_bound,
+)
+from quarl.rescale import rescale
+
+IMAGE_CHUNK = 32  # frames whose patches are held in memory at once
+
+
+def quantize_observations(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[np.int32]:
+    """Return the graph's integer input [n, *graph_shape] for observations [n, *shape] in environment units."""
+    return policy.observation.quantize(policy.contract.observation.to_graph(obs))
+
+
+def run_integers(policy: QuantPolicy, integers: NDArray[np.int32]) -> Mapping[str, NDArray[Any]]:
+    """Return every node's result by name: int32 [n, ...], float32 [n, count] for a wide head; `INPUT` included."""
+    values: dict[str, NDArray[Any]] = {INPUT: integers}
+    for node in policy.nodes:
+        values[node.name] = apply_integer_op(node, [values[name] for name in node.inputs], policy.tensor)
+    return values
+
+
+def integer_outputs(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
+    """Return the last node's result [n, count] for observations in environment units: int8, or float32 for a wide head."""
+    results = [run_integers(policy, quantize_observations(policy, part))[policy.nodes[-1].name] for part in _chunks(policy, obs)]
+    outputs = np.concatenate(results)
+    return outputs if policy.has_wide_head else outputs.astype(np.int8)
+
+
+def real_outputs(policy: QuantPolicy, outputs: NDArray[Any]) -> NDArray[np.float32]:
+    """Return float32 [n, count] in real units from a backend's outputs (int8, or float32 for a wide head)."""
+    last = policy.nodes[-1].output
+    return outputs.astype(np.float32) if last is None else last.dequantize(outputs)
+
+
+def act(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
+    """Return the actions of the quantised policy for observations [n, *shape] in environment units."""
+    return policy.contract.action.decode(real_outputs(policy, integer_outputs(policy, obs)))
+
+
+def apply_integer_op(node: QuantNode, inputs: list[NDArray[Any]], tensor_of: Any) -> NDArray[Any]:
+    """Return one node's result from its inputs' integers; `tensor_of` maps a name to its QuantTensor."""
+    match node.op:
+        case QuantDense() | QuantConv2D() | QuantDepthwiseConv2D():
+            acc = accumulate(node.op, inputs[0], tensor_of(node.inputs[0]))
+            if node.output is None:
+                return acc.astype(np.float32) * node.op.multiplier
+            return rescale(acc, node.op.multiplier, node.output.zero_point, node.output.qmin, node.output.qmax)
+        case QuantTable(table=table):
+            looked_up: NDArray[np.int32] = table[inputs[0] - tensor_of(node.inputs[0]).qmin].astype(np.int32)
+            return looked_up
+        case Flatten():
+            return inputs[0].reshape(len(inputs[0]), -1)
+        case Concat():
+            return np.concatenate(inputs, axis=-1)
+        case Add():
+            assert node.output is not None
+            total: NDArray[np.int32] = np.clip(inputs[0] + inputs[1] - node.output.zero_point, node.output.qmin, node.output.qmax)
+            return total
+
+
+def accumulate(op: QuantWeighted, integers: NDArray[Any], tensor: QuantTensor) -> NDArray[Any]:
+    """Return the exact accumulators [n, ..., out], bias included, in a float type that holds them exactly."""
+    exact: type[Any] = np.float32 if accumulator_bound(op, tensor).max() < EXACT_FLOAT_BOUND else np.float64
+    offsets: NDArray[Any] = (integers - np.int32(tensor.zero_point)).astype(exact)
+    weights: NDArray[Any] = op.weights.astype(exact)
+    bias: NDArray[Any] = op.bias.astype(exact)
+    match op:
+        case QuantDense():
+            result: NDArray[Any] = offsets @ weights.T + bias
+        case QuantConv2D(stride=stride, padding=padding):
+            columns, (rows, cols) = im2col(offsets, op.weights.shape[1:3], stride, padding)
+            result = (columns @ weights.reshape(len(weights), -1).T + bias).reshape(len(integers), rows, cols, -1)
+        case QuantDepthwiseConv2D(stride=stride, padding=padding):
+            windows = windows_of(offsets, op.weights.shape[1:3], stride, padding)
+            result = np.einsum("nrcdhw,dhw->nrcd", windows, weights, optimize=True) + bias
+    return result
+
+
+def _chunks(policy: QuantPolicy, obs: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    size = IMAGE_CHUNK if policy.contract.observation.is_image else 8192
+    for start in range(0, max(len(obs), 1), size):
+        yield obs[start : start + size]

@@ -1,0 +1,233 @@
+"""The quantised policy: integers, scales and zero points, from which every artifact is written.
+
+In: what `quantize` decided. Out: the single source of truth for the NumPy reference, `.tflite`, `.onnx` and C.
+Arithmetic: toolchain/docs/decisions/0001-arithmetic.md. A tensor is narrow (int8) or wide (more than 8 bits, exact on every
+target because each layer that reads or makes one keeps its accumulators below 2^24, where float32 holds integers exactly).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.contract import Contract
+from quarl.errors import QuantizationError
+from quarl.policy import Add, Concat, Flatten, Function, Padding
+
+INT8_MIN, INT8_MAX = -128, 127
+EXACT_FLOAT_BOUND = 2**24  # every integer up to here is a float32
+ACCUMULATOR_BOUND = 2**31  # int32
+PRODUCT_BOUND = 2**22  # acc * multiplier beyond it is not exact in the magic-number form, and wraps on x86 from 2^31
+MULTIPLIER_BOUND = 256  # LiteRT refuses the layer from here on
+
+
+@dataclass(frozen=True, slots=True)
+class QuantTensor:
+    """How a tensor's integers mean numbers: real = scale * (q - zero_point), qmin <= q <= qmax."""
+
+    scale: np.float32
+    zero_point: int
+    qmin: int = INT8_MIN
+    qmax: int = INT8_MAX
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether the integers fit int8; otherwise the tensor is wide."""
+        return self.qmin >= INT8_MIN and self.qmax <= INT8_MAX
+
+    @property
+    def largest_offset(self) -> int:
+        """Largest |q - zero_point|."""
+        return max(self.qmax - self.zero_point, self.zero_point - self.qmin)
+
+    def quantize(self, values: NDArray[np.floating[Any]]) -> NDArray[np.int32]:
+        """Return int32 integers of real values, clamped; used while calibrating, not on a target."""
+        integers: NDArray[np.int32] = np.clip(np.rint(values / self.scale) + self.zero_point, self.qmin, self.qmax).astype(np.int32)
+        return integers
+
+    def dequantize(self, integers: NDArray[Any]) -> NDArray[np.float32]:
+        """Return float32 real values of integers, one rounding."""
+        return (integers.astype(np.int32) - np.int32(self.zero_point)).astype(np.float32) * self.scale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObservationQuantizer:
+    """Turns raw observations into the graph's integers, on every target the same way.
+
+    Vectors: q = clamp(round_half_even(float32(x * inv_scale)) + zero_point), per feature; NaN -> zero_point, clamped.
+    inv_scale float32 [features], zero_point int32 [features]. The normaliser is folded into both.
+    Pixels: q = p XOR 0x80 as int8, no arithmetic; inv_scale and zero_point are then empty.
+    `tensor` is what the graph's input tensor declares; with one scale per feature its scale is 1 and the scales sit in the first layer.
+    """
+
+    inv_scale: NDArray[np.float32]
+    zero_point: NDArray[np.int32]
+    tensor: QuantTensor
+
+    @property
+    def is_pixels(self) -> bool:
+        """Whether the observation is a uint8 image."""
+        return self.inv_scale.size == 0
+
+    def quantize(self, obs: NDArray[Any]) -> NDArray[np.int32]:
+        """Return int32 [n, ...] from observations in graph layout, environment units."""
+        if self.is_pixels:
+            return obs.astype(np.int32) - 128  # what XOR 0x80 makes of a byte read as int8
+        q = self.tensor
+        product = np.rint(obs.astype(np.float32) * self.inv_scale)
+        low, high = (q.qmin - self.zero_point).astype(np.float32), (q.qmax - self.zero_point).astype(np.float32)
+        product = np.where(np.isnan(product), np.clip(np.float32(0), low, high), np.clip(product, low, high))
+        return product.astype(np.int32) + self.zero_point
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantDense:
+    """acc = bias + sum (q - zero_point of the input) * weights. weights int8 [out, in], bias int32 [out], multiplier float32 [out]."""
+
+    weights: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    multiplier: NDArray[np.float32]
+    weight_scale: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantConv2D:
+    """As QuantDense over patches; weights int8 [out, height, width, in]; padding holds the input's zero point."""
+
+    weights: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    multiplier: NDArray[np.float32]
+    weight_scale: NDArray[np.float32]
+    stride: tuple[int, int]
+    padding: Padding
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantDepthwiseConv2D:
+    """One filter per channel; weights int8 [channels, height, width]."""
+
+    weights: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    multiplier: NDArray[np.float32]
+    weight_scale: NDArray[np.float32]
+    stride: tuple[int, int]
+    padding: Padding
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantTable:
+    """An elementwise function as a table: y = table[q - qmin of the input]. table int16 [qmax - qmin + 1]."""
+
+    function: Function
+    table: NDArray[np.int16]
+
+
+QuantWeighted: TypeAlias = QuantDense | QuantConv2D | QuantDepthwiseConv2D
+QuantOp: TypeAlias = QuantWeighted | QuantTable | Flatten | Concat | Add
+
+
+@dataclass(frozen=True, slots=True)
+class QuantNode:
+    """One integer operation.
+
+    `output` is None for a wide head only: its result is float32(acc) * multiplier, in real units, exact but for that one rounding.
+    ReLU has no node: it is the clamp at the zero point of the layer before (qmin == zero_point).
+    Flatten keeps its input's tensor. Concat needs all tensors equal. Add computes a + b - zero_point, clamped, all three tensors equal.
+    """
+
+    name: str
+    op: QuantOp
+    inputs: tuple[str, ...]
+    output: QuantTensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuantPolicy:
+    """A quantised policy: observation quantiser, integer nodes in topological order, contract.
+
+    The names of inputs are earlier nodes or `quarl.policy.INPUT`. Construction enforces every limit of the arithmetic.
+    """
+
+    observation: ObservationQuantizer
+    nodes: tuple[QuantNode, ...]
+    contract: Contract
+    rung: int
+    source_sha256: str
+
+    def __post_init__(self) -> None:
+        for node in self.nodes:
+            if node.output is None and node is not self.nodes[-1]:
+                raise QuantizationError(f"{node.name}: only the last layer may leave its accumulators unrounded")
+            if isinstance(node.op, QuantWeighted):
+                check_limits(node, self.tensor(node.inputs[0]))
+
+    def tensor(self, name: str) -> QuantTensor:
+        """Return the tensor of a node or of `INPUT`.
+
+        Raises:
+            KeyError: no such tensor, or the wide head's real-valued result.
+        """
+        if name == "observation":
+            return self.observation.tensor
+        for node in self.nodes:
+            if node.name == name and node.output is not None:
+                return node.output
+        raise KeyError(name)
+
+    @property
+    def has_wide_head(self) -> bool:
+        """Whether the last layer's accumulators decide, without an output step."""
+        return self.nodes[-1].output is None
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Bytes of weights (int8), biases (int32), multipliers (float32) and tables as the C runtime stores them."""
+        total = self.observation.inv_scale.nbytes + self.observation.zero_point.nbytes
+        for node in self.nodes:
+            if isinstance(node.op, QuantWeighted):
+                total += node.op.weights.nbytes + node.op.bias.nbytes + node.op.multiplier.nbytes
+            elif isinstance(node.op, QuantTable):
+                total += node.op.table.size * (1 if node.output is not None and node.output.is_int8 else 2)
+        return total
+
+
+def is_wide_layer(node: QuantNode, input_tensor: QuantTensor) -> bool:
+    """Whether a weighted node reads or makes a wide tensor, or leaves its accumulators: then its sums must stay below 2^24."""
+    return node.output is None or not node.output.is_int8 or not input_tensor.is_int8
+
+
+def accumulator_bound(op: QuantWeighted, input_tensor: QuantTensor) -> NDArray[np.int64]:
+    """Return int64 [out]: |bias| + sum |w| * max |q - zero_point|, which no accumulator or partial sum exceeds."""
+    sums = np.abs(op.weights.astype(np.int64)).reshape(len(op.weights), -1).sum(axis=1)
+    bound: NDArray[np.int64] = np.abs(op.bias.astype(np.int64)) + sums * input_tensor.largest_offset
+    return bound
+
+
+def check_limits(node: QuantNode, input_tensor: QuantTensor) -> None:
+    """Check one weighted layer against the limits under which all backends agree.
+
+    Raises:
+        QuantizationError: names the layer, the channel, the number found and the limit.
+    """
+    op = node.op
+    assert isinstance(op, QuantWeighted)
+    if not np.isfinite(op.multiplier).all() or (op.multiplier <= 0).any():
+        raise QuantizationError(f"{node.name}: a rescale factor is not a positive number; a channel's weights are all zero or not finite")
+    bound = accumulator_bound(op, input_tensor)
+    limit = EXACT_FLOAT_BOUND if is_wide_layer(node, input_tensor) else ACCUMULATOR_BOUND
+    _refuse(node.name, bound.astype(np.float64), limit, "an accumulator can reach", "use narrower activations or a lower rung")
+    if node.output is not None:
+        _refuse(node.name, op.multiplier.astype(np.float64), MULTIPLIER_BOUND, "the rescale factor is", "the output range is too narrow")
+        product: NDArray[np.float64] = bound.astype(np.float64) * op.multiplier
+        _refuse(node.name, product, PRODUCT_BOUND, "accumulator times rescale factor can reach", "calibrate with a wider range")
+
+
+def _refuse(name: str, values: NDArray[np.float64], limit: int, what: str, advice: str) -> None:
+    channel = int(values.argmax())
+    if values[channel] >= limit:
+        raise QuantizationError(
+            f"{name}, channel {channel}: {what} {values[channel]:,.6g}, the arithmetic allows less than {limit:,}: {advice}"
+        )
