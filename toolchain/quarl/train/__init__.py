@@ -1,0 +1,92 @@
+"""Training a policy from its recipe: `python -m quarl.train models/<policy>` or `train(...)`.
+
+Goes in: a recipe. Comes out: a policy's whole folder: weights, normaliser, calibration and held-out observations, score, SOURCE.md.
+Episodes used for choosing a checkpoint, for the score, for calibration and for holding out have seeds of their own and never meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from quarl.errors import InputError, ToolMissingError
+from quarl.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
+from quarl.train.folder import fill_measured, source_page, write_observations
+from quarl.train.rollout import play, random_act, spread
+from quarl.train.trained import Progress, Trainer
+
+TRAINERS: dict[str, str] = {"stable-baselines3": "quarl.train.sb3", "sb3-contrib": "quarl.train.sb3"}
+"""Framework of a recipe -> module with its `fit` (a `Trainer`)."""
+
+SCORE_SEED = 1_000_000
+SCORE_EPISODES = 500
+RANDOM_SEED = 2_000_000
+RANDOM_EPISODES = 200
+CALIBRATION_SEED = 4_000_000
+CALIBRATION_EPISODES = 40
+CALIBRATION_OBSERVATIONS = 2_000
+HELDOUT_SEED = 5_000_000
+HELDOUT_EPISODES = 20
+HELDOUT_OBSERVATIONS = 1_000
+
+
+def train(
+    folder: Path,
+    out: Path,
+    *,
+    runs: Path = Path("runs"),
+    quick: bool = False,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Recipe:
+    """Train the policy of `folder` and write its complete folder to `out`; return the recipe with the measured score.
+
+    Args:
+        folder: holds the recipe.
+        out: may be `folder` itself; its name must be the policy's.
+        runs: checkpoints and curves go to `runs/<policy>`.
+        quick: train for `quick_steps` only.
+        resume: go on from the last checkpoint in `runs`.
+    Raises:
+        InputError: a recipe that cannot be trained.
+        ToolMissingError: the framework is not installed.
+    """
+    recipe = read_recipe(folder)
+    if out.resolve().name != recipe.name:
+        raise InputError(f'{out}: the folder of policy "{recipe.name}" must have its name. Use {out / recipe.name}.')
+    trained = _trainer(recipe)(recipe, runs / recipe.name, quick=quick, resume=resume, progress=progress)
+    score_seeds = range(SCORE_SEED, SCORE_SEED + SCORE_EPISODES)
+    scored = play(recipe.env, trained.act, score_seeds)
+    score = ScoreRecipe(float(scored.returns.mean()), float(scored.returns.std()), scored.success_rate, SCORE_EPISODES, SCORE_SEED)
+    random_seeds = range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES)
+    random_return = float(play(recipe.env, random_act(recipe.env, RANDOM_SEED), random_seeds).returns.mean())
+    calibration = play(recipe.env, trained.act, range(CALIBRATION_SEED, CALIBRATION_SEED + CALIBRATION_EPISODES), keep_obs=True)
+    heldout = play(recipe.env, trained.act, range(HELDOUT_SEED, HELDOUT_SEED + HELDOUT_EPISODES), keep_obs=True)
+
+    out.mkdir(parents=True, exist_ok=True)
+    trained.save(out / recipe.source)
+    if recipe.normalizer is not None:
+        assert trained.normalizer is not None, "a recipe with a normaliser trains with normalize_observations"
+        trained.normalizer.save(out / recipe.normalizer)
+    write_observations(out / "calibration.npz", *spread(calibration, CALIBRATION_OBSERVATIONS))
+    write_observations(out / "heldout.npz", *spread(heldout, HELDOUT_OBSERVATIONS))
+    text = fill_measured((folder / RECIPE_FILE).read_text(encoding="utf-8"), score, random_return)
+    (out / RECIPE_FILE).write_text(text, encoding="utf-8")
+    measured = read_recipe(out)
+    tail = np.quantile(scored.returns, [0.0, 0.01, 0.05, 0.5])
+    (out / "SOURCE.md").write_text(source_page(measured, trained, tail), encoding="utf-8")
+    return measured
+
+
+def _trainer(recipe: Recipe) -> Trainer:
+    if recipe.framework not in TRAINERS:
+        raise InputError(f'framework "{recipe.framework}": quarl trains with {", ".join(TRAINERS)}.')
+    try:
+        trainer: Trainer = import_module(TRAINERS[recipe.framework]).fit
+    except ImportError as error:
+        message = f"training {recipe.name} needs {recipe.framework}: {error}. Install it with: pip install quarl[sb3]"
+        raise ToolMissingError(message) from error
+    return trainer

@@ -1,0 +1,91 @@
+"""The files of a trained policy's folder that are the same for every framework."""
+
+from __future__ import annotations
+
+import csv
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.recipe import Recipe, ScoreRecipe
+from quarl.train.trained import CURVE_FIELDS, Trained
+
+_PACKAGES = ("torch", "stable-baselines3", "sb3-contrib", "keras", "tensorflow-cpu", "gymnasium", "numpy")
+
+
+def write_observations(path: Path, obs: NDArray[Any], episode: NDArray[np.int32]) -> None:
+    """Write observations [n, ...] in raw units of the environment, and the episode [n] each is from."""
+    np.savez_compressed(path, obs=obs, episode=episode.astype(np.int32))
+
+
+def fill_measured(text: str, score: ScoreRecipe, random_return: float) -> str:
+    """Return the recipe's text with the [score] table and gate.random_return as measured; all else, comments too, stays."""
+    lines = ["[score]  # of the source policy, without exploration noise; episode i has seed + i"]
+    lines += [f"mean_return = {score.mean_return:.4f}", f"std_return = {score.std_return:.4f}"]
+    if score.success_rate is not None:
+        lines.append(f"success_rate = {score.success_rate:.4f}")
+    lines += [f"episodes = {score.episodes}", f"seed = {score.seed:_}", ""]
+    without = re.sub(r"^\[score\][^\n]*\n(?:(?!\[)[^\n]*\n)*", "", text, flags=re.MULTILINE)
+    before, header, after = without.partition("[gate]")
+    filled = re.sub(r"^(random_return\s*=\s*)[^\s#]+", rf"\g<1>{random_return:.4f}", after, count=1, flags=re.MULTILINE)
+    return before + "\n".join(lines) + "\n" + header + filled
+
+
+def source_page(recipe: Recipe, trained: Trained, tail: NDArray[np.float64]) -> str:
+    """Return SOURCE.md: who made the weights and how, the learning curve, the score.
+
+    Args:
+        tail: the worst return of the scored episodes and their 1 %, 5 % and 50 % quantiles.
+    """
+    assert recipe.score is not None
+    with trained.curve.open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    cpu_s = float(rows[-1][CURVE_FIELDS.index("cpu_s")])
+    score = recipe.score
+    success = "" if score.success_rate is None else f", {100 * score.success_rate:.1f} % successful"
+    return f"""# {recipe.name}
+
+{recipe.task}
+
+Trained by the quarl project from `recipe.toml` in this folder: {recipe.algorithm} of {recipe.framework}, seed {recipe.train.seed}, \
+{trained.steps:,} steps in {recipe.train.envs} parallel environments, {cpu_s:,.0f} s of one core ({platform.machine()}).
+The weights are the checkpoint with the best mean return on 40 episodes kept apart for choosing. The licence is quarl's own.
+Packages: {", ".join(_versions())}.
+
+Again: `python -m quarl.train models/{recipe.name}` (writes to `runs/{recipe.name}/policy/{recipe.name}`).
+The same seed gives the same weights on the same machine and versions; elsewhere another policy that is about as good.
+
+## Score
+
+{score.episodes} episodes without exploration noise, seeds {score.seed:,} to {score.seed + score.episodes - 1:,}: \
+mean return {score.mean_return:.2f} (standard deviation {score.std_return:.2f}){success}.
+Worst {tail[0]:.2f}, 1 % quantile {tail[1]:.2f}, 5 % quantile {tail[2]:.2f}, median {tail[3]:.2f}. Random play: {recipe.gate.random_return:.2f}.
+
+## Learning curve
+
+Deterministic play on 40 episodes at each checkpoint.
+
+| {" | ".join(CURVE_FIELDS)} |
+|{"---:|" * len(CURVE_FIELDS)}
+{chr(10).join("| " + " | ".join(row) + " |" for row in rows)}
+
+## Observations
+
+`calibration.npz` and `heldout.npz` hold `obs`, in raw units of the environment, and `episode`, the number of the episode each is from.
+They come from this policy's own episodes; the two files and the score share no episode.
+"""
+
+
+def _versions() -> list[str]:
+    found = [f"python {platform.python_version()}"]
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,311 @@
+"""Training with Stable-Baselines3 and sb3-contrib: PPO, A2C, DQN, QR-DQN, SAC, TD3, TQC on any gymnasium environment.
+
+Goes in: a recipe and a run folder. Comes out: a `Trained` policy, the best of the checkpoints by its mean return on episodes kept apart for that.
+The run folder holds the checkpoint that a later call resumes from, the best one so far, and the learning curve.
+
+Hyperparameters of a recipe go to the algorithm's constructor as they are, but for these:
+    net_arch, activation      layers ([64, 64] or {pi = [...], qf = [...]}) and "tanh", "relu" or "elu" between them
+    learning_rate_end         the learning rate falls to this value on a straight line
+    normalize_rewards         rewards are divided by the running deviation of the return while training
+    clip_obs                  where normalised observations are clipped, 10 unless given
+    evaluations               how many checkpoints are made and judged, 20 unless given
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.utils import LinearSchedule, set_random_seed
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from quarl.errors import InputError
+from quarl.recipe import EnvRecipe, Recipe, Setting
+from quarl.train.rollout import Act, make_lanes, play
+from quarl.train.trained import CURVE_FIELDS, Normalizer, Progress, Trained
+
+SELECTION_SEED = 3_000_000
+SELECTION_EPISODES = 40
+ACTIVATIONS: dict[str, type[torch.nn.Module]] = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "elu": torch.nn.ELU}
+LEFT_OUT = ("_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer")
+
+
+def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None) -> Trained:
+    """Return the trained policy.
+
+    Raises:
+        InputError: an algorithm or hyperparameter that Stable-Baselines3 does not have, or nothing to resume from.
+    """
+    torch.set_num_threads(1)
+    settings = dict(recipe.train.hyperparameters)
+    evaluations = _whole(settings.pop("evaluations", 20), "evaluations")
+    clip_obs = float(_number(settings.pop("clip_obs", 10.0), "clip_obs"))
+    normalize_rewards = bool(settings.pop("normalize_rewards", False))
+    steps = recipe.train.quick_steps if quick else recipe.train.steps
+
+    envs: VecEnv = Lanes(recipe.env, recipe.train.envs)
+    if recipe.train.normalize_observations or normalize_rewards:
+        gamma = float(_number(settings.get("gamma", 0.99), "gamma"))
+        envs = VecNormalize(envs, norm_obs=recipe.train.normalize_observations, norm_reward=normalize_rewards, clip_obs=clip_obs, gamma=gamma)
+    algorithm = _algorithm(recipe.algorithm)
+    set_random_seed(recipe.train.seed)
+    checkpoint = _Checkpoint(run / "checkpoint")
+    try:
+        if resume:
+            model = checkpoint.load(algorithm, envs)
+        else:
+            envs.seed(recipe.train.seed)
+            model = algorithm("MlpPolicy", envs, seed=recipe.train.seed, device="cpu", **_constructor(settings))
+        judge = _Judge(recipe, run, steps, max(1, steps // evaluations), progress, resume)
+        if steps > model.num_timesteps:
+            model.learn(steps - model.num_timesteps, callback=judge, reset_num_timesteps=not resume)
+        best = algorithm.load(judge.best.model_path, device="cpu")
+        return Trained(_act(best, judge.best.normalizer()), lambda path: _save(best, path), judge.best.normalizer(), judge.curve_path, steps)
+    finally:
+        envs.close()
+
+
+class Lanes(VecEnv):
+    """A gymnasium vector environment as Stable-Baselines3 wants it: lanes restart by themselves, the last observation goes to `info`."""
+
+    def __init__(self, env: EnvRecipe, lanes: int) -> None:
+        self._envs = make_lanes(env, lanes)
+        super().__init__(lanes, self._envs.single_observation_space, self._envs.single_action_space)
+        self._actions: NDArray[Any] | None = None
+        self._returns = np.zeros(lanes)
+        self._lengths = np.zeros(lanes, np.int64)
+
+    def reset(self) -> NDArray[Any]:
+        """Start an episode in every lane; with the seeds given to `seed` where there are any."""
+        seeds = self._seeds if any(seed is not None for seed in self._seeds) else None
+        obs, _ = self._envs.reset(seed=seeds)  # type: ignore[arg-type]  # gymnasium's vector environments take a list
+        self._reset_seeds()
+        self._returns[:] = 0.0
+        self._lengths[:] = 0
+        return np.array(obs)
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Remember the actions [lanes, ...]."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Return observations, rewards, ends and infos; where an episode ended, the observation is the next episode's first."""
+        obs, rewards, terminated, truncated, info = self._envs.step(self._actions)
+        done = terminated | truncated
+        self._returns += rewards
+        self._lengths += 1
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        if done.any():
+            for lane in np.flatnonzero(done):
+                infos[lane]["terminal_observation"] = np.array(obs[lane])
+                infos[lane]["TimeLimit.truncated"] = bool(truncated[lane] and not terminated[lane])
+                infos[lane]["episode"] = {"r": float(self._returns[lane]), "l": int(self._lengths[lane]), "t": 0.0}
+                if "success" in info:
+                    infos[lane]["is_success"] = bool(info["success"][lane])
+            self._returns[done] = 0.0
+            self._lengths[done] = 0
+            obs, _ = self._envs.reset(options={"reset_mask": done})
+        return np.array(obs), np.asarray(rewards, np.float32), done, infos
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._envs.close()
+
+    def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
+        """Return the attribute once per lane; all lanes share it."""
+        return [getattr(self._envs, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:
+        """Set the attribute of all lanes."""
+        setattr(self._envs, attr_name, value)
+
+    def env_method(self, method_name: str, *args: Any, indices: int | Iterable[int] | None = None, **kwargs: Any) -> list[Any]:
+        """Return what the method answers, once per lane."""
+        return [getattr(self._envs, method_name)(*args, **kwargs)] * len(list(self._get_indices(indices)))
+
+    def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: int | Iterable[int] | None = None) -> list[bool]:
+        """Say that no lane is wrapped; this class reports episodes itself."""
+        return [False] * len(list(self._get_indices(indices)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """A model and its normaliser in a folder. Nothing of it is committed."""
+
+    folder: Path
+
+    @property
+    def model_path(self) -> Path:
+        return self.folder / "model.zip"
+
+    def save(self, model: BaseAlgorithm, *, whole: bool) -> None:
+        """Write the model; `whole` adds what only going on with the training needs."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        model.save(self.model_path)
+        envs = model.get_vec_normalize_env()
+        if envs is not None:
+            state = {"returns": envs.returns, "return_var": envs.ret_rms.var, "return_mean": envs.ret_rms.mean, "return_count": envs.ret_rms.count}
+            if envs.norm_obs:
+                assert not isinstance(envs.obs_rms, dict)
+                state |= {"mean": envs.obs_rms.mean, "var": envs.obs_rms.var, "count": envs.obs_rms.count}
+                state |= {"epsilon": np.float64(envs.epsilon), "clip_obs": np.float64(envs.clip_obs)}
+            np.savez(self.folder / "normalizer.npz", **state)  # type: ignore[arg-type]
+        if whole and isinstance(model, OffPolicyAlgorithm):
+            model.save_replay_buffer(self.folder / "replay.pkl")
+
+    def load(self, algorithm: type[BaseAlgorithm], envs: VecEnv) -> BaseAlgorithm:
+        """Return the model, ready to go on in `envs`."""
+        if not self.model_path.exists():
+            raise InputError(f"{self.folder}: there is no checkpoint to resume from. Train without --resume.")
+        model = algorithm.load(self.model_path, env=envs, device="cpu", force_reset=True)
+        if isinstance(model, OffPolicyAlgorithm):
+            model.load_replay_buffer(self.folder / "replay.pkl")
+        if isinstance(envs, VecNormalize):
+            with np.load(self.folder / "normalizer.npz") as state:
+                envs.ret_rms.mean, envs.ret_rms.var, envs.ret_rms.count = state["return_mean"], state["return_var"], state["return_count"]
+                if envs.norm_obs:
+                    assert not isinstance(envs.obs_rms, dict)
+                    envs.obs_rms.mean, envs.obs_rms.var, envs.obs_rms.count = state["mean"], state["var"], state["count"]
+        return model
+
+    def normalizer(self) -> Normalizer | None:
+        """Return the observation normaliser; None where observations are used as they are."""
+        path = self.folder / "normalizer.npz"
+        if not path.exists():
+            return None
+        with np.load(path) as state:
+            if "mean" not in state:
+                return None
+            return Normalizer(state["mean"], state["var"], float(state["epsilon"]), float(state["clip_obs"]))
+
+
+class _Judge(BaseCallback):
+    """Plays the policy now and then, writes the curve, keeps the best and the latest checkpoint."""
+
+    def __init__(
+        self, recipe: Recipe, run: Path, steps: int, every: int, progress: Callable[[Progress], None] | None, resume: bool
+    ) -> None:
+        super().__init__()
+        self.best = _Checkpoint(run / "best")
+        self.curve_path = run / "curve.csv"
+        self._latest = _Checkpoint(run / "checkpoint")
+        self._state_path = run / "state.json"
+        self._recipe = recipe
+        self._steps = steps
+        self._every = every
+        self._progress = progress
+        self._next = every
+        self._best_return = float("-inf")
+        self._cpu_s = 0.0
+        self._cpu_start_s = time.process_time()
+        run.mkdir(parents=True, exist_ok=True)
+        if resume:
+            state = json.loads(self._state_path.read_text())
+            self._next, self._best_return, self._cpu_s = state["next"], state["best_return"], state["cpu_s"]
+        else:
+            with self.curve_path.open("w", newline="") as file:
+                csv.writer(file).writerow(CURVE_FIELDS)
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self._next:
+            self._evaluate()
+        return True
+
+    def _on_training_end(self) -> None:
+        if not self.best.model_path.exists() or self.num_timesteps >= self._next - self._every + 1:
+            self._evaluate()
+
+    def _evaluate(self) -> None:
+        seeds = range(SELECTION_SEED, SELECTION_SEED + SELECTION_EPISODES)
+        self._latest.save(self.model, whole=True)
+        episodes = play(self._recipe.env, _act(self.model, self._latest.normalizer()), seeds)
+        mean = float(episodes.returns.mean())
+        if mean >= self._best_return:
+            self._best_return = mean
+            self.best.save(self.model, whole=False)
+        self._next = (self.num_timesteps // self._every + 1) * self._every
+        cpu_s = self._cpu_s + time.process_time() - self._cpu_start_s
+        success = episodes.success_rate
+        with self.curve_path.open("a", newline="") as file:
+            row = [self.num_timesteps, f"{mean:.3f}", f"{episodes.returns.std():.3f}", f"{episodes.lengths.mean():.1f}"]
+            csv.writer(file).writerow([*row, "" if success is None else f"{success:.3f}", f"{cpu_s:.1f}"])
+        self._state_path.write_text(json.dumps({"next": self._next, "best_return": self._best_return, "cpu_s": cpu_s}))
+        if self._progress is not None:
+            self._progress(Progress(self.num_timesteps, self._steps, mean, success, cpu_s))
+
+
+def _act(model: BaseAlgorithm, normalizer: Normalizer | None) -> Act:
+    def act(obs: NDArray[Any]) -> NDArray[Any]:
+        actions, _ = model.predict(obs if normalizer is None else normalizer.apply(obs), deterministic=True)
+        return np.asarray(actions)
+
+    return act
+
+
+def _save(model: BaseAlgorithm, path: Path) -> None:
+    """Write the policy as `model.save` does, without what only training needs: optimiser moments and the last observations."""
+    for optimizer in _optimizers(model):
+        optimizer.state.clear()
+    model.save(path, exclude=LEFT_OUT)
+
+
+def _optimizers(model: BaseAlgorithm) -> list[torch.optim.Optimizer]:
+    names, _ = model._get_torch_save_params()
+    found = []
+    for name in names:
+        value: Any = model
+        for part in name.split("."):
+            value = getattr(value, part)
+        if isinstance(value, torch.optim.Optimizer):
+            found.append(value)
+    return found
+
+
+def _algorithm(name: str) -> type[BaseAlgorithm]:
+    import sb3_contrib
+    import stable_baselines3
+
+    found = getattr(stable_baselines3, name, None) or getattr(sb3_contrib, name, None)
+    if not (isinstance(found, type) and issubclass(found, BaseAlgorithm)):
+        raise InputError(f'algorithm "{name}": neither Stable-Baselines3 nor sb3-contrib has it. Write it as they do, for example PPO or QRDQN.')
+    return found
+
+
+def _constructor(settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """Return the keyword arguments of the algorithm's constructor."""
+    arguments: dict[str, Any] = dict(settings)
+    policy: dict[str, Any] = dict(arguments.pop("policy_kwargs", {}))
+    if "net_arch" in arguments:
+        policy["net_arch"] = arguments.pop("net_arch")
+    if "activation" in arguments:
+        activation = arguments.pop("activation")
+        if activation not in ACTIVATIONS:
+            raise InputError(f'activation "{activation}"; allowed: {", ".join(ACTIVATIONS)}')
+        policy["activation_fn"] = ACTIVATIONS[activation]
+    if "learning_rate_end" in arguments:
+        arguments["learning_rate"] = LinearSchedule(arguments["learning_rate"], arguments.pop("learning_rate_end"), 1.0)
+    return arguments | {"policy_kwargs": policy}
+
+
+def _whole(value: Setting, key: str) -> int:
+    if isinstance(value, int) and value > 0:
+        return value
+    raise InputError(f"[train.hyperparameters] {key}: {value!r}; allowed: an integer above 0")
+
+
+def _number(value: Setting, key: str) -> float:
+    if isinstance(value, int | float):
+        return value
+    raise InputError(f"[train.hyperparameters] {key}: {value!r}; allowed: a number")
