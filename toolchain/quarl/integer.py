@@ -44,14 +44,13 @@ def run_integers(policy: QuantPolicy, integers: NDArray[np.int32]) -> Mapping[st
 
 
 def integer_outputs(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
-    """Return the last node's result [n, count] for observations in environment units: int8, or float32 for a wide head."""
+    """Return the last node's result [n, count] for observations in environment units, of the policy's output type."""
     results = [run_integers(policy, quantize_observations(policy, part))[policy.nodes[-1].name] for part in _chunks(policy, obs)]
-    outputs = np.concatenate(results)
-    return outputs if policy.has_wide_head else outputs.astype(np.int8)
+    return np.concatenate(results).astype(policy.output_dtype)
 
 
 def real_outputs(policy: QuantPolicy, outputs: NDArray[Any]) -> NDArray[np.float32]:
-    """Return float32 [n, count] in real units from a backend's outputs (int8, or float32 for a wide head)."""
+    """Return float32 [n, count] in real units from a backend's outputs, which have the policy's output type."""
     last = policy.nodes[-1].output
     return outputs.astype(np.float32) if last is None else last.dequantize(outputs)
 

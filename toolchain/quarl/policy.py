@@ -27,16 +27,16 @@ Function = Literal["relu", "relu6", "tanh", "sigmoid", "elu"]
 class Dense:
     """y = x W^T + b. weights float32 [out, in], bias float32 [out]."""
 
-    weights: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    weights: NDArray[np.floating[Any]]
+    bias: NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conv2D:
     """Cross-correlation over [height, width]. weights float32 [out, height, width, in], bias float32 [out]; padding is explicit zeros."""
 
-    weights: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    weights: NDArray[np.floating[Any]]
+    bias: NDArray[np.floating[Any]]
     stride: tuple[int, int] = (1, 1)
     padding: Padding = ((0, 0), (0, 0))
 
@@ -45,8 +45,8 @@ class Conv2D:
 class DepthwiseConv2D:
     """Each channel by its own filter. weights float32 [channels, height, width], bias float32 [channels]."""
 
-    weights: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    weights: NDArray[np.floating[Any]]
+    bias: NDArray[np.floating[Any]]
     stride: tuple[int, int] = (1, 1)
     padding: Padding = ((0, 0), (0, 0))
 

@@ -183,6 +183,14 @@ class QuantPolicy:
         return self.nodes[-1].output is None
 
     @property
+    def output_dtype(self) -> type[np.int8] | type[np.int16] | type[np.float32]:
+        """Type of the artifacts' output: int8, int16 for a wide squashed action, float32 (already in real units) for a wide head."""
+        last = self.nodes[-1].output
+        if last is None:
+            return np.float32
+        return np.int8 if last.is_int8 else np.int16
+
+    @property
     def parameter_bytes(self) -> int:
         """Bytes of weights (int8), biases (int32), multipliers (float32) and tables as the C runtime stores them."""
         total = self.observation.inv_scale.nbytes + self.observation.zero_point.nbytes

@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 from quarl.recipe import Recipe, ScoreRecipe
 from quarl.train.trained import CURVE_FIELDS, Trained
 
-_PACKAGES = ("torch", "stable-baselines3", "sb3-contrib", "keras", "tensorflow-cpu", "gymnasium", "numpy")
+_PACKAGES = {
+    "stable-baselines3": ("stable-baselines3", "torch"),
+    "sb3-contrib": ("sb3-contrib", "stable-baselines3", "torch"),
+    "keras": ("keras", "tensorflow-cpu"),
+}
 
 
 def write_observations(path: Path, obs: NDArray[Any], episode: NDArray[np.int32]) -> None:
@@ -55,16 +59,17 @@ def source_page(recipe: Recipe, trained: Trained, tail: NDArray[np.float64]) -> 
 Trained by the quarl project from `recipe.toml` in this folder: {recipe.algorithm} of {recipe.framework}, seed {recipe.train.seed}, \
 {trained.steps:,} steps in {recipe.train.envs} parallel environments, {cpu_s:,.0f} s of one core ({platform.machine()}).
 The weights are the checkpoint with the best mean return on 40 episodes kept apart for choosing. The licence is quarl's own.
-Packages: {", ".join(_versions())}.
+Packages: {", ".join(_versions(recipe.framework))}.
 
 Again: `python -m quarl.train models/{recipe.name}` (writes to `runs/{recipe.name}/policy/{recipe.name}`).
 The same seed gives the same weights on the same machine and versions; elsewhere another policy that is about as good.
 
 ## Score
 
-{score.episodes} episodes without exploration noise, seeds {score.seed:,} to {score.seed + score.episodes - 1:,}: \
-mean return {score.mean_return:.2f} (standard deviation {score.std_return:.2f}){success}.
-Worst {tail[0]:.2f}, 1 % quantile {tail[1]:.2f}, 5 % quantile {tail[2]:.2f}, median {tail[3]:.2f}. Random play: {recipe.gate.random_return:.2f}.
+{score.episodes} episodes without exploration noise, seeds {score.seed:_} to {score.seed + score.episodes - 1:_}: mean return
+{score.mean_return:.2f} (standard deviation {score.std_return:.2f}){success}.
+Worst {tail[0]:.2f}, 1 % quantile {tail[1]:.2f}, 5 % quantile {tail[2]:.2f}, median {tail[3]:.2f}.
+Random play: {recipe.gate.random_return:.2f}.
 
 ## Learning curve
 
@@ -81,9 +86,9 @@ They come from this policy's own episodes; the two files and the score share no 
 """
 
 
-def _versions() -> list[str]:
+def _versions(framework: str) -> list[str]:
     found = [f"python {platform.python_version()}"]
-    for package in _PACKAGES:
+    for package in (*_PACKAGES.get(framework, (framework,)), "gymnasium", "numpy"):
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:

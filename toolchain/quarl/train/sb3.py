@@ -1,6 +1,6 @@
 """Training with Stable-Baselines3 and sb3-contrib: PPO, A2C, DQN, QR-DQN, SAC, TD3, TQC on any gymnasium environment.
 
-Goes in: a recipe and a run folder. Comes out: a `Trained` policy, the best of the checkpoints by its mean return on episodes kept apart for that.
+Goes in: a recipe and a run folder. Comes out: a `Trained` policy, the best checkpoint by its mean return on episodes kept for that.
 The run folder holds the checkpoint that a later call resumes from, the best one so far, and the learning curve.
 
 Hyperparameters of a recipe go to the algorithm's constructor as they are, but for these:
@@ -58,7 +58,8 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     envs: VecEnv = Lanes(recipe.env, recipe.train.envs)
     if recipe.train.normalize_observations or normalize_rewards:
         gamma = float(_number(settings.get("gamma", 0.99), "gamma"))
-        envs = VecNormalize(envs, norm_obs=recipe.train.normalize_observations, norm_reward=normalize_rewards, clip_obs=clip_obs, gamma=gamma)
+        norm_obs = recipe.train.normalize_observations
+        envs = VecNormalize(envs, norm_obs=norm_obs, norm_reward=normalize_rewards, clip_obs=clip_obs, gamma=gamma)
     algorithm = _algorithm(recipe.algorithm)
     set_random_seed(recipe.train.seed)
     checkpoint = _Checkpoint(run / "checkpoint")
@@ -72,7 +73,8 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
         if steps > model.num_timesteps:
             model.learn(steps - model.num_timesteps, callback=judge, reset_num_timesteps=not resume)
         best = algorithm.load(judge.best.model_path, device="cpu")
-        return Trained(_act(best, judge.best.normalizer()), lambda path: _save(best, path), judge.best.normalizer(), judge.curve_path, steps)
+        normalizer = judge.best.normalizer()
+        return Trained(_act(best, normalizer), lambda path: _save(best, path), normalizer, judge.curve_path, steps)
     finally:
         envs.close()
 
@@ -135,7 +137,9 @@ class Lanes(VecEnv):
         """Return what the method answers, once per lane."""
         return [getattr(self._envs, method_name)(*args, **kwargs)] * len(list(self._get_indices(indices)))
 
-    def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: int | Iterable[int] | None = None) -> list[bool]:
+    def env_is_wrapped(
+        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: int | Iterable[int] | None = None
+    ) -> list[bool]:
         """Say that no lane is wrapped; this class reports episodes itself."""
         return [False] * len(list(self._get_indices(indices)))
 
@@ -156,7 +160,8 @@ class _Checkpoint:
         model.save(self.model_path)
         envs = model.get_vec_normalize_env()
         if envs is not None:
-            state = {"returns": envs.returns, "return_var": envs.ret_rms.var, "return_mean": envs.ret_rms.mean, "return_count": envs.ret_rms.count}
+            rewards = envs.ret_rms
+            state = {"return_var": rewards.var, "return_mean": rewards.mean, "return_count": rewards.count}
             if envs.norm_obs:
                 assert not isinstance(envs.obs_rms, dict)
                 state |= {"mean": envs.obs_rms.mean, "var": envs.obs_rms.var, "count": envs.obs_rms.count}
@@ -207,6 +212,7 @@ class _Judge(BaseCallback):
         self._every = every
         self._progress = progress
         self._next = every
+        self._judged = 0
         self._best_return = float("-inf")
         self._cpu_s = 0.0
         self._cpu_start_s = time.process_time()
@@ -214,6 +220,7 @@ class _Judge(BaseCallback):
         if resume:
             state = json.loads(self._state_path.read_text())
             self._next, self._best_return, self._cpu_s = state["next"], state["best_return"], state["cpu_s"]
+            self._judged = state["judged"]
         else:
             with self.curve_path.open("w", newline="") as file:
                 csv.writer(file).writerow(CURVE_FIELDS)
@@ -224,7 +231,7 @@ class _Judge(BaseCallback):
         return True
 
     def _on_training_end(self) -> None:
-        if not self.best.model_path.exists() or self.num_timesteps >= self._next - self._every + 1:
+        if self.num_timesteps > self._judged:
             self._evaluate()
 
     def _evaluate(self) -> None:
@@ -235,13 +242,14 @@ class _Judge(BaseCallback):
         if mean >= self._best_return:
             self._best_return = mean
             self.best.save(self.model, whole=False)
+        self._judged = self.num_timesteps
         self._next = (self.num_timesteps // self._every + 1) * self._every
         cpu_s = self._cpu_s + time.process_time() - self._cpu_start_s
         success = episodes.success_rate
         with self.curve_path.open("a", newline="") as file:
             row = [self.num_timesteps, f"{mean:.3f}", f"{episodes.returns.std():.3f}", f"{episodes.lengths.mean():.1f}"]
             csv.writer(file).writerow([*row, "" if success is None else f"{success:.3f}", f"{cpu_s:.1f}"])
-        self._state_path.write_text(json.dumps({"next": self._next, "best_return": self._best_return, "cpu_s": cpu_s}))
+        self._state_path.write_text(json.dumps({"judged": self._judged, "next": self._next, "best_return": self._best_return, "cpu_s": cpu_s}))
         if self._progress is not None:
             self._progress(Progress(self.num_timesteps, self._steps, mean, success, cpu_s))
 
@@ -279,7 +287,7 @@ def _algorithm(name: str) -> type[BaseAlgorithm]:
 
     found = getattr(stable_baselines3, name, None) or getattr(sb3_contrib, name, None)
     if not (isinstance(found, type) and issubclass(found, BaseAlgorithm)):
-        raise InputError(f'algorithm "{name}": neither Stable-Baselines3 nor sb3-contrib has it. Write it as they do, for example PPO or QRDQN.')
+        raise InputError(f'algorithm "{name}": neither Stable-Baselines3 nor sb3-contrib has it. Write it as they do: PPO, QRDQN.')
     return found
 
 

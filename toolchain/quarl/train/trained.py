@@ -62,4 +62,6 @@ class Trainer(Protocol):
 
     def __call__(
         self, recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None
-    ) -> Trained: ...
+    ) -> Trained:
+        """Return the trained policy."""
+        ...

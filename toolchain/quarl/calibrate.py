@@ -1,0 +1,102 @@
+"""Calibration: the observations a policy meets when it plays, from which every range is taken.
+
+In: observations of the policy's own rollouts (an `.npz` with `obs`, or an environment). Out: a frozen value with what they cover.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.contract import Contract
+from quarl.errors import InputError, UntrustedFileError
+
+MAX_BYTES = 4 * 2**30  # what an observation file may unpack to
+MIN_OBSERVATIONS = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """Observations [n, *shape] in environment units, and the episode each came from (int32 [n], or empty where unknown)."""
+
+    obs: NDArray[Any]
+    episode: NDArray[np.int32]
+
+    @property
+    def episode_count(self) -> int:
+        """How many episodes the observations are spread over; 0 where unknown."""
+        return len(np.unique(self.episode))
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What the calibration covers: a range seen once, or a feature never seen to move, is a range to doubt."""
+
+    observations: int
+    episodes: int
+    constant_features: tuple[str, ...]
+
+
+def calibrate(obs: NDArray[Any], contract: Contract, episode: NDArray[Any] | None = None) -> Calibration:
+    """Return the observations as a Calibration.
+
+    Args:
+        obs: [n, *shape] in environment units, at least 16 of them.
+    Raises:
+        InputError: wrong shape, too few, NaN or inf, or nothing that ever changes.
+    """
+    contract.observation.to_graph(obs[:1])
+    if len(obs) < MIN_OBSERVATIONS:
+        raise InputError(f"calibration: {len(obs)} observations, at least {MIN_OBSERVATIONS} are needed (2,000 over 20 episodes are good)")
+    if contract.observation.is_image and obs.dtype != np.uint8:
+        raise InputError(f"calibration: images are {obs.dtype}, the contract says uint8 pixels")
+    bad = obs.size - int(np.isfinite(obs).sum())
+    if bad:
+        raise InputError(f"calibration: {bad} of {obs.size} values are NaN or infinite: record the observations again")
+    if (obs == obs[0]).all():
+        raise InputError(f"calibration: all {len(obs)} observations are the same, so no range can be measured: record whole episodes")
+    return Calibration(obs, np.zeros(0, np.int32) if episode is None else episode.astype(np.int32))
+
+
+def coverage(calibration: Calibration, contract: Contract) -> Coverage:
+    """Return what the calibration covers."""
+    constant: tuple[str, ...] = ()
+    if not contract.observation.is_image:
+        still = np.flatnonzero((calibration.obs == calibration.obs[0]).all(axis=0))
+        names = contract.observation.names
+        constant = tuple(names[i] if names else f"feature {i}" for i in still)
+    return Coverage(len(calibration.obs), calibration.episode_count, constant)
+
+
+def read_observations(path: Path, contract: Contract) -> Calibration:
+    """Return the observations stored in an `.npz` (array `obs`, optionally `episode`) or `.npy` file.
+
+    Raises:
+        InputError: not such a file, or observations that do not fit the contract.
+        UntrustedFileError: it asks to be unpickled, or claims to unpack to more than 4 GiB.
+    """
+    try:
+        with path.open("rb") as file:
+            if zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as archive:
+                    claimed = sum(entry.file_size for entry in archive.infolist())
+                if claimed > MAX_BYTES:
+                    raise UntrustedFileError(f"{path}: claims to unpack to {claimed:,} B, at most {MAX_BYTES:,} B are read")
+                file.seek(0)
+                with np.load(file, allow_pickle=False) as arrays:
+                    if "obs" not in arrays:
+                        raise InputError(f"{path}: holds {sorted(arrays.files)}, needs an array `obs` [n, {contract.observation.shape}]")
+                    obs, episode = arrays["obs"], arrays.get("episode")
+            else:
+                file.seek(0)
+                obs, episode = np.load(path, mmap_mode="r", allow_pickle=False), None
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(f"{path}: cannot be read as observations ({error}): give an .npz with an array `obs`") from error
+    if episode is not None and episode.shape != obs.shape[:1]:
+        raise InputError(f"{path}: {len(obs)} observations, but `episode` has shape {episode.shape}")
+    return calibrate(np.asarray(obs), contract, episode)

@@ -1,0 +1,296 @@
+"""Quantise: a policy and the observations it meets become the integers of every artifact.
+
+Post-training int8 with per-channel weights and per-tensor activations, layer by layer: each layer is fitted to the float layer's
+results on the integers that the layers before it really produce. What is done beyond plain rounding is said by `QuantSettings`;
+`ladder.py` names the useful sets. Method and measured gains: toolchain/docs/quantizer.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.calibrate import Calibration
+from quarl.contract import Observation
+from quarl.errors import UnsupportedError
+from quarl.integer import accumulate, apply_integer_op
+from quarl.policy import (
+    INPUT,
+    Activation,
+    Add,
+    Concat,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    Policy,
+    Weighted,
+    activate,
+    apply_op,
+    im2col,
+)
+from quarl.quant_policy import (
+    EXACT_FLOAT_BOUND,
+    ObservationQuantizer,
+    QuantConv2D,
+    QuantDense,
+    QuantDepthwiseConv2D,
+    QuantNode,
+    QuantPolicy,
+    QuantTable,
+    QuantTensor,
+    QuantWeighted,
+    accumulator_bound,
+)
+from quarl.rescale import rescale_factor
+from quarl.rounding import round_nearest, round_to_data, weight_scales
+from quarl.tensors import plan_tensors, spanning_tensor
+from quarl.units import Unit, center_head, equalize, fold_input, run_unit, units_of
+from quarl.widths import fits_wide, output_widths
+
+CHUNK = 32  # images whose patches are in memory at once
+COVARIANCE_ROWS = 8192  # input rows a layer's covariance is estimated from
+NARROW_BIAS_BOUND = 2**24  # of 2^31: leaves the sums room, and keeps int32 -> float32 exact
+COVARIANCE_INPUTS = 1024  # layers with more inputs are rounded to the nearest: the covariance would not be known from the calibration
+
+
+@dataclass(frozen=True, slots=True)
+class QuantSettings:
+    """What the quantiser does beyond rounding to the nearest."""
+
+    center_head: bool = False  # subtract the mean row of an argmax head
+    feature_scales: bool = False  # one scale per observation feature, folded into the first layer
+    bias_correction: bool = False  # the mean error of a channel goes into its bias
+    data_rounding: bool = False  # rounding chosen by least squares on the calibration
+    equalize_power: float = 0.0  # hidden channels brought towards one range
+    wide_head: bool = False  # int32 accumulators decide, or a 16-bit table for a squashed action
+    input_bits: int = 8  # width of observations
+    hidden_bits: int = 8  # width of hidden activations, as far as 2^24 allows
+
+
+def quantize(policy: Policy, calibration: Calibration, settings: QuantSettings, rung: int) -> QuantPolicy:
+    """Return the policy in integers.
+
+    Raises:
+        QuantizationError: a limit of the arithmetic would be broken; names layer and channel.
+        UnsupportedError: a graph whose first layers cannot take the normaliser exactly.
+    """
+    units = units_of(policy)
+    if settings.center_head and policy.contract.action.kind == "discrete":
+        units = center_head(units)
+    observation, units = widest_observation(policy, units, calibration, settings)
+    graph_obs = policy.contract.observation.to_graph(calibration.obs)
+    integers = observation.quantize(graph_obs)
+    real = _real_input(policy.contract.observation, graph_obs, observation)
+    if settings.equalize_power > 0:
+        units = equalize(units, _peaks(units, real), settings.equalize_power)
+    return QuantPolicy(
+        observation, _quantize_units(units, real, integers, observation.tensor, settings), policy.contract, rung, policy.source_sha256
+    )
+
+
+def widest_observation(
+    policy: Policy, units: tuple[Unit, ...], calibration: Calibration, settings: QuantSettings
+) -> tuple[ObservationQuantizer, tuple[Unit, ...]]:
+    """Return the observation quantiser with the most bits, up to `input_bits`, that its readers' accumulators allow."""
+    for bits in range(settings.input_bits, 8, -1):
+        observation, folded = observation_quantizer(policy, units, calibration, bits, feature_scales=settings.feature_scales)
+        if observation.is_pixels or all(fits_wide(unit, observation.tensor) for unit in folded if INPUT in unit.inputs):
+            return observation, folded
+    return observation_quantizer(policy, units, calibration, 8, feature_scales=settings.feature_scales)
+
+
+def observation_quantizer(
+    policy: Policy, units: tuple[Unit, ...], calibration: Calibration, bits: int, *, feature_scales: bool
+) -> tuple[ObservationQuantizer, tuple[Unit, ...]]:
+    """Return the observation quantiser and the units that read its integers; the normaliser is folded into both, exactly."""
+    observation = policy.contract.observation
+    if observation.is_image:
+        return ObservationQuantizer(np.zeros(0, np.float32), np.zeros(0, np.int32), QuantTensor(np.float32(1 / 255), -128)), units
+    count = observation.shape[0]
+    normalizer = observation.normalizer
+    mean = np.zeros(count) if normalizer is None else np.array(normalizer.mean, np.float64)
+    std = np.ones(count) if normalizer is None else normalizer.std
+    values = calibration.obs.astype(np.float64) if normalizer is None else normalizer.apply(calibration.obs)
+    foldable = all(isinstance(unit.op, Dense) for unit in units if INPUT in unit.inputs)
+    if not foldable and normalizer is not None:
+        raise UnsupportedError("a normaliser can only be folded where dense layers read the observation: normalise inside the environment")
+    if feature_scales and foldable:
+        low, high = values.min(axis=0), values.max(axis=0)
+        still = high - low < 1e-9 * np.maximum(1, np.abs(high))
+        low, high = np.where(still, low - 1, low), np.where(still, high + 1, high)
+        steps = 2**bits - 1
+        inv_scale = (steps / ((high - low) * std)).astype(np.float32)
+        zero_point = np.rint(-((low + high) / 2 * std + mean) * inv_scale.astype(np.float64)).astype(np.int32)  # mid-range becomes 0
+        half = 2 ** (bits - 1)
+        tensor = QuantTensor(np.float32(1), 0, -half, half - 1)
+        step = 1 / (inv_scale.astype(np.float64) * std)
+        return ObservationQuantizer(inv_scale, zero_point, tensor), fold_input(units, step, -step * zero_point - mean / std)
+    tensor = spanning_tensor(float(values.min()), float(values.max()), bits)
+    inv_scale = (1 / (std * np.float64(tensor.scale))).astype(np.float32)
+    shift = np.rint(-mean * inv_scale.astype(np.float64)).astype(np.int32)
+    if normalizer is not None:  # what the integer shift leaves of the mean, and of float32(1 / scale), goes into the first layers
+        step = 1 / (inv_scale.astype(np.float64) * std)
+        residue = -step * shift - mean / std
+        units = fold_input(units, step / np.float64(tensor.scale), residue)
+    return ObservationQuantizer(inv_scale, shift + np.int32(tensor.zero_point), tensor), units
+
+
+def _real_input(observation: Observation, graph_obs: NDArray[Any], quantizer: ObservationQuantizer) -> NDArray[Any]:
+    """Return what the folded float units read: pixels / 255, or the unrounded, unclamped values the integers stand for."""
+    if observation.is_image:
+        return graph_obs.astype(np.float32) / np.float32(255)
+    tensor = quantizer.tensor
+    steps = graph_obs.astype(np.float64) * quantizer.inv_scale + quantizer.zero_point - tensor.zero_point
+    normalizer = observation.normalizer
+    if normalizer is not None:  # the normaliser's clip, in steps
+        limit = np.array([normalizer.clip_obs]) * normalizer.std
+        mean = np.array(normalizer.mean, np.float64)
+        low, high = ((mean + side) * quantizer.inv_scale + quantizer.zero_point - tensor.zero_point for side in (-limit, limit))
+        steps = np.clip(steps, low, high)
+    return steps * np.float64(tensor.scale)
+
+
+def _quantize_units(
+    units: tuple[Unit, ...], real: NDArray[Any], integers: NDArray[np.int32], input_tensor: QuantTensor, settings: QuantSettings
+) -> tuple[QuantNode, ...]:
+    reals: dict[str, NDArray[Any]] = {INPUT: real}
+    for unit in units:
+        reals[unit.name] = in_chunks(lambda *parts, unit=unit: run_unit(unit, list(parts)), [reals[name] for name in unit.inputs])
+    tensors = plan_tensors(
+        units, reals, input_tensor, output_widths(units, reals, input_tensor, settings.hidden_bits, wide_head=settings.wide_head)
+    )
+    tensors[INPUT] = input_tensor
+    ints: dict[str, NDArray[Any]] = {INPUT: integers}
+    nodes = []
+    for unit in units:
+        output: QuantTensor | None = tensors[unit.name]
+        match unit.op:
+            case Dense() | Conv2D() | DepthwiseConv2D():
+                source = unit.inputs[0]
+                is_head = unit is units[-1] and settings.wide_head
+                op = fit_layer(unit, reals[source], ints[source], tensors[source], None if is_head else output, settings)
+                if is_head and accumulator_bound(op, tensors[source]).max() < EXACT_FLOAT_BOUND:
+                    output = None
+                elif is_head:
+                    op = fit_layer(unit, reals[source], ints[source], tensors[source], output, settings)
+                node = QuantNode(unit.name, op, unit.inputs, output)
+            case Activation(function=function):
+                assert output is not None
+                node = QuantNode(unit.name, function_table(function, tensors[unit.inputs[0]], output), unit.inputs, output)
+            case Flatten() | Concat() | Add():
+                node = QuantNode(unit.name, unit.op, unit.inputs, output)
+        nodes.append(node)
+        ints[unit.name] = in_chunks(
+            lambda *parts, node=node: apply_integer_op(node, list(parts), tensors.__getitem__), [ints[n] for n in unit.inputs]
+        )
+    return tuple(nodes)
+
+
+def fit_layer(
+    unit: Unit, real: NDArray[Any], integers: NDArray[np.int32], tensor: QuantTensor, output: QuantTensor | None, settings: QuantSettings
+) -> QuantWeighted:
+    """Return the layer's integers, fitted to its float results on the calibration.
+
+    Args:
+        real: float [n, ...], the layer's input in the float policy.
+        integers: int32 [n, ...], its input as the integer layers before produce it.
+        output: None for a wide head.
+    """
+    assert isinstance(unit.op, Weighted)
+    weights: NDArray[np.float64] = unit.op.weights.reshape(len(unit.op.weights), -1).astype(np.float64)
+    bias: NDArray[np.float64] = unit.op.bias.astype(np.float64)
+    is_wide = output is None or not output.is_int8 or not tensor.is_int8
+    scale = weight_scales(weights, bias, tensor.scale, EXACT_FLOAT_BOUND if is_wide else NARROW_BIAS_BOUND)
+    if settings.data_rounding and isinstance(unit.op, Dense | Conv2D) and weights.shape[1] <= COVARIANCE_INPUTS:
+        rounded = round_to_data(weights, scale, _input_covariance(unit.op, integers, tensor))
+    else:
+        rounded = round_nearest(weights, scale)
+    multiplier = rescale_factor(tensor.scale, scale, np.float32(1) if output is None else output.scale)
+    op = _layer(unit.op, rounded, np.zeros(len(bias), np.int32), multiplier, scale)
+    step = np.float64(tensor.scale) * scale.astype(np.float64)
+    if settings.bias_correction:
+        bias = _mean_over_positions(unit.op, op, real, integers, tensor, step)
+    return replace(op, bias=np.rint(bias / step).astype(np.int32))
+
+
+def function_table(function: str, tensor: QuantTensor, output: QuantTensor) -> QuantTable:
+    """Return the table of an elementwise function between two tensors: the function in double of the float32 input, rounded half even."""
+    inputs = tensor.dequantize(np.arange(tensor.qmin, tensor.qmax + 1))
+    exact = activate(function, inputs.astype(np.float64))  # type: ignore[arg-type]
+    return QuantTable(function, output.quantize(exact.astype(np.float32)).astype(np.int16))  # type: ignore[arg-type]
+
+
+def in_chunks(function: Callable[..., NDArray[Any]], arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return function(*arrays), computed in parts of the batch where the arrays are images: patches of few are in memory at once."""
+    if arrays[0].ndim == 2:
+        return function(*arrays)
+    parts = [function(*(array[i : i + CHUNK] for array in arrays)) for i in range(0, len(arrays[0]), CHUNK)]
+    return np.concatenate(parts)
+
+
+def _input_covariance(op: Weighted, integers: NDArray[np.int32], tensor: QuantTensor) -> NDArray[np.float64]:
+    offsets = (integers - np.int32(tensor.zero_point)).astype(np.float32)
+    if isinstance(op, Conv2D):
+        positions = max(1, int(np.prod(offsets.shape[1:3])) // (op.stride[0] * op.stride[1]))
+        every = max(1, len(offsets) * positions // COVARIANCE_ROWS)
+        columns = np.concatenate(
+            [
+                im2col(offsets[i : i + CHUNK], op.weights.shape[1:3], op.stride, op.padding)[0][::every]
+                for i in range(0, len(offsets), CHUNK)
+            ]
+        )
+    else:
+        columns = offsets[:: max(1, len(offsets) // COVARIANCE_ROWS)]
+    columns = columns - columns.mean(axis=0)
+    covariance: NDArray[np.float64] = (columns.T @ columns).astype(np.float64) / len(columns)
+    return covariance
+
+
+def _mean_over_positions(
+    op: Weighted, quantized: QuantWeighted, real: NDArray[Any], integers: NDArray[np.int32], tensor: QuantTensor, step: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return float64 [out]: the bias that makes each channel's mean result equal the float layer's."""
+    exact = in_chunks(lambda part: _channel_sums(apply_op(op, [part])), [real])
+    made = in_chunks(lambda part: _channel_sums(accumulate(quantized, part, tensor)), [integers])
+    positions = 1 if real.ndim == 2 else exact.shape[0] and _positions(op, real)
+    mean: NDArray[np.float64] = (exact.sum(axis=0) - made.sum(axis=0) * step) / (len(real) * positions)
+    return mean
+
+
+def _channel_sums(values: NDArray[Any]) -> NDArray[np.float64]:
+    sums: NDArray[np.float64] = values.sum(axis=tuple(range(values.ndim - 1)), dtype=np.float64)[None]
+    return sums
+
+
+def _positions(op: Weighted, real: NDArray[Any]) -> int:
+    assert isinstance(op, Conv2D | DepthwiseConv2D)
+    kernel = op.weights.shape[1:3]
+    rows, cols = ((real.shape[1 + a] + sum(op.padding[a]) - kernel[a]) // op.stride[a] + 1 for a in (0, 1))
+    return int(rows * cols)
+
+
+def _layer(
+    op: Weighted, rounded: NDArray[np.int8], bias: NDArray[np.int32], multiplier: NDArray[np.float32], scale: NDArray[np.float32]
+) -> QuantWeighted:
+    weights = rounded.reshape(op.weights.shape)
+    match op:
+        case Dense():
+            return QuantDense(weights, bias, multiplier, scale)
+        case Conv2D():
+            return QuantConv2D(weights, bias, multiplier, scale, op.stride, op.padding)
+        case DepthwiseConv2D():
+            return QuantDepthwiseConv2D(weights, bias, multiplier, scale, op.stride, op.padding)
+
+
+def _peaks(units: tuple[Unit, ...], real: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    values: dict[str, NDArray[Any]] = {INPUT: real}
+    peaks = {}
+    for unit in units:
+        values[unit.name] = in_chunks(lambda *parts, unit=unit: run_unit(unit, list(parts)), [values[name] for name in unit.inputs])
+        peaks[unit.name] = np.abs(values[unit.name]).max(axis=tuple(range(values[unit.name].ndim - 1))).astype(np.float64)
+    return peaks
