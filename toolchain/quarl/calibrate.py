@@ -5,7 +5,6 @@ In: observations of the policy's own rollouts (an `.npz` with `obs`, or an envir
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.contract import Contract
-from quarl.errors import InputError, UntrustedFileError
+from quarl.errors import InputError
+from quarl.npz import read_npz
 
-MAX_BYTES = 4 * 2**30  # what an observation file may unpack to
 MIN_OBSERVATIONS = 16
 
 
@@ -74,29 +73,18 @@ def coverage(calibration: Calibration, contract: Contract) -> Coverage:
 
 
 def read_observations(path: Path, contract: Contract) -> Calibration:
-    """Return the observations stored in an `.npz` (array `obs`, optionally `episode`) or `.npy` file.
+    """Return the observations stored in an `.npz` file: array `obs`, optionally `episode`.
 
     Raises:
         InputError: not such a file, or observations that do not fit the contract.
-        UntrustedFileError: it asks to be unpickled, or claims to unpack to more than 4 GiB.
+        UntrustedFileError: it asks to be unpickled, or claims too much memory.
     """
-    try:
-        with path.open("rb") as file:
-            if zipfile.is_zipfile(file):
-                with zipfile.ZipFile(file) as archive:
-                    claimed = sum(entry.file_size for entry in archive.infolist())
-                if claimed > MAX_BYTES:
-                    raise UntrustedFileError(f"{path}: claims to unpack to {claimed:,} B, at most {MAX_BYTES:,} B are read")
-                file.seek(0)
-                with np.load(file, allow_pickle=False) as arrays:
-                    if "obs" not in arrays:
-                        raise InputError(f"{path}: holds {sorted(arrays.files)}, needs an array `obs` [n, {contract.observation.shape}]")
-                    obs, episode = arrays["obs"], arrays.get("episode")
-            else:
-                file.seek(0)
-                obs, episode = np.load(path, mmap_mode="r", allow_pickle=False), None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as observations ({error}): give an .npz with an array `obs`") from error
+    arrays = read_npz(path)
+    if "obs" not in arrays:
+        raise InputError(
+            f"{path}: holds {', '.join(sorted(arrays))}, needs an array `obs` [n, {', '.join(map(str, contract.observation.shape))}]"
+        )
+    obs, episode = arrays["obs"], arrays.get("episode")
     if episode is not None and episode.shape != obs.shape[:1]:
         raise InputError(f"{path}: {len(obs)} observations, but `episode` has shape {episode.shape}")
-    return calibrate(np.asarray(obs), contract, episode)
+    return calibrate(obs, contract, episode)

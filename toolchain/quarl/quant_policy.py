@@ -222,6 +222,12 @@ def check_limits(node: QuantNode, input_tensor: QuantTensor) -> None:
     """
     op = node.op
     assert isinstance(op, QuantWeighted)
+    count = len(op.weights)
+    if op.weights.dtype != np.int8 or op.bias.dtype != np.int32 or op.multiplier.dtype != np.float32:
+        types = f"{op.weights.dtype}, {op.bias.dtype}, {op.multiplier.dtype}"
+        raise QuantizationError(f"{node.name}: weights, bias and rescale factors are {types}: they must be int8, int32, float32")
+    if op.bias.shape != (count,) or op.multiplier.shape != (count,):
+        raise QuantizationError(f"{node.name}: {count} channels, but {op.bias.shape} biases and {op.multiplier.shape} rescale factors")
     if not np.isfinite(op.multiplier).all() or (op.multiplier <= 0).any():
         raise QuantizationError(f"{node.name}: a rescale factor is not a positive number; a channel's weights are all zero or not finite")
     bound = accumulator_bound(op, input_tensor)
