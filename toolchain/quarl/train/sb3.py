@@ -249,7 +249,8 @@ class _Judge(BaseCallback):
         with self.curve_path.open("a", newline="") as file:
             row = [self.num_timesteps, f"{mean:.3f}", f"{episodes.returns.std():.3f}", f"{episodes.lengths.mean():.1f}"]
             csv.writer(file).writerow([*row, "" if success is None else f"{success:.3f}", f"{cpu_s:.1f}"])
-        self._state_path.write_text(json.dumps({"judged": self._judged, "next": self._next, "best_return": self._best_return, "cpu_s": cpu_s}))
+        state = {"judged": self._judged, "next": self._next, "best_return": self._best_return, "cpu_s": cpu_s}
+        self._state_path.write_text(json.dumps(state))
         if self._progress is not None:
             self._progress(Progress(self.num_timesteps, self._steps, mean, success, cpu_s))
 
