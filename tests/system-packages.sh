@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Installs the system packages the tests use and pip cannot give. Without root it says what is missing; the tests then skip, naming it.
+set -euo pipefail
+packages=()
+command -v gcc >/dev/null || packages+=(gcc libc6-dev)
+if [ ${#packages[@]} -eq 0 ]; then
+    exit 0
+fi
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    echo "missing: ${packages[*]} (install them as root: apt-get install ${packages[*]})"
+    exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
