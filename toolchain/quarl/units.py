@@ -118,5 +118,5 @@ def fold_input(units: tuple[Unit, ...], step: NDArray[np.float64], offset: NDArr
     return tuple(folded)
 
 
-def _with(op: Weighted, weights: NDArray[np.float64], bias: NDArray[np.float64]) -> Weighted:
+def _with(op: Weighted, weights: NDArray[np.floating[Any]], bias: NDArray[np.floating[Any]]) -> Weighted:
     return replace(op, weights=weights, bias=bias)
