@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,25 @@ def make_contract(path: Path, options: ImportOptions, observation: Observation |
     return Contract(observation, _action(path, action, options.action_space), options.step_hz)
 
 
+def box_from_environment(file: str, count: int, transform: Literal["clip", "unscale"], options: ImportOptions) -> Action:
+    """Return the box action whose bounds the file lacks, from the environment the user named.
+
+    Raises:
+        InputError: no environment was given, or its actions are no box of `count` values.
+    """
+    given = options.action_space
+    if given is None:
+        raise InputError(
+            f"{file}: the bounds of its {count} action values are not in the file: add --env ID, the environment it was trained on"
+        )
+    if given.kind != "box" or given.count != count:
+        raise InputError(
+            f"{file}: the policy has {count} action values, the actions of the environment given with --env are {_describe(given)}: "
+            "give the environment it was trained on"
+        )
+    return replace(given, transform=transform)
+
+
 def _observation(path: Path, found: Observation | None, given: Observation | None) -> Observation:
     if found is None and given is None:
         raise InputError(f"{path.name}: the file does not say what the policy observes: add --env ID, the environment it was trained on")
@@ -57,7 +76,7 @@ def _observation(path: Path, found: Observation | None, given: Observation | Non
             f"{path.name}: the policy observes {_shape(found)}, the environment given with --env {_shape(given)}: "
             "give the environment it was trained on"
         )
-    return replace(found, names=found.names or given.names)
+    return replace(found, shape=given.shape, layout=given.layout, names=given.names or found.names)  # as the environment gives it
 
 
 def _action(path: Path, found: Action | None, given: Action | None) -> Action:

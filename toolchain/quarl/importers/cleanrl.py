@@ -1,0 +1,185 @@
+"""State dicts saved by the CleanRL scripts become a `Policy`.
+
+Such a file has names and tensors only. Which script wrote it follows from the names; its activations, pixel scale and action
+rule are those of the script, so a network that differs from the scripts in its names or depth is refused.
+Source of the architectures: cleanrl/{dqn,dqn_atari,ppo,ppo_continuous_action,ppo_atari,sac_continuous_action,td3_continuous_action,
+ddpg_continuous_action}.py and their envpool variants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.contract import Action, Observation, box_bounds
+from quarl.errors import InputError, UnsupportedError
+from quarl.importers.archives import source_digest
+from quarl.importers.options import ImportOptions, box_from_environment, make_contract
+from quarl.importers.torch_layers import Layers, TorchState, nature_cnn, sequential
+from quarl.importers.torch_state import describe, is_state_dict, read_torch
+from quarl.policy import Activation, Dense, Function, Policy, linear_chain
+
+ATARI_SIDE = 84  # pixels; the Atari scripts resize to 84 x 84
+ATARI_FEATURES = 64 * 7 * 7  # what the Nature CNN makes of 84 x 84
+SCRIPT_DEPTH = 3  # Linear layers of every actor and Q-network on vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One kind of CleanRL script.
+
+    `actor` are the modules its deterministic policy uses, `beside` those it saves but does not need to act.
+    """
+
+    algorithm: str
+    actor: tuple[str, ...]
+    beside: tuple[str, ...]
+    layers: Callable[[TorchState, ImportOptions], Layers]
+    is_box: bool = False
+    squashes: bool = False
+    normalizes: bool = False  # the script wraps the environment in NormalizeObservation, whose statistics it does not save
+
+
+def read_cleanrl(path: Path, options: ImportOptions) -> Policy:
+    """Return the deterministic policy of a CleanRL checkpoint.
+
+    Raises:
+        InputError, UnsupportedError, UntrustedFileError: as `importers.read_policy`.
+    """
+    script, state = _choose(path, read_torch(path))
+    layers = script.layers(state, options)
+    first = layers[0][1]
+    observation = Observation((first.weights.shape[1],), "float32", "vector") if isinstance(first, Dense) else _pixels(state, options)
+    count = next(len(op.bias) for _, op in reversed(layers) if isinstance(op, Dense))
+    contract = make_contract(path, options, observation, _action(state, script, count, options))
+    if script.normalizes and contract.observation.normalizer is None and not options.no_normalizer:
+        raise InputError(
+            f"{path.name}: CleanRL's continuous PPO normalises observations and does not save how: add --obs-norm FILE.npz with mean, var, "
+            "epsilon, clip_obs of its NormalizeObservation wrapper, or say --no-obs-norm if the script was run without it"
+        )
+    return Policy(linear_chain(layers), contract, script.algorithm, "cleanrl", source_digest(path))
+
+
+def _choose(path: Path, found: Any) -> tuple[Script, TorchState]:
+    """Return the one state dict in the file that is a policy, and its script."""
+    parts = list(found.values()) if isinstance(found, dict) else list(found) if isinstance(found, (list, tuple)) else []
+    dicts: list[dict[str, NDArray[Any]]] = [found] if is_state_dict(found) else [part for part in parts if is_state_dict(part)]
+    if not dicts:
+        raise InputError(f"{path.name}: holds {describe(found)}, a state dict is needed: torch.save(agent.state_dict(), FILE)")
+    matches = [(script, state) for state in dicts if (script := _script_of(state)) is not None]
+    if len(matches) == 1:
+        return matches[0][0], TorchState(path.name, matches[0][1])
+    if matches:
+        raise InputError(f"{path.name}: holds {len(matches)} policies, one is needed: torch.save the state dict of the one that acts")
+    modules = sorted({key.split(".")[0] for state in dicts for key in state})
+    known = {"atoms": "C51, whose expectation over atoms needs a softmax", "lstm": "a recurrent policy"}
+    named = [f"is {known[module]}" for module in modules if module in known]
+    reason = named[0] if named else f"no CleanRL script has the modules {', '.join(modules[:8])}"
+    raise UnsupportedError(
+        f"{path.name}: {reason}: not carried over. Known are DQN, PPO, Atari PPO, SAC, TD3 and DDPG; export others to ONNX"
+    )
+
+
+def _script_of(state: Mapping[str, NDArray[Any]]) -> Script | None:
+    modules = {key.split(".")[0] for key in state}
+    for script in SCRIPTS:
+        needed = set(script.actor)
+        if needed <= modules and modules <= needed | set(script.beside):
+            return script
+    return None
+
+
+def _pixels(state: TorchState, options: ImportOptions) -> Observation:
+    """Return the pixels [channels, height, width] the Nature CNN sees; the side follows from the scripts or the environment."""
+    channels = state.conv("network.0", 4).weights.shape[3]
+    features = state.dense("network.7").weights.shape[1]
+    if options.observation is not None:
+        height, width, _ = options.observation.graph_shape if options.observation.is_image else (0, 0, 0)
+        return Observation((channels, height, width), "uint8", "chw") if height else options.observation
+    if features != ATARI_FEATURES:
+        raise InputError(f"{state.file}: its pictures are not 84 x 84 (the first Linear takes {features}): add --env ID to tell their size")
+    return Observation((channels, ATARI_SIDE, ATARI_SIDE), "uint8", "chw")
+
+
+def _action(state: TorchState, script: Script, count: int, options: ImportOptions) -> Action:
+    if not script.is_box:
+        return Action("discrete", count)
+    transform: Literal["clip", "unscale"] = "unscale" if script.squashes else "clip"
+    scale, bias = state.tensors.get("action_scale"), state.tensors.get("action_bias")
+    if script.squashes and scale is not None and bias is not None:
+        if scale.size != count or bias.size != count:
+            raise InputError(f"{state.file}: action_scale {scale.shape} and action_bias {bias.shape} do not fit {count} actions")
+        low, high = (box_bounds(bias.astype(np.float64) + sign * scale.astype(np.float64)) for sign in (-1, 1))
+        return Action("box", count, low, high, transform)
+    return box_from_environment(state.file, count, transform, options)
+
+
+def _mlp(module: str, function: Function) -> Callable[[TorchState, ImportOptions], Layers]:
+    def layers(state: TorchState, options: ImportOptions) -> Layers:
+        found = sequential(state, module, function, activate_last=False)
+        depth = len(state.children(module))
+        if depth != SCRIPT_DEPTH:
+            raise UnsupportedError(
+                f"{state.file}: {module} has {depth} layers, CleanRL's have {SCRIPT_DEPTH}; activations are not in the file, "
+                "so a network of one's own cannot be told: export it to ONNX"
+            )
+        return found
+
+    return layers
+
+
+def _fully_connected(head: str) -> Callable[[TorchState, ImportOptions], Layers]:
+    def layers(state: TorchState, options: ImportOptions) -> Layers:
+        relu = Activation("relu")
+        return [
+            ("fc1", state.dense("fc1")),
+            ("fc1.relu", relu),
+            ("fc2", state.dense("fc2")),
+            ("fc2.relu", relu),
+            (head, state.dense(head)),
+            ("squash", Activation("tanh")),
+        ]
+
+    return layers
+
+
+def _network(head: str) -> Callable[[TorchState, ImportOptions], Layers]:
+    def layers(state: TorchState, options: ImportOptions) -> Layers:
+        expected = ["0", "2", "4", "7", *(["9"] if head == "network.9" else [])]
+        if state.children("network") != expected:
+            raise UnsupportedError(
+                f"{state.file}: network has tensors at {', '.join(state.children('network'))}, CleanRL's Nature CNN "
+                f"at {', '.join(expected)}: other networks are not carried over, export it to ONNX"
+            )
+        shape = _pixels(state, options).shape
+        return [*nature_cnn(state, "network", "network.7", shape), (head, state.dense(head))]
+
+    return layers
+
+
+def _q_network(state: TorchState, options: ImportOptions) -> Layers:
+    first = state.tensors.get("network.0.weight")
+    is_conv = first is not None and first.ndim == 4
+    return (_network("network.9") if is_conv else _mlp("network", "relu"))(state, options)
+
+
+SCRIPTS = (
+    Script("PPO", ("network", "actor"), ("critic",), _network("actor")),
+    Script("PPO", ("actor",), ("critic",), _mlp("actor", "tanh")),
+    Script("PPO", ("actor_mean",), ("critic", "actor_logstd"), _mlp("actor_mean", "tanh"), is_box=True, normalizes=True),
+    Script("DQN", ("network",), (), _q_network),
+    Script(
+        "SAC",
+        ("fc1", "fc2", "fc_mean"),
+        ("fc_logstd", "action_scale", "action_bias"),
+        _fully_connected("fc_mean"),
+        is_box=True,
+        squashes=True,
+    ),
+    Script("TD3/DDPG", ("fc1", "fc2", "fc_mu"), ("action_scale", "action_bias"), _fully_connected("fc_mu"), is_box=True, squashes=True),
+)

@@ -1,0 +1,86 @@
+"""Proof of an import: the policy's outputs beside those of the framework that wrote the file, on the same observations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.contract import Observation
+from quarl.errors import ToolMissingError
+from quarl.importers.detect import detect_format
+from quarl.policy import Policy
+
+MAX_ERROR = 1e-5  # float32 sums in another order differ by about 1e-6 of the largest value
+OBSERVATIONS = 256
+
+Prover: TypeAlias = Callable[[Path, Policy, NDArray[Any]], tuple[NDArray[np.floating[Any]], str]]
+"""Returns the framework's raw outputs float [n, count] for observations [n, *shape], and what computed them."""
+
+PROVERS: dict[str, tuple[str, str]] = {
+    "sb3": ("quarl.importers.proof_torch", "outputs_of_sb3"),
+    "cleanrl": ("quarl.importers.proof_torch", "outputs_of_cleanrl"),
+}
+UNSAFE = {"sb3": "Stable-Baselines3, which unpickles"}  # frameworks that may run code from the file
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProof:
+    """How far the imported policy is from its source."""
+
+    max_abs_error: float  # over all outputs, before the action transform
+    largest_output: float
+    differing_actions: int  # of a discrete policy; 0 for a box
+    observations: int
+    against: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the error is within float32 rounding: `MAX_ERROR`, relative to the largest output where that is above 1."""
+        return self.max_abs_error <= MAX_ERROR * max(1.0, self.largest_output)
+
+
+@dataclass(frozen=True, slots=True)
+class NotProven:
+    """Why the source framework was not asked, and how to have it asked."""
+
+    reason: str
+
+
+def prove_import(path: Path, policy: Policy, trust: bool = False) -> ImportProof | NotProven:
+    """Return the proof, computed by the framework that wrote the file where it is installed.
+
+    Args:
+        trust: the user's word that the file may run code; needed where the framework unpickles.
+    """
+    found = detect_format(path)
+    if found not in PROVERS:
+        return NotProven(f"no proof for {found} files")
+    if found in UNSAFE and not trust:
+        return NotProven(f"not proven here: add --trust to load the file with {UNSAFE[found]}")
+    module, function = PROVERS[found]
+    obs = sample_observations(policy.contract.observation, OBSERVATIONS, np.random.default_rng(0))
+    try:
+        outputs, against = cast(Prover, getattr(import_module(module), function))(path, policy, obs)
+    except (ToolMissingError, ImportError) as error:
+        return NotProven(f"not proven here: {error}")
+    ours = policy.outputs(obs)
+    differing = int((ours.argmax(axis=1) != outputs.argmax(axis=1)).sum()) if policy.contract.action.kind == "discrete" else 0
+    max_error = float(np.abs(ours.astype(np.float64) - outputs.astype(np.float64)).max())
+    return ImportProof(max_error, float(np.abs(outputs).max()), differing, len(obs), against)
+
+
+def sample_observations(observation: Observation, count: int, generator: np.random.Generator) -> NDArray[Any]:
+    """Return [count, *shape] observations that reach every weight: pictures of all brightnesses, vectors of sizes 0.03 to 10."""
+    if observation.is_image:
+        brightness = generator.integers(1, 257, (count, *[1] * len(observation.shape)))
+        return (generator.integers(0, 256, (count, *observation.shape)) * brightness // 256).astype(np.uint8)
+    values = generator.normal(size=(count, *observation.shape)) * 10 ** generator.uniform(-1.5, 1, (count, 1))
+    if observation.normalizer is not None:
+        values = values * observation.normalizer.std + np.array(observation.normalizer.mean)
+    return values.astype(np.float32)

@@ -1,0 +1,97 @@
+"""Outputs of torch networks for the import proof: Stable-Baselines3's own policies, and CleanRL's layers run by torch.
+
+Both compute on channels-first pictures with torch's kernels, so a mistake in layout, order or activation shows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.errors import InputError, ToolMissingError
+from quarl.policy import Policy
+
+CONTRIB = {"QR-DQN": "QRDQN", "TQC": "TQC", "TRPO": "TRPO", "ARS": "ARS"}
+
+
+def outputs_of_sb3(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDArray[np.floating[Any]], str]:
+    """Return Stable-Baselines3's outputs [n, count] for observations [n, *shape]. Loading unpickles: only for trusted files."""
+    try:
+        import sb3_contrib
+        import stable_baselines3
+        import torch
+    except ImportError as error:
+        raise ToolMissingError("Stable-Baselines3 is not installed: pip install 'quarl[sb3]'") from error
+    name = policy.algorithm
+    algorithm = getattr(sb3_contrib, CONTRIB[name]) if name in CONTRIB else getattr(stable_baselines3, name)
+    small = {"buffer_size": 1, "learning_starts": 0, "optimize_memory_usage": False}  # a replay buffer may take gigabytes
+    try:
+        network = algorithm.load(path, device="cpu", custom_objects=small).policy
+    except Exception as error:  # unpickling may raise anything
+        raise InputError(f"{path.name}: Stable-Baselines3 cannot load it ({error!r})") from error
+    network.set_training_mode(False)
+    normalizer = policy.contract.observation.normalizer
+    seen = obs if normalizer is None else normalizer.apply(obs).astype(np.float32)
+    with torch.no_grad():
+        tensor, _ = network.obs_to_tensor(seen)
+        outputs = _sb3_outputs(network, name, policy.contract.action.kind == "discrete", tensor)
+    return outputs.numpy(), f"Stable-Baselines3 {stable_baselines3.__version__}, torch {torch.__version__}"
+
+
+def outputs_of_cleanrl(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDArray[np.floating[Any]], str]:
+    """Return what torch computes from the checkpoint's tensors [n, count], layer by layer as CleanRL's scripts do."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ToolMissingError("torch is not installed: pip install 'quarl[sb3]'") from error
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    first = f"{policy.nodes[0].name}.weight"
+    candidates = [loaded, *(loaded.values() if isinstance(loaded, dict) else loaded)]
+    state = next(part for part in candidates if isinstance(part, dict) and first in part)
+    observation = policy.contract.observation
+    seen = observation.normalizer.apply(obs).astype(np.float32) if observation.normalizer is not None else obs
+    if observation.layout == "hwc":
+        seen = np.ascontiguousarray(seen.transpose(0, 3, 1, 2))
+    with torch.no_grad():
+        outputs = _cleanrl_outputs(state, torch.from_numpy(seen).float())
+    return outputs.numpy(), f"CleanRL's layers in torch {torch.__version__}"
+
+
+def _sb3_outputs(network: Any, name: str, discrete: bool, tensor: Any) -> Any:
+    if not discrete:
+        return network._predict(tensor, deterministic=True)
+    if name == "DQN":
+        return network.q_net(tensor)
+    if name == "QR-DQN":
+        return network.quantile_net(tensor).mean(dim=1)
+    if name == "ARS":
+        return network.action_net(network.extract_features(tensor, network.features_extractor))
+    features = network.extract_features(tensor, network.pi_features_extractor)
+    if isinstance(features, tuple):  # extractors of policy and value net are separate
+        features = features[0]
+    return network.action_net(network.mlp_extractor.forward_actor(features))
+
+
+def _cleanrl_outputs(state: dict[str, Any], x: Any) -> Any:
+    from torch.nn import functional as F  # noqa: N812
+
+    def linear(module: str, value: Any) -> Any:
+        return F.linear(value, state[f"{module}.weight"], state[f"{module}.bias"])
+
+    def conv(module: str, stride: int, value: Any) -> Any:
+        return F.relu(F.conv2d(value, state[f"{module}.weight"], state[f"{module}.bias"], stride=stride))
+
+    if "network.7.weight" in state:
+        x = conv("network.4", 1, conv("network.2", 2, conv("network.0", 4, x / 255.0)))
+        x = F.relu(linear("network.7", x.flatten(1)))
+        return linear("actor" if "actor.weight" in state else "network.9", x)
+    if "fc1.weight" in state:
+        x = F.relu(linear("fc2", F.relu(linear("fc1", x))))
+        return linear("fc_mean" if "fc_mean.weight" in state else "fc_mu", x).tanh()
+    if "network.0.weight" in state:
+        return linear("network.4", F.relu(linear("network.2", F.relu(linear("network.0", x)))))
+    module = "actor_mean" if "actor_mean.0.weight" in state else "actor"
+    return linear(f"{module}.4", linear(f"{module}.2", linear(f"{module}.0", x).tanh()).tanh())

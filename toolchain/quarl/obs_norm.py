@@ -1,0 +1,118 @@
+"""Observation statistics: read from `.npz`, or converted once from the pickle VecNormalize saves.
+
+An `.npz` holds `mean` and `var` (one number per feature), `epsilon` and `clip_obs`, and is read within bounds, without pickle.
+A VecNormalize pickle runs code when it is loaded; the conversion therefore asks for trust in so many words.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from quarl.contract import Normalizer
+from quarl.errors import InputError, ToolMissingError, UnsupportedError, UntrustedFileError
+from quarl.importers.archives import Archive, read_file
+
+FIELDS = ("mean", "var", "epsilon", "clip_obs")
+MAX_FIELD_BYTES = 1 << 20
+
+
+def read_normalizer(path: Path) -> Normalizer:
+    """Return the statistics in an `.npz` with `mean`, `var`, `epsilon` and `clip_obs`.
+
+    Raises:
+        InputError: no such file, no `.npz`, a field is missing or not numeric, or its values make no sense.
+        UntrustedFileError: a field claims more than `MAX_FIELD_BYTES`, or holds Python objects.
+    """
+    with Archive(path) as archive:
+        missing = [field for field in FIELDS if f"{field}.npy" not in archive.names]
+        if missing:
+            raise InputError(f"{path.name}: lacks {', '.join(missing)}; --obs-norm needs an .npz with {', '.join(FIELDS)}")
+        mean, var, epsilon, clip_obs = (_array(archive, field) for field in FIELDS)
+    if mean.ndim != 1 or var.shape != mean.shape or epsilon.size != 1 or clip_obs.size != 1:
+        raise InputError(
+            f"{path.name}: mean {mean.shape}, var {var.shape}, epsilon {epsilon.shape}, clip_obs {clip_obs.shape}: "
+            "mean and var need one number per feature, epsilon and clip_obs one number"
+        )
+    return Normalizer(tuple(mean.tolist()), tuple(var.tolist()), float(epsilon.ravel()[0]), float(clip_obs.ravel()[0]))
+
+
+def write_normalizer(path: Path, normalizer: Normalizer) -> None:
+    """Write the statistics as `read_normalizer` reads them; the file appears complete or not at all."""
+    buffer = io.BytesIO()
+    np.savez(buffer, mean=normalizer.mean, var=normalizer.var, epsilon=normalizer.epsilon, clip_obs=normalizer.clip_obs)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(buffer.getvalue())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another place") from error
+
+
+def convert_vecnormalize(pickle_path: Path, out: Path, trust: bool) -> Normalizer:
+    """Return, and write to `out`, the statistics in a pickle saved by VecNormalize.
+
+    Raises:
+        UntrustedFileError: `trust` is false: loading a pickle runs whatever it says.
+        ToolMissingError: Stable-Baselines3, whose class the pickle names, is not installed.
+        InputError: no pickle of VecNormalize, or observations were not normalised.
+    """
+    if not trust:
+        raise UntrustedFileError(
+            f"{pickle_path.name}: is a pickle, and loading one runs whatever code it names: if you made it yourself or trust who did, "
+            "say so with --trust; the .npz it becomes is plain data"
+        )
+    try:
+        from stable_baselines3.common.vec_env import VecNormalize
+    except ImportError as error:
+        raise ToolMissingError("converting a VecNormalize pickle needs Stable-Baselines3: pip install 'quarl[sb3]'") from error
+    data = read_file(pickle_path)
+    try:
+        found = pickle.loads(data)  # the user said --trust
+    except Exception as error:  # a pickle may raise anything
+        raise InputError(f"{pickle_path.name}: cannot be loaded ({error!r}): give the file written by VecNormalize.save") from error
+    if not isinstance(found, VecNormalize):
+        raise InputError(f"{pickle_path.name}: holds a {type(found).__name__}, the file written by VecNormalize.save is needed")
+    if not found.norm_obs:
+        raise InputError(f"{pickle_path.name}: normalises rewards only: import the policy with --no-obs-norm")
+    if isinstance(found.obs_rms, dict):
+        raise UnsupportedError(f"{pickle_path.name}: normalises a Dict of observations, only one vector is carried over")
+    mean, var = np.asarray(found.obs_rms.mean, np.float64), np.asarray(found.obs_rms.var, np.float64)
+    if mean.ndim != 1:
+        raise UnsupportedError(f"{pickle_path.name}: normalises observations of shape {mean.shape}, only a vector is carried over")
+    normalizer = Normalizer(tuple(mean.tolist()), tuple(var.tolist()), float(found.epsilon), float(found.clip_obs))
+    write_normalizer(out, normalizer)
+    return normalizer
+
+
+def _array(archive: Archive, field: str) -> NDArray[np.float64]:
+    """Return one `.npy` member as float64; its header is checked against its bytes before an array is made."""
+    data = archive.read(f"{field}.npy", MAX_FIELD_BYTES)
+    stream = io.BytesIO(data)
+    try:
+        version = npy.read_magic(stream)
+        header: tuple[tuple[int, ...], bool, np.dtype[Any]] = (
+            npy.read_array_header_1_0(stream) if version == (1, 0) else npy.read_array_header_2_0(stream)
+        )
+    except ValueError as error:
+        raise InputError(f"{archive.name}: {field} is no NumPy array ({error}): write it with numpy.savez") from error
+    shape, fortran_order, dtype = header
+    if dtype.hasobject:
+        raise UntrustedFileError(f"{archive.name}: {field} holds Python objects, plain numbers are needed: write it with numpy.savez")
+    if dtype.kind not in "fiu":
+        raise InputError(f"{archive.name}: {field} holds {dtype}, numbers are needed")
+    body = data[stream.tell() :]
+    count = 1
+    for length in shape:
+        count *= length
+    if count * dtype.itemsize != len(body):
+        raise UntrustedFileError(f"{archive.name}: {field} claims {count} values of {dtype}, the file has {len(body)} bytes of them")
+    values = np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
+    return values.astype(np.float64)
