@@ -10,12 +10,16 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 
+from quarl.contract import Contract
 from quarl.errors import InputError, ToolMissingError
+from quarl.importers.spaces import action_of, observation_of
+from quarl.lanes import EnvSpec
 from quarl.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
-from quarl.train.folder import fill_measured, source_page, write_observations
-from quarl.train.rollout import play, random_act, spread
+from quarl.rollouts import collect_observations, random_episodes, run_episodes
+from quarl.train.folder import fill_measured, source_page, write_normalizer, write_observations
 from quarl.train.trained import Progress, Trainer
 
 TRAINERS: dict[str, str] = {"stable-baselines3": "quarl.train.sb3", "sb3-contrib": "quarl.train.sb3"}
@@ -58,27 +62,36 @@ def train(
     if out.resolve().name != recipe.name:
         raise InputError(f'{out}: the folder of policy "{recipe.name}" must have its name. Use {out / recipe.name}.')
     trained = _trainer(recipe)(recipe, runs / recipe.name, quick=quick, resume=resume, progress=progress)
-    score_seeds = range(SCORE_SEED, SCORE_SEED + SCORE_EPISODES)
-    scored = play(recipe.env, trained.act, score_seeds)
-    score = ScoreRecipe(float(scored.returns.mean()), float(scored.returns.std()), scored.success_rate, SCORE_EPISODES, SCORE_SEED)
-    random_seeds = range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES)
-    random_return = float(play(recipe.env, random_act(recipe.env, RANDOM_SEED), random_seeds).returns.mean())
-    calibration = play(recipe.env, trained.act, range(CALIBRATION_SEED, CALIBRATION_SEED + CALIBRATION_EPISODES), keep_obs=True)
-    heldout = play(recipe.env, trained.act, range(HELDOUT_SEED, HELDOUT_SEED + HELDOUT_EPISODES), keep_obs=True)
+    env = EnvSpec(recipe.env.id, recipe.env.kwargs)
+    scored = run_episodes(env, trained.actor, range(SCORE_SEED, SCORE_SEED + SCORE_EPISODES))
+    success_rate = None if scored.successes is None else float(scored.successes.mean())
+    score = ScoreRecipe(float(scored.returns.mean()), float(scored.returns.std()), success_rate, SCORE_EPISODES, SCORE_SEED)
+    random_play = random_episodes(env, _contract(env, recipe), range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES))
+    calibration_seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + CALIBRATION_EPISODES)
+    calibration = collect_observations(env, trained.actor, calibration_seeds, CALIBRATION_OBSERVATIONS)
+    heldout_seeds = range(HELDOUT_SEED, HELDOUT_SEED + HELDOUT_EPISODES)
+    heldout = collect_observations(env, trained.actor, heldout_seeds, HELDOUT_OBSERVATIONS)
 
     out.mkdir(parents=True, exist_ok=True)
     trained.save(out / recipe.source)
     if recipe.normalizer is not None:
         assert trained.normalizer is not None, "a recipe with a normaliser trains with normalize_observations"
-        trained.normalizer.save(out / recipe.normalizer)
-    write_observations(out / "calibration.npz", *spread(calibration, CALIBRATION_OBSERVATIONS))
-    write_observations(out / "heldout.npz", *spread(heldout, HELDOUT_OBSERVATIONS))
-    text = fill_measured((folder / RECIPE_FILE).read_text(encoding="utf-8"), score, random_return)
+        write_normalizer(out / recipe.normalizer, trained.normalizer)
+    write_observations(out / "calibration.npz", calibration)
+    write_observations(out / "heldout.npz", heldout)
+    text = fill_measured((folder / RECIPE_FILE).read_text(encoding="utf-8"), score, float(random_play.returns.mean()))
     (out / RECIPE_FILE).write_text(text, encoding="utf-8")
     measured = read_recipe(out)
     tail = np.quantile(scored.returns, [0.0, 0.01, 0.05, 0.5])
     (out / "SOURCE.md").write_text(source_page(measured, trained, tail), encoding="utf-8")
     return measured
+
+
+def _contract(env: EnvSpec, recipe: Recipe) -> Contract:
+    """Return the contract as the environment's spaces say it."""
+    made = gymnasium.make(env.id, **env.kwargs)
+    made.close()
+    return Contract(observation_of(made.observation_space, env.id), action_of(made.action_space, env.id), recipe.step_hz)
 
 
 def _trainer(recipe: Recipe) -> Trainer:

@@ -7,12 +7,14 @@ import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.contract import Normalizer
+from quarl.npz import npz_bytes
 from quarl.recipe import Recipe, ScoreRecipe
+from quarl.rollouts import Observations
 from quarl.train.trained import CURVE_FIELDS, Trained
 
 _PACKAGES = {
@@ -22,9 +24,15 @@ _PACKAGES = {
 }
 
 
-def write_observations(path: Path, obs: NDArray[Any], episode: NDArray[np.int32]) -> None:
-    """Write observations [n, ...] in raw units of the environment, and the episode [n] each is from."""
-    np.savez_compressed(path, obs=obs, episode=episode.astype(np.int32))
+def write_observations(path: Path, observations: Observations) -> None:
+    """Write the `.npz` with `obs` [n, ...], in raw units of the environment, and `episode` int32 [n], the episode each is from."""
+    path.write_bytes(npz_bytes({"obs": observations.obs, "episode": observations.episode.astype(np.int32)}))
+
+
+def write_normalizer(path: Path, normalizer: Normalizer) -> None:
+    """Write the `.npz` that `quarl import --obs-norm` reads."""
+    statistics = {"mean": normalizer.mean, "var": normalizer.var, "epsilon": normalizer.epsilon, "clip_obs": normalizer.clip_obs}
+    path.write_bytes(npz_bytes({name: np.array(value, np.float64) for name, value in statistics.items()}))
 
 
 def fill_measured(text: str, score: ScoreRecipe, random_return: float) -> str:

@@ -8,6 +8,7 @@ Hyperparameters of a recipe go to the algorithm's constructor as they are, but f
     learning_rate_end         the learning rate falls to this value on a straight line
     normalize_rewards         rewards are divided by the running deviation of the return while training
     clip_obs                  where normalised observations are clipped, 10 unless given
+    fold_normalizer           put the normaliser into the first layer when done, without its clipping: give a large clip_obs
     evaluations               how many checkpoints are made and judged, 20 unless given
 """
 
@@ -18,12 +19,14 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -31,10 +34,13 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from quarl.actors import Actor
+from quarl.contract import Normalizer
 from quarl.errors import InputError
+from quarl.lanes import EnvSpec
 from quarl.recipe import EnvRecipe, Recipe, Setting
-from quarl.train.rollout import Act, make_lanes, play
-from quarl.train.trained import CURVE_FIELDS, Normalizer, Progress, Trained
+from quarl.rollouts import run_episodes
+from quarl.train.trained import CURVE_FIELDS, Progress, Trained
 
 SELECTION_SEED = 3_000_000
 SELECTION_EPISODES = 40
@@ -52,6 +58,7 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     settings = dict(recipe.train.hyperparameters)
     evaluations = _whole(settings.pop("evaluations", 20), "evaluations")
     clip_obs = float(_number(settings.pop("clip_obs", 10.0), "clip_obs"))
+    fold = bool(settings.pop("fold_normalizer", False))
     normalize_rewards = bool(settings.pop("normalize_rewards", False))
     steps = recipe.train.quick_steps if quick else recipe.train.steps
 
@@ -74,7 +81,10 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
             model.learn(steps - model.num_timesteps, callback=judge, reset_num_timesteps=not resume)
         best = algorithm.load(judge.best.model_path, device="cpu")
         normalizer = judge.best.normalizer()
-        return Trained(_act(best, normalizer), lambda path: _save(best, path), normalizer, judge.curve_path, steps)
+        if fold and normalizer is not None:
+            _fold(best, normalizer)
+            normalizer = None
+        return Trained(_actor(best, normalizer), lambda path: _save(best, path), normalizer, judge.curve_path, steps)
     finally:
         envs.close()
 
@@ -83,7 +93,7 @@ class Lanes(VecEnv):
     """A gymnasium vector environment as Stable-Baselines3 wants it: lanes restart by themselves, the last observation goes to `info`."""
 
     def __init__(self, env: EnvRecipe, lanes: int) -> None:
-        self._envs = make_lanes(env, lanes)
+        self._envs = _make_lanes(env, lanes)
         super().__init__(lanes, self._envs.single_observation_space, self._envs.single_action_space)
         self._actions: NDArray[Any] | None = None
         self._returns = np.zeros(lanes)
@@ -193,7 +203,8 @@ class _Checkpoint:
         with np.load(path) as state:
             if "mean" not in state:
                 return None
-            return Normalizer(state["mean"], state["var"], float(state["epsilon"]), float(state["clip_obs"]))
+            mean, var = tuple(state["mean"].tolist()), tuple(state["var"].tolist())
+            return Normalizer(mean, var, float(state["epsilon"]), float(state["clip_obs"]))
 
 
 class _Judge(BaseCallback):
@@ -235,9 +246,10 @@ class _Judge(BaseCallback):
             self._evaluate()
 
     def _evaluate(self) -> None:
-        seeds = range(SELECTION_SEED, SELECTION_SEED + SELECTION_EPISODES)
         self._latest.save(self.model, whole=True)
-        episodes = play(self._recipe.env, _act(self.model, self._latest.normalizer()), seeds)
+        env = EnvSpec(self._recipe.env.id, self._recipe.env.kwargs)
+        actor = _actor(self.model, self._latest.normalizer())
+        episodes = run_episodes(env, actor, range(SELECTION_SEED, SELECTION_SEED + SELECTION_EPISODES))
         mean = float(episodes.returns.mean())
         if mean >= self._best_return:
             self._best_return = mean
@@ -245,7 +257,7 @@ class _Judge(BaseCallback):
         self._judged = self.num_timesteps
         self._next = (self.num_timesteps // self._every + 1) * self._every
         cpu_s = self._cpu_s + time.process_time() - self._cpu_start_s
-        success = episodes.success_rate
+        success = None if episodes.successes is None else float(episodes.successes.mean())
         with self.curve_path.open("a", newline="") as file:
             row = [self.num_timesteps, f"{mean:.3f}", f"{episodes.returns.std():.3f}", f"{episodes.lengths.mean():.1f}"]
             csv.writer(file).writerow([*row, "" if success is None else f"{success:.3f}", f"{cpu_s:.1f}"])
@@ -255,12 +267,45 @@ class _Judge(BaseCallback):
             self._progress(Progress(self.num_timesteps, self._steps, mean, success, cpu_s))
 
 
-def _act(model: BaseAlgorithm, normalizer: Normalizer | None) -> Act:
+def _make_lanes(env: EnvRecipe, lanes: int) -> VectorEnv[Any, Any, Any]:
+    """Return the environment as lanes that are restarted by hand, each with one environment for the whole training.
+
+    Raises:
+        InputError: gymnasium does not know the id, or the environment refuses its arguments.
+    """
+    by_hand: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
+    kwargs: dict[str, Any] = dict(env.kwargs)
+    try:
+        module, _, name = env.id.rpartition(":")
+        if module:
+            import_module(module)
+        if gymnasium.spec(name).namespace == "quarl":  # the only vector form known to restart single lanes
+            return gymnasium.make_vec(name, num_envs=lanes, **kwargs, **by_hand)
+        return gymnasium.make_vec(name, num_envs=lanes, vectorization_mode="sync", vector_kwargs=by_hand, **kwargs)
+    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+        raise InputError(f"environment {env.id}: cannot be made with {kwargs}: {error}") from error
+
+
+def _actor(model: BaseAlgorithm, normalizer: Normalizer | None) -> Actor:
     def act(obs: NDArray[Any]) -> NDArray[Any]:
-        actions, _ = model.predict(obs if normalizer is None else normalizer.apply(obs), deterministic=True)
+        actions, _ = model.predict(obs if normalizer is None else normalizer.apply(obs).astype(np.float32), deterministic=True)
         return np.asarray(actions)
 
     return act
+
+
+def _fold(model: BaseAlgorithm, normalizer: Normalizer) -> None:
+    """Change the first layers so that they take raw observations: W (x - mean) / std + b = (W / std) x + (b - W mean / std)."""
+    extractor = getattr(model.policy, "mlp_extractor", None)
+    if extractor is None:
+        raise InputError(f"fold_normalizer: {type(model).__name__} has no separate policy network. Use PPO, A2C or TRPO.")
+    mean, std = torch.tensor(normalizer.mean, dtype=torch.float64), torch.tensor(normalizer.std)
+    for network in (extractor.policy_net, extractor.value_net):
+        first = network[0]
+        with torch.no_grad():
+            weight = first.weight.double() / std
+            first.bias.copy_(first.bias.double() - weight @ mean)
+            first.weight.copy_(weight)
 
 
 def _save(model: BaseAlgorithm, path: Path) -> None:
