@@ -81,7 +81,7 @@ def check_env(env: EnvSpec, contract: Contract) -> None:
         InputError: the environment cannot be made or its spaces are others; names both sides.
         ToolMissingError: it needs a package that is not installed.
     """
-    made = _make(env)
+    made = make_env(env)
     space, action_space = made.observation_space, made.action_space
     made.close()
     observation, action = contract.observation, contract.action
@@ -110,7 +110,7 @@ class _SingleLanes:
         self._env = env
         self._envs: dict[int, gymnasium.Env[Any, Any]] = {}
         self._seeds = [0] * lanes
-        sample = _make(env)
+        sample = make_env(env)
         space = sample.observation_space
         sample.close()
         if not isinstance(space, gymnasium.spaces.Box):
@@ -125,7 +125,7 @@ class _SingleLanes:
     def _begin(self, lane: int) -> None:
         if lane in self._envs:
             self._envs.pop(lane).close()
-        env = self._envs[lane] = _make(self._env)
+        env = self._envs[lane] = make_env(self._env)
         seed = self._seeds[lane]
         with _blame(self._env, lambda: f"in reset, seed {seed}"):
             self.obs[lane] = env.reset(seed=seed)[0]
@@ -201,7 +201,13 @@ def _vector_successes(infos: Mapping[str, Any], lanes: NDArray[np.int64], ended:
     return tuple(bool(infos[key][lane]) if reported[lane] else None for lane in lanes)
 
 
-def _make(env: EnvSpec) -> gymnasium.Env[Any, Any]:
+def make_env(env: EnvSpec) -> gymnasium.Env[Any, Any]:
+    """Return one environment of the kind.
+
+    Raises:
+        InputError: no such environment, or it refuses its arguments.
+        ToolMissingError: it needs a package that is not installed.
+    """
     _import_namespace(env)
     with warnings.catch_warnings(), _blame(env, lambda: "when it is made"):
         warnings.simplefilter("ignore")  # gymnasium warns about every older version of an environment

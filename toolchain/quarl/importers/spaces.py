@@ -7,28 +7,22 @@ from typing import Any
 import numpy as np
 
 from quarl.contract import Action, Observation, box_bounds
-from quarl.errors import InputError, UnsupportedError
+from quarl.errors import UnsupportedError
+from quarl.lanes import EnvSpec, make_env
 
 
-def spaces_of(env_id: str) -> tuple[Observation, Action]:
-    """Return the observation and action of a gymnasium environment id, `Id` or `module:Id` (which imports the module).
+def spaces_of(env: EnvSpec) -> tuple[Observation, Action]:
+    """Return the observation and action of an environment.
 
     Raises:
         InputError: there is no such environment, or it needs a package that is missing.
         UnsupportedError: a space the contract cannot hold; names it.
     """
-    import gymnasium
-
+    made = make_env(env)
     try:
-        env = gymnasium.make(env_id)
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
-        raise InputError(
-            f"--env {env_id}: gymnasium cannot make it ({error}): check the id, or give module:Id to import its module"
-        ) from error
-    try:
-        return observation_of(env.observation_space, env_id), action_of(env.action_space, env_id)
+        return observation_of(made.observation_space, env.id), action_of(made.action_space, env.id)
     finally:
-        env.close()
+        made.close()
 
 
 def observation_of(space: Any, where: str) -> Observation:

@@ -1,0 +1,9 @@
+"""First seeds of every kind of episode: ranges a million apart, so that nothing is judged on episodes it was fitted or chosen on."""
+
+from __future__ import annotations
+
+CALIBRATION_SEED = 4_000_000  # ranges and weights are fitted to these
+HELDOUT_SEED = 5_000_000  # observations that agreement and equality are measured on
+SELECTION_SEED = 6_000_000  # episodes that choose the rung
+PARITY_SEED = 7_000_000  # episodes the gate judges
+RANDOM_SEED = 8_000_000  # random play, the zero of the scale of returns

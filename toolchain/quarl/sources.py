@@ -1,0 +1,123 @@
+"""Sources: the name of a shipped policy, or a file of trained weights, becomes a policy with the observations it meets.
+
+In: what the user typed. Out: a `Source`: policy, environment, calibration and held-out observations (of other episodes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from quarl.calibrate import Calibration, calibrate, read_observations
+from quarl.errors import InputError
+from quarl.importers import ImportOptions, read_policy
+from quarl.lanes import EnvSpec
+from quarl.policy import Policy
+from quarl.recipe import RECIPE_FILE, Recipe, read_recipe
+from quarl.resources import models_dir
+from quarl.rollouts import Progress, collect_observations
+from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED
+
+EPISODES = 20  # that a file's calibration is collected from
+CALIBRATION_OBSERVATIONS = 2_000
+HELDOUT_OBSERVATIONS = 1_000
+HELDOUT_SHARE = 5  # one observation block in five of a user's own file is held out
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A trained policy and where it came from."""
+
+    policy: Policy
+    file: Path
+    recipe: Recipe | None
+    env: EnvSpec | None
+
+    @property
+    def name(self) -> str:
+        """Name for the bundle."""
+        return self.file.stem if self.recipe is None else self.recipe.name
+
+
+def open_source(source: str, options: ImportOptions, env: EnvSpec | None) -> Source:
+    """Return the source: a shipped policy's name, a policy's folder with a recipe, or a file of weights.
+
+    Raises:
+        InputError: neither a policy nor a file; or the file cannot be imported.
+    """
+    folder = _recipe_folder(source)
+    if folder is None:
+        path = Path(source)
+        if not path.exists():
+            known = ", ".join(sorted(p.parent.name for p in models_dir().glob(f"*/{RECIPE_FILE}")))
+            raise InputError(f"{source}: neither a file nor a shipped policy: give a path, or one of {known}")
+        return Source(read_policy(path, _with_spaces(options, env)), path, None, env)
+    recipe = read_recipe(folder)
+    if recipe.normalizer is not None and options.normalizer is None:
+        from quarl.obs_norm import read_normalizer
+
+        options = replace(options, normalizer=read_normalizer(folder / recipe.normalizer))
+    own_env = env or EnvSpec(recipe.env.id, dict(recipe.env.kwargs))
+    options = replace(options, step_hz=options.step_hz or recipe.step_hz)
+    file = folder / recipe.source
+    if not file.is_file():
+        raise InputError(f"{recipe.name}: its weights ({recipe.source}) are not installed: they are in a checkout of the repository")
+    return Source(read_policy(file, _with_spaces(options, own_env)), file, recipe, own_env)
+
+
+def observations_of(source: Source, calibration_file: Path | None, progress: Progress | None = None) -> tuple[Calibration, Calibration]:
+    """Return the calibration and the held-out observations, of different episodes: from a file, from the recipe, or played now.
+
+    Raises:
+        InputError: there is neither a file nor an environment, or the observations do not fit the contract.
+    """
+    contract = source.policy.contract
+    if calibration_file is not None:
+        return _split(read_observations(calibration_file, contract))
+    if source.recipe is not None:
+        folder = source.file.parent
+        return read_observations(folder / "calibration.npz", contract), read_observations(folder / "heldout.npz", contract)
+    if source.env is None:
+        raise InputError("quantising needs observations the policy meets: give --env ID to play, or --calibration FILE.npz with `obs`")
+    from quarl.actors import source_actor
+
+    actor, env = source_actor(source.policy), source.env
+    fitted = collect_observations(
+        env, actor, range(CALIBRATION_SEED, CALIBRATION_SEED + EPISODES), CALIBRATION_OBSERVATIONS, progress=progress
+    )
+    held = collect_observations(env, actor, range(HELDOUT_SEED, HELDOUT_SEED + EPISODES // 2), HELDOUT_OBSERVATIONS, progress=progress)
+    return calibrate(fitted.obs, contract, fitted.episode), calibrate(held.obs, contract, held.episode)
+
+
+def _split(observations: Calibration) -> tuple[Calibration, Calibration]:
+    """Return four fifths and one fifth: whole episodes where they are known, otherwise blocks in order."""
+    count = len(observations.obs)
+    episodes = np.unique(observations.episode)
+    if len(episodes) >= HELDOUT_SHARE:
+        held = np.isin(observations.episode, episodes[HELDOUT_SHARE - 1 :: HELDOUT_SHARE])
+    else:
+        held = np.arange(count) * 4 * HELDOUT_SHARE // count % HELDOUT_SHARE == HELDOUT_SHARE - 1
+    episode = observations.episode
+    parts = (
+        replace(observations, obs=observations.obs[keep], episode=episode[keep] if len(episode) else episode) for keep in (~held, held)
+    )
+    fitted, rest = parts
+    return fitted, rest
+
+
+def _recipe_folder(source: str) -> Path | None:
+    shipped = models_dir() / source
+    if Path(source).name == source and (shipped / RECIPE_FILE).is_file():
+        return shipped
+    return Path(source) if (Path(source) / RECIPE_FILE).is_file() else None
+
+
+def _with_spaces(options: ImportOptions, env: EnvSpec | None) -> ImportOptions:
+    if env is None or (options.observation is not None and options.action_space is not None):
+        return options
+    from quarl.importers.spaces import spaces_of
+
+    observation, action = spaces_of(env)
+    return replace(options, observation=options.observation or observation, action_space=options.action_space or action)
