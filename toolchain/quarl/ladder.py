@@ -13,7 +13,7 @@ import numpy as np
 from quarl.calibrate import Calibration
 from quarl.errors import InputError
 from quarl.integer import integer_outputs, real_outputs
-from quarl.policy import Policy
+from quarl.policy import Activation, Policy
 from quarl.quant_policy import QuantPolicy
 from quarl.quantize import QuantSettings, quantize
 
@@ -41,7 +41,7 @@ _WIDE_HIDDEN = replace(_WIDE_INPUT, hidden_bits=WIDE_BITS)
 LADDER: tuple[Rung, ...] = (
     Rung(0, "plain", "rounding to the nearest, one scale per tensor, as the standard converters do", _PLAIN),
     Rung(1, "lossless", "centred argmax head, one scale per observation feature", _LOSSLESS),
-    Rung(2, "fitted", "rounding and biases fitted to the calibration observations, hidden units equalised where it helps", _FITTED),
+    Rung(2, "fitted", "biases fitted to the calibration; rounding fitted and hidden units equalised where it helps", _FITTED),
     Rung(3, "wide head", "the last layer's int32 accumulators decide", _WIDE_HEAD),
     Rung(4, "wide input", f"observations of up to {WIDE_BITS} bits", _WIDE_INPUT),
     Rung(5, "wide activations", f"hidden activations of up to {WIDE_BITS} bits", _WIDE_HIDDEN),
@@ -61,7 +61,8 @@ def rung_numbered(number: int) -> Rung:
 
 
 def quantize_on_rung(policy: Policy, calibration: Calibration, number: int) -> QuantPolicy:
-    """Return the policy quantised as the rung says; where hidden units may be equalised, the power that decides best on the calibration.
+    """Return the policy quantised as the rung says; from the second on with the rounding (fitted to the data or to the
+    nearest) and the equalisation that decide best on the calibration.
 
     Raises:
         QuantizationError: a limit of the arithmetic would be broken.
@@ -69,7 +70,12 @@ def quantize_on_rung(policy: Policy, calibration: Calibration, number: int) -> Q
     settings = rung_numbered(number).settings
     if not settings.data_rounding or policy.contract.observation.is_image:
         return quantize(policy, calibration, settings, number)
-    candidates = [quantize(policy, calibration, replace(settings, equalize_power=power), number) for power in EQUALIZE_POWERS]
+    has_relu = any(isinstance(node.op, Activation) and node.op.function == "relu" for node in policy.nodes)
+    candidates = [
+        quantize(policy, calibration, replace(settings, data_rounding=is_fitted, equalize_power=power), number)
+        for is_fitted in (True, False)
+        for power in (EQUALIZE_POWERS if has_relu else EQUALIZE_POWERS[:1])
+    ]
     return min(candidates, key=lambda candidate: decision_error(policy, candidate, calibration))
 
 
