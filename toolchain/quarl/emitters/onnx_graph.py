@@ -1,0 +1,237 @@
+"""The int8 `.onnx` file of a quantised policy, equal to the NumPy reference bit for bit in ONNX Runtime (decision 0001).
+
+In: a QuantPolicy. Out: the file's bytes; input "observation" int8 [batch, ...] in the order [height, width, channels] (int16 where
+the observation is wide), output "output" int8 [batch, count] (float32 for a wide head).
+
+Narrow layers are standard QDQ, weights per channel. Inside, every int8 is held as the byte q + 128, weights too: of the four
+signednesses this one alone is exact in every session on every CPU. Unsigned x signed saturates on x86 without VNNI, signed x signed
+is computed in float unless a session option forbids it, and then runs at a twentieth of the speed.
+Wide layers compute on float32 values that hold q - zero_point, exact below 2^24.
+Images travel as [channels, height, width] between convolutions, as the operators want them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.emitters.onnx_file import OUTPUT, OnnxFile, onnx_pads, onnx_type
+from quarl.emitters.provenance import provenance
+from quarl.emitters.shapes import quant_shapes
+from quarl.emitters.tflite import check_equal_tensors, check_multiplier
+from quarl.policy import INPUT, Add, Concat, Flatten
+from quarl.quant_policy import (
+    INT8_MAX,
+    INT8_MIN,
+    QuantConv2D,
+    QuantDense,
+    QuantDepthwiseConv2D,
+    QuantNode,
+    QuantPolicy,
+    QuantTable,
+    QuantTensor,
+    QuantWeighted,
+    is_wide_layer,
+)
+
+OFFSET = 128  # a byte of the graph is the int8 plus this
+
+
+def emit_onnx(policy: QuantPolicy) -> bytes:
+    """Return the `.onnx` file of the policy; the same policy gives the same bytes.
+
+    Raises:
+        QuantizationError: scales that do not give the stored multipliers, or tensors that should be equal and are not.
+    """
+    return _Writer(policy).write()
+
+
+class _Writer:
+    """Walks the nodes once. A tensor exists as integers, as float32 offsets (q - zero_point), or as both where both are read."""
+
+    def __init__(self, policy: QuantPolicy) -> None:
+        self.policy = policy
+        self.shapes = quant_shapes(policy)
+        self.file = OnnxFile()
+        self.integers: dict[str, str] = {}  # bytes, or int16 for a wide observation
+        self.offsets: dict[str, str] = {}
+
+    def write(self) -> bytes:
+        tensor, shape = self.policy.observation.tensor, self.shapes[INPUT]
+        self.integers[INPUT] = self._recoded(INPUT, "bytes", tensor, np.int8, np.uint8) if tensor.is_int8 else INPUT
+        if len(shape) == 3:
+            self.integers[INPUT] = self.file.node("Transpose", [self.integers[INPUT]], "channels_first", perm=[0, 3, 1, 2])
+        for node in self.policy.nodes:
+            self._add(node)
+        last = self.policy.nodes[-1]
+        dtype: type[np.generic]
+        if last.output is None:
+            result, dtype = self.offsets[last.name], np.float32
+        elif last.output.is_int8:
+            result, dtype = self._recoded(self._integers(last.name), "signed", last.output, np.uint8, np.int8), np.int8
+        else:
+            result, dtype = self._integers(last.name), np.int16
+        graph_input = (INPUT, np.dtype(np.int8 if tensor.is_int8 else np.int16), shape)
+        graph_output = (OUTPUT, np.dtype(dtype), self.shapes[last.name])
+        return self.file.finish(graph_input, result, graph_output, provenance(self.policy))
+
+    def _add(self, node: QuantNode) -> None:
+        match node.op:
+            case QuantDense() | QuantConv2D() | QuantDepthwiseConv2D():
+                if is_wide_layer(node, self.policy.tensor(node.inputs[0])):
+                    self._add_wide(node, node.op)
+                else:
+                    self._add_narrow(node, node.op)
+            case QuantTable():
+                self._add_table(node, node.op)
+            case Flatten():
+                held = self.integers if node.inputs[0] in self.integers else self.offsets
+                is_image = len(self.shapes[node.inputs[0]]) == 3
+                held[node.name] = self.file.flattened(held[node.inputs[0]], node.name, is_image)
+            case Concat():
+                check_equal_tensors(node, self.policy)
+                axis = 1  # channels, whether the value is a vector or an image
+                if node.output is not None and node.output.is_int8:
+                    self.integers[node.name] = self.file.node("Concat", [self._integers(n) for n in node.inputs], node.name, axis=axis)
+                else:
+                    self.offsets[node.name] = self.file.node("Concat", [self._offsets(n) for n in node.inputs], node.name, axis=axis)
+            case Add():
+                self._add_sum(node)
+
+    def _add_narrow(self, node: QuantNode, op: QuantWeighted) -> None:
+        source, target = self.policy.tensor(node.inputs[0]), node.output
+        assert target is not None
+        check_multiplier(node, op, source)
+        x = self._dequantized(node.inputs[0])
+        weights = self.file.constant(f"{node.name}/weights", _bytes(_weights_as_stored(op)))
+        scale = self.file.constant(f"{node.name}/weight_scale", op.weight_scale)
+        zero = self.file.constant("zero_point", np.full(len(op.bias), OFFSET, np.uint8))
+        w = self.file.node("DequantizeLinear", [weights, scale, zero], f"{node.name}/weights/real", axis=0)
+        bias = self.file.constant(f"{node.name}/bias", op.bias)
+        bias_scale = self.file.constant(f"{node.name}/bias_scale", source.scale * op.weight_scale)
+        bias_zero = self.file.constant("zero_point", np.zeros(len(op.bias), np.int32))
+        b = self.file.node("DequantizeLinear", [bias, bias_scale, bias_zero], f"{node.name}/bias/real", axis=0)
+        real = self._weighted(node.name, op, x, w, b)
+        self.integers[node.name] = self._quantized(node.name, real, target)
+
+    def _add_wide(self, node: QuantNode, op: QuantWeighted) -> None:
+        """float32 layer on offsets with integer weights, then multiplier, round half even, clamp: all exact but the product."""
+        x, target = self._offsets(node.inputs[0]), node.output
+        weights = self.file.constant(f"{node.name}/weights", _weights_as_stored(op))
+        w = self.file.node("Cast", [weights], f"{node.name}/weights/float", to=onnx_type(np.float32))  # folded when the file is loaded
+        b = self.file.constant(f"{node.name}/bias", op.bias.astype(np.float32))
+        acc = self._weighted(f"{node.name}/accumulators", op, x, w, b)
+        if not isinstance(op, QuantDense):
+            # Leaves the integers as they are; between Conv and Mul it keeps ONNX Runtime from folding the multiplier into the weights.
+            acc = self.file.node("Round", [acc], f"{node.name}/whole")
+        multiplier = op.multiplier if isinstance(op, QuantDense) else op.multiplier[:, None, None]
+        m = self.file.constant(f"{node.name}/multiplier", multiplier)
+        if target is None:
+            self.offsets[node.name] = self.file.node("Mul", [acc, m], node.name)
+            return
+        product = self.file.node("Mul", [acc, m], f"{node.name}/product")
+        rounded = self.file.node("Round", [product], f"{node.name}/rounded")
+        self.offsets[node.name] = self._clamped_offsets(node.name, rounded, target)
+
+    def _add_table(self, node: QuantNode, op: QuantTable) -> None:
+        source, target = self.policy.tensor(node.inputs[0]), node.output
+        assert target is not None
+        if node.inputs[0] in self.integers:
+            x, first = self.integers[node.inputs[0]], source.qmin + (OFFSET if source.is_int8 else 0)
+        else:
+            x, first = self._offsets(node.inputs[0]), source.qmin - source.zero_point
+        index = self.file.node("Cast", [x], f"{node.name}/integer", to=onnx_type(np.int32))
+        if first != 0:
+            shift = self.file.constant("first", np.array(first, np.int32))
+            index = self.file.node("Sub", [index, shift], f"{node.name}/index")
+        if target.is_int8:
+            entries = self.file.constant(f"{node.name}/table", _bytes(op.table))
+            self.integers[node.name] = self.file.node("Gather", [entries, index], node.name)
+        else:
+            entries = self.file.constant(f"{node.name}/table", (op.table.astype(np.int32) - target.zero_point).astype(np.float32))
+            self.offsets[node.name] = self.file.node("Gather", [entries, index], node.name)
+
+    def _add_sum(self, node: QuantNode) -> None:
+        check_equal_tensors(node, self.policy)
+        target = node.output
+        assert target is not None
+        if target.is_int8:
+            total = self.file.node("Add", [self._dequantized(name) for name in node.inputs], f"{node.name}/sum")
+            self.integers[node.name] = self._quantized(node.name, total, target)
+        else:
+            total = self.file.node("Add", [self._offsets(name) for name in node.inputs], f"{node.name}/sum")
+            self.offsets[node.name] = self._clamped_offsets(node.name, total, target)
+
+    def _weighted(self, name: str, op: QuantWeighted, x: str, w: str, b: str) -> str:
+        if isinstance(op, QuantDense):
+            return self.file.node("Gemm", [x, w, b], f"{name}/sum", transB=1)
+        groups = len(op.weights) if isinstance(op, QuantDepthwiseConv2D) else 1
+        kernel = list(op.weights.shape[1:3])
+        return self.file.node(
+            "Conv", [x, w, b], f"{name}/sum", kernel_shape=kernel, strides=list(op.stride), pads=onnx_pads(op.padding), group=groups
+        )
+
+    def _dequantized(self, name: str) -> str:
+        tensor = self.policy.tensor(name)
+        return self.file.node("DequantizeLinear", [self._integers(name), *self._scale(tensor)], f"{name}/real")
+
+    def _quantized(self, name: str, real: str, tensor: QuantTensor) -> str:
+        integers = self.file.node("QuantizeLinear", [real, *self._scale(tensor)], name)
+        if (tensor.qmin, tensor.qmax) == (INT8_MIN, INT8_MAX):
+            return integers
+        low, high = (self.file.constant("bound", np.array(bound + OFFSET, np.uint8)) for bound in (tensor.qmin, tensor.qmax))
+        return self.file.node("Clip", [integers, low, high], f"{name}/clamped")
+
+    def _recoded(self, value: str, name: str, tensor: QuantTensor, old: type[np.generic], new: type[np.generic]) -> str:
+        """Return int8 integers as bytes, or bytes as int8; exact: the real number in between lies within a millionth of a step."""
+        real = self.file.node("DequantizeLinear", [value, *self._scale(tensor, old)], f"{name}/real")
+        return self.file.node("QuantizeLinear", [real, *self._scale(tensor, new)], name)
+
+    def _scale(self, tensor: QuantTensor, dtype: type[np.generic] = np.uint8) -> tuple[str, str]:
+        zero_point = tensor.zero_point + (OFFSET if dtype == np.uint8 else 0)
+        scale = self.file.constant("scale", np.array(tensor.scale, np.float32))
+        return scale, self.file.constant("zero_point", np.array(zero_point, dtype))
+
+    def _clamped_offsets(self, name: str, value: str, tensor: QuantTensor) -> str:
+        bounds = (np.array(bound - tensor.zero_point, np.float32) for bound in (tensor.qmin, tensor.qmax))
+        return self.file.node("Clip", [value, *(self.file.constant("bound", bound) for bound in bounds)], name)
+
+    def _integers(self, name: str) -> str:
+        """Return the integers of a tensor, made from its offsets where a wide layer left only those."""
+        if name not in self.integers:
+            tensor = self.policy.tensor(name)
+            shifted = self._shifted(self.offsets[name], tensor.zero_point + (OFFSET if tensor.is_int8 else 0))
+            dtype = np.uint8 if tensor.is_int8 else np.int16
+            self.integers[name] = self.file.node("Cast", [shifted], f"{name}/integers", to=onnx_type(dtype))
+        return self.integers[name]
+
+    def _offsets(self, name: str) -> str:
+        """Return q - zero_point as float32, made from the integers where a narrow layer left only those."""
+        if name not in self.offsets:
+            tensor = self.policy.tensor(name)
+            plain = self.file.node("Cast", [self.integers[name]], f"{name}/float", to=onnx_type(np.float32))
+            self.offsets[name] = self._shifted(plain, -(tensor.zero_point + (OFFSET if tensor.is_int8 else 0)))
+        return self.offsets[name]
+
+    def _shifted(self, value: str, amount: int) -> str:
+        if amount == 0:
+            return value
+        return self.file.node("Add", [value, self.file.constant("zero_point", np.array(amount, np.float32))], "shifted")
+
+
+def _weights_as_stored(op: QuantWeighted) -> NDArray[np.int8]:
+    """Return the weights in ONNX's order [out, in, height, width]; dense ones as they are."""
+    match op:
+        case QuantDense():
+            return op.weights
+        case QuantConv2D():
+            return np.ascontiguousarray(op.weights.transpose(0, 3, 1, 2))
+        case QuantDepthwiseConv2D():
+            return op.weights[:, None]
+
+
+def _bytes(integers: NDArray[np.signedinteger[Any]]) -> NDArray[np.uint8]:
+    """Return int8 integers as the bytes q + 128."""
+    return (integers.astype(np.int16) + OFFSET).astype(np.uint8)

@@ -1,0 +1,19 @@
+"""What every written model says about itself, so that a file found alone can be traced to its bundle."""
+
+from __future__ import annotations
+
+import quarl
+from quarl.policy import Policy
+from quarl.quant_policy import QuantPolicy
+
+
+def provenance(policy: QuantPolicy | Policy) -> dict[str, str]:
+    """Return the metadata entries of an artifact, sorted by key; no clock, no path."""
+    entries = {
+        "quarl.contract_sha256": policy.contract.digest,
+        "quarl.source_sha256": policy.source_sha256,
+        "quarl.version": quarl.__version__,
+    }
+    if isinstance(policy, QuantPolicy):
+        entries["quarl.rung"] = str(policy.rung)
+    return dict(sorted(entries.items()))
