@@ -1,0 +1,163 @@
+"""The evidence of parity: what a bundle's parity.json holds and what the gate judges.
+
+Raw where that is cheap (each episode's return), so that other limits can be judged later without playing again.
+`to_json` and `evidence_from_json` are inverses; the format is described in toolchain/docs/gate.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from quarl.agreement import Agreement, BoxAgreement, DiscreteAgreement
+from quarl.closed_loop import PairedEpisodes
+from quarl.errors import InputError
+from quarl.rollouts import Episodes
+from quarl.verdict import Kind
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProof:
+    """How far our float graph is from the framework the policy comes from, on the same observations."""
+
+    framework: str  # name and version
+    observations: int
+    max_abs_error: float | None  # None: could not be proven here
+    reason: str = ""  # why not
+
+
+@dataclass(frozen=True, slots=True)
+class FirstDifference:
+    """Where a backend first left the integer reference."""
+
+    observation: int
+    output: int
+    expected: int
+    found: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackendEquality:
+    """A backend's integers beside the reference's."""
+
+    backend: str
+    version: str
+    observations: int
+    outputs: int  # integers compared
+    differing: int
+    first: FirstDifference | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleReplay:
+    """The bundle's own example played again from its files."""
+
+    observations: int
+    differing_outputs: int
+    differing_actions: int
+    changed_files: tuple[str, ...]  # what differs from the manifest, one line each
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of the profile that a budget may limit."""
+
+    name: str
+    value: float
+    unit: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """All that is known about a release; what is None or empty has not been gathered."""
+
+    import_proof: ImportProof | None = None
+    backends: tuple[BackendEquality, ...] = ()
+    example: ExampleReplay | None = None
+    agreement: Agreement | None = None
+    paired: PairedEpisodes | None = None
+    figures: tuple[Figure, ...] = ()
+
+    def to_json(self) -> str:
+        """Return canonical JSON."""
+        document = {
+            "format": FORMAT,
+            "import_proof": None if self.import_proof is None else asdict(self.import_proof),
+            "backends": [asdict(backend) for backend in self.backends],
+            "example": None if self.example is None else asdict(self.example),
+            "agreement": None
+            if self.agreement is None
+            else {"actions": "discrete" if isinstance(self.agreement, DiscreteAgreement) else "box", **asdict(self.agreement)},
+            "paired": None if self.paired is None else _paired_table(self.paired),
+            "figures": [asdict(figure) for figure in self.figures],
+        }
+        return json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def evidence_from_json(text: str, where: str = "parity.json") -> Evidence:
+    """Return what `to_json` wrote.
+
+    Raises:
+        InputError: not that, or of another format.
+    """
+    try:
+        document = json.loads(text)
+        if document["format"] != FORMAT:
+            raise InputError(f"{where}: format {document['format']}, this quarl reads format {FORMAT}: run quarl parity again")
+        proof, example, agreement, paired = (document[key] for key in ("import_proof", "example", "agreement", "paired"))
+        return Evidence(
+            import_proof=None if proof is None else ImportProof(**proof),
+            backends=tuple(_backend(table) for table in document["backends"]),
+            example=None if example is None else ExampleReplay(**{**example, "changed_files": tuple(example["changed_files"])}),
+            agreement=None if agreement is None else _agreement(agreement),
+            paired=None if paired is None else _paired(paired),
+            figures=tuple(Figure(**figure) for figure in document["figures"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{where}: is no evidence of parity ({error!r}): run quarl parity again") from error
+
+
+def _backend(table: Mapping[str, Any]) -> BackendEquality:
+    first = table["first"]
+    return BackendEquality(**{**table, "first": None if first is None else FirstDifference(**first)})
+
+
+def _agreement(table: Mapping[str, Any]) -> Agreement:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items() if key != "actions"}
+    return DiscreteAgreement(**values) if table["actions"] == "discrete" else BoxAgreement(**values)
+
+
+def _paired_table(paired: PairedEpisodes) -> dict[str, Any]:
+    return {
+        "env_id": paired.env_id,
+        "seeds": list(paired.source.seeds),
+        **{name: _episodes_table(getattr(paired, name)) for name in ("source", "candidate", "control")},
+    }
+
+
+def _episodes_table(episodes: Episodes) -> dict[str, Any]:
+    return {
+        "returns": episodes.returns.tolist(),
+        "lengths": episodes.lengths.tolist(),
+        "successes": None if episodes.successes is None else episodes.successes.tolist(),
+    }
+
+
+def _paired(table: Mapping[str, Any]) -> PairedEpisodes:
+    seeds = tuple(int(seed) for seed in table["seeds"])
+    return PairedEpisodes(str(table["env_id"]), *(_episodes(table[name], seeds) for name in ("source", "candidate", "control")))
+
+
+def _episodes(table: Mapping[str, Any], seeds: tuple[int, ...]) -> Episodes:
+    returns, lengths, successes = np.array(table["returns"], np.float64), np.array(table["lengths"], np.int32), table["successes"]
+    reported = None if successes is None else np.array(successes, np.bool_)
+    if not returns.shape == lengths.shape == (len(seeds),) or (reported is not None and reported.shape != (len(seeds),)):
+        raise ValueError(f"{len(returns)} returns and {len(lengths)} lengths for {len(seeds)} seeds")
+    return Episodes(seeds, returns, lengths, reported)

@@ -1,0 +1,249 @@
+"""Does the candidate still play as well as its source: paired tests of the mean return, of the failure rate and of the bad episodes.
+
+In: returns or failures of both on the same seeds, and the margin that may be lost. Out: frozen results with every number named.
+Non-inferior means that the whole one-sided confidence interval lies within the margin; the burden of proof is on the candidate.
+Mean: the more careful of a paired t interval and a paired BCa bootstrap. Failure rate: an exact unconditional test of two paired
+proportions (ordered by Tango's score, Statistics in Medicine 17, 1998; unconditional as Hsueh, Liu and Chen, Biometrics 57, 2001),
+because a normal approximation lets rare failures pass. See toolchain/docs/gate.md.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special, stats
+
+ALPHA = 0.05  # one-sided: how often a candidate that loses exactly the margin may pass
+POWER = 0.9  # how often an equal candidate should pass, for the numbers of episodes that are suggested
+RESAMPLES = 9_999
+_SEED = 0x51  # of the resampling, so that the same returns give the same verdict
+_MOST_EPISODES = 1_000_000  # beyond that the suggestion is "no number of episodes"
+
+
+@dataclass(frozen=True, slots=True)
+class MeanTest:
+    """Paired non-inferiority of the mean return; all in units of the return."""
+
+    episodes: int
+    mean_source: float
+    mean_candidate: float
+    mean_difference: float  # candidate - source
+    std_difference: float  # of one pair
+    margin: float  # largest loss of the mean that is allowed
+    alpha: float
+    t_lower: float  # lower bounds of the true difference, one-sided at alpha
+    bootstrap_lower: float
+    lower: float  # the smaller of the two: what decides
+    p_value: float  # paired t, of "the loss is the margin or more"
+    provable_margin: float  # smallest margin an equal candidate would prove with POWER, at this spread and number of episodes
+    episodes_needed: int | None  # for an equal candidate to prove `margin` with POWER at this spread; None: a million are too few
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FailureTest:
+    """Paired non-inferiority of the failure rate; rates are 0..1, one point is 0.01."""
+
+    episodes: int
+    failures_source: int
+    failures_candidate: int
+    only_candidate: int  # episodes that only the candidate fails
+    only_source: int  # episodes that only the source fails
+    rate_difference: float  # candidate - source
+    margin: float  # largest rise that is allowed
+    alpha: float
+    upper: float  # upper bound of the true rise, one-sided at alpha: the smallest margin this would have proven
+    p_value: float  # of "the rise is the margin or more"
+    episodes_needed: int | None  # for a candidate that fails equally often, at this share of discordant pairs, with POWER
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QuantileChange:
+    """How a low quantile of the returns moved; a two-sided paired percentile bootstrap at 2 * alpha."""
+
+    share: float  # 0.1: one episode in ten is worse
+    source: float  # return units
+    candidate: float
+    difference: float  # candidate - source
+    lower: float
+    upper: float
+
+
+def compare_means(
+    source: NDArray[np.float64], candidate: NDArray[np.float64], margin: float, *, alpha: float = ALPHA, resamples: int = RESAMPLES
+) -> MeanTest:
+    """Return whether the candidate's mean return is at most `margin` (return units, >= 0) below the source's; returns [n >= 2], paired."""
+    difference = candidate - source
+    count = len(difference)
+    mean, spread = float(difference.mean()), float(difference.std(ddof=1))
+    if np.ptp(difference) == 0:
+        spread, t_lower, bootstrap_lower, p_value = 0.0, mean, mean, float(mean < -margin)
+    else:
+        error = spread / math.sqrt(count)
+        t_lower = mean - float(stats.t.ppf(1 - alpha, count - 1)) * error
+        bootstrap_lower = _bca_lower(difference, alpha, resamples)
+        p_value = float(stats.t.sf((mean + margin) / error, count - 1))
+    lower = min(t_lower, bootstrap_lower)
+    return MeanTest(
+        episodes=count,
+        mean_source=float(source.mean()),
+        mean_candidate=float(candidate.mean()),
+        mean_difference=mean,
+        std_difference=spread,
+        margin=margin,
+        alpha=alpha,
+        t_lower=t_lower,
+        bootstrap_lower=bootstrap_lower,
+        lower=lower,
+        p_value=p_value,
+        provable_margin=_provable_margin(count, spread, alpha),
+        episodes_needed=_episodes_for_mean(margin, spread, alpha),
+        passed=lower >= -margin,
+    )
+
+
+def compare_failures(
+    source_failed: NDArray[np.bool_], candidate_failed: NDArray[np.bool_], margin: float, *, alpha: float = ALPHA
+) -> FailureTest:
+    """Return whether the candidate's failure rate is less than `margin` (0..1) above the source's; flags [n] are paired."""
+    count = len(source_failed)
+    only_candidate = int((candidate_failed & ~source_failed).sum())
+    only_source = int((source_failed & ~candidate_failed).sum())
+    p_value = failure_p_value(count, only_candidate, only_source, margin)
+    upper = _failure_upper(count, only_candidate, only_source, alpha)
+    return FailureTest(
+        episodes=count,
+        failures_source=int(source_failed.sum()),
+        failures_candidate=int(candidate_failed.sum()),
+        only_candidate=only_candidate,
+        only_source=only_source,
+        rate_difference=(only_candidate - only_source) / count,
+        margin=margin,
+        alpha=alpha,
+        upper=min(upper, margin) if p_value <= alpha else max(upper, margin),  # found to 1e-4, on the side of the decision
+        p_value=p_value,
+        episodes_needed=_episodes_for_failures(margin, (only_candidate + only_source) / count, alpha),
+        passed=p_value <= alpha,
+    )
+
+
+def compare_quantiles(
+    source: NDArray[np.float64],
+    candidate: NDArray[np.float64],
+    share: float = 0.1,
+    *,
+    alpha: float = ALPHA,
+    resamples: int = RESAMPLES,
+) -> QuantileChange:
+    """Return how the quantile below which `share` of the returns [n] lie has moved, pairs resampled together."""
+    rows = np.random.default_rng(_SEED).integers(len(source), size=(resamples, len(source)))
+    moved = np.quantile(candidate[rows], share, axis=1) - np.quantile(source[rows], share, axis=1)
+    before, after = float(np.quantile(source, share)), float(np.quantile(candidate, share))
+    lower, upper = (float(bound) for bound in np.quantile(moved, [alpha, 1 - alpha]))
+    return QuantileChange(share, before, after, after - before, lower, upper)
+
+
+def interquartile_mean(returns: NDArray[np.float64]) -> float:
+    """Return the mean of the middle half of the returns [n]."""
+    return float(stats.trim_mean(returns, 0.25))
+
+
+def failure_p_value(count: int, only_candidate: int, only_source: int, margin: float) -> float:
+    """Return the exact p-value of "the failure rate rises by `margin` or more", the largest over all shares of discordant pairs.
+
+    Of `count` pairs `only_candidate` fail with the candidate alone and `only_source` with the source alone.
+    """
+    if not 0 < margin < 1:
+        return 1.0 if margin <= 0 else 0.0
+    gains = np.arange(count + 1)
+    # the pairs of counts that speak at least as much for the candidate: up to harms[gains] failures of the candidate alone
+    limit = _score(np.float64(only_candidate), np.float64(only_source), count, margin)
+    harms = _largest_harm(gains, count, margin, float(limit) + 1e-9)
+    # rates of gains under the null: harm = gain + margin, both of them together at most 1; small ones matter most
+    gain_rates = (1 - margin) / 2 * np.linspace(0, 1, 65)[:, None] ** 3
+    harm_rates = gain_rates + margin
+    weights = stats.binom.pmf(gains, count, gain_rates)
+    shares = special.bdtr(np.maximum(harms, 0).astype(np.float64), count - gains, np.minimum(harm_rates / (1 - gain_rates), 1))
+    return float(min(1.0, (weights * np.where(harms >= 0, shares, 0)).sum(axis=1).max()))
+
+
+def _score(harms: NDArray[Any] | np.float64, gains: NDArray[Any] | np.float64, count: int, margin: float) -> NDArray[np.float64]:
+    """Return Tango's score of (harms, gains) under a rise of `margin`: the smaller, the better for the candidate."""
+    b = -harms - gains + (2 * count - harms + gains) * margin
+    gain_rate = (np.sqrt(b * b + 8 * count * gains * margin * (1 - margin)) - b) / (4 * count)
+    variance = count * (2 * gain_rate + margin * (1 - margin))
+    return np.asarray((harms - gains - count * margin) / np.sqrt(variance))
+
+
+def _largest_harm(gains: NDArray[np.int64], count: int, margin: float, limit: float) -> NDArray[np.int64]:
+    """Return, for each number of gains, the largest number of harms whose score is at most `limit`; -1 where there is none."""
+    low, high = np.full(len(gains), -1), count - gains  # the score rises with the harms
+    while (low < high).any():
+        middle = (low + high + 1) // 2
+        fits = (middle < 0) | (_score(np.maximum(middle, 0), gains, count, margin) <= limit)
+        low, high = np.where(fits, middle, low), np.where(fits, high, middle - 1)
+    return low
+
+
+def _failure_upper(count: int, only_candidate: int, only_source: int, alpha: float) -> float:
+    low, high = max((only_candidate - only_source) / count, 0.0), 1.0
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        if failure_p_value(count, only_candidate, only_source, middle) <= alpha:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _bca_lower(difference: NDArray[np.float64], alpha: float, resamples: int) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a spread of a few units in the last place is reported as degenerate
+        result = stats.bootstrap(
+            (difference,), np.mean, n_resamples=resamples, confidence_level=1 - alpha, alternative="greater", method="BCa", rng=_SEED
+        )
+    lower = float(result.confidence_interval.low)
+    return lower if math.isfinite(lower) else float(difference.min())
+
+
+def _provable_margin(count: int, spread: float, alpha: float) -> float:
+    if spread == 0:
+        return 0.0
+    critical = float(stats.t.ppf(1 - alpha, count - 1))
+
+    def lacking(shift: float) -> float:
+        return float(stats.nct.sf(critical, count - 1, shift)) - POWER
+
+    return float(optimize.brentq(lacking, 0, critical + 20)) * spread / math.sqrt(count)
+
+
+def _episodes_for_mean(margin: float, spread: float, alpha: float) -> int | None:
+    if spread == 0:
+        return 2
+    if margin <= 0:
+        return None
+    low, high = 1, 2
+    while _provable_margin(high, spread, alpha) > margin:
+        low, high = high, 2 * high
+        if high > _MOST_EPISODES:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _provable_margin(middle, spread, alpha) <= margin else (middle, high)
+    return high
+
+
+def _episodes_for_failures(margin: float, discordant: float, alpha: float) -> int | None:
+    """Return the number by the normal approximation, never less than a perfect score needs."""
+    if not 0 < margin < 1:
+        return None
+    perfect = math.log(alpha) / math.log1p(-margin)
+    usual = (stats.norm.ppf(1 - alpha) + stats.norm.ppf(POWER)) ** 2 * discordant / margin**2
+    needed = math.ceil(max(perfect, usual))
+    return needed if needed <= _MOST_EPISODES else None
