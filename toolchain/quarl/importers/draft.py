@@ -142,9 +142,7 @@ class DraftBuilder:
             return shapes[0]
         if isinstance(op, Affine):
             if op.scale.shape != shapes[0][-1:] or op.offset.shape != shapes[0][-1:]:
-                raise InputError(
-                    f"{self.path.name}: {name}: {len(op.scale)} factors for {shapes[0][-1]} channels: inconsistent file"
-                )
+                raise InputError(f"{self.path.name}: {name}: {len(op.scale)} factors for {shapes[0][-1]} channels: inconsistent file")
             return shapes[0]
         try:
             return output_shape(Node(name, op, inputs), shapes)
@@ -261,6 +259,14 @@ def split_action(path: Path, draft: Draft, options: ImportOptions) -> tuple[Node
             f"{given.kind} with {given.count} values: give the environment it was trained on"
         )
     return _split_bounds(nodes, given) if given.kind == "box" else (nodes, given)
+
+
+def dropped_nodes(path: Path, draft: Draft, options: ImportOptions) -> list[tuple[DraftNode, bool]]:
+    """Return the last steps that the contract's action does, in order, and whether each is a mere setting of the layer before it."""
+    kept = {node.name for node in split_action(path, draft, options)[0]}
+    nodes = _compose(draft.nodes)
+    sources = {node.name: node.source for node in nodes}
+    return [(node, sources.get(node.inputs[0]) == node.source) for node in nodes if node.name not in kept]
 
 
 def _split_bounds(nodes: Nodes, given: Action) -> tuple[Nodes, Action]:

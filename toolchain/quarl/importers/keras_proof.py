@@ -1,0 +1,69 @@
+"""What Keras itself computes for a file, to prove an import; Keras and TensorFlow are imported here alone.
+
+Only a description made of Keras' own layers and settings is handed to Keras, and that in its safe mode.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.importers.draft import dropped_nodes
+from quarl.importers.keras import ARITHMETIC, LAYERS, MODELS, open_keras, read_draft
+from quarl.importers.options import ImportOptions
+from quarl.policy import Policy
+
+SETTING_MODULES = ("keras.initializers", "keras.regularizers", "keras.constraints", "keras.activations")
+SETTING_CLASSES = ("DTypePolicy", "Policy", "__keras_tensor__", "__numpy__", "__tensor__")
+
+
+def keras_outputs(path: Path, options: ImportOptions, policy: Policy, obs: NDArray[Any]) -> NDArray[np.float32] | None:
+    """Return Keras' outputs float32 [n, count] for observations [n, *shape] in environment units, as `policy.outputs` means them.
+
+    A softmax that the import dropped is left out here too. None where Keras is not installed or must not read the file.
+    """
+    with open_keras(path) as file:
+        if not _is_plain(file.model) or path.suffix not in (".keras", ".h5", ".hdf5"):
+            return None
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        import keras  # type: ignore[import-untyped]
+    except ImportError:
+        return None
+    draft = read_draft(path, options)
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    tensors = {tensor._keras_history.operation.name: tensor for tensor in model.outputs}
+    tensor = model.outputs[0] if len(tensors) == 1 else tensors.get(draft.nodes[-1].source)
+    for node, is_setting in reversed(dropped_nodes(path, draft, options)):
+        operation = None if tensor is None else tensor._keras_history.operation
+        if operation is None or operation.name != node.source:
+            return None
+        if is_setting:
+            operation.activation = keras.activations.linear
+        else:
+            tensor = operation.input
+    if tensor is None:
+        return None
+    outputs = keras.Model(model.inputs[0], tensor)(draft.source_input(policy.contract, obs), training=False)
+    return np.asarray(keras.ops.convert_to_numpy(outputs), np.float32)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether everything Keras would build from the description is a layer this package knows, or a harmless setting of one."""
+    if isinstance(value, list):
+        return all(_is_plain(item) for item in value)
+    if not isinstance(value, dict):
+        return True
+    kind, module = value.get("class_name"), value.get("module")
+    if kind is not None:
+        known = kind in LAYERS or kind in ARITHMETIC or kind in MODELS or kind in SETTING_CLASSES or kind == "InputLayer"
+        in_keras = module is None or module in ("keras", "keras.layers") or str(module).startswith(("keras.src.ops.", "keras.src.models."))
+        if not (module in SETTING_MODULES or (known and in_keras)):
+            return False
+        if str(value.get("registered_name") or "").count(">"):
+            return False
+    return all(_is_plain(item) for key, item in value.items() if key != "compile_config")
