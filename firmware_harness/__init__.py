@@ -1,1 +1,1 @@
-"""Shipped data: firmware_harness."""
+"""The C11 runtime and the firmware around it, as data: headers, kernels, start-up and link protocol."""

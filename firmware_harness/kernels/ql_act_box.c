@@ -1,0 +1,18 @@
+#include "ql_kernels.h"
+
+#include <stddef.h>
+
+/* The action of a box: values [count] in real units, mapped from [-1, 1] to [low, high] where half_range is given, then clipped.
+ * Every step rounds to float32, in this order, as the host does. action may be values. */
+void ql_act_box(const ql_box *box, const float *values, float *action)
+{
+    for (int32_t i = 0; i < box->count; i++) {
+        float value = values[i];
+        if (box->half_range != NULL) {
+            float upper = value + 1.0f;
+            float offset = upper * box->half_range[i];
+            value = box->low[i] + offset;
+        }
+        action[i] = value < box->low[i] ? box->low[i] : (value > box->high[i] ? box->high[i] : value);
+    }
+}

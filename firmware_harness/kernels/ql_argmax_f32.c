@@ -1,0 +1,13 @@
+#include "ql_kernels.h"
+
+/* Returns the index of the largest value, the lowest where several are equal. count >= 1. */
+int32_t ql_argmax_f32(const float *values, int32_t count)
+{
+    int32_t best = 0;
+    for (int32_t i = 1; i < count; i++) {
+        if (values[i] > values[best]) {
+            best = i;
+        }
+    }
+    return best;
+}

@@ -1,0 +1,13 @@
+#include "ql_kernels.h"
+
+/* Fully connected. in int8 or int16 [in_len], as layer->mac reads; out as layer->store writes, [out_len]; must not overlap. */
+void ql_dense(const ql_dense_layer *layer, const void *in, void *out)
+{
+    int32_t acc[QL_CHUNK];
+    for (int32_t first = 0; first < layer->out_len; first += QL_CHUNK) {
+        int32_t left = layer->out_len - first;
+        int32_t rows = left < QL_CHUNK ? left : QL_CHUNK;
+        layer->mac(&layer->weights[first * layer->in_len], &layer->bias[first], in, layer->in_len, rows, acc);
+        layer->store(&layer->range, first, rows, acc, out);
+    }
+}

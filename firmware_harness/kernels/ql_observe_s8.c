@@ -1,0 +1,9 @@
+#include "ql_observe.h"
+
+/* obs float [count], units of the environment; out int8 [count]. */
+void ql_observe_s8(const ql_observation *observation, const float *obs, int8_t *out)
+{
+    for (int32_t i = 0; i < observation->count; i++) {
+        out[i] = (int8_t)ql_observe_feature(observation, i, obs[i]);
+    }
+}
