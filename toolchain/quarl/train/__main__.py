@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from quarl.errors import QuarlError
@@ -12,15 +13,15 @@ from quarl.train import train
 from quarl.train.trained import Progress
 
 
-def main() -> int:
-    """Return the exit code."""
+def main(arguments: Sequence[str]) -> int:
+    """Train and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m quarl.train", description="Train a policy from its recipe.")
     parser.add_argument("folder", type=Path, help="the policy's folder, with its recipe.toml")
     parser.add_argument("--out", type=Path, help="folder to write to; RUNS/<policy>/policy/<policy> unless given")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where checkpoints and curves are kept")
     parser.add_argument("--quick", action="store_true", help="train for quick_steps only")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     name = options.folder.resolve().name
     out = options.out or options.runs / name / "policy" / name
     try:
@@ -45,4 +46,4 @@ def _score(recipe: Recipe) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
