@@ -1,0 +1,151 @@
+"""`quarl/Atari-v0`: an Atari game with the preprocessing that policies are usually trained with, single and vectorised.
+
+In: the name of a game. Out: observations uint8 [4, 84, 84] (four grey frames, the newest last), one every four frames of the console,
+and the true score as reward. An episode is a whole game; its seed decides how many frames (0 to 30) pass before the player may act.
+Preprocessing follows Mnih et al. 2015 and Machado et al. 2018 without sticky actions, as `ale_py.vector_env` implements it.
+Importing this module registers the id: `gymnasium.make("quarl.envs.atari:quarl/Atari-v0", game="pong")`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ale_py
+import gymnasium
+import numpy as np
+from ale_py import roms
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.envs.registration import register, registry
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+ATARI = "quarl/Atari-v0"
+FRAMES_PER_STEP = 4
+FRAMES_PER_SECOND = 60
+
+Info = dict[str, Any]
+
+
+class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]):
+    """Many games side by side; a lane that has ended waits for `reset` with a mask."""
+
+    metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # noqa: RUF012  # gymnasium's own form
+
+    def __init__(self, game: str, num_envs: int, *, threads: int = 1, autoreset_mode: AutoresetMode = AutoresetMode.DISABLED) -> None:
+        if autoreset_mode != AutoresetMode.DISABLED:
+            raise ValueError(f"autoreset_mode={autoreset_mode}; allowed: AutoresetMode.DISABLED")
+        self._games = AtariVectorEnv(_known(game), num_envs, num_threads=threads, reward_clipping=False)
+        self.num_envs = num_envs
+        self.single_observation_space = self._games.single_observation_space
+        self.single_action_space = self._games.single_action_space
+        self.observation_space = self._games.observation_space
+        self.action_space = self._games.action_space
+        self._seeds = np.random.default_rng()
+
+    def reset(self, *, seed: Any = None, options: Info | None = None) -> tuple[NDArray[np.uint8], Info]:
+        """Start a game in every lane, or in those of `options["reset_mask"]`.
+
+        Args:
+            seed: one integer (lane i gets seed + i) or one entry per lane, None among them for a random one.
+        """
+        mask = None if options is None else options.get("reset_mask")
+        lanes = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
+        if seed is None:
+            seed = [None] * self.num_envs
+        elif isinstance(seed, int | np.integer):
+            seed = [int(seed) + lane for lane in range(self.num_envs)]
+        chosen = [int(self._seeds.integers(2**31 - 1)) if seed[lane] is None else int(seed[lane]) % 2**31 for lane in lanes]
+        obs, info = self._games.reset(seed=np.array(chosen), options=None if mask is None else {"reset_mask": np.asarray(mask)})
+        return np.array(obs), dict(info)
+
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Info]:
+        """Hold one action [lanes] for four frames; return observations, points scored, ends and `info["lives"]`."""
+        obs, points, terminated, truncated, info = self._games.step(np.asarray(actions, np.int64))
+        return np.array(obs), np.asarray(points, np.float64), np.array(terminated), np.array(truncated), dict(info)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Nothing to give back: the consoles go with the object."""
+
+
+class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
+    """One game; the same episodes as a lane of `AtariLanes`."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": FRAMES_PER_SECOND // FRAMES_PER_STEP}  # noqa: RUF012
+
+    def __init__(self, game: str, *, render_mode: str | None = None) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f'render_mode="{render_mode}"; allowed: None, "rgb_array"')
+        self.render_mode = render_mode
+        self._lanes = AtariLanes(game, 1)
+        self._console = Console(game) if render_mode else None
+        self.observation_space = self._lanes.single_observation_space
+        self.action_space = self._lanes.single_action_space
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[NDArray[np.uint8], Info]:
+        """Start a game."""
+        super().reset(seed=seed)
+        obs, info = self._lanes.reset(seed=[int(self.np_random.integers(2**31 - 1)) if seed is None else seed])
+        if self._console is not None:
+            self._console.start(int(info["episode_frame_number"][0]))
+        return obs[0], _of_lane(info, 0)
+
+    def step(self, action: np.int64) -> tuple[NDArray[np.uint8], float, bool, bool, Info]:
+        """Hold the action for four frames."""
+        obs, points, terminated, truncated, info = self._lanes.step(np.array([action], np.int64))
+        if self._console is not None:
+            self._console.step(int(action))
+        return obs[0], float(points[0]), bool(terminated[0]), bool(truncated[0]), _of_lane(info, 0)
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """Return the screen, uint8 [210, 160, 3]; None without `render_mode`."""
+        return None if self._console is None else self._console.screen()
+
+
+class Console:
+    """A console that is told what a lane does and so shows what the lane hides: memory and colours.
+
+    Games are deterministic: a console that waits as many frames as the lane did and then gets its actions is always in the lane's state.
+    """
+
+    def __init__(self, game: str) -> None:
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+        self.ale = ale_py.ALEInterface()
+        self.ale.setFloat("repeat_action_probability", 0.0)
+        self.ale.loadROM(roms.get_rom_path(_known(game)))
+        self.actions = self.ale.getMinimalActionSet()
+        self.rams: NDArray[np.uint8] = np.zeros((FRAMES_PER_STEP, 128), np.uint8)  # after each frame of the last step
+
+    def start(self, frames: int) -> None:
+        """Begin a game and let as many frames pass as the lane's `info["episode_frame_number"]` says."""
+        self.ale.reset_game()
+        for _ in range(frames):
+            self.ale.act(self.actions[0])
+        self.rams[:] = self.ale.getRAM()
+
+    def step(self, action: int) -> float:
+        """Hold the action for four frames; return the points scored."""
+        points = 0.0
+        for frame in range(FRAMES_PER_STEP):
+            points += self.ale.act(self.actions[action])
+            self.rams[frame] = self.ale.getRAM()
+        return points
+
+    def screen(self) -> NDArray[np.uint8]:
+        """Return the screen, uint8 [210, 160, 3]."""
+        return np.asarray(self.ale.getScreenRGB())
+
+
+def _known(game: str) -> str:
+    if roms.get_rom_path(game) is None:
+        raise ValueError(f'game="{game}"; allowed: {", ".join(sorted(roms.get_all_rom_ids()))}')
+    return game
+
+
+def _of_lane(info: Info, lane: int) -> Info:
+    return {key: info[key][lane].item() for key in ("lives", "episode_frame_number") if key in info}
+
+
+if ATARI not in registry:
+    register(id=ATARI, entry_point="quarl.envs.atari:AtariGame", vector_entry_point="quarl.envs.atari:AtariLanes")
