@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from quarl.contract import Action, Observation
 from quarl.errors import InputError, UnsupportedError
 from quarl.importers.archives import Archive
@@ -170,4 +172,5 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _numbers(space: Mapping[str, Any], field: str) -> tuple[float, ...]:
-    return tuple(float(text) for text in NUMBER.findall(str(space.get(field, ""))))
+    dtype = np.float32 if space.get("dtype") == "float32" else np.float64  # the printed digits are those of its own type
+    return tuple(float(dtype(text)) for text in NUMBER.findall(str(space.get(field, ""))))
