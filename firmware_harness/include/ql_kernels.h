@@ -111,7 +111,7 @@ void ql_depthwise(const ql_depthwise_layer *layer, const void *in, void *out);
 void ql_table_s8(const ql_table_layer *layer, const void *in, void *out);
 void ql_table_wide(const ql_table_layer *layer, const void *in, void *out);
 void ql_add_s8(const ql_range *range, int32_t count, const int8_t *a, const int8_t *b, int8_t *out);
-void ql_concat(const void *in, int32_t rows, int32_t in_bytes, int32_t out_bytes, void *out);
+void ql_concat(int32_t rows, int32_t in_bytes, int32_t out_bytes, int32_t offset_bytes, const void *in, void *out);
 
 void ql_observe_s8(const ql_observation *observation, const float *obs, int8_t *out);
 void ql_observe_s16(const ql_observation *observation, const float *obs, int16_t *out);

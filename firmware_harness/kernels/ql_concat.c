@@ -2,11 +2,11 @@
 
 #include <string.h>
 
-/* Copies rows of in_bytes, tightly packed, to rows that begin out_bytes apart: one input of a concatenation along the last axis. */
-void ql_concat(const void *in, int32_t rows, int32_t in_bytes, int32_t out_bytes, void *out)
+/* One input of a concatenation along the last axis: its rows of in_bytes go to offset_bytes in rows of out_bytes. */
+void ql_concat(int32_t rows, int32_t in_bytes, int32_t out_bytes, int32_t offset_bytes, const void *in, void *out)
 {
     const uint8_t *from = (const uint8_t *)in;
-    uint8_t *to = (uint8_t *)out;
+    uint8_t *to = (uint8_t *)out + offset_bytes;
     for (int32_t row = 0; row < rows; row++) {
         (void)memcpy(to, from, (size_t)in_bytes);
         from += in_bytes;

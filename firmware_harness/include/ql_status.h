@@ -1,0 +1,10 @@
+/* What a call of a policy can answer. */
+#ifndef QL_STATUS_H
+#define QL_STATUS_H
+
+typedef enum {
+    QL_OK = 0,
+    QL_ERR_ARG = 1 /* a null pointer; nothing was written */
+} ql_status;
+
+#endif

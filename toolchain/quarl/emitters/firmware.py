@@ -1,0 +1,58 @@
+"""Writes a policy as C: its tables and calls, and the kernels they use, in one folder that a user's project can copy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from quarl.firmware.lower import lower
+from quarl.firmware.program import Kernels, Program
+from quarl.firmware.render import render_header, render_source
+from quarl.quant_policy import QuantPolicy
+from quarl.resources import firmware_dir
+
+IDENTIFIER = re.compile(r"\bql_\w+")
+INCLUDE = re.compile(r'#include "(ql_\w+\.h)"')
+
+
+def policy_sources(policy: QuantPolicy, kernels: Kernels) -> dict[str, bytes]:
+    """Return name -> bytes of the policy's C files and of every runtime file they need, sorted by name.
+
+    Raises:
+        UnsupportedError, QuantizationError: see `quarl.firmware.lower`.
+    """
+    return program_sources(lower(policy, kernels))
+
+
+def program_sources(program: Program) -> dict[str, bytes]:
+    """Return name -> bytes of the C files of a program; compiling every `.c` and `.S` among them gives the policy."""
+    files = {"ql_policy.h": render_header(program).encode(), "ql_policy.c": render_source(program).encode()}
+    files |= runtime_files("".join(text.decode() for text in files.values()))
+    return dict(sorted(files.items()))
+
+
+def runtime_files(text: str) -> Mapping[str, bytes]:
+    """Return name -> bytes of the kernels that `text` calls, of those they call, and of all their headers."""
+    root = firmware_dir()
+    kernels = {path.stem: path for path in (root / "kernels").iterdir() if path.suffix in (".c", ".S")}
+    found: dict[str, bytes] = {}
+    pending = [text]
+    while pending:
+        source = pending.pop()
+        wanted = [root / "include" / name for name in INCLUDE.findall(source) if (root / "include" / name).is_file()]
+        wanted += [kernels[name] for name in IDENTIFIER.findall(_body(source)) if name in kernels]
+        for path in wanted:
+            if path.name not in found:
+                found[path.name] = _read(path)
+                pending.append(found[path.name].decode())
+    return found
+
+
+def _body(source: str) -> str:
+    """Return the source without prototypes, so that a header names no kernel it does not call."""
+    return re.sub(r"^\w[^\n{}=]*\([^\n{}]*\);$", "", source, flags=re.MULTILINE)
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes()

@@ -1,0 +1,210 @@
+"""Render: a program becomes `ql_policy.h` and `ql_policy.c`, the same bytes for the same policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+import quarl
+from quarl.firmware.program import SIZES, Array, Call, CType, Operand, Program
+from quarl.quant_policy import ObservationQuantizer
+
+PER_LINE = 24  # values in a line of a table
+LETTERS: dict[CType, str] = {"int8_t": "s8", "int16_t": "s16", "float": "f32"}
+
+
+def render_header(program: Program) -> str:
+    """Return `ql_policy.h`: what an application includes."""
+    contract = program.policy.contract
+    observation, action = contract.observation, contract.action
+    layout = {"vector": "[features]", "hwc": "[height][width][channels]", "chw": "[channels][height][width], oldest frame first"}
+    obs_type = "uint8_t" if observation.is_image else "float"
+    if action.kind == "discrete":
+        members = f"    int32_t index; /* of {action.count} actions */"
+    else:
+        members = f"    float values[{action.count}]; /* units of the environment */"
+    rate = "" if contract.step_hz is None else f"#define QL_POLICY_STEP_HZ {_float(np.float32(contract.step_hz))}\n"
+    return f"""\
+/* A policy in C, written by quarl {quarl.__version__}; do not edit. Contract: contract.json.
+ *
+ *     ql_action action;
+ *     if (ql_policy_act(observation, &action) == QL_OK) ...
+ *
+ * Not re-entrant: all calls share one arena of QL_POLICY_ARENA_BYTES. With an FPU its rounding mode must be to nearest, as after reset.
+ */
+#ifndef QL_POLICY_H
+#define QL_POLICY_H
+
+#include "ql_status.h"
+
+#include <stdint.h>
+
+#define QL_POLICY_OBS_LEN {int(np.prod(observation.shape))}
+#define QL_POLICY_INPUT_LEN {program.input_len}
+#define QL_POLICY_OUTPUT_LEN {program.output_len}
+#define QL_POLICY_ARENA_BYTES {program.plan.arena_bytes}
+#define QL_POLICY_CONTRACT_SHA256 "{contract.digest}"
+#define QL_POLICY_SOURCE_SHA256 "{program.policy.source_sha256}"
+{rate}
+typedef {obs_type} ql_observation_t;
+typedef {program.input.ctype} ql_input_t;
+typedef {program.output.ctype} ql_output_t;
+
+typedef struct {{
+{members}
+}} ql_action;
+
+/* obs {obs_type} {layout[observation.layout]}, as the environment gives it. QL_ERR_ARG: a pointer is null, nothing was written. */
+ql_status ql_policy_act(const ql_observation_t *obs, ql_action *action);
+
+/* The same in three parts, for an application that makes the integers itself: write QL_POLICY_INPUT_LEN of them to
+ * ql_policy_input(), infer, decode. Inferring consumes the input; the output [QL_POLICY_OUTPUT_LEN] stays until the next call. */
+ql_input_t *ql_policy_input(void);
+const ql_output_t *ql_policy_infer(void);
+void ql_policy_decode(const ql_output_t *output, ql_action *action);
+
+#endif
+"""
+
+
+def render_source(program: Program) -> str:
+    """Return `ql_policy.c`: tables, descriptors and the calls."""
+    parts = [
+        f"/* Written by quarl {quarl.__version__}; do not edit. */",
+        '#include "ql_policy.h"\n\n#include "ql_kernels.h"',
+    ]
+    if program.kernels == "dsp":
+        parts.append('#include "ql_kernels_dsp.h"')
+    parts.append("#include <stddef.h>")
+    parts.append(
+        "#if !defined(QL_ARENA_ATTRIBUTE)\n#define QL_ARENA_ATTRIBUTE /* for instance a section in fast memory */\n#endif\n\n"
+        "static union {\n    uint64_t alignment;\n    uint8_t bytes[QL_POLICY_ARENA_BYTES];\n} arena QL_ARENA_ATTRIBUTE;"
+    )
+    for call in program.calls:
+        parts.extend(_array(array) for array in call.arrays)
+        if call.descriptor:
+            fields = "".join(f"    .{name} = {value},\n" for name, value in call.fields)
+            parts.append(f"/* {_comment(call.node)} */\nstatic const {call.descriptor_type} {call.descriptor} = {{\n{fields}}};")
+    parts.append(
+        f"ql_input_t *ql_policy_input(void)\n{{\n    return (ql_input_t *)(void *){_place(program, program.input)};\n}}"
+    )
+    lines = "".join(f"    {_call(program, call)};\n" for call in program.calls)
+    parts.append(
+        f"const ql_output_t *ql_policy_infer(void)\n{{\n{lines}    return (const ql_output_t *)(const void *)"
+        f"{_place(program, program.output)};\n}}"
+    )
+    parts.append(_decode(program))
+    parts.append(_act(program))
+    return "\n\n".join(parts) + "\n"
+
+
+def _call(program: Program, call: Call) -> str:
+    arguments = ([f"&{call.descriptor}"] if call.descriptor else []) + list(call.leading)
+    for operand, is_const in zip(call.operands, call.is_const, strict=True):
+        qualifier = "const " if is_const else ""
+        arguments.append(f"({qualifier}{operand.ctype} *){'(const void *)' if is_const else '(void *)'}{_place(program, operand)}")
+    return f"{call.kernel}({', '.join(arguments)})"
+
+
+def _place(program: Program, operand: Operand) -> str:
+    return f"&arena.bytes[{program.plan.offsets[operand.buffer]}]"
+
+
+def _array(array: Array) -> str:
+    texts = _texts(array.ctype, array.values)
+    lines = [", ".join(texts[i : i + PER_LINE]) for i in range(0, len(texts), PER_LINE)]
+    body = ",\n    ".join(lines)
+    return f"static const {array.ctype} {array.name}[{len(texts)}] = {{\n    {body},\n}};"
+
+
+def _texts(ctype: CType, values: NDArray[np.generic]) -> list[str]:
+    flat = values.ravel().tolist()
+    if ctype == "float":
+        return [_float(np.float32(value)) for value in flat]
+    return [str(value) for value in flat] if ctype != "int32_t" else [_int32(value) for value in flat]
+
+
+def _int32(value: int) -> str:
+    return str(value) if value != -(2**31) else "INT32_MIN"  # -2147483648 is not an int constant in C
+
+
+def _float(value: np.float32) -> str:
+    """Return a C literal of exactly this float32."""
+    if np.isinf(value):
+        return "HUGE_VALF" if value > 0 else "-HUGE_VALF"
+    return f"{float(value).hex()}F"
+
+
+def _decode(program: Program) -> str:
+    action = program.policy.contract.action
+    head = "void ql_policy_decode(const ql_output_t *output, ql_action *action)\n{\n"
+    letters = LETTERS[program.output.ctype]
+    if action.kind == "discrete":
+        return f"{head}    action->index = ql_argmax_{letters}(output, QL_POLICY_OUTPUT_LEN);\n}}"
+    low, high = np.array(action.low, np.float32), np.array(action.high, np.float32)
+    arrays = [Array("box_low", "float", low), Array("box_high", "float", high)]
+    half = "NULL"
+    if action.transform == "unscale":
+        arrays.append(Array("box_half_range", "float", (high - low) * np.float32(0.5)))
+        half = "box_half_range"
+    texts = "\n\n".join(_array(array) for array in arrays)
+    if np.isinf([low, high]).any():
+        texts = "#include <math.h>\n\n" + texts
+    box = f"static const ql_box box = {{box_low, box_high, {half}, {action.count}}};"
+    tensor = program.policy.nodes[-1].output
+    values = "output"
+    convert = ""
+    if tensor is not None:
+        convert = f"    ql_real_{letters}(output, {_float(tensor.scale)}, {tensor.zero_point}, QL_POLICY_OUTPUT_LEN, action->values);\n"
+        values = "action->values"
+    return f"{texts}\n\n{box}\n\n{head}{convert}    ql_act_box(&box, {values}, action->values);\n}}"
+
+
+def _act(program: Program) -> str:
+    quantizer = program.policy.observation
+    observation = program.policy.contract.observation
+    declarations = ""
+    if observation.is_image:
+        planes = observation.shape[0] if observation.layout == "chw" else 1
+        length = int(np.prod(observation.shape)) // planes
+        observe = f"ql_observe_pixels(obs, {planes}, {length}, ql_policy_input())"
+    else:
+        declarations = _observation(quantizer) + "\n\n"
+        observe = f"ql_observe_{LETTERS[program.input.ctype]}(&observation, obs, ql_policy_input())"
+    return f"""\
+{declarations}ql_status ql_policy_act(const ql_observation_t *obs, ql_action *action)
+{{
+    if (obs == NULL || action == NULL) {{
+        return QL_ERR_ARG;
+    }}
+    {observe};
+    ql_policy_decode(ql_policy_infer(), action);
+    return QL_OK;
+}}"""
+
+
+def _observation(quantizer: ObservationQuantizer) -> str:
+    arrays = (
+        Array("observation_inv_scale", "float", quantizer.inv_scale),
+        Array("observation_zero_point", "int32_t", quantizer.zero_point),
+    )
+    tensor = quantizer.tensor
+    fields = f"observation_inv_scale, observation_zero_point, {quantizer.inv_scale.size}, {tensor.qmin}, {tensor.qmax}"
+    return _paragraphs([*(_array(array) for array in arrays), f"static const ql_observation observation = {{{fields}}};"])
+
+
+def _paragraphs(parts: Iterable[str]) -> str:
+    return "\n\n".join(parts)
+
+
+def _comment(name: str) -> str:
+    """Return a layer's name with nothing in it that could end a comment."""
+    return "".join(c if c.isalnum() or c in "_.- " else "_" for c in name)
+
+
+def observation_bytes(program: Program) -> int:
+    """Return the flash bytes of the observation quantiser's tables."""
+    quantizer = program.policy.observation
+    return quantizer.inv_scale.size * (SIZES["float"] + SIZES["int32_t"])
