@@ -15,10 +15,10 @@ import pytest
 from numpy.typing import NDArray
 
 from quarl.contract import Action, Normalizer, Observation
-from quarl.errors import InputError, UnsupportedError, UntrustedFileError
+from quarl.errors import InputError, ToolMissingError, UnsupportedError, UntrustedFileError
 from quarl.importers import ImportOptions, detect_format, read_policy
 from quarl.importers.keras import read_keras
-from quarl.importers.keras_proof import keras_outputs
+from quarl.importers.proof_keras import outputs_of_keras
 from quarl.policy import Activation, Conv2D, Dense, DepthwiseConv2D, Policy
 from tests.conftest import need
 
@@ -60,8 +60,8 @@ def assert_equal_to_keras(path: Path, options: ImportOptions | None = None) -> P
     options = options or ImportOptions()
     policy = read_policy(path, options)
     obs = observations(policy)
-    reference = keras_outputs(path, options, policy, obs)
-    assert reference is not None
+    reference, against = outputs_of_keras(path, policy, obs)
+    assert against.startswith("Keras 3.")
     assert reference.shape == (len(obs), policy.contract.action.count)
     assert reference.std() > 1e-2  # a network that says nothing would agree with anything
     assert np.abs(policy.outputs(obs) - reference).max() <= TOLERANCE
@@ -327,7 +327,8 @@ def test_the_proof_hands_no_description_with_foreign_parts_to_keras(keras: Any, 
         {"module": "keras.utils", "class_name": "get_file", "config": {}},
     ):
         edit(path, lambda model, entry=entry: model["config"]["layers"][1]["config"].update(kernel_initializer=entry))
-        assert keras_outputs(path, ImportOptions(), policy, observations(policy)) is None
+        with pytest.raises(ToolMissingError, match="not Keras' own layers"):
+            outputs_of_keras(path, policy, observations(policy))
 
 
 def edit(path: Path, change: Callable[[Any], Any], weights: bytes | None = None) -> None:

@@ -184,10 +184,9 @@ def choose_output(path: Path, outputs: Mapping[str, Callable[[], Draft]], option
         except QuarlError as error:  # another output may still be the policy
             errors[name] = error
     given = options.action_space
-    if given is not None:
-        fitting = {name: draft for name, draft in drafts.items() if _output_count(draft) == given.count}
-    else:
-        fitting = {name: draft for name, draft in drafts.items() if isinstance(draft.nodes[-1].op, Head)}
+    fitting = {name: draft for name, draft in drafts.items() if given is None or _output_count(draft) == given.count}
+    if given is None or len(fitting) > 1:  # of several, the one that picks an action is the policy
+        fitting = {name: draft for name, draft in fitting.items() if isinstance(draft.nodes[-1].op, Head)}
     if len(fitting) == 1:
         return next(iter(fitting.values()))
     if len(errors) == len(outputs):
@@ -305,7 +304,7 @@ def _compose(nodes: Nodes) -> Nodes:
         if isinstance(node.op, Affine) and isinstance(before.op, Affine):
             joined = Affine(before.op.scale * node.op.scale, before.op.offset * node.op.scale + node.op.offset)
             # the earlier node goes, so the rest of this pass sees the joined one
-            nodes = _swap(_bypass(nodes, before), replace(node, op=joined, inputs=before.inputs))
+            nodes = _swap(_bypass(nodes, before.name), replace(node, op=joined, inputs=before.inputs))
     return nodes
 
 
@@ -328,7 +327,7 @@ def _split_normalizer(nodes: Nodes, features: int) -> tuple[Nodes, Normalizer | 
     if not taken or len(taken) == len(nodes):
         return nodes, None
     for node in taken:
-        nodes = _bypass(nodes, node)
+        nodes = _bypass(nodes, node.name)
     mean, var = -found.offset / found.scale, 1 / found.scale**2
     return nodes, Normalizer(tuple(mean.tolist()), tuple(var.tolist()), 0.0, clip_obs)
 
@@ -343,7 +342,7 @@ def _pixels_to_unit(nodes: Nodes, channels: int) -> Nodes:
         return (DraftNode(name, affine(255, 0, channels), (INPUT,), INPUT), *renamed)
     scaled = Affine(leading.scale * 255, leading.offset)
     if np.abs(scaled.scale - 1).max() <= SAME and not scaled.offset.any():
-        return _bypass(nodes, first[0]) if len(nodes) > 1 else nodes
+        return _bypass(nodes, first[0].name) if len(nodes) > 1 else nodes
     return _swap(nodes, replace(first[0], op=scaled))
 
 
@@ -361,7 +360,7 @@ def _fold(nodes: Nodes, input_shape: tuple[int, ...]) -> Nodes:
 def _fold_one(shape: tuple[int, ...], nodes: Nodes, node: DraftNode, op: Affine) -> Nodes | None:
     before, after = _node(nodes, node.inputs[0]), _consumers(nodes, node.name)
     if before is not None and isinstance(before.op, Weighted) and _consumers(nodes, before.name) == [node]:
-        return _bypass(_swap(nodes, replace(before, op=_scale_outputs(before.op, op))), node)
+        return _bypass(_swap(nodes, replace(before, op=_scale_outputs(before.op, op))), node.name)
     if len(after) == 1 and isinstance(after[0].op, Flatten):
         # the two change places: behind the flattening a dense layer may take the step
         repeats = int(np.prod(shape[:-1]))
@@ -372,7 +371,7 @@ def _fold_one(shape: tuple[int, ...], nodes: Nodes, node: DraftNode, op: Affine)
         for taker in after:
             assert isinstance(taker.op, Weighted)
             nodes = _swap(nodes, replace(taker, op=_scale_inputs(taker.op, op)))
-        return _bypass(nodes, node)
+        return _bypass(nodes, node.name)
     return None
 
 
@@ -441,12 +440,8 @@ def _swap(nodes: Nodes, new: DraftNode) -> Nodes:
     return tuple(new if node.name == new.name else node for node in nodes)
 
 
-def _without(nodes: Nodes, gone: DraftNode) -> Nodes:
-    return tuple(node for node in nodes if node is not gone)
-
-
-def _bypass(nodes: Nodes, gone: DraftNode) -> Nodes:
+def _bypass(nodes: Nodes, name: str) -> Nodes:
     """Remove a one-input node; its consumers take its input."""
-    before = gone.inputs[0]
-    rest = _without(nodes, gone)
-    return tuple(replace(node, inputs=tuple(before if i == gone.name else i for i in node.inputs)) for node in rest)
+    before = next(node.inputs[0] for node in nodes if node.name == name)
+    rest = (node for node in nodes if node.name != name)
+    return tuple(replace(node, inputs=tuple(before if i == name else i for i in node.inputs)) for node in rest)

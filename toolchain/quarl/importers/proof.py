@@ -25,6 +25,8 @@ Prover: TypeAlias = Callable[[Path, Policy, NDArray[Any]], tuple[NDArray[np.floa
 PROVERS: dict[str, tuple[str, str]] = {
     "sb3": ("quarl.importers.proof_torch", "outputs_of_sb3"),
     "cleanrl": ("quarl.importers.proof_torch", "outputs_of_cleanrl"),
+    "keras": ("quarl.importers.proof_keras", "outputs_of_keras"),
+    "onnx": ("quarl.importers.proof_onnx", "outputs_of_onnx"),
 }
 UNSAFE = {"sb3": "Stable-Baselines3, which unpickles"}  # frameworks that may run code from the file
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.errors import ToolMissingError
 from quarl.importers.draft import dropped_nodes
 from quarl.importers.keras import ARITHMETIC, LAYERS, MODELS, open_keras, read_draft
 from quarl.importers.options import ImportOptions
@@ -21,19 +22,25 @@ SETTING_MODULES = ("keras.initializers", "keras.regularizers", "keras.constraint
 SETTING_CLASSES = ("DTypePolicy", "Policy", "__keras_tensor__", "__numpy__", "__tensor__")
 
 
-def keras_outputs(path: Path, options: ImportOptions, policy: Policy, obs: NDArray[Any]) -> NDArray[np.float32] | None:
-    """Return Keras' outputs float32 [n, count] for observations [n, *shape] in environment units, as `policy.outputs` means them.
+def outputs_of_keras(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
+    """Return Keras' outputs float32 [n, count] for observations [n, *shape], as `policy.outputs` means them, and Keras' version.
 
-    A softmax that the import dropped is left out here too. None where Keras is not installed or must not read the file.
+    A softmax that the import dropped is left out here too.
+
+    Raises:
+        ToolMissingError: Keras is not installed, or must not be given this file, or its way to the output cannot be followed.
     """
     with open_keras(path) as file:
-        if not _is_plain(file.model) or path.suffix not in (".keras", ".h5", ".hdf5"):
-            return None
+        if not _is_plain(file.model):
+            raise ToolMissingError(f"{path.name} describes parts that are not Keras' own layers, so it is not given to Keras")
+    if path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise ToolMissingError(f"Keras reads files called .keras or .h5 alone: rename {path.name}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         import keras  # type: ignore[import-untyped]
-    except ImportError:
-        return None
+    except ImportError as error:
+        raise ToolMissingError("Keras is not installed: pip install 'quarl[tf]'") from error
+    options = ImportOptions(action_space=policy.contract.action, observation=policy.contract.observation)
     draft = read_draft(path, options)
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
     tensors = {tensor._keras_history.operation.name: tensor for tensor in model.outputs}
@@ -41,15 +48,15 @@ def keras_outputs(path: Path, options: ImportOptions, policy: Policy, obs: NDArr
     for node, is_setting in reversed(dropped_nodes(path, draft, options)):
         operation = None if tensor is None else tensor._keras_history.operation
         if operation is None or operation.name != node.source:
-            return None
+            raise ToolMissingError(f"{node.name} lies in a model inside the model, where Keras cannot be read")
         if is_setting:
             operation.activation = keras.activations.linear
         else:
             tensor = operation.input
     if tensor is None:
-        return None
+        raise ToolMissingError(f"the output {draft.nodes[-1].source} lies in a model inside the model, where Keras cannot be read")
     outputs = keras.Model(model.inputs[0], tensor)(draft.source_input(policy.contract, obs), training=False)
-    return np.asarray(keras.ops.convert_to_numpy(outputs), np.float32)
+    return np.asarray(keras.ops.convert_to_numpy(outputs), np.float32), f"Keras {keras.__version__}"
 
 
 def _is_plain(value: Any) -> bool:
