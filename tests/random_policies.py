@@ -6,7 +6,7 @@ accumulators' spread fills the output range and a share of the products falls ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -152,7 +152,7 @@ class Builder:
         spread = float(np.abs(weights.astype(np.int64)).max()) * np.sqrt(fan_in) * tensor.largest_offset / 3 + 1
         bias = self.rng.integers(-int(spread / 2), int(spread / 2) + 1, count).astype(np.int32)
         width = 256 if target is None else target.qmax - target.qmin
-        multiplier = (width / spread / 4) * np.exp2(self.rng.uniform(-1, 1, count))
+        multiplier = (width / spread / 4) * np.exp2(self.rng.uniform(-0.5, 2.5, count))
         kind = self.rng.integers(0, 3, count)
         multiplier = np.where(kind == 0, np.exp2(np.round(np.log2(multiplier))), multiplier)
         short = np.exp2(np.ceil(np.log2(multiplier)) - 5)
@@ -169,3 +169,138 @@ def random_integers(policy: QuantPolicy, rng: np.random.Generator, count: int) -
     integers = rng.integers(tensor.qmin, tensor.qmax + 1, shape)
     integers[::8] = rng.choice([tensor.qmin, tensor.qmax], integers[::8].shape)
     return integers.astype(np.int8 if tensor.is_int8 else np.int16)
+
+
+def near_tie_policy(rng: np.random.Generator, channels: int, source: QuantTensor, target: QuantTensor) -> QuantPolicy:
+    """Return one dense layer of one feature whose products fall within 2e-5 of a half for many of the inputs.
+
+    The weight moves the accumulator by whole steps; the bias is the accumulator nearest to a tie, found by search, minus one of them.
+    """
+    weight_scale = (np.exp2(rng.uniform(-12, -1, channels)) * float(target.scale) / float(source.scale)).astype(np.float32)
+    multiplier = rescale_factor(source.scale, weight_scale, target.scale)
+    halves = np.abs(target.zero_point + 0.5 + rng.integers(-100, 100, (64, channels)))
+    candidates = np.rint(halves / multiplier).astype(np.int64)
+    distance = np.abs(candidates * multiplier.astype(np.float64) % 1 - 0.5)
+    best = candidates[distance.argmin(axis=0), np.arange(channels)]
+    weights = np.minimum(127, np.maximum(1, np.rint(1 / multiplier))).astype(np.int8)[:, None]
+    feature = int(rng.integers(source.qmin, source.qmax + 1))
+    bias = (best - weights[:, 0].astype(np.int64) * (feature - source.zero_point)).astype(np.int32)
+    builder = Builder(rng, (1,), source)
+    builder._append(QuantDense(weights, bias, multiplier, weight_scale), (INPUT,), target, (channels,))
+    return builder.build()
+
+
+def _dense_chain(b: Builder) -> None:
+    b.dense(64, b.output(zero_point=-128))
+    b.dense(48, b.output())
+    b.dense(8, b.output())
+
+
+def _clamps(b: Builder) -> None:
+    zero_point = int(b.rng.integers(-100, 100))
+    b.dense(64, b.output(zero_point=zero_point, qmin=zero_point))
+    b.dense(48, b.output(qmin=-100, qmax=90))
+    b.dense(8, b.output(zero_point=-128, qmax=60))
+
+
+def _tables(b: Builder) -> None:
+    b.dense(48, b.output())
+    b.table("tanh", TANH_TENSOR)
+    b.dense(48, b.output())
+    b.table("elu", b.output())
+    b.dense(48, b.output(qmin=-90, qmax=110))
+    b.table("relu", b.output())
+    b.dense(8, b.output())
+    b.table("sigmoid", SIGMOID_TENSOR)
+
+
+def _wide_head(b: Builder) -> None:
+    b.dense(64, b.output(zero_point=-128))
+    b.dense(25, None)
+
+
+def _wide_chain(b: Builder) -> None:
+    b.dense(48, wide_tensor(12, 0.01, 3))
+    b.table("tanh", wide_tensor(12, 2 / 4096))
+    b.dense(48, wide_tensor(11, 0.1))
+    b.dense(32, b.output())
+    b.table("tanh", wide_tensor(10, 1 / 512))
+    b.dense(8, b.output())
+
+
+def _wide_relu(b: Builder) -> None:
+    relu = QuantTensor(np.float32(0.02), 0, 0, 1023)
+    b.dense(48, relu)
+    b.dense(48, relu)
+    b.table("relu", b.output())
+    b.dense(8, None)
+
+
+def _branches(b: Builder) -> None:
+    tensor = b.output()
+    first, second = b.dense(32, tensor), b.dense(32, tensor, source=INPUT)
+    b.concat([b.add(first, second), first, second])
+    b.dense(8, b.output())
+
+
+def _wide_branches(b: Builder) -> None:
+    tensor = wide_tensor(11, 0.1, 7)
+    first, second = b.dense(32, tensor), b.dense(32, tensor, source=INPUT)
+    b.concat([b.add(first, second), first, second])
+    b.dense(8, b.output())
+
+
+def _image(b: Builder) -> None:
+    paddings: list[Padding] = [NO_PADDING, ((1, 1), (1, 1)), ((0, 1), (0, 1)), ((2, 1), (0, 3))]
+    strides = [(1, 1), (2, 2), (2, 1), (1, 3)]
+    for turn in range(2):
+        padding, stride = paddings[b.rng.integers(4)], strides[b.rng.integers(4)]
+        b.window("conv", 8, (3, 3), stride, padding, b.output(zero_point=-128))
+        b.window("depthwise", 0, (3, 2), (1, 1), paddings[1 + turn], b.output())
+    b.flatten()
+
+
+def _images(b: Builder) -> None:
+    _image(b)
+    b.dense(8, b.output())
+
+
+def _wide_images(b: Builder) -> None:
+    b.window("conv", 8, (3, 3), (2, 2), ((1, 1), (1, 1)), wide_tensor(10, 0.05))
+    b.window("depthwise", 0, (3, 2), (1, 1), ((1, 0), (1, 1)), wide_tensor(11, 0.1, 3))
+    b.table("relu", wide_tensor(10, 0.1, -5))
+    b.window("conv", 8, (3, 3), (1, 1), ((0, 1), (0, 1)), b.output())
+    b.flatten()
+    b.dense(8, None)
+
+
+def _wide_flatten(b: Builder) -> None:
+    b.window("depthwise", 0, (3, 3), (2, 2), NO_PADDING, wide_tensor(10, 0.05))
+    b.flatten()
+    b.dense(8, b.output())
+
+
+NARROW = QuantTensor(np.float32(0.03), 3)
+PIXELS = QuantTensor(np.float32(1 / 255), -128)
+CASES: dict[str, tuple[tuple[int, ...], QuantTensor, Callable[[Builder], None]]] = {
+    "dense chain": ((24,), NARROW, _dense_chain),
+    "clamps": ((24,), NARROW, _clamps),
+    "tables": ((24,), NARROW, _tables),
+    "wide head": ((24,), NARROW, _wide_head),
+    "wide observation": ((24,), wide_tensor(16, 0.001, -11), _wide_head),
+    "wide chain": ((24,), wide_tensor(12, 0.01, 5), _wide_chain),
+    "wide relu": ((24,), NARROW, _wide_relu),
+    "branches": ((24,), NARROW, _branches),
+    "wide branches": ((24,), NARROW, _wide_branches),
+    "images": ((13, 12, 3), PIXELS, _images),
+    "wide images": ((13, 12, 3), PIXELS, _wide_images),
+    "wide flatten": ((13, 12, 3), PIXELS, _wide_flatten),
+}
+
+
+def random_policy(case: str, rng: np.random.Generator) -> QuantPolicy:
+    """Return a random policy of one of CASES."""
+    shape, tensor, add_layers = CASES[case]
+    builder = Builder(rng, shape, tensor)
+    add_layers(builder)
+    return builder.build()

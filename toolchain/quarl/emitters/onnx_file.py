@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from quarl.policy import INPUT, Padding
 
-OPSET = 17  # the oldest with everything needed here, so that old runtimes read the file
+OPSET = 17  # of 2022; nothing newer is needed, and old runtimes read it
 IR_VERSION = 8
 BATCH = "batch"  # name of the open dimension
 OUTPUT = "output"
@@ -48,8 +48,10 @@ class OnnxFile:
         return self.node("Flatten", [value], name)
 
     def finish(self, graph_input: Value, result: str, graph_output: Value, metadata: dict[str, str]) -> bytes:
-        """Return the file's bytes; the value called `result` becomes the output."""
-        self._nodes.append(helper.make_node("Identity", [result], [graph_output[0]], name=graph_output[0]))
+        """Return the file's bytes; the value called `result`, which an operator made, becomes the output."""
+        for node in self._nodes:
+            node.output[:] = [graph_output[0] if name == result else name for name in node.output]
+            node.input[:] = [graph_output[0] if name == result else name for name in node.input]
         graph = helper.make_graph(
             self._nodes, "quarl", [_value_info(graph_input)], [_value_info(graph_output)], initializer=self._constants
         )

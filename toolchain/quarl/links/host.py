@@ -7,8 +7,14 @@ follow another arithmetic (decision 0001).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +26,7 @@ from quarl.quant_policy import QuantPolicy
 
 BATCH_SIZES = (1, 8, 32)  # a call is cut into these; larger batches fall out of the cache on convolutions
 CHUNK = 256  # observations quantised at once while many are evaluated
+_STDERR = Lock()  # one thread at a time may turn it away
 WEIGHTED_OPERATORS = {"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"}
 
 
@@ -27,7 +34,11 @@ class Runtime(Protocol):
     """One model, loaded. Not for use by two threads at once."""
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """Return the model's outputs [n, count] for its inputs [n, ...]."""
+        """Return the model's outputs [n, count] for its inputs [n, ...], any n."""
+        ...
+
+    def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs of one call of the runtime: what the profile times. inputs contiguous [batch, ...]."""
         ...
 
 
@@ -39,12 +50,12 @@ class NumpyRuntime:
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the last node's result for the graph's integers [n, ...]."""
+        return _in_batches(inputs, self.infer)
+
+    def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the last node's result of one batch."""
         last = self._policy.nodes[-1]
-        parts = [
-            run_integers(self._policy, inputs[at : at + BATCH_SIZES[-1]].astype(np.int32))[last.name]
-            for at in range(0, max(len(inputs), 1), BATCH_SIZES[-1])
-        ]
-        outputs: NDArray[Any] = np.concatenate(parts)
+        outputs: NDArray[Any] = run_integers(self._policy, inputs.astype(np.int32))[last.name]
         if last.output is None:
             return outputs
         return outputs.astype(np.int8 if last.output.is_int8 else np.int16)
@@ -60,9 +71,10 @@ class LitertRuntime:
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for inputs [n, ...] of the model's own type."""
-        return _in_batches(inputs, self._run_batch)
+        return _in_batches(inputs, self.infer)
 
-    def _run_batch(self, inputs: NDArray[Any]) -> NDArray[Any]:
+    def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs of one invocation; the first of each batch size loads an interpreter."""
         interpreter, source, target = self._interpreter(len(inputs))
         interpreter.set_tensor(source, inputs)
         interpreter.invoke()
@@ -74,11 +86,12 @@ class LitertRuntime:
             from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
 
             try:
-                interpreter = Interpreter(model_content=self._model, num_threads=1)
-                source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]["index"]
-                if batch != 1:
-                    interpreter.resize_tensor_input(source["index"], [batch, *source["shape"][1:]])
-                interpreter.allocate_tensors()
+                with _muted_stderr():
+                    interpreter = Interpreter(model_content=self._model, num_threads=1)
+                    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]["index"]
+                    if batch != 1:
+                        interpreter.resize_tensor_input(source["index"], [batch, *source["shape"][1:]])
+                    interpreter.allocate_tensors()
             except (ValueError, RuntimeError) as error:
                 raise DeviceError(f"LiteRT cannot load the model: {error}") from error
             check_delegation(interpreter)
@@ -103,15 +116,17 @@ class OnnxRuntime:
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for inputs [n, ...] of the model's own type."""
-        return _in_batches(inputs, self._run_batch)
+        return _in_batches(inputs, self.infer)
 
-    def _run_batch(self, inputs: NDArray[Any]) -> NDArray[Any]:
+    def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs of one run of the session."""
         outputs: NDArray[Any] = self._session.run([self._output], {self._input: inputs})[0]
         return outputs
 
 
+PACKAGES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
 RUNTIMES: dict[str, Callable[[bytes], Runtime]] = {"litert": LitertRuntime, "onnxruntime": OnnxRuntime}
-FILE_SUFFIX = {"litert": ".tflite", "onnxruntime": ".onnx"}
+FILE_FORMAT = {"litert": "tflite", "onnxruntime": "onnx"}
 
 
 def open_runtime(name: str, model: bytes) -> Runtime:
@@ -124,6 +139,16 @@ def open_runtime(name: str, model: bytes) -> Runtime:
     if name not in RUNTIMES:
         raise InputError(f"no runtime is called {name!r}: use one of {', '.join(RUNTIMES)}")
     return RUNTIMES[name](model)
+
+
+def preload(name: str) -> None:
+    """Import a runtime, so that what is measured afterwards is the model's alone."""
+    import_module("ai_edge_litert.interpreter" if name == "litert" else name)
+
+
+def runtime_version(name: str) -> str:
+    """Return the installed version of a runtime's package."""
+    return version(PACKAGES[name])
 
 
 def model_inputs(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
@@ -170,6 +195,20 @@ def check_delegation(interpreter: Any) -> None:
                     f"LiteRT left {op['op_name']} (operator {op['index']}) to its built-in kernels, which round differently: "
                     "the default delegate must take every weighted layer; use ai-edge-litert 2.3 with its default delegate"
                 )
+
+
+@contextmanager
+def _muted_stderr() -> Iterator[None]:
+    """LiteRT announces its delegate on standard error and has no switch for it; its errors come as exceptions as well."""
+    with _STDERR:
+        kept = os.dup(2)
+        try:
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _in_batches(inputs: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
