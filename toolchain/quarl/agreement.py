@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError
+from quarl.integer import integer_outputs, real_outputs
+from quarl.policy import Policy
+from quarl.quant_policy import QuantPolicy
 
 CLEAR_STEPS = 2.0
 
@@ -48,6 +51,16 @@ class BoxAgreement:
 
 
 Agreement = DiscreteAgreement | BoxAgreement
+
+
+def compare_decisions(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> Agreement:
+    """Return how far the decisions of both lie apart on observations [n, *shape]."""
+    action = source.contract.action
+    wanted, made = source.outputs(obs), real_outputs(quantized, integer_outputs(quantized, obs))
+    if action.kind == "discrete":
+        last = quantized.nodes[-1].output
+        return compare_choices(wanted, made, output_step=0.0 if last is None else float(last.scale))
+    return compare_actions(action.decode(wanted), action.decode(made), action.low, action.high)
 
 
 def compare_choices(

@@ -11,11 +11,13 @@ from functools import partial
 
 from quarl import integer
 from quarl.actors import source_actor
+from quarl.agreement import DiscreteAgreement, compare_decisions
 from quarl.calibrate import Calibration
-from quarl.closed_loop import Failure, failures_of
-from quarl.errors import QuantizationError
+from quarl.closed_loop import failures_of
+from quarl.errors import InputError, QuantizationError
 from quarl.ladder import LADDER, decision_error, quantize_on_rung
 from quarl.lanes import EnvSpec
+from quarl.limits import Limits, failure_of, margin_of
 from quarl.noninferiority import compare_failures, compare_means
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
@@ -23,16 +25,6 @@ from quarl.rollouts import run_episodes
 from quarl.seeds import SELECTION_SEED
 
 Tried = Callable[["RungResult"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """What a rung must hold, and on how many episodes."""
-
-    margin: float  # largest loss of the mean return, return units
-    failure: Failure
-    failure_margin: float  # largest rise of the failure rate, 0..1
-    episodes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +45,26 @@ class RungResult:
 
 
 def choose_rung(
-    policy: Policy, calibration: Calibration, env: EnvSpec, bar: Bar, tried: Tried = lambda result: None
+    policy: Policy, calibration: Calibration, env: EnvSpec, limits: Limits, tried: Tried = lambda result: None
 ) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
-    """Return the policy on the lowest rung that holds the bar, and what was measured on every rung tried.
+    """Return the policy on the lowest rung that holds the limits, and what was measured on every rung tried.
 
     Where none does, the rung whose lower bound of the mean is best is returned, and the gate has the last word.
 
     Raises:
         QuantizationError: no rung can be had at all.
-        InputError: the environment cannot be played.
+        InputError: the environment cannot be played, or the policy plays no better than random.
     """
-    seeds = range(SELECTION_SEED, SELECTION_SEED + bar.episodes)
+    seeds = range(SELECTION_SEED, SELECTION_SEED + limits.episodes)
     source = run_episodes(env, source_actor(policy), seeds)
-    source_failed = failures_of(source, bar.failure)
+    mean_source = float(source.returns.mean())
+    margin = margin_of(limits, mean_source)
+    if margin is None:
+        raise InputError(
+            f"the policy's mean return {mean_source:.4g} in {env.id} is no better than random play: nothing can be chosen by it"
+        )
+    failure = failure_of(limits, mean_source)
+    source_failed = failures_of(source, failure)
     results: list[RungResult] = []
     best: tuple[float, QuantPolicy] | None = None
     for rung in LADDER:
@@ -76,17 +75,22 @@ def choose_rung(
             tried(results[-1])
             continue
         played = run_episodes(env, partial(integer.act, candidate), seeds)
-        mean = compare_means(source.returns, played.returns, bar.margin)
-        failed = failures_of(played, bar.failure)
-        failures = None if source_failed is None or failed is None else compare_failures(source_failed, failed, bar.failure_margin)
-        passed = mean.passed and (failures is None or failures.passed)
+        mean = compare_means(source.returns, played.returns, margin, alpha=limits.alpha)
+        failed = failures_of(played, failure)
+        failures = (
+            None
+            if source_failed is None or failed is None
+            else compare_failures(source_failed, failed, limits.failure_margin, alpha=limits.alpha)
+        )
+        agrees = decisions_hold(policy, candidate, calibration, limits)
+        passed = mean.passed and (failures is None or failures.passed) and agrees
         results.append(
             RungResult(
                 rung.number,
                 rung.name,
                 candidate.parameter_bytes,
                 decision_error(policy, candidate, calibration),
-                bar.episodes,
+                limits.episodes,
                 mean.mean_source,
                 mean.mean_candidate,
                 mean.lower,
@@ -103,6 +107,14 @@ def choose_rung(
     if best is None:
         raise QuantizationError(f"no rung of the ladder can be had: {results[-1].refused}")
     return best[1], tuple(results)
+
+
+def decisions_hold(policy: Policy, candidate: QuantPolicy, calibration: Calibration, limits: Limits) -> bool:
+    """Return whether the decisions on the calibration observations are as close as the limits ask."""
+    agreement = compare_decisions(policy, candidate, calibration.obs)
+    if isinstance(agreement, DiscreteAgreement):
+        return limits.min_agreement is None or agreement.agreement >= limits.min_agreement
+    return limits.max_action_error is None or agreement.mean_share is None or agreement.mean_share <= limits.max_action_error
 
 
 def fixed_rung(policy: Policy, calibration: Calibration, number: int) -> tuple[QuantPolicy, tuple[RungResult, ...]]:

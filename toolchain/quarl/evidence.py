@@ -38,8 +38,8 @@ class FirstDifference:
 
     observation: int
     output: int
-    expected: int
-    found: int
+    expected: float  # an integer, or the float32 of a wide head
+    found: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class Figure:
 class Evidence:
     """All that is known about a release; what is None or empty has not been gathered."""
 
+    manifest_sha256: str = ""  # of the bundle it was gathered on; evidence speaks for no other
     import_proof: ImportProof | None = None
     backends: tuple[BackendEquality, ...] = ()
     example: ExampleReplay | None = None
@@ -89,6 +90,7 @@ class Evidence:
         """Return canonical JSON."""
         document = {
             "format": FORMAT,
+            "manifest_sha256": self.manifest_sha256,
             "import_proof": None if self.import_proof is None else asdict(self.import_proof),
             "backends": [asdict(backend) for backend in self.backends],
             "example": None if self.example is None else asdict(self.example),
@@ -113,6 +115,7 @@ def evidence_from_json(text: str, where: str = "parity.json") -> Evidence:
             raise InputError(f"{where}: format {document['format']}, this quarl reads format {FORMAT}: run quarl parity again")
         proof, example, agreement, paired = (document[key] for key in ("import_proof", "example", "agreement", "paired"))
         return Evidence(
+            manifest_sha256=str(document["manifest_sha256"]),
             import_proof=None if proof is None else ImportProof(**proof),
             backends=tuple(_backend(table) for table in document["backends"]),
             example=None if example is None else ExampleReplay(**{**example, "changed_files": tuple(example["changed_files"])}),

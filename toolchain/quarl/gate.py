@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from quarl.agreement import BoxAgreement, DiscreteAgreement
-from quarl.closed_loop import ClosedLoop, Failure, compare_episodes
+from quarl.closed_loop import ClosedLoop, compare_episodes
 from quarl.evidence import BackendEquality, Evidence, ExampleReplay, Figure, ImportProof
-from quarl.limits import Limits
+from quarl.limits import Limits, failure_of, margin_of
 from quarl.noninferiority import FailureTest, MeanTest
 from quarl.verdict import Check, Group, Kind, Verdict
 
@@ -144,14 +144,13 @@ def _closed_loop(evidence: Evidence, limits: Limits) -> tuple[ClosedLoop | None,
     if limits.random_return is None:
         detail = "the mean return of random play is not known, so the margin has no scale"
         return None, _missing("mean_return", "closed loop", None, "at most", margin_unit, detail, "Give random_return in [gate]")
-    scale = float(paired.source.returns.mean()) - limits.random_return
-    if scale <= 0:
-        detail = f"the source's mean return {limits.random_return + scale:.4g} is no better than random play ({limits.random_return:.4g})"
+    mean_source = float(paired.source.returns.mean())
+    margin = margin_of(limits, mean_source)
+    if margin is None:
+        detail = f"the source's mean return {mean_source:.4g} is no better than random play ({limits.random_return:.4g})"
         advice = "There is nothing to keep: train the policy, or check normaliser and environment"
         return None, _missing("mean_return", "closed loop", None, "at most", margin_unit, detail, advice)
-    below = limits.failure_return if limits.failure_return is not None else limits.random_return + scale / 2
-    failure = Failure("success") if limits.failure == "success" else Failure("return", below)
-    margin = limits.margin * scale
+    failure = failure_of(limits, mean_source)
     return compare_episodes(paired, margin=margin, failure=failure, failure_margin=limits.failure_margin, alpha=limits.alpha), None
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from quarl.closed_loop import Failure
 from quarl.errors import InputError
 
 GATE_FILE = "gate.toml"
@@ -41,6 +42,21 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+def margin_of(limits: Limits, mean_source: float) -> float | None:
+    """Return the largest loss of the mean return in return units; None where there is no scale: random play unknown, or as good."""
+    if limits.random_return is None or mean_source <= limits.random_return:
+        return None
+    return limits.margin * (mean_source - limits.random_return)
+
+
+def failure_of(limits: Limits, mean_source: float) -> Failure:
+    """Return what makes an episode a failed one."""
+    if limits.failure == "success":
+        return Failure("success")
+    halfway = None if limits.random_return is None else (limits.random_return + mean_source) / 2
+    return Failure("return", halfway if limits.failure_return is None else limits.failure_return)
 
 
 def read_limits(text: str, where: str, base: Limits = DEFAULT_LIMITS) -> Limits:

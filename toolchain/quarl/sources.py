@@ -47,12 +47,11 @@ def open_source(source: str, options: ImportOptions, env: EnvSpec | None) -> Sou
     Raises:
         InputError: neither a policy nor a file; or the file cannot be imported.
     """
-    folder = _recipe_folder(source)
+    folder = _find_recipe(source)
     if folder is None:
         path = Path(source)
         if not path.exists():
-            known = ", ".join(sorted(p.parent.name for p in models_dir().glob(f"*/{RECIPE_FILE}")))
-            raise InputError(f"{source}: neither a file nor a shipped policy: give a path, or one of {known}")
+            raise InputError(f"{source}: neither a file nor a shipped policy: give a path, or one of {_shipped()}")
         return Source(read_policy(path, _with_spaces(options, env)), path, None, env)
     recipe = read_recipe(folder)
     if recipe.normalizer is not None and options.normalizer is None:
@@ -65,6 +64,18 @@ def open_source(source: str, options: ImportOptions, env: EnvSpec | None) -> Sou
     if not file.is_file():
         raise InputError(f"{recipe.name}: its weights ({recipe.source}) are not installed: they are in a checkout of the repository")
     return Source(read_policy(file, _with_spaces(options, own_env)), file, recipe, own_env)
+
+
+def recipe_folder(policy: str) -> Path:
+    """Return the folder of a shipped policy, or the folder itself.
+
+    Raises:
+        InputError: there is no recipe.
+    """
+    folder = _find_recipe(policy)
+    if folder is None:
+        raise InputError(f"{policy}: neither a folder with a {RECIPE_FILE} nor a shipped policy: give one of {_shipped()}")
+    return folder
 
 
 def observations_of(source: Source, calibration_file: Path | None, progress: Progress | None = None) -> tuple[Calibration, Calibration]:
@@ -107,11 +118,15 @@ def _split(observations: Calibration) -> tuple[Calibration, Calibration]:
     return fitted, rest
 
 
-def _recipe_folder(source: str) -> Path | None:
+def _find_recipe(source: str) -> Path | None:
     shipped = models_dir() / source
     if Path(source).name == source and (shipped / RECIPE_FILE).is_file():
         return shipped
     return Path(source) if (Path(source) / RECIPE_FILE).is_file() else None
+
+
+def _shipped() -> str:
+    return ", ".join(sorted(path.parent.name for path in models_dir().glob(f"*/{RECIPE_FILE}")))
 
 
 def _with_spaces(options: ImportOptions, env: EnvSpec | None) -> ImportOptions:

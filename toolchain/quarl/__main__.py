@@ -1,0 +1,5 @@
+"""`python -m quarl`."""
+
+from quarl.cli import main
+
+main()

@@ -1,0 +1,31 @@
+"""Progress: a bar on a terminal, nothing in a pipe but the lines that matter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Progress = Callable[[int, int], None]
+
+
+def say(line: str) -> None:
+    """Write a line for people to standard error, so that standard output holds the result alone."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Progress | None]:
+    """Give a function to call with (done, all), or None where standard error is no terminal."""
+    if not sys.stderr.isatty():
+        say(f"{what} ...")
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, count: bars.update(task, completed=done, total=count)

@@ -1,0 +1,202 @@
+"""What each verb shows: text for people, and plain values for --json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from quarl.bundle import Bundle
+    from quarl.doctor import Finding
+    from quarl.evidence import Evidence, ImportProof
+    from quarl.profile import Profile
+    from quarl.recipe import Recipe, ScoreRecipe
+    from quarl.sources import Source
+    from quarl.train.trained import Progress
+    from quarl.verdict import Check, Verdict
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of text in columns; a column of numbers is aligned to the right."""
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    right = [all(_is_number(row[i]) for row in rows) and bool(rows) for i in range(len(header))]
+    shown = ["  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip() for line in lines]
+    return "\n".join([shown[0], "  ".join("-" * width for width in widths), *shown[1:]])
+
+
+def policies_table(recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
+    """Return the shipped policies as plain values."""
+    return [
+        {
+            "name": recipe.name,
+            "task": recipe.task,
+            "algorithm": recipe.algorithm,
+            "framework": recipe.framework,
+            "env": recipe.env.id,
+            "step_hz": recipe.step_hz,
+            "score": None if recipe.score is None else asdict(recipe.score),
+        }
+        for recipe in recipes
+    ]
+
+
+def policies_text(recipes: Sequence[Recipe]) -> str:
+    """Return the shipped policies as text."""
+    rows = [(r.name, r.algorithm, r.framework, score_text(r.score), r.task) for r in recipes]
+    return table(("policy", "algorithm", "framework", "score (measured)", "task"), rows)
+
+
+def score_text(score: ScoreRecipe | None) -> str:
+    """Return the score of a source policy in a few words."""
+    if score is None:
+        return "not trained"
+    success = "" if score.success_rate is None else f", success {100 * score.success_rate:.1f} %"
+    return f"{score.mean_return:.1f} +- {score.std_return:.1f} over {score.episodes}{success}"
+
+
+def training_line(at: Progress) -> str:
+    """Return where a training stands."""
+    success = "" if at.success_rate is None else f"  success {100 * at.success_rate:5.1f} %"
+    return f"{at.steps:>10,} / {at.total:,}  return {at.mean_return:9.2f}{success}  {at.cpu_s:7.1f} cpu s"
+
+
+def findings_table(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    """Return the doctor's findings as plain values."""
+    return [asdict(finding) for finding in findings]
+
+
+def findings_text(findings: Sequence[Finding]) -> str:
+    """Return the doctor's findings as text."""
+    return table(("what", "version", "for", "how to get it"), [(f.name, f.version or "missing", f.purpose, f.remedy) for f in findings])
+
+
+def source_table(source: Source, proof: ImportProof) -> dict[str, Any]:
+    """Return an imported policy as plain values."""
+    import json
+
+    policy = source.policy
+    return {
+        "name": source.name,
+        "file": source.file.name,
+        "sha256": policy.source_sha256,
+        "algorithm": policy.algorithm,
+        "framework": policy.framework,
+        "parameters": policy.parameter_count,
+        "layers": [
+            {"name": name, "operation": kind, "output": list(shape), "parameters": count} for name, kind, shape, count in _layers(source)
+        ],
+        "contract": json.loads(policy.contract.to_json()),
+        "proof": asdict(proof),
+    }
+
+
+def source_text(source: Source, proof: ImportProof) -> str:
+    """Return an imported policy as text."""
+    policy = source.policy
+    observation, action = policy.contract.observation, policy.contract.action
+    rows = [(name, kind, "x".join(map(str, shape)), f"{count:,}") for name, kind, shape, count in _layers(source)]
+    seen = f"{observation.dtype} {'x'.join(map(str, observation.shape))}, {observation.layout}"
+    if observation.normalizer is not None:
+        seen += f", normalised and clipped to +-{observation.normalizer.clip_obs:g}"
+    if action.kind == "discrete":
+        done = f"one of {action.count}, the largest output"
+    else:
+        done = (
+            f"{action.count} values, {'clipped to' if action.transform == 'clip' else 'from [-1, 1] to'} {_bounds(action.low, action.high)}"
+        )
+    rate = "" if policy.contract.step_hz is None else f" at {policy.contract.step_hz:g} Hz"
+    if proof.max_abs_error is None:
+        proven = f"not proven: {proof.reason}"
+    else:
+        proven = f"largest difference to {proof.framework} over {proof.observations:,} observations: {proof.max_abs_error:.2g} (measured)"
+    return "\n".join(
+        [
+            f"{source.name}: {policy.algorithm} of {policy.framework}, {policy.parameter_count:,} parameters",
+            f"  observation  {seen}",
+            f"  action       {done}{rate}",
+            f"  import       {proven}",
+            "",
+            table(("layer", "operation", "output", "parameters"), rows),
+        ]
+    )
+
+
+def bundle_table(bundle: Bundle) -> dict[str, Any]:
+    """Return a bundle as plain values."""
+    return {"bundle": str(bundle.folder), **asdict(bundle.manifest)}
+
+
+def bundle_text(bundle: Bundle) -> str:
+    """Return a bundle as text."""
+    manifest = bundle.manifest
+    sizes = ", ".join(f"{name} {(bundle.folder / name).stat().st_size:,} B" for name in ("model.tflite", "model.onnx"))
+    covered = manifest.calibration
+    where = f" from {covered['episodes']} episodes" if covered["episodes"] else ""
+    still = f"; never moved: {', '.join(covered['constant_features'])}" if covered["constant_features"] else ""
+    return (
+        f"{bundle.folder}: {manifest.name} on rung {manifest.rung}; {sizes}\n"
+        f"calibrated on {covered['observations']:,} observations{where}{still}"
+    )
+
+
+def profile_text(profile: Profile) -> str:
+    """Return a profile as text."""
+    rows = []
+    for model in profile.models:
+        latency, memory = model.latency, model.memory
+        times = (f"{t:.1f}" for t in (latency.first_call_us, latency.p50_us, latency.p90_us, latency.p99_us, latency.max_us))
+        sizes = (f"{b / 1024:,.1f}" for b in (model.file_bytes, memory.model_bytes, memory.peak_bytes))
+        rows.append((f"{model.runtime} {model.runtime_version}", model.precision, *times, *sizes))
+    head = f"measured on {profile.cpu}, one thread, one process per model; {profile.multiply_accumulates:,} MAC per decision"
+    columns = ("runtime", "type", "first us", "p50 us", "p90 us", "p99 us", "max us", "file KiB", "model KiB", "peak KiB")
+    return "\n".join([head, table(columns, rows), *profile.remarks()])
+
+
+def evidence_text(evidence: Evidence, bundle: Bundle) -> str:
+    """Return the evidence as text: the gate's checks against the bundle's own limits, without a verdict."""
+    from quarl.gate import judge
+    from quarl.pipeline import limits_of
+
+    return checks_text(judge(evidence, limits_of(bundle), policy=bundle.manifest.name).checks)
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """Return the verdict as text."""
+    failed = verdict.failed
+    head = f"PASS: {verdict.policy} may be released" if verdict.passed else f"FAIL: {verdict.policy} must not be released"
+    why = [f"  {check.name}: {check.detail}\n    {check.advice}" for check in failed]
+    return "\n".join([checks_text(verdict.checks), "", head, *why])
+
+
+def checks_text(checks: Sequence[Check]) -> str:
+    """Return checks as a table: found beside allowed, and how the figure was made."""
+    from quarl.outputs.wording import found_text, limit_text
+
+    word = {True: "pass", False: "FAIL", None: "-"}
+    rows = [(word[c.passed], c.name, found_text(c), limit_text(c), c.kind) for c in checks]
+    return table(("", "check", "found", "allowed", "how"), rows)
+
+
+def _layers(source: Source) -> list[tuple[str, str, tuple[int, ...], int]]:
+    from quarl.policy import Activation, Weighted, node_shapes
+
+    shapes = node_shapes(source.policy)
+    rows = []
+    for node in source.policy.nodes:
+        kind = node.op.function if isinstance(node.op, Activation) else type(node.op).__name__.lower()
+        count = node.op.weights.size + node.op.bias.size if isinstance(node.op, Weighted) else 0
+        rows.append((node.name, kind, shapes[node.name], count))
+    return rows
+
+
+def _bounds(low: Sequence[float], high: Sequence[float]) -> str:
+    pairs = sorted(set(zip(low, high, strict=True)))
+    return ", ".join(f"[{np.float32(a):g}, {np.float32(b):g}]" for a, b in pairs)
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").replace(".", "").replace("-", "").isdigit() or not text

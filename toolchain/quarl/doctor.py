@@ -1,0 +1,49 @@
+"""The doctor: what of quarl's needs is installed, and what gives the rest."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES: tuple[tuple[str, str, str, str], ...] = (  # distribution, module, what it is for, the extra that gives it
+    ("numpy", "numpy", "the integer reference", ""),
+    ("ai-edge-litert", "ai_edge_litert", "runs .tflite", ""),
+    ("onnxruntime", "onnxruntime", "runs .onnx", ""),
+    ("onnx", "onnx", "writes .onnx", ""),
+    ("gymnasium", "gymnasium", "plays episodes", ""),
+    ("scipy", "scipy", "the gate's statistics", ""),
+    ("h5py", "h5py", "reads .keras and .h5", ""),
+    ("torch", "torch", "proves torch imports, trains", "sb3"),
+    ("stable-baselines3", "stable_baselines3", "proves Stable-Baselines3 imports, trains", "sb3"),
+    ("sb3-contrib", "sb3_contrib", "proves sb3-contrib imports, trains", "sb3"),
+    ("tensorflow-cpu", "tensorflow", "reads SavedModels, proves Keras imports", "tf"),
+    ("ale-py", "ale_py", "Atari environments", "atari"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing quarl may need."""
+
+    name: str
+    purpose: str
+    version: str  # empty where it is missing
+    remedy: str  # how to get it, where it is missing
+
+
+def examine() -> tuple[Finding, ...]:
+    """Return what is there and what is not; nothing is imported."""
+    python = Finding("python", f"{sys.implementation.name} on {platform.system()} {platform.machine()}", platform.python_version(), "")
+    return (python, *(_package(*package) for package in PACKAGES))
+
+
+def _package(distribution: str, module: str, purpose: str, extra: str) -> Finding:
+    try:
+        found = version(distribution) if importlib.util.find_spec(module) is not None else ""
+    except PackageNotFoundError:
+        found = "?"
+    remedy = "" if found else f"pip install 'quarl[{extra}]'" if extra else "pip install quarl"
+    return Finding(distribution, purpose, found, remedy)

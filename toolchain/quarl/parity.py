@@ -1,0 +1,117 @@
+"""Parity: gathers what the gate judges, from the bundle's own files.
+
+Import proof, equality of every backend with the integer reference, the example played again, agreement of decisions, paired episodes of
+source, int8 artifact and float64 control. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.actors import float64_actor, source_actor
+from quarl.bundle import MANIFEST, Bundle
+from quarl.closed_loop import PairedEpisodes
+from quarl.errors import InputError
+from quarl.evidence import BackendEquality, ExampleReplay, FirstDifference
+from quarl.integer import integer_outputs, real_outputs
+from quarl.lanes import EnvSpec, check_env
+from quarl.links.host import model_inputs, open_runtime
+from quarl.npz import npz_bytes, read_npz
+from quarl.quant_policy import QuantPolicy
+from quarl.rollouts import Progress, run_episodes
+from quarl.seeds import PARITY_SEED
+
+ARTIFACTS = {"litert": ("model.tflite", "ai-edge-litert"), "onnxruntime": ("model.onnx", "onnxruntime")}
+EXAMPLE = "example.npz"
+
+
+def example_bytes(policy: QuantPolicy, obs: NDArray[Any]) -> bytes:
+    """Return example.npz: held-out observations [n, *shape] with the outputs and actions every target must give for them."""
+    outputs = integer_outputs(policy, obs)
+    return npz_bytes({"obs": obs, "outputs": outputs, "actions": policy.contract.action.decode(real_outputs(policy, outputs))})
+
+
+def example_observations(bundle: Bundle) -> NDArray[Any]:
+    """Return the held-out observations [n, *shape] of the bundle."""
+    return _example(bundle)["obs"]
+
+
+def manifest_digest(bundle: Bundle) -> str:
+    """Return the SHA-256 of the manifest as it lies there."""
+    return hashlib.sha256(bundle.read(MANIFEST)).hexdigest()
+
+
+def replay_example(bundle: Bundle) -> ExampleReplay:
+    """Return how the integers of the bundle answer its own example, and which files are not those of the export."""
+    example, policy = _example(bundle), bundle.quantized()
+    outputs = integer_outputs(policy, example["obs"])
+    actions = policy.contract.action.decode(real_outputs(policy, outputs))
+    if outputs.shape != example["outputs"].shape or actions.shape != example["actions"].shape:
+        raise InputError(f"{bundle.folder / EXAMPLE}: its outputs have another shape than the policy's: export the bundle again")
+    return ExampleReplay(
+        observations=len(outputs),
+        differing_outputs=int((outputs != example["outputs"]).sum()),
+        differing_actions=int((actions != example["actions"]).reshape(len(actions), -1).any(axis=1).sum()),
+        changed_files=bundle.changed_files(),
+    )
+
+
+def compare_backends(bundle: Bundle) -> tuple[BackendEquality, ...]:
+    """Return each backend's outputs beside the outputs recorded at export, for the bundle's held-out observations."""
+    example, policy = _example(bundle), bundle.quantized()
+    inputs, expected = model_inputs(policy, example["obs"]), example["outputs"]
+    return tuple(
+        _equality(name, version(package), expected, open_runtime(name, bundle.read(file)).run(inputs))
+        for name, (file, package) in ARTIFACTS.items()
+    )
+
+
+def play_pairs(bundle: Bundle, env: EnvSpec, episodes: int, progress: Progress | None = None) -> PairedEpisodes:
+    """Return paired episodes of the source, the int8 `.tflite` and the float64 control.
+
+    Raises:
+        InputError: the environment is not the one of the contract, or cannot be played.
+    """
+    source, quantized = bundle.source(), bundle.quantized()
+    check_env(env, quantized.contract)
+    runtime = open_runtime("litert", bundle.read("model.tflite"))
+
+    def artifact(obs: NDArray[Any]) -> NDArray[Any]:
+        return quantized.contract.action.decode(real_outputs(quantized, runtime.run(model_inputs(quantized, obs))))
+
+    seeds = range(PARITY_SEED, PARITY_SEED + episodes)
+    actors = (source_actor(source), artifact, float64_actor(source))
+    step = partial(_step, progress, len(actors))
+    played = [run_episodes(env, actor, seeds, progress=step(turn)) for turn, actor in enumerate(actors)]
+    return PairedEpisodes(env.id, *played)
+
+
+def _step(progress: Progress | None, turns: int, turn: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, count: progress(turn * count + done, turns * count)
+
+
+def _equality(backend: str, release: str, expected: NDArray[Any], found: NDArray[Any]) -> BackendEquality:
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise InputError(f"{backend} answers {found.dtype} {found.shape}, the example says {expected.dtype} {expected.shape}: export again")
+    differs = found != expected
+    first = None
+    if differs.any():
+        row, column = (int(i) for i in np.argwhere(differs)[0])
+        first = FirstDifference(row, column, float(expected[row, column]), float(found[row, column]))
+    return BackendEquality(backend, release, len(expected), expected.size, int(differs.sum()), first)
+
+
+def _example(bundle: Bundle) -> dict[str, NDArray[Any]]:
+    arrays = read_npz(bundle.folder / EXAMPLE)
+    missing = {"obs", "outputs", "actions"} - set(arrays)
+    if missing:
+        raise InputError(f"{bundle.folder / EXAMPLE}: lacks {', '.join(sorted(missing))}: export the bundle again")
+    return arrays

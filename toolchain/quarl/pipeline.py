@@ -1,0 +1,278 @@
+"""The chain: every verb as one function, in the order of travel. Each takes values and files and returns the next value.
+
+    import_source -> export -> profile -> parity -> gate        ship does all of them
+Nothing here prints, decides or measures by itself; docs of each verb: README.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quarl import bundle as bundles
+from quarl.agreement import compare_decisions
+from quarl.bundle import Bundle, Manifest, Origin
+from quarl.calibrate import Calibration, coverage
+from quarl.choose import RungResult, choose_rung, fixed_rung
+from quarl.emitters import EMITTERS
+from quarl.evidence import Evidence, Figure, ImportProof, evidence_from_json
+from quarl.gate import compare_with_baseline, judge
+from quarl.importers import ImportOptions
+from quarl.importers.proof import NotProven, prove_import
+from quarl.ladder import DEFAULT_RUNG
+from quarl.lanes import EnvSpec, check_env
+from quarl.limits import DEFAULT_LIMITS, Limits, limits_from_table
+from quarl.npz import npz_bytes
+from quarl.outputs import OUTPUTS
+from quarl.parity import (
+    ARTIFACTS,
+    EXAMPLE,
+    compare_backends,
+    example_bytes,
+    example_observations,
+    manifest_digest,
+    play_pairs,
+    replay_example,
+)
+from quarl.policy_file import policy_bytes, quant_policy_bytes
+from quarl.profile import Profile, profile_bundle, profile_from_json
+from quarl.rollouts import Progress, random_episodes
+from quarl.seeds import RANDOM_SEED
+from quarl.sources import Source, observations_of, open_source
+from quarl.verdict import Verdict
+
+Report = Callable[[str], None]
+"""Called with a line for the user whenever a stage has something to tell."""
+
+PROFILE, PARITY, VERDICT = "profile.json", "parity.json", "verdict.json"
+RANDOM_EPISODES = 100
+
+
+def import_source(source: str, options: ImportOptions | None = None, env: EnvSpec | None = None) -> Source:
+    """Return the trained policy that `source` names: a shipped policy, a folder with a recipe, or a file of weights."""
+    opened = open_source(source, options or ImportOptions(), env)
+    if opened.env is not None:
+        check_env(opened.env, opened.policy.contract)
+    return opened
+
+
+def prove(source: Source, *, trust: bool) -> ImportProof:
+    """Return how far the imported policy is from its own framework, where that is installed.
+
+    Args:
+        trust: the file may run code of its own, which some frameworks let it do on loading.
+    """
+    proof = prove_import(source.file, source.policy, trust)
+    if isinstance(proof, NotProven):
+        return ImportProof(source.policy.framework, 0, None, proof.reason)
+    return ImportProof(proof.against, proof.observations, proof.max_abs_error / max(1.0, proof.largest_output))
+
+
+def export(
+    source: Source,
+    out: Path,
+    *,
+    rung: int | None = None,
+    calibration: Path | None = None,
+    limits: Limits | None = None,
+    report: Report = lambda line: None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Return the bundle written to `out`.
+
+    Args:
+        rung: a rung of the ladder; None lets the measured return choose, or takes rung 3 where there is no environment to play in.
+        calibration: `.npz` with the observations `obs` the policy meets; None: the recipe's own, or played in the environment.
+    Raises:
+        QuarlError: the first thing that is wrong; nothing is then written.
+    """
+    bundles.check_target(out)
+    fitted, held = observations_of(source, calibration, progress)
+    asked = _limits_of(source, limits)
+    if rung is None and source.env is not None:
+        if asked.random_return is None:
+            asked = replace(asked, random_return=_random_return(source, source.env))
+        quantized, tried = choose_rung(source.policy, fitted, source.env, asked, lambda result: report(_rung_line(result)))
+    else:
+        quantized, tried = fixed_rung(source.policy, fitted, DEFAULT_RUNG if rung is None else rung)
+        report(_rung_line(tried[-1]))
+    contract = source.policy.contract
+    files = {
+        "contract.json": contract.to_json().encode(),
+        "policy.npz": quant_policy_bytes(quantized),
+        "source.npz": policy_bytes(source.policy),
+        EXAMPLE: example_bytes(quantized, held.obs),
+        **{f"model.{name}": emit(quantized) for name, emit in EMITTERS.items()},
+    }
+    manifest = Manifest(
+        name=source.name,
+        origin=Origin(
+            source.file.name,
+            source.policy.source_sha256,
+            source.policy.algorithm,
+            source.policy.framework,
+            None if source.recipe is None else source.recipe.name,
+        ),
+        contract_sha256=contract.digest,
+        rung=quantized.rung,
+        ladder=tuple(asdict(result) for result in tried),
+        calibration=_calibration_table(fitted, source),
+        env=None if source.env is None else {"id": source.env.id, "kwargs": dict(source.env.kwargs)},
+        limits=asked.to_table(),
+        board=None,
+        tools=bundles.tool_versions(),
+        files=bundles.digests(files),
+    )
+    return bundles.write_bundle(out, manifest, files)
+
+
+def profile(bundle: Bundle) -> Profile:
+    """Return what one inference costs on this host, fp32 beside int8, and write profile.json into the bundle."""
+    measured = profile_bundle(bundle.source(), bundle.quantized(), example_observations(bundle))
+    bundle.add(PROFILE, measured.to_json())
+    return measured
+
+
+def parity(
+    bundle: Bundle,
+    *,
+    env: EnvSpec | None = None,
+    episodes: int | None = None,
+    proof: ImportProof | None = None,
+    progress: Progress | None = None,
+) -> Evidence:
+    """Return the evidence that the int8 policy is its source's equal, and write parity.json into the bundle.
+
+    Args:
+        env: the environment to play in; None: the bundle's own, and no episodes where it has none.
+        episodes: paired episodes; None: as many as the bundle's limits say.
+        proof: of the import, which only the original file can give.
+    """
+    source, quantized = bundle.source(), bundle.quantized()
+    played_env = env or bundle_env(bundle)
+    count = episodes or limits_of(bundle).episodes
+    evidence = Evidence(
+        manifest_sha256=manifest_digest(bundle),
+        import_proof=proof or ImportProof(source.framework, 0, None, "parity of a bundle does not see the original file"),
+        backends=compare_backends(bundle),
+        example=replay_example(bundle),
+        agreement=compare_decisions(source, quantized, example_observations(bundle)),
+        paired=None if played_env is None else play_pairs(bundle, played_env, count, progress),
+    )
+    bundle.add(PARITY, evidence.to_json())
+    return evidence
+
+
+def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: str | None = None) -> Verdict:
+    """Return the verdict on the bundle as it lies there, and write verdict.json into it.
+
+    The files are checked and the example is replayed on every backend anew; episodes and agreement come from parity.json.
+
+    Args:
+        limits: None: those of the bundle.
+        baseline: text of an earlier verdict.json that this release must not fall behind.
+    """
+    evidence, stale = _stored_evidence(bundle)
+    example = replay_example(bundle)
+    example = replace(example, changed_files=(*example.changed_files, *stale))
+    evidence = replace(evidence, backends=compare_backends(bundle), example=example, figures=_figures(bundle))
+    verdict = judge(evidence, limits or limits_of(bundle), policy=bundle.manifest.name)
+    if baseline is not None:
+        from quarl.outputs.verdict_json import read_checks
+
+        verdict = replace(verdict, checks=(*verdict.checks, *compare_with_baseline(verdict, read_checks(baseline, "the baseline"))))
+    bundle.add(VERDICT, OUTPUTS["json"](verdict))
+    return verdict
+
+
+def ship(
+    source: Source,
+    out: Path,
+    *,
+    rung: int | None = None,
+    calibration: Path | None = None,
+    limits: Limits | None = None,
+    episodes: int | None = None,
+    trust: bool = False,
+    report: Report = lambda line: None,
+    progress: Progress | None = None,
+) -> tuple[Bundle, Verdict]:
+    """Return the bundle and its verdict: export, profile, parity and gate in one go."""
+    bundle = export(source, out, rung=rung, calibration=calibration, limits=limits, report=report, progress=progress)
+    profile(bundle)
+    parity(bundle, episodes=episodes, proof=prove(source, trust=trust), progress=progress)
+    return bundle, gate(bundle)
+
+
+def bundle_env(bundle: Bundle) -> EnvSpec | None:
+    """Return the environment the bundle names, None where it names none."""
+    env = bundle.manifest.env
+    return None if env is None else EnvSpec(str(env["id"]), dict(env["kwargs"]))
+
+
+def limits_of(bundle: Bundle) -> Limits:
+    """Return the limits the bundle was exported with."""
+    return limits_from_table(dict(bundle.manifest.limits or {}), str(bundle.folder / bundles.MANIFEST))
+
+
+def _limits_of(source: Source, limits: Limits | None) -> Limits:
+    if limits is not None:
+        return limits
+    if source.recipe is None:
+        return DEFAULT_LIMITS
+    table = {key: value for key, value in asdict(source.recipe.gate).items() if value is not None}
+    return limits_from_table(table, f"{source.recipe.name}: recipe.toml")
+
+
+def _random_return(source: Source, env: EnvSpec) -> float:
+    seeds = range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES)
+    return float(random_episodes(env, source.policy.contract, seeds).returns.mean())
+
+
+def _stored_evidence(bundle: Bundle) -> tuple[Evidence, tuple[str, ...]]:
+    """Return what parity.json holds, nothing where it speaks of another export, and then why."""
+    path = bundle.folder / PARITY
+    if not path.is_file():
+        return Evidence(), ()
+    evidence = evidence_from_json(path.read_text(encoding="utf-8"), str(path))
+    if evidence.manifest_sha256 != manifest_digest(bundle):
+        return Evidence(), (f"{PARITY}: was gathered on another export than {bundles.MANIFEST} describes",)
+    return evidence, ()
+
+
+def _figures(bundle: Bundle) -> tuple[Figure, ...]:
+    """Return what budgets may limit: sizes of the artifacts, and the profile's figures of the int8 models where there is one."""
+    figures = [Figure(f"{file.replace('.', '_')}_bytes", float(len(bundle.read(file))), "B", "exact") for file, _ in ARTIFACTS.values()]
+    path = bundle.folder / PROFILE
+    if path.is_file():
+        for model in profile_from_json(path.read_text(encoding="utf-8"), str(path)).models:
+            if model.precision == "int8":
+                figures += [
+                    Figure(f"{model.runtime}_p50_us", model.latency.p50_us, "us", "measured"),
+                    Figure(f"{model.runtime}_p99_us", model.latency.p99_us, "us", "measured"),
+                    Figure(f"{model.runtime}_model_memory_bytes", float(model.memory.model_bytes), "B", "measured"),
+                ]
+    return tuple(figures)
+
+
+def _calibration_table(calibration: Calibration, source: Source) -> dict[str, Any]:
+    import hashlib
+
+    covered = coverage(calibration, source.policy.contract)
+    digest = hashlib.sha256(npz_bytes({"obs": np.ascontiguousarray(calibration.obs)}, compress=False)).hexdigest()
+    return {"sha256": digest, **asdict(covered)}
+
+
+def _rung_line(result: RungResult) -> str:
+    name = f"rung {result.rung} ({result.name})"
+    if result.refused:
+        return f"{name}: not to be had: {result.refused}"
+    if result.mean_source is None or result.mean_candidate is None:
+        return f"{name}: {result.parameter_bytes:,} B of parameters, decision error {result.decision_error:.4g}"
+    tail = "" if result.failure_rise is None else f", failures {100 * result.failure_rise:+.1f} points"
+    found = f"return {result.mean_source:.4g} -> {result.mean_candidate:.4g}{tail} over {result.episodes} episodes"
+    return f"{name}: {found}: {'holds' if result.passed else 'does not hold, next'}"
