@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from quarl.errors import InputError
 
 Layout = Literal["vector", "hwc", "chw"]
+ElementType = Literal["float32", "uint8"]
+Transform = Literal["clip", "unscale"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Observation:
     """
 
     shape: tuple[int, ...]
-    dtype: Literal["float32", "uint8"]
+    dtype: ElementType
     layout: Layout
     names: tuple[str, ...] = ()
     normalizer: Normalizer | None = None
@@ -69,8 +72,13 @@ class Observation:
     def __post_init__(self) -> None:
         if not self.shape or min(self.shape) < 1:
             raise InputError(f"contract: observation shape {self.shape} must have positive lengths")
-        if (self.layout == "vector") != (len(self.shape) == 1):
+        if self.layout not in get_args(Layout) or self.dtype not in get_args(ElementType):
+            allowed = f"{', '.join(get_args(Layout))} of {' or '.join(get_args(ElementType))}"
+            raise InputError(f"contract: an observation of layout {self.layout} and type {self.dtype}; allowed: {allowed}")
+        if len(self.shape) != (1 if self.layout == "vector" else 3):
             raise InputError(f"contract: layout {self.layout} does not fit observation shape {self.shape}")
+        if self.is_image and self.dtype != "uint8":
+            raise InputError(f"contract: images of {self.dtype}; only uint8 pixels, which are divided by 255, are known")
         if self.names and len(self.names) != self.shape[0]:
             raise InputError(f"contract: {len(self.names)} observation names for {self.shape[0]} features")
         if self.normalizer is not None and (self.layout != "vector" or len(self.normalizer.mean) != self.shape[0]):
@@ -111,13 +119,20 @@ class Action:
     count: int
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
-    transform: Literal["clip", "unscale"] = "clip"
+    transform: Transform = "clip"
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise InputError(f"contract: the action needs at least one value, found {self.count}")
-        if self.kind == "box" and not len(self.low) == len(self.high) == self.count:
+        if self.kind not in ("discrete", "box") or self.transform not in get_args(Transform):
+            raise InputError(f"contract: an action of kind {self.kind} and transform {self.transform} is unknown")
+        bounds = self.count if self.kind == "box" else 0
+        if not len(self.low) == len(self.high) == bounds:
             raise InputError(f"contract: {self.count} action values, but bounds for {len(self.low)} and {len(self.high)}")
+        if not all(low <= high for low, high in zip(self.low, self.high, strict=True)):  # NaN too
+            raise InputError(f"contract: action bounds {self.low} to {self.high}: each lower one must be a number not above its upper one")
+        if self.transform == "unscale" and not all(math.isfinite(bound) for bound in (*self.low, *self.high)):
+            raise InputError(f"contract: outputs in [-1, 1] cannot be spread over bounds {self.low} to {self.high}: they must be finite")
 
     def decode(self, outputs: NDArray[np.floating[Any]]) -> NDArray[Any]:
         """Return the actions for network outputs float [n, count]: int64 [n], or float32 [n, count] in environment units.
@@ -143,8 +158,12 @@ class Contract:
     action: Action
     step_hz: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.step_hz is not None and not (math.isfinite(self.step_hz) and self.step_hz > 0):
+            raise InputError(f"contract: step_hz is {self.step_hz}; it must be a finite number above 0, or absent")
+
     def to_json(self) -> str:
-        """Return canonical JSON (sorted keys, shortest round-trip floats): the same contract gives the same bytes."""
+        """Return canonical JSON (sorted keys, shortest round-trip floats, null for no bound): the same contract gives the same bytes."""
         observation, action = self.observation, self.action
         normalizer = observation.normalizer
         document = {
@@ -167,20 +186,20 @@ class Contract:
             "action": {
                 "kind": action.kind,
                 "count": action.count,
-                "low": list(action.low),
-                "high": list(action.high),
+                "low": [None if math.isinf(bound) else bound for bound in action.low],
+                "high": [None if math.isinf(bound) else bound for bound in action.high],
                 "transform": action.transform if action.kind == "box" else "argmax",
             },
             "step_hz": self.step_hz,
         }
-        return json.dumps(document, indent=2, sort_keys=True) + "\n"
+        return json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
     @staticmethod
     def from_json(text: str) -> Contract:
         """Return the contract written by `to_json`.
 
         Raises:
-            InputError: not a contract, or one of another format version.
+            InputError: not a contract, one of another format version, or one that says more than quarl understands.
         """
         try:
             document = json.loads(text)
@@ -188,9 +207,9 @@ class Contract:
                 raise InputError(f"contract.json: format {document['format']}, this quarl reads format 1: export the bundle again")
             observation, action = document["observation"], document["action"]
             normalizer = observation["normalizer"]
-            return Contract(
+            contract = Contract(
                 Observation(
-                    tuple(observation["shape"]),
+                    tuple(_whole(length) for length in observation["shape"]),
                     observation["dtype"],
                     observation["layout"],
                     tuple(observation["names"]),
@@ -200,14 +219,17 @@ class Contract:
                 ),
                 Action(
                     action["kind"],
-                    action["count"],
-                    tuple(action["low"]),
-                    tuple(action["high"]),
+                    _whole(action["count"]),
+                    tuple(-math.inf if bound is None else bound for bound in action["low"]),
+                    tuple(math.inf if bound is None else bound for bound in action["high"]),
                     "clip" if action["kind"] == "discrete" else action["transform"],
                 ),
                 document["step_hz"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+            if json.loads(contract.to_json()) != document or not all(isinstance(name, str) for name in contract.observation.names):
+                raise InputError("contract.json: holds something this quarl does not understand: export the bundle again")
+            return contract
+        except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise InputError(f"contract.json: not a contract ({error!r}): export the bundle again") from error
 
     @property
@@ -219,3 +241,9 @@ class Contract:
 def box_bounds(values: Sequence[float] | NDArray[Any]) -> tuple[float, ...]:
     """Return the bounds as plain floats, one per action value."""
     return tuple(float(v) for v in np.asarray(values, np.float64).ravel())
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
