@@ -243,7 +243,9 @@ def split_action(path: Path, draft: Draft, options: ImportOptions) -> tuple[Node
     if len(shape) != 1:
         raise UnsupportedError(f"{path.name}: the network ends with shape {shape}, a policy ends with a vector: flatten the last layer")
     count = shape[0]
-    bounded = isinstance(nodes[-1].op, Affine | Clip) or nodes[-1].op in (Activation("tanh"), Activation("sigmoid"))
+    before = _node(nodes, nodes[-1].inputs[0]) if isinstance(nodes[-1].op, Affine) else None
+    is_stretched = before is not None and not isinstance(before.op, Weighted)  # behind a layer it is that layer's bias
+    bounded = is_stretched or isinstance(nodes[-1].op, Clip) or nodes[-1].op in (Activation("tanh"), Activation("sigmoid"))
     if given is None:
         if head is None and bounded:
             raise InputError(

@@ -281,7 +281,7 @@ class _Walk:
         """Return what the node's first output is."""
         if node.domain not in ("", "ai.onnx"):
             raise self.unsupported(node, f"is of the domain {node.domain!r}, only standard operators are carried over")
-        if "QuantizeLinear" in node.op_type or node.op_type.startswith(("QLinear", "QGemm")):
+        if "quantizelinear" in node.op_type.lower() or node.op_type.startswith(("QLinear", "QGemm")):
             raise self.unsupported(node, "says that the model is quantised already, quarl quantises the float model itself")
         inputs = [self._value(node, name) for name in node.input]
         if node.op_type == "Constant":
