@@ -109,7 +109,7 @@ CASES: dict[str, tuple[str, int, tuple[Any, ...], dict[str, Any]]] = {
         (sb3.PPO, "MlpPolicy", VECTOR, BOX),
         kwargs(activation_fn=TORCH.ELU, net_arch={"pi": [9, 7, 8], "vf": [4]}),
     ),
-    "ppo_sigmoid": ("PPO", 5, (sb3.PPO, "MlpPolicy", VECTOR, CHOICES), kwargs(activation_fn=TORCH.Sigmoid)),
+    "ppo_sigmoid": ("PPO", 5, (sb3.PPO, "MlpPolicy", VECTOR, BOX), kwargs(activation_fn=TORCH.Sigmoid)),
     "ppo_linear": ("PPO", 1, (sb3.PPO, "MlpPolicy", VECTOR, BOX), kwargs(net_arch=[])),
     "ppo_gsde": ("PPO", 5, (sb3.PPO, "MlpPolicy", VECTOR, BOX), {"use_sde": True}),
     "ppo_gsde_squashed": ("PPO", 6, (sb3.PPO, "MlpPolicy", VECTOR, BOX), {"use_sde": True, **kwargs(squash_output=True)}),

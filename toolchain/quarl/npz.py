@@ -7,6 +7,7 @@ import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,8 @@ def parse_npy(data: bytes, where: str) -> NDArray[Any]:
             raise InputError(f"{where}: claims {claimed:,} bytes of numbers, {there:,} are there: it was cut off or changed")
         stream.seek(0)
         array: NDArray[Any] = npy.read_array(stream, allow_pickle=False)
-    except ValueError as error:
-        raise InputError(f"{where}: not a NumPy array ({error})") from error
+    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:  # of the literal in its header
+        raise InputError(f"{where}: not a NumPy array ({error}): save it with numpy.savez") from error
     return array
 
 

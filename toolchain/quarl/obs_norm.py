@@ -6,18 +6,17 @@ A VecNormalize pickle runs code when it is loaded; the conversion therefore asks
 
 from __future__ import annotations
 
-import io
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from quarl.bundle import write_whole
 from quarl.contract import Normalizer
 from quarl.errors import InputError, ToolMissingError, UnsupportedError, UntrustedFileError
 from quarl.importers.archives import Archive, read_file
+from quarl.npz import npz_bytes, parse_npy
 
 FIELDS = ("mean", "var", "epsilon", "clip_obs")
 MAX_FIELD_BYTES = 1 << 20
@@ -34,7 +33,7 @@ def read_normalizer(path: Path) -> Normalizer:
         missing = [field for field in FIELDS if f"{field}.npy" not in archive.names]
         if missing:
             raise InputError(f"{path.name}: lacks {', '.join(missing)}; --obs-norm needs an .npz with {', '.join(FIELDS)}")
-        mean, var, epsilon, clip_obs = (_array(archive, field) for field in FIELDS)
+        mean, var, epsilon, clip_obs = (_numbers(archive, field) for field in FIELDS)
     if mean.ndim != 1 or var.shape != mean.shape or epsilon.size != 1 or clip_obs.size != 1:
         raise InputError(
             f"{path.name}: mean {mean.shape}, var {var.shape}, epsilon {epsilon.shape}, clip_obs {clip_obs.shape}: "
@@ -44,16 +43,13 @@ def read_normalizer(path: Path) -> Normalizer:
 
 
 def write_normalizer(path: Path, normalizer: Normalizer) -> None:
-    """Write the statistics as `read_normalizer` reads them; the file appears complete or not at all."""
-    buffer = io.BytesIO()
-    np.savez(buffer, mean=normalizer.mean, var=normalizer.var, epsilon=normalizer.epsilon, clip_obs=normalizer.clip_obs)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(buffer.getvalue())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another place") from error
+    """Write the statistics as `read_normalizer` reads them; the file appears complete or not at all.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    values = (normalizer.mean, normalizer.var, normalizer.epsilon, normalizer.clip_obs)
+    write_whole(path, npz_bytes({field: np.array(value, np.float64) for field, value in zip(FIELDS, values, strict=True)}))
 
 
 def convert_vecnormalize(pickle_path: Path, out: Path, trust: bool) -> Normalizer:
@@ -92,27 +88,8 @@ def convert_vecnormalize(pickle_path: Path, out: Path, trust: bool) -> Normalize
     return normalizer
 
 
-def _array(archive: Archive, field: str) -> NDArray[np.float64]:
-    """Return one `.npy` member as float64; its header is checked against its bytes before an array is made."""
-    data = archive.read(f"{field}.npy", MAX_FIELD_BYTES)
-    stream = io.BytesIO(data)
-    try:
-        version = npy.read_magic(stream)
-        header: tuple[tuple[int, ...], bool, np.dtype[Any]] = (
-            npy.read_array_header_1_0(stream) if version == (1, 0) else npy.read_array_header_2_0(stream)
-        )
-    except ValueError as error:
-        raise InputError(f"{archive.name}: {field} is no NumPy array ({error}): write it with numpy.savez") from error
-    shape, fortran_order, dtype = header
-    if dtype.hasobject:
-        raise UntrustedFileError(f"{archive.name}: {field} holds Python objects, plain numbers are needed: write it with numpy.savez")
-    if dtype.kind not in "fiu":
-        raise InputError(f"{archive.name}: {field} holds {dtype}, numbers are needed")
-    body = data[stream.tell() :]
-    count = 1
-    for length in shape:
-        count *= length
-    if count * dtype.itemsize != len(body):
-        raise UntrustedFileError(f"{archive.name}: {field} claims {count} values of {dtype}, the file has {len(body)} bytes of them")
-    values = np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
+def _numbers(archive: Archive, field: str) -> NDArray[np.float64]:
+    values = parse_npy(archive.read(f"{field}.npy", MAX_FIELD_BYTES), f"{archive.name}: {field}")
+    if values.dtype.kind not in "fiu":
+        raise InputError(f"{archive.name}: {field} holds {values.dtype}, numbers are needed")
     return values.astype(np.float64)

@@ -99,8 +99,13 @@ def _pixels(state: TorchState, options: ImportOptions) -> Observation:
     channels = state.conv("network.0", 4).weights.shape[3]
     features = state.dense("network.7").weights.shape[1]
     if options.observation is not None:
-        height, width, _ = options.observation.graph_shape if options.observation.is_image else (0, 0, 0)
-        return Observation((channels, height, width), "uint8", "chw") if height else options.observation
+        if not options.observation.is_image:
+            raise InputError(
+                f"{state.file}: the policy observes pixels, the environment given with --env a vector of shape "
+                f"{options.observation.shape}: give the environment it was trained on"
+            )
+        height, width, _ = options.observation.graph_shape
+        return Observation((channels, height, width), "uint8", "chw")
     if features != ATARI_FEATURES:
         raise InputError(f"{state.file}: its pictures are not 84 x 84 (the first Linear takes {features}): add --env ID to tell their size")
     return Observation((channels, ATARI_SIDE, ATARI_SIDE), "uint8", "chw")

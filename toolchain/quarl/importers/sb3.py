@@ -148,8 +148,8 @@ def check_normalizer(path: Path, data: Sb3Data, family: Family, observation: Obs
     if found or (on_policy and data.fields.get("_last_original_obs") is not None):
         reason = f"{found[0]} lies beside it" if found else "the zip keeps observations from before a VecNormalize"
         raise InputError(
-            f"{path.name}: was trained with VecNormalize ({reason}), whose statistics are not in the zip: convert them with "
-            "quarl.obs_norm.convert_vecnormalize and add --obs-norm FILE.npz, or say --no-obs-norm if only rewards were normalised"
+            f"{path.name}: was trained with VecNormalize ({reason}), whose statistics are not in the zip: add --obs-norm FILE.npz "
+            "(quarl convert-normalizer makes it from VecNormalize's pickle), or say --no-obs-norm if only rewards were normalised"
         )
 
 
