@@ -10,7 +10,7 @@ from quarl.firmware.lower import lower
 from quarl.firmware.program import Kernels
 from quarl.integer import act, integer_outputs, quantize_observations
 from tests.conftest import need
-from tests.firmware.host_build import HostPolicy, kernel_objects
+from tests.firmware.host_build import HostPolicy, filter_outputs, kernel_objects
 from tests.firmware.samples import SAMPLES, observations, sample
 
 RUNGS = (0, 3, 5)
@@ -45,3 +45,17 @@ def test_the_same_policy_gives_the_same_bytes(name: str) -> None:
     first, second = (policy_sources(sample(name, 3)[1], "portable") for _ in range(2))
     assert first == second
     assert list(first) == sorted(first)
+
+
+@pytest.mark.parametrize(("compiler", "flags"), [("gcc", ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")), ("zig", ())])
+@pytest.mark.parametrize("kernels", ["portable"])
+@pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("small_images", 5), ("stacked_frames", 0)])
+def test_sanitizers_and_another_compiler_find_the_same_answers(
+    name: str, rung: int, kernels: Kernels, compiler: str, flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    need("ziglang" if compiler == "zig" else compiler)
+    policy, quantized = sample(name, rung)
+    obs = observations(policy, np.random.default_rng(9), 50)
+    program = lower(quantized, kernels)
+    made = filter_outputs(program, tmp_path / "filter", flags, quantize_observations(quantized, obs), compiler)
+    np.testing.assert_array_equal(made, integer_outputs(quantized, obs))

@@ -85,3 +85,34 @@ class HostPolicy:
             assert status == 0
             actions.append(int(out[0]) if is_discrete else out.copy())
         return np.array(actions)
+
+
+FILTER = """\
+#include "ql_policy.h"
+
+#include <stdio.h>
+
+int main(void)
+{
+    while (fread(ql_policy_input(), sizeof(ql_input_t), QL_POLICY_INPUT_LEN, stdin) == QL_POLICY_INPUT_LEN) {
+        (void)fwrite(ql_policy_infer(), sizeof(ql_output_t), QL_POLICY_OUTPUT_LEN, stdout);
+    }
+    return 0;
+}
+"""
+
+
+def filter_outputs(program: Program, folder: Path, flags: Sequence[str], integers: NDArray[Any], compiler: str = "gcc") -> NDArray[Any]:
+    """Return the outputs of a program, built with its own flags, that reads graph inputs and writes outputs."""
+    folder.mkdir(parents=True)
+    files = program_sources(program)
+    for name, content in (files | {"main.c": FILTER.encode()}).items():
+        (folder / name).write_bytes(content)
+    sources = sorted(folder.glob("*.c"))
+    done = run([*COMPILERS[compiler], *FLAGS, *flags, *sources, "-o", folder / "filter"], timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stderr.decode()
+    types: dict[str, Any] = {"int8_t": np.int8, "int16_t": np.int16, "float": np.float32}
+    stdin = np.ascontiguousarray(integers.reshape(len(integers), -1), types[program.input.ctype]).tobytes()
+    done = run([folder / "filter"], input=stdin, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stderr.decode()
+    return np.frombuffer(done.stdout, types[program.output.ctype]).reshape(len(integers), -1)
