@@ -74,7 +74,7 @@ def few_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
     need("torch", "stable_baselines3")
     for name, count in {"SCORE_EPISODES": 8, "RANDOM_EPISODES": 6, "CALIBRATION_EPISODES": 4, "HELDOUT_EPISODES": 3}.items():
         monkeypatch.setattr(f"quarl.train.{name}", count)
-    monkeypatch.setattr("quarl.train.sb3.SELECTION_EPISODES", 4)
+    monkeypatch.setattr("quarl.train.sb3.CHECKPOINT_EPISODES", 4)
 
 
 def recipe_folder(root: Path, text: str) -> Path:

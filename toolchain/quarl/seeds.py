@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+SCORE_SEED = 1_000_000  # how good a source policy is, after its training
+CHECKPOINT_SEED = 3_000_000  # episodes that choose among the checkpoints of a training
 CALIBRATION_SEED = 4_000_000  # ranges and weights are fitted to these
 HELDOUT_SEED = 5_000_000  # observations that agreement and equality are measured on
 SELECTION_SEED = 6_000_000  # episodes that choose the rung

@@ -1,7 +1,7 @@
 """Training a policy from its recipe: `python -m quarl.train models/<policy>` or `train(...)`.
 
 Goes in: a recipe. Comes out: a policy's whole folder: weights, normaliser, calibration and held-out observations, score, SOURCE.md.
-Episodes used for choosing a checkpoint, for the score, for calibration and for holding out have seeds of their own and never meet.
+Episodes used for choosing a checkpoint, for the score, for calibration and for holding out have seeds of their own (`quarl.seeds`) and never meet.
 """
 
 from __future__ import annotations
@@ -19,20 +19,17 @@ from quarl.importers.spaces import action_of, observation_of
 from quarl.lanes import EnvSpec
 from quarl.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
 from quarl.rollouts import collect_observations, random_episodes, run_episodes
+from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
 from quarl.train.folder import fill_measured, source_page, write_normalizer, write_observations
 from quarl.train.trained import Progress, Trainer
 
 TRAINERS: dict[str, str] = {"stable-baselines3": "quarl.train.sb3", "sb3-contrib": "quarl.train.sb3"}
 """Framework of a recipe -> module with its `fit` (a `Trainer`)."""
 
-SCORE_SEED = 1_000_000
 SCORE_EPISODES = 500
-RANDOM_SEED = 2_000_000
 RANDOM_EPISODES = 200
-CALIBRATION_SEED = 4_000_000
 CALIBRATION_EPISODES = 40
 CALIBRATION_OBSERVATIONS = 2_000
-HELDOUT_SEED = 5_000_000
 HELDOUT_EPISODES = 20
 HELDOUT_OBSERVATIONS = 1_000
 

@@ -40,10 +40,10 @@ from quarl.errors import InputError
 from quarl.lanes import EnvSpec
 from quarl.recipe import EnvRecipe, Recipe, Setting
 from quarl.rollouts import run_episodes
+from quarl.seeds import CHECKPOINT_SEED
 from quarl.train.trained import CURVE_FIELDS, Progress, Trained
 
-SELECTION_SEED = 3_000_000
-SELECTION_EPISODES = 40
+CHECKPOINT_EPISODES = 40
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "elu": torch.nn.ELU}
 LEFT_OUT = ("_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer")
 
@@ -249,7 +249,7 @@ class _Judge(BaseCallback):
         self._latest.save(self.model, whole=True)
         env = EnvSpec(self._recipe.env.id, self._recipe.env.kwargs)
         actor = _actor(self.model, self._latest.normalizer())
-        episodes = run_episodes(env, actor, range(SELECTION_SEED, SELECTION_SEED + SELECTION_EPISODES))
+        episodes = run_episodes(env, actor, range(CHECKPOINT_SEED, CHECKPOINT_SEED + CHECKPOINT_EPISODES))
         mean = float(episodes.returns.mean())
         if mean >= self._best_return:
             self._best_return = mean

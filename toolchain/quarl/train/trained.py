@@ -40,8 +40,6 @@ class Trained:
 class Trainer(Protocol):
     """Trains the policy of a recipe; `run` keeps checkpoints and the curve between calls."""
 
-    def __call__(
-        self, recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None
-    ) -> Trained:
+    def __call__(self, recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None) -> Trained:
         """Return the trained policy."""
         ...
