@@ -186,7 +186,8 @@ def _mean_check(loop: ClosedLoop, mean: MeanTest) -> Check:
     detail = (
         f"mean return {mean.mean_source:.5g} -> {mean.mean_candidate:.5g} ({mean.mean_difference:+.4g}) over {mean.episodes} paired"
         f" episodes in {loop.env_id}; with {1 - mean.alpha:.0%} confidence the loss is at most {max(-mean.lower, 0):.4g}"
-        f" (t {-mean.t_lower:.4g}, BCa {-mean.bootstrap_lower:.4g}); these episodes can prove a margin of {mean.provable_margin:.4g}"
+        f" (t {-mean.t_lower:.4g}, with skew {-mean.skew_lower:.4g}, BCa {-mean.bootstrap_lower:.4g});"
+        f" these episodes can prove a margin of {mean.provable_margin:.4g}"
     )
     advice = ""
     if not mean.passed:

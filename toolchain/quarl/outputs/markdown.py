@@ -8,6 +8,7 @@ from quarl.errors import InputError
 from quarl.outputs.wording import found_text, limit_text
 from quarl.verdict import Check, Verdict
 
+_ESCAPES = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*_[]|"}, "<": "&lt;", ">": "&gt;"})
 _ANSWERS = {True: "✅ pass", False: "❌ FAIL", None: "➖ reported"}
 
 
@@ -45,6 +46,4 @@ def _row(check: Check) -> str:
 
 def _cell(text: str) -> str:
     """Return the text on one line, with nothing Markdown or HTML would take for markup."""
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, {"<": "&lt;", ">": "&gt;"}.get(character, "\\" + character))
-    return " ".join(text.split())
+    return " ".join(text.translate(_ESCAPES).split())
