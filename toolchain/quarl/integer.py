@@ -6,6 +6,7 @@ so the result does not depend on batch size, blocking or machine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -72,7 +73,7 @@ def apply_integer_op(node: QuantNode, inputs: list[NDArray[Any]], tensor_of: Any
             looked_up: NDArray[np.int32] = table[inputs[0] - tensor_of(node.inputs[0]).qmin].astype(np.int32)
             return looked_up
         case Flatten():
-            return inputs[0].reshape(len(inputs[0]), -1)
+            return inputs[0].reshape(len(inputs[0]), math.prod(inputs[0].shape[1:]))
         case Concat():
             return np.concatenate(inputs, axis=-1)
         case Add():
@@ -92,7 +93,7 @@ def accumulate(op: QuantWeighted, integers: NDArray[Any], tensor: QuantTensor) -
             result: NDArray[Any] = offsets @ weights.T + bias
         case QuantConv2D(stride=stride, padding=padding):
             columns, (rows, cols) = im2col(offsets, op.weights.shape[1:3], stride, padding)
-            result = (columns @ weights.reshape(len(weights), -1).T + bias).reshape(len(integers), rows, cols, -1)
+            result = (columns @ weights.reshape(len(weights), -1).T + bias).reshape(len(integers), rows, cols, len(weights))
         case QuantDepthwiseConv2D(stride=stride, padding=padding):
             windows = windows_of(offsets, op.weights.shape[1:3], stride, padding)
             result = np.einsum("nrcdhw,dhw->nrcd", windows, weights, optimize=True) + bias

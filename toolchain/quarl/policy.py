@@ -7,9 +7,10 @@ dense weights [out, in]; `Flatten` is row-major over [height, width, channels].
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -151,14 +152,14 @@ def apply_op(op: Op, inputs: list[NDArray[Any]]) -> NDArray[Any]:
         case Conv2D():
             columns, (rows, cols) = im2col(x, op.weights.shape[1:3], op.stride, op.padding)
             flat = columns @ op.weights.reshape(len(op.weights), -1).T.astype(x.dtype) + op.bias.astype(x.dtype)
-            result = flat.reshape(len(x), rows, cols, -1)
+            result = flat.reshape(len(x), rows, cols, len(op.weights))
         case DepthwiseConv2D():
             windows = windows_of(x, op.weights.shape[1:3], op.stride, op.padding)
             result = np.einsum("nrcdhw,dhw->nrcd", windows, op.weights.astype(x.dtype), optimize=True) + op.bias.astype(x.dtype)
         case Activation():
             result = activate(op.function, x)
         case Flatten():
-            result = x.reshape(len(x), -1)
+            result = x.reshape(len(x), math.prod(x.shape[1:]))
         case Concat():
             result = np.concatenate(inputs, axis=-1)
         case Add():
@@ -196,7 +197,7 @@ def im2col(
     """Return the patches [n * rows * cols, kernel_height * kernel_width * channels] in weight order, and (rows, cols)."""
     windows = windows_of(x, kernel, stride, padding, fill)
     patches = windows.transpose(0, 1, 2, 4, 5, 3)
-    return patches.reshape(patches.shape[0] * patches.shape[1] * patches.shape[2], -1), (patches.shape[1], patches.shape[2])
+    return patches.reshape(math.prod(patches.shape[:3]), math.prod(patches.shape[3:])), (patches.shape[1], patches.shape[2])
 
 
 def check_graph(policy: Policy) -> None:
@@ -220,8 +221,8 @@ def node_shapes(policy: Policy) -> dict[str, tuple[int, ...]]:
         if node.name in shapes:
             raise InputError(f"two layers are called {node.name!r}")
         unknown = [name for name in node.inputs if name not in shapes]
-        if unknown or not node.inputs:
-            raise InputError(f"{node.name}: input {unknown or 'list'} is missing or comes later in the graph")
+        if unknown:
+            raise InputError(f"{node.name}: input {unknown} is missing or comes later in the graph")
         if isinstance(node.op, Weighted):
             _check_parameters(node.name, node.op)
         shapes[node.name] = output_shape(node, [shapes[name] for name in node.inputs])
@@ -234,6 +235,9 @@ def output_shape(node: Node, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
     Raises:
         InputError: the inputs do not fit the operation.
     """
+    wanted = 2 if isinstance(node.op, Add) else 1
+    if len(inputs) < wanted or (len(inputs) > wanted and not isinstance(node.op, Concat)):
+        raise InputError(f"{node.name}: takes {wanted} input{'s' if wanted > 1 else ''}, is given {len(inputs)}")
     first = inputs[0]
     match node.op:
         case Dense(weights=weights):
@@ -255,20 +259,31 @@ def output_shape(node: Node, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
                 raise InputError(f"{node.name}: joins shapes {inputs}, which differ before the last axis")
             return (*first[:-1], sum(shape[-1] for shape in inputs))
         case Add():
-            if len(inputs) != 2 or inputs[0] != inputs[1]:
+            if inputs[0] != inputs[1]:
                 raise InputError(f"{node.name}: adds shapes {inputs}, which must be two equal ones")
             return first
-        case Activation():
+        case Activation(function=function):
+            if function not in get_args(Function):
+                raise UnsupportedError(f"{node.name}: the function {function} is unknown; known: {', '.join(get_args(Function))}")
             return first
+    raise UnsupportedError(f"{node.name}: {type(node.op).__name__} is no operation of this graph")
 
 
 def _window_counts(
     name: str, shape: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, int], padding: Padding
 ) -> tuple[int, int]:
+    if not _are_whole(stride, 1) or len(stride) != 2:
+        raise InputError(f"{name}: stride {stride} must be two whole numbers from 1")
+    if len(padding) != 2 or any(len(axis) != 2 or not _are_whole(axis, 0) for axis in padding):
+        raise InputError(f"{name}: padding {padding} must be ((top, bottom), (left, right)), whole numbers from 0")
     rows, cols = ((shape[a] + sum(padding[a]) - kernel[a]) // stride[a] + 1 for a in (0, 1))
     if rows < 1 or cols < 1:
         raise InputError(f"{name}: a {kernel[0]}x{kernel[1]} window does not fit into {shape[0]}x{shape[1]}")
     return rows, cols
+
+
+def _are_whole(values: tuple[int, ...], low: int) -> bool:
+    return all(type(value) is int and value >= low for value in values)
 
 
 def _check_parameters(name: str, op: Weighted) -> None:
