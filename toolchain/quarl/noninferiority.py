@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # its submodules load when first used: the statistics cost more than an export
 from numpy.typing import NDArray
-from scipy import special, stats
 
 ALPHA = 0.05  # one-sided: how often a candidate that loses exactly the margin may pass
 POWER = 0.9  # how often an equal candidate should pass, for the numbers of episodes that are suggested
@@ -89,10 +89,10 @@ def compare_means(
         spread, t_lower, skew_lower, bootstrap_lower, p_value = 0.0, mean, mean, mean, float(mean < -margin)
     else:
         error = spread / math.sqrt(count)
-        t_lower = mean - float(stats.t.ppf(1 - alpha, count - 1)) * error
+        t_lower = mean - float(scipy.stats.t.ppf(1 - alpha, count - 1)) * error
         skew_lower = _skew_lower(difference, alpha)
         bootstrap_lower = _bca_lower(difference, alpha, resamples)
-        p_value = float(stats.t.sf((mean + margin) / error, count - 1))
+        p_value = float(scipy.stats.t.sf((mean + margin) / error, count - 1))
     lower = min(t_lower, skew_lower, bootstrap_lower)
     return MeanTest(
         episodes=count,
@@ -156,7 +156,7 @@ def compare_quantiles(
 
 def interquartile_mean(returns: NDArray[np.float64]) -> float:
     """Return the mean of the middle half of the returns [n]."""
-    return float(stats.trim_mean(returns, 0.25))
+    return float(scipy.stats.trim_mean(returns, 0.25))
 
 
 def failure_p_value(count: int, only_candidate: int, only_source: int, margin: float) -> float:
@@ -174,9 +174,9 @@ def failure_p_value(count: int, only_candidate: int, only_source: int, margin: f
     def chances(gain_rates: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how likely these are [rates] where the candidate alone fails with probability gain rate + margin."""
         column = gain_rates[:, None]
-        weights = stats.binom.pmf(gains, count, column)
+        weights = scipy.stats.binom.pmf(gains, count, column)
         harm_shares = np.minimum((column + margin) / (1 - column), 1)  # among the pairs that are no gains
-        shares = special.bdtr(np.maximum(harms, 0).astype(np.float64), count - gains, harm_shares)
+        shares = scipy.special.bdtr(np.maximum(harms, 0).astype(np.float64), count - gains, harm_shares)
         return np.asarray((weights * np.where(harms >= 0, shares, 0)).sum(axis=1))
 
     rates = (1 - margin) / 2 * np.linspace(0, 1, 65) ** 2  # both rates together are at most 1; small ones matter most
@@ -219,7 +219,7 @@ def _skew_lower(difference: NDArray[np.float64], alpha: float) -> float:
     """Return the bound by Hall's transformation of t, which is cubic in the skewness and can be inverted exactly."""
     count, spread = len(difference), float(difference.std(ddof=1))
     skewness = float((((difference - difference.mean()) / spread) ** 3).mean())
-    shift = float(stats.t.ppf(1 - alpha, count - 1)) / math.sqrt(count)
+    shift = float(scipy.stats.t.ppf(1 - alpha, count - 1)) / math.sqrt(count)
     if abs(skewness) > 1e-6:
         shift = 3 / skewness * (float(np.cbrt(1 + skewness * (shift - skewness / (6 * count)))) - 1)
     return float(difference.mean()) - spread * shift
@@ -228,7 +228,7 @@ def _skew_lower(difference: NDArray[np.float64], alpha: float) -> float:
 def _bca_lower(difference: NDArray[np.float64], alpha: float, resamples: int) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a spread of a few units in the last place is reported as degenerate
-        result = stats.bootstrap(
+        result = scipy.stats.bootstrap(
             (difference,), np.mean, n_resamples=resamples, confidence_level=1 - alpha, alternative="greater", method="BCa", rng=_SEED
         )
     lower = float(result.confidence_interval.low)
@@ -239,8 +239,8 @@ def _provable_margin(count: int, spread: float, alpha: float) -> float:
     if spread == 0:
         return 0.0
     # the shift of a noncentral t that exceeds its critical value with POWER (Johnson and Welch, Biometrika 31, 1940)
-    critical = float(stats.t.ppf(1 - alpha, count - 1))
-    shift = critical + float(stats.norm.ppf(POWER)) * math.sqrt(1 + critical**2 / (2 * (count - 1)))
+    critical = float(scipy.stats.t.ppf(1 - alpha, count - 1))
+    shift = critical + float(scipy.stats.norm.ppf(POWER)) * math.sqrt(1 + critical**2 / (2 * (count - 1)))
     return shift * spread / math.sqrt(count)
 
 
@@ -249,7 +249,7 @@ def _episodes_for_mean(margin: float, spread: float, alpha: float) -> int | None
         return 2
     if margin <= 0:
         return None
-    root = float(stats.norm.ppf(1 - alpha) + stats.norm.ppf(POWER)) * spread / margin
+    root = float(scipy.stats.norm.ppf(1 - alpha) + scipy.stats.norm.ppf(POWER)) * spread / margin
     if root > math.sqrt(_MOST_EPISODES):
         return None
     count = max(2, math.floor(root**2))  # never more than t needs
@@ -263,6 +263,6 @@ def _episodes_for_failures(margin: float, discordant: float, alpha: float) -> in
     if not 0 < margin < 1:
         return None
     perfect = math.log(alpha) / math.log1p(-margin)
-    usual = (stats.norm.ppf(1 - alpha) + stats.norm.ppf(POWER)) ** 2 * discordant / margin**2
+    usual = (scipy.stats.norm.ppf(1 - alpha) + scipy.stats.norm.ppf(POWER)) ** 2 * discordant / margin**2
     needed = math.ceil(max(perfect, usual))
     return needed if needed <= _MOST_EPISODES else None
