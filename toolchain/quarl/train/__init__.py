@@ -1,7 +1,7 @@
 """Training a policy from its recipe: `python -m quarl.train models/<policy>` or `train(...)`.
 
 Goes in: a recipe. Comes out: a policy's whole folder: weights, normaliser, calibration and held-out observations, score, SOURCE.md.
-Episodes used for choosing a checkpoint, for the score, for calibration and for holding out have seeds of their own (`quarl.seeds`) and never meet.
+Episodes that choose a checkpoint, give the score, calibrate or are held out have seeds of their own (`quarl.seeds`) and never meet.
 """
 
 from __future__ import annotations
