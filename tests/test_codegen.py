@@ -23,7 +23,7 @@ def objects_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("extra", [(), ("-DQL_RESCALE_INTEGER=1",)], ids=["magic", "integer"])
-@pytest.mark.parametrize("kernels", ["portable"])
+@pytest.mark.parametrize("kernels", ["portable", "dsp"])
 @pytest.mark.parametrize("rung", RUNGS)
 @pytest.mark.parametrize("name", SAMPLES)
 def test_generated_c_equals_the_reference_bit_for_bit(
@@ -48,7 +48,7 @@ def test_the_same_policy_gives_the_same_bytes(name: str) -> None:
 
 
 @pytest.mark.parametrize(("compiler", "flags"), [("gcc", ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")), ("zig", ())])
-@pytest.mark.parametrize("kernels", ["portable"])
+@pytest.mark.parametrize("kernels", ["portable", "dsp"])
 @pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("small_images", 5), ("stacked_frames", 0)])
 def test_sanitizers_and_another_compiler_find_the_same_answers(
     name: str, rung: int, kernels: Kernels, compiler: str, flags: tuple[str, ...], tmp_path: Path

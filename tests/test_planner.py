@@ -45,9 +45,7 @@ def chains(draw: st.DrawFn) -> tuple[list[Buffer], list[Overlap]]:
     """Buffers of a chain of layers, each of which may take its input's place at a random distance."""
     count = draw(st.integers(2, 8))
     buffers = [Buffer(f"b{i}", draw(st.integers(1, 300)), max(0, i - 1), i) for i in range(count)]
-    overlaps = [
-        Overlap(f"b{i}", f"b{i + 1}", draw(st.integers(0, buffers[i + 1].bytes))) for i in range(count - 1) if draw(st.booleans())
-    ]
+    overlaps = [Overlap(f"b{i}", f"b{i + 1}", draw(st.integers(0, buffers[i + 1].bytes))) for i in range(count - 1) if draw(st.booleans())]
     scratch = [Buffer(f"s{i}", draw(st.integers(1, 50)), i, i) for i in range(count - 1) if draw(st.booleans())]
     return [*buffers, *scratch], overlaps
 
@@ -79,7 +77,14 @@ def test_a_convolution_at_its_distance_never_overwrites_what_it_still_reads(data
     element, pixel_bytes, group = data.draw(st.sampled_from([1, 2])), data.draw(st.integers(1, 20)), data.draw(st.sampled_from([1, 2]))
     first_reads = data.draw(st.booleans())
     distance = window_distance(
-        shape, element, kernel, stride, padding, pixel_bytes, pixels_per_group=group, reads_before_writes=first_reads  # type: ignore[arg-type]
+        shape,
+        element,
+        kernel,
+        stride,
+        padding,
+        pixel_bytes,
+        pixels_per_group=group,
+        reads_before_writes=first_reads,  # type: ignore[arg-type]
     )
     source = distance  # the output starts at 0
     overwritten = np.zeros(distance + int(np.prod(shape)) * element + rows * cols * pixel_bytes, bool)

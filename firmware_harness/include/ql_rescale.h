@@ -69,6 +69,7 @@ static inline uint32_t ql_high_word(uint32_t a, uint32_t b)
     /* no long multiply: four of 16 bits */
     uint32_t low = (a & 0xFFFFU) * (b & 0xFFFFU);
     uint32_t first = (a >> 16) * (b & 0xFFFFU) + (low >> 16); /* a < 2^31: no carry is lost */
+    __asm__("" : "+l"(first)); /* or clang sees a long multiply here and calls one */
     uint32_t second = (a & 0xFFFFU) * (b >> 16) + (first & 0xFFFFU);
     return (a >> 16) * (b >> 16) + (first >> 16) + (second >> 16);
 #else

@@ -45,7 +45,9 @@ def kernel_objects(folder: Path, compiler: str, extra: tuple[str, ...]) -> dict[
 class HostPolicy:
     """A generated policy, loaded into this process."""
 
-    def __init__(self, program: Program, folder: Path, objects: dict[str, Path], compiler: str = "gcc", extra: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, program: Program, folder: Path, objects: dict[str, Path], compiler: str = "gcc", extra: tuple[str, ...] = ()
+    ) -> None:
         folder.mkdir(parents=True)
         files = program_sources(program)
         for name in ("ql_policy.c", "ql_policy.h"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def depthwise(rng: np.random.Generator, channels: int, size: int, stride: int, p
 
 def mlp(rng: np.random.Generator, widths: tuple[int, ...], function: str) -> list[tuple[str, Op]]:
     layers: list[tuple[str, Op]] = []
-    for index, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (inputs, outputs) in enumerate(pairwise(widths)):
         layers.append((f"dense{index}", dense(rng, inputs, outputs)))
         if index < len(widths) - 2:
             layers.append((f"{function}{index}", Activation(function)))  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """From a quantised policy to C and to a firmware image.
 
-    QuantPolicy -> Program -> C text            lower, render
-    C text + Board -> start-up, linker script   image
-    sources + compiler -> ELF                   build
+QuantPolicy -> Program -> C text            lower, render
+C text + Board -> start-up, linker script   image
+sources + compiler -> ELF                   build
 """

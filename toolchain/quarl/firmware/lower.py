@@ -28,6 +28,7 @@ from quarl.quant_policy import (
 )
 
 SCRATCH = "\0scratch"  # no layer can be called so
+WORD = 4  # bytes; LDM faults on less
 INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
 LETTERS: dict[CType, str] = {"int8_t": "s8", "int16_t": "s16", "float": "f32"}
 
@@ -36,9 +37,12 @@ def lower(policy: QuantPolicy, kernels: Kernels) -> Program:
     """Return the program of a policy for a family of kernels.
 
     Raises:
-        UnsupportedError: a tensor wider than int16, or an operation the runtime has no kernel for.
+        UnsupportedError: a tensor wider than int16, a sum of wide tensors, or outputs mapped to infinite bounds.
         QuantizationError: a sum that does not fit int32 once the zero point is folded.
     """
+    action = policy.contract.action
+    if action.transform == "unscale" and not np.isfinite([*action.low, *action.high]).all():
+        raise UnsupportedError("contract: outputs in [-1, 1] cannot be mapped to an action without bounds: give finite bounds")
     lowering = _Lowering(policy, kernels, quant_shapes(policy))
     for step, node in enumerate(policy.nodes):
         lowering.add(step, node)
@@ -101,9 +105,7 @@ class _Lowering:
         if tensor.is_int8:
             return "int8_t"
         if tensor.qmin < INT16_MIN or tensor.qmax > INT16_MAX:
-            raise UnsupportedError(
-                f"{name}: its integers span {tensor.qmin} to {tensor.qmax}, the C runtime holds int16: use a lower rung"
-            )
+            raise UnsupportedError(f"{name}: its integers span {tensor.qmin} to {tensor.qmax}, the C runtime holds int16: use a lower rung")
         return "int16_t"
 
     def memory(self) -> MemoryPlan:
@@ -220,12 +222,12 @@ class _Lowering:
         fields = [("weights", f"{prefix}_weights"), ("bias", f"{prefix}_bias"), ("range", range_text), ("store", store)]
         if self.kernels == "dsp":
             fields += [("spread", f"ql_spread_{letters}"), ("in_len", str(length)), ("padded_len", str(padded_length(length, STEP)))]
-            weights = dsp_weights(op)
+            weights = Array(f"{prefix}_weights", "int8_t", dsp_weights(op), WORD)
         else:
             fields += [("mac", f"ql_mac_{letters}"), ("in_len", str(length))]
-            weights = portable_weights(op)
+            weights = Array(f"{prefix}_weights", "int8_t", portable_weights(op))
         fields.append(("out_len", str(len(op.weights))))
-        return tuple(fields), (Array(f"{prefix}_weights", "int8_t", weights), *arrays)
+        return tuple(fields), (weights, *arrays)
 
     def _range(self, node: QuantNode, op: QuantWeighted, prefix: str) -> tuple[tuple[Array, ...], str, str]:
         """Return bias and multiplier arrays, the ql_range initialiser and the store function."""
@@ -283,6 +285,4 @@ class _Lowering:
         leading: tuple[str, ...] = (),
     ) -> None:
         is_const = tuple(o.buffer != node.name and not o.buffer.startswith(SCRATCH) for o in operands)
-        self.calls.append(
-            Call(node.name, kernel, tuple(operands), descriptor_type, f"{prefix}_layer", fields, leading, arrays, is_const)
-        )
+        self.calls.append(Call(node.name, kernel, tuple(operands), descriptor_type, f"{prefix}_layer", fields, leading, arrays, is_const))

@@ -23,6 +23,7 @@ class Array:
     name: str
     ctype: CType
     values: NDArray[Any]
+    alignment: int = 1  # bytes, where more than the type's own is needed
 
     @property
     def bytes(self) -> int:

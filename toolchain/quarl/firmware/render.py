@@ -87,9 +87,7 @@ def render_source(program: Program) -> str:
         if call.descriptor:
             fields = "".join(f"    .{name} = {value},\n" for name, value in call.fields)
             parts.append(f"/* {_comment(call.node)} */\nstatic const {call.descriptor_type} {call.descriptor} = {{\n{fields}}};")
-    parts.append(
-        f"ql_input_t *ql_policy_input(void)\n{{\n    return (ql_input_t *)(void *){_place(program, program.input)};\n}}"
-    )
+    parts.append(f"ql_input_t *ql_policy_input(void)\n{{\n    return (ql_input_t *)(void *){_place(program, program.input)};\n}}")
     lines = "".join(f"    {_call(program, call)};\n" for call in program.calls)
     parts.append(
         f"const ql_output_t *ql_policy_infer(void)\n{{\n{lines}    return (const ql_output_t *)(const void *)"
@@ -116,7 +114,8 @@ def _array(array: Array) -> str:
     texts = _texts(array.ctype, array.values)
     lines = [", ".join(texts[i : i + PER_LINE]) for i in range(0, len(texts), PER_LINE)]
     body = ",\n    ".join(lines)
-    return f"static const {array.ctype} {array.name}[{len(texts)}] = {{\n    {body},\n}};"
+    alignment = f"_Alignas({array.alignment}) " if array.alignment > 1 else ""
+    return f"static const {alignment}{array.ctype} {array.name}[{len(texts)}] = {{\n    {body},\n}};"
 
 
 def _texts(ctype: CType, values: NDArray[np.generic]) -> list[str]:
@@ -131,9 +130,7 @@ def _int32(value: int) -> str:
 
 
 def _float(value: np.float32) -> str:
-    """Return a C literal of exactly this float32."""
-    if np.isinf(value):
-        return "HUGE_VALF" if value > 0 else "-HUGE_VALF"
+    """Return a C literal of exactly this finite float32."""
     return f"{float(value).hex()}F"
 
 
@@ -143,15 +140,14 @@ def _decode(program: Program) -> str:
     letters = LETTERS[program.output.ctype]
     if action.kind == "discrete":
         return f"{head}    action->index = ql_argmax_{letters}(output, QL_POLICY_OUTPUT_LEN);\n}}"
-    low, high = np.array(action.low, np.float32), np.array(action.high, np.float32)
+    # Results are finite, so the largest float clips no more than infinity does, and needs no <math.h>.
+    low, high = (np.nan_to_num(np.array(bounds, np.float32)) for bounds in (action.low, action.high))
     arrays = [Array("box_low", "float", low), Array("box_high", "float", high)]
     half = "NULL"
     if action.transform == "unscale":
         arrays.append(Array("box_half_range", "float", (high - low) * np.float32(0.5)))
         half = "box_half_range"
     texts = "\n\n".join(_array(array) for array in arrays)
-    if np.isinf([low, high]).any():
-        texts = "#include <math.h>\n\n" + texts
     box = f"static const ql_box box = {{box_low, box_high, {half}, {action.count}}};"
     tensor = program.policy.nodes[-1].output
     values = "output"

@@ -1,0 +1,72 @@
+#include "ql_kernels_dsp.h"
+
+/* Sixteen multiply-accumulates (eight inputs, two rows) take 18 instructions. */
+#if defined(__ARM_FEATURE_DSP)
+__asm__(
+    ".syntax unified\n"
+    ".thumb\n"
+    ".section .text.ql_mac_dsp, \"ax\", %progbits\n"
+    ".global ql_mac_dsp\n"
+    ".type ql_mac_dsp, %function\n"
+    ".thumb_func\n"
+    ".balign 4\n"
+    "ql_mac_dsp:\n"
+    "    push {r4-r11, lr}\n"
+    "    push {r1-r3}\n" /* sp: bias, in, steps; 48: pairs, 52: acc */
+    "1:  ldr r5, [sp]\n"
+    "    ldr r1, [sp, #4]\n"
+    "    ldr r2, [sp, #8]\n"
+    "    ldmia r5!, {r3, r4}\n"
+    "    str r5, [sp]\n"
+    "    lsrs r2, r2, #1\n"
+    "    adc r2, r2, #0\n"
+    "    bcs 3f\n" /* an odd step more: enter the loop in the middle */
+    ".macro ql_mac_dsp_step\n"
+    "    ldmia r0!, {r5-r8}\n"
+    "    ldmia r1!, {r9-r12}\n"
+    "    sxtb16 lr, r5\n"
+    "    sxtb16 r5, r5, ror #8\n"
+    "    smlad r3, lr, r9, r3\n"
+    "    sxtb16 lr, r6\n"
+    "    smlad r3, r5, r10, r3\n"
+    "    sxtb16 r6, r6, ror #8\n"
+    "    smlad r4, lr, r9, r4\n"
+    "    sxtb16 lr, r7\n"
+    "    smlad r4, r6, r10, r4\n"
+    "    sxtb16 r7, r7, ror #8\n"
+    "    smlad r3, lr, r11, r3\n"
+    "    sxtb16 lr, r8\n"
+    "    smlad r3, r7, r12, r3\n"
+    "    sxtb16 r8, r8, ror #8\n"
+    "    smlad r4, lr, r11, r4\n"
+    "    smlad r4, r8, r12, r4\n"
+    ".endm\n"
+    "2:  ql_mac_dsp_step\n"
+    "3:  ql_mac_dsp_step\n"
+    "    subs r2, r2, #1\n"
+    "    bne 2b\n"
+    "    ldr r1, [sp, #52]\n"
+    "    ldr r2, [sp, #48]\n"
+    "    stmia r1!, {r3, r4}\n"
+    "    str r1, [sp, #52]\n"
+    "    subs r2, r2, #1\n"
+    "    str r2, [sp, #48]\n"
+    "    bne 1b\n"
+    "    add sp, sp, #12\n"
+    "    pop {r4-r11, pc}\n"
+    ".purgem ql_mac_dsp_step\n"
+    ".size ql_mac_dsp, . - ql_mac_dsp\n"
+    ".text\n");
+#else
+void ql_mac_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc)
+{
+    for (int32_t row = 0; row < 2 * pairs; row++) {
+        const int8_t *fours = &weights[(row >> 1) * 2 * QL_STEP * steps + 4 * (row & 1)];
+        int32_t sum = bias[row];
+        for (int32_t position = 0; position < QL_STEP * steps; position++) {
+            sum += fours[(position >> 2) * 8 + (position & 3)] * in[ql_spread_index(position, 1)];
+        }
+        acc[row] = sum;
+    }
+}
+#endif
