@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,7 +53,7 @@ def mlp(
 ) -> Policy:
     """Return a multi-layer policy: discrete, or with `squash` a box behind tanh."""
     layers: list[tuple[str, Op]] = []
-    for index, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers.append((f"dense{index}", dense(rng, outputs, inputs)))
         if index < len(sizes) - 2:
             layers.append((f"{function}{index}", Activation(function)))

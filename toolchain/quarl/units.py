@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.policy import INPUT, Activation, Conv2D, Dense, DepthwiseConv2D, Node, Op, Policy, Weighted, apply_op
+from quarl.policy import INPUT, Activation, Conv2D, Dense, DepthwiseConv2D, Flatten, Node, Op, Policy, Weighted, apply_op
+
+IDENTITY = f"{INPUT}/identity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,31 +29,39 @@ class Unit:
 
 
 def units_of(policy: Policy) -> tuple[Unit, ...]:
-    """Return the policy's units in order: each ReLU that alone reads a weighted layer is joined to it."""
+    """Return the policy's units in order: each ReLU that alone reads a weighted layer is joined to it.
+
+    Of a vector observation only dense layers are readers: a Flatten of it is dropped, and what else reads it does so through an
+    identity layer. So the scales and the normaliser of an observation can always be folded.
+    """
     readers: dict[str, list[Node]] = {}
     for node in policy.nodes:
         for name in node.inputs:
             readers.setdefault(name, []).append(node)
-    units: list[Unit] = []
+    is_vector = not policy.contract.observation.is_image
+    units: dict[str, Unit] = {}
     renamed: dict[str, str] = {}
     for node in policy.nodes:
         inputs = tuple(renamed.get(name, name) for name in node.inputs)
-        before = units[-1] if units else None
+        before = units.get(inputs[0])
         match node.op:
             case Activation(function="relu" | "relu6" as function) if (
-                before is not None
-                and before.name == inputs[0]
-                and isinstance(before.op, Weighted)
-                and before.relu_max is None
-                and len(readers[node.inputs[0]]) == 1
+                before is not None and isinstance(before.op, Weighted) and before.relu_max is None and len(readers[node.inputs[0]]) == 1
             ):
-                units[-1] = replace(before, relu_max=np.inf if function == "relu" else 6.0)
+                units[before.name] = replace(before, relu_max=np.inf if function == "relu" else 6.0)
                 renamed[node.name] = before.name
+            case Flatten() if is_vector and inputs == (INPUT,) and node.name in readers:
+                renamed[node.name] = INPUT
             case Dense() | Conv2D() | DepthwiseConv2D():
-                units.append(Unit(node.name, _with(node.op, node.op.weights.astype(np.float64), node.op.bias.astype(np.float64)), inputs))
+                op = _with(node.op, node.op.weights.astype(np.float64), node.op.bias.astype(np.float64))
+                units[node.name] = Unit(node.name, op, inputs)
             case _:
-                units.append(Unit(node.name, node.op, inputs))
-    return tuple(units)
+                if is_vector and INPUT in inputs:
+                    count = policy.contract.observation.shape[0]
+                    units.setdefault(IDENTITY, Unit(IDENTITY, Dense(np.eye(count), np.zeros(count)), (INPUT,)))
+                    inputs = tuple(IDENTITY if name == INPUT else name for name in inputs)
+                units[node.name] = Unit(node.name, node.op, inputs)
+    return tuple(units.values())
 
 
 def run_unit(unit: Unit, inputs: list[NDArray[Any]]) -> NDArray[Any]:
@@ -92,7 +102,8 @@ def equalize(units: tuple[Unit, ...], peaks: Mapping[str, NDArray[np.float64]], 
     result = list(units)
     for index, unit in enumerate(units):
         readers = [i for i, other in enumerate(units) if unit.name in other.inputs]
-        if unit.relu_max != np.inf or not isinstance(unit.op, Dense) or not all(isinstance(units[i].op, Dense) for i in readers):
+        is_inside = bool(readers) and all(isinstance(units[i].op, Dense) for i in readers)
+        if unit.relu_max != np.inf or not isinstance(unit.op, Dense) or not is_inside:
             continue
         peak = peaks[unit.name]
         scale = np.where(peak > 0, peak / peak.max(), 1.0) if peak.max() > 0 else np.ones_like(peak)
