@@ -4,8 +4,8 @@ In: a QuantPolicy. Out: the file's bytes; input "observation" int8 [batch, ...] 
 the observation is wide), output "output" int8 [batch, count] (float32 for a wide head).
 
 Narrow layers are standard QDQ, weights per channel. Inside, every int8 is held as the byte q + 128, weights too: of the four
-signednesses this one alone is exact in every session on every CPU. Unsigned x signed saturates on x86 without VNNI, signed x signed
-is computed in float unless a session option forbids it, and then runs at a twentieth of the speed.
+signednesses this one alone is exact on every CPU in a default session (decision 0003). With graph optimisation off ONNX Runtime
+computes these layers in float, which is not exact.
 Wide layers compute on float32 values that hold q - zero_point, exact below 2^24.
 Images travel as [channels, height, width] between convolutions, as the operators want them.
 """
