@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 ALPHA = 0.05  # one-sided: how often a candidate that loses exactly the margin may pass
 POWER = 0.9  # how often an equal candidate should pass, for the numbers of episodes that are suggested
 RESAMPLES = 9_999
+QUANTILE_RESAMPLES = 1_999  # a quantile decides nothing so fine, and each one is a sort
 _SEED = 0x51  # of the resampling, so that the same returns give the same verdict
 _MOST_EPISODES = 1_000_000  # beyond that the suggestion is "no number of episodes"
 
@@ -144,7 +145,7 @@ def compare_quantiles(
     share: float = 0.1,
     *,
     alpha: float = ALPHA,
-    resamples: int = RESAMPLES,
+    resamples: int = QUANTILE_RESAMPLES,
 ) -> QuantileChange:
     """Return how the quantile below which `share` of the returns [n] lie has moved, pairs resampled together."""
     rows = np.random.default_rng(_SEED).integers(len(source), size=(resamples, len(source)))
@@ -170,14 +171,16 @@ def failure_p_value(count: int, only_candidate: int, only_source: int, margin: f
     # the pairs of counts that speak at least as much for the candidate: up to harms[gains] failures of the candidate alone
     limit = _score(np.float64(only_candidate), np.float64(only_source), count, margin)
     harms = _largest_harm(gains, count, margin, float(limit) + 1e-9)
+    log_ways = scipy.special.gammaln(count + 1) - scipy.special.gammaln(gains + 1) - scipy.special.gammaln(count - gains + 1)
 
     def chances(gain_rates: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how likely these are [rates] where the candidate alone fails with probability gain rate + margin."""
         column = gain_rates[:, None]
-        weights = scipy.stats.binom.pmf(gains, count, column)
-        harm_shares = np.minimum((column + margin) / (1 - column), 1)  # among the pairs that are no gains
-        shares = scipy.special.bdtr(np.maximum(harms, 0).astype(np.float64), count - gains, harm_shares)
-        return np.asarray((weights * np.where(harms >= 0, shares, 0)).sum(axis=1))
+        weights = np.exp(log_ways + scipy.special.xlogy(gains, column) + scipy.special.xlog1py(count - gains, -column))
+        rate, gain = np.nonzero((weights > 1e-15) & (harms >= 0))
+        harm_shares = np.minimum((gain_rates + margin) / (1 - gain_rates), 1)  # among the pairs that are no gains
+        likely = weights[rate, gain] * scipy.special.bdtr(harms[gain].astype(np.float64), count - gain, harm_shares[rate])
+        return np.bincount(rate, likely, len(gain_rates)).astype(np.float64)
 
     rates = (1 - margin) / 2 * np.linspace(0, 1, 65) ** 2  # both rates together are at most 1; small ones matter most
     coarse = chances(rates)

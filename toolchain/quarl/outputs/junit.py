@@ -21,7 +21,9 @@ def junit_text(verdict: Verdict) -> str:
     root = ElementTree.Element("testsuites", _counts(verdict.checks), name=_clean(f"quarl gate: {verdict.policy}"))
     for group, members in groupby(sorted(verdict.checks, key=lambda check: check.group), key=lambda check: check.group):
         checks = tuple(members)
-        suite = ElementTree.SubElement(root, "testsuite", _counts(checks), name=group)
+        suite = ElementTree.SubElement(
+            root, "testsuite", _counts(checks), name=group, skipped=str(sum(check.passed is None for check in checks))
+        )
         for check in checks:
             _add_case(suite, verdict.policy, check)
     ElementTree.indent(root)
