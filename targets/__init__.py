@@ -1,1 +1,1 @@
-"""Shipped data: targets."""
+"""Boards as data: one folder each, with one board.toml."""

@@ -32,7 +32,8 @@ def folded_bias(name: str, op: QuantWeighted, tensor: QuantTensor) -> NDArray[np
             f"{name}, channel {channel}: with its zero point folded a sum can reach {bound[channel]:,}, int32 holds less than "
             f"{ACCUMULATOR_BOUND:,}: use fewer inputs in this layer"
         )
-    return bias.astype(np.int32)
+    folded: NDArray[np.int32] = bias.astype(np.int32)
+    return folded
 
 
 def portable_weights(op: QuantWeighted) -> NDArray[np.int8]:

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quarl.boards import CPUS, find_board, parse_board, read_boards
+from quarl.errors import InputError
+from quarl.resources import targets_dir
+
+BOARDS = [
+    "mps3_an547",
+    "nrf52840_dk",
+    "nucleo_h7a3zi",
+    "nucleo_l4r5zi",
+    "nucleo_u575zi",
+    "rp2040_pico",
+    "rp2350",
+    "stm32f411_blackpill",
+    "stm32h743",
+]
+GOOD: dict[str, Any] = tomllib.loads((targets_dir() / "nucleo_l4r5zi" / "board.toml").read_text())
+
+
+def test_every_board_folder_is_read() -> None:
+    boards = read_boards(targets_dir())
+    assert list(boards) == BOARDS
+    assert {board.cpu for board in boards.values()} <= set(CPUS)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_number_of_a_board_carries_its_source(name: str) -> None:
+    for line in (targets_dir() / name / "board.toml").read_text().splitlines():
+        key, _, rest = line.partition(" = ")
+        if key in ("clock_hz", "flash", "ram", "flash_wait_states"):
+            assert len(rest.partition("#")[2].strip()) > 10, line
+
+
+def test_all_problems_of_a_board_are_reported_at_once() -> None:
+    table = {key: value for key, value in GOOD.items() if key != "title"}
+    table |= {"clock_mhz": 5, "clock_hz": -1, "cpu": "cortex-m9", "flash": {"origin": "0", "bytes": 4, "size": 1}}
+    with pytest.raises(InputError) as error:
+        parse_board(table, "board.toml", "nucleo_l4r5zi")
+    for words in (
+        "title is missing",
+        "unknown key clock_mhz, did you mean clock_hz?",
+        "clock_hz is -1",
+        "cortex-m9",
+        "flash.origin",
+        "flash.size",
+    ):
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": "other"}, "the folder is called"),
+        ({"cpu": "cortex-m0"}, "a cortex-m0 has none"),
+        ({"ram": {"origin": 0x0800_0010, "bytes": 8}}, "overlap"),
+        ({"ram": {"origin": 0xFFFF_FFFF, "bytes": 8}}, "beyond 4 GiB"),
+        ({"ram": 5}, "a table of origin and bytes"),
+        ({"clock_hz": True}, "a whole number"),
+    ],
+)
+def test_a_board_that_contradicts_itself_is_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        parse_board(GOOD | change, "board.toml", "nucleo_l4r5zi")
+
+
+def test_a_misspelt_board_is_answered_with_the_closest_ones() -> None:
+    with pytest.raises(InputError, match="did you mean nucleo_l4r5zi"):
+        find_board("nucleo_l4r5", targets_dir())
+
+
+def test_a_file_that_is_not_toml_names_itself(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "board.toml").write_text("name = ")
+    with pytest.raises(InputError, match=r"broken.board\.toml"):
+        read_boards(tmp_path)

@@ -1,0 +1,200 @@
+"""Boards: what a policy is built for, read from `targets/<board>/board.toml`.
+
+In: TOML, parsed strictly. Out: frozen `Board`s. Every problem of a file is reported in one error; adding a board touches no Python.
+Each number in a board file carries its source as a comment.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from quarl.errors import InputError
+
+BOARD_FILE = "board.toml"
+CpuName = Literal["cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"]
+Fpu = Literal["none", "single", "double"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """What the toolchain must know of a core."""
+
+    zig_cpu: str
+    has_dsp: bool  # SMLAD and SXTB16
+    fpus: Mapping[Fpu, str]  # what the core may have -> features for zig's -mcpu
+    instruction_set: str  # for people
+
+
+CPUS: dict[CpuName, Cpu] = {
+    "cortex-m0": Cpu("cortex_m0", False, {"none": ""}, "Armv6-M"),
+    "cortex-m0plus": Cpu("cortex_m0plus", False, {"none": ""}, "Armv6-M"),
+    "cortex-m3": Cpu("cortex_m3", False, {"none": ""}, "Armv7-M"),
+    "cortex-m4": Cpu("cortex_m4", True, {"none": "", "single": "+vfp4d16sp"}, "Armv7E-M"),
+    "cortex-m7": Cpu("cortex_m7", True, {"none": "", "single": "+fp_armv8d16sp", "double": "+fp_armv8d16"}, "Armv7E-M"),
+    "cortex-m33": Cpu("cortex_m33", True, {"none": "", "single": "+fp_armv8d16sp"}, "Armv8-M"),
+    "cortex-m55": Cpu("cortex_m55", True, {"none": "", "double": "+mve+mve_fp"}, "Armv8.1-M"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A stretch of memory."""
+
+    origin: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """One board: its core, clock and memory."""
+
+    name: str
+    title: str
+    cpu: CpuName
+    fpu: Fpu
+    clock_hz: int
+    flash: Region
+    ram: Region
+    flash_wait_states: int  # at clock_hz, for an access that no cache or prefetch buffer answers
+
+    @property
+    def core(self) -> Cpu:
+        """What the toolchain must know of the board's core."""
+        return CPUS[self.cpu]
+
+    @property
+    def has_fpu(self) -> bool:
+        """Whether floats are computed by hardware."""
+        return self.fpu != "none"
+
+
+def read_boards(root: Path) -> dict[str, Board]:
+    """Return the boards in the folders of `root`, by name, sorted.
+
+    Raises:
+        InputError: a board file that is wrong; lists all its problems.
+    """
+    folders = sorted(path.parent for path in root.glob(f"*/{BOARD_FILE}"))
+    return {folder.name: read_board(folder) for folder in folders}
+
+
+def find_board(name: str, root: Path) -> Board:
+    """Return the board of that name.
+
+    Raises:
+        InputError: there is none; names the closest ones.
+    """
+    boards = read_boards(root)
+    if name not in boards:
+        close = get_close_matches(name, boards, 3, 0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else "quarl boards lists them"
+        raise InputError(f"no board is called {name!r}: {hint}")
+    return boards[name]
+
+
+def read_board(folder: Path) -> Board:
+    """Return the board of one folder, whose name must be the board's."""
+    path = folder / BOARD_FILE
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    return parse_board(table, str(path), folder.name)
+
+
+def parse_board(table: Mapping[str, Any], where: str, name: str) -> Board:
+    """Return the board a table describes.
+
+    Raises:
+        InputError: unknown or missing keys, wrong types or values; all of them at once.
+    """
+    reader = _Reader(table)
+    board = Board(
+        name=reader.text("name"),
+        title=reader.text("title"),
+        cpu=reader.choice("cpu", get_args(CpuName)),
+        fpu=reader.choice("fpu", get_args(Fpu)),
+        clock_hz=reader.number("clock_hz", 1),
+        flash=reader.region("flash"),
+        ram=reader.region("ram"),
+        flash_wait_states=reader.number("flash_wait_states", 0),
+    )
+    problems = reader.problems + reader.unknown([field.name for field in fields(Board)])
+    if not problems:
+        problems += _contradictions(board, name)
+    if problems:
+        raise InputError(f"{where}: " + "; ".join(problems))
+    return board
+
+
+def _contradictions(board: Board, name: str) -> list[str]:
+    problems = []
+    if board.name != name:
+        problems.append(f"name is {board.name!r}, the folder is called {name!r}: they must be equal")
+    if board.fpu not in board.core.fpus:
+        problems.append(f"fpu is {board.fpu!r}, a {board.cpu} has {' or '.join(board.core.fpus)}")
+    if board.flash.origin < board.ram.origin + board.ram.bytes and board.ram.origin < board.flash.origin + board.flash.bytes:
+        problems.append("flash and ram overlap")
+    return problems
+
+
+class _Reader:
+    """Takes values out of a table and collects what is wrong with them."""
+
+    def __init__(self, table: Mapping[str, Any], prefix: str = "") -> None:
+        self._table = table
+        self._prefix = prefix
+        self.problems: list[str] = []
+
+    def text(self, key: str) -> str:
+        value = self._get(key, str, "a text")
+        if value == "":
+            self.problems.append(f"{self._prefix}{key} is empty")
+        return str(value)
+
+    def choice(self, key: str, allowed: tuple[str, ...]) -> Any:
+        value = self._get(key, str, "a text")
+        if value is not None and value not in allowed:
+            self.problems.append(f"{self._prefix}{key} is {value!r}, allowed are {', '.join(allowed)}")
+        return value
+
+    def number(self, key: str, least: int) -> int:
+        value = self._get(key, int, "a whole number")
+        if value is None:
+            return least
+        if value < least:
+            self.problems.append(f"{self._prefix}{key} is {value}, must be at least {least}")
+        return int(value)
+
+    def region(self, key: str) -> Region:
+        inner = _Reader(self._get(key, dict, "a table of origin and bytes") or {}, f"{key}.")
+        if key not in self._table or not isinstance(self._table[key], dict):
+            return Region(0, 1)
+        region = Region(inner.number("origin", 0), inner.number("bytes", 1))
+        self.problems += inner.problems + inner.unknown(["origin", "bytes"])
+        if region.origin + region.bytes > 2**32:
+            self.problems.append(f"{key} ends beyond 4 GiB")
+        return region
+
+    def unknown(self, known: list[str]) -> list[str]:
+        problems = []
+        for key in self._table:
+            if key not in known:
+                close = get_close_matches(key, known, 1)
+                problems.append(f"unknown key {self._prefix}{key}" + (f", did you mean {close[0]}?" if close else ""))
+        return problems
+
+    def _get(self, key: str, kind: type, what: str) -> Any:
+        if key not in self._table:
+            self.problems.append(f"{self._prefix}{key} is missing")
+            return None
+        value = self._table[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            self.problems.append(f"{self._prefix}{key} is {value!r}, must be {what}")
+            return None
+        return value
