@@ -83,6 +83,14 @@ def test_a_file_that_is_no_model_is_refused(name: str) -> None:
         open_runtime(name, b"not a model")
 
 
+@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize("inputs", [np.zeros((2, 23), np.int8), np.zeros((1, 24), np.float32)])
+def test_inputs_of_another_shape_or_type_are_refused(name: str, inputs: np.ndarray) -> None:
+    model = EMITTERS[FILE_FORMAT[name]](random_policy("dense chain", np.random.default_rng(0)))
+    with pytest.raises(DeviceError, match="cannot run the model on"):
+        open_runtime(name, model).run(inputs)
+
+
 def test_an_unknown_runtime_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError, match="use one of litert, onnxruntime"):
         open_runtime("tensorrt", b"")

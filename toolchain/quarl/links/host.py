@@ -74,11 +74,18 @@ class LitertRuntime:
         return _in_batches(inputs, self.infer)
 
     def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """Return the outputs of one invocation; the first of each batch size loads an interpreter."""
+        """Return the outputs of one invocation; the first of each batch size loads an interpreter.
+
+        Raises:
+            DeviceError: the model takes another shape or type, or fails.
+        """
         interpreter, source, target = self._interpreter(len(inputs))
-        interpreter.set_tensor(source, inputs)
-        interpreter.invoke()
-        outputs: NDArray[Any] = interpreter.get_tensor(target)
+        try:
+            interpreter.set_tensor(source, inputs)
+            interpreter.invoke()
+            outputs: NDArray[Any] = interpreter.get_tensor(target)
+        except (ValueError, RuntimeError) as error:
+            raise DeviceError(f"LiteRT cannot run the model on {inputs.dtype} {inputs.shape}: {error}") from error
         return outputs
 
     def _interpreter(self, batch: int) -> Any:
@@ -119,8 +126,15 @@ class OnnxRuntime:
         return _in_batches(inputs, self.infer)
 
     def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """Return the outputs of one run of the session."""
-        outputs: NDArray[Any] = self._session.run([self._output], {self._input: inputs})[0]
+        """Return the outputs of one run of the session.
+
+        Raises:
+            DeviceError: the model takes another shape or type, or fails.
+        """
+        try:
+            outputs: NDArray[Any] = self._session.run([self._output], {self._input: inputs})[0]
+        except Exception as error:  # as above
+            raise DeviceError(f"ONNX Runtime cannot run the model on {inputs.dtype} {inputs.shape}: {error}") from error
         return outputs
 
 
