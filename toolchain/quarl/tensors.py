@@ -2,35 +2,45 @@
 
 Rules: ReLU outputs put their zero at the bottom of the range, so the clamp is free; tables of tanh and sigmoid have the fixed
 scales every runtime knows; a tensor read only by a table is clipped where the function no longer feels it; inputs and output of a
-concat or add share one tensor. Extremes are kept, not clipped: rare states are the ones where a policy falls
-(toolchain/docs/quantizer.md).
+concat or add share one scale and zero point, a ReLU among them keeping its own clamp. Extremes are kept, not clipped: rare states
+are the ones where a policy falls (toolchain/docs/quantizer.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.policy import Activation, Add, Concat, Flatten, Function, Weighted, activate
-from quarl.quant_policy import INT8_MAX, INT8_MIN, QuantTensor
+from quarl.errors import QuantizationError, UnsupportedError
+from quarl.policy import INPUT, Activation, Add, Concat, Flatten, Function, Weighted, activate
+from quarl.quant_policy import PRODUCT_BOUND, QuantTensor
 from quarl.units import Unit
 
 SHRINK_STEPS = np.linspace(1.0, 0.1, 46)  # ranges tried for a tensor that a table reads, as shares of the full one
 SAMPLES = 20_000  # values a range search looks at
+LARGEST, SMALLEST = 2.0**100, 2.0**-100  # float32 scales, multipliers and their products stay normal numbers
 
 
-def spanning_tensor(low: float, high: float, bits: int = 8) -> QuantTensor:
+def spanning_tensor(low: float, high: float, bits: int = 8, least_scale: float = 0.0) -> QuantTensor:
     """Return the tensor whose integers span [low, high], widened to contain 0; a width of 0 becomes 1.
 
-    A range that starts at 0 has its zero point at qmin. More than 8 bits start at 0 for such ranges and are centred otherwise.
+    A range that starts at 0 has its zero point at qmin. With 9 to 15 bits its integers then start at 0 as well; others are centred.
+
+    Args:
+        least_scale: the range is widened until a step has at least this size.
     """
-    low, high = min(low, 0.0), max(high, 0.0)
     steps = 2**bits - 1
-    scale = np.float32((high - low) / steps) if high > low else np.float32(1 / steps)
-    qmin = INT8_MIN if bits == 8 else (0 if low == 0 else -(2 ** (bits - 1)))
+    low, high = min(low, 0.0), max(high, 0.0)
+    if high - low < SMALLEST:
+        low, high = 0.0, 1.0
+    widening = max(1.0, least_scale * steps / (high - low))
+    low, high = low * widening, high * widening
+    scale = np.float32((high - low) / steps)
+    qmin = 0 if low == 0 and 8 < bits < 16 else -(2 ** (bits - 1))
     zero_point = qmin + int(np.rint(-low / float(scale)))
     return QuantTensor(scale, zero_point, qmin, qmin + steps)
 
@@ -39,22 +49,21 @@ def function_tensor(function: Function, low: float, high: float, bits: int) -> Q
     """Return the output tensor of a table of `function` whose results lie in [low, high]."""
     if function == "tanh":
         return QuantTensor(np.float32(2.0 ** (1 - bits)), 0, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    if function == "sigmoid" and bits == 8:
-        return QuantTensor(np.float32(1 / 256), INT8_MIN, INT8_MIN, INT8_MAX)
     if function == "sigmoid":
-        return QuantTensor(np.float32(2.0**-bits), 0, 0, 2**bits - 1)
+        qmin = 0 if 8 < bits < 16 else -(2 ** (bits - 1))
+        return QuantTensor(np.float32(2.0**-bits), qmin, qmin, qmin + 2**bits - 1)
     return spanning_tensor(low, high, bits)
 
 
-def table_input_tensor(function: Function, values: NDArray[Any], output: QuantTensor, bits: int) -> QuantTensor:
+def table_input_tensor(function: Function, values: NDArray[Any], output: QuantTensor, bits: int, least_scale: float = 0.0) -> QuantTensor:
     """Return the tensor for `values` that keeps function(values) closest in the mean square after both roundings."""
     flat = values.ravel()
     sample = flat[:: max(1, flat.size // SAMPLES)].astype(np.float64)
     exact = activate(function, sample)
     low, high = float(flat.min()), float(flat.max())
-    best, least = spanning_tensor(low, high, bits), np.inf
+    best, least = spanning_tensor(low, high, bits, least_scale), np.inf
     for shrink in SHRINK_STEPS:
-        tensor = spanning_tensor(low * shrink, high * shrink, bits)
+        tensor = spanning_tensor(low * shrink, high * shrink, bits, least_scale)
         made = output.dequantize(output.quantize(activate(function, tensor.dequantize(tensor.quantize(sample)).astype(np.float64))))
         error = float(np.square(made - exact).mean())
         if error < least:
@@ -65,43 +74,78 @@ def table_input_tensor(function: Function, values: NDArray[Any], output: QuantTe
 def plan_tensors(
     units: tuple[Unit, ...], values: Mapping[str, NDArray[Any]], input_tensor: QuantTensor, bits: Mapping[str, int]
 ) -> dict[str, QuantTensor]:
-    """Return each unit's output tensor by name, `INPUT` not included.
+    """Return each unit's output tensor by name, `INPUT` included.
 
     Args:
-        values: float results of every unit on the calibration observations.
-        bits: width of each unit's output; 8 where not given.
+        values: float results of every unit on the calibration observations, and what `INPUT` holds.
+        bits: width of each unit's output; 8 where not given, and 8 for what a concat or add touches.
+    Raises:
+        QuantizationError: results beyond what float32 scales can span; names the layer.
+        UnsupportedError: a concat or add of the observation's own integers; names it.
     """
-    readers: dict[str, list[Unit]] = {unit.name: [] for unit in units}
+    readers: dict[str, list[Unit]] = {}
     for unit in units:
         for name in unit.inputs:
             readers.setdefault(name, []).append(unit)
-    tensors: dict[str, QuantTensor] = {}
+    joined = _joined(units)
+    least_scales = {unit.name: _least_scale(unit, values) for unit in units}
+    ranges = {unit.name: _range(unit, values) for unit in units}
+    tensors: dict[str, QuantTensor] = {INPUT: input_tensor}
+    for unit in reversed(units):  # a function's tensor before that of the layer whose results it reads
+        name, width, least = unit.name, bits.get(unit.name, 8), least_scales[unit.name]
+        after = readers.get(name, [])
+        if name in joined:
+            low, high = min(ranges[n][0] for n in joined[name]), max(ranges[n][1] for n in joined[name])
+            tensors[name] = spanning_tensor(low, high, least_scale=max(least_scales[n] for n in joined[name]))
+        elif isinstance(unit.op, Activation):
+            tensors[name] = function_tensor(unit.op.function, *ranges[name], width)
+        elif isinstance(unit.op, Weighted) and unit.relu_max is None and len(after) == 1 and isinstance(after[0].op, Activation):
+            tensors[name] = table_input_tensor(after[0].op.function, values[name], tensors[after[0].name], width, least)
+        elif not isinstance(unit.op, Flatten):
+            tensors[name] = spanning_tensor(*ranges[name], width, least)
+        if unit.relu_max is not None:
+            tensors[name] = _clamped(tensors[name], unit.relu_max)
     for unit in units:
-        low, high = float(values[unit.name].min()), float(values[unit.name].max())
-        width = bits.get(unit.name, 8)
-        match unit.op:
-            case Activation(function=function):
-                tensors[unit.name] = function_tensor(function, low, high, width)
-            case Flatten():
-                tensors[unit.name] = tensors.get(unit.inputs[0], input_tensor)
-            case _:
-                tensors[unit.name] = spanning_tensor(low, high, width)
-    for unit in units:  # a tensor that a table alone reads serves that table
-        after = readers[unit.name]
-        if isinstance(unit.op, Weighted) and unit.relu_max is None and len(after) == 1 and isinstance(after[0].op, Activation):
-            output = tensors[after[0].name]
-            tensors[unit.name] = table_input_tensor(after[0].op.function, values[unit.name], output, bits.get(unit.name, 8))
-    for unit in units:  # what a concat or add touches shares one tensor
-        if isinstance(unit.op, Concat | Add):
-            _share([*unit.inputs, unit.name], tensors, values)
+        if isinstance(unit.op, Flatten):
+            tensors[unit.name] = tensors[unit.inputs[0]]
     return tensors
 
 
-def _share(names: list[str], tensors: dict[str, QuantTensor], values: Mapping[str, NDArray[Any]]) -> None:
-    low = min(float(values[name].min()) for name in names)
-    high = max(float(values[name].max()) for name in names)
-    shared = spanning_tensor(low, high)
-    old = {id(tensors[name]) for name in names if name in tensors}
-    for name, tensor in tensors.items():
-        if name in names or id(tensor) in old:
-            tensors[name] = shared
+def _joined(units: tuple[Unit, ...]) -> dict[str, frozenset[str]]:
+    """Return, for each unit that a concat or add joins with others, the names of all that share its tensor, Flatten seen through."""
+    source = {INPUT: INPUT}
+    groups: dict[str, frozenset[str]] = {}
+    for unit in units:
+        source[unit.name] = source[unit.inputs[0]] if isinstance(unit.op, Flatten) else unit.name
+        if isinstance(unit.op, Concat | Add):
+            names = {unit.name, *(source[name] for name in unit.inputs)}
+            if INPUT in names:
+                raise UnsupportedError(f"{unit.name}: joins the observation's own pixels with a layer's results: put a layer between them")
+            merged = frozenset(names).union(*(groups.get(name, frozenset()) for name in names))
+            groups.update(dict.fromkeys(merged, merged))
+    return groups
+
+
+def _range(unit: Unit, values: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
+    low, high = float(values[unit.name].min()), float(values[unit.name].max())
+    if not -LARGEST < low <= high < LARGEST:
+        raise QuantizationError(
+            f"{unit.name}: its results lie between {low:.3g} and {high:.3g} on the calibration observations, "
+            f"at most {LARGEST:.3g} can be represented: the weights or the observations are not those of a working policy"
+        )
+    return low, high
+
+
+def _least_scale(unit: Unit, values: Mapping[str, NDArray[Any]]) -> float:
+    """Return the output step from which the layer's largest possible result stays a quarter below the limit of acc * multiplier."""
+    if not isinstance(unit.op, Weighted):
+        return 0.0
+    weights = np.abs(unit.op.weights.reshape(len(unit.op.weights), -1)).sum(axis=1)
+    largest: NDArray[np.float64] = weights * float(np.abs(values[unit.inputs[0]]).max()) + np.abs(unit.op.bias)
+    return float(largest.max()) / (PRODUCT_BOUND / 4)
+
+
+def _clamped(tensor: QuantTensor, relu_max: float) -> QuantTensor:
+    """Return the tensor with ReLU's clamp as its bounds; where the zero point is qmin already, nothing changes."""
+    highest = tensor.qmax if relu_max == np.inf else min(tensor.qmax, tensor.zero_point + int(np.rint(relu_max / float(tensor.scale))))
+    return replace(tensor, qmin=tensor.zero_point, qmax=highest)
