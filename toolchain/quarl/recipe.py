@@ -3,7 +3,7 @@
 A recipe says what the policy is, how anyone trains it again, how well the source policy plays
 and what the gate may ask of its int8 version.
 Goes in: a policy's folder. Comes out: a `Recipe`. Every problem of a file is reported in one error.
-The file format is described in toolchain/docs/formats.md, section "recipe.toml".
+The file format is described in toolchain/docs/recipe.md.
 """
 
 from __future__ import annotations
