@@ -15,4 +15,4 @@ def need(*names: str) -> None:
     if missing:
         if os.environ.get("CI") == "true":
             pytest.fail(f"needs {', '.join(missing)}, which CI must have")
-        pytest.skip(f"needs {', '.join(missing)}")
+        pytest.skip(f"needs {', '.join(missing)}", allow_module_level=True)

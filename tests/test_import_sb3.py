@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from quarl.errors import InputError, UnsupportedError, UntrustedFileError
 from quarl.importers import ImportOptions, read_policy
 from quarl.importers.proof import ImportProof, NotProven, prove_import, sample_observations
 from quarl.policy import Policy
-from tests.bombs import bomb_pickle, replaced, torch_file
+from tests.bombs import bomb_pickle, replaced, torch_file, zip_bytes
 from tests.conftest import need
 
 need("torch", "stable_baselines3", "sb3_contrib")
@@ -161,6 +162,31 @@ def test_gsde_really_clips_the_mean_in_the_case_above() -> None:
     assert (means.abs() < 2).any()
 
 
+def test_zips_of_earlier_releases_are_read(tmp_path: Path) -> None:
+    agent = made(sb3.PPO, "CnnPolicy", PIXELS, CHOICES)
+    path = saved(agent, tmp_path)
+    expected = read_policy(path)
+
+    def as_before(tensors: dict[str, Any]) -> None:  # one feature extractor, not named three times
+        for name in [name for name in tensors if name.startswith(("pi_", "vf_"))]:
+            del tensors[name]
+
+    def in_gym(fields: dict[str, Any]) -> None:
+        space = fields["action_space"]
+        space.update({":type:": "<class 'gym.spaces.discrete.Discrete'>", "n": 6})
+        del space["start"], space["_shape"]
+        fields["observation_space"]["shape"] = fields["observation_space"].pop("_shape")
+
+    data = edited(with_tensors(path.read_bytes(), as_before), in_gym)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist() if name != "_stable_baselines3_version"}
+    path.write_bytes(zip_bytes(members))
+    policy = read_policy(path)
+    obs = sample_observations(policy.contract.observation, 8, np.random.default_rng(0))
+    assert policy.framework == "stable-baselines3 of unknown version"
+    assert np.array_equal(policy.outputs(obs), expected.outputs(obs))
+
+
 def test_box_bounds_come_from_the_zip(tmp_path: Path) -> None:
     action = read_policy(saved(made(sb3.SAC, "MlpPolicy", VECTOR, BOX), tmp_path)).contract.action
     assert (action.kind, action.count, action.transform) == ("box", 3, "unscale")
@@ -222,7 +248,7 @@ def statistics(env: Any) -> Normalizer:
 def test_a_policy_trained_under_vecnormalize_needs_its_statistics(tmp_path: Path) -> None:
     agent, env = normalised(sb3.PPO, n_steps=16, batch_size=16)
     path = saved(agent, tmp_path)
-    with pytest.raises(InputError, match=r"trained with VecNormalize .*--obs-norm FILE.npz, or say --no-obs-norm"):
+    with pytest.raises(InputError, match=r"trained with VecNormalize .*--obs-norm FILE\.npz .*or say --no-obs-norm"):
         read_policy(path)
     assert read_policy(path, ImportOptions(no_normalizer=True)).contract.observation.normalizer is None
     policy = read_policy(path, ImportOptions(normalizer=statistics(env)))
@@ -325,8 +351,6 @@ def written(folder: Path, data: bytes) -> Path:
 
 
 def edited(data: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
-    import io
-
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         fields = json.loads(archive.read("data"))
     change(fields)
@@ -334,8 +358,6 @@ def edited(data: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
 
 
 def with_tensors(data: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
-    import io
-
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         tensors = torch.load(io.BytesIO(archive.read("policy.pth")), weights_only=True)
     change(tensors)

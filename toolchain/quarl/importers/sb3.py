@@ -114,7 +114,8 @@ def read_sb3(path: Path, options: ImportOptions) -> Policy:
     with Archive(path) as archive:
         data = read_data(archive)
         state = TorchState(path.name, read_state_dict(archive.read("policy.pth"), f"{path.name}: policy.pth"))
-        version = archive.read("_stable_baselines3_version", 64).decode("ascii", "replace").strip()
+        stamp = "_stable_baselines3_version"  # not written by the first releases
+        version = archive.read(stamp, 64).decode("ascii", "replace").strip() if stamp in archive.names else "of unknown version"
     family = FAMILIES.get(data.policy_module)
     if family is None:
         known = "PPO, A2C, TRPO, DQN, QR-DQN, SAC, TQC, TD3, DDPG, ARS"
@@ -142,8 +143,10 @@ def check_normalizer(path: Path, data: Sb3Data, family: Family, observation: Obs
     if observation.is_image or observation.normalizer is not None or options.no_normalizer:
         return
     on_policy = family in (FAMILIES["stable_baselines3.common.policies"], FAMILIES["sb3_contrib.ars.policies"])
-    checkpoint = re.sub(r"_(\d+)_steps$", r"_vecnormalize_\1_steps", path.stem)
-    beside = [path.parent / "vecnormalize.pkl", path.parent / path.stem / "vecnormalize.pkl", path.parent / f"{checkpoint}.pkl"]
+    names = ["vecnormalize.pkl", f"{path.stem}/vecnormalize.pkl"]
+    if checkpoint := re.fullmatch(r"(.*)_(\d+)_steps", path.stem):
+        names.append(f"{checkpoint[1]}_vecnormalize_{checkpoint[2]}_steps.pkl")
+    beside = [path.parent / name for name in names]
     found = [file.name for file in beside if file.is_file()]
     if found or (on_policy and data.fields.get("_last_original_obs") is not None):
         reason = f"{found[0]} lies beside it" if found else "the zip keeps observations from before a VecNormalize"

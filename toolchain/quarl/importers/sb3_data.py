@@ -36,7 +36,7 @@ class Sb3Data:
     @property
     def policy_module(self) -> str:
         """The module of the policy class, such as "stable_baselines3.sac.policies"."""
-        return str(_mapping(self.fields.get("policy_class")).get("__module__", "an unnamed module"))
+        return str(_mapping(self.fields.get("policy_class")).get("__module__", "an unnamed module"))[:80]
 
     @property
     def policy_class(self) -> str:
@@ -76,7 +76,7 @@ class Sb3Data:
         """
         printed = str(self.policy_kwargs.get("features_extractor_class", "FlattenExtractor'"))
         found = re.search(r"(\w+)'", printed)
-        name = found[1] if found else printed[:80]
+        name = (found[1] if found else printed)[:80]
         own = "features_extractor_class" not in self.policy_kwargs or "stable_baselines3.common.torch_layers" in printed
         if not own or name not in FEATURE_EXTRACTORS:
             raise UnsupportedError(
@@ -173,4 +173,5 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _numbers(space: Mapping[str, Any], field: str) -> tuple[float, ...]:
     dtype = np.float32 if space.get("dtype") == "float32" else np.float64  # the printed digits are those of its own type
-    return tuple(float(dtype(text)) for text in NUMBER.findall(str(space.get(field, ""))))
+    with np.errstate(over="ignore"):  # a bound too large is infinite
+        return tuple(float(dtype(text)) for text in NUMBER.findall(str(space.get(field, ""))))
