@@ -310,6 +310,27 @@ def test_a_normaliser_written_into_the_graph_moves_into_the_contract(tmp_path: P
         read_onnx(tmp_path / "policy.onnx", ImportOptions(normalizer=Normalizer((0.0,) * 5, (1.0,) * 5, 1e-8, 10)))
 
 
+def test_bounds_written_as_minimum_and_maximum_are_one_activation(tmp_path: Path) -> None:
+    nodes = [
+        node("Gemm", ["x", "a"], "h"),
+        node("Min", ["h", "six"], "m"),
+        node("Max", ["zero", "m"], "r"),
+        node("Gemm", ["r", "b"], "i"),
+        node("Relu", ["i"], "j"),
+        node("Clip", ["j", "", "six"], "k"),
+        node("Gemm", ["k", "c"], "y"),
+    ]
+    constants = {
+        "a": numbers(5, 6),
+        "b": numbers(6, 6),
+        "c": numbers(6, 3),
+        "six": np.array(6, np.float32),
+        "zero": np.array(0, np.float32),
+    }
+    policy = assert_equal_to_onnxruntime(save(tmp_path / "policy.onnx", nodes, constants, ["n", 5]))
+    assert [n.op for n in policy.nodes if isinstance(n.op, Activation)] == [Activation("relu6")] * 2
+
+
 def test_arithmetic_that_no_neighbour_can_take_becomes_a_layer_of_its_own(tmp_path: Path) -> None:
     nodes = [
         node("Gemm", ["x", "a"], "g"),

@@ -7,6 +7,7 @@ the contract or a neighbouring layer, and a softmax or argmax at the end has bec
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +20,13 @@ from numpy.typing import NDArray
 from quarl.contract import Action, Contract, Layout, Normalizer, Observation
 from quarl.errors import InputError, QuarlError, UnsupportedError
 from quarl.importers.options import ImportOptions, make_contract
-from quarl.policy import INPUT, Activation, Dense, DepthwiseConv2D, Flatten, Node, Op, Policy, Weighted, output_shape
+from quarl.policy import INPUT, Activation, Dense, DepthwiseConv2D, Flatten, Function, Node, Op, Policy, Weighted, output_shape
 
 MAX_LAYERS = 500
 NO_CLIP = float(np.finfo(np.float32).max)  # a normaliser that does not clip
 RAW_PIXEL_SCALE = 0.1  # a network whose first step multiplies by less than this divides raw pixels itself (1/255, 1/128)
 SAME = 1e-6  # two float32 constants that mean the same number, relative
+RELU: dict[tuple[float, float], Function] = {(0, math.inf): "relu", (0, 6): "relu6"}
 FloatArray: TypeAlias = NDArray[np.float64]
 
 
@@ -38,7 +40,7 @@ class Affine:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """y = min(max(x, low), high), where it is no ReLU."""
+    """y = min(max(x, low), high), where it is no ReLU; a bound may be infinite."""
 
     low: float
     high: float
@@ -298,16 +300,29 @@ def _ancestors(nodes: Nodes, output: str) -> Nodes:
 
 
 def _compose(nodes: Nodes) -> Nodes:
-    """Join affine steps that follow one another."""
+    """Join affine steps that follow one another, and clips that do."""
     for node in nodes:
         before = _node(nodes, node.inputs[0])
         if before is None or _consumers(nodes, before.name) != [node]:
             continue
         if isinstance(node.op, Affine) and isinstance(before.op, Affine):
-            joined = Affine(before.op.scale * node.op.scale, before.op.offset * node.op.scale + node.op.offset)
-            # the earlier node goes, so the rest of this pass sees the joined one
-            nodes = _swap(_bypass(nodes, before.name), replace(node, op=joined, inputs=before.inputs))
+            joined: DraftOp = Affine(before.op.scale * node.op.scale, before.op.offset * node.op.scale + node.op.offset)
+        elif (first := _bounds(before.op)) is not None and (second := _bounds(node.op)) is not None:
+            low, high = (min(max(bound, second[0]), second[1]) for bound in first)
+            joined = Activation(RELU[low, high]) if (low, high) in RELU else Clip(low, high)
+        else:
+            continue
+        # the earlier node goes, so the rest of this pass sees the joined one
+        nodes = _swap(_bypass(nodes, before.name), replace(node, op=joined, inputs=before.inputs))
     return nodes
+
+
+def _bounds(op: DraftOp) -> tuple[float, float] | None:
+    """Return the bounds of a step that clips."""
+    if isinstance(op, Clip):
+        return op.low, op.high
+    found = [bounds for bounds, function in RELU.items() if op == Activation(function)]
+    return found[0] if found else None
 
 
 def _leading_affine(nodes: Nodes) -> Affine | None:

@@ -23,7 +23,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from quarl.contract import Layout
 from quarl.errors import InputError, QuarlError, UnsupportedError, UntrustedFileError
 from quarl.importers.archives import read_file
-from quarl.importers.draft import Clip, Draft, DraftBuilder, DraftOp, Head, affine, average, choose_output, finish, same_padding
+from quarl.importers.draft import RELU, Clip, Draft, DraftBuilder, DraftOp, Head, affine, average, choose_output, finish, same_padding
 from quarl.importers.options import ImportOptions
 from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Padding, Policy
 
@@ -68,21 +68,32 @@ def read_onnx(path: Path, options: ImportOptions) -> Policy:
 
 def read_draft(path: Path, options: ImportOptions) -> Draft:
     """Return the network as the file tells it, before it is folded into a policy."""
-    source = OnnxFile(path)
+    return draft_of(open_onnx(path), options)
+
+
+def draft_of(source: OnnxFile, options: ImportOptions) -> Draft:
+    """Return the draft of the output that is the policy."""
     outputs = {output.name: partial(_draft, source, output.name) for output in source.graph.output}
     if not outputs:
-        raise InputError(f"{path.name}: the graph has no output: export the model again")
-    return choose_output(path, outputs, options)
+        raise InputError(f"{source.path.name}: the graph has no output: export the model again")
+    return choose_output(source.path, outputs, options)
+
+
+def open_onnx(path: Path) -> OnnxFile:
+    """Return the parsed file."""
+    content = read_file(path)
+    model = parse(path, content)
+    producer = f"{model.producer_name} {model.producer_version}".strip()
+    return OnnxFile(path, model, hashlib.sha256(content), f"onnx ({producer})" if producer else "onnx")
 
 
 class OnnxFile:
     """A parsed model and its constants; numbers are checked against the bytes that are there before they are read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, model: ModelProto, digest: hashlib._Hash, framework: str) -> None:
         self.path = path
-        content = read_file(path)
-        digest = hashlib.sha256(content)
-        self.model = parse(path, content)
+        self.model = model
+        self.framework = framework
         self.graph: GraphProto = self.model.graph
         if len(self.graph.node) > MAX_NODES:
             raise UnsupportedError(f"{path.name}: {len(self.graph.node):,} nodes, at most {MAX_NODES:,} are read: this is no policy")
@@ -90,16 +101,9 @@ class OnnxFile:
         self._initializers = {tensor.name: tensor for tensor in self.graph.initializer}
         if self.graph.sparse_initializer:
             raise UnsupportedError(f"{path.name}: has sparse weights: export it with dense ones")
-        self.producers = {name: node for node in self.graph.node for name in node.output if name}
         for location in sorted({self._location(tensor) for tensor in self.graph.initializer if _is_external(tensor)}):
             digest.update(self._external(location))
         self.digest = digest.hexdigest()
-
-    @property
-    def framework(self) -> str:
-        """Who wrote the file."""
-        producer = f"{self.model.producer_name} {self.model.producer_version}".strip()
-        return f"onnx ({producer})" if producer else "onnx"
 
     def constant(self, name: str) -> NDArray[Any] | None:
         """Return the initializer of that name, None where there is none."""
@@ -590,12 +594,25 @@ def _clip(walk: _Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
     given = [*inputs[1:], NOTHING, NOTHING][:2]
     defaults = (_attribute(node, "min", -math.inf), _attribute(node, "max", math.inf))
     low, high = (float(walk.weights(node, v).ravel()[0]) if _given(v) else float(d) for v, d in zip(given, defaults, strict=True))
+    return _bounded(walk, node, x, low, high)
+
+
+def _min_max(walk: _Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    left, right = inputs
+    x, constant = (left, right) if isinstance(left, Value) else (right, left)
+    if isinstance(constant, Value) or constant.size != 1:
+        raise walk.unsupported(node, "is carried over only with one constant number")
+    bound = float(walk.weights(node, constant).ravel()[0])
+    low, high = (bound, math.inf) if node.op_type == "Max" else (-math.inf, bound)
+    return _bounded(walk, node, walk.tensor(node, x), low, high)
+
+
+def _bounded(walk: _Walk, node: NodeProto, x: Value, low: float, high: float) -> Value:
     limit = float(np.finfo(np.float32).max)
-    if low <= -limit and high >= limit:
+    low, high = -math.inf if low <= -limit else low, math.inf if high >= limit else high
+    if (low, high) == (-math.inf, math.inf):
         return x
-    if low == 0 and high >= limit:
-        return walk.add(node, Activation("relu"), [x])
-    return walk.add(node, Activation("relu6") if (low, high) == (0, 6) else Clip(low, high), [x])
+    return walk.add(node, Activation(RELU[low, high]) if (low, high) in RELU else Clip(low, high), [x])
 
 
 def _activation(walk: _Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
@@ -717,6 +734,8 @@ OPERATORS: dict[str, Callable[[_Walk, NodeProto, Sequence[Known]], Value]] = {
     "Identity": _same,
     "LogSoftmax": _head,
     "MatMul": _matmul,
+    "Max": _min_max,
+    "Min": _min_max,
     "Mul": _mul,
     "Neg": _neg,
     "ReduceMean": _reduce_mean,
@@ -760,7 +779,7 @@ def _result_size(node: NodeProto, arrays: Sequence[NDArray[Any]]) -> int:
     """Return how many values a node of constants makes, before it is computed."""
     if node.op_type == "Gather":
         return int(arrays[1].size * (arrays[0].size // max(arrays[0].shape[_attribute(node, "axis", 0)], 1)))
-    if node.op_type in ("Add", "Div", "Mul", "Sub"):
+    if node.op_type in ("Add", "Div", "Max", "Min", "Mul", "Sub"):
         return math.prod(np.broadcast_shapes(*(array.shape for array in arrays)))
     return sum(array.size for array in arrays)
 
@@ -772,6 +791,8 @@ CONSTANTS: dict[str, Callable[[NodeProto, Sequence[NDArray[Any]]], Any]] = {
     "Div": lambda node, a: a[0] // a[1] if a[0].dtype.kind in "iu" else a[0] / a[1],
     "Gather": lambda node, a: np.take(a[0], a[1].astype(np.int64), axis=_attribute(node, "axis", 0)),
     "Identity": lambda node, a: a[0],
+    "Max": lambda node, a: np.maximum(a[0], a[1]),
+    "Min": lambda node, a: np.minimum(a[0], a[1]),
     "Mul": _multiply,
     "Neg": lambda node, a: -a[0],
     "Reciprocal": lambda node, a: 1 / a[0],
@@ -779,7 +800,7 @@ CONSTANTS: dict[str, Callable[[NodeProto, Sequence[NDArray[Any]]], Any]] = {
     "Reshape": lambda node, a: a[0].reshape([int(length) for length in a[1]]),
     "Slice": _slice,
     "Sqrt": lambda node, a: np.sqrt(a[0]),
-    "Squeeze": lambda node, a: a[0].squeeze(),
+    "Squeeze": lambda node, a: a[0].squeeze(None if (axes := _axes(node, a, a[0].ndim)) is None else tuple(axes)),
     "Sub": lambda node, a: a[0] - a[1],
     "Transpose": lambda node, a: a[0].transpose(_attribute(node, "perm", None)),
     "Unsqueeze": lambda node, a: np.expand_dims(a[0], tuple(_axes(node, a, a[0].ndim + 1) or (0,))),

@@ -27,8 +27,12 @@ PROVERS: dict[str, tuple[str, str]] = {
     "cleanrl": ("quarl.importers.proof_torch", "outputs_of_cleanrl"),
     "keras": ("quarl.importers.proof_keras", "outputs_of_keras"),
     "onnx": ("quarl.importers.proof_onnx", "outputs_of_onnx"),
+    "savedmodel": ("quarl.importers.proof_tensorflow", "outputs_of_savedmodel"),
 }
-UNSAFE = {"sb3": "Stable-Baselines3, which unpickles"}  # frameworks that may run code from the file
+UNSAFE = {  # frameworks that may run code from the file
+    "sb3": "Stable-Baselines3, which unpickles",
+    "savedmodel": "TensorFlow, which runs its graph",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,13 @@ def prove_import(path: Path, policy: Policy, trust: bool = False) -> ImportProof
     if found not in PROVERS:
         return NotProven(f"no proof for {found} files")
     if found in UNSAFE and not trust:
-        return NotProven(f"not proven here: add --trust to load the file with {UNSAFE[found]}")
+        return NotProven(f"add --trust to load the file with {UNSAFE[found]}")
     module, function = PROVERS[found]
     obs = sample_observations(policy.contract.observation, OBSERVATIONS, np.random.default_rng(0))
     try:
         outputs, against = cast(Prover, getattr(import_module(module), function))(path, policy, obs)
     except (ToolMissingError, ImportError) as error:
-        return NotProven(f"not proven here: {error}")
+        return NotProven(str(error))
     ours = policy.outputs(obs)
     differing = int((ours.argmax(axis=1) != outputs.argmax(axis=1)).sum()) if policy.contract.action.kind == "discrete" else 0
     max_error = float(np.abs(ours.astype(np.float64) - outputs.astype(np.float64)).max())

@@ -10,7 +10,7 @@ import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from quarl.importers.draft import split_action
-from quarl.importers.onnx import OnnxFile, read_draft
+from quarl.importers.onnx import draft_of, open_onnx
 from quarl.importers.options import ImportOptions
 from quarl.policy import Policy
 
@@ -21,7 +21,8 @@ def outputs_of_onnx(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDAr
     A softmax or argmax that the import dropped is left out here too.
     """
     options = ImportOptions(action_space=policy.contract.action, observation=policy.contract.observation)
-    source, draft = OnnxFile(path), read_draft(path, options)
+    source = open_onnx(path)
+    draft = draft_of(source, options)
     output = split_action(path, draft, options)[0][-1].source
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
