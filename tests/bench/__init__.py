@@ -1,0 +1,1 @@
+"""What quarl promises in numbers, measured here, beside the standard tools in the same run: `make bench`."""

@@ -1,0 +1,227 @@
+"""`make bench`: every promised number, measured on this machine as the code stands, beside its goal.
+
+python -m tests.bench [SECTION ...]     sections: export accuracy returns throughput commands
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl import integer
+from quarl.actors import source_actor
+from quarl.calibrate import read_observations
+from quarl.choose import choose_rung
+from quarl.closed_loop import failures_of
+from quarl.emitters import emit_tflite
+from quarl.importers import read_policy
+from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
+from quarl.limits import failure_of, limits_from_table
+from quarl.links.host import LitertRuntime, Runtime, evaluate
+from quarl.pipeline import import_source
+from quarl.policy import Policy
+from quarl.profile import cpu_name
+from quarl.rollouts import run_episodes
+from quarl.seeds import PARITY_SEED
+from tests.bench import peers
+from tests.bench.nature import atari_frames, write_nature_zip
+
+POLICIES = Path(__file__).parent / "policies"
+PAIRED_EPISODES = 400
+THROUGHPUT_FRAMES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured number."""
+
+    what: str
+    found: str
+    goal: str
+    holds: bool | None  # None: no goal of its own
+
+
+def run(argv: Sequence[str], folder: Path) -> tuple[float, float]:
+    """Return the wall time in seconds and the peak memory in MB of a process, started fresh."""
+    log = folder / "log"
+    launcher = [sys.executable, "-S", str(Path(__file__).with_name("launch.py")), str(log), *argv]
+    done = subprocess.run(launcher, capture_output=True, text=True, check=True, timeout=600)
+    wall_s, peak_kb, code = done.stdout.split()
+    if code != "0":
+        raise RuntimeError(f"{' '.join(argv)} failed: {log.read_text()[-2000:]}")
+    return float(wall_s), float(peak_kb) / 1024
+
+
+def bench_export(folder: Path) -> list[Row]:
+    """A Nature-CNN zip with 300 frames to a bundle, whole process, against the same job through TFLiteConverter."""
+    policy_zip, frames = _nature(folder)
+    quarl = [sys.executable, "-m", "quarl", "export", str(policy_zip), "--calibration", str(frames), "--out"]
+    peer = [sys.executable, "-m", "tests.bench.converter_job", str(policy_zip), str(frames), str(folder / "peer.tflite")]
+    ours = [run([*quarl, str(folder / f"bundle{i}")], folder) for i in range(3)]
+    theirs = [run(peer, folder) for _ in range(2)]
+    (wall_s, peak_mb), (peer_s, peer_mb) = min(ours), min(theirs)
+    return [
+        Row("export of a Nature CNN, whole process", f"{wall_s:.2f} s", "<= 2.5 s", wall_s <= 2.5),
+        Row("  peak memory", f"{peak_mb:.0f} MB", "<= 400 MB", peak_mb <= 400),
+        Row("  the same through TFLiteConverter", f"{peer_s:.2f} s, {peer_mb:.0f} MB", "", None),
+        Row("  faster by", f"{peer_s / wall_s:.2f} x", ">= 2 x", peer_s / wall_s >= 2),
+        Row("  smaller by", f"{peer_mb / peak_mb:.2f} x", ">= 1.3 x", peer_mb / peak_mb >= 1.3),
+    ]
+
+
+def bench_accuracy(folder: Path) -> list[Row]:
+    """Argmax agreement and SQNR of the Nature CNN on frames that were not calibrated on, beside both standard tools."""
+    policy_zip, frames = _nature(folder)
+    policy = read_policy(policy_zip)
+    calibration = read_observations(frames, policy.contract)
+    test = atari_frames(1000, seed=2)
+    wanted = policy.outputs(test)
+    quantized = quantize_on_rung(policy, calibration, DEFAULT_RUNG)
+    # the head is centred, which changes no decision: compare what is left of both after the common value is taken out
+    found = {
+        "quarl": integer.real_outputs(quantized, integer.integer_outputs(quantized, test)),
+        "TFLiteConverter": peers.tflite_outputs(policy, peers.tflite_converter(policy, calibration.obs))(test),
+        "onnxruntime.quantize_static": peers.onnx_outputs(policy, peers.quantize_static(policy, calibration.obs))(test),
+    }
+    scores = {name: _agreement_and_sqnr(wanted, outputs) for name, outputs in found.items()}
+    best_agreement = max(agreement for name, (agreement, _) in scores.items() if name != "quarl")
+    best_sqnr = max(sqnr for name, (_, sqnr) in scores.items() if name != "quarl")
+    agreement, sqnr = scores["quarl"]
+    rows = [Row(f"  {name}", f"{a:.2%}, {s:.1f} dB", "", None) for name, (a, s) in scores.items() if name != "quarl"]
+    return [
+        Row("Nature CNN: argmax agreement over 1,000 frames", f"{agreement:.2%}", f">= {best_agreement:.2%}", agreement >= best_agreement),
+        Row("  SQNR of the differences between actions", f"{sqnr:.1f} dB", f">= {best_sqnr:.1f} dB", sqnr >= best_sqnr),
+        *rows,
+    ]
+
+
+def bench_returns(folder: Path) -> list[Row]:
+    """The hard policies: 400 paired episodes of the source, rung 0, both standard tools, and the rung that `auto` takes."""
+    rows = []
+    for path in sorted(p.parent for p in POLICIES.glob("*/policy.zip")):
+        source = import_source(str(path))
+        policy, env, recipe = source.policy, source.env, source.recipe
+        assert env is not None
+        assert recipe is not None
+        calibration = read_observations(path / "calibration.npz", policy.contract)
+        table = {"random_return": recipe.gate.random_return, "failure": recipe.gate.failure, "episodes": PAIRED_EPISODES}
+        if recipe.gate.failure_return is not None:
+            table["failure_return"] = recipe.gate.failure_return
+        limits = limits_from_table(table, path.name)
+        chosen, _ = choose_rung(policy, calibration, env, limits)
+        plain = quantize_on_rung(policy, calibration, 0)
+        tflite = peers.tflite_outputs(policy, peers.tflite_converter(policy, calibration.obs))
+        onnx = peers.onnx_outputs(policy, peers.quantize_static(policy, calibration.obs))
+        actors = {
+            "source": source_actor(policy),
+            "rung 0": partial(integer.act, plain),
+            "TFLiteConverter": partial(_act, policy, tflite),
+            "quantize_static": partial(_act, policy, onnx),
+            f"auto (rung {chosen.rung})": partial(integer.act, chosen),
+        }
+        seeds = range(PARITY_SEED, PARITY_SEED + PAIRED_EPISODES)
+        played = {name: run_episodes(env, actor, seeds) for name, actor in actors.items()}
+        mean_source = float(played["source"].returns.mean())
+        failure = failure_of(limits, mean_source)
+        failed_source = failures_of(played["source"], failure)
+        assert failed_source is not None
+        for name, episodes in played.items():
+            failed = failures_of(episodes, failure)
+            assert failed is not None
+            lost = (mean_source - float(episodes.returns.mean())) / abs(mean_source)
+            rise = float(failed.mean() - failed_source.mean())
+            text = (
+                f"return {episodes.returns.mean():.2f}, lost {100 * lost:+.2f} %, failures {100 * failed.mean():.2f} % ({100 * rise:+.2f})"
+            )
+            is_ours = name.startswith("auto")
+            goal = "<= 2 % lost, <= +1 point" if is_ours else ""
+            rows.append(Row(f"{path.name}: {name}", text, goal, (lost <= 0.02 and rise <= 0.01) if is_ours else None))
+    return rows
+
+
+def bench_throughput(folder: Path) -> list[Row]:
+    """100,000 Atari frames through the int8 Nature CNN on two threads, and whether batches change anything."""
+    policy_zip, frames = _nature(folder)
+    policy = read_policy(policy_zip)
+    calibration = read_observations(frames, policy.contract)
+    quantized = quantize_on_rung(policy, calibration, DEFAULT_RUNG)
+    model = emit_tflite(quantized)
+    thousand = atari_frames(1000, seed=3)
+    many = np.broadcast_to(thousand, (THROUGHPUT_FRAMES // 1000, *thousand.shape)).reshape(-1, *thousand.shape[1:])
+    runtimes: list[Runtime] = [LitertRuntime(model), LitertRuntime(model)]
+    evaluate(runtimes, quantized, thousand)
+    began = time.perf_counter()
+    outputs = evaluate(runtimes, quantized, many)
+    wall_s = time.perf_counter() - began
+    single = np.concatenate([evaluate(runtimes[:1], quantized, thousand[i : i + 1]) for i in range(200)])
+    same = bool((outputs[:200] == single).all())
+    return [
+        Row("100,000 frames through the int8 Nature CNN, 2 threads", f"{wall_s:.1f} s", "<= 15 s", wall_s <= 15),
+        Row("  outputs equal to batch 1", "yes" if same else "no", "yes", same),
+    ]
+
+
+def bench_commands(folder: Path) -> list[Row]:
+    """Start-up, and the whole chain on the navigation policy."""
+    help_s = min(run([sys.executable, "-m", "quarl", "--help"], folder)[0] for _ in range(5))
+    ship = [sys.executable, "-m", "quarl", "ship", "nav_ppo", "--episodes", "200", "--out", str(folder / "nav")]
+    ship_s, ship_mb = run(ship, folder)
+    return [
+        Row("quarl --help", f"{help_s:.2f} s", "<= 0.3 s", help_s <= 0.3),
+        Row("quarl ship nav_ppo, 200 paired episodes", f"{ship_s:.1f} s, {ship_mb:.0f} MB", "<= 30 s", ship_s <= 30),
+    ]
+
+
+SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
+    "export": bench_export,
+    "accuracy": bench_accuracy,
+    "returns": bench_returns,
+    "throughput": bench_throughput,
+    "commands": bench_commands,
+}
+
+
+def main(names: Sequence[str]) -> int:
+    """Measure the sections and print their rows; 1 where a goal is missed."""
+    missed = 0
+    with tempfile.TemporaryDirectory(prefix="quarl-bench-") as folder:
+        for name in names or SECTIONS:
+            for row in SECTIONS[name](Path(folder)):
+                mark = {True: "ok  ", False: "MISS", None: "    "}[row.holds]
+                missed += row.holds is False
+                print(f"{mark} {row.what:<58} {row.found:<58} {row.goal}", flush=True)
+    print(f"measured on {cpu_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    return 1 if missed else 0
+
+
+def _act(policy: Policy, outputs: peers.Outputs, obs: NDArray[Any]) -> NDArray[Any]:
+    return policy.contract.action.decode(outputs(obs))
+
+
+def _nature(folder: Path) -> tuple[Path, Path]:
+    policy_zip, frames = folder / "nature.zip", folder / "frames.npz"
+    if not policy_zip.exists():
+        write_nature_zip(policy_zip)
+        np.savez(frames, obs=atari_frames(300, seed=1))
+    return policy_zip, frames
+
+
+def _agreement_and_sqnr(wanted: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
+    centred = [values - values.mean(axis=1, keepdims=True) for values in (wanted.astype(np.float64), found.astype(np.float64))]
+    noise = np.square(centred[0] - centred[1]).sum()
+    return float((wanted.argmax(axis=1) == found.argmax(axis=1)).mean()), float(10 * np.log10(np.square(centred[0]).sum() / noise))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

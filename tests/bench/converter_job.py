@@ -1,0 +1,17 @@
+"""The same job through TFLiteConverter, as a process of its own: weights and calibration frames in, an int8 .tflite out.
+
+python -m tests.bench.converter_job POLICY.zip FRAMES.npz OUT.tflite
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from quarl.importers import read_policy
+from quarl.npz import read_npz
+from tests.bench.peers import tflite_converter
+
+if __name__ == "__main__":
+    zip_path, frames, out = map(Path, sys.argv[1:])
+    out.write_bytes(tflite_converter(read_policy(zip_path), read_npz(frames)["obs"]))
