@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from quarl.noninferiority import (
+    _SEED,
     ALPHA,
     POWER,
     _provable_margin,
@@ -97,6 +98,20 @@ def test_the_t_bound_is_that_of_scipy() -> None:
     assert result.t_lower == pytest.approx(other.confidence_interval(1 - ALPHA).low)
     assert result.p_value == pytest.approx(stats.ttest_rel(candidate + 1.0, source, alternative="greater").pvalue)
     assert result.lower == min(result.t_lower, result.skew_lower, result.bootstrap_lower)
+
+
+@pytest.mark.parametrize("make", [normal, skewed, rare])
+def test_the_bootstrap_bound_is_that_of_scipy(make: object) -> None:
+    assert callable(make)
+    difference = make(np.random.default_rng(2), 80, 0.5)
+    result = compare_means(np.zeros(80), difference, 1.0)
+    other = stats.bootstrap((difference,), np.mean, confidence_level=1 - ALPHA, alternative="greater", rng=_SEED)
+    assert result.bootstrap_lower == pytest.approx(other.confidence_interval.low, rel=1e-9)
+
+
+@given(RETURNS)
+def test_the_interquartile_mean_is_that_of_scipy(returns: Returns) -> None:
+    assert interquartile_mean(returns) == pytest.approx(stats.trim_mean(returns, 0.25))
 
 
 @given(RETURNS, st.floats(0.01, 100))

@@ -166,7 +166,7 @@ def _closed_loop_checks(loop: ClosedLoop, limits: Limits) -> Iterator[Check]:
     yield _at_most(
         "low_quantile",
         "closed loop",
-        -change.upper,
+        0.0 - change.upper,  # no negative zero
         allowed,
         "return",
         "tested",
@@ -185,8 +185,8 @@ def _closed_loop_checks(loop: ClosedLoop, limits: Limits) -> Iterator[Check]:
 def _mean_check(loop: ClosedLoop, mean: MeanTest) -> Check:
     detail = (
         f"mean return {mean.mean_source:.5g} -> {mean.mean_candidate:.5g} ({mean.mean_difference:+.4g}) over {mean.episodes} paired"
-        f" episodes in {loop.env_id}; with {1 - mean.alpha:.0%} confidence the loss is at most {max(-mean.lower, 0):.4g}"
-        f" (t {-mean.t_lower:.4g}, with skew {-mean.skew_lower:.4g}, BCa {-mean.bootstrap_lower:.4g});"
+        f" episodes in {loop.env_id}; with {1 - mean.alpha:.0%} confidence the loss is at most {max(0 - mean.lower, 0):.4g}"
+        f" (t {0 - mean.t_lower:.4g}, with skew {0 - mean.skew_lower:.4g}, BCa {0 - mean.bootstrap_lower:.4g});"
         f" these episodes can prove a margin of {mean.provable_margin:.4g}"
     )
     advice = ""
@@ -194,7 +194,7 @@ def _mean_check(loop: ClosedLoop, mean: MeanTest) -> Check:
         within = mean.mean_difference >= -mean.margin
         advice = _more_episodes(mean.episodes, mean.episodes_needed) if within else f"The policy has lost return. {_SOFTER_INT8}"
         advice = _chaos(loop) + advice
-    return Check("mean_return", "closed loop", mean.passed, -mean.lower, mean.margin, "at most", "return", "tested", detail, advice)
+    return Check("mean_return", "closed loop", mean.passed, 0.0 - mean.lower, mean.margin, "at most", "return", "tested", detail, advice)
 
 
 def _failure_check(loop: ClosedLoop, test: FailureTest) -> Check:

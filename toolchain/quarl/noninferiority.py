@@ -12,13 +12,12 @@ See toolchain/docs/gate.md.
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy  # its submodules load when first used: the statistics cost more than an export
 from numpy.typing import NDArray
+from scipy import special  # scipy.stats has the same functions, but loading it costs more than judging a release
 
 ALPHA = 0.05  # one-sided: how often a candidate that loses exactly the margin may pass
 POWER = 0.9  # how often an equal candidate should pass, for the numbers of episodes that are suggested
@@ -90,10 +89,10 @@ def compare_means(
         spread, t_lower, skew_lower, bootstrap_lower, p_value = 0.0, mean, mean, mean, float(mean < -margin)
     else:
         error = spread / math.sqrt(count)
-        t_lower = mean - float(scipy.stats.t.ppf(1 - alpha, count - 1)) * error
+        t_lower = mean - float(special.stdtrit(count - 1, 1 - alpha)) * error
         skew_lower = _skew_lower(difference, alpha)
         bootstrap_lower = _bca_lower(difference, alpha, resamples)
-        p_value = float(scipy.stats.t.sf((mean + margin) / error, count - 1))
+        p_value = float(special.stdtr(count - 1, -(mean + margin) / error))
     lower = min(t_lower, skew_lower, bootstrap_lower)
     return MeanTest(
         episodes=count,
@@ -157,7 +156,8 @@ def compare_quantiles(
 
 def interquartile_mean(returns: NDArray[np.float64]) -> float:
     """Return the mean of the middle half of the returns [n]."""
-    return float(scipy.stats.trim_mean(returns, 0.25))
+    cut = len(returns) // 4
+    return float(np.sort(returns)[cut : len(returns) - cut].mean())
 
 
 def failure_p_value(count: int, only_candidate: int, only_source: int, margin: float) -> float:
@@ -171,15 +171,15 @@ def failure_p_value(count: int, only_candidate: int, only_source: int, margin: f
     # the pairs of counts that speak at least as much for the candidate: up to harms[gains] failures of the candidate alone
     limit = _score(np.float64(only_candidate), np.float64(only_source), count, margin)
     harms = _largest_harm(gains, count, margin, float(limit) + 1e-9)
-    log_ways = scipy.special.gammaln(count + 1) - scipy.special.gammaln(gains + 1) - scipy.special.gammaln(count - gains + 1)
+    log_ways = special.gammaln(count + 1) - special.gammaln(gains + 1) - special.gammaln(count - gains + 1)
 
     def chances(gain_rates: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return how likely these are [rates] where the candidate alone fails with probability gain rate + margin."""
         column = gain_rates[:, None]
-        weights = np.exp(log_ways + scipy.special.xlogy(gains, column) + scipy.special.xlog1py(count - gains, -column))
+        weights = np.exp(log_ways + special.xlogy(gains, column) + special.xlog1py(count - gains, -column))
         rate, gain = np.nonzero((weights > 1e-15) & (harms >= 0))
         harm_shares = np.minimum((gain_rates + margin) / (1 - gain_rates), 1)  # among the pairs that are no gains
-        likely = weights[rate, gain] * scipy.special.bdtr(harms[gain].astype(np.float64), count - gain, harm_shares[rate])
+        likely = weights[rate, gain] * special.bdtr(harms[gain].astype(np.float64), count - gain, harm_shares[rate])
         return np.bincount(rate, likely, len(gain_rates)).astype(np.float64)
 
     rates = (1 - margin) / 2 * np.linspace(0, 1, 65) ** 2  # both rates together are at most 1; small ones matter most
@@ -222,28 +222,31 @@ def _skew_lower(difference: NDArray[np.float64], alpha: float) -> float:
     """Return the bound by Hall's transformation of t, which is cubic in the skewness and can be inverted exactly."""
     count, spread = len(difference), float(difference.std(ddof=1))
     skewness = float((((difference - difference.mean()) / spread) ** 3).mean())
-    shift = float(scipy.stats.t.ppf(1 - alpha, count - 1)) / math.sqrt(count)
+    shift = float(special.stdtrit(count - 1, 1 - alpha)) / math.sqrt(count)
     if abs(skewness) > 1e-6:
         shift = 3 / skewness * (float(np.cbrt(1 + skewness * (shift - skewness / (6 * count)))) - 1)
     return float(difference.mean()) - spread * shift
 
 
 def _bca_lower(difference: NDArray[np.float64], alpha: float, resamples: int) -> float:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a spread of a few units in the last place is reported as degenerate
-        result = scipy.stats.bootstrap(
-            (difference,), np.mean, n_resamples=resamples, confidence_level=1 - alpha, alternative="greater", method="BCa", rng=_SEED
-        )
-    lower = float(result.confidence_interval.low)
-    return lower if math.isfinite(lower) else float(difference.min())
+    """Return the bias-corrected and accelerated bootstrap bound of the mean (Efron, JASA 82, 1987)."""
+    rows = np.random.default_rng(_SEED).integers(len(difference), size=(resamples, len(difference)))
+    means = difference[rows].mean(axis=1)
+    mean = difference.mean()
+    bias = float(special.ndtri((means < mean).mean() + (means == mean).mean() / 2))
+    deviation = difference - mean  # proportional to what leaving one pair out does to the mean
+    acceleration = float((deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5))
+    moved = bias + float(special.ndtri(alpha))
+    share = float(special.ndtr(bias + moved / (1 - acceleration * moved)))
+    return float(np.quantile(means, share)) if math.isfinite(bias) else float(difference.min())
 
 
 def _provable_margin(count: int, spread: float, alpha: float) -> float:
     if spread == 0:
         return 0.0
     # the shift of a noncentral t that exceeds its critical value with POWER (Johnson and Welch, Biometrika 31, 1940)
-    critical = float(scipy.stats.t.ppf(1 - alpha, count - 1))
-    shift = critical + float(scipy.stats.norm.ppf(POWER)) * math.sqrt(1 + critical**2 / (2 * (count - 1)))
+    critical = float(special.stdtrit(count - 1, 1 - alpha))
+    shift = critical + float(special.ndtri(POWER)) * math.sqrt(1 + critical**2 / (2 * (count - 1)))
     return shift * spread / math.sqrt(count)
 
 
@@ -252,7 +255,7 @@ def _episodes_for_mean(margin: float, spread: float, alpha: float) -> int | None
         return 2
     if margin <= 0:
         return None
-    root = float(scipy.stats.norm.ppf(1 - alpha) + scipy.stats.norm.ppf(POWER)) * spread / margin
+    root = float(special.ndtri(1 - alpha) + special.ndtri(POWER)) * spread / margin
     if root > math.sqrt(_MOST_EPISODES):
         return None
     count = max(2, math.floor(root**2))  # never more than t needs
@@ -266,6 +269,6 @@ def _episodes_for_failures(margin: float, discordant: float, alpha: float) -> in
     if not 0 < margin < 1:
         return None
     perfect = math.log(alpha) / math.log1p(-margin)
-    usual = (scipy.stats.norm.ppf(1 - alpha) + scipy.stats.norm.ppf(POWER)) ** 2 * discordant / margin**2
+    usual = (special.ndtri(1 - alpha) + special.ndtri(POWER)) ** 2 * discordant / margin**2
     needed = math.ceil(max(perfect, usual))
     return needed if needed <= _MOST_EPISODES else None
