@@ -38,7 +38,7 @@ def quantize_observations(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[np.
 
 def run_integers(policy: QuantPolicy, integers: NDArray[np.int32]) -> Mapping[str, NDArray[Any]]:
     """Return every node's result by name: int32 [n, ...], float32 [n, count] for a wide head; `INPUT` included."""
-    values: dict[str, NDArray[Any]] = {INPUT: integers}
+    values: dict[str, NDArray[Any]] = {INPUT: integers.astype(np.int32, copy=False)}  # int8 would overflow in sums and table indices
     for node in policy.nodes:
         values[node.name] = apply_integer_op(node, [values[name] for name in node.inputs], policy.tensor)
     return values

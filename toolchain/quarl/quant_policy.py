@@ -8,20 +8,21 @@ target because each layer that reads or makes one keeps its accumulators below 2
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarl.contract import Contract
 from quarl.errors import QuantizationError
-from quarl.policy import Add, Concat, Flatten, Function, Padding
+from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Function, Node, Op, Padding, output_shape
 
 INT8_MIN, INT8_MAX = -128, 127
 EXACT_FLOAT_BOUND = 2**24  # every integer up to here is a float32
 ACCUMULATOR_BOUND = 2**31  # int32
 PRODUCT_BOUND = 2**22  # acc * multiplier beyond it is not exact in the magic-number form, and wraps on x86 from 2^31
 MULTIPLIER_BOUND = 256  # LiteRT refuses the layer from here on
+ZERO_POINT_BOUND = 2**22  # of an observation feature: leaves its clamps exact in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ class ObservationQuantizer:
         if self.is_pixels:
             return obs.astype(np.int32) - 128  # what XOR 0x80 makes of a byte read as int8
         q = self.tensor
-        product = np.rint(obs.astype(np.float32) * self.inv_scale)
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity saturates, NaN is caught below
+            product = np.rint(obs.astype(np.float32) * self.inv_scale)
         low, high = (q.qmin - self.zero_point).astype(np.float32), (q.qmax - self.zero_point).astype(np.float32)
         product = np.where(np.isnan(product), np.clip(np.float32(0), low, high), np.clip(product, low, high))
         return product.astype(np.int32) + self.zero_point
@@ -135,7 +137,8 @@ class QuantNode:
 
     `output` is None for a wide head only: its result is float32(acc) * multiplier, in real units, exact but for that one rounding.
     ReLU has no node: it is the clamp at the zero point of the layer before (qmin == zero_point).
-    Flatten keeps its input's tensor. Concat needs all tensors equal. Add computes a + b - zero_point, clamped, all three tensors equal.
+    Flatten, Concat and Add need one scale and zero point for all their tensors; Flatten and Concat copy, so their bounds hold those of
+    their inputs; Add computes a + b - zero_point, clamped.
     """
 
     name: str
@@ -158,11 +161,8 @@ class QuantPolicy:
     source_sha256: str
 
     def __post_init__(self) -> None:
-        for node in self.nodes:
-            if node.output is None and node is not self.nodes[-1]:
-                raise QuantizationError(f"{node.name}: only the last layer may leave its accumulators unrounded")
-            if isinstance(node.op, QuantWeighted):
-                check_limits(node, self.tensor(node.inputs[0]))
+        _check_observation(self.observation, self.contract.observation.graph_shape, is_image=self.contract.observation.is_image)
+        _check_nodes(self)
 
     def tensor(self, name: str) -> QuantTensor:
         """Return the tensor of a node or of `INPUT`.
@@ -170,7 +170,7 @@ class QuantPolicy:
         Raises:
             KeyError: no such tensor, or the wide head's real-valued result.
         """
-        if name == "observation":
+        if name == INPUT:
             return self.observation.tensor
         for node in self.nodes:
             if node.name == name and node.output is not None:
@@ -222,14 +222,21 @@ def check_limits(node: QuantNode, input_tensor: QuantTensor) -> None:
     """
     op = node.op
     assert isinstance(op, QuantWeighted)
+    rank = {QuantDense: 2, QuantConv2D: 4, QuantDepthwiseConv2D: 3}[type(op)]
+    if op.weights.ndim != rank or op.weights.size == 0:
+        raise QuantizationError(f"{node.name}: weights of shape {op.weights.shape} do not fit a {type(op).__name__} layer")
     count = len(op.weights)
     if op.weights.dtype != np.int8 or op.bias.dtype != np.int32 or op.multiplier.dtype != np.float32:
         types = f"{op.weights.dtype}, {op.bias.dtype}, {op.multiplier.dtype}"
         raise QuantizationError(f"{node.name}: weights, bias and rescale factors are {types}: they must be int8, int32, float32")
-    if op.bias.shape != (count,) or op.multiplier.shape != (count,):
-        raise QuantizationError(f"{node.name}: {count} channels, but {op.bias.shape} biases and {op.multiplier.shape} rescale factors")
-    if not np.isfinite(op.multiplier).all() or (op.multiplier <= 0).any():
-        raise QuantizationError(f"{node.name}: a rescale factor is not a positive number; a channel's weights are all zero or not finite")
+    if not op.bias.shape == op.multiplier.shape == op.weight_scale.shape == (count,) or op.weight_scale.dtype != np.float32:
+        shapes = f"{op.bias.shape} biases, {op.multiplier.shape} rescale factors and {op.weight_scale.shape} {op.weight_scale.dtype} scales"
+        raise QuantizationError(f"{node.name}: {count} channels, but {shapes}")
+    for what, values in (("rescale factor", op.multiplier), ("weight scale", op.weight_scale)):
+        wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        if wrong.size:
+            found = f"{node.name}, channel {wrong[0]}: the {what} is {values[wrong[0]]}"
+            raise QuantizationError(f"{found}, it must be a positive number: the layer's weights are far too large or too small")
     bound = accumulator_bound(op, input_tensor)
     limit = EXACT_FLOAT_BOUND if is_wide_layer(node, input_tensor) else ACCUMULATOR_BOUND
     _refuse(node.name, bound.astype(np.float64), limit, "an accumulator can reach", "use narrower activations or a lower rung")
@@ -245,3 +252,95 @@ def _refuse(name: str, values: NDArray[np.float64], limit: int, what: str, advic
         raise QuantizationError(
             f"{name}, channel {channel}: {what} {values[channel]:,.6g}, the arithmetic allows less than {limit:,}: {advice}"
         )
+
+
+def _check_observation(quantizer: ObservationQuantizer, shape: tuple[int, ...], *, is_image: bool) -> None:
+    _check_tensor("the observation", quantizer.tensor)
+    wanted = (0,) if is_image else shape
+    if quantizer.inv_scale.dtype != np.float32 or quantizer.zero_point.dtype != np.int32:
+        raise QuantizationError(f"the observation's scales are {quantizer.inv_scale.dtype}, zero points {quantizer.zero_point.dtype}")
+    if quantizer.inv_scale.shape != wanted or quantizer.zero_point.shape != wanted:
+        found = f"{quantizer.inv_scale.shape} scales and {quantizer.zero_point.shape} zero points"
+        raise QuantizationError(f"the observation has shape {shape}, but {found}: they must be {wanted}")
+    if is_image and (quantizer.tensor.zero_point, quantizer.tensor.qmin, quantizer.tensor.qmax) != (INT8_MIN, INT8_MIN, INT8_MAX):
+        raise QuantizationError(f"pixels are int8 with zero point {INT8_MIN}, the observation's tensor is {quantizer.tensor}")
+    wrong = np.flatnonzero(~(np.isfinite(quantizer.inv_scale) & (quantizer.inv_scale > 0)))
+    if wrong.size:
+        raise QuantizationError(f"observation feature {wrong[0]}: 1 / scale is {quantizer.inv_scale[wrong[0]]}, not a positive number")
+    far = np.flatnonzero(np.abs(quantizer.zero_point.astype(np.int64)) >= ZERO_POINT_BOUND)
+    if far.size:
+        found = f"observation feature {far[0]}: the zero point is {quantizer.zero_point[far[0]]:,}"
+        raise QuantizationError(f"{found}, the arithmetic allows less than {ZERO_POINT_BOUND:,} either way: subtract the feature's offset")
+
+
+def _check_nodes(policy: QuantPolicy) -> None:
+    """Check names, shapes, types, limits and shared scales of the whole graph, as `quarl.policy.check_graph` does for floats."""
+    if not policy.nodes:
+        raise QuantizationError("the policy has no layers")
+    shapes: dict[str, tuple[int, ...]] = {INPUT: policy.contract.observation.graph_shape}
+    for node in policy.nodes:
+        unknown = [name for name in node.inputs if name not in shapes]
+        if unknown or node.name in shapes:
+            raise QuantizationError(
+                f"{node.name}: input {unknown} is missing or comes later" if unknown else f"two layers are {node.name!r}"
+            )
+        if node.output is not None:
+            _check_tensor(node.name, node.output)
+        elif node is not policy.nodes[-1] or not isinstance(node.op, QuantWeighted):
+            raise QuantizationError(f"{node.name}: only a last layer with weights may leave its accumulators unrounded")
+        shapes[node.name] = output_shape(Node(node.name, _float_op(node), node.inputs), [shapes[name] for name in node.inputs])
+        sources = [policy.tensor(name) for name in node.inputs]
+        if isinstance(node.op, QuantWeighted):
+            check_limits(node, sources[0])
+        elif isinstance(node.op, QuantTable):
+            _check_table(node, node.op, sources[0])
+        else:
+            _check_shared(node, sources)
+    if shapes[policy.nodes[-1].name] != (policy.contract.action.count,):
+        raise QuantizationError(
+            f"the network ends with shape {shapes[policy.nodes[-1].name]}, the action needs {policy.contract.action.count}"
+        )
+
+
+def _float_op(node: QuantNode) -> Op:
+    """Return the float operation of the same shape."""
+    match node.op:
+        case QuantDense(weights=weights, bias=bias) if weights.ndim == 2:
+            return Dense(cast(Any, weights), cast(Any, bias))
+        case QuantConv2D(weights=weights, bias=bias, stride=stride, padding=padding) if weights.ndim == 4:
+            return Conv2D(cast(Any, weights), cast(Any, bias), stride, padding)
+        case QuantDepthwiseConv2D(weights=weights, bias=bias, stride=stride, padding=padding) if weights.ndim == 3:
+            return DepthwiseConv2D(cast(Any, weights), cast(Any, bias), stride, padding)
+        case QuantTable(function=function):
+            return Activation(function)
+        case Flatten() | Concat() | Add() as op:
+            return op
+    raise QuantizationError(f"{node.name}: {type(node.op).__name__} with such parameters is no operation of a quantised graph")
+
+
+def _check_tensor(name: str, tensor: QuantTensor) -> None:
+    low, high = (INT8_MIN, INT8_MAX) if tensor.is_int8 else (-(2**15), 2**15 - 1)
+    numbers = (tensor.zero_point, tensor.qmin, tensor.qmax)
+    if not (low <= tensor.qmin < tensor.qmax <= high and low <= tensor.zero_point <= high):
+        raise QuantizationError(f"{name}: zero point, lowest and highest integer are {numbers}: they must lie in {low} to {high}")
+    if not (np.isfinite(tensor.scale) and tensor.scale > 0):
+        raise QuantizationError(f"{name}: the scale is {tensor.scale}, it must be a positive number")
+
+
+def _check_table(node: QuantNode, op: QuantTable, source: QuantTensor) -> None:
+    assert node.output is not None
+    length = source.qmax - source.qmin + 1
+    if op.table.dtype != np.int16 or op.table.shape != (length,):
+        raise QuantizationError(f"{node.name}: the table is {op.table.dtype} {op.table.shape}, it must be int16 ({length},)")
+    if op.table.min() < node.output.qmin or op.table.max() > node.output.qmax:
+        found = f"{op.table.min()} to {op.table.max()}"
+        raise QuantizationError(f"{node.name}: the table's entries are {found}, they must lie in {node.output.qmin} to {node.output.qmax}")
+
+
+def _check_shared(node: QuantNode, sources: list[QuantTensor]) -> None:
+    output = node.output
+    assert output is not None
+    if any((source.scale, source.zero_point) != (output.scale, output.zero_point) for source in sources):
+        raise QuantizationError(f"{node.name}: joins tensors of different scale or zero point, which no target does exactly")
+    if not isinstance(node.op, Add) and any(source.qmin < output.qmin or source.qmax > output.qmax for source in sources):
+        raise QuantizationError(f"{node.name}: copies integers beyond its own bounds {output.qmin} to {output.qmax}")
