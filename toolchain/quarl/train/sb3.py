@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import json
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -45,7 +46,7 @@ from quarl.train.trained import CURVE_FIELDS, Progress, Trained
 
 CHECKPOINT_EPISODES = 40
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "elu": torch.nn.ELU}
-LEFT_OUT = ("_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer")
+LEFT_OUT = ("start_time", "_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer")
 
 
 def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None) -> Trained:
@@ -312,7 +313,19 @@ def _save(model: BaseAlgorithm, path: Path) -> None:
     """Write the policy as `model.save` does, without what only training needs: optimiser moments and the last observations."""
     for optimizer in _optimizers(model):
         optimizer.state.clear()
+    model.observation_space.seed(0)  # its generator is saved with it
     model.save(path, exclude=LEFT_OUT)
+    _make_repeatable(path)
+
+
+def _make_repeatable(path: Path) -> None:
+    """Write a zip of `model.save` again without what the machine and the hour put in: the same training gives the same bytes."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    _, _, members["system_info.txt"] = members["system_info.txt"].partition(b"\n")  # its first line is the kernel of this machine
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
 
 
 def _optimizers(model: BaseAlgorithm) -> list[torch.optim.Optimizer]:
