@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 WEIGHT_MAX = 127
 DAMPING = 1e-3  # of the mean variance, keeps the inverse of a nearly singular covariance bounded
 BIAS_SHARE = 8
+LEAST_SHARE = 2.0**-24  # of the layer's largest step
+SMALLEST, ZERO_LAYER = 2.0**-100, 2.0**-40  # in_scale * step: below the first a layer is all zeros, and then any step of usual size will do
 BLOCK = 64  # columns rounded before the rest is corrected in one product
 
 
@@ -23,6 +25,7 @@ def weight_scales(
     """Return float32 [out]: the step that lets each channel's largest weight fill int8.
 
     A channel whose weights are so small that its bias would take more than 1/8 of the accumulator gets the step that makes it 1/8.
+    No step is below 2^-24 of the layer's largest: what weight decay leaves of a dead channel needs no denormal multiplier.
 
     Args:
         weights: float64 [out, in].
@@ -31,9 +34,10 @@ def weight_scales(
     """
     peak: NDArray[np.float64] = np.abs(weights).max(axis=1) / WEIGHT_MAX
     needed = np.abs(bias) * BIAS_SHARE / (np.float64(in_scale) * accumulator_limit)
-    scale = np.maximum(peak, needed).astype(np.float32)
-    scale = np.where(scale < peak, np.nextafter(scale, np.float32(np.inf)), scale)
-    return np.where(scale > 0, scale, np.float32(1)).astype(np.float32)
+    wanted: NDArray[np.float64] = np.maximum(np.maximum(peak, needed), max(peak.max() * LEAST_SHARE, SMALLEST / float(in_scale)))
+    wanted = np.where(wanted > SMALLEST / float(in_scale), wanted, ZERO_LAYER / float(in_scale))
+    scale = wanted.astype(np.float32)
+    return np.where(scale < wanted, np.nextafter(scale, np.float32(np.inf)), scale)
 
 
 def round_nearest(weights: NDArray[np.float64], scale: NDArray[np.float32]) -> NDArray[np.int8]:
@@ -43,20 +47,22 @@ def round_nearest(weights: NDArray[np.float64], scale: NDArray[np.float32]) -> N
 
 
 def round_to_data(weights: NDArray[np.float64], scale: NDArray[np.float32], covariance: NDArray[np.float64]) -> NDArray[np.int8]:
-    """Return int8 [out, in] that keeps (weights - rounded) covariance (weights - rounded)^T small.
+    """Return int8 [out, in] that keeps (weights - rounded) covariance (weights - rounded)^T small, in no channel larger than nearest does.
 
     Args:
         weights: float64 [out, in].
         scale: float32 [out], the step of each channel.
         covariance: float64 [in, in] of the layer's centred inputs (the mean is the bias correction's).
     """
+    nearest = round_nearest(weights, scale)
     mean_variance = float(np.trace(covariance)) / len(covariance)
     if mean_variance <= 0:
-        return round_nearest(weights, scale)
+        return nearest
     order = np.argsort(-np.diag(covariance), kind="stable")
     damped = covariance[np.ix_(order, order)] + DAMPING * mean_variance * np.eye(len(order))
     upper = _inverse_cholesky(damped)
-    left = (weights / scale[:, None].astype(np.float64))[:, order]
+    steps = weights / scale[:, None].astype(np.float64)
+    left = steps[:, order]
     rounded = np.empty(left.shape, np.int8)
     for start in range(0, left.shape[1], BLOCK):
         end = min(start + BLOCK, left.shape[1])
@@ -66,9 +72,16 @@ def round_to_data(weights: NDArray[np.float64], scale: NDArray[np.float32], cova
             errors[:, i - start] = (left[:, i] - rounded[:, i]) / upper[i, i]
             left[:, i + 1 : end] -= np.outer(errors[:, i - start], upper[i, i + 1 : end])
         left[:, end:] -= errors @ upper[start:end, end:]
-    result = np.empty_like(rounded)
-    result[:, order] = rounded
-    return result
+    fitted = np.empty_like(rounded)
+    fitted[:, order] = rounded
+    is_better = _error(steps - fitted, covariance) < _error(steps - nearest, covariance)
+    return np.where(is_better[:, None], fitted, nearest)
+
+
+def _error(difference: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return float64 [out]: the mean square of what a difference of weights [out, in], in steps, does to the results."""
+    error: NDArray[np.float64] = ((difference @ covariance) * difference).sum(axis=1)
+    return error
 
 
 def _inverse_cholesky(matrix: NDArray[np.float64]) -> NDArray[Any]:
