@@ -19,6 +19,7 @@ from quarl.quantize import QuantSettings, quantize
 
 EQUALIZE_POWERS = (0.0, 0.5)  # full equalisation (1.0) ruins the next layer's weights
 WIDE_BITS = 12
+IMAGES = 64  # that a decision error is measured on; convolutions in NumPy take their time
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,11 @@ def decision_error(policy: Policy, quantized: QuantPolicy, calibration: Calibrat
     Discrete: the source's value of its best action minus that of the action chosen, in the source's output units.
     Box: the mean absolute difference of the actions, in environment units.
     """
-    source = policy.outputs(calibration.obs)
-    made = real_outputs(quantized, integer_outputs(quantized, calibration.obs))
+    obs = calibration.obs
+    if policy.contract.observation.is_image:
+        obs = obs[:: max(1, len(obs) // IMAGES)]
+    source = policy.outputs(obs)
+    made = real_outputs(quantized, integer_outputs(quantized, obs))
     action = policy.contract.action
     if action.kind == "discrete":
         chosen = made.argmax(axis=1)

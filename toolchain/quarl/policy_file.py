@@ -50,7 +50,7 @@ def policy_bytes(policy: Policy) -> bytes:
         "framework": policy.framework,
         "source_sha256": policy.source_sha256,
     }
-    return npz_bytes({DOCUMENT: _text_array(document), **arrays})
+    return npz_bytes({DOCUMENT: _text_array(document), **arrays}, compress=False)  # weights hardly compress
 
 
 def quant_policy_bytes(policy: QuantPolicy) -> bytes:
@@ -69,7 +69,7 @@ def quant_policy_bytes(policy: QuantPolicy) -> bytes:
         "source_sha256": policy.source_sha256,
     }
     observation = {"observation.inv_scale": quantizer.inv_scale, "observation.zero_point": quantizer.zero_point}
-    return npz_bytes({DOCUMENT: _text_array(document), **observation, **arrays})
+    return npz_bytes({DOCUMENT: _text_array(document), **observation, **arrays}, compress=False)
 
 
 def read_policy_file(path: Path) -> Policy:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from quarl.calibrate import Calibration
 from quarl.contract import Observation
 from quarl.errors import UnsupportedError
-from quarl.integer import accumulate, apply_integer_op
+from quarl.integer import apply_integer_op
 from quarl.policy import (
     INPUT,
     Activation,
@@ -31,7 +31,7 @@ from quarl.policy import (
     Weighted,
     activate,
     apply_op,
-    im2col,
+    windows_of,
 )
 from quarl.quant_policy import (
     EXACT_FLOAT_BOUND,
@@ -53,7 +53,7 @@ from quarl.units import Unit, center_head, equalize, fold_input, run_unit, units
 from quarl.widths import fits_wide, output_widths
 
 CHUNK = 32  # images whose patches are in memory at once
-COVARIANCE_ROWS = 8192  # input rows a layer's covariance is estimated from
+COVARIANCE_ROWS = 4096  # input rows a layer's covariance is estimated from
 NARROW_BIAS_BOUND = 2**24  # of 2^31: leaves the sums room, and keeps int32 -> float32 exact
 COVARIANCE_INPUTS = 1024  # layers with more inputs are rounded to the nearest: the covariance would not be known from the calibration
 
@@ -211,11 +211,10 @@ def fit_layer(
     else:
         rounded = round_nearest(weights, scale)
     multiplier = rescale_factor(tensor.scale, scale, np.float32(1) if output is None else output.scale)
-    op = _layer(unit.op, rounded, np.zeros(len(bias), np.int32), multiplier, scale)
     step = np.float64(tensor.scale) * scale.astype(np.float64)
     if settings.bias_correction:
-        bias = _mean_over_positions(unit.op, op, real, integers, tensor, step)
-    return replace(op, bias=np.rint(bias / step).astype(np.int32))
+        bias = _matching_bias(unit.op, rounded, real, integers, tensor, step)
+    return _layer(unit.op, rounded, np.rint(bias / step).astype(np.int32), multiplier, scale)
 
 
 def function_table(function: str, tensor: QuantTensor, output: QuantTensor) -> QuantTable:
@@ -234,44 +233,34 @@ def in_chunks(function: Callable[..., NDArray[Any]], arrays: list[NDArray[Any]])
 
 
 def _input_covariance(op: Weighted, integers: NDArray[np.int32], tensor: QuantTensor) -> NDArray[np.float64]:
-    offsets = (integers - np.int32(tensor.zero_point)).astype(np.float32)
+    """Return float64 [in, in]: the covariance of what the layer's weights are multiplied by, from at most COVARIANCE_ROWS rows."""
     if isinstance(op, Conv2D):
-        positions = max(1, int(np.prod(offsets.shape[1:3])) // (op.stride[0] * op.stride[1]))
-        every = max(1, len(offsets) * positions // COVARIANCE_ROWS)
-        columns = np.concatenate(
-            [
-                im2col(offsets[i : i + CHUNK], op.weights.shape[1:3], op.stride, op.padding)[0][::every]
-                for i in range(0, len(offsets), CHUNK)
-            ]
-        )
+        windows = windows_of(integers, op.weights.shape[1:3], op.stride, op.padding, fill=tensor.zero_point)
+        count = int(np.prod(windows.shape[:3]))
+        chosen = np.unravel_index(np.arange(0, count, max(1, count // COVARIANCE_ROWS)), windows.shape[:3])
+        rows = windows[chosen].transpose(0, 2, 3, 1)
     else:
-        columns = offsets[:: max(1, len(offsets) // COVARIANCE_ROWS)]
-    columns = columns - columns.mean(axis=0)
+        rows = integers[:: max(1, len(integers) // COVARIANCE_ROWS)]
+    columns = (rows.reshape(len(rows), -1) - np.int32(tensor.zero_point)).astype(np.float32)
+    columns -= columns.mean(axis=0)
     covariance: NDArray[np.float64] = (columns.T @ columns).astype(np.float64) / len(columns)
     return covariance
 
 
-def _mean_over_positions(
-    op: Weighted, quantized: QuantWeighted, real: NDArray[Any], integers: NDArray[np.int32], tensor: QuantTensor, step: NDArray[np.float64]
+def _matching_bias(
+    op: Weighted, rounded: NDArray[np.int8], real: NDArray[Any], integers: NDArray[np.int32], tensor: QuantTensor, step: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return float64 [out]: the bias that makes each channel's mean result equal the float layer's."""
-    exact = in_chunks(lambda part: _channel_sums(apply_op(op, [part])), [real])
-    made = in_chunks(lambda part: _channel_sums(accumulate(quantized, part, tensor)), [integers])
-    positions = 1 if real.ndim == 2 else exact.shape[0] and _positions(op, real)
-    mean: NDArray[np.float64] = (exact.sum(axis=0) - made.sum(axis=0) * step) / (len(real) * positions)
-    return mean
+    """Return float64 [out]: the bias that makes each channel's mean result equal the float layer's.
 
-
-def _channel_sums(values: NDArray[Any]) -> NDArray[np.float64]:
-    sums: NDArray[np.float64] = values.sum(axis=tuple(range(values.ndim - 1)), dtype=np.float64)[None]
-    return sums
-
-
-def _positions(op: Weighted, real: NDArray[Any]) -> int:
-    assert isinstance(op, Conv2D | DepthwiseConv2D)
-    kernel = op.weights.shape[1:3]
-    rows, cols = ((real.shape[1 + a] + sum(op.padding[a]) - kernel[a]) // op.stride[a] + 1 for a in (0, 1))
-    return int(rows * cols)
+    A layer is linear, so its mean result is its result for the mean input.
+    """
+    mean_real = real.mean(axis=0, keepdims=True, dtype=np.float64)
+    mean_offset = integers.mean(axis=0, keepdims=True, dtype=np.float64) - tensor.zero_point
+    without_bias = replace(op, weights=rounded.reshape(op.weights.shape).astype(np.float64), bias=np.zeros(len(step)))
+    exact, made = apply_op(op, [mean_real]), apply_op(without_bias, [mean_offset])
+    positions = tuple(range(exact.ndim - 1))
+    bias: NDArray[np.float64] = exact.mean(axis=positions) - made.mean(axis=positions) * step
+    return bias
 
 
 def _layer(
