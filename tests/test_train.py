@@ -72,7 +72,7 @@ DQN = (
 @pytest.fixture(autouse=True)
 def few_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
     need("torch", "stable_baselines3")
-    for name, count in {"SCORE_EPISODES": 8, "RANDOM_EPISODES": 6, "CALIBRATION_EPISODES": 4, "HELDOUT_EPISODES": 3}.items():
+    for name, count in {"SCORE_EPISODES": 8, "RANDOM_EPISODES": 6, "FEWEST_EPISODES": 4, "MOST_EPISODES": 6}.items():
         monkeypatch.setattr(f"quarl.train.{name}", count)
     monkeypatch.setattr("quarl.train.sb3.CHECKPOINT_EPISODES", 4)
 
@@ -118,7 +118,7 @@ def test_calibration_and_heldout_are_raw_observations_of_other_episodes(tmp_path
     folder = recipe_folder(tmp_path, PPO)
     train(folder, folder, runs=tmp_path / "runs", quick=True)
     seen = {}
-    for name, episodes in (("calibration", 4), ("heldout", 3)):
+    for name, episodes in (("calibration", 6), ("heldout", 3)):
         with np.load(folder / f"{name}.npz") as file:
             obs, episode = file["obs"], file["episode"]
         assert obs.dtype == np.float32

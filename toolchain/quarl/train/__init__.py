@@ -28,10 +28,10 @@ TRAINERS: dict[str, str] = {"stable-baselines3": "quarl.train.sb3", "sb3-contrib
 
 SCORE_EPISODES = 500
 RANDOM_EPISODES = 200
-CALIBRATION_EPISODES = 40
 CALIBRATION_OBSERVATIONS = 2_000
-HELDOUT_EPISODES = 20
 HELDOUT_OBSERVATIONS = 1_000
+CALIBRATION_STEPS = 20_000  # steps played to meet rare extremes, of which a few observations are kept
+FEWEST_EPISODES, MOST_EPISODES = 20, 200
 
 
 def train(
@@ -64,9 +64,10 @@ def train(
     success_rate = None if scored.successes is None else float(scored.successes.mean())
     score = ScoreRecipe(float(scored.returns.mean()), float(scored.returns.std()), success_rate, SCORE_EPISODES, SCORE_SEED)
     random_play = random_episodes(env, _contract(env, recipe), range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES))
-    calibration_seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + CALIBRATION_EPISODES)
+    played = int(np.clip(CALIBRATION_STEPS / scored.lengths.mean(), FEWEST_EPISODES, MOST_EPISODES))
+    calibration_seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + played)
     calibration = collect_observations(env, trained.actor, calibration_seeds, CALIBRATION_OBSERVATIONS)
-    heldout_seeds = range(HELDOUT_SEED, HELDOUT_SEED + HELDOUT_EPISODES)
+    heldout_seeds = range(HELDOUT_SEED, HELDOUT_SEED + played // 2)
     heldout = collect_observations(env, trained.actor, heldout_seeds, HELDOUT_OBSERVATIONS)
 
     out.mkdir(parents=True, exist_ok=True)
