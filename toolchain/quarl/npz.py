@@ -18,7 +18,10 @@ from quarl.errors import InputError, UntrustedFileError
 from quarl.importers.archives import Archive
 
 MAX_ARRAY_BYTES = 1 << 30
+PLAIN_KINDS = "biuf"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's own beginning of time: no clock in an artifact
+# What NumPy raises on headers that are not the Python literal they should be.
+_BAD_HEADER = (ValueError, TypeError, LookupError, SyntaxError, ArithmeticError, RecursionError, MemoryError, TokenError)
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -38,7 +41,12 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def parse_npy(data: bytes, where: str) -> NDArray[Any]:
-    """Return the array in the bytes of an `.npy` file; its header is checked against the bytes that are there before memory is taken."""
+    """Return the array in the bytes of an `.npy` file; its header is checked against the bytes that are there before memory is taken.
+
+    Raises:
+        InputError: not an array of whole or real numbers, or cut off.
+        UntrustedFileError: objects that would have to be unpickled.
+    """
     stream = io.BytesIO(data)
     try:
         version = npy.read_magic(stream)
@@ -46,12 +54,14 @@ def parse_npy(data: bytes, where: str) -> NDArray[Any]:
         shape, _, dtype = header
         if dtype.hasobject:
             raise UntrustedFileError(f"{where}: holds Python objects, which would have to be unpickled: save plain numbers")
+        if dtype.kind not in PLAIN_KINDS or dtype.shape:
+            raise InputError(f"{where}: holds {dtype}, only plain numbers (integers, floats, booleans) are read: save those")
         claimed, there = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
         if claimed != there:
             raise InputError(f"{where}: claims {claimed:,} bytes of numbers, {there:,} are there: it was cut off or changed")
         stream.seek(0)
         array: NDArray[Any] = npy.read_array(stream, allow_pickle=False)
-    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:  # of the literal in its header
+    except _BAD_HEADER as error:
         raise InputError(f"{where}: not a NumPy array ({error}): save it with numpy.savez") from error
     return array
 
@@ -62,7 +72,7 @@ def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compress: bool = True) -> b
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
             member = io.BytesIO()
-            npy.write_array(member, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+            npy.write_array(member, np.asarray(arrays[name], order="C"), allow_pickle=False)
             info = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
             info.compress_type = archive.compression
             archive.writestr(info, member.getvalue())
