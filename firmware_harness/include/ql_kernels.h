@@ -33,11 +33,11 @@ typedef void (*ql_store)(const ql_range *range, int32_t first, int32_t count, co
 typedef void (*ql_mac)(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
 
 typedef struct {
-    const int8_t *weights; /* [out_len][in_len]; for _dsp: see ql_mac_dsp.h */
+    const int8_t *weights; /* [out_len][in_len] */
     const int32_t *bias;   /* [out_len] */
     ql_range range;
     ql_store store;
-    ql_mac mac; /* by the type of the input; unused by _dsp */
+    ql_mac mac; /* by the type of the input */
     int32_t in_len;
     int32_t out_len;
 } ql_dense_layer;

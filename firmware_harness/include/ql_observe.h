@@ -5,22 +5,34 @@
 #include "ql_kernels.h"
 #include "ql_rescale.h"
 
+/* round_half_even(value), clamped; NaN becomes 0, clamped. |low|, |high| < 2^24. */
+static inline int32_t ql_round_clamped(float value, int32_t low, int32_t high)
+{
+#if defined(QL_ROUNDS_IN_HARDWARE)
+    return ql_clamp(ql_vcvtr(value), low, high);
+#else
+    if (value != value) { /* defined here because conversions of NaN differ between machines */
+        value = 0.0f;
+    }
+    if (value <= (float)low) { /* the limits are integers, so clamping first changes nothing and keeps the conversion in range */
+        return low;
+    }
+    if (value >= (float)high) {
+        return high;
+    }
+    if (value > -8388608.0f && value < 8388608.0f) { /* from 2^23 on every float is an integer */
+        float shift = value < 0.0f ? -8388608.0f : 8388608.0f;
+        value = (value + shift) - shift; /* rounds half-even */
+    }
+    return (int32_t)value;
+#endif
+}
+
 static inline int32_t ql_observe_feature(const ql_observation *observation, int32_t feature, float value)
 {
     int32_t zero_point = observation->zero_point[feature];
     float product = value * observation->inv_scale[feature];
-    float low = (float)(observation->qmin - zero_point);
-    float high = (float)(observation->qmax - zero_point);
-    if (product != product) { /* NaN, defined because conversions of NaN differ between cores */
-        product = 0.0f;
-    }
-    /* Limits are integers, so clamping first changes nothing and keeps the conversion in range. */
-    product = product < low ? low : (product > high ? high : product);
-    if (product > -8388608.0f && product < 8388608.0f) { /* from 2^23 on every float is an integer */
-        float shift = product < 0.0f ? -8388608.0f : 8388608.0f;
-        product = (product + shift) - shift; /* rounds half-even */
-    }
-    return (int32_t)product + zero_point;
+    return ql_round_clamped(product, observation->qmin - zero_point, observation->qmax - zero_point) + zero_point;
 }
 
 #endif

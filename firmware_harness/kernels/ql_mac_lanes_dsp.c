@@ -60,6 +60,8 @@ __asm__(
     ".purgem ql_mac_lanes_dsp_four\n"
     ".size ql_mac_lanes_dsp, . - ql_mac_lanes_dsp\n"
     ".text\n");
+#elif defined(__arm__)
+#error "quarl: this core's SMLAD is switched off in the compiler; turn it on, or export for a board without it"
 #else
 void ql_mac_lanes_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc)
 {

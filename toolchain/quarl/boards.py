@@ -36,7 +36,7 @@ CPUS: dict[CpuName, Cpu] = {
     "cortex-m3": Cpu("cortex_m3", False, {"none": ""}, "Armv7-M"),
     "cortex-m4": Cpu("cortex_m4", True, {"none": "", "single": "+vfp4d16sp"}, "Armv7E-M"),
     "cortex-m7": Cpu("cortex_m7", True, {"none": "", "single": "+fp_armv8d16sp", "double": "+fp_armv8d16"}, "Armv7E-M"),
-    "cortex-m33": Cpu("cortex_m33", True, {"none": "", "single": "+fp_armv8d16sp"}, "Armv8-M"),
+    "cortex-m33": Cpu("cortex_m33+dsp", True, {"none": "", "single": "+fp_armv8d16sp"}, "Armv8-M"),
     "cortex-m55": Cpu("cortex_m55", True, {"none": "", "double": "+mve+mve_fp"}, "Armv8.1-M"),
 }
 

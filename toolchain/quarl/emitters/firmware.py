@@ -50,7 +50,8 @@ def runtime_files(text: str) -> Mapping[str, bytes]:
 
 
 def _body(source: str) -> str:
-    """Return the source without prototypes, so that a header names no kernel it does not call."""
+    """Return the source without comments and prototypes, so that a file names no kernel it does not call."""
+    source = re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL)
     return re.sub(r"^\w[^\n{}=]*\([^\n{}]*\);$", "", source, flags=re.MULTILINE)
 
 

@@ -42,6 +42,7 @@ def render_header(program: Program) -> str:
 #include <stdint.h>
 
 #define QL_POLICY_OBS_LEN {int(np.prod(observation.shape))}
+#define QL_POLICY_OBS_IS_VECTOR {int(not observation.is_image)}
 #define QL_POLICY_INPUT_LEN {program.input_len}
 #define QL_POLICY_OUTPUT_LEN {program.output_len}
 #define QL_POLICY_ARENA_BYTES {program.plan.arena_bytes}

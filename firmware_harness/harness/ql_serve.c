@@ -1,0 +1,148 @@
+#include "ql_frame.h"
+#include "ql_policy.h"
+#include "ql_port.h"
+#include "ql_ticks.h"
+
+#include <stddef.h>
+
+typedef struct {
+    const void *bytes;
+    uint32_t count;
+} part;
+
+static const struct {
+    uint32_t sizes[4];
+    char contract[68]; /* 64 digits, zeros */
+} identity = {
+    {sizeof(ql_observation_t) * QL_POLICY_OBS_LEN, sizeof(ql_input_t) * QL_POLICY_INPUT_LEN, sizeof(ql_output_t) * QL_POLICY_OUTPUT_LEN,
+     sizeof(ql_action)},
+    QL_POLICY_CONTRACT_SHA256};
+
+static ql_action action;
+#if QL_POLICY_OBS_IS_VECTOR
+static ql_observation_t observation[QL_POLICY_OBS_LEN];
+#endif
+
+/* Words are sent as they lie in memory: Cortex-M is little-endian. */
+static void answer(uint32_t type, const part *parts, int32_t count)
+{
+    uint32_t header[2] = {'Q' | 'L' << 8 | QL_FRAME_VERSION << 16 | type << 24, 0U};
+    for (int32_t i = 0; i < count; i++) {
+        header[1] += parts[i].count;
+    }
+    part next = {header, sizeof header};
+    uint32_t crc = 0U;
+    for (int32_t i = 0; i <= count; i++) {
+        ql_port_write(next.bytes, next.count);
+        crc = ql_crc32(crc, next.bytes, next.count);
+        if (i < count) {
+            next = parts[i];
+        }
+    }
+    ql_port_write(&crc, sizeof crc);
+}
+
+static void refuse(uint32_t reason)
+{
+    const part parts[1] = {{&reason, sizeof reason}};
+    answer('E', parts, 1);
+}
+
+static void serve_identity(void)
+{
+    const part parts[1] = {{&identity, sizeof identity}};
+    answer('I', parts, 1);
+}
+
+static void serve_run(void)
+{
+    ql_ticks_start();
+    const ql_output_t *output = ql_policy_infer();
+    uint32_t ticks = ql_ticks_passed();
+    ql_policy_decode(output, &action);
+    const part parts[3] = {{&ticks, sizeof ticks}, {output, sizeof(ql_output_t) * QL_POLICY_OUTPUT_LEN}, {&action, sizeof action}};
+    answer('R', parts, 3);
+}
+
+#if QL_POLICY_OBS_IS_VECTOR
+static void serve_act(void)
+{
+    ql_ticks_start();
+    (void)ql_policy_act(observation, &action);
+    uint32_t ticks = ql_ticks_passed();
+    const part parts[2] = {{&ticks, sizeof ticks}, {&action, sizeof action}};
+    answer('A', parts, 2);
+}
+#endif
+
+/* Where the payload of a request belongs, and how long it must be. */
+static void *place_for(uint8_t type, uint32_t *length)
+{
+    if (type == 'R') {
+        *length = sizeof(ql_input_t) * QL_POLICY_INPUT_LEN;
+        return ql_policy_input();
+    }
+#if QL_POLICY_OBS_IS_VECTOR
+    if (type == 'A') {
+        *length = sizeof observation;
+        return observation;
+    }
+#endif
+    *length = 0U;
+    return type == 'I' ? &action : NULL;
+}
+
+/* Reads a header; bytes before the next 'Q' 'L' are dropped. Returns 0 when the link has closed. */
+static int32_t read_header(uint8_t *header)
+{
+    header[1] = 0U;
+    do {
+        header[0] = header[1];
+        if (ql_port_read(&header[1], 1U) == 0) {
+            return 0;
+        }
+    } while (header[0] != 'Q' || header[1] != 'L');
+    return ql_port_read(&header[2], QL_FRAME_HEADER - 2U);
+}
+
+void ql_serve(void)
+{
+    union {
+        uint8_t bytes[QL_FRAME_HEADER];
+        uint32_t words[2];
+    } header;
+    while (read_header(header.bytes) != 0) {
+        uint8_t type = header.bytes[3];
+        uint32_t needed;
+        uint32_t sent_crc;
+        void *place = place_for(type, &needed);
+        if (place == NULL || header.bytes[2] != QL_FRAME_VERSION) {
+            refuse(QL_FRAME_UNKNOWN);
+            continue;
+        }
+        if (header.words[1] != needed) {
+            refuse(QL_FRAME_BAD_LENGTH);
+            continue;
+        }
+        if (ql_port_read(place, needed) == 0 || ql_port_read(&sent_crc, sizeof sent_crc) == 0) {
+            return;
+        }
+        if (ql_crc32(ql_crc32(0U, header.bytes, sizeof header), place, needed) != sent_crc) {
+            refuse(QL_FRAME_BAD_CRC);
+            continue;
+        }
+        switch (type) {
+        case 'R':
+            serve_run();
+            break;
+#if QL_POLICY_OBS_IS_VECTOR
+        case 'A':
+            serve_act();
+            break;
+#endif
+        default:
+            serve_identity();
+            break;
+        }
+    }
+}

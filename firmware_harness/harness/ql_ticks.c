@@ -1,0 +1,42 @@
+#include "ql_ticks.h"
+
+#define REGISTER(address) (*(volatile uint32_t *)(address))
+
+#if defined(__ARM_ARCH) && __ARM_ARCH >= 7 || defined(__ARM_ARCH_8M_MAIN__)
+
+#define DEMCR REGISTER(0xE000EDFCU)
+#define DWT_CTRL REGISTER(0xE0001000U)
+#define DWT_CYCCNT REGISTER(0xE0001004U)
+
+void ql_ticks_start(void)
+{
+    DEMCR |= 1U << 24; /* TRCENA */
+    DWT_CTRL |= 1U;    /* CYCCNTENA */
+    DWT_CYCCNT = 0U;
+}
+
+uint32_t ql_ticks_passed(void)
+{
+    return DWT_CYCCNT;
+}
+
+#else
+
+#define SYST_CSR REGISTER(0xE000E010U)
+#define SYST_RVR REGISTER(0xE000E014U)
+#define SYST_CVR REGISTER(0xE000E018U)
+
+void ql_ticks_start(void)
+{
+    SYST_RVR = 0x00FFFFFFU;
+    SYST_CVR = 0U;
+    SYST_CSR = 5U; /* the core's clock, no interrupt */
+}
+
+uint32_t ql_ticks_passed(void)
+{
+    uint32_t value = SYST_CVR;
+    return value == 0U ? 0U : 0x00FFFFFFU - value;
+}
+
+#endif

@@ -1,0 +1,11 @@
+/* Cycles of the core: DWT where there is one (Cortex-M3 and up), SysTick (24 bits) otherwise. */
+#ifndef QL_TICKS_H
+#define QL_TICKS_H
+
+#include <stdint.h>
+
+void ql_ticks_start(void);
+/* Cycles since ql_ticks_start; modulo 2^32, or 2^24 for SysTick. 0 where the core has no such counter, as in emulators. */
+uint32_t ql_ticks_passed(void);
+
+#endif

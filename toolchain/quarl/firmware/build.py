@@ -1,0 +1,91 @@
+"""Build: C sources and a board become an ELF image, once for the same content.
+
+The compiler is zig from the `ziglang` package: no root, no system packages, the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from quarl.boards import Board
+from quarl.errors import DeviceError, ToolMissingError
+from quarl.firmware.image import FLAGS, compile_command
+from quarl.resources import firmware_dir
+from quarl.tools import run
+
+COMPILE_TIMEOUT_S = 600.0
+ELF_FILE = "firmware.elf"
+
+
+def default_cache_dir() -> Path:
+    """Return where built images are kept: $XDG_CACHE_HOME/quarl, or ~/.cache/quarl."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "quarl"
+
+
+def compiler_version() -> str:
+    """Return the compiler's name and version.
+
+    Raises:
+        ToolMissingError: ziglang is not installed.
+    """
+    if importlib.util.find_spec("ziglang") is None:
+        raise ToolMissingError("the C compiler is missing: pip install 'quarl[firmware]' brings ziglang")
+    return f"zig {version('ziglang')}"
+
+
+def build_image(files: Mapping[str, bytes], board: Board, cache_dir: Path) -> bytes:
+    """Return the ELF image of the C files (name -> bytes, linker script among them); from the cache if nothing has changed.
+
+    Raises:
+        ToolMissingError: ziglang is not installed.
+        DeviceError: the compiler refuses the sources; carries its words.
+    """
+    entry = cache_dir / "firmware" / _key(files, board) / ELF_FILE
+    if entry.is_file():
+        return entry.read_bytes()
+    with tempfile.TemporaryDirectory(prefix="quarl-build-") as folder:
+        elf = _compile(files, board, Path(folder))
+    _store(entry, elf)
+    return elf
+
+
+def _compile(files: Mapping[str, bytes], board: Board, folder: Path) -> bytes:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    sources = sorted(folder.glob("*.c"))
+    includes = [folder, firmware_dir() / "freestanding"]
+    command = compile_command([sys.executable, "-m", "ziglang"], board, sources, includes, folder / ELF_FILE)
+    done = run(command, timeout=COMPILE_TIMEOUT_S)
+    if done.returncode != 0:
+        words = done.stderr.decode(errors="replace").strip().splitlines()
+        raise DeviceError(f"{board.name}: the compiler stopped with code {done.returncode}: " + "\n".join(words[:20]))
+    return (folder / ELF_FILE).read_bytes()
+
+
+def _key(files: Mapping[str, bytes], board: Board) -> str:
+    digest = hashlib.sha256()
+    for text in (compiler_version(), repr(board), *FLAGS):
+        digest.update(text.encode() + b"\0")
+    for name in sorted(files):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())
+    return digest.hexdigest()
+
+
+def _store(entry: Path, elf: bytes) -> None:
+    """Write the cache entry whole or not at all; a cache that cannot be written costs time, nothing else."""
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=entry.parent, delete=False) as file:
+            file.write(elf)
+        shutil.move(file.name, entry)
+    except OSError:
+        return

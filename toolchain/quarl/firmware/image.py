@@ -1,0 +1,87 @@
+"""The firmware around a policy: linker script, start-up, port and harness for one board, and the compiler's command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from quarl.boards import Board
+from quarl.resources import firmware_dir
+
+STACK_BYTES = 2048  # least room the linker script keeps for the stack; what is used is measured
+LINKER_SCRIPT = "board.ld"
+HARNESS_FOLDERS = ("harness", "startup")
+PORT = "ports/ql_port_semihosting.c"
+FLAGS = (
+    "-std=c11",
+    "-Os",
+    "-fno-unroll-loops",  # hot loops are unrolled by hand; elsewhere it only costs flash
+    "-ffp-contract=off",  # the rescale rule rounds twice: decision 0001
+    "-g1",  # zig strips the symbols of small code that has none
+    "-fomit-frame-pointer",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-exceptions",
+    "-fno-unwind-tables",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-sanitize=all",  # zig's default is on
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
+    "-Werror",
+)
+
+
+def harness_sources(board: Board) -> dict[str, bytes]:
+    """Return name -> bytes of everything around the policy: harness, port, start-up and linker script."""
+    root = firmware_dir()
+    paths = [path for folder in HARNESS_FOLDERS for path in (root / folder).iterdir() if path.suffix in (".c", ".h")]
+    files = {path.name: path.read_bytes() for path in [*paths, root / PORT]}
+    files[LINKER_SCRIPT] = linker_script(board).encode()
+    return dict(sorted(files.items()))
+
+
+def linker_script(board: Board) -> str:
+    """Return the GNU linker script of a board: vectors first, the stack at the end of the RAM, growing down."""
+    flash, ram = board.flash, board.ram
+    return f"""\
+/* {board.title}; written by quarl from board.toml, do not edit. */
+MEMORY
+{{
+    FLASH (rx) : ORIGIN = 0x{flash.origin:08X}, LENGTH = {flash.bytes}
+    RAM (rwx) : ORIGIN = 0x{ram.origin:08X}, LENGTH = {ram.bytes}
+}}
+
+SECTIONS
+{{
+    .text : {{ KEEP(*(.vectors)) *(.text*) *(.rodata*) . = ALIGN(4); }} > FLASH
+    .data : {{ ql_data_begin = .; *(.data*) . = ALIGN(4); ql_data_end = .; }} > RAM AT> FLASH
+    ql_data_load = LOADADDR(.data);
+    .bss (NOLOAD) : {{ ql_bss_begin = .; *(.bss*) *(COMMON) . = ALIGN(8); ql_bss_end = .; }} > RAM
+    ql_stack_top = ORIGIN(RAM) + LENGTH(RAM);
+    ASSERT(ql_bss_end + {STACK_BYTES} <= ql_stack_top, "no room is left for the stack")
+    /DISCARD/ : {{ *(.ARM.*) *(.comment) *(.note*) }}
+}}
+
+ENTRY(ql_reset)
+"""
+
+
+def compile_command(compiler: Sequence[str], board: Board, sources: Sequence[Path], includes: Sequence[Path], out: Path) -> list[str]:
+    """Return the one command that compiles and links all sources with zig into an ELF file."""
+    return [
+        *compiler,
+        "cc",
+        "-target",
+        f"thumb-freestanding-{'eabihf' if board.has_fpu else 'eabi'}",
+        f"-mcpu={board.core.zig_cpu}{board.core.fpus[board.fpu]}",
+        *FLAGS,
+        *(f"-I{include}" for include in includes),
+        *(str(source) for source in sources),
+        "-Wl,--gc-sections",
+        "-Wl,--build-id=none",
+        "-T",
+        str(next(source.parent / LINKER_SCRIPT for source in sources if source.name == "ql_startup.c")),
+        "-o",
+        str(out),
+    ]

@@ -1,0 +1,287 @@
+"""Cortex-M in the unicorn emulator: real firmware, the harness's own protocol over semihosting, exact instruction counts.
+
+Emulated, not timed: unicorn executes instructions, it has no pipeline and no clock. M0, M0+, M3, M4, M7 and M33; no M55.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.boards import Board, CpuName
+from quarl.errors import DeviceError, InputError, ToolMissingError
+from quarl.firmware.elf import Image
+from quarl.firmware.program import CType, Program
+from quarl.links.frames import Frame, Kind, pack_frame, payload_of, take_frame
+
+PAGE = 4096
+SYSTEM_SPACE = (0xE000_0000, 1 << 20)  # peripherals of the core; reads as zero
+PAINT = 0xA5
+TIMEOUT_S = 120
+SYS_OPEN, SYS_WRITE, SYS_READ, SYS_EXIT_EXTENDED = 0x01, 0x05, 0x06, 0x20
+MODELS: dict[CpuName, str] = {
+    "cortex-m0": "UC_CPU_ARM_CORTEX_M0",
+    "cortex-m0plus": "UC_CPU_ARM_CORTEX_M0",
+    "cortex-m3": "UC_CPU_ARM_CORTEX_M3",
+    "cortex-m4": "UC_CPU_ARM_CORTEX_M4",
+    "cortex-m7": "UC_CPU_ARM_CORTEX_M7",
+    "cortex-m33": "UC_CPU_ARM_CORTEX_M33",
+}
+DTYPES: dict[CType, type[np.generic]] = {"int8_t": np.int8, "int16_t": np.int16, "int32_t": np.int32, "float": np.float32}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of code executed from its first instruction to its last."""
+
+    address: int
+    bytes: int
+    instructions: tuple[str, ...]  # "mnemonic operands", for the cycle model
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What one call of a function executed: blocks with how often, and how often the next block was not the one that follows."""
+
+    blocks: tuple[tuple[Block, int, int], ...]  # block, executions, taken branches at its end
+
+    @property
+    def instructions(self) -> int:
+        """Instructions executed."""
+        return sum(len(block.instructions) * times for block, times, _ in self.blocks)
+
+
+def merged(counts: Sequence[Count]) -> Count:
+    """Return the sum of several counts."""
+    total: dict[Block, list[int]] = {}
+    for count in counts:
+        for block, times, taken in count.blocks:
+            entry = total.setdefault(block, [0, 0])
+            entry[0] += times
+            entry[1] += taken
+    return Count(tuple((block, times, taken) for block, (times, taken) in total.items()))
+
+
+class UnicornDevice:
+    """A firmware image, booted. Answers like the other runtimes: `run` and `infer`."""
+
+    def __init__(self, image: Image, board: Board, program: Program) -> None:
+        self._uc, self._const = _open(board)
+        self._image, self._board, self._program = image, board, program
+        self._to_device = b""
+        self._from_device = b""
+        self._exit_code: int | None = None
+        self._load()
+        self._sizes = struct.unpack("<4I", self._ask("I", b"")[:16])
+
+    def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs [n, count] for the graph's integers [n, ...]."""
+        return np.concatenate([self.infer(inputs[i : i + 1]) for i in range(len(inputs))])
+
+    def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs [1, count] of one inference."""
+        answer = self._ask("R", np.ascontiguousarray(inputs, DTYPES[self._program.input.ctype]).tobytes())
+        dtype = DTYPES[self._program.output.ctype]
+        outputs: NDArray[Any] = np.frombuffer(answer, dtype, self._program.output_len, 4)
+        return outputs[None]
+
+    def act(self, obs: NDArray[Any]) -> NDArray[Any]:
+        """Return the actions for vector observations [n, features] in environment units, quantised on the device."""
+        rows = np.ascontiguousarray(obs, np.float32)
+        return self._actions([self._ask("A", row.tobytes())[4:] for row in rows])
+
+    def decisions(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the actions for the graph's integers [n, ...], decoded on the device."""
+        dtype = DTYPES[self._program.input.ctype]
+        return self._actions([self._ask("R", row.astype(dtype).tobytes())[4 + self._sizes[2] :] for row in inputs])
+
+    def count_calls(self, inputs: NDArray[Any]) -> tuple[Count, ...]:
+        """Return what each of the program's calls executes in one inference of inputs [1, ...], in order.
+
+        The few instructions of `ql_policy_infer` itself are counted with the call they prepare, its return with the last.
+        """
+        *calls, end = self._counted("R", inputs.astype(DTYPES[self._program.input.ctype]).tobytes(), "ql_policy_infer")
+        assert len(calls) == len(self._program.calls), "each call of ql_policy_infer ends in a block of its own"
+        return (*calls[:-1], merged([calls[-1], end]))
+
+    def count_act(self, obs: NDArray[Any]) -> Count:
+        """Return what `ql_policy_act` executes for one vector observation [features]."""
+        return merged(self._counted("A", np.ascontiguousarray(obs, np.float32).tobytes(), "ql_policy_act"))
+
+    def stack_bytes(self) -> int:
+        """Return the deepest the stack has been since boot."""
+        low = self._image.symbols["ql_bss_end"].address
+        top = self._image.symbols["ql_stack_top"].address
+        memory = np.frombuffer(bytes(self._uc.mem_read(low, top - low)), np.uint8)
+        touched = np.flatnonzero(memory != PAINT)
+        return 0 if touched.size == 0 else int(top - low - touched[0])
+
+    def _counted(self, kind: Kind, payload: bytes, function: str) -> tuple[Count, ...]:
+        symbol = self._image.symbols[function]
+        counter = _Counter(self._const.UC_ARM_REG_LR, symbol.address, symbol.address + symbol.bytes)
+        hook = self._uc.hook_add(self._const.UC_HOOK_BLOCK, counter.on_block)
+        self._uc.ctl_flush_tb()  # code translated before the hook would not call it
+        try:
+            self._ask(kind, payload)
+        finally:
+            self._uc.hook_del(hook)
+            self._uc.ctl_flush_tb()
+        return counter.result(self._uc)
+
+    def _actions(self, answers: Sequence[bytes]) -> NDArray[Any]:
+        action = self._program.policy.contract.action
+        if action.kind == "discrete":
+            return np.array([struct.unpack("<i", answer)[0] for answer in answers], np.int64)
+        return np.stack([np.frombuffer(answer, np.float32) for answer in answers])
+
+    def _ask(self, kind: Kind, payload: bytes) -> bytes:
+        return self.exchange(pack_frame(Frame(kind, payload)), kind)
+
+    def exchange(self, request: bytes, kind: Kind) -> bytes:
+        """Return the payload of the answer to the bytes of a request, which must be of the given kind.
+
+        Raises:
+            DeviceError: the firmware faults, hangs, refuses or answers something else; the registers are in the message.
+        """
+        self._to_device, self._from_device = request, b""
+        self._resume()
+        frame, self._from_device = take_frame(self._from_device)
+        if frame is None:
+            raise self._failure("gave no answer")
+        return payload_of(frame, kind)
+
+    def _load(self) -> None:
+        c = self._const
+        for region in ((self._board.flash.origin, self._board.flash.bytes), (self._board.ram.origin, self._board.ram.bytes), SYSTEM_SPACE):
+            start = region[0] // PAGE * PAGE
+            self._uc.mem_map(start, -(-(region[0] + region[1] - start) // PAGE) * PAGE)
+        self._uc.mem_write(self._board.ram.origin, bytes([PAINT]) * self._board.ram.bytes)
+        for segment in self._image.segments:
+            self._uc.mem_write(segment.address, segment.content)
+        stack, entry = struct.unpack("<II", bytes(self._uc.mem_read(self._board.flash.origin, 8)))
+        self._uc.reg_write(c.UC_ARM_REG_SP, stack)
+        self._uc.reg_write(c.UC_ARM_REG_PC, entry | 1)
+        self._uc.hook_add(c.UC_HOOK_INTR, self._on_interrupt)
+
+    def _resume(self) -> None:
+        """Run until the firmware waits for more input."""
+        c = self._const
+        self._waits = False
+        try:
+            self._uc.emu_start(self._uc.reg_read(c.UC_ARM_REG_PC) | 1, 0xFFFF_FFFE, timeout=TIMEOUT_S * 1_000_000)
+        except c.UcError as error:
+            raise self._failure(f"stopped: {error}") from error
+        if self._exit_code is not None:
+            raise self._failure(f"ended with code {self._exit_code}" + (" (a fault)" if self._exit_code == 99 else ""))
+        if not self._waits:
+            raise self._failure(f"did not answer within {TIMEOUT_S} s")
+
+    def _on_interrupt(self, uc: Any, number: int, _: Any) -> None:
+        c = self._const
+        operation, block = uc.reg_read(c.UC_ARM_REG_R0), uc.reg_read(c.UC_ARM_REG_R1)
+        pc = uc.reg_read(c.UC_ARM_REG_PC)
+        if bytes(uc.mem_read(pc & ~1, 2)) != b"\xab\xbe":
+            self._exit_code = -number
+            uc.emu_stop()
+            return
+        words = struct.unpack("<3I", bytes(uc.mem_read(block, 12)))
+        if operation == SYS_READ:
+            if not self._to_device:
+                self._waits = True
+                uc.emu_stop()
+                return
+            part, self._to_device = self._to_device[: words[2]], self._to_device[words[2] :]
+            uc.mem_write(words[1], part)
+            uc.reg_write(c.UC_ARM_REG_R0, words[2] - len(part))
+        elif operation == SYS_WRITE:
+            self._from_device += bytes(uc.mem_read(words[1], words[2]))
+            uc.reg_write(c.UC_ARM_REG_R0, 0)
+        elif operation == SYS_OPEN:
+            uc.reg_write(c.UC_ARM_REG_R0, 1)
+        else:
+            self._exit_code = words[1] if operation == SYS_EXIT_EXTENDED else -1
+            uc.emu_stop()
+            return
+        uc.reg_write(c.UC_ARM_REG_PC, (pc + 2) | 1)
+
+    def _failure(self, what: str) -> DeviceError:
+        c = self._const
+        names = ("PC", "LR", "SP", "R0", "R1", "R2", "R3")
+        registers = " ".join(f"{name.lower()}=0x{self._uc.reg_read(getattr(c, f'UC_ARM_REG_{name}')):08x}" for name in names)
+        return DeviceError(f"{self._board.name} in unicorn: the firmware {what}; {registers}")
+
+
+class _Counter:
+    """Counts blocks from the call of a function to its return, in parts that begin where the function's own code goes on."""
+
+    def __init__(self, lr: int, start: int, end: int) -> None:
+        self._lr, self._start, self._end = lr, start, end
+        self._return: int | None = None
+        self._is_done = False
+        self._is_inside = False  # whether the last block was the function's own; one that crosses a page comes in two blocks
+        self._parts: list[dict[tuple[int, int], list[int]]] = []
+        self._last: list[int] | None = None
+        self._last_end = 0
+
+    def on_block(self, uc: Any, address: int, size: int, _: Any) -> None:
+        if self._return is None:
+            if self._is_done or address != self._start:
+                return
+            self._return = uc.reg_read(self._lr) & ~1
+        elif address == self._return:
+            self._return, self._is_done = None, True
+            self._branch(address)
+            return
+        self._branch(address)
+        is_inside = self._start <= address < self._end
+        if is_inside and not self._is_inside:
+            self._parts.append({})
+        self._is_inside = is_inside
+        entry = self._parts[-1].setdefault((address, size), [0, 0])
+        entry[0] += 1
+        self._last, self._last_end = entry, address + size
+
+    def _branch(self, address: int) -> None:
+        if self._last is not None and address != self._last_end:
+            self._last[1] += 1
+
+    def result(self, uc: Any) -> tuple[Count, ...]:
+        decode = _decoder()
+        return tuple(
+            Count(
+                tuple(
+                    (Block(at, size, decode(bytes(uc.mem_read(at, size)), at)), times, taken) for (at, size), (times, taken) in part.items()
+                )
+            )
+            for part in self._parts
+        )
+
+
+def _decoder() -> Any:
+    from capstone import CS_ARCH_ARM, CS_MODE_MCLASS, CS_MODE_THUMB, Cs  # type: ignore[import-untyped]
+
+    machine = Cs(CS_ARCH_ARM, CS_MODE_THUMB | CS_MODE_MCLASS)
+    return lambda code, address: tuple(f"{i.mnemonic} {i.op_str}".strip() for i in machine.disasm(code, address))
+
+
+def _open(board: Board) -> tuple[Any, Any]:
+    """Return an emulated core, and the package's constants in one namespace."""
+    if board.cpu not in MODELS:
+        raise InputError(f"{board.name}: unicorn has no {board.cpu}; use the qemu-system link")
+    try:
+        import unicorn
+        import unicorn.arm_const
+    except ImportError as error:
+        raise ToolMissingError("unicorn is not installed: pip install 'quarl[firmware]'") from error
+
+    package: Any = unicorn  # its names are not declared as exported
+    names: Any = SimpleNamespace(**vars(package.arm_const), **{k: v for k, v in vars(package).items() if k not in vars(package.arm_const)})
+    uc = package.Uc(package.UC_ARCH_ARM, package.UC_MODE_THUMB | package.UC_MODE_MCLASS)
+    uc.ctl_set_cpu_model(getattr(names, MODELS[board.cpu]))
+    return uc, names
