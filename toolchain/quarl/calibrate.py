@@ -47,14 +47,17 @@ def calibrate(obs: NDArray[Any], contract: Contract, episode: NDArray[Any] | Non
     Args:
         obs: [n, *shape] in environment units, at least 16 of them.
     Raises:
-        InputError: wrong shape, too few, NaN or inf, or nothing that ever changes.
+        InputError: no real numbers, wrong shape, too few, NaN or inf, or nothing that ever changes.
     """
-    contract.observation.to_graph(obs[:1])
+    if obs.dtype.kind not in "biuf":
+        raise InputError(f"calibration: observations of type {obs.dtype}, real numbers are needed")
+    contract.observation.to_graph(obs)
     if len(obs) < MIN_OBSERVATIONS:
         raise InputError(f"calibration: {len(obs)} observations, at least {MIN_OBSERVATIONS} are needed (2,000 over 20 episodes are good)")
     if contract.observation.is_image and obs.dtype != np.uint8:
         raise InputError(f"calibration: images are {obs.dtype}, the contract says uint8 pixels")
-    bad = obs.size - int(np.isfinite(obs).sum())
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite on every target
+        bad = obs.size - int(np.isfinite(obs.astype(np.float32)).sum()) if obs.dtype.kind == "f" else 0
     if bad:
         raise InputError(f"calibration: {bad} of {obs.size} values are NaN or infinite: record the observations again")
     if (obs == obs[0]).all():
@@ -85,6 +88,11 @@ def read_observations(path: Path, contract: Contract) -> Calibration:
             f"{path}: holds {', '.join(sorted(arrays))}, needs an array `obs` [n, {', '.join(map(str, contract.observation.shape))}]"
         )
     obs, episode = arrays["obs"], arrays.get("episode")
-    if episode is not None and episode.shape != obs.shape[:1]:
+    calibration = calibrate(obs, contract)
+    if episode is None:
+        return calibration
+    if episode.shape != obs.shape[:1]:
         raise InputError(f"{path}: {len(obs)} observations, but `episode` has shape {episode.shape}")
-    return calibrate(obs, contract, episode)
+    if episode.dtype.kind not in "iu":
+        raise InputError(f"{path}: `episode` holds {episode.dtype}, the number of an episode is an integer")
+    return Calibration(obs, episode.astype(np.int32))
