@@ -218,6 +218,8 @@ def node_shapes(policy: Policy) -> dict[str, tuple[int, ...]]:
     """Return each node's output shape without the batch, `INPUT` included."""
     shapes: dict[str, tuple[int, ...]] = {INPUT: policy.contract.observation.graph_shape}
     for node in policy.nodes:
+        if not isinstance(node.name, str):
+            raise InputError(f"a layer's name is {node.name!r}, it must be text")
         if node.name in shapes:
             raise InputError(f"two layers are called {node.name!r}")
         unknown = [name for name in node.inputs if name not in shapes]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +41,116 @@ OPS: dict[str, type[Any]] = {
 
 def policy_bytes(policy: Policy) -> bytes:
     """Return the bytes of `source.npz`."""
+    return _bytes(*_pack(policy))
+
+
+def quant_policy_bytes(policy: QuantPolicy) -> bytes:
+    """Return the bytes of `policy.npz`."""
+    return _bytes(*_pack_quant(policy))
+
+
+def read_policy_file(path: Path) -> Policy:
+    """Return the float policy in `source.npz`.
+
+    Raises:
+        InputError: not such a file, one of another format, or one that says more than this quarl understands.
+    """
+    with _reporting(path):
+        document, arrays = _open(path, "float")
+        nodes = tuple(Node(n["name"], cast(Op, _unpack_op(n, arrays)), tuple(n["inputs"])) for n in document["nodes"])
+        contract = Contract.from_json(document["contract"])
+        policy = Policy(nodes, contract, _text(document, "algorithm"), _text(document, "framework"), _text(document, "source_sha256"))
+        _check_nothing_else(document, arrays, *_pack(policy))
+        return policy
+
+
+def read_quant_policy_file(path: Path) -> QuantPolicy:
+    """Return the quantised policy in `policy.npz`; every limit of the arithmetic is checked again.
+
+    Raises:
+        InputError: not such a file, one of another format, or one that says more than this quarl understands.
+    """
+    with _reporting(path):
+        document, arrays = _open(path, "int8")
+        nodes = tuple(
+            QuantNode(
+                n["name"],
+                cast(QuantOp, _unpack_op(n, arrays)),
+                tuple(n["inputs"]),
+                None if n["output"] is None else _unpack_tensor(n["output"]),
+            )
+            for n in document["nodes"]
+        )
+        observation = ObservationQuantizer(
+            arrays["observation.inv_scale"], arrays["observation.zero_point"], _unpack_tensor(document["observation"])
+        )
+        if type(document["rung"]) is not int:
+            raise InputError(f"rung is {document['rung']!r}, it must be a whole number")
+        policy = QuantPolicy(
+            observation, nodes, Contract.from_json(document["contract"]), document["rung"], _text(document, "source_sha256")
+        )
+        _check_nothing_else(document, arrays, *_pack_quant(policy))
+        return policy
+
+
+@contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    """Turns what a malformed document raises into one message that names the file."""
+    try:
+        yield
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise InputError(f"{path}: not a policy written by quarl ({error!r}): export the bundle again") from error
+
+
+def _open(path: Path, kind: str) -> tuple[Mapping[str, Any], dict[str, NDArray[Any]]]:
+    arrays = read_npz(path)
+    document = json.loads(arrays.pop(DOCUMENT).tobytes().decode())
+    if (document["format"], document["kind"]) != (FORMAT, kind):
+        found = f"format {document['format']} of kind {document['kind']}"
+        raise InputError(f"is {found}, this quarl reads format {FORMAT} of kind {kind}: export the bundle again")
+    return document, arrays
+
+
+def _check_nothing_else(
+    document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], wanted: Mapping[str, Any], wanted_arrays: Mapping[str, NDArray[Any]]
+) -> None:
+    """Check that what was read is all there was, so that nothing in the file is silently dropped."""
+    where = _difference(document, json.loads(json.dumps(wanted)))
+    others = sorted(set(arrays) ^ set(wanted_arrays))
+    if where is not None or others:
+        raise InputError(f"holds something this quarl does not understand, at {where or others[0]}: export the bundle again")
+
+
+def _difference(found: Any, wanted: Any, at: str = "") -> str | None:
+    """Return the path of the first place where two JSON values differ, None where they are equal."""
+    if isinstance(found, dict) and isinstance(wanted, dict) and (keys := set(found) ^ set(wanted)):
+        return f"{at}.{min(keys)}"
+    if isinstance(found, dict | list) and type(found) is type(wanted) and len(found) == len(wanted):
+        for key in found if isinstance(found, dict) else range(len(found)):
+            where = _difference(found[key], wanted[key], f"{at}.{key}")
+            if where is not None:
+                return where
+        return None
+    return None if found == wanted and type(found) is type(wanted) else at
+
+
+def _text(document: Mapping[str, Any], field: str) -> str:
+    value = document[field]
+    if not isinstance(value, str):
+        raise InputError(f"{field} is {value!r}, it must be text")
+    return value
+
+
+def _bytes(document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    text = np.frombuffer(json.dumps(document, sort_keys=True).encode(), np.uint8)
+    return npz_bytes({DOCUMENT: text, **arrays}, compress=False)  # weights hardly compress
+
+
+def _pack(policy: Policy) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     nodes, arrays = _pack_nodes(policy.nodes)
     document = {
         "format": FORMAT,
@@ -50,11 +161,10 @@ def policy_bytes(policy: Policy) -> bytes:
         "framework": policy.framework,
         "source_sha256": policy.source_sha256,
     }
-    return npz_bytes({DOCUMENT: _text_array(document), **arrays}, compress=False)  # weights hardly compress
+    return document, arrays
 
 
-def quant_policy_bytes(policy: QuantPolicy) -> bytes:
-    """Return the bytes of `policy.npz`."""
+def _pack_quant(policy: QuantPolicy) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     nodes, arrays = _pack_nodes(policy.nodes)
     for entry, node in zip(nodes, policy.nodes, strict=True):
         entry["output"] = None if node.output is None else _pack_tensor(node.output)
@@ -69,70 +179,7 @@ def quant_policy_bytes(policy: QuantPolicy) -> bytes:
         "source_sha256": policy.source_sha256,
     }
     observation = {"observation.inv_scale": quantizer.inv_scale, "observation.zero_point": quantizer.zero_point}
-    return npz_bytes({DOCUMENT: _text_array(document), **observation, **arrays}, compress=False)
-
-
-def read_policy_file(path: Path) -> Policy:
-    """Return the float policy in `source.npz`.
-
-    Raises:
-        InputError: not such a file, or one of another format.
-    """
-    document, arrays = _open(path, "float")
-    with _reporting(path):
-        nodes = tuple(Node(n["name"], cast(Op, _unpack_op(n, arrays)), tuple(n["inputs"])) for n in document["nodes"])
-        contract = Contract.from_json(document["contract"])
-        return Policy(nodes, contract, document["algorithm"], document["framework"], document["source_sha256"])
-
-
-def read_quant_policy_file(path: Path) -> QuantPolicy:
-    """Return the quantised policy in `policy.npz`; every limit of the arithmetic is checked again.
-
-    Raises:
-        InputError: not such a file, or one of another format.
-    """
-    document, arrays = _open(path, "int8")
-    with _reporting(path):
-        nodes = tuple(
-            QuantNode(
-                n["name"],
-                cast(QuantOp, _unpack_op(n, arrays)),
-                tuple(n["inputs"]),
-                None if n["output"] is None else _unpack_tensor(n["output"]),
-            )
-            for n in document["nodes"]
-        )
-        observation = ObservationQuantizer(
-            _typed(arrays["observation.inv_scale"], np.float32),
-            _typed(arrays["observation.zero_point"], np.int32),
-            _unpack_tensor(document["observation"]),
-        )
-        contract = Contract.from_json(document["contract"])
-        return QuantPolicy(observation, nodes, contract, int(document["rung"]), document["source_sha256"])
-
-
-class _reporting:  # noqa: N801 (reads as a statement)
-    """Turns what a malformed document raises into one message."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, KeyError | TypeError | ValueError | AttributeError | IndexError):
-            raise InputError(f"{self.path}: not a policy written by quarl ({error!r}): export the bundle again") from error
-
-
-def _open(path: Path, kind: str) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
-    arrays = read_npz(path)
-    with _reporting(path):
-        document = json.loads(arrays[DOCUMENT].tobytes().decode())
-        if (document["format"], document["kind"]) != (FORMAT, kind):
-            found = f"format {document['format']} of kind {document['kind']}"
-            raise InputError(f"{path}: is {found}, this quarl reads format {FORMAT} of kind {kind}: export the bundle again")
-    return document, arrays
+    return document, {**observation, **arrays}
 
 
 def _pack_nodes(nodes: Sequence[Node | QuantNode]) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
@@ -171,13 +218,3 @@ def _pack_tensor(tensor: QuantTensor) -> list[float | int]:
 def _unpack_tensor(values: list[float]) -> QuantTensor:
     scale, zero_point, qmin, qmax = values
     return QuantTensor(np.float32(scale), int(zero_point), int(qmin), int(qmax))
-
-
-def _typed(array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
-    if array.dtype != dtype:
-        raise ValueError(f"an array is {array.dtype}, it must be {np.dtype(dtype)}")
-    return array
-
-
-def _text_array(document: object) -> NDArray[np.uint8]:
-    return np.frombuffer(json.dumps(document, sort_keys=True).encode(), np.uint8)

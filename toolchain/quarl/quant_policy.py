@@ -279,6 +279,8 @@ def _check_nodes(policy: QuantPolicy) -> None:
         raise QuantizationError("the policy has no layers")
     shapes: dict[str, tuple[int, ...]] = {INPUT: policy.contract.observation.graph_shape}
     for node in policy.nodes:
+        if not isinstance(node.name, str):
+            raise QuantizationError(f"a layer's name is {node.name!r}, it must be text")
         unknown = [name for name in node.inputs if name not in shapes]
         if unknown or node.name in shapes:
             raise QuantizationError(
