@@ -6,7 +6,7 @@ The episodes that choose are other ones than the gate's, so the verdict on the c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from quarl import integer
@@ -18,10 +18,10 @@ from quarl.errors import InputError, QuantizationError
 from quarl.ladder import LADDER, decision_error, quantize_on_rung
 from quarl.lanes import EnvSpec
 from quarl.limits import Limits, failure_of, margin_of
-from quarl.noninferiority import compare_failures, compare_means
+from quarl.noninferiority import FailureTest, MeanTest, compare_failures, compare_means
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
-from quarl.rollouts import run_episodes
+from quarl.rollouts import Episodes, run_episodes
 from quarl.seeds import SELECTION_SEED
 
 Tried = Callable[["RungResult"], None]
@@ -29,19 +29,15 @@ Tried = Callable[["RungResult"], None]
 
 @dataclass(frozen=True, slots=True)
 class RungResult:
-    """What was measured on one rung; the closed loop on `episodes` paired episodes, 0 where it was not played."""
+    """What was measured on one rung; the closed loop is None where it was not played."""
 
     rung: int
     name: str
     parameter_bytes: int
     decision_error: float  # on the calibration: value lost per decision (discrete) or action error (box), in the policy's units
-    episodes: int
-    mean_source: float | None
-    mean_candidate: float | None
-    mean_lower: float | None  # lower confidence bound of the mean difference
-    failure_rise: float | None  # 0..1
-    passed: bool | None
-    refused: str  # why the rung cannot be had; empty where it can
+    mean: MeanTest | None = None
+    failures: FailureTest | None = None
+    missed: tuple[str, ...] = ()  # what the limits ask and the rung does not hold, in words
 
 
 def choose_rung(
@@ -49,7 +45,8 @@ def choose_rung(
 ) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
     """Return the policy on the lowest rung that holds the limits, and what was measured on every rung tried.
 
-    Where none does, the rung whose lower bound of the mean is best is returned, and the gate has the last word.
+    A rung whose decisions on the calibration observations miss the limits is not played. Where no rung holds, the highest is returned:
+    the gate has the last word.
 
     Raises:
         QuantizationError: no rung can be had at all.
@@ -57,69 +54,62 @@ def choose_rung(
     """
     seeds = range(SELECTION_SEED, SELECTION_SEED + limits.episodes)
     source = run_episodes(env, source_actor(policy), seeds)
-    mean_source = float(source.returns.mean())
-    margin = margin_of(limits, mean_source)
-    if margin is None:
-        raise InputError(
-            f"the policy's mean return {mean_source:.4g} in {env.id} is no better than random play: nothing can be chosen by it"
-        )
-    failure = failure_of(limits, mean_source)
-    source_failed = failures_of(source, failure)
+    if margin_of(limits, float(source.returns.mean())) is None:
+        mean = f"{source.returns.mean():.4g}"
+        raise InputError(f"the policy's mean return {mean} in {env.id} is no better than random play: nothing can be chosen by it")
     results: list[RungResult] = []
-    best: tuple[float, QuantPolicy] | None = None
+    highest: QuantPolicy | None = None
     for rung in LADDER:
         try:
             candidate = quantize_on_rung(policy, calibration, rung.number)
         except QuantizationError as error:
-            results.append(RungResult(rung.number, rung.name, 0, 0.0, 0, None, None, None, None, None, str(error)))
+            results.append(RungResult(rung.number, rung.name, 0, 0.0, missed=(f"cannot be had: {error}",)))
             tried(results[-1])
             continue
-        played = run_episodes(env, partial(integer.act, candidate), seeds)
-        mean = compare_means(source.returns, played.returns, margin, alpha=limits.alpha)
-        failed = failures_of(played, failure)
-        failures = (
-            None
-            if source_failed is None or failed is None
-            else compare_failures(source_failed, failed, limits.failure_margin, alpha=limits.alpha)
-        )
-        agrees = decisions_hold(policy, candidate, calibration, limits)
-        passed = mean.passed and (failures is None or failures.passed) and agrees
-        results.append(
-            RungResult(
-                rung.number,
-                rung.name,
-                candidate.parameter_bytes,
-                decision_error(policy, candidate, calibration),
-                limits.episodes,
-                mean.mean_source,
-                mean.mean_candidate,
-                mean.lower,
-                None if failures is None else failures.rate_difference,
-                passed,
-                "",
-            )
-        )
-        tried(results[-1])
-        if best is None or mean.lower > best[0]:
-            best = (mean.lower, candidate)
-        if passed:
+        highest = candidate
+        result = RungResult(rung.number, rung.name, candidate.parameter_bytes, decision_error(policy, candidate, calibration))
+        missed = decisions_missed(policy, candidate, calibration, limits)
+        result = replace(result, missed=missed) if missed else _judge_play(result, candidate, env, source, limits)
+        results.append(result)
+        tried(result)
+        if not result.missed:
             return candidate, tuple(results)
-    if best is None:
-        raise QuantizationError(f"no rung of the ladder can be had: {results[-1].refused}")
-    return best[1], tuple(results)
+    if highest is None:
+        raise QuantizationError(f"no rung of the ladder can be had: {results[-1].missed[0]}")
+    return highest, tuple(results)
 
 
-def decisions_hold(policy: Policy, candidate: QuantPolicy, calibration: Calibration, limits: Limits) -> bool:
-    """Return whether the decisions on the calibration observations are as close as the limits ask."""
+def _judge_play(result: RungResult, candidate: QuantPolicy, env: EnvSpec, source: Episodes, limits: Limits) -> RungResult:
+    """Return the result with the candidate's episodes on the source's seeds judged."""
+    played = run_episodes(env, partial(integer.act, candidate), source.seeds)
+    mean_source = float(source.returns.mean())
+    margin = margin_of(limits, mean_source)
+    assert margin is not None
+    mean = compare_means(source.returns, played.returns, margin, alpha=limits.alpha)
+    missed = [] if mean.passed else [f"the mean may lose {-mean.lower:.4g}, allowed {margin:.4g}"]
+    failure = failure_of(limits, mean_source)
+    source_failed, failed = failures_of(source, failure), failures_of(played, failure)
+    failures = None
+    if source_failed is not None and failed is not None:
+        failures = compare_failures(source_failed, failed, limits.failure_margin, alpha=limits.alpha)
+        if not failures.passed:
+            missed.append(f"failures may rise by {100 * failures.upper:.2f} points, allowed {100 * limits.failure_margin:g}")
+    return replace(result, mean=mean, failures=failures, missed=tuple(missed))
+
+
+def decisions_missed(policy: Policy, candidate: QuantPolicy, calibration: Calibration, limits: Limits) -> tuple[str, ...]:
+    """Return what the limits ask of single decisions and the candidate does not hold on the calibration observations; none or one line."""
     agreement = compare_decisions(policy, candidate, calibration.obs)
     if isinstance(agreement, DiscreteAgreement):
-        return limits.min_agreement is None or agreement.agreement >= limits.min_agreement
-    return limits.max_action_error is None or agreement.mean_share is None or agreement.mean_share <= limits.max_action_error
+        least = limits.min_agreement
+        return (f"{agreement.agreement:.2%} of the actions agree, asked {least:.2%}",) if least and agreement.agreement < least else ()
+    most, share = limits.max_action_error, agreement.mean_share
+    is_missed = most is not None and share is not None and share > most
+    return (f"actions are off by {share:.2%} of the range, allowed {most:.2%}",) if is_missed else ()
 
 
 def fixed_rung(policy: Policy, calibration: Calibration, number: int) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
     """Return the policy on the rung, and its error on the calibration; nothing is played."""
     candidate = quantize_on_rung(policy, calibration, number)
     error = decision_error(policy, candidate, calibration)
-    name = LADDER[number].name
-    return candidate, (RungResult(number, name, candidate.parameter_bytes, error, 0, None, None, None, None, None, ""),)
+    return candidate, (RungResult(number, LADDER[number].name, candidate.parameter_bytes, error),)

@@ -268,11 +268,10 @@ def _calibration_table(calibration: Calibration, source: Source) -> dict[str, An
 
 
 def _rung_line(result: RungResult) -> str:
-    name = f"rung {result.rung} ({result.name})"
-    if result.refused:
-        return f"{name}: not to be had: {result.refused}"
-    if result.mean_source is None or result.mean_candidate is None:
-        return f"{name}: {result.parameter_bytes:,} B of parameters, decision error {result.decision_error:.4g}"
-    tail = "" if result.failure_rise is None else f", failures {100 * result.failure_rise:+.1f} points"
-    found = f"return {result.mean_source:.4g} -> {result.mean_candidate:.4g}{tail} over {result.episodes} episodes"
-    return f"{name}: {found}: {'holds' if result.passed else 'does not hold, next'}"
+    found = f"{result.parameter_bytes:,} B of parameters, decision error {result.decision_error:.3g}"
+    if result.mean is not None:
+        found += f", return {result.mean.mean_source:.5g} -> {result.mean.mean_candidate:.5g} over {result.mean.episodes} episodes"
+    if result.failures is not None:
+        found += f", failures {100 * result.failures.rate_difference:+.1f} points"
+    end = f": does not hold: {'; '.join(result.missed)}" if result.missed else ""
+    return f"rung {result.rung} ({result.name}): {found}{end}"
