@@ -17,8 +17,9 @@ from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Program
 from quarl.integer import act, integer_outputs, quantize_observations
+from quarl.links.count import merged
 from quarl.links.frames import Frame, pack_frame
-from quarl.links.unicorn import UnicornDevice, merged
+from quarl.links.unicorn import UnicornDevice
 from quarl.resources import targets_dir
 from tests.conftest import need
 from tests.firmware.samples import observations, sample

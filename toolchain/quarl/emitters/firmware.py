@@ -6,14 +6,42 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from quarl.boards import Board, read_boards
+from quarl.firmware.fit import check_fit
+from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Kernels, Program
 from quarl.firmware.render import render_header, render_source
 from quarl.quant_policy import QuantPolicy
-from quarl.resources import firmware_dir
+from quarl.resources import firmware_dir, targets_dir
 
 IDENTIFIER = re.compile(r"\bql_\w+")
 INCLUDE = re.compile(r'#include "(ql_\w+\.h)"')
+
+
+POLICY_FOLDER, HARNESS_FOLDER = "policy", "harness"
+
+
+def write_firmware(policy: QuantPolicy, board: Board | None) -> dict[str, bytes]:
+    """Return path -> bytes of the firmware's C sources, sorted.
+
+    `policy/` is what a user's own firmware needs, all of it. With a board, `harness/` makes a firmware of it that answers frames.
+
+    Raises:
+        BudgetError: the policy does not fit the board.
+        UnsupportedError, QuantizationError: see `quarl.firmware.lower`.
+    """
+    program = lower(policy, kernels_for(board))
+    files = {f"{POLICY_FOLDER}/{name}": content for name, content in program_sources(program).items()}
+    if board is not None:
+        check_fit(program, board, read_boards(targets_dir()).values())
+        files |= {f"{HARNESS_FOLDER}/{name}": content for name, content in harness_sources(board).items()}
+    return dict(sorted(files.items()))
+
+
+def kernels_for(board: Board | None) -> Kernels:
+    """Return the family of kernels a board's core runs fastest; without a board the portable one, which runs everywhere."""
+    return "dsp" if board is not None and board.core.has_dsp else "portable"
 
 
 def policy_sources(policy: QuantPolicy, kernels: Kernels) -> dict[str, bytes]:

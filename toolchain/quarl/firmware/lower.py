@@ -11,13 +11,12 @@ from math import prod
 import numpy as np
 
 from quarl.emitters.shapes import Shape, quant_shapes
-from quarl.errors import QuantizationError, UnsupportedError
+from quarl.errors import UnsupportedError
 from quarl.firmware.packing import STEP, dsp_weights, folded_bias, pad_rows, padded_length, portable_weights
 from quarl.firmware.program import SIZES, Array, Call, CType, Kernels, Operand, Program, ctype_of
 from quarl.planner import Buffer, MemoryPlan, Overlap, elementwise_distance, plan_memory, window_distance
 from quarl.policy import INPUT, Add, Concat, Flatten
 from quarl.quant_policy import (
-    EXACT_FLOAT_BOUND,
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
@@ -38,13 +37,9 @@ def lower(policy: QuantPolicy, kernels: Kernels) -> Program:
     """Return the program of a policy for a family of kernels.
 
     Raises:
-        UnsupportedError: a tensor wider than int16, a sum of wide tensors, or outputs mapped to infinite bounds.
-        QuantizationError: a sum that does not fit int32 once the zero point is folded, or a feature's zero point beyond 2^24.
+        UnsupportedError: a tensor wider than int16, or a sum of wide tensors.
+        QuantizationError: a sum that does not fit int32 once the zero point is folded.
     """
-    action = policy.contract.action
-    if action.transform == "unscale" and not np.isfinite([*action.low, *action.high]).all():
-        raise UnsupportedError("contract: outputs in [-1, 1] cannot be mapped to an action without bounds: give finite bounds")
-    _check_observation(policy)
     lowering = _Lowering(policy, kernels, quant_shapes(policy))
     for step, node in enumerate(policy.nodes):
         lowering.add(step, node)
@@ -60,18 +55,6 @@ def lower(policy: QuantPolicy, kernels: Kernels) -> Program:
         prod(lowering.shapes[INPUT]),
         prod(lowering.shapes[last]),
     )
-
-
-def _check_observation(policy: QuantPolicy) -> None:
-    zero_point = np.abs(policy.observation.zero_point.astype(np.int64))
-    limit = EXACT_FLOAT_BOUND - 2**16  # leaves room for qmin and qmax
-    if zero_point.size and zero_point.max() >= limit:
-        feature = int(zero_point.argmax())
-        names = policy.contract.observation.names
-        raise QuantizationError(
-            f"observation feature {names[feature] if names else feature}: its values lie {zero_point[feature]:,} steps from 0, float32 "
-            f"resolves less than {limit:,}: subtract the constant part inside the environment"
-        )
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +17,7 @@ from quarl.boards import Board, CpuName
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.firmware.elf import Image
 from quarl.firmware.program import CType, Program
+from quarl.links.count import Block, Count, merged
 from quarl.links.frames import Frame, Kind, pack_frame, payload_of, take_frame
 
 PAGE = 4096
@@ -34,38 +34,6 @@ MODELS: dict[CpuName, str] = {
     "cortex-m33": "UC_CPU_ARM_CORTEX_M33",
 }
 DTYPES: dict[CType, type[np.generic]] = {"int8_t": np.int8, "int16_t": np.int16, "int32_t": np.int32, "float": np.float32}
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A stretch of code executed from its first instruction to its last."""
-
-    address: int
-    bytes: int
-    instructions: tuple[str, ...]  # "mnemonic operands", for the cycle model
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """What one call of a function executed: blocks with how often, and how often the next block was not the one that follows."""
-
-    blocks: tuple[tuple[Block, int, int], ...]  # block, executions, taken branches at its end
-
-    @property
-    def instructions(self) -> int:
-        """Instructions executed."""
-        return sum(len(block.instructions) * times for block, times, _ in self.blocks)
-
-
-def merged(counts: Sequence[Count]) -> Count:
-    """Return the sum of several counts."""
-    total: dict[Block, list[int]] = {}
-    for count in counts:
-        for block, times, taken in count.blocks:
-            entry = total.setdefault(block, [0, 0])
-            entry[0] += times
-            entry[1] += taken
-    return Count(tuple((block, times, taken) for block, (times, taken) in total.items()))
 
 
 class UnicornDevice:

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quarl.boards import Board, find_board, read_boards
+from quarl.emitters.firmware import write_firmware
+from quarl.errors import BudgetError, InputError
+from quarl.firmware.build import default_cache_dir
+from quarl.firmware.cycles import cycle_assumptions, estimate_cycles
+from quarl.firmware.fit import check_fit, flash_needed, ram_needed
+from quarl.firmware.lower import lower
+from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json, open_firmware, profile_unicorn
+from quarl.importers import ImportOptions
+from quarl.integer import act, integer_outputs, quantize_observations
+from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
+from quarl.links.count import Block, Count
+from quarl.quant_policy import QuantPolicy
+from quarl.resources import models_dir, targets_dir
+from quarl.sources import observations_of, open_source
+from tests.conftest import need
+from tests.firmware.samples import observations, sample
+
+TOOLS = ("ziglang", "unicorn", "elftools", "capstone")
+SHIPPED = sorted(path.parent.name for path in models_dir().glob("*/policy.*"))
+
+
+def board(name: str) -> Board:
+    return find_board(name, targets_dir())
+
+
+@pytest.fixture(scope="module")
+def profile() -> FirmwareProfile:
+    need(*TOOLS)
+    policy, quantized = sample("tanh_mlp", 3)
+    return profile_unicorn(quantized, observations(policy, np.random.default_rng(0), 8), board("nucleo_l4r5zi"), default_cache_dir())
+
+
+def test_a_profile_says_what_each_layer_costs(profile: FirmwareProfile) -> None:
+    assert [layer.layer for layer in profile.layers] == ["dense0", "tanh0", "dense1", "tanh1", "dense2"]
+    assert sum(layer.instructions for layer in profile.layers) == profile.instructions
+    assert sum(layer.cycles.mid for layer in profile.layers) == profile.cycles.mid
+    assert profile.act_instructions is not None
+    assert profile.act_instructions > profile.instructions
+    assert (profile.compared, profile.differing) == (8, 0)
+    assert profile.flash_bytes > profile.table_bytes > 0
+    assert profile.ram_bytes > profile.arena_bytes > 0
+
+
+def test_a_profile_survives_its_json(profile: FirmwareProfile) -> None:
+    assert firmware_profile_from_json(profile.to_json(), "firmware.json") == profile
+    document = json.loads(profile.to_json()) | {"format": 9}
+    for text in ("{}", "nonsense", json.dumps(document)):
+        with pytest.raises(InputError, match=r"firmware\.json.*run quarl profile again"):
+            firmware_profile_from_json(text, "firmware.json")
+
+
+def test_no_figure_of_an_emulator_claims_to_be_measured(profile: FirmwareProfile) -> None:
+    kinds = {figure.name: figure.kind for figure in profile.figures}
+    assert kinds["firmware_flash_bytes"] == "exact"
+    assert kinds["firmware_instructions"] == "emulated"
+    assert kinds["firmware_latency_us"] == "estimated"
+    assert "measured" not in kinds.values()
+    low, mid, high = profile.latency_us
+    assert low <= mid <= high
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_policy_acts_on_the_core_as_on_the_host(name: str) -> None:
+    need(*TOOLS)
+    quantized, heldout = shipped(name)
+    integers = quantize_observations(quantized, heldout)
+    for target in ("nucleo_l4r5zi", "rp2040_pico"):
+        device = open_firmware(quantized, board(target), default_cache_dir())
+        np.testing.assert_array_equal(device.run(integers), integer_outputs(quantized, heldout))
+        actions = device.decisions(integers) if quantized.contract.observation.is_image else device.act(heldout)
+        np.testing.assert_array_equal(actions, act(quantized, heldout))
+
+
+def shipped(name: str) -> tuple[QuantPolicy, np.ndarray]:  # type: ignore[type-arg]
+    source = open_source(name, ImportOptions(), None)
+    calibration, heldout = observations_of(source, None)
+    count = 10 if source.policy.contract.observation.is_image else 1000
+    return quantize_on_rung(source.policy, calibration, DEFAULT_RUNG), heldout.obs[:count]
+
+
+def test_a_policy_that_does_not_fit_is_refused_with_numbers_and_alternatives() -> None:
+    program = lower(sample("nature", 0)[1], "dsp")
+    with pytest.raises(BudgetError) as error:
+        check_fit(program, board("nrf52840_dk"), read_boards(targets_dir()).values())
+    words = str(error.value)
+    assert f"{flash_needed(program):,} B of flash, the board has 1,048,576 B" in words
+    assert "dense0 (1,6" in words
+    assert "it would fit nucleo_h7a3zi, nucleo_l4r5zi" in words
+
+
+@pytest.mark.parametrize(("spare", "fits"), [(0, True), (-1, False)])
+def test_the_last_byte_decides(spare: int, fits: bool) -> None:
+    program = lower(sample("argmax_mlp", 0)[1], "dsp")
+    l4 = board("nucleo_l4r5zi")
+    for part, needed in (("flash", flash_needed(program)), ("ram", ram_needed(program))):
+        small = replace(l4, **{part: replace(getattr(l4, part), bytes=needed + spare)})  # type: ignore[arg-type]
+        if fits:
+            check_fit(program, small)
+        else:
+            with pytest.raises(BudgetError, match="use a narrower policy"):
+                check_fit(program, small)
+
+
+def test_the_sources_for_a_board_are_the_same_every_time() -> None:
+    quantized = sample("argmax_mlp", 3)[1]
+    files = write_firmware(quantized, board("nucleo_l4r5zi"))
+    assert files == write_firmware(quantized, board("nucleo_l4r5zi"))
+    assert {path.partition("/")[0] for path in files} == {"policy", "harness"}
+    assert {path.partition("/")[0] for path in write_firmware(quantized, None)} == {"policy"}
+    assert "policy/ql_mac_dsp.c" in files
+    assert "policy/ql_mac_s8.c" in write_firmware(quantized, None)
+
+
+@pytest.mark.parametrize(
+    ("target", "instructions", "cycles"),
+    [
+        ("nrf52840_dk", ("ldr r0, [r1]", "ldr r2, [r3]", "adds r0, r0, r2", "bx lr"), 2 + 1 + 1 + 1),
+        ("nrf52840_dk", ("ldm.w r0!, {r5, r6, r7, r8}", "smlad r3, lr, sb, r3", "strd r4, r6, [r1]"), 5 + 1 + 3),
+        ("nrf52840_dk", ("vldr s0, [r4]", "vmul.f32 s0, s0, s2", "vdiv.f32 s0, s0, s1"), 2 + 1 + 14),
+        ("rp2040_pico", ("ldr r0, [r1]", "ldrsb r7, [r2, r3]", "muls r0, r7, r0", "push {r4, lr}"), 2 + 2 + 1 + 3),
+    ],
+)
+def test_a_blocks_cycles_follow_the_cores_table(target: str, instructions: tuple[str, ...], cycles: int) -> None:
+    straight = Count(((Block(0, 8, instructions), 10, 0),))
+    found = estimate_cycles(straight, board(target))
+    assert (found.low, found.mid, found.high) == (10 * cycles,) * 3
+
+
+def test_taken_branches_and_wait_states_widen_the_estimate() -> None:
+    count = Count(((Block(0, 2, ("bne #0",)), 10, 9),))
+    found = estimate_cycles(count, board("nucleo_l4r5zi"))
+    assert (found.low, found.mid, found.high) == (10 + 9, 10 + 18, 10 + 27 + 9 * 5)
+    assert "5 flash wait states" in cycle_assumptions(board("nucleo_l4r5zi"))

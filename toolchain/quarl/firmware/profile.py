@@ -1,0 +1,182 @@
+"""The firmware's profile: built, booted in the emulator, compared with the reference, counted.
+
+Sizes are exact, instructions emulated, cycles and time estimated; nothing here is measured on silicon.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.boards import Board, read_boards
+from quarl.emitters.firmware import kernels_for, program_sources
+from quarl.emitters.shapes import multiply_accumulates
+from quarl.errors import InputError
+from quarl.evidence import Figure
+from quarl.firmware.build import build_image, compiler_version
+from quarl.firmware.cycles import Cycles, cycle_assumptions, estimate_cycles
+from quarl.firmware.elf import Image, read_image
+from quarl.firmware.fit import check_fit
+from quarl.firmware.image import harness_sources
+from quarl.firmware.lower import lower
+from quarl.firmware.program import Program
+from quarl.integer import act, integer_outputs, quantize_observations
+from quarl.links.count import merged
+from quarl.links.unicorn import UnicornDevice
+from quarl.quant_policy import QuantPolicy
+from quarl.resources import targets_dir
+
+FORMAT = 1
+COMPARED = 8  # observations the device must answer like the reference before anything is counted
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """What one kernel call costs in one inference."""
+
+    layer: str
+    kernel: str
+    instructions: int  # emulated
+    cycles: Cycles
+    table_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareProfile:
+    """One policy's firmware for one board."""
+
+    board: str
+    cpu: str
+    clock_hz: int
+    link: Literal["unicorn"]
+    compiler: str
+    contract_sha256: str
+    multiply_accumulates: int
+    flash_bytes: int  # the whole image, harness included
+    table_bytes: int  # of it weights, biases, multipliers and tables
+    ram_bytes: int  # variables, arena included
+    arena_bytes: int  # tensors and scratch, input included
+    stack_bytes: int  # the deepest seen
+    layers: tuple[LayerCost, ...]
+    instructions: int  # emulated, from the graph's integers to its outputs
+    cycles: Cycles
+    cycle_assumptions: str
+    act_instructions: int | None  # emulated, from the float observation to the action; None for images
+    act_cycles: Cycles | None
+    compared: int  # observations on which outputs and actions equalled the reference's, bit for bit
+    differing: int  # observations on which they did not
+
+    @property
+    def latency_us(self) -> tuple[float, float, float]:
+        """Estimated time of one decision at the board's clock: low, mid, high."""
+        return (self.act_cycles or self.cycles).latency_us(self.clock_hz)
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """The figures a budget may limit; `firmware_latency_us` is the high end of the estimate."""
+        sizes = {"flash": self.flash_bytes, "ram": self.ram_bytes + self.stack_bytes, "arena": self.arena_bytes, "stack": self.stack_bytes}
+        figures = [Figure(f"firmware_{name}_bytes", float(value), "B", "exact") for name, value in sizes.items()]
+        counted = self.instructions if self.act_instructions is None else self.act_instructions
+        figures.append(Figure("firmware_instructions", float(counted), "", "emulated"))
+        figures.append(Figure("firmware_latency_us", self.latency_us[2], "us", "estimated"))
+        return tuple(figures)
+
+    def to_json(self) -> str:
+        """Return canonical JSON."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+
+
+def firmware_profile_from_json(text: str, where: str) -> FirmwareProfile:
+    """Return the profile written by `to_json`; `where` names the file in messages.
+
+    Raises:
+        InputError: not a firmware profile, or one of another format version.
+    """
+    try:
+        document = json.loads(text)
+        found = document.pop("format")
+        if found != FORMAT:
+            raise InputError(f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl profile again")
+        layers = tuple(LayerCost(**{**layer, "cycles": Cycles(**layer["cycles"])}) for layer in document.pop("layers"))
+        cycles, of_act = Cycles(**document.pop("cycles")), document.pop("act_cycles")
+        return FirmwareProfile(**document, layers=layers, cycles=cycles, act_cycles=None if of_act is None else Cycles(**of_act))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{where}: not a firmware profile ({error!r}): run quarl profile again") from error
+
+
+def open_firmware(policy: QuantPolicy, board: Board, cache_dir: Path) -> UnicornDevice:
+    """Return the policy's firmware, built and booted in the emulator: a runtime like those of the host.
+
+    Raises:
+        BudgetError: it does not fit. ToolMissingError: no compiler or emulator. DeviceError: it does not build or boot.
+    """
+    program, image = build_firmware(policy, board, cache_dir)
+    return UnicornDevice(image, board, program)
+
+
+def build_firmware(policy: QuantPolicy, board: Board, cache_dir: Path) -> tuple[Program, Image]:
+    """Return the program and its linked image; from the cache if nothing has changed."""
+    program = lower(policy, kernels_for(board))
+    check_fit(program, board, read_boards(targets_dir()).values())
+    files: Mapping[str, bytes] = program_sources(program) | harness_sources(board)
+    return program, read_image(build_image(files, board, cache_dir), board)
+
+
+def profile_unicorn(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> FirmwareProfile:
+    """Return the profile of a policy's firmware on a board's core, emulated.
+
+    Args:
+        obs: observations [n, *shape] in environment units; the first is counted, up to COMPARED are compared.
+    Raises:
+        InputError: no observations, or a core the emulator has not.
+        BudgetError, ToolMissingError, DeviceError: see `open_firmware`.
+    """
+    if not len(obs):
+        raise InputError("profile: no observations to count with: give at least one")
+    program, image = build_firmware(policy, board, cache_dir)
+    device = UnicornDevice(image, board, program)
+    obs = obs[:COMPARED]
+    integers = quantize_observations(policy, obs)
+    is_vector = not policy.contract.observation.is_image
+    actions = device.act(obs) if is_vector else device.decisions(integers)
+    equal = _rows_equal(device.run(integers), integer_outputs(policy, obs)) & _rows_equal(actions, act(policy, obs))
+    counts = device.count_calls(integers[:1])
+    layers = tuple(
+        LayerCost(call.node, call.kernel, count.instructions, estimate_cycles(count, board), call.bytes)
+        for call, count in zip(program.calls, counts, strict=True)
+    )
+    whole, of_act = merged(counts), device.count_act(obs[0]) if is_vector else None
+    return FirmwareProfile(
+        board=board.name,
+        cpu=board.cpu,
+        clock_hz=board.clock_hz,
+        link="unicorn",
+        compiler=compiler_version(),
+        contract_sha256=policy.contract.digest,
+        multiply_accumulates=multiply_accumulates(policy),
+        flash_bytes=image.flash_bytes,
+        table_bytes=program.table_bytes,
+        ram_bytes=image.ram_bytes,
+        arena_bytes=program.plan.arena_bytes,
+        stack_bytes=device.stack_bytes(),
+        layers=layers,
+        instructions=whole.instructions,
+        cycles=estimate_cycles(whole, board),
+        cycle_assumptions=cycle_assumptions(board),
+        act_instructions=None if of_act is None else of_act.instructions,
+        act_cycles=None if of_act is None else estimate_cycles(of_act, board),
+        compared=len(obs),
+        differing=int((~equal).sum()),
+    )
+
+
+def _rows_equal(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return bool [n]: whether each row is equal in every bit that counts."""
+    result: NDArray[np.bool_] = (a == b).reshape(len(a), -1).all(axis=1)
+    return result
