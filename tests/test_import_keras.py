@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -411,6 +413,15 @@ def test_a_strange_dataset_is_refused(saved: Path, settings: dict[str, Any], kin
         read_keras(saved, ImportOptions())
 
 
+def test_a_group_that_holds_itself_is_refused(saved: Path) -> None:
+    def change(file: Any) -> None:
+        file["layers/dense/again"] = file["layers"]
+
+    edit(saved, nothing, hdf5_of(saved, change))
+    with pytest.raises(InputError, match="deeper than 32"):
+        read_keras(saved, ImportOptions())
+
+
 def test_links_inside_the_weights_are_not_followed(saved: Path) -> None:
     import h5py
 
@@ -488,6 +499,32 @@ def test_a_graph_that_runs_in_a_circle_is_refused(keras: Any, tmp_path: Path) ->
     edit(path, circle)
     with pytest.raises(InputError, match="waits for its own output"):
         read_keras(path, ImportOptions())
+
+
+def attribute_alone() -> bytearray:
+    """Return what `with h5py.File(path, "w") as f: f.attrs["model_config"] = "{}"` wrote (h5py 3.14, HDF5 1.14.6)."""
+    packed = (
+        r"""c-rgqaB<`1lHy_j0S*oZ76t(ZWbhvfI)qXAF!=;1%?PDCp!5nRm^d?7P68?}05xBM8N$ziiiZTbx+0s8ZqFzf*}%iqF#tqIK=~X{"""
+        r"""`UDfII#@akppw0U(DaI)u6Y<dp!V@HhyY!ao1c=J6Q7))mzJ3h5|?CT1nU%lyNLtEeIR2xm=SJvclP&TWPoZwQwIXowW#j8!9SWN"""
+        r"""M!_f;1*2dTjDk@x3P!;w7zLwX6pVtQ1^_B?GW-"""
+    )
+    return bytearray(zlib.decompress(base64.b85decode(packed)))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (857, 2),  # the version of an attribute: the HDF5 library reads where nothing is, and its process dies
+        pytest.param(928, 0, marks=pytest.mark.slow),  # the size of a global heap's object: the library never comes back
+    ],
+    ids=["crash", "endless"],
+)
+def test_a_file_that_breaks_the_hdf5_library_is_refused_like_any_other(tmp_path: Path, place: int, value: int) -> None:
+    content = attribute_alone()
+    content[place] = value
+    (tmp_path / "policy.h5").write_bytes(content)
+    with pytest.raises(InputError, match="not a complete HDF5 file"):
+        read_keras(tmp_path / "policy.h5", ImportOptions())
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])

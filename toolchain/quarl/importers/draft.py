@@ -176,6 +176,8 @@ def choose_output(path: Path, outputs: Mapping[str, Callable[[], Draft]], option
         InputError: none or several of them could be the policy; names them.
         UnsupportedError: the only output cannot be carried over.
     """
+    if not outputs:
+        raise InputError(f"{path.name}: the network has no output: save the model again")
     if len(outputs) == 1:
         return next(iter(outputs.values()))()
     drafts: dict[str, Draft] = {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,14 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
-from quarl.importers.archives import Archive, source_digest
+from quarl.importers.archives import Archive, open_file, source_digest
 from quarl.importers.detect import ZIP_MAGIC
 from quarl.importers.draft import Draft, DraftBuilder, DraftOp, Head, affine, average, choose_output, finish, same_padding
-from quarl.importers.hdf5 import Hdf5File
+from quarl.importers.hdf5 import Hdf5File, open_hdf5
 from quarl.importers.options import ImportOptions
 from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Function, Padding, Policy
 
 MAX_CONFIG_BYTES = 1 << 24
+UNKNOWN = "of unknown version"
 FUNCTIONS: dict[str, Function] = {"relu": "relu", "relu6": "relu6", "tanh": "tanh", "sigmoid": "sigmoid", "elu": "elu"}
 MODELS = ("Sequential", "Functional", "Model")
 NORMALIZATION_EPSILON = 1e-7  # keras.config.epsilon(), the floor of the standard deviation in Normalization
@@ -89,36 +89,31 @@ def read_keras(path: Path, options: ImportOptions) -> Policy:
 
 def read_draft(path: Path, options: ImportOptions) -> Draft:
     """Return the network as the file tells it, before it is folded into a policy."""
-    with open_keras(path) as file:
-        try:
-            return choose_output(path, _outputs(file, source_digest(path)), options)
-        except RecursionError as error:
-            raise UntrustedFileError(f"{path.name}: the model's description is nested too deeply: this is no policy") from error
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise InputError(f"{path.name}: the model's description is damaged ({error!r}): save the model again") from error
+    file = open_keras(path)
+    try:
+        return choose_output(path, _outputs(file, source_digest(path)), options)
+    except RecursionError as error:
+        raise UntrustedFileError(f"{path.name}: the model's description is nested too deeply: this is no policy") from error
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        raise InputError(f"{path.name}: the model's description is damaged ({error!r}): save the model again") from error
 
 
-@contextmanager
-def open_keras(path: Path) -> Iterator[KerasFile]:
-    """Open a `.keras` zip or a whole-model `.h5`, told apart by content."""
-    with path.open("rb") as file:
+def open_keras(path: Path) -> KerasFile:
+    """Return the saved model in a `.keras` zip or a whole-model `.h5`, told apart by content."""
+    with open_file(path) as file:
         is_zip = file.read(4) == ZIP_MAGIC
     if is_zip:
         with Archive(path) as archive:
             model = _json(path, archive.read("config.json", MAX_CONFIG_BYTES))
             metadata = _json(path, archive.read("metadata.json", MAX_CONFIG_BYTES)) if "metadata.json" in archive.names else {}
             content = archive.read("model.weights.h5")
-        with Hdf5File(content, path.name) as hdf5:
-            yield KerasFile(path, model, ZipWeights(hdf5), f"keras {metadata.get('keras_version', 'of unknown version')}")
-        return
-    with Hdf5File(path, path.name) as hdf5:
-        description = hdf5.text("", "model_config")
-        if description is None:
-            raise InputError(
-                f"{path.name}: holds weights without the model's description: save the whole model, model.save('policy.keras')"
-            )
-        version = hdf5.text("", "keras_version") or "of unknown version"
-        yield KerasFile(path, _json(path, description), LegacyWeights(hdf5), f"keras {version}")
+        version = str(metadata.get("keras_version", UNKNOWN))
+        return KerasFile(path, model, ZipWeights(open_hdf5(content, path.name)), f"keras {version}")
+    hdf5 = open_hdf5(path, path.name)
+    description = hdf5.text("", "model_config")
+    if description is None:
+        raise InputError(f"{path.name}: holds weights without the model's description: save the whole model, model.save('policy.keras')")
+    return KerasFile(path, _json(path, description), LegacyWeights(hdf5), f"keras {hdf5.text('', 'keras_version') or UNKNOWN}")
 
 
 def _json(path: Path, content: bytes | str) -> Config:
@@ -142,7 +137,7 @@ class ZipWeights:
     def child(self, place: str, layer: LayerSpec, number: int) -> str:
         """Return e.g. "layers/dense_1" for the second Dense, which must bear the layer's name where names were stored."""
         kind = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", layer.kind).lower()
-        found = f"{place}/layers/{kind}" + (f"_{number}" if number else "")
+        found = f"{place}/layers/{kind}".lstrip("/") + (f"_{number}" if number else "")
         stored = self._hdf5.text(f"{found}/vars", "name")
         if stored not in (None, layer.name):
             raise InputError(
@@ -167,7 +162,7 @@ class LegacyWeights:
 
     def array(self, place: str, layer: LayerSpec, index: int, names: tuple[str, ...], shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return the variable whose listed name ends in the layer's name and one of `names`."""
-        listed = self._hdf5.texts(place, "weight_names")
+        listed = self._hdf5.list_of_texts(place, "weight_names")
         wanted = [(layer.name, name) for name in names]
         found = [name for name in listed if tuple(name.removesuffix(":0").split("/")[-2:]) in wanted]
         if len(found) != 1:

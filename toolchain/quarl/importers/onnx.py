@@ -74,8 +74,6 @@ def read_draft(path: Path, options: ImportOptions) -> Draft:
 def draft_of(source: OnnxFile, options: ImportOptions) -> Draft:
     """Return the draft of the output that is the policy."""
     outputs = {output.name: partial(_draft, source, output.name) for output in source.graph.output}
-    if not outputs:
-        raise InputError(f"{source.path.name}: the graph has no output: export the model again")
     return choose_output(source.path, outputs, options)
 
 
@@ -252,7 +250,7 @@ class _Walk:
                 needed.update(node.input)
         for node in self.source.graph.node:
             if needed.intersection(node.output):
-                self.known[node.output[0]] = self._step(node)
+                self.known[node.output[0]] = self._checked_step(node)
         last = self.known.get(output)
         if not isinstance(last, Value):
             raise InputError(f"{self.path.name}: the output {output!r} does not depend on the observation: export the model again")
@@ -280,6 +278,14 @@ class _Walk:
                 "images [batch, 3 fixed lengths]: export it with such an input"
             )
         return dims, FLOAT[kind.elem_type]
+
+    def _checked_step(self, node: NodeProto) -> Known:
+        try:
+            return self._step(node)
+        except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.path.name}: {node.op_type} (node {_name(node)!r}) has inputs or attributes that do not fit ({error})"
+            ) from error
 
     def _step(self, node: NodeProto) -> Known:
         """Return what the node's first output is."""

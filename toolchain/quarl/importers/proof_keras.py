@@ -30,9 +30,8 @@ def outputs_of_keras(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDA
     Raises:
         ToolMissingError: Keras is not installed, or must not be given this file, or its way to the output cannot be followed.
     """
-    with open_keras(path) as file:
-        if not _is_plain(file.model):
-            raise ToolMissingError(f"{path.name} describes parts that are not Keras' own layers, so it is not given to Keras")
+    if not _is_plain(open_keras(path).model):
+        raise ToolMissingError(f"{path.name} describes parts that are not Keras' own layers, so it is not given to Keras")
     if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise ToolMissingError(f"Keras reads files called .keras or .h5 alone: rename {path.name}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -63,6 +63,8 @@ def read_draft(path: Path, options: ImportOptions) -> Draft:
         return draft_of(graph, options)
     except RecursionError as error:
         raise UntrustedFileError(f"{path.name}: its functions are nested too deeply: this is no policy") from error
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise InputError(f"{path.name}: the graph is damaged ({error!r}): export the model again") from error
 
 
 @dataclass(slots=True)

@@ -1,0 +1,104 @@
+"""The process that opens an HDF5 file, so that a file made to break the HDF5 library breaks nothing but this process.
+
+In, on stdin: the file. Out, on stdout: the length of an index as 8 bytes, the index as JSON, then the arrays' bytes.
+What an array claims is checked before it is read; why one was not read stands in the index instead.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+
+MAX_TEXT_BYTES = 1 << 24
+MAX_NAMES = 10_000
+MAX_OBJECTS = 20_000
+MAX_DEPTH = 32  # a group may hold itself
+MAX_ARRAY_BYTES = 1 << 28
+MAX_MEMORY_BYTES = 8 << 30
+CPU_SECONDS = 5  # before the size of the file
+CPU_BYTES_PER_SECOND = 10_000_000
+GROUPS = ("layers", "model_weights")  # the rest is the optimiser's
+
+
+def main() -> None:
+    """Read stdin, write stdout."""
+    content = sys.stdin.buffer.read()
+    _limit(len(content))
+    with h5py.File(io.BytesIO(content), "r") as file:
+        texts: dict[str, dict[str, list[str] | str]] = {"": _texts(file)}
+        arrays: dict[str, dict[str, Any]] = {}
+        parts: list[bytes] = []
+        stack = [name for name in GROUPS if name in file.keys()]  # noqa: SIM118, `in file` would follow links
+        offset = 0
+        while stack:
+            place = stack.pop()
+            if len(texts) + len(arrays) >= MAX_OBJECTS or place.count("/") > MAX_DEPTH:
+                raise ValueError(f"more than {MAX_OBJECTS:,} groups and arrays, or deeper than {MAX_DEPTH}")
+            parent, _, name = place.rpartition("/")
+            group = file[parent] if parent else file
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                arrays[place] = {"refused": "link"}
+                continue
+            found = group[name]
+            if isinstance(found, h5py.Group):
+                texts[place] = _texts(found)
+                stack += [f"{place}/{child}" for child in found.keys()]  # noqa: SIM118, `found` would follow links
+                continue
+            arrays[place] = _describe(found)
+            if "refused" not in arrays[place]:
+                parts.append(np.ascontiguousarray(found[()], "<f4").tobytes())
+                arrays[place]["offset"] = offset
+                offset += len(parts[-1])
+    index = json.dumps({"texts": texts, "arrays": arrays}).encode()
+    sys.stdout.buffer.write(len(index).to_bytes(8, "little") + index)
+    for part in parts:
+        sys.stdout.buffer.write(part)
+
+
+def _limit(length: int) -> None:
+    """Bound this process's time and memory, where the system can."""
+    try:
+        import resource
+    except ImportError:  # Windows; the parent's timeout remains
+        return
+    seconds = CPU_SECONDS + length // CPU_BYTES_PER_SECOND
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _describe(found: Any) -> dict[str, Any]:
+    """Return an array's shape, or why it is not read with the numbers that say so."""
+    if not isinstance(found, h5py.Dataset) or found.dtype != np.float32:
+        return {"refused": "type", "found": str(getattr(found, "dtype", "no numbers"))}
+    claimed = int(np.prod([int(length) for length in found.shape], dtype=object)) * 4
+    shape = [int(length) for length in found.shape]
+    if found.is_virtual or found.external:
+        return {"refused": "outside"}
+    if claimed > MAX_ARRAY_BYTES:
+        return {"refused": "size", "claimed": claimed}
+    if found.id.get_create_plist().get_nfilters():
+        return {"refused": "filter"}
+    held = int(found.id.get_storage_size())
+    return {"shape": shape} if held == claimed else {"refused": "missing", "claimed": claimed, "held": held}
+
+
+def _texts(found: Any) -> dict[str, list[str] | str]:
+    """Return the attributes that are strings or lists of them, of bounded size."""
+    texts: dict[str, list[str] | str] = {}
+    for name in found.attrs.keys():  # noqa: SIM118, the others read the values too
+        handle = found.attrs.get_id(name)
+        if handle.dtype.kind not in "SO" or handle.get_storage_size() > MAX_TEXT_BYTES or np.prod(handle.shape, dtype=object) > MAX_NAMES:
+            continue
+        value = found.attrs[name]
+        texts[str(name)] = _text(value) if isinstance(value, str | bytes) else [_text(item) for item in np.ravel(value)]
+    return texts
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
