@@ -157,10 +157,28 @@ def observations(policy: Policy, rng: np.random.Generator, count: int) -> np.nda
     return values.astype(np.float32)
 
 
+def peer(widths: tuple[int, ...]) -> Callable[[np.random.Generator], Policy]:
+    """Return a maker of a ReLU network of these widths."""
+
+    def make(rng: np.random.Generator) -> Policy:
+        contract = Contract(vector(widths[0]), discrete(widths[-1]))
+        return Policy(linear_chain(mlp(rng, widths, "relu")), contract, "none", "none", "7" * 64)
+
+    return make
+
+
+# the shapes that published int8 runtimes have been measured on, with random weights
+PEERS: dict[str, Callable[[np.random.Generator], Policy]] = {
+    "mlp": peer((32, 64, 64, 4)),
+    "mlp256": peer((17, 256, 256, 6)),
+    "nature": nature,
+}
+
+
 def sample(name: str, rung: int, seed: int = 0) -> tuple[Policy, QuantPolicy]:
     """Return a sample policy and its integers, made as the ladder's rung says."""
     rng = np.random.default_rng(seed)
-    policy = (SAMPLES | {"nature": nature})[name](rng)
+    policy = (SAMPLES | PEERS)[name](rng)
     count = 32 if policy.contract.observation.is_image else 256
     calibration = Calibration(observations(policy, rng, count), np.zeros(0, np.int32))
     return policy, quantize(policy, calibration, rung_numbered(rung).settings, rung)

@@ -1,0 +1,74 @@
+"""What the firmware costs on the shapes that published runtimes were measured on. Emulated counts repeat exactly.
+
+Peers on the same shapes, Cortex-M4 (toolchain/docs/firmware.md): TFLM + CMSIS-NN needs 19,944, 162,300 and 18.23 M instructions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quarl.boards import Board, CpuName, Fpu, find_board
+from quarl.firmware.build import default_cache_dir
+from quarl.firmware.profile import build_firmware, profile_unicorn
+from quarl.resources import targets_dir
+from tests.conftest import need
+from tests.firmware.samples import observations, sample
+
+M4, M3, M0 = ("cortex-m4", "single"), ("cortex-m3", "none"), ("cortex-m0", "none")
+
+
+def board_with(core: tuple[CpuName, Fpu]) -> Board:
+    need("ziglang", "unicorn", "elftools", "capstone")
+    return replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=core[0], fpu=core[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "core", "most_instructions", "most_cycles"),
+    [
+        ("mlp", M4, 12_500, 17_000),
+        ("mlp256", M4, 115_000, 150_000),
+        ("nature", M4, 11_500_000, 14_500_000),
+        ("mlp", M3, 5 * 6_400, 55_000),
+        ("mlp", M0, 7 * 6_400, 70_000),
+    ],
+)
+def test_an_inference_stays_within_its_instructions(name: str, core: tuple[CpuName, Fpu], most_instructions: int, most_cycles: int) -> None:
+    policy, quantized = sample(name, 0)
+    profile = profile_unicorn(quantized, observations(policy, np.random.default_rng(3), 2), board_with(core), default_cache_dir())
+    assert profile.differing == 0
+    assert profile.instructions <= most_instructions
+    assert profile.cycles.mid <= most_cycles
+
+
+def test_a_small_network_is_a_small_firmware() -> None:
+    program, image = build_firmware(sample("mlp", 0)[1], board_with(M4), default_cache_dir())
+    assert image.flash_bytes <= 10_000  # whole firmware: start-up, harness, kernels, tables
+    assert image.flash_bytes - program.table_bytes <= 3_500
+
+
+def test_the_nature_network_runs_in_30000_bytes_of_tensors_with_every_family_of_kernels() -> None:
+    program, image = build_firmware(sample("nature", 0)[1], board_with(M4), default_cache_dir())
+    assert program.plan.arena_bytes <= 30_000
+    assert image.ram_bytes <= 30_100
+
+
+def test_no_multiply_add_is_fused() -> None:
+    """A fused multiply-add rounds once where the rule rounds twice; the compiler must never make one."""
+    from capstone import CS_ARCH_ARM, CS_MODE_MCLASS, CS_MODE_THUMB, Cs  # type: ignore[import-untyped]
+
+    for name, rung in (("squashed", 3), ("branches", 4), ("tanh_mlp", 0)):
+        _, image = build_firmware(sample(name, rung)[1], board_with(M4), default_cache_dir())
+        machine = Cs(CS_ARCH_ARM, CS_MODE_THUMB | CS_MODE_MCLASS)
+        code = {s.address: s.content for s in image.segments}
+        start, content = next(iter(code.items()))
+        functions = [s for n, s in image.symbols.items() if n.startswith("ql_") and s.bytes and start <= s.address < start + len(content)]
+        mnemonics = [
+            i.mnemonic
+            for symbol in functions
+            for i in machine.disasm(content[symbol.address - start : symbol.address - start + symbol.bytes], symbol.address)
+        ]
+        assert any(m.startswith("vmul") for m in mnemonics)
+        assert not [m for m in mnemonics if m.startswith(("vfma", "vfms", "vmla", "vmls", "vfnm", "vnml"))]
