@@ -8,6 +8,7 @@ Importing this module registers the id: `gymnasium.make("quarl.envs.atari:quarl/
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ale_py
@@ -26,7 +27,7 @@ FRAMES_PER_SECOND = 60
 Info = dict[str, Any]
 
 
-class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool_]]):
+class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
     """Many games side by side; a lane that has ended waits for `reset` with a mask."""
 
     metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # noqa: RUF012  # gymnasium's own form
@@ -34,7 +35,8 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool
     def __init__(self, game: str, num_envs: int, *, threads: int = 1, autoreset_mode: AutoresetMode = AutoresetMode.DISABLED) -> None:
         if autoreset_mode != AutoresetMode.DISABLED:
             raise ValueError(f"autoreset_mode={autoreset_mode}; allowed: AutoresetMode.DISABLED")
-        self._games = AtariVectorEnv(_known(game), num_envs, num_threads=threads, reward_clipping=False)
+        _rom(game)
+        self._games = AtariVectorEnv(game, num_envs, num_threads=threads, reward_clipping=False)
         self.num_envs = num_envs
         self.single_observation_space = self._games.single_observation_space
         self.single_action_space = self._games.single_action_space
@@ -58,9 +60,7 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[np.bool
         obs, info = self._games.reset(seed=np.array(chosen), options=None if mask is None else {"reset_mask": np.asarray(mask)})
         return np.array(obs), dict(info)
 
-    def step(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Info]:
+    def step(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], Info]:
         """Hold one action [lanes] for four frames; return observations, points scored, ends and `info["lives"]`."""
         obs, points, terminated, truncated, info = self._games.step(np.asarray(actions, np.int64))
         return np.array(obs), np.asarray(points, np.float64), np.array(terminated), np.array(truncated), dict(info)
@@ -98,7 +98,7 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
             self._console.step(int(action))
         return obs[0], float(points[0]), bool(terminated[0]), bool(truncated[0]), _of_lane(info, 0)
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """Return the screen, uint8 [210, 160, 3]; None without `render_mode`."""
         return None if self._console is None else self._console.screen()
 
@@ -113,15 +113,17 @@ class Console:
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
         self.ale = ale_py.ALEInterface()
         self.ale.setFloat("repeat_action_probability", 0.0)
-        self.ale.loadROM(roms.get_rom_path(_known(game)))
+        self.ale.loadROM(_rom(game))
         self.actions = self.ale.getMinimalActionSet()
         self.rams: NDArray[np.uint8] = np.zeros((FRAMES_PER_STEP, 128), np.uint8)  # after each frame of the last step
 
     def start(self, frames: int) -> None:
         """Begin a game and let as many frames pass as the lane's `info["episode_frame_number"]` says."""
         self.ale.reset_game()
-        for _ in range(frames):
-            self.ale.act(self.actions[0])
+        wait = self.actions[0]
+        fire = ale_py.Action.FIRE if ale_py.Action.FIRE in self.actions else wait
+        for frame in range(frames):
+            self.ale.act(wait if frame else fire)  # a lane presses the fire button first, then waits
         self.rams[:] = self.ale.getRAM()
 
     def step(self, action: int) -> float:
@@ -137,10 +139,11 @@ class Console:
         return np.asarray(self.ale.getScreenRGB())
 
 
-def _known(game: str) -> str:
-    if roms.get_rom_path(game) is None:
+def _rom(game: str) -> Path:
+    path = roms.get_rom_path(game) if game in roms.get_all_rom_ids() else None
+    if path is None:
         raise ValueError(f'game="{game}"; allowed: {", ".join(sorted(roms.get_all_rom_ids()))}')
-    return game
+    return path
 
 
 def _of_lane(info: Info, lane: int) -> Info:

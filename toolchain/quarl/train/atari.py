@@ -10,6 +10,7 @@ Hyperparameters of a recipe:
     imitation_share           share of the steps that the network imitates; PPO has the rest
     imitation_round           steps between two updates while imitating
     imitation_epochs          how often each new step is looked at in its update; as many old ones come with them
+    imitation_batch_size      of an update while imitating: small ones teach the eyes fastest
     imitation_learning_rate   of Adam, while imitating
     value_steps               steps played to fit the value head
     n_steps, batch_size, n_epochs, gamma, gae_lambda, learning_rate, clip_range, ent_coef     PPO's own; the rate falls to 0
@@ -20,63 +21,46 @@ from __future__ import annotations
 
 import csv
 import json
+import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from quarl.envs.atari import AtariLanes, Console
 from quarl.errors import InputError
-from quarl.recipe import Recipe
-from quarl.train.pong_expert import PongExpert
+from quarl.lanes import EnvSpec
+from quarl.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
+from quarl.rollouts import Episodes, collect_observations, run_episodes
+from quarl.seeds import CALIBRATION_SEED, CHECKPOINT_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
+from quarl.train.dagger import EXPERTS, Imitation, choose, features_of, imitate
+from quarl.train.folder import fill_measured, write_observations
+from quarl.train.sb3 import Lanes
 from quarl.train.trained import CURVE_FIELDS, Progress, Trained
 
-SELECTION_SEED = 3_000_000
+SCORE_EPISODES = 100
+CALIBRATION_EPISODES, CALIBRATION_OBSERVATIONS = 30, 300
+HELDOUT_EPISODES, HELDOUT_OBSERVATIONS = 20, 200
+IMITATION_JUDGED = 40_960  # steps between two looks at an imitating network
 SELECTION_EPISODES = 16
-STACK = 4
-
-
-class Expert(Protocol):
-    """A player that reads the memory of one console."""
-
-    urgency: float  # how much hangs on the last advice
-
-    def start(self) -> None:
-        """Forget the game before."""
-
-    def advise(self) -> int:
-        """Return the action to take now."""
-        ...
-
-    def watch(self, action: int) -> None:
-        """Take in what was done, which need not be what was advised."""
-
-
-EXPERTS: dict[str, Callable[[Console, np.random.Generator], Expert]] = {"pong": PongExpert}
+SELECTION_LENGTH = 5_000  # where a game kept for choosing is cut off: some rallies would never end
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """A recipe's numbers, read once."""
 
-    game: str
-    expert: str
-    seed: int
-    envs: int
-    imitation_steps: int
-    imitation_round: int
-    imitation_epochs: int
-    imitation_learning_rate: float
+    imitation: Imitation
     value_steps: int
     ppo_steps: int
     evaluations: int
@@ -86,7 +70,7 @@ class _Plan:
 
     @property
     def steps(self) -> int:
-        return self.imitation_steps + self.ppo_steps
+        return self.imitation.steps + self.ppo_steps
 
 
 def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None) -> Trained:
@@ -97,236 +81,103 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     """
     torch.set_num_threads(1)
     plan = _read_plan(recipe, quick)
-    set_random_seed(plan.seed)
+    set_random_seed(recipe.train.seed)
     journal = _Journal(run, plan, progress, resume)
-    envs = AtariVecEnv(plan.game, plan.envs)
-    envs.seed(plan.seed)
-    model = PPO("CnnPolicy", envs, seed=plan.seed, device="cpu", **_ppo_settings(plan, journal))
+    envs = _Signs(Lanes(recipe.env, recipe.train.envs))
+    envs.seed(recipe.train.seed)
+    model = PPO("CnnPolicy", envs, seed=recipe.train.seed, device="cpu", **_ppo_settings(plan, journal))
     _compute_in_bfloat16(model)
-    _imitate(model, plan, journal)
+
+    def after_round(steps: int, report: str) -> None:
+        journal.note(report)
+        if steps // IMITATION_JUDGED > (steps - plan.imitation.round_steps) // IMITATION_JUDGED or steps >= plan.imitation.steps:
+            journal.judge(model, steps)
+
+    imitate(model, plan.imitation, run, after_round)
     if journal.ppo_steps == 0:
         _fit_values(model, plan)
     else:
-        model.set_parameters(run / "ppo.zip")
+        model.set_parameters(str(run / "ppo.zip"))
     if journal.ppo_steps < plan.ppo_steps:
         model.learn(plan.ppo_steps - journal.ppo_steps, callback=_Judge(plan, journal))
     best = PPO.load(journal.best_path, device="cpu")
     return Trained(_act(best), lambda path: _save(best, path), None, journal.curve_path, plan.steps)
 
 
-class AtariVecEnv(VecEnv):
-    """`AtariLanes` as Stable-Baselines3 wants them: rewards are the signs of the points, lanes restart by themselves."""
+def train_atari(
+    recipe: Recipe,
+    folder: Path,
+    out: Path,
+    *,
+    runs: Path = Path("runs"),
+    quick: bool = False,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Recipe:
+    """Train the policy and write its complete folder to `out`; return the recipe with the measured score.
 
-    def __init__(self, game: str, lanes: int) -> None:
-        self._lanes = AtariLanes(game, lanes)
-        super().__init__(lanes, self._lanes.single_observation_space, self._lanes.single_action_space)
-        self._actions = np.zeros(lanes, np.int64)
-        self._returns = np.zeros(lanes)
-        self._lengths = np.zeros(lanes, np.int64)
+    Args:
+        folder: holds the recipe's file; its comments are kept.
+        out: may be `folder` itself; its name must be the policy's.
+        runs: checkpoints and curves go to `runs/<policy>`.
+        quick: train for `quick_steps` and measure a game or two.
+        resume: go on from the last checkpoint in `runs`.
+    Raises:
+        InputError: as `fit`.
+    """
+    trained = fit(recipe, runs / recipe.name, quick=quick, resume=resume, progress=progress)
+    env = EnvSpec(recipe.env.id, recipe.env.kwargs)
+    games = 1 if quick else SCORE_EPISODES
+    scored = run_episodes(env, trained.actor, range(SCORE_SEED, SCORE_SEED + games))
+    score = ScoreRecipe(float(scored.returns.mean()), float(scored.returns.std()), None, games, SCORE_SEED)
+    chance = np.random.default_rng(RANDOM_SEED)
+    actions = len(Console(str(recipe.env.kwargs["game"])).actions)
+    random_play = run_episodes(env, lambda obs: chance.integers(actions, size=len(obs)), range(RANDOM_SEED, RANDOM_SEED + games))
+    calibration_seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + (1 if quick else CALIBRATION_EPISODES))
+    heldout_seeds = range(HELDOUT_SEED, HELDOUT_SEED + (1 if quick else HELDOUT_EPISODES))
 
-    def reset(self) -> NDArray[np.uint8]:
+    out.mkdir(parents=True, exist_ok=True)
+    trained.save(out / recipe.source)
+    write_observations(out / "calibration.npz", collect_observations(env, trained.actor, calibration_seeds, CALIBRATION_OBSERVATIONS))
+    write_observations(out / "heldout.npz", collect_observations(env, trained.actor, heldout_seeds, HELDOUT_OBSERVATIONS))
+    text = fill_measured((folder / RECIPE_FILE).read_text(encoding="utf-8"), score, float(random_play.returns.mean()))
+    (out / RECIPE_FILE).write_text(text, encoding="utf-8")
+    measured = read_recipe(out)
+    (out / "SOURCE.md").write_text(_source_page(measured, trained, scored), encoding="utf-8")
+    return measured
+
+
+class _Signs(VecEnvWrapper):
+    """Lanes whose rewards are the signs of the points."""
+
+    def reset(self) -> Any:
         """Start a game in every lane."""
-        obs, _ = self._lanes.reset(seed=self._seeds)
-        self._reset_seeds()
-        self._returns[:] = 0.0
-        self._lengths[:] = 0
-        return obs
+        return self.venv.reset()
 
-    def step_async(self, actions: NDArray[Any]) -> None:
-        """Remember the actions [lanes]."""
-        self._actions = np.asarray(actions, np.int64)
-
-    def step_wait(self) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Return observations, rewards, ends and infos; where a game ended, the observation is the next game's first."""
-        obs, points, terminated, truncated, _ = self._lanes.step(self._actions)
-        self._returns += points
-        self._lengths += 1
-        done = terminated | truncated
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for lane in np.flatnonzero(done):
-            infos[lane] = {"terminal_observation": obs[lane].copy(), "TimeLimit.truncated": bool(truncated[lane] and not terminated[lane])}
-            infos[lane]["episode"] = {"r": float(self._returns[lane]), "l": int(self._lengths[lane]), "t": 0.0}
-        if done.any():
-            self._returns[done] = 0.0
-            self._lengths[done] = 0
-            fresh, _ = self._lanes.reset(options={"reset_mask": done})
-            obs[done] = fresh[done]
-        return obs, np.sign(points).astype(np.float32), done, infos
-
-    def close(self) -> None:
-        """Close the lanes."""
-        self._lanes.close()
-
-    def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
-        """Return the attribute once per lane; all lanes share it."""
-        return [getattr(self._lanes, attr_name)] * len(list(self._get_indices(indices)))
-
-    def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:
-        """Set the attribute of all lanes."""
-        setattr(self._lanes, attr_name, value)
-
-    def env_method(self, method_name: str, *args: Any, indices: int | Iterable[int] | None = None, **kwargs: Any) -> list[Any]:
-        """Return what the method answers, once per lane."""
-        return [getattr(self._lanes, method_name)(*args, **kwargs)] * len(list(self._get_indices(indices)))
-
-    def env_is_wrapped(
-        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: int | Iterable[int] | None = None
-    ) -> list[bool]:
-        """Say that no lane is wrapped; this class reports episodes itself."""
-        return [False] * len(list(self._get_indices(indices)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Lesson:
-    """What was seen and advised in one round: [steps, lanes, ...]."""
-
-    frames: NDArray[np.uint8]  # [steps, lanes, 84, 84], the newest of each stack
-    age: NDArray[np.int32]  # steps since the lane's game began or the round began, whichever is later
-    advice: NDArray[np.int64]
-    urgency: NDArray[np.float32]
-
-    def usable(self) -> NDArray[np.int64]:
-        """Return the flat indices of steps whose whole stack is in the round."""
-        return np.flatnonzero(self.age.ravel() >= STACK - 1)
-
-    def stacks(self, index: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return observations [n, 4, 84, 84] of these steps."""
-        step, lane = np.divmod(index, self.frames.shape[1])
-        return np.stack([self.frames[step - back, lane] for back in range(STACK - 1, -1, -1)], axis=1)
-
-
-def _imitate(model: PPO, plan: _Plan, journal: _Journal) -> None:
-    """Teach the model's features and action head by DAgger, from where the journal stands."""
-    policy = model.policy
-    parameters = [*policy.features_extractor.parameters(), *policy.action_net.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=plan.imitation_learning_rate)
-    lessons = journal.read_lessons()
-    if lessons:
-        state = torch.load(journal.imitation_path, weights_only=True)
-        policy.load_state_dict(state["policy"])
-        optimizer.load_state_dict(state["optimizer"])
-    rounds = -(-plan.imitation_steps // plan.imitation_round)
-    if len(lessons) >= rounds:
-        return
-    school = _School(plan, plan.seed + len(lessons))
-    for number in range(len(lessons), rounds):
-        lesson = school.play(model, plan.imitation_round // plan.envs, follow=number == 0)
-        lessons.append(lesson)
-        for group in optimizer.param_groups:  # the last third cools down
-            group["lr"] = plan.imitation_learning_rate * min(1.0, 3.0 * (1.0 - number / rounds) + 0.05)
-        loss, agreement = _study(policy, optimizer, lessons, plan, np.random.default_rng((plan.seed, number)))
-        journal.write_lesson(number, lesson, {"policy": policy.state_dict(), "optimizer": optimizer.state_dict()})
-        journal.note(f"round {number + 1} of {rounds}: loss {loss:.3f}, agreement {agreement:.3f}, games {school.report()}")
-        if (number + 1) % 10 == 0 or number + 1 == rounds:
-            journal.judge(model, (number + 1) * plan.imitation_round)
-
-
-class _School:
-    """Lanes with a console and an expert each."""
-
-    def __init__(self, plan: _Plan, seed: int) -> None:
-        self._lanes = AtariLanes(plan.game, plan.envs)
-        self._rng = np.random.default_rng(seed)
-        self._consoles = [Console(plan.game) for _ in range(plan.envs)]
-        self._experts = [EXPERTS[plan.expert](console, self._rng) for console in self._consoles]
-        self._returns = np.zeros(plan.envs)
-        self._finished: list[float] = []
-        self._obs = np.zeros(0, np.uint8)
-        self._restart(np.ones(plan.envs, np.bool_))
-
-    def _restart(self, mask: NDArray[np.bool_]) -> None:
-        seeds = [int(self._rng.integers(2**31 - 1)) for _ in mask]
-        everything = bool(mask.all())
-        obs, info = self._lanes.reset(seed=seeds, options=None if everything else {"reset_mask": mask})
-        if everything:
-            self._obs = obs
-        self._obs[mask] = obs[mask]
-        for lane in np.flatnonzero(mask):
-            self._consoles[lane].start(int(info["episode_frame_number"][lane]))
-            self._experts[lane].start()
-            self._returns[lane] = 0.0
-
-    def report(self) -> str:
-        """Return the returns of the last games."""
-        return " ".join(f"{points:.0f}" for points in self._finished[-8:])
-
-    def play(self, model: PPO, steps: int, *, follow: bool) -> _Lesson:
-        """Return a round in every lane; the model acts, or the expert with `follow`, and half of the lanes do without chance."""
-        lanes = self._lanes.num_envs
-        frames = np.zeros((steps, lanes, *self._obs.shape[2:]), np.uint8)
-        age, advice, urgency = np.zeros((steps, lanes), np.int32), np.zeros((steps, lanes), np.int64), np.zeros((steps, lanes), np.float32)
-        since = np.zeros(lanes, np.int32)
-        sure = np.arange(lanes) % 2 == 0
-        for step in range(steps):
-            frames[step], age[step] = self._obs[:, -1], since
-            advice[step] = [expert.advise() for expert in self._experts]
-            urgency[step] = [expert.urgency for expert in self._experts]
-            actions = advice[step].copy() if follow else np.where(sure, _choose(model, self._obs, True), _choose(model, self._obs, False))
-            obs, points, terminated, truncated, _ = self._lanes.step(actions)
-            self._obs = obs
-            self._returns += points
-            since += 1
-            for lane, expert in enumerate(self._experts):
-                self._consoles[lane].step(int(actions[lane]))
-                expert.watch(int(actions[lane]))
-            done = terminated | truncated
-            if done.any():
-                self._finished += self._returns[done].tolist()
-                self._restart(done)
-                since[done] = 0
-        return _Lesson(frames, age, advice, urgency)
-
-
-def _study(
-    policy: Any, optimizer: torch.optim.Optimizer, lessons: list[_Lesson], plan: _Plan, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Update the policy on the newest lesson and as many older steps; return the mean loss and the agreement with the advice."""
-    losses, agreements = [], []
-    half = int(plan.ppo["batch_size"]) // 2
-    new = lessons[-1].usable()
-    old = [lesson.usable() for lesson in lessons]
-    ends = np.cumsum([len(usable) for usable in old])
-    policy.set_training_mode(True)
-    for _ in range(plan.imitation_epochs):
-        order = rng.permutation(new)
-        for start in range(0, len(order) - half + 1, half):
-            parts = [(lessons[-1], order[start : start + half])]
-            drawn = rng.integers(ends[-1], size=half)
-            owner = np.searchsorted(ends, drawn, side="right")
-            for which in np.unique(owner):
-                first = ends[which] - len(old[which])
-                parts.append((lessons[which], old[which][drawn[owner == which] - first]))
-            obs = torch.from_numpy(np.concatenate([lesson.stacks(index) for lesson, index in parts]))
-            advice = torch.from_numpy(np.concatenate([lesson.advice.ravel()[index] for lesson, index in parts]))
-            urgency = torch.from_numpy(np.concatenate([lesson.urgency.ravel()[index] for lesson, index in parts]))
-            logits = policy.action_net(policy.extract_features(obs))
-            loss = (torch.nn.functional.cross_entropy(logits, advice, reduction="none") * urgency).sum() / urgency.sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(float(loss.detach()))
-            agreements.append(float((logits.argmax(1) == advice).float().mean()))
-    return float(np.mean(losses)), float(np.mean(agreements))
+    def step_wait(self) -> Any:
+        """Return observations, signs, ends and infos."""
+        obs, points, done, infos = self.venv.step_wait()
+        return obs, np.sign(points), done, infos
 
 
 def _fit_values(model: PPO, plan: _Plan) -> None:
     """Fit the value head to the discounted returns of the policy's own play, by ridge regression on its features."""
     envs, gamma = model.env, model.gamma
     assert envs is not None
-    steps = max(2, plan.value_steps // plan.envs)
-    features, rewards, dones = [], np.zeros((steps, plan.envs)), np.zeros((steps, plan.envs))
-    obs = envs.reset()
+    steps = max(2, plan.value_steps // envs.num_envs)
+    features, rewards, dones = [], np.zeros((steps, envs.num_envs)), np.zeros((steps, envs.num_envs))
+    obs: Any = envs.reset()
     for step in range(steps):
         with torch.no_grad():
-            features.append(model.policy.extract_features(torch.from_numpy(obs)).float().numpy())
-        obs, rewards[step], dones[step], _ = envs.step(_choose(model, obs, False))
-    returns = np.zeros((steps, plan.envs))
-    ahead = np.zeros(plan.envs)
+            features.append(features_of(model, obs).numpy())
+        obs, rewards[step], dones[step], _ = envs.step(choose(model, obs, False))
+    returns = np.zeros((steps, envs.num_envs))
+    ahead = np.zeros(envs.num_envs)
     for step in range(steps - 1, -1, -1):
         ahead = rewards[step] + gamma * ahead * (1.0 - dones[step])
         returns[step] = ahead
     kept = max(1, steps - int(3 / (1 - gamma)))  # the returns of the last steps are cut off
-    x = np.stack(features[:kept]).reshape(kept * plan.envs, -1).astype(np.float64)
+    x = np.stack(features[:kept]).reshape(kept * envs.num_envs, -1).astype(np.float64)
     x = np.c_[x, np.ones(len(x))]
     weights = np.linalg.solve(x.T @ x + 1e-2 * len(x) * np.eye(x.shape[1]), x.T @ returns[:kept].ravel())
     head = model.policy.value_net
@@ -344,7 +195,7 @@ class _Judge(BaseCallback):
         self._before = journal.ppo_steps
         self._every = max(1, plan.ppo_steps // plan.evaluations)
         self._next = self._before + self._every
-        self._imitated = plan.imitation_steps
+        self._imitated = plan.imitation.steps
         self._left = max(1, plan.ppo_steps)
 
     def _on_rollout_start(self) -> None:
@@ -376,9 +227,7 @@ class _Journal:
         self.run = run
         self.best_path = run / "best.zip"
         self.curve_path = run / "curve.csv"
-        self.imitation_path = run / "imitation.pt"
         self.ppo_steps = 0
-        self._lessons_path = run / "lessons"
         self._state_path = run / "state.json"
         self._plan = plan
         self._progress = progress
@@ -391,27 +240,12 @@ class _Journal:
             state = json.loads(self._state_path.read_text())
             self.ppo_steps, self._best_return, self._cpu_s = state["ppo_steps"], state["best_return"], state["cpu_s"]
             return
-        self._lessons_path.mkdir(parents=True, exist_ok=True)
-        for path in self._lessons_path.glob("*.npz"):
+        run.mkdir(parents=True, exist_ok=True)
+        for path in (run / "lessons").glob("*.npz"):
             path.unlink()
         with self.curve_path.open("w", newline="") as file:
             csv.writer(file).writerow(CURVE_FIELDS)
         (run / "log.txt").write_text("")
-        self._write_state()
-
-    def read_lessons(self) -> list[_Lesson]:
-        """Return the rounds played so far."""
-        lessons = []
-        for path in sorted(self._lessons_path.glob("*.npz")):
-            with np.load(path) as arrays:
-                lessons.append(_Lesson(arrays["frames"], arrays["age"], arrays["advice"], arrays["urgency"]))
-        return lessons
-
-    def write_lesson(self, number: int, lesson: _Lesson, state: dict[str, Any]) -> None:
-        """Keep a round and the state of the network after it."""
-        torch.save(state, self.imitation_path)
-        arrays = {"frames": lesson.frames, "age": lesson.age, "advice": lesson.advice, "urgency": lesson.urgency}
-        np.savez_compressed(self._lessons_path / f"{number:04d}.npz", **arrays)  # type: ignore[arg-type]
         self._write_state()
 
     def note(self, line: str) -> None:
@@ -421,7 +255,7 @@ class _Journal:
 
     def judge(self, model: PPO, steps: int) -> None:
         """Play the games kept apart, write the curve, keep the policy if none was better."""
-        returns, lengths = play_games(self._plan.game, _act(model), SELECTION_SEED, self._plan.episodes, self._plan.max_length)
+        returns, lengths = _play_games(self._plan.imitation.game, _act(model), CHECKPOINT_SEED, self._plan.episodes, self._plan.max_length)
         mean = float(returns.mean())
         if mean >= self._best_return:
             self._best_return = mean
@@ -441,7 +275,7 @@ class _Journal:
         self._state_path.write_text(json.dumps(state))
 
 
-def play_games(
+def _play_games(
     game: str, act: Callable[[NDArray[np.uint8]], NDArray[np.int64]], seed: int, episodes: int, max_length: int = 27_000
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return returns and lengths of games with seeds `seed`, `seed + 1` ..., one lane each; a game is cut off after `max_length` steps."""
@@ -462,33 +296,73 @@ def play_games(
 
 def _compute_in_bfloat16(model: PPO) -> None:
     """Compute the features in bfloat16, which doubles the speed; the heads stay in float32, so that probabilities keep their digits."""
-    extractor = model.policy.features_extractor.to(memory_format=torch.channels_last)
+    extractor: torch.nn.Module = model.policy.features_extractor
+    extractor.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
     plain = extractor.forward
 
     def forward(obs: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            return plain(obs.contiguous(memory_format=torch.channels_last)).float()
+            features: torch.Tensor = plain(obs.contiguous(memory_format=torch.channels_last))
+        return features.float()
 
     extractor.forward = forward
 
 
-def _choose(model: PPO, obs: NDArray[np.uint8], sure: bool) -> NDArray[np.int64]:
-    """Return actions [lanes]: the likeliest, or drawn."""
-    model.policy.set_training_mode(False)
-    with torch.no_grad():
-        logits = model.policy.action_net(model.policy.extract_features(torch.from_numpy(obs)))
-        chosen = logits.argmax(1) if sure else torch.distributions.Categorical(logits=logits).sample()
-    return np.asarray(chosen.numpy(), np.int64)
-
-
 def _act(model: PPO) -> Callable[[NDArray[np.uint8]], NDArray[np.int64]]:
-    return lambda obs: _choose(model, obs, True)
+    return lambda obs: choose(model, obs, True)
 
 
 def _save(model: PPO, path: Path) -> None:
     """Write the policy as `model.save` does, without what only training needs: optimiser moments and the last observations."""
     model.policy.optimizer.state.clear()
     model.save(path, exclude=list(LEFT_OUT))
+
+
+def _source_page(recipe: Recipe, trained: Trained, scored: Episodes) -> str:
+    """Return SOURCE.md: who made the weights and how, the score, the learning curve."""
+    settings = recipe.train.hyperparameters
+    with trained.curve.open(newline="") as file:
+        rows = [[row[0], row[1], row[2], row[3], row[5]] for row in csv.reader(file)][1:]
+    imitated = int(trained.steps * float(str(settings["imitation_share"])))
+    worst, low, median = np.quantile(scored.returns, (0.0, 0.05, 0.5))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("stable-baselines3", "torch", "ale-py", "gymnasium", "numpy"))
+    return f"""# {recipe.name}
+
+{recipe.task}
+
+Trained by the quarl project from `recipe.toml` in this folder, seed {recipe.train.seed}, {trained.steps:,} steps of four frames in \
+{recipe.train.envs} parallel games, {float(rows[-1][4]):,.0f} s of one core ({platform.machine()}). The licence is quarl's own.
+Packages: python {platform.python_version()}, {packages}.
+
+1. **A warm start, not learnt from points.** The first {imitated:,} steps are DAgger: the network plays, a scripted expert that reads the
+   console's memory (`quarl.train.{settings["expert"]}_expert`) says what it would have done, and the network learns to say the same.
+   The network itself sees only the screen.
+2. The value head is fitted to the returns of the network's own play.
+3. PPO of Stable-Baselines3 on the signs of the points, {trained.steps - imitated:,} steps.
+
+The weights are those with the best mean return at a checkpoint, on games kept apart for choosing. They are saved by `PPO.save` without
+the optimiser's moments: `stable_baselines3.PPO.load("policy.zip")` loads them. Again: `train_atari` of `quarl.train.atari`.
+
+## Score
+
+{len(scored.returns)} whole games, true points, no sticky actions, 0 to 30 frames of waiting before each (seeds {SCORE_SEED:_} to \
+{SCORE_SEED + len(scored.returns) - 1:_}), the likeliest action in each step:
+mean return {scored.returns.mean():.2f} (standard deviation {scored.returns.std():.2f}), worst {worst:.0f}, 5 % quantile {low:.0f}, \
+median {median:.0f}; {scored.lengths.mean():,.0f} steps a game. Random play: {recipe.gate.random_return:.2f}.
+
+## Learning curve
+
+{SELECTION_EPISODES} games at each checkpoint, cut off after {SELECTION_LENGTH:,} steps.
+
+| steps | mean return | standard deviation | steps a game | cpu s |
+|---:|---:|---:|---:|---:|
+{chr(10).join("| " + " | ".join(row) + " |" for row in rows)}
+
+## Observations
+
+`calibration.npz` and `heldout.npz` hold `obs`, uint8 [n, 4, 84, 84] (channels first: the network's own order, the newest frame last),
+and `episode`, the number of the game each is from. They come from this policy's own games; the two files and the score share none.
+"""
 
 
 def _ppo_settings(plan: _Plan, journal: _Journal) -> dict[str, Any]:
@@ -500,7 +374,16 @@ def _ppo_settings(plan: _Plan, journal: _Journal) -> dict[str, Any]:
 
 def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
     settings = dict(recipe.train.hyperparameters)
-    own = ("expert", "imitation_share", "imitation_round", "imitation_epochs", "imitation_learning_rate", "value_steps", "evaluations")
+    own = (
+        "expert",
+        "imitation_share",
+        "imitation_round",
+        "imitation_epochs",
+        "imitation_batch_size",
+        "imitation_learning_rate",
+        "value_steps",
+        "evaluations",
+    )
     ppo = ("n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "learning_rate", "clip_range", "ent_coef")
     missing = [name for name in (*own, *ppo) if name not in settings]
     unknown = [name for name in settings if name not in (*own, *ppo)]
@@ -511,19 +394,25 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
     numbers: dict[str, Any] = settings
     steps = recipe.train.quick_steps if quick else recipe.train.steps
     imitation_steps = int(steps * float(numbers["imitation_share"]))
-    return _Plan(
+    n_steps = min(int(numbers["n_steps"]), max(2, (steps - imitation_steps) // recipe.train.envs))
+    rollout = n_steps * recipe.train.envs
+    imitation = Imitation(
         game=str(recipe.env.kwargs["game"]),
         expert=str(numbers["expert"]),
         seed=recipe.train.seed,
         envs=recipe.train.envs,
-        imitation_steps=imitation_steps,
-        imitation_round=min(int(numbers["imitation_round"]), imitation_steps),
-        imitation_epochs=int(numbers["imitation_epochs"]),
-        imitation_learning_rate=float(numbers["imitation_learning_rate"]),
+        steps=imitation_steps,
+        round_steps=min(int(numbers["imitation_round"]), imitation_steps),
+        epochs=int(numbers["imitation_epochs"]),
+        batch_size=int(numbers["imitation_batch_size"]),
+        learning_rate=float(numbers["imitation_learning_rate"]),
+    )
+    return _Plan(
+        imitation=imitation,
         value_steps=min(int(numbers["value_steps"]), steps),
-        ppo_steps=steps - imitation_steps,
+        ppo_steps=(steps - imitation_steps) // rollout * rollout,  # so that the learning rate ends at 0 and not below
         evaluations=1 if quick else int(numbers["evaluations"]),
         episodes=2 if quick else SELECTION_EPISODES,
-        max_length=200 if quick else 27_000,
-        ppo={name: numbers[name] for name in ppo},
+        max_length=200 if quick else SELECTION_LENGTH,
+        ppo={name: numbers[name] for name in ppo} | {"n_steps": n_steps},
     )

@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quarl.envs.atari import FRAMES_PER_STEP, Console
 
@@ -27,11 +28,25 @@ CONTACT_X = 189
 ZONES = (-0.3, 14.3, 10.5, 2.5, 6.5)  # ball y - paddle y at contact: steep up, steep down, down, up, level
 WAITING_Y = 126.0
 ROLLOUT_STEPS = 120
+FINE_HALF_STEPS = 6
 STRAY = 0.3  # how often a return that wins nothing is drawn at random: two perfect players would never end a rally
+
+TEMPERATURE = 4.0  # pixels of error that make an action e times less advisable
+FACTS = 9
 
 _DIRECTION = {2: -1, 4: -1, 3: 1, 5: 1}  # of the lever, by action
 _SEQUENCES = np.array(list(itertools.product((-1, 0, 1), repeat=3)), np.float64)  # what may be done in the next three steps
 _HALF_STEPS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What an expert has to say before a step."""
+
+    action: int
+    odds: tuple[float, ...]  # of each action of the minimal set to be as good as any
+    urgency: float  # how much hangs on it
+    facts: tuple[float, ...]  # what one has to see in order to know, each about -1 to 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,8 @@ _NOTHING = Sight(None, (0, 0), 0.0, 0, None)
 class PongExpert:
     """Plays one lane. Call `advise` before and `watch` after each step."""
 
+    facts = FACTS
+
     def __init__(self, console: Console, rng: np.random.Generator) -> None:
         self._console = console
         self._rng = rng
@@ -61,18 +78,25 @@ class PongExpert:
         self._sight = _NOTHING
         self._zone = ZONES[-1]
         self._steps_toward = 0
-        self.urgency = 1.0
 
-    def advise(self) -> int:
-        """Return the action to take now; `urgency` then says how much hangs on it (0.5, 1 or 3)."""
-        self._sight = _look(self._console, self._sight)
-        toward = self._sight.speed[0] > 0
+    def advise(self) -> Advice:
+        """Return what to do now."""
+        sight = self._sight = _look(self._console, self._sight)
+        toward = sight.speed[0] > 0
         self._steps_toward = self._steps_toward + 1 if toward else 0
         if self._steps_toward == 2:  # in the first step the speed is still a mixture of before and after the turn
             self._zone = self._find_zone()
-        distance = CONTACT_X - int(self._console.rams[-1, BALL_X])
-        self.urgency = 0.5 if not toward else 3.0 if distance < 4 * self._sight.speed[0] else 1.0
-        return _steer(self._console, self._sight, self._zone)
+        cost, wanted = _costs(self._console, sight, self._zone)
+        shares = np.exp((cost.min() - cost) / TEMPERATURE)
+        odds = np.zeros(len(self._console.actions))
+        odds[[UP, HOLD, DOWN]] = shares / shares.sum()
+        ball, ram = sight.ball, self._console.rams[-1]
+        assert ball is not None
+        error = wanted - (ram[PADDLE_Y] + sight.paddle_speed + 6 * sight.lever)
+        seen = (ball[0] / 128 - 1, ball[1] / 128 - 1, sight.speed[0] / 16, sight.speed[1] / 12, ram[PADDLE_Y] / 128 - 1)
+        hidden = (sight.paddle_speed / 12, float(sight.lever), float(np.clip(error / 64, -1.5, 1.5)), wanted / 128 - 1)
+        urgency = 0.3 if not toward else 3.0 if CONTACT_X - ball[0] < 4 * sight.speed[0] else 1.0
+        return Advice((UP, HOLD, DOWN)[int(np.argmin(cost))], tuple(odds), urgency, (*seen, *hidden))
 
     def watch(self, action: int) -> None:
         """Take in what was done, which need not be what was advised."""
@@ -136,20 +160,29 @@ def _moved(console: Console, sight: Sight, action: int) -> Sight:
 
 
 def _steer(console: Console, sight: Sight, zone: float) -> int:
-    """Return the first action of the best sequence of three."""
+    """Return the action that brings the paddle where it is wanted."""
+    return (UP, HOLD, DOWN)[int(np.argmin(_costs(console, sight, zone)[0]))]
+
+
+def _costs(console: Console, sight: Sight, zone: float) -> tuple[NDArray[np.float64], float]:
+    """Return what going up, holding and going down cost in pixels, and where the paddle is wanted.
+
+    While there is time, that is how far from there the paddle comes to rest; a push moves it by 24 pixels in the end.
+    In the last steps it is the error at contact of the best sequence of three that begins so.
+    """
     assert sight.ball is not None
-    if sight.arrival_y is None:
-        half_steps, arrival, zone = 8, WAITING_Y, ZONES[-1]
-    else:
-        frames = math.ceil(max(0, CONTACT_X - sight.ball[0]) * FRAMES_PER_STEP / sight.speed[0])
-        half_steps, arrival = min(max(1, frames // 2), 8), sight.arrival_y
     paddle = float(console.rams[-1, PADDLE_Y])
+    arrival, half_steps = sight.arrival_y, FINE_HALF_STEPS + 1
+    wanted = WAITING_Y - ZONES[-1]
+    if arrival is not None:
+        wanted = min(max(arrival - zone, PADDLE_LIMITS_Y[0] + 1), PADDLE_LIMITS_Y[1] - 1)
+        half_steps = math.ceil(max(0, CONTACT_X - sight.ball[0]) * FRAMES_PER_STEP / sight.speed[0]) // 2
+    if arrival is None or half_steps > FINE_HALF_STEPS:
+        return np.abs(wanted - (paddle + sight.paddle_speed + 6 * sight.lever) - _PUSH), wanted
     paths = np.clip(paddle + sight.paddle_speed * _FREE + sight.lever * _LEVER + _PUSHED, *PADDLE_LIMITS_Y)
-    wanted = min(max(arrival - zone, PADDLE_LIMITS_Y[0] + 1), PADDLE_LIMITS_Y[1] - 1)
     met = arrival - paths
     cost = np.abs(paths - wanted) + 10 * (np.maximum(0, -1 - met) + np.maximum(0, met - 15))  # a miss is worse than the wrong zone
-    best = int(np.argmin(cost @ _WEIGHTS[half_steps]))
-    return (UP, HOLD, DOWN)[int(_SEQUENCES[best, 0]) + 1]
+    return (cost @ _WEIGHTS[max(1, half_steps)]).reshape(3, -1).min(axis=1), wanted
 
 
 def _folded(y: float) -> float:
@@ -179,6 +212,7 @@ def _weights(half_steps: int) -> list[float]:
     return [1.0 if half == half_steps else 0.1 if half == half_steps + 1 else 0.02 * (half < half_steps) for half in range(1, 10)]
 
 
+_PUSH = np.array([-24.0, 0.0, 24.0])
 _FREE = np.array(_path(1.0, 0.0, ()))
 _LEVER = np.array(_path(0.0, 1.0, ()))
 _PUSHED = np.array([_path(0.0, 0.0, tuple(sequence)) for sequence in _SEQUENCES])

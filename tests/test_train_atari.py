@@ -1,0 +1,130 @@
+"""Atari: the lanes, the expert that reads memory, and the whole training path in its quick form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quarl.errors import InputError
+from quarl.recipe import parse_recipe, read_recipe
+from tests.conftest import need
+
+POLICY = Path(__file__).parents[1] / "models" / "pong_ppo"
+
+
+def test_a_lane_that_is_reset_by_mask_plays_the_episode_of_its_seed() -> None:
+    need("ale_py")
+    from quarl.envs.atari import AtariLanes
+
+    many, one = AtariLanes("pong", 3), AtariLanes("pong", 1)
+    many.reset(seed=[1, 2, 3])
+    many.step(np.array([2, 3, 0]))
+    before, _ = many.reset(seed=[9, 9, 9], options={"reset_mask": np.array([False, True, False])})
+    alone, _ = one.reset(seed=[9])
+    np.testing.assert_array_equal(before[1], alone[0])
+    for action in (2, 2, 3, 0, 5):
+        side_by_side, _, _, _, _ = many.step(np.array([0, action, 4]))
+        alone, _, _, _, _ = one.step(np.array([action]))
+        np.testing.assert_array_equal(side_by_side[1], alone[0])
+
+
+def test_a_game_made_by_gymnasium_shows_what_a_lane_shows() -> None:
+    need("ale_py")
+    import gymnasium
+
+    from quarl.envs.atari import AtariLanes
+
+    game = gymnasium.make("quarl.envs.atari:quarl/Atari-v0", game="pong", render_mode="rgb_array")
+    lane = AtariLanes("pong", 1)
+    obs, _ = game.reset(seed=4)
+    np.testing.assert_array_equal(obs, lane.reset(seed=[4])[0][0])
+    for action in (2, 3, 3):
+        obs, *_ = game.step(action)
+        np.testing.assert_array_equal(obs, lane.step(np.array([action]))[0][0])
+    screen = game.render()
+    assert isinstance(screen, np.ndarray)
+    assert screen.shape == (210, 160, 3)
+
+
+@pytest.mark.parametrize("game", ["pong", "breakout"])
+def test_a_console_that_is_told_the_actions_scores_what_its_lane_scores(game: str) -> None:
+    need("ale_py")
+    from quarl.envs.atari import AtariLanes, Console
+
+    rng = np.random.default_rng(0)
+    lanes, console = AtariLanes(game, 1), Console(game)
+    points = []
+    for seed in range(7, 12):
+        _, info = lanes.reset(seed=seed)
+        console.start(int(info["episode_frame_number"][0]))
+        for _ in range(200):
+            action = int(rng.integers(4))
+            _, scored, terminated, _, _ = lanes.step(np.array([action]))
+            points.append((float(scored[0]), console.step(action)))
+            if terminated[0]:
+                break
+    assert any(scored for scored, _ in points)
+    assert all(scored == told for scored, told in points)
+
+
+def test_the_lanes_name_the_games_there_are_when_asked_for_another() -> None:
+    need("ale_py")
+    from quarl.envs.atari import AtariLanes
+
+    with pytest.raises(ValueError, match="pong"):
+        AtariLanes("ping", 1)
+
+
+def test_the_pong_expert_wins_the_first_points_of_a_game() -> None:
+    need("ale_py")
+    from quarl.envs.atari import Console
+    from quarl.train.pong_expert import PongExpert
+
+    console = Console("pong")
+    expert = PongExpert(console, np.random.default_rng(0))
+    console.start(6)
+    points = []
+    while len(points) < 3:
+        action = expert.advise().action
+        scored = console.step(action)
+        expert.watch(action)
+        points += [scored] if scored else []
+    assert points == [1.0, 1.0, 1.0]
+
+
+def test_quick_training_goes_through_imitation_and_ppo_writes_the_folder_and_resumes(tmp_path: Path) -> None:
+    need("ale_py", "torch", "stable_baselines3")
+    from stable_baselines3 import PPO
+
+    from quarl.train.atari import fit, train_atari
+
+    recipe = read_recipe(POLICY)
+    stages = []
+    out = tmp_path / "out" / "pong_ppo"
+    runs = tmp_path / "runs"
+    measured = train_atari(recipe, POLICY, out, runs=runs, quick=True, progress=lambda progress: stages.append(progress.steps))
+    assert stages == [1_024, recipe.train.quick_steps]
+    assert measured.score is not None
+    assert -21.0 <= measured.score.mean_return < 0.0
+    assert "DAgger" in (out / "SOURCE.md").read_text(encoding="utf-8")
+
+    loaded = PPO.load(out / "policy.zip", device="cpu")
+    assert (out / "policy.zip").stat().st_size < 8_000_000
+    with np.load(out / "calibration.npz") as kept, np.load(out / "heldout.npz") as held:
+        assert kept["obs"].shape[1:] == held["obs"].shape[1:] == loaded.observation_space.shape == (4, 84, 84)
+        assert kept["obs"].dtype == np.uint8
+        assert len(kept["obs"]) == len(kept["episode"])
+        obs = kept["obs"][:16]
+    resumed = fit(recipe, runs / "pong_ppo", quick=True, resume=True, progress=None)
+    np.testing.assert_array_equal(resumed.actor(obs), loaded.predict(obs, deterministic=True)[0])
+
+
+def test_training_names_the_hyperparameters_that_are_missing_or_unknown(tmp_path: Path) -> None:
+    need("ale_py", "torch", "stable_baselines3")
+    from quarl.train.atari import fit
+
+    text = (POLICY / "recipe.toml").read_text(encoding="utf-8").replace("imitation_round", "imitation_rounds")
+    with pytest.raises(InputError, match=r"missing \['imitation_round'\], unknown \['imitation_rounds'\]"):
+        fit(parse_recipe(text, "recipe.toml"), tmp_path, quick=True, resume=False, progress=None)
