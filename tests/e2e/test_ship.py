@@ -14,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from quarl import pipeline
 from quarl.bundle import MANIFEST
 from quarl.npz import npz_bytes, read_npz
+from tests.conftest import need
 from tests.e2e.conftest import Quarl
 
 STAGES = {"manifest.json", "contract.json", "model.tflite", "model.onnx", "policy.npz", "source.npz", "example.npz"}
@@ -119,12 +120,31 @@ def test_a_file_with_an_environment_is_exported_like_a_shipped_policy(quarl: Qua
     assert manifest["calibration"]["episodes"] == 20
 
 
-@pytest.mark.parametrize("verb", ["policies", "doctor"])
+@pytest.mark.parametrize("verb", ["policies", "boards", "doctor"])
 def test_verbs_without_arguments_answer_in_json(quarl: Quarl, verb: str) -> None:
     done = quarl(verb, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
     assert quarl(verb).stdout
+
+
+def test_ship_for_a_board_writes_firmware_that_answers_like_the_host_and_keeps_the_deadline(quarl: Quarl, tmp_path: Path) -> None:
+    need("ziglang", "unicorn")
+    done = quarl("ship", "pendulum_sac", "--rung", "3", "--board", "nucleo_l4r5zi", "--out", "out", "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks["equality_firmware"]["passed"] is True
+    assert checks["budget_firmware_latency_us"]["kind"] == "estimated"
+    assert checks["budget_firmware_latency_us"]["found"] < 50_000
+    assert (tmp_path / "out" / "firmware" / "policy" / "ql_policy.h").is_file()
+    counted = json.loads((tmp_path / "out" / "firmware.json").read_text())
+    assert (counted["board"], counted["differing"]) == ("nucleo_l4r5zi", 0)
+
+
+def test_a_misspelt_board_is_named_with_what_it_may_mean(quarl: Quarl) -> None:
+    done = quarl("export", "pendulum_sac", "--board", "nucleo_l4r5", "--out", "out")
+    assert done.returncode == 2
+    assert "nucleo_l4r5zi" in done.stderr
 
 
 def test_import_shows_graph_contract_and_proof(quarl: Quarl) -> None:

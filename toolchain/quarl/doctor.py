@@ -21,6 +21,10 @@ PACKAGES: tuple[tuple[str, str, str, str], ...] = (  # distribution, module, wha
     ("sb3-contrib", "sb3_contrib", "proves sb3-contrib imports, trains", "sb3"),
     ("tensorflow-cpu", "tensorflow", "reads SavedModels, proves Keras imports", "tf"),
     ("ale-py", "ale_py", "Atari environments", "atari"),
+    ("ziglang", "ziglang", "compiles firmware", "firmware"),
+    ("unicorn", "unicorn", "runs firmware, counts its instructions", "firmware"),
+    ("capstone", "capstone", "reads instructions for the cycle estimate", "firmware"),
+    ("pyelftools", "elftools", "reads firmware images", "firmware"),
 )
 
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarl.actors import float64_actor, source_actor
+from quarl.boards import Board
 from quarl.bundle import MANIFEST, Bundle
 from quarl.closed_loop import PairedEpisodes
 from quarl.errors import InputError
 from quarl.evidence import BackendEquality, ExampleReplay, FirstDifference
+from quarl.firmware.profile import open_firmware
 from quarl.integer import integer_outputs, real_outputs
 from quarl.lanes import EnvSpec, check_env
 from quarl.links.host import model_inputs, open_runtime
@@ -29,6 +32,8 @@ from quarl.seeds import PARITY_SEED
 
 ARTIFACTS = {"litert": ("model.tflite", "ai-edge-litert"), "onnxruntime": ("model.onnx", "onnxruntime")}
 EXAMPLE = "example.npz"
+DEVICE = "firmware"  # the backend's name in the limits and in the evidence
+FRAMES = 100  # an emulated convolution takes a second or so a dozen
 
 
 def example_bytes(policy: QuantPolicy, obs: NDArray[Any]) -> bytes:
@@ -70,6 +75,15 @@ def compare_backends(bundle: Bundle) -> tuple[BackendEquality, ...]:
         _equality(name, version(package), expected, open_runtime(name, bundle.read(file)).run(inputs))
         for name, (file, package) in ARTIFACTS.items()
     )
+
+
+def compare_firmware(bundle: Bundle, board: Board, cache_dir: Path) -> tuple[BackendEquality, ...]:
+    """Return the board's firmware, run in an emulator, beside the outputs recorded at export; of images the first FRAMES are asked."""
+    example, policy = _example(bundle), bundle.quantized()
+    count = FRAMES if policy.contract.observation.is_image else len(example["obs"])
+    device = open_firmware(policy, board, cache_dir)
+    found = device.run(model_inputs(policy, example["obs"][:count]))
+    return (_equality(DEVICE, f"{board.name} in unicorn {version('unicorn')}", example["outputs"][:count], found),)
 
 
 def play_pairs(bundle: Bundle, env: EnvSpec, episodes: int, progress: Progress | None = None) -> PairedEpisodes:

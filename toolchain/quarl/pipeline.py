@@ -15,11 +15,15 @@ import numpy as np
 
 from quarl import bundle as bundles
 from quarl.agreement import compare_decisions
+from quarl.boards import Board, find_board
 from quarl.bundle import Bundle, Manifest, Origin
 from quarl.calibrate import Calibration, coverage
 from quarl.choose import RungResult, choose_rung, fixed_rung
 from quarl.emitters import EMITTERS
+from quarl.emitters.firmware import write_firmware
 from quarl.evidence import Evidence, Figure, ImportProof, evidence_from_json
+from quarl.firmware.build import default_cache_dir
+from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json, profile_unicorn
 from quarl.gate import compare_with_baseline, judge
 from quarl.importers import ImportOptions
 from quarl.importers.proof import NotProven, prove_import
@@ -30,8 +34,10 @@ from quarl.npz import npz_bytes
 from quarl.outputs import OUTPUTS
 from quarl.parity import (
     ARTIFACTS,
+    DEVICE,
     EXAMPLE,
     compare_backends,
+    compare_firmware,
     example_bytes,
     example_observations,
     manifest_digest,
@@ -40,6 +46,7 @@ from quarl.parity import (
 )
 from quarl.policy_file import policy_bytes, quant_policy_bytes
 from quarl.profile import Profile, profile_bundle, profile_from_json
+from quarl.resources import targets_dir
 from quarl.rollouts import Progress, random_episodes
 from quarl.seeds import RANDOM_SEED
 from quarl.sources import Source, observations_of, open_source
@@ -48,7 +55,7 @@ from quarl.verdict import Verdict
 Report = Callable[[str], None]
 """Called with a line for the user whenever a stage has something to tell."""
 
-PROFILE, PARITY, VERDICT = "profile.json", "parity.json", "verdict.json"
+PROFILE, FIRMWARE, PARITY, VERDICT = "profile.json", "firmware.json", "parity.json", "verdict.json"
 RANDOM_EPISODES = 100
 
 
@@ -79,12 +86,14 @@ def export(
     rung: int | None = None,
     calibration: Path | None = None,
     limits: Limits | None = None,
+    board: Board | None = None,
     report: Report = lambda line: None,
     progress: Progress | None = None,
 ) -> Bundle:
     """Return the bundle written to `out`.
 
     Args:
+        board: what the firmware is written for; None: no firmware.
         rung: a rung of the ladder; None lets the measured return choose, or takes rung 3 where there is no environment to play in.
         calibration: `.npz` with the observations `obs` the policy meets; None: the recipe's own, or played in the environment.
     Raises:
@@ -101,12 +110,15 @@ def export(
         quantized, tried = fixed_rung(source.policy, fitted, DEFAULT_RUNG if rung is None else rung)
         report(_rung_line(tried[-1]))
     contract = source.policy.contract
+    if board is not None:
+        asked = with_board(asked, board, contract.step_hz)
     files = {
         "contract.json": contract.to_json().encode(),
         "policy.npz": quant_policy_bytes(quantized),
         "source.npz": policy_bytes(source.policy),
         EXAMPLE: example_bytes(quantized, held.obs),
         **{f"model.{name}": emit(quantized) for name, emit in EMITTERS.items()},
+        **({} if board is None else {f"firmware/{path}": data for path, data in write_firmware(quantized, board).items()}),
     }
     manifest = Manifest(
         name=source.name,
@@ -123,7 +135,7 @@ def export(
         calibration=_calibration_table(fitted, source),
         env=None if source.env is None else {"id": source.env.id, "kwargs": dict(source.env.kwargs)},
         limits=asked.to_table(),
-        board=None,
+        board=None if board is None else board.name,
         tools=bundles.tool_versions(),
         files=bundles.digests(files),
     )
@@ -135,6 +147,13 @@ def profile(bundle: Bundle) -> Profile:
     measured = profile_bundle(bundle.source(), bundle.quantized(), example_observations(bundle))
     bundle.add(PROFILE, measured.to_json())
     return measured
+
+
+def profile_board(bundle: Bundle, board: Board) -> FirmwareProfile:
+    """Return what one decision costs on a board, its firmware run in an emulator, and write firmware.json into the bundle."""
+    counted = profile_unicorn(bundle.quantized(), example_observations(bundle), board, default_cache_dir())
+    bundle.add(FIRMWARE, counted.to_json())
+    return counted
 
 
 def parity(
@@ -155,10 +174,11 @@ def parity(
     source, quantized = bundle.source(), bundle.quantized()
     played_env = env or bundle_env(bundle)
     count = episodes or limits_of(bundle).episodes
+    board = bundle_board(bundle)
     evidence = Evidence(
         manifest_sha256=manifest_digest(bundle),
         import_proof=proof or ImportProof(source.framework, 0, None, "parity of a bundle does not see the original file"),
-        backends=compare_backends(bundle),
+        backends=(*compare_backends(bundle), *(() if board is None else compare_firmware(bundle, board, default_cache_dir()))),
         example=replay_example(bundle),
         agreement=compare_decisions(source, quantized, example_observations(bundle)),
         paired=None if played_env is None else play_pairs(bundle, played_env, count, progress),
@@ -170,7 +190,7 @@ def parity(
 def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: str | None = None) -> Verdict:
     """Return the verdict on the bundle as it lies there, and write verdict.json into it.
 
-    The files are checked and the example is replayed on every backend anew; episodes and agreement come from parity.json.
+    The files are checked and the example is replayed on every backend of this host anew; the rest comes from parity.json.
 
     Args:
         limits: None: those of the bundle.
@@ -179,7 +199,8 @@ def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: str | None =
     evidence, stale = _stored_evidence(bundle)
     example = replay_example(bundle)
     example = replace(example, changed_files=(*example.changed_files, *stale))
-    evidence = replace(evidence, backends=compare_backends(bundle), example=example, figures=_figures(bundle))
+    on_device = tuple(backend for backend in evidence.backends if backend.backend not in ARTIFACTS)
+    evidence = replace(evidence, backends=(*compare_backends(bundle), *on_device), example=example, figures=_figures(bundle))
     verdict = judge(evidence, limits or limits_of(bundle), policy=bundle.manifest.name)
     if baseline is not None:
         from quarl.outputs.verdict_json import read_checks
@@ -197,13 +218,16 @@ def ship(
     calibration: Path | None = None,
     limits: Limits | None = None,
     episodes: int | None = None,
+    board: Board | None = None,
     trust: bool = False,
     report: Report = lambda line: None,
     progress: Progress | None = None,
 ) -> tuple[Bundle, Verdict]:
     """Return the bundle and its verdict: export, profile, parity and gate in one go."""
-    bundle = export(source, out, rung=rung, calibration=calibration, limits=limits, report=report, progress=progress)
+    bundle = export(source, out, rung=rung, calibration=calibration, limits=limits, board=board, report=report, progress=progress)
     profile(bundle)
+    if board is not None:
+        profile_board(bundle, board)
     parity(bundle, episodes=episodes, proof=prove(source, trust=trust), progress=progress)
     return bundle, gate(bundle)
 
@@ -212,6 +236,20 @@ def bundle_env(bundle: Bundle) -> EnvSpec | None:
     """Return the environment the bundle names, None where it names none."""
     env = bundle.manifest.env
     return None if env is None else EnvSpec(str(env["id"]), dict(env["kwargs"]))
+
+
+def bundle_board(bundle: Bundle) -> Board | None:
+    """Return the board the bundle was exported for, None where it was for none."""
+    return None if bundle.manifest.board is None else find_board(bundle.manifest.board, targets_dir())
+
+
+def with_board(limits: Limits, board: Board, step_hz: float | None) -> Limits:
+    """Return the limits with what the board asks: the firmware's answers, its memory, and the control period where it is known."""
+    budgets = {"firmware_flash_bytes": float(board.flash.bytes), "firmware_ram_bytes": float(board.ram.bytes)}
+    if step_hz is not None:
+        budgets["firmware_latency_us"] = 1e6 / step_hz
+    backends = limits.backends if DEVICE in limits.backends else (*limits.backends, DEVICE)
+    return replace(limits, backends=backends, budgets={**budgets, **limits.budgets})
 
 
 def limits_of(bundle: Bundle) -> Limits:
@@ -256,6 +294,9 @@ def _figures(bundle: Bundle) -> tuple[Figure, ...]:
                     Figure(f"{model.runtime}_p99_us", model.latency.p99_us, "us", "measured"),
                     Figure(f"{model.runtime}_model_memory_bytes", float(model.memory.model_bytes), "B", "measured"),
                 ]
+    path = bundle.folder / FIRMWARE
+    if path.is_file():
+        figures += firmware_profile_from_json(path.read_text(encoding="utf-8"), str(path)).figures
     return tuple(figures)
 
 

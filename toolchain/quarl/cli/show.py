@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from quarl.boards import Board
     from quarl.bundle import Bundle
     from quarl.doctor import Finding
     from quarl.evidence import Evidence, ImportProof
+    from quarl.firmware.profile import FirmwareProfile
     from quarl.profile import Profile
     from quarl.recipe import Recipe, ScoreRecipe
     from quarl.sources import Source
@@ -62,6 +64,18 @@ def training_line(at: Progress) -> str:
     """Return where a training stands."""
     success = "" if at.success_rate is None else f"  success {100 * at.success_rate:5.1f} %"
     return f"{at.steps:>10,} / {at.total:,}  return {at.mean_return:9.2f}{success}  {at.cpu_s:7.1f} cpu s"
+
+
+def boards_table(boards: Sequence[Board]) -> list[dict[str, Any]]:
+    """Return the boards as plain values."""
+    return [asdict(board) for board in boards]
+
+
+def boards_text(boards: Sequence[Board]) -> str:
+    """Return the boards as text."""
+    kib = [(f"{b.flash.bytes / 1024:,.0f}", f"{b.ram.bytes / 1024:,.0f}") for b in boards]
+    rows = [(b.name, b.cpu, b.fpu, f"{b.clock_hz / 1e6:g}", *sizes, b.title) for b, sizes in zip(boards, kib, strict=True)]
+    return table(("board", "core", "fpu", "MHz", "flash KiB", "RAM KiB", "what it is"), rows)
 
 
 def findings_table(findings: Sequence[Finding]) -> list[dict[str, str]]:
@@ -154,6 +168,24 @@ def profile_text(profile: Profile) -> str:
     head = f"measured on {profile.cpu}, one thread, one process per model; {profile.multiply_accumulates:,} MAC per decision"
     columns = ("runtime", "type", "first us", "p50 us", "p90 us", "p99 us", "max us", "file KiB", "model KiB", "peak KiB")
     return "\n".join([head, table(columns, rows), *profile.remarks()])
+
+
+def firmware_text(profile: FirmwareProfile) -> str:
+    """Return the profile of a firmware as text."""
+    rows = [(c.layer, c.kernel, f"{c.instructions:,}", f"{c.cycles.mid:,}", f"{c.table_bytes:,}") for c in profile.layers]
+    low, mid, high = profile.latency_us
+    decision = profile.instructions if profile.act_instructions is None else profile.act_instructions
+    return "\n".join(
+        [
+            f"{profile.board}: {profile.cpu} at {profile.clock_hz / 1e6:g} MHz, firmware by {profile.compiler}, run in {profile.link}",
+            table(("layer", "kernel", "instructions", "cycles", "table B"), rows),
+            f"one decision: {decision:,} instructions (emulated), {mid:,.1f} us ({low:,.1f} to {high:,.1f}, estimated)",
+            f"flash {profile.flash_bytes:,} B, of it tables {profile.table_bytes:,} B; RAM {profile.ram_bytes:,} B, of it tensors "
+            f"{profile.arena_bytes:,} B; stack {profile.stack_bytes:,} B",
+            f"{profile.compared} observations answered, {profile.differing} of them otherwise than the reference",
+            f"cycles: {profile.cycle_assumptions}",
+        ]
+    )
 
 
 def evidence_text(evidence: Evidence, bundle: Bundle) -> str:

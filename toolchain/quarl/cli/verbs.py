@@ -17,6 +17,7 @@ import typer
 from quarl.cli.progress import progress_bar, say
 
 if TYPE_CHECKING:
+    from quarl.boards import Board
     from quarl.importers import ImportOptions
     from quarl.lanes import EnvSpec
     from quarl.limits import Limits
@@ -60,6 +61,7 @@ RungOption = Annotated[
 ]
 LimitsOption = Annotated[Path | None, typer.Option("--limits", metavar="FILE.toml", help="What the gate asks, a table [gate].")]
 TrustOption = Annotated[bool, typer.Option("--trust", help="The file may run code of its own: you made it, or know who did.")]
+BoardOption = Annotated[str | None, typer.Option("--board", metavar="NAME", help="Board the firmware is for: quarl boards.")]
 EpisodesOption = Annotated[int | None, typer.Option("--episodes", min=2, metavar="N", help="Paired episodes to play.")]
 
 
@@ -87,6 +89,17 @@ def policies(as_json: JsonOption = False) -> None:
 
     recipes = list_recipes(models_dir())
     _print(show.policies_table(recipes) if as_json else show.policies_text(recipes), as_json)
+
+
+@app.command()
+def boards(as_json: JsonOption = False) -> None:
+    """List the boards quarl knows."""
+    from quarl.boards import read_boards
+    from quarl.cli import show
+    from quarl.resources import targets_dir
+
+    known = tuple(read_boards(targets_dir()).values())
+    _print(show.boards_table(known) if as_json else show.boards_text(known), as_json)
 
 
 @app.command()
@@ -129,30 +142,37 @@ def export(
     no_obs_norm: NoObsNormOption = False,
     rung: RungOption = "auto",
     limits: LimitsOption = None,
+    board: BoardOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Quantise a policy and write its bundle: int8 .tflite and .onnx from the same integers."""
     from quarl import pipeline
     from quarl.cli import show
 
-    number, wanted = _rung(rung), _limits(limits)
+    number, wanted, target = _rung(rung), _limits(limits), _board(board)
     opened = pipeline.import_source(source, _import_options(obs_norm, no_obs_norm), _env(env, env_arg))
     with progress_bar(f"exporting {opened.name}") as progress:
-        bundle = pipeline.export(opened, out, rung=number, calibration=calibration, limits=wanted, report=say, progress=progress)
+        bundle = pipeline.export(
+            opened, out, rung=number, calibration=calibration, limits=wanted, board=target, report=say, progress=progress
+        )
     _print(show.bundle_table(bundle) if as_json else show.bundle_text(bundle), as_json)
 
 
 @app.command()
-def profile(bundle: BundleArgument, as_json: JsonOption = False) -> None:
-    """Measure latency and memory on this host, fp32 beside int8."""
+def profile(bundle: BundleArgument, board: BoardOption = None, as_json: JsonOption = False) -> None:
+    """Measure latency and memory on this host, fp32 beside int8; with --board count them in the emulated board."""
     from quarl import pipeline
     from quarl.bundle import read_bundle
     from quarl.cli import show
 
-    opened = read_bundle(bundle)
+    opened, target = read_bundle(bundle), _board(board)
     say(f"profiling {opened.manifest.name} ...")
-    measured = pipeline.profile(opened)
-    _print(json.loads(measured.to_json()) if as_json else show.profile_text(measured), as_json)
+    if target is None:
+        measured = pipeline.profile(opened)
+        _print(json.loads(measured.to_json()) if as_json else show.profile_text(measured), as_json)
+    else:
+        counted = pipeline.profile_board(opened, target)
+        _print(json.loads(counted.to_json()) if as_json else show.firmware_text(counted), as_json)
 
 
 @app.command()
@@ -206,6 +226,7 @@ def ship(
     rung: RungOption = "auto",
     limits: LimitsOption = None,
     episodes: EpisodesOption = None,
+    board: BoardOption = None,
     trust: TrustOption = False,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the verdict as JUnit XML.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the verdict as Markdown.")] = None,
@@ -215,18 +236,23 @@ def ship(
     from quarl import pipeline
     from quarl.cli import show
 
-    number, wanted = _rung(rung), _limits(limits)
+    number, wanted, target = _rung(rung), _limits(limits), _board(board)
     opened = pipeline.import_source(source, _import_options(obs_norm, no_obs_norm), _env(env, env_arg))
     with progress_bar(f"exporting {opened.name}") as progress:
-        bundle = pipeline.export(opened, out, rung=number, calibration=calibration, limits=wanted, report=say, progress=progress)
+        bundle = pipeline.export(
+            opened, out, rung=number, calibration=calibration, limits=wanted, board=target, report=say, progress=progress
+        )
     say(f"profiling {opened.name} ...")
     measured = pipeline.profile(bundle)
+    counted = None if target is None else pipeline.profile_board(bundle, target)
     with progress_bar(f"comparing {opened.name} with its source") as progress:
         pipeline.parity(bundle, episodes=episodes, proof=pipeline.prove(opened, trust=trust), progress=progress)
     verdict = pipeline.gate(bundle)
     if not as_json:
         print(show.bundle_text(bundle))
         print(show.profile_text(measured))
+        if counted is not None:
+            print(show.firmware_text(counted))
     _conclude(verdict, junit, markdown, as_json)
 
 
@@ -318,6 +344,15 @@ def _rung(text: str) -> int | None:
     if not text.isdecimal():
         raise InputError(f"--rung {text}: must be auto or the number of a rung, 0 to 5")
     return rung_numbered(int(text)).number
+
+
+def _board(name: str | None) -> Board | None:
+    if name is None:
+        return None
+    from quarl.boards import find_board
+    from quarl.resources import targets_dir
+
+    return find_board(name, targets_dir())
 
 
 def _limits(path: Path | None, bundle: Any = None) -> Limits | None:
