@@ -23,6 +23,8 @@ from quarl.importers.keras import read_keras
 from quarl.importers.proof_keras import outputs_of_keras
 from quarl.policy import Activation, Conv2D, Dense, DepthwiseConv2D, Policy
 from tests.conftest import need
+from tests.golden.keras2_models import observations as keras2_observations
+from tests.golden.keras2_models import weights_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
 TOLERANCE = 1e-5
@@ -550,3 +552,28 @@ def test_another_observation_or_action_than_the_environments_is_refused(saved: P
         read_keras(saved, ImportOptions(observation=Observation((6,), "float32", "vector")))
     with pytest.raises(InputError, match="has 3 outputs, the action space given with --env is discrete with 4 values"):
         read_keras(saved, ImportOptions(action_space=Action("discrete", 4)))
+
+
+@pytest.mark.parametrize("name", ["image", "vector"])
+def test_a_file_of_keras_2_computes_what_keras_2_computed(tmp_path: Path, name: str) -> None:
+    import h5py
+
+    golden = json.loads((Path(__file__).parent / "golden" / "keras2_models.json").read_text())[name]
+    shape_of = {
+        variable: shape
+        for group, listed in golden["weight_names"].items()
+        for variable, shape in zip(listed, golden["shapes"][group], strict=True)
+    }
+    values = dict(zip(golden["order"], weights_for(golden["order"], [shape_of[n] for n in golden["order"]]), strict=True))
+    path = tmp_path / "policy.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(golden["model_config"])
+        file.attrs["keras_version"] = golden["keras_version"]
+        for group, listed in golden["weight_names"].items():
+            file.create_group(f"model_weights/{group}").attrs["weight_names"] = [variable.encode() for variable in listed]
+            for variable in listed:
+                file[f"model_weights/{group}/{variable}"] = values.get(variable, np.int64(0))
+    policy = read_keras(path, ImportOptions())
+    obs = keras2_observations(policy.contract.observation.shape, golden["dtype"])
+    assert policy.framework == "keras 2.21.0"
+    assert np.abs(policy.outputs(obs) - np.array(golden["outputs"])).max() <= TOLERANCE

@@ -163,7 +163,7 @@ class LegacyWeights:
     def array(self, place: str, layer: LayerSpec, index: int, names: tuple[str, ...], shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return the variable whose listed name ends in the layer's name and one of `names`."""
         listed = self._hdf5.list_of_texts(place, "weight_names")
-        wanted = [(layer.name, name) for name in names]
+        wanted = [*((layer.name, name) for name in names), *((name,) for name in names)]  # some layers leave their own name out
         found = [name for name in listed if tuple(name.removesuffix(":0").split("/")[-2:]) in wanted]
         if len(found) != 1:
             raise InputError(

@@ -137,7 +137,7 @@ class SavedGraph:
         if given.dtype not in TYPES or given.tensor_shape.unknown_rank:
             raise UnsupportedError(f"{self.path.name}: the signature {name} does not say its input's shape or type: export it with both")
         dims = ["n" if dim.size < 0 and index == 0 else max(dim.size, 0) for index, dim in enumerate(given.tensor_shape.dim)]
-        results = self.call(function, ["observation", *(f"variable {number}" for number in bound)])
+        results = self.call(function, ["observation", *(self._bound(number) for number in bound)])
         outputs: list[str] = []
         for output, info in sorted(signature.outputs.items()):
             index = int(info.name.rpartition(":")[2])
@@ -254,6 +254,17 @@ class SavedGraph:
             raise UnsupportedError(
                 f"{self.path.name}: has no functions of TensorFlow 2 (it may come from TensorFlow 1): export it again"
             ) from error
+
+    def _bound(self, number: int) -> str:
+        """Return the tensor for an object bound to a function: the handle of a variable, or a constant of the outer graph."""
+        bound = self.meta.object_graph_def.nodes[number]
+        if bound.WhichOneof("kind") != "constant":
+            return f"variable {number}"
+        name = bound.constant.operation
+        node = next((node for node in self.meta.graph_def.node if node.name == name and node.op == "Const"), None)
+        if node is None:
+            raise InputError(f"{self.path.name}: the constant {name!r} is missing: the folder is inconsistent, export it again")
+        return _const(self, node, ())
 
     def _checkpoint_keys(self, stored: Message) -> dict[int, str]:
         """Return the checkpoint's key for each object that holds a variable, found by the same path from the root in both graphs."""
