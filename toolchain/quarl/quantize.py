@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 
 from quarl.calibrate import Calibration
 from quarl.contract import Observation
-from quarl.errors import UnsupportedError
 from quarl.integer import apply_integer_op
 from quarl.policy import (
     INPUT,
@@ -48,12 +48,13 @@ from quarl.quant_policy import (
 )
 from quarl.rescale import rescale_factor
 from quarl.rounding import round_nearest, round_to_data, weight_scales
-from quarl.tensors import plan_tensors, spanning_tensor
+from quarl.tensors import LARGEST, plan_tensors, spanning_tensor
 from quarl.units import Unit, center_head, equalize, fold_input, run_unit, units_of
 from quarl.widths import fits_wide, output_widths
 
 CHUNK = 32  # images whose patches are in memory at once
 COVARIANCE_ROWS = 4096  # input rows a layer's covariance is estimated from
+FARTHEST_STEP = 2.0**21  # |observation * inv_scale| stays below it, so that float32 holds eighths of a step and zero points are exact
 NARROW_BIAS_BOUND = 2**24  # of 2^31: leaves the sums room, and keeps int32 -> float32 exact
 COVARIANCE_INPUTS = 1024  # layers with more inputs are rounded to the nearest: the covariance would not be known from the calibration
 
@@ -77,7 +78,7 @@ def quantize(policy: Policy, calibration: Calibration, settings: QuantSettings, 
 
     Raises:
         QuantizationError: a limit of the arithmetic would be broken; names layer and channel.
-        UnsupportedError: a graph whose first layers cannot take the normaliser exactly.
+        UnsupportedError: a concat or add of pixels with other values.
     """
     units = units_of(policy)
     if settings.center_head and policy.contract.action.kind == "discrete":
@@ -107,7 +108,11 @@ def widest_observation(
 def observation_quantizer(
     policy: Policy, units: tuple[Unit, ...], calibration: Calibration, bits: int, *, feature_scales: bool
 ) -> tuple[ObservationQuantizer, tuple[Unit, ...]]:
-    """Return the observation quantiser and the units that read its integers; the normaliser is folded into both, exactly."""
+    """Return the observation quantiser and the units that read its integers; scales and normaliser are folded into both, exactly.
+
+    One exception: of a feature that never moves, so far from zero that float32 hardly tells its steps apart, the folded step is kept as
+    small as that of other features; it stands for less than the real one, and the weights beside it keep their resolution.
+    """
     observation = policy.contract.observation
     if observation.is_image:
         return ObservationQuantizer(np.zeros(0, np.float32), np.zeros(0, np.int32), QuantTensor(np.float32(1 / 255), -128)), units
@@ -116,28 +121,33 @@ def observation_quantizer(
     mean = np.zeros(count) if normalizer is None else np.array(normalizer.mean, np.float64)
     std = np.ones(count) if normalizer is None else normalizer.std
     values = calibration.obs.astype(np.float64) if normalizer is None else normalizer.apply(calibration.obs)
-    foldable = all(isinstance(unit.op, Dense) for unit in units if INPUT in unit.inputs)
-    if not foldable and normalizer is not None:
-        raise UnsupportedError("a normaliser can only be folded where dense layers read the observation: normalise inside the environment")
-    if feature_scales and foldable:
-        low, high = values.min(axis=0), values.max(axis=0)
-        still = high - low < 1e-9 * np.maximum(1, np.abs(high))
-        low, high = np.where(still, low - 1, low), np.where(still, high + 1, high)
-        steps = 2**bits - 1
-        inv_scale = (steps / ((high - low) * std)).astype(np.float32)
-        zero_point = np.rint(-((low + high) / 2 * std + mean) * inv_scale.astype(np.float64)).astype(np.int32)  # mid-range becomes 0
+    low, high = values.min(axis=0), values.max(axis=0)
+    is_still = high - low < 1e-9 * np.maximum(1, np.abs(high))
+    seen = (low + high) / 2
+    largest = np.maximum(np.abs(low * std + mean), np.abs(high * std + mean))
+    finest = FARTHEST_STEP / np.maximum(largest, FARTHEST_STEP / LARGEST)
+    if feature_scales:
+        limit = np.inf if normalizer is None else normalizer.clip_obs
+        low, high = np.where(is_still, np.maximum(low - 1, -limit), low), np.where(is_still, np.minimum(high + 1, limit), high)
         half = 2 ** (bits - 1)
+        wanted = (high - low) / (2 * half - 1)
+        inv_scale = np.minimum(1 / (wanted * std), finest).astype(np.float32)
+        middle = ((low + high) / 2 * std + mean) * inv_scale.astype(np.float64)
+        zero_point = np.rint(-0.5 - middle).astype(np.int32)  # the middle of the range becomes that of the integers, -0.5
         tensor = QuantTensor(np.float32(1), 0, -half, half - 1)
-        step = 1 / (inv_scale.astype(np.float64) * std)
-        return ObservationQuantizer(inv_scale, zero_point, tensor), fold_input(units, step, -step * zero_point - mean / std)
-    tensor = spanning_tensor(float(values.min()), float(values.max()), bits)
-    inv_scale = (1 / (std * np.float64(tensor.scale))).astype(np.float32)
-    shift = np.rint(-mean * inv_scale.astype(np.float64)).astype(np.int32)
-    if normalizer is not None:  # what the integer shift leaves of the mean, and of float32(1 / scale), goes into the first layers
-        step = 1 / (inv_scale.astype(np.float64) * std)
-        residue = -step * shift - mean / std
-        units = fold_input(units, step / np.float64(tensor.scale), residue)
-    return ObservationQuantizer(inv_scale, shift + np.int32(tensor.zero_point), tensor), units
+    else:
+        tensor = spanning_tensor(float(low.min()), float(high.max()), bits)
+        wanted = np.full(count, np.float64(tensor.scale))
+        inv_scale = np.minimum(1 / (wanted * std), finest).astype(np.float32)
+        zero_point = np.rint(-mean * inv_scale.astype(np.float64)).astype(np.int32) + np.int32(tensor.zero_point)
+        if normalizer is None:
+            return ObservationQuantizer(inv_scale, zero_point, tensor), units
+    # The layers read tensor.scale * (q - tensor.zero_point). Their weights get each feature's step, their biases what is left at `seen`:
+    # what the rounding of zero_point and of inv_scale took.
+    real_step = 1 / (inv_scale.astype(np.float64) * std)
+    step = np.where(is_still, np.minimum(real_step, wanted), real_step)
+    offset = seen - step * ((seen * std + mean) * inv_scale.astype(np.float64) + zero_point - tensor.zero_point)
+    return ObservationQuantizer(inv_scale, zero_point, tensor), fold_input(units, step / np.float64(tensor.scale), offset)
 
 
 def _real_input(observation: Observation, graph_obs: NDArray[Any], quantizer: ObservationQuantizer) -> NDArray[Any]:
@@ -164,7 +174,6 @@ def _quantize_units(
     tensors = plan_tensors(
         units, reals, input_tensor, output_widths(units, reals, input_tensor, settings.hidden_bits, wide_head=settings.wide_head)
     )
-    tensors[INPUT] = input_tensor
     ints: dict[str, NDArray[Any]] = {INPUT: integers}
     nodes = []
     for unit in units:
@@ -172,7 +181,7 @@ def _quantize_units(
         match unit.op:
             case Dense() | Conv2D() | DepthwiseConv2D():
                 source = unit.inputs[0]
-                is_head = unit is units[-1] and settings.wide_head
+                is_head = unit is units[-1] and settings.wide_head and unit.relu_max is None
                 op = fit_layer(unit, reals[source], ints[source], tensors[source], None if is_head else output, settings)
                 if is_head and accumulator_bound(op, tensors[source]).max() < EXACT_FLOAT_BOUND:
                     output = None
@@ -214,7 +223,11 @@ def fit_layer(
     step = np.float64(tensor.scale) * scale.astype(np.float64)
     if settings.bias_correction:
         bias = _matching_bias(unit.op, rounded, real, integers, tensor, step)
-    return _layer(unit.op, rounded, np.rint(bias / step).astype(np.int32), multiplier, scale)
+    layer = _layer(unit.op, rounded, np.rint(bias / step).astype(np.int32), multiplier, scale)
+    if settings.data_rounding and is_wide and accumulator_bound(layer, tensor).max() >= EXACT_FLOAT_BOUND:
+        # the widths were chosen for weights rounded to the nearest, which may be a little smaller
+        return fit_layer(unit, real, integers, tensor, output, replace(settings, data_rounding=False))
+    return layer
 
 
 def function_table(function: str, tensor: QuantTensor, output: QuantTensor) -> QuantTable:
@@ -236,14 +249,29 @@ def _input_covariance(op: Weighted, integers: NDArray[np.int32], tensor: QuantTe
     """Return float64 [in, in]: the covariance of what the layer's weights are multiplied by, from at most COVARIANCE_ROWS rows."""
     if isinstance(op, Conv2D):
         windows = windows_of(integers, op.weights.shape[1:3], op.stride, op.padding, fill=tensor.zero_point)
-        count = int(np.prod(windows.shape[:3]))
-        chosen = np.unravel_index(np.arange(0, count, max(1, count // COVARIANCE_ROWS)), windows.shape[:3])
+        count = prod(windows.shape[:3])
+        every = max(1, count // COVARIANCE_ROWS)
+        while gcd(every, count) > 1:  # else the same columns of every image would be taken
+            every += 1
+        chosen = np.unravel_index(np.arange(0, count, every), windows.shape[:3])
         rows = windows[chosen].transpose(0, 2, 3, 1)
     else:
         rows = integers[:: max(1, len(integers) // COVARIANCE_ROWS)]
-    columns = (rows.reshape(len(rows), -1) - np.int32(tensor.zero_point)).astype(np.float32)
-    columns -= columns.mean(axis=0)
-    covariance: NDArray[np.float64] = (columns.T @ columns).astype(np.float64) / len(columns)
+    columns = rows.reshape(len(rows), -1) - np.int32(tensor.zero_point)
+    return _covariance(columns, tensor.largest_offset)
+
+
+def _covariance(columns: NDArray[np.int32], largest: int) -> NDArray[np.float64]:
+    """Return float64 [in, in]: the covariance of integers [n, in] of at most `largest`, from sums that are exact on any machine."""
+    block = EXACT_FLOAT_BOUND // largest**2  # rows whose products add up exactly in float32
+    exact: type[Any] = np.float32 if block > 1 else np.float64
+    block = block if block > 1 else len(columns)
+    products = np.zeros((columns.shape[1], columns.shape[1]))
+    for start in range(0, len(columns), block):
+        part = columns[start : start + block].astype(exact)
+        products += part.T @ part
+    sums = columns.sum(axis=0, dtype=np.int64).astype(np.float64)
+    covariance: NDArray[np.float64] = (products * len(columns) - np.outer(sums, sums)) / len(columns) ** 2
     return covariance
 
 
