@@ -282,6 +282,24 @@ def test_the_choice_of_the_largest_is_left_to_the_contract(tmp_path: Path, endin
         read_onnx(path, ImportOptions(action_space=Action("box", 4, (-1.0,) * 4, (1.0,) * 4)))
 
 
+def test_logits_normalised_as_torch_distributions_do_are_a_softmax(tmp_path: Path) -> None:
+    nodes = [
+        node("Gemm", ["x", "a"], "h"),
+        node("ReduceLogSumExp", ["h", "last"], "s"),
+        node("Sub", ["h", "s"], "l"),
+        node("Softmax", ["l"], "p", axis=-1),
+        node("ArgMax", ["p"], "action", axis=1, keepdims=0),
+        node("Gemm", ["x", "v"], "value"),
+        node("Gemm", ["s", "v1"], "other"),
+    ]
+    constants = {"a": numbers(5, 4), "v": numbers(5, 4), "v1": numbers(1, 4), "last": np.array([-1], np.int64)}
+    path = save(tmp_path / "policy.onnx", nodes, constants, ["n", 5], outputs=["action", "value", "other"])
+    policy = assert_equal_to_onnxruntime(path, ImportOptions(action_space=Action("discrete", 4)))
+    assert [n.name for n in policy.nodes] == ["gemm_h"]  # of two outputs of that length, the one that picks an action
+    with pytest.raises(InputError, match=r"0 of its outputs .* fit an action of 9 values.*only as part of a softmax"):
+        read_onnx(path, ImportOptions(action_space=Action("discrete", 9)))
+
+
 def test_a_normaliser_written_into_the_graph_moves_into_the_contract(tmp_path: Path) -> None:
     nodes = [
         node("Add", ["var", "eps"], "v"),

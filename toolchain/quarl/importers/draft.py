@@ -200,7 +200,7 @@ def choose_output(path: Path, outputs: Mapping[str, Callable[[], Draft]], option
         raise InputError(f"{path.name}: has several outputs ({found}): add --env ID, whose action space tells which one is the policy")
     raise InputError(
         f"{path.name}: {len(fitting)} of its outputs ({found}) fit an action of {given.count} values, exactly one must: "
-        "save the model with the policy's output alone"
+        "save the model with the policy's output alone" + "".join(f". {name}: {error}" for name, error in list(errors.items())[:1])
     )
 
 

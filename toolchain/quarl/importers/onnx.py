@@ -32,6 +32,7 @@ MAX_CONSTANT_VALUES = 1 << 26
 FLOAT = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64", TensorProto.UINT8: "uint8"}
 BATCH = -(1 << 30)  # stands for the batch length in a shape that the graph computes; no sum or product of lengths hits it
 NOTHING = np.zeros(0)
+LOG_SUM = "log_sum"  # the layout of log(sum(exp(x))), one number per row, whose `node` is x
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -355,6 +356,8 @@ class _Walk:
         """Return an input that must depend on the observation."""
         if not isinstance(value, Value):
             raise self.unsupported(node, "is given a constant where it takes a layer's output")
+        if value.layout == LOG_SUM:
+            raise self.unsupported(node, "is given the logarithm of a sum of exponentials, which is carried over only as part of a softmax")
         return value
 
     def weights(self, node: NodeProto, value: Known, rank: int | None = None) -> NDArray[np.float64]:
@@ -534,6 +537,13 @@ def _reduce_mean(walk: _Walk, node: NodeProto, inputs: Sequence[Known]) -> Value
     return pooled if _attribute(node, "keepdims", 1) else walk.flatten(node, pooled)
 
 
+def _log_sum_exp(walk: _Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    x = walk.tensor(node, inputs[0])
+    if x.layout != "flat" or _axes(node, inputs, 2) != [1] or not _attribute(node, "keepdims", 1):
+        raise walk.unsupported(node, "is carried over only as part of a softmax")
+    return Value(x.node, LOG_SUM, (1,), x.order)
+
+
 def _batch_normalization(walk: _Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
     if _attribute(node, "training_mode", 0) or len(node.output) > 1:
         raise walk.unsupported(node, "is in training mode, export the model in evaluation mode (model.eval())")
@@ -568,6 +578,8 @@ def _add(walk: _Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
 def _sub(walk: _Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
     left, right = inputs
     if isinstance(left, Value) and isinstance(right, Value):
+        if right.layout == LOG_SUM and right.node == left.node:
+            return walk.add(node, Head("log_softmax"), [left])
         raise walk.unsupported(node, "of two layers' outputs cannot be carried over, with a constant it can")
     if isinstance(left, Value):
         return _affine(walk, node, left, ONE, -walk.weights(node, right))
@@ -744,6 +756,7 @@ OPERATORS: dict[str, Callable[[_Walk, NodeProto, Sequence[Known]], Value]] = {
     "Min": _min_max,
     "Mul": _mul,
     "Neg": _neg,
+    "ReduceLogSumExp": _log_sum_exp,
     "ReduceMean": _reduce_mean,
     "Relu": _activation,
     "Reshape": _reshape,
