@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -468,6 +472,33 @@ def test_quantising_twice_gives_the_same_bytes(rung: int) -> None:
     rng = np.random.default_rng(0)
     for source, obs in ((mlp(rng, (5, 16, 3)), observations(rng, 100, 5)), (cnn(rng), pixels(rng, 40, (2, 11, 11)))):
         assert quant_policy_bytes(made(source, obs, RUNGS[rung])) == quant_policy_bytes(made(source, obs.copy(), RUNGS[rung]))
+
+
+PRINT_DIGEST = """
+import hashlib
+import numpy as np
+from quarl.calibrate import calibrate
+from quarl.ladder import LADDER
+from quarl.policy_file import quant_policy_bytes
+from quarl.quantize import quantize
+from tests.small_policies import cnn, mlp, observations, pixels
+
+rng = np.random.default_rng(0)
+for source, obs in ((cnn(rng), pixels(rng, 300, (2, 11, 11))), (mlp(rng, (9, 200, 100, 3)), observations(rng, 500, 9))):
+    data = quant_policy_bytes(quantize(source, calibrate(obs, source.contract), LADDER[5].settings, 5))
+    print(hashlib.sha256(data).hexdigest())
+"""
+
+
+def test_another_processors_matrix_product_gives_the_same_bytes() -> None:
+    """OpenBLAS adds up in another order on each kind of core and with each number of threads."""
+    root = Path(__file__).parents[1]
+    found = set()
+    for core, threads in (("Haswell", "1"), ("Nehalem", "2")):
+        paths = os.pathsep.join([str(root), str(root / "toolchain")])
+        env = {**os.environ, "OPENBLAS_CORETYPE": core, "OMP_NUM_THREADS": threads, "PYTHONPATH": paths}
+        found.add(subprocess.run([sys.executable, "-c", PRINT_DIGEST], env=env, check=True, capture_output=True, text=True).stdout)
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("rung", range(len(RUNGS)))

@@ -168,9 +168,7 @@ def _real_input(observation: Observation, graph_obs: NDArray[Any], quantizer: Ob
 def _quantize_units(
     units: tuple[Unit, ...], real: NDArray[Any], integers: NDArray[np.int32], input_tensor: QuantTensor, settings: QuantSettings
 ) -> tuple[QuantNode, ...]:
-    reals: dict[str, NDArray[Any]] = {INPUT: real}
-    for unit in units:
-        reals[unit.name] = in_chunks(lambda *parts, unit=unit: run_unit(unit, list(parts)), [reals[name] for name in unit.inputs])
+    reals = _float64_results(units, real)
     tensors = plan_tensors(
         units, reals, input_tensor, output_widths(units, reals, input_tensor, settings.hidden_bits, wide_head=settings.wide_head)
     )
@@ -304,10 +302,20 @@ def _layer(
             return QuantDepthwiseConv2D(weights, bias, multiplier, scale, op.stride, op.padding)
 
 
-def _peaks(units: tuple[Unit, ...], real: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+def _float64_results(units: tuple[Unit, ...], real: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return every unit's float64 result by name, `INPUT` included.
+
+    Sums of float32 differ in their last bits from one machine's matrix product to another's, and with them scales and biases.
+    """
     values: dict[str, NDArray[Any]] = {INPUT: real}
-    peaks = {}
     for unit in units:
-        values[unit.name] = in_chunks(lambda *parts, unit=unit: run_unit(unit, list(parts)), [values[name] for name in unit.inputs])
-        peaks[unit.name] = np.abs(values[unit.name]).max(axis=tuple(range(values[unit.name].ndim - 1))).astype(np.float64)
-    return peaks
+        values[unit.name] = in_chunks(
+            lambda *parts, unit=unit: run_unit(unit, [part.astype(np.float64, copy=False) for part in parts]),
+            [values[name] for name in unit.inputs],
+        )
+    return values
+
+
+def _peaks(units: tuple[Unit, ...], real: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    values = _float64_results(units, real)
+    return {unit.name: np.abs(values[unit.name]).max(axis=tuple(range(values[unit.name].ndim - 1))) for unit in units}
