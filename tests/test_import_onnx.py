@@ -585,6 +585,13 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> N
         read_onnx(path, ImportOptions())
 
 
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "policy.onnx", [node("Gemm", ["x", "a"], "y")], MATRIX, ["n", 5])
+    path.write_bytes(path.read_bytes().replace(b"gemm_y", b"gemm\xff\xfe"))
+    with pytest.raises(InputError, match="is no text"):
+        read_onnx(path, ImportOptions())
+
+
 def test_a_model_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
     nodes, constants = channels_last()
     path = save(tmp_path / "policy.onnx", nodes, constants, [1, *HWC], dtype=TensorProto.UINT8)

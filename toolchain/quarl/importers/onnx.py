@@ -198,8 +198,13 @@ def parse(path: Path, content: bytes) -> ModelProto:
         raise InputError(
             f"{path.name}: not a complete ONNX model ({error}): it was cut off or changed on the way, copy it again"
         ) from error
-    if not model.graph.node:
+    graph = model.graph
+    if not graph.node:
         raise InputError(f"{path.name}: the graph is empty: export the model again")
+    texts = [text for node in graph.node for text in (node.name, node.op_type, node.domain, *node.input, *node.output)]
+    texts += [named.name for field in (graph.input, graph.output, graph.initializer) for named in field]
+    if any(isinstance(text, bytes) for text in texts):  # what protobuf gives for text that is no UTF-8
+        raise InputError(f"{path.name}: a name in the graph is no text: the file was changed on the way, copy it again")
     if model.functions:
         names = ", ".join(sorted({function.name for function in model.functions})[:3])
         raise UnsupportedError(f"{path.name}: contains functions ({names}): export it with a current torch.onnx.export, which inlines them")
