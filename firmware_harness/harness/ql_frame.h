@@ -12,6 +12,7 @@
  *     'I' identify   none                       sizes of observation, input, output, action: 4 uint32; contract's SHA-256 as 64 hex digits and 4 zeros
  *     'R' run        graph input                ticks (uint32), output, action
  *     'A' act        observation                ticks (uint32), action; vector observations only
+ *     'X' end            none                       no answer; ql_serve returns
  * Anything else is answered by 'E' with one uint32: 1 bad CRC, 2 unknown type or version, 3 wrong length.
  * Ticks are cycles of the core from first instruction to last, 0 where it cannot count them.
  */
@@ -26,7 +27,7 @@ enum { QL_FRAME_BAD_CRC = 1, QL_FRAME_UNKNOWN = 2, QL_FRAME_BAD_LENGTH = 3 };
 /* Continues a CRC-32 over more bytes; start with 0. */
 uint32_t ql_crc32(uint32_t crc, const void *bytes, uint32_t count);
 
-/* Reads requests and answers them until the link closes. */
+/* Reads requests and answers them until 'X' comes or the link closes. */
 void ql_serve(void);
 
 #endif

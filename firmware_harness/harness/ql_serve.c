@@ -89,7 +89,7 @@ static void *place_for(uint8_t type, uint32_t *length)
     }
 #endif
     *length = 0U;
-    return type == 'I' ? &action : NULL;
+    return type == 'I' || type == 'X' ? &action : NULL;
 }
 
 /* Reads a header; bytes before the next 'Q' 'L' are dropped. Returns 0 when the link has closed. */
@@ -140,9 +140,11 @@ void ql_serve(void)
             serve_act();
             break;
 #endif
-        default:
+        case 'I':
             serve_identity();
             break;
+        default:
+            return;
         }
     }
 }

@@ -32,7 +32,10 @@ void ql_reset(void)
 #if defined(__ARM_FP)
     *(volatile uint32_t *)0xE000ED88U |= 0xFU << 20; /* CPACR: full access to CP10 and CP11 */
     __asm__ volatile("dsb\n\tisb" ::: "memory");
-    __asm__ volatile("vmsr fpscr, %0" ::"r"(0U)); /* round to nearest even, subnormals kept */
+    uint32_t mode;
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(mode));
+    mode &= ~(0xFU << 22); /* round to nearest even, subnormals kept; the rest is the core's, LTPSIZE of an M55 for instance */
+    __asm__ volatile("vmsr fpscr, %0" ::"r"(mode));
 #endif
     prepare_memory();
     (void)main();

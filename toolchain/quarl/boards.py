@@ -61,6 +61,7 @@ class Board:
     flash: Region
     ram: Region
     flash_wait_states: int  # at clock_hz, for an access that no cache or prefetch buffer answers
+    vectors: Region | None = None  # where the vector table must lie, if not at the beginning of the flash
 
     @property
     def core(self) -> Cpu:
@@ -123,6 +124,7 @@ def parse_board(table: Mapping[str, Any], where: str, name: str) -> Board:
         flash=reader.region("flash"),
         ram=reader.region("ram"),
         flash_wait_states=reader.number("flash_wait_states", 0),
+        vectors=reader.region("vectors") if "vectors" in table else None,
     )
     problems = reader.problems + reader.unknown([field.name for field in fields(Board)])
     if not problems:

@@ -43,18 +43,20 @@ def harness_sources(board: Board) -> dict[str, bytes]:
 
 def linker_script(board: Board) -> str:
     """Return the GNU linker script of a board: vectors first, the stack at the end of the RAM, growing down."""
-    flash, ram = board.flash, board.ram
+    flash, ram, vectors = board.flash, board.ram, board.vectors
+    own_region = "" if vectors is None else f"    VECTORS (rx) : ORIGIN = 0x{vectors.origin:08X}, LENGTH = {vectors.bytes}\n"
+    own_section = "" if vectors is None else "    .vectors : { KEEP(*(.vectors)) } > VECTORS\n"
     return f"""\
 /* {board.title}; written by quarl from board.toml, do not edit. */
 MEMORY
 {{
     FLASH (rx) : ORIGIN = 0x{flash.origin:08X}, LENGTH = {flash.bytes}
     RAM (rwx) : ORIGIN = 0x{ram.origin:08X}, LENGTH = {ram.bytes}
-}}
+{own_region}}}
 
 SECTIONS
 {{
-    .text : {{ KEEP(*(.vectors)) *(.text*) *(.rodata*) . = ALIGN(4); }} > FLASH
+{own_section}    .text : {{ KEEP(*(.vectors)) *(.text*) *(.rodata*) . = ALIGN(4); }} > FLASH
     .data : {{ ql_data_begin = .; *(.data*) . = ALIGN(4); ql_data_end = .; }} > RAM AT> FLASH
     ql_data_load = LOADADDR(.data);
     .bss (NOLOAD) : {{ ql_bss_begin = .; *(.bss*) *(COMMON) . = ALIGN(8); ql_bss_end = .; }} > RAM

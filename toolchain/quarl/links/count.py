@@ -26,6 +26,11 @@ class Count:
         """Instructions executed."""
         return sum(len(block.instructions) * times for block, times, _ in self.blocks)
 
+    @property
+    def taken_branches(self) -> int:
+        """How often execution went on elsewhere than behind the block."""
+        return sum(taken for _, _, taken in self.blocks)
+
 
 def merged(counts: Sequence[Count]) -> Count:
     """Return the sum of several counts."""

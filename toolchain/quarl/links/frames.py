@@ -18,7 +18,7 @@ REASONS = {
     2: "it does not know the request or its version",
     3: "the request has the wrong length",
 }
-Kind = Literal["I", "R", "A"]
+Kind = Literal["I", "R", "A", "X"]
 
 
 @dataclass(frozen=True, slots=True)

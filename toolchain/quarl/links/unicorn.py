@@ -220,7 +220,7 @@ class _Counter:
             self._last[1] += 1
 
     def result(self, uc: Any) -> tuple[Count, ...]:
-        decode = _decoder()
+        decode = decoder()
         return tuple(
             Count(
                 tuple(
@@ -231,7 +231,8 @@ class _Counter:
         )
 
 
-def _decoder() -> Any:
+def decoder() -> Any:
+    """Return a function of code bytes and address that gives the instructions as text; it stops at what it does not know."""
     from capstone import CS_ARCH_ARM, CS_MODE_MCLASS, CS_MODE_THUMB, Cs  # type: ignore[import-untyped]
 
     machine = Cs(CS_ARCH_ARM, CS_MODE_THUMB | CS_MODE_MCLASS)

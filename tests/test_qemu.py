@@ -1,0 +1,74 @@
+"""Firmware in qemu-system-arm: an independent emulator with the same answers and the same counts, and the only M55."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quarl.boards import CpuName, Fpu, find_board
+from quarl.emitters.firmware import kernels_for, program_sources
+from quarl.errors import DeviceError
+from quarl.firmware.build import build_image, default_cache_dir
+from quarl.firmware.elf import read_image
+from quarl.firmware.image import harness_sources
+from quarl.firmware.lower import lower
+from quarl.firmware.profile import open_firmware
+from quarl.firmware.program import Program
+from quarl.integer import act, integer_outputs, quantize_observations
+from quarl.links.count import merged
+from quarl.links.qemu import QemuDevice, emulated_board
+from quarl.quant_policy import QuantPolicy
+from quarl.resources import targets_dir
+from tests.conftest import need
+from tests.firmware.samples import observations, sample
+
+CORES: list[tuple[CpuName, Fpu]] = [
+    ("cortex-m0", "none"),
+    ("cortex-m3", "none"),
+    ("cortex-m4", "single"),
+    ("cortex-m7", "double"),
+    ("cortex-m33", "single"),
+    ("cortex-m55", "double"),
+]
+
+
+def boot(quantized: QuantPolicy, cpu: CpuName, fpu: Fpu, extra: dict[str, bytes] | None = None) -> QemuDevice:
+    need("ziglang", "elftools", "capstone", "qemu-system-arm", "gcc")
+    board = emulated_board(replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu, fpu=fpu))
+    program: Program = lower(quantized, kernels_for(board))
+    elf = build_image(program_sources(program) | harness_sources(board) | (extra or {}), board, default_cache_dir())
+    return QemuDevice(elf, read_image(elf, board), board, program, default_cache_dir())
+
+
+@pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("squashed", 5), ("small_images", 0)])
+@pytest.mark.parametrize(("cpu", "fpu"), CORES)
+def test_every_core_answers_like_the_reference_bit_for_bit(cpu: CpuName, fpu: Fpu, name: str, rung: int) -> None:
+    policy, quantized = sample(name, rung)
+    device = boot(quantized, cpu, fpu)
+    obs = observations(policy, np.random.default_rng(5), 50)
+    integers = quantize_observations(quantized, obs)
+    np.testing.assert_array_equal(device.run(integers), integer_outputs(quantized, obs))
+    np.testing.assert_array_equal(device.decisions(integers), act(quantized, obs))
+    if not policy.contract.observation.is_image:
+        obs[:7, 0] = [np.nan, np.inf, -np.inf, 1e-40, -0.0, 3e38, -3e38]
+        np.testing.assert_array_equal(device.act(obs), act(quantized, obs))
+
+
+@pytest.mark.parametrize(("cpu", "fpu"), [("cortex-m4", "single"), ("cortex-m0", "none")])
+def test_two_emulators_count_the_same_instructions_and_branches(cpu: CpuName, fpu: Fpu) -> None:
+    need("unicorn")
+    policy, quantized = sample("stacked_frames", 3)
+    board = replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu, fpu=fpu)
+    integers = quantize_observations(quantized, observations(policy, np.random.default_rng(5), 1))
+    ours = boot(quantized, cpu, fpu).count_calls(integers)
+    theirs = open_firmware(quantized, board, default_cache_dir()).count_calls(integers)
+    assert [count.instructions for count in ours] == [count.instructions for count in theirs]
+    assert merged(ours).taken_branches == merged(theirs).taken_branches
+
+
+def test_a_fault_is_a_device_error() -> None:
+    crash = b"#include <stdint.h>\nint main(void) { return *(volatile const int32_t *)(uintptr_t)0x70000000U; }\n"
+    with pytest.raises(DeviceError, match="ended with code 99"):
+        boot(sample("argmax_mlp", 0)[1], "cortex-m4", "single", {"main.c": crash})

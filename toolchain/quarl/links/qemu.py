@@ -1,0 +1,185 @@
+"""Cortex-M in qemu-system-arm: the same firmware, linked for the memory of an emulated machine; the only link with an M55.
+
+Each batch is one run of QEMU: all requests go in, all answers come out. Counts come from our own plugin
+(firmware_harness/emulator), compiled once with the host's C compiler. Emulated, not timed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import struct
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.boards import Board, CpuName, Region
+from quarl.errors import DeviceError, ToolMissingError
+from quarl.firmware.elf import Image
+from quarl.firmware.program import Program
+from quarl.links.count import Block, Count, merged
+from quarl.links.frames import Frame, Kind, pack_frame, payload_of, take_frame
+from quarl.links.unicorn import DTYPES, decoder
+from quarl.resources import firmware_dir
+from quarl.tools import run
+
+QEMU = "qemu-system-arm"
+TIMEOUT_S = 300.0
+PLUGIN_SOURCE = "emulator/ql_block_counter.c"
+_4M = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine of QEMU with the core, and where its memory lies."""
+
+    name: str
+    flash: Region
+    ram: Region
+    vectors: Region | None = None
+
+
+_MPS2_RAM = Region(0x2000_0000, _4M)
+MACHINES: dict[CpuName, Machine] = {
+    "cortex-m0": Machine("microbit", Region(0, 256 << 10), Region(0x2000_0000, 16 << 10)),
+    "cortex-m0plus": Machine("microbit", Region(0, 256 << 10), Region(0x2000_0000, 16 << 10)),
+    "cortex-m3": Machine("mps2-an385", Region(0, _4M), _MPS2_RAM),
+    "cortex-m4": Machine("mps2-an386", Region(0, _4M), _MPS2_RAM),
+    "cortex-m7": Machine("mps2-an500", Region(0, _4M), _MPS2_RAM),
+    "cortex-m33": Machine("mps2-an505", Region(0x1000_0000, _4M), Region(0x3800_0000, _4M)),
+    "cortex-m55": Machine("mps3-an547", Region(0x0100_0000, 2 << 20), Region(0x2000_0000, 512 << 10), Region(0, 512 << 10)),
+}
+
+
+def emulated_board(board: Board) -> Board:
+    """Return the board with its core on QEMU's machine: the same instructions at other addresses."""
+    machine = MACHINES[board.cpu]
+    return replace(board, flash=machine.flash, ram=machine.ram, vectors=machine.vectors)
+
+
+class QemuDevice:
+    """A firmware image for an `emulated_board`. Answers like the other runtimes: `run` and `infer`."""
+
+    def __init__(self, elf: bytes, image: Image, board: Board, program: Program, cache_dir: Path) -> None:
+        self._elf, self._image, self._board, self._program, self._cache_dir = elf, image, board, program, cache_dir
+        if shutil.which(QEMU) is None:
+            raise ToolMissingError(f"{QEMU} is not installed: apt-get install qemu-system-arm")
+        self._sizes = struct.unpack("<4I", self._converse("I", [b""])[0][:16])
+
+    def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs [n, count] for the graph's integers [n, ...]."""
+        dtype = DTYPES[self._program.output.ctype]
+        answers = self._converse("R", self._requests(inputs))
+        return np.stack([np.frombuffer(answer, dtype, self._program.output_len, 4) for answer in answers])
+
+    def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs [n, count] of a batch."""
+        return self.run(inputs)
+
+    def act(self, obs: NDArray[Any]) -> NDArray[Any]:
+        """Return the actions for vector observations [n, features] in environment units, quantised on the device."""
+        answers = self._converse("A", [row.tobytes() for row in np.ascontiguousarray(obs, np.float32)])
+        return self._actions([answer[4:] for answer in answers])
+
+    def decisions(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the actions for the graph's integers [n, ...], decoded on the device."""
+        return self._actions([answer[4 + self._sizes[2] :] for answer in self._converse("R", self._requests(inputs))])
+
+    def count_calls(self, inputs: NDArray[Any]) -> tuple[Count, ...]:
+        """Return what each of the program's calls executes in one inference of inputs [1, ...]; see `UnicornDevice.count_calls`."""
+        *calls, end = self._counted("R", self._requests(inputs[:1]), "ql_policy_infer")
+        assert len(calls) == len(self._program.calls), "each call of ql_policy_infer ends in a block of its own"
+        return (*calls[:-1], merged([calls[-1], end]))
+
+    def count_act(self, obs: NDArray[Any]) -> Count:
+        """Return what `ql_policy_act` executes for one vector observation [features]."""
+        return merged(self._counted("A", [np.ascontiguousarray(obs, np.float32).tobytes()], "ql_policy_act"))
+
+    def _requests(self, inputs: NDArray[Any]) -> list[bytes]:
+        return [row.astype(DTYPES[self._program.input.ctype]).tobytes() for row in inputs]
+
+    def _actions(self, answers: Sequence[bytes]) -> NDArray[Any]:
+        if self._program.policy.contract.action.kind == "discrete":
+            return np.array([struct.unpack("<i", answer)[0] for answer in answers], np.int64)
+        return np.stack([np.frombuffer(answer, np.float32) for answer in answers])
+
+    def _counted(self, kind: Kind, payloads: Sequence[bytes], function: str) -> tuple[Count, ...]:
+        symbol, caller = self._image.symbols[function], self._image.symbols["ql_serve"]
+        with tempfile.TemporaryDirectory(prefix="quarl-qemu-") as folder:
+            out = Path(folder) / "blocks.txt"
+            ranges = {"start": symbol.address, "end": symbol.address + symbol.bytes}
+            ranges |= {"caller": caller.address, "caller_end": caller.address + caller.bytes}
+            options = ",".join([f"out={out}", *(f"{name}={value}" for name, value in ranges.items())])
+            self._converse(kind, payloads, ["-plugin", f"{plugin_library(self._cache_dir)},{options}"])
+            return self._parts(out.read_text())
+
+    def _parts(self, text: str) -> tuple[Count, ...]:
+        decode = decoder()
+        parts: dict[int, list[tuple[Block, int, int]]] = {}
+        for line in text.splitlines():
+            part, address, end, instructions, executions, taken = line.split()
+            start, size = int(address, 16), int(end, 16) - int(address, 16)
+            decoded = decode(self._code(start, size), start)
+            if len(decoded) != int(instructions):  # vector instructions, which the decoder does not know
+                decoded = ("",) * int(instructions)
+            parts.setdefault(int(part), []).append((Block(start, size, decoded), int(executions), int(taken)))
+        return tuple(Count(tuple(sorted(parts[part], key=lambda entry: entry[0].address))) for part in sorted(parts))
+
+    def _code(self, address: int, size: int) -> bytes:
+        for segment in self._image.segments:
+            if segment.address <= address < segment.address + len(segment.content):
+                return segment.content[address - segment.address :][:size]
+        return b""
+
+    def _converse(self, kind: Kind, payloads: Sequence[bytes], options: Sequence[str] = ()) -> list[bytes]:
+        """Return the payloads of the answers to requests of one kind, in one run of QEMU.
+
+        Raises:
+            DeviceError: the firmware faults, hangs, refuses or answers something else.
+        """
+        requests = b"".join(pack_frame(Frame(kind, payload)) for payload in payloads) + pack_frame(Frame("X", b""))
+        with tempfile.TemporaryDirectory(prefix="quarl-qemu-") as folder:
+            elf = Path(folder) / "firmware.elf"
+            elf.write_bytes(self._elf)
+            argv = [QEMU, "-M", MACHINES[self._board.cpu].name, "-display", "none", "-monitor", "none", "-serial", "none"]
+            argv += ["-semihosting-config", "enable=on,target=native"]  # with a chardev, answers are lost when the firmware ends
+            done = run([*argv, "-kernel", str(elf), *options], input=requests, timeout=TIMEOUT_S)
+        if done.returncode != 0:
+            words = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
+            raise DeviceError(f"{self._board.name} in QEMU: the firmware ended with code {done.returncode}: {' '.join(words)}")
+        answers, stream = [], done.stdout
+        for _ in payloads:
+            frame, stream = take_frame(stream)
+            if frame is None:
+                raise DeviceError(f"{self._board.name} in QEMU: {len(payloads)} requests, {len(answers)} answers")
+            answers.append(payload_of(frame, kind))
+        return answers
+
+
+def plugin_library(cache_dir: Path) -> Path:
+    """Return the counting plugin as a shared library, compiled if it is not in the cache.
+
+    Raises:
+        ToolMissingError: there is no C compiler for this machine.
+        DeviceError: the plugin does not compile.
+    """
+    source = firmware_dir() / PLUGIN_SOURCE
+    library = cache_dir / "qemu" / f"ql_block_counter-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}.so"
+    if library.is_file():
+        return library
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise ToolMissingError("counting in QEMU needs a C compiler of this machine: apt-get install gcc libc6-dev")
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        made = Path(folder) / "plugin.so"
+        done = run([compiler, "-std=gnu11", "-O2", "-shared", "-fPIC", source, "-o", made], timeout=TIMEOUT_S)
+        if done.returncode != 0:
+            raise DeviceError(f"the counting plugin does not compile: {done.stderr.decode(errors='replace').strip()}")
+        made.replace(library)
+    return library
