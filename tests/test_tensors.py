@@ -241,3 +241,21 @@ def test_functions_alone_are_activations_too() -> None:
     layers: list[tuple[str, Op]] = [("a", dense(rng, 4, 5)), ("elu", Activation("elu")), ("head", dense(rng, 2, 4))]
     tensors = planned(policy(linear_chain(layers), Observation((5,), "float32", "vector"), Action("discrete", 2)))
     assert tensors["elu"].zero_point > -128
+
+
+def test_what_reads_a_small_sum_of_large_branches_still_has_room_for_the_branches() -> None:
+    """The sum shares the branches' tensor, so the layer after it may meet integers far beyond the sums that calibration saw."""
+    rng = np.random.default_rng(0)
+    first = dense(rng, 4, 5)
+    huge = np.float32(1e6)
+    nodes = (
+        Node("a", replace(first, weights=first.weights * huge), (INPUT,)),
+        Node("b", replace(first, weights=-first.weights * huge), (INPUT,)),
+        Node("sum", Add(), ("a", "b")),
+        Node("head", dense(rng, 2, 4), ("sum",)),
+    )
+    made = policy(nodes, Observation((5,), "float32", "vector"), Action("discrete", 2))
+    tensors = planned(made)
+    weights: NDArray[np.float32] = made.nodes[-1].op.weights  # type: ignore[union-attr]
+    largest = np.abs(weights).sum(axis=1).max() * tensors["sum"].largest_offset * tensors["sum"].scale
+    assert largest / tensors["head"].scale < 2**22

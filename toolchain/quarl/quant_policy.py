@@ -157,7 +157,7 @@ class QuantPolicy:
     observation: ObservationQuantizer
     nodes: tuple[QuantNode, ...]
     contract: Contract
-    rung: int
+    rung: int | None  # of the ladder; None where the integers are those of an int8 file
     source_sha256: str
 
     def __post_init__(self) -> None:
@@ -323,7 +323,7 @@ def _float_op(node: QuantNode) -> Op:
 def _check_tensor(name: str, tensor: QuantTensor) -> None:
     low, high = (INT8_MIN, INT8_MAX) if tensor.is_int8 else (-(2**15), 2**15 - 1)
     numbers = (tensor.zero_point, tensor.qmin, tensor.qmax)
-    if not (low <= tensor.qmin < tensor.qmax <= high and low <= tensor.zero_point <= high):
+    if not (low <= tensor.qmin <= tensor.qmax <= high and low <= tensor.zero_point <= high):
         raise QuantizationError(f"{name}: zero point, lowest and highest integer are {numbers}: they must lie in {low} to {high}")
     if not (np.isfinite(tensor.scale) and tensor.scale > 0):
         raise QuantizationError(f"{name}: the scale is {tensor.scale}, it must be a positive number")

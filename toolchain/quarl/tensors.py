@@ -87,16 +87,17 @@ def plan_tensors(
     for unit in units:
         for name in unit.inputs:
             readers.setdefault(name, []).append(unit)
-    joined = _joined(units)
-    least_scales = {unit.name: _least_scale(unit, values) for unit in units}
-    ranges = {unit.name: _range(unit, values) for unit in units}
+    groups = _groups(units)
+    joined = {name for unit in units if isinstance(unit.op, Concat | Add) for name in groups[unit.name]}
+    ranges = {name: _range(name, values) for name in (INPUT, *(unit.name for unit in units))}
+    spans = {name: (min(ranges[n][0] for n in group), max(ranges[n][1] for n in group)) for name, group in groups.items()}
+    least_scales = {unit.name: _least_scale(unit, spans) for unit in units}
     tensors: dict[str, QuantTensor] = {INPUT: input_tensor}
     for unit in reversed(units):  # a function's tensor before that of the layer whose results it reads
         name, width, least = unit.name, bits.get(unit.name, 8), least_scales[unit.name]
         after = readers.get(name, [])
         if name in joined:
-            low, high = min(ranges[n][0] for n in joined[name]), max(ranges[n][1] for n in joined[name])
-            tensors[name] = spanning_tensor(low, high, least_scale=max(least_scales[n] for n in joined[name]))
+            tensors[name] = spanning_tensor(*spans[name], least_scale=max(least_scales.get(n, 0) for n in groups[name]))
         elif isinstance(unit.op, Activation):
             tensors[name] = function_tensor(unit.op.function, *ranges[name], width)
         elif isinstance(unit.op, Weighted) and unit.relu_max is None and len(after) == 1 and isinstance(after[0].op, Activation):
@@ -111,37 +112,34 @@ def plan_tensors(
     return tensors
 
 
-def _joined(units: tuple[Unit, ...]) -> dict[str, frozenset[str]]:
-    """Return, for each unit that a concat or add joins with others, the names of all that share its tensor, Flatten seen through."""
-    source = {INPUT: INPUT}
-    groups: dict[str, frozenset[str]] = {}
+def _groups(units: tuple[Unit, ...]) -> dict[str, frozenset[str]]:
+    """Return, for each tensor, the names of all that share its scale: with what a concat or add joins, and before and after Flatten."""
+    groups = {name: frozenset({name}) for name in (INPUT, *(unit.name for unit in units))}
     for unit in units:
-        source[unit.name] = source[unit.inputs[0]] if isinstance(unit.op, Flatten) else unit.name
-        if isinstance(unit.op, Concat | Add):
-            names = {unit.name, *(source[name] for name in unit.inputs)}
-            if INPUT in names:
+        if isinstance(unit.op, Concat | Add | Flatten):
+            merged = groups[unit.name].union(*(groups[name] for name in unit.inputs))
+            if INPUT in merged and not isinstance(unit.op, Flatten):
                 raise UnsupportedError(f"{unit.name}: joins the observation's own pixels with a layer's results: put a layer between them")
-            merged = frozenset(names).union(*(groups.get(name, frozenset()) for name in names))
             groups.update(dict.fromkeys(merged, merged))
     return groups
 
 
-def _range(unit: Unit, values: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
-    low, high = float(values[unit.name].min()), float(values[unit.name].max())
+def _range(name: str, values: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
+    low, high = float(values[name].min()), float(values[name].max())
     if not -LARGEST < low <= high < LARGEST:
         raise QuantizationError(
-            f"{unit.name}: its results lie between {low:.3g} and {high:.3g} on the calibration observations, "
+            f"{name}: its results lie between {low:.3g} and {high:.3g} on the calibration observations, "
             f"at most {LARGEST:.3g} can be represented: the weights or the observations are not those of a working policy"
         )
     return low, high
 
 
-def _least_scale(unit: Unit, values: Mapping[str, NDArray[Any]]) -> float:
+def _least_scale(unit: Unit, spans: Mapping[str, tuple[float, float]]) -> float:
     """Return the output step from which the layer's largest possible result stays a quarter below the limit of acc * multiplier."""
     if not isinstance(unit.op, Weighted):
         return 0.0
     weights = np.abs(unit.op.weights.reshape(len(unit.op.weights), -1)).sum(axis=1)
-    largest: NDArray[np.float64] = weights * float(np.abs(values[unit.inputs[0]]).max()) + np.abs(unit.op.bias)
+    largest: NDArray[np.float64] = weights * max(map(abs, spans[unit.inputs[0]])) + np.abs(unit.op.bias)
     return float(largest.max()) / (PRODUCT_BOUND / 4)
 
 
