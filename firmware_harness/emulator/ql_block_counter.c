@@ -27,7 +27,7 @@ size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
-size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
+const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, void (*callback)(qemu_plugin_id_t, struct qemu_plugin_tb *));
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, void (*callback)(unsigned, void *), int flags, void *data);
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*callback)(qemu_plugin_id_t, void *), void *data);
@@ -98,13 +98,19 @@ static void executed(unsigned cpu, void *data)
     last_part = part;
 }
 
+/* From the encoding: QEMU 7.2 gives sizes that are 2 too large at the end of a page. */
+static uint64_t thumb_size(const struct qemu_plugin_insn *insn)
+{
+    const uint8_t *data = qemu_plugin_insn_data(insn);
+    return (data[1] >> 3) >= 0x1D ? 4 : 2;
+}
+
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
     size_t count = qemu_plugin_tb_n_insns(tb);
     struct qemu_plugin_insn *final = qemu_plugin_tb_get_insn(tb, count - 1);
     uint64_t address = qemu_plugin_tb_vaddr(tb);
-    size_t size = qemu_plugin_insn_size(final);
-    uint64_t after = qemu_plugin_insn_vaddr(final) + (size > 4 ? 4 : size); /* QEMU 7.2 says 6 of one that crosses a page */
+    uint64_t after = qemu_plugin_insn_vaddr(final) + thumb_size(final);
     block **slot = &buckets[(address >> 1) % BUCKETS];
     (void)id;
     while (*slot != NULL && ((*slot)->address != address || (*slot)->end != after)) {
