@@ -259,3 +259,16 @@ def test_what_reads_a_small_sum_of_large_branches_still_has_room_for_the_branche
     weights: NDArray[np.float32] = made.nodes[-1].op.weights  # type: ignore[union-attr]
     largest = np.abs(weights).sum(axis=1).max() * tensors["sum"].largest_offset * tensors["sum"].scale
     assert largest / tensors["head"].scale < 2**22
+
+
+def test_what_reads_an_almost_dead_layer_has_room_for_all_its_integers_can_say() -> None:
+    rng = np.random.default_rng(0)
+    made = mlp(rng, (5, 6, 4, 3))
+    first = made.nodes[0].op
+    first.weights[:] *= 1e6  # type: ignore[union-attr]
+    values = first.weights @ np.random.default_rng(9).normal(0, 2, (200, 5)).T  # type: ignore[union-attr]
+    first.bias[:] = 1e-3 - values.max(axis=1)  # type: ignore[union-attr]
+    tensors = planned(made)
+    weights: NDArray[np.float32] = made.nodes[2].op.weights  # type: ignore[union-attr]
+    largest = np.abs(weights).sum(axis=1).max() * 255 * tensors["dense0"].scale
+    assert largest / tensors["dense1"].scale < 2**22

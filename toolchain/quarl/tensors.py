@@ -91,13 +91,13 @@ def plan_tensors(
     joined = {name for unit in units if isinstance(unit.op, Concat | Add) for name in groups[unit.name]}
     ranges = {name: _range(name, values) for name in (INPUT, *(unit.name for unit in units))}
     spans = {name: (min(ranges[n][0] for n in group), max(ranges[n][1] for n in group)) for name, group in groups.items()}
-    least_scales = {unit.name: _least_scale(unit, spans) for unit in units}
+    least_scales = _least_scales(units, groups, spans)
     tensors: dict[str, QuantTensor] = {INPUT: input_tensor}
     for unit in reversed(units):  # a function's tensor before that of the layer whose results it reads
         name, width, least = unit.name, bits.get(unit.name, 8), least_scales[unit.name]
         after = readers.get(name, [])
         if name in joined:
-            tensors[name] = spanning_tensor(*spans[name], least_scale=max(least_scales.get(n, 0) for n in groups[name]))
+            tensors[name] = spanning_tensor(*spans[name], least_scale=max(least_scales[n] for n in groups[name]))
         elif isinstance(unit.op, Activation):
             tensors[name] = function_tensor(unit.op.function, *ranges[name], width)
         elif isinstance(unit.op, Weighted) and unit.relu_max is None and len(after) == 1 and isinstance(after[0].op, Activation):
@@ -134,13 +134,24 @@ def _range(name: str, values: Mapping[str, NDArray[Any]]) -> tuple[float, float]
     return low, high
 
 
-def _least_scale(unit: Unit, spans: Mapping[str, tuple[float, float]]) -> float:
-    """Return the output step from which the layer's largest possible result stays a quarter below the limit of acc * multiplier."""
-    if not isinstance(unit.op, Weighted):
-        return 0.0
-    weights = np.abs(unit.op.weights.reshape(len(unit.op.weights), -1)).sum(axis=1)
-    largest: NDArray[np.float64] = weights * max(map(abs, spans[unit.inputs[0]])) + np.abs(unit.op.bias)
-    return float(largest.max()) / (PRODUCT_BOUND / 4)
+def _least_scales(
+    units: tuple[Unit, ...], groups: Mapping[str, frozenset[str]], spans: Mapping[str, tuple[float, float]]
+) -> dict[str, float]:
+    """Return the output step of each unit from which its largest possible result stays a quarter below the limit of acc * multiplier.
+
+    0 where there is no such limit. The largest possible result counts with all that the integers of its input can say.
+    """
+    reach = {name: max(map(abs, span)) for name, span in spans.items()}
+    least: dict[str, float] = {}
+    for unit in units:
+        least[unit.name] = 0.0
+        if isinstance(unit.op, Weighted):
+            weights = np.abs(unit.op.weights.reshape(len(unit.op.weights), -1)).sum(axis=1)
+            largest: NDArray[np.float64] = weights * reach[unit.inputs[0]] + np.abs(unit.op.bias)
+            least[unit.name] = float(largest.max()) / (PRODUCT_BOUND / 4)
+            for name in groups[unit.name]:  # a range widened to such steps
+                reach[name] = max(reach[name], least[unit.name] * 2**8)
+    return least
 
 
 def _clamped(tensor: QuantTensor, relu_max: float) -> QuantTensor:
