@@ -25,7 +25,7 @@ test-all: $(VENV)/test.done
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 bench: $(VENV)/test.done
-	OMP_NUM_THREADS=2 $(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check toolchain tests
