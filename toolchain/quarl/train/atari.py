@@ -11,7 +11,7 @@ Hyperparameters of a recipe:
     imitation_round           steps between two updates while imitating
     imitation_epochs          how often each new step is looked at in its update; as many old ones come with them
     imitation_batch_size      of an update while imitating: small ones teach the eyes fastest
-    imitation_learning_rate   of Adam, while imitating
+    imitation_learning_rate   of Adam, while imitating; falls to 0
     value_steps               steps played to fit the value head
     n_steps, batch_size, n_epochs, gamma, gae_lambda, learning_rate, clip_range, ent_coef     PPO's own; the rate falls to 0
     evaluations               how often PPO's policy is judged

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,30 +18,17 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 
 from quarl.envs.atari import AtariLanes, Console
-from quarl.train.pong_expert import Advice, PongExpert
+from quarl.train.breakout_expert import BreakoutExpert
+from quarl.train.expert import Expert
+from quarl.train.pong_expert import PongExpert
 
 STACK = 4
 CONTRAST = 4.0
+FACTS_WEIGHT = 10.0  # of their squared error against the divergence from the odds
 FOLLOWING_SHARE = 0.3  # of the rounds: until then fewer and fewer lanes are played by the expert
 
 
-class Expert(Protocol):
-    """A player that reads the memory of one console."""
-
-    facts: int  # how many
-
-    def start(self) -> None:
-        """Forget the game before."""
-
-    def advise(self) -> Advice:
-        """Return what to do now."""
-        ...
-
-    def watch(self, action: int) -> None:
-        """Take in what was done, which need not be what was advised."""
-
-
-EXPERTS: dict[str, Callable[[Console, np.random.Generator], Expert]] = {"pong": PongExpert}
+EXPERTS: dict[str, Callable[[Console, np.random.Generator], Expert]] = {"breakout": BreakoutExpert, "pong": PongExpert}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +72,8 @@ def imitate(model: PPO, plan: Imitation, run: Path, after_round: Callable[[int, 
         lessons.append(lesson)
         if number == 0:
             _open_eyes(policy, float(lesson.frames.mean()) / 255)
-        for group in optimizer.param_groups:  # the last third cools down
-            group["lr"] = plan.learning_rate * min(1.0, 3.0 * (1.0 - number / plan.rounds) + 0.05)
+        for group in optimizer.param_groups:
+            group["lr"] = plan.learning_rate * (1.0 - number / plan.rounds)
         studied = _study(policy, facts_net, optimizer, lessons, plan, np.random.default_rng((plan.seed, number)))
         torch.save({name: part.state_dict() for name, part in parts.items()}, run / "imitation.pt")
         _write_lesson(folder / f"{number:04d}.npz", lesson)
@@ -234,7 +221,7 @@ def _study(
             entropy = (torch.special.entr(odds).sum(1) * urgency).sum() / urgency.sum()
             seen = torch.nn.functional.mse_loss(facts_net(features), facts)
             optimizer.zero_grad()
-            (loss + seen).backward()  # type: ignore[no-untyped-call]
+            (loss + FACTS_WEIGHT * seen).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             agreed = ((logits.argmax(1) == odds.argmax(1)) * urgency).sum() / urgency.sum()
             marks.append((float(loss.detach() - entropy), float(seen.detach()), float(agreed)))

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.envs.atari import FRAMES_PER_STEP, Console
+from quarl.train.expert import Advice
 
 BALL_X, BALL_Y, PADDLE_Y = 49, 54, 51  # addresses in memory
 UP, HOLD, DOWN = 4, 1, 5  # actions of the minimal set, each with the fire button
@@ -37,16 +38,6 @@ FACTS = 9
 _DIRECTION = {2: -1, 4: -1, 3: 1, 5: 1}  # of the lever, by action
 _SEQUENCES = np.array(list(itertools.product((-1, 0, 1), repeat=3)), np.float64)  # what may be done in the next three steps
 _HALF_STEPS = 9
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """What an expert has to say before a step."""
-
-    action: int
-    odds: tuple[float, ...]  # of each action of the minimal set to be as good as any
-    urgency: float  # how much hangs on it
-    facts: tuple[float, ...]  # what one has to see in order to know, each about -1 to 1
 
 
 @dataclass(frozen=True, slots=True)
