@@ -27,7 +27,7 @@ def objects_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("extra", [(), ("-DQL_RESCALE_INTEGER=1",)], ids=["magic", "integer"])
-@pytest.mark.parametrize("kernels", ["portable", "dsp"])
+@pytest.mark.parametrize("kernels", ["portable", "dsp", "mve"])
 @pytest.mark.parametrize("rung", RUNGS)
 @pytest.mark.parametrize("name", SAMPLES)
 def test_generated_c_equals_the_reference_bit_for_bit(
@@ -52,7 +52,7 @@ def test_the_same_policy_gives_the_same_bytes(name: str) -> None:
 
 
 @pytest.mark.parametrize(("compiler", "flags"), [("gcc", ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")), ("zig", ())])
-@pytest.mark.parametrize("kernels", ["portable", "dsp"])
+@pytest.mark.parametrize("kernels", ["portable", "dsp", "mve"])
 @pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("small_images", 5), ("stacked_frames", 0)])
 def test_sanitizers_and_another_compiler_find_the_same_answers(
     name: str, rung: int, kernels: Kernels, compiler: str, flags: tuple[str, ...], tmp_path: Path
@@ -83,7 +83,7 @@ def test_odd_observations_are_quantised_as_the_reference_does(objects_dir: Path,
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("kernels", ["portable", "dsp"])
+@pytest.mark.parametrize("kernels", ["portable", "dsp", "mve"])
 def test_random_integers_next_to_rounding_ties_give_the_reference_outputs(
     seed: int, kernels: Kernels, objects_dir: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from quarl.boards import Board, CpuName, Fpu, find_board
 from quarl.firmware.build import default_cache_dir
-from quarl.firmware.profile import build_firmware, profile_unicorn
+from quarl.firmware.profile import build_firmware, profile_qemu, profile_unicorn
 from quarl.resources import targets_dir
 from tests.conftest import need
 from tests.firmware.samples import observations, sample
@@ -40,7 +40,19 @@ def test_an_inference_stays_within_its_instructions(name: str, core: tuple[CpuNa
     profile = profile_unicorn(quantized, observations(policy, np.random.default_rng(3), 2), board_with(core), default_cache_dir())
     assert profile.differing == 0
     assert profile.instructions <= most_instructions
+    assert profile.cycles is not None
     assert profile.cycles.mid <= most_cycles
+
+
+@pytest.mark.parametrize(("name", "most"), [("mlp", 3_000), ("mlp256", 25_000), ("nature", 2_300_000)])
+def test_helium_makes_an_inference_short(name: str, most: int) -> None:
+    """Peers on this core: 11,020, 82,332 and 3.73 M instructions."""
+    need("qemu-system-arm", "gcc", "ziglang", "elftools", "capstone")
+    policy, quantized = sample(name, 0)
+    obs = observations(policy, np.random.default_rng(3), 2)
+    profile = profile_qemu(quantized, obs, find_board("mps3_an547", targets_dir()), default_cache_dir())
+    assert profile.differing == 0
+    assert profile.instructions <= most
 
 
 def test_a_small_network_is_a_small_firmware() -> None:

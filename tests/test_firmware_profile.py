@@ -13,7 +13,7 @@ from quarl.firmware.build import default_cache_dir
 from quarl.firmware.cycles import cycle_assumptions, estimate_cycles
 from quarl.firmware.fit import check_fit, flash_needed, ram_needed
 from quarl.firmware.lower import lower
-from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json, open_firmware, profile_unicorn
+from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json, open_firmware, profile_qemu, profile_unicorn
 from quarl.importers import ImportOptions
 from quarl.integer import act, integer_outputs, quantize_observations
 from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
@@ -42,7 +42,8 @@ def profile() -> FirmwareProfile:
 def test_a_profile_says_what_each_layer_costs(profile: FirmwareProfile) -> None:
     assert [layer.layer for layer in profile.layers] == ["dense0", "tanh0", "dense1", "tanh1", "dense2"]
     assert sum(layer.instructions for layer in profile.layers) == profile.instructions
-    assert sum(layer.cycles.mid for layer in profile.layers) == profile.cycles.mid
+    assert profile.cycles is not None
+    assert sum(layer.cycles.mid for layer in profile.layers if layer.cycles) == profile.cycles.mid
     assert profile.act_instructions is not None
     assert profile.act_instructions > profile.instructions
     assert (profile.compared, profile.differing) == (8, 0)
@@ -64,6 +65,7 @@ def test_no_figure_of_an_emulator_claims_to_be_measured(profile: FirmwareProfile
     assert kinds["firmware_instructions"] == "emulated"
     assert kinds["firmware_latency_us"] == "estimated"
     assert "measured" not in kinds.values()
+    assert profile.latency_us is not None
     low, mid, high = profile.latency_us
     assert low <= mid <= high
 
@@ -132,11 +134,31 @@ def test_the_sources_for_a_board_are_the_same_every_time() -> None:
 def test_a_blocks_cycles_follow_the_cores_table(target: str, instructions: tuple[str, ...], cycles: int) -> None:
     straight = Count(((Block(0, 8, instructions), 10, 0),))
     found = estimate_cycles(straight, board(target))
+    assert found is not None
     assert (found.low, found.mid, found.high) == (10 * cycles,) * 3
 
 
 def test_taken_branches_and_wait_states_widen_the_estimate() -> None:
     count = Count(((Block(0, 2, ("bne #0",)), 10, 9),))
     found = estimate_cycles(count, board("nucleo_l4r5zi"))
+    assert found is not None
     assert (found.low, found.mid, found.high) == (10 + 9, 10 + 18, 10 + 27 + 9 * 5)
     assert "5 flash wait states" in cycle_assumptions(board("nucleo_l4r5zi"))
+
+
+def test_both_emulators_give_one_profile_but_for_what_only_one_can_see(profile: FirmwareProfile) -> None:
+    need("qemu-system-arm", "gcc")
+    policy, quantized = sample("tanh_mlp", 3)
+    other = profile_qemu(quantized, observations(policy, np.random.default_rng(0), 8), board("nucleo_l4r5zi"), default_cache_dir())
+    assert replace(other, link="unicorn", stack_bytes=profile.stack_bytes) == profile
+
+
+def test_a_core_without_a_timing_table_has_instructions_and_no_latency() -> None:
+    need("qemu-system-arm", "gcc", *TOOLS)
+    policy, quantized = sample("tanh_mlp", 3)
+    found = profile_qemu(quantized, observations(policy, np.random.default_rng(0), 8), board("mps3_an547"), default_cache_dir())
+    assert found.differing == 0
+    assert found.instructions > 0
+    assert (found.cycles, found.latency_us) == (None, None)
+    assert "firmware_latency_us" not in {figure.name for figure in found.figures}
+    assert firmware_profile_from_json(found.to_json(), "firmware.json") == found

@@ -29,16 +29,17 @@ typedef struct {
 /* Writes `count` results of accumulators to out[first ...]. */
 typedef void (*ql_store)(const ql_range *range, int32_t first, int32_t count, const int32_t *acc, void *out);
 
-/* acc[r] = bias[r] + sum_i weights[r * in_len + i] * in[i] for r < rows. */
+/* acc[r] = bias[r] + sum_i weight(r, i) * in[i] for r < rows. Weights lie row by row, or as the function says. */
 typedef void (*ql_mac)(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
 
 typedef struct {
-    const int8_t *weights; /* [out_len][in_len] */
+    const int8_t *weights; /* as `mac` reads them, row_bytes for each of out_len */
     const int32_t *bias;   /* [out_len] */
     ql_range range;
     ql_store store;
-    ql_mac mac; /* by the type of the input */
+    ql_mac mac; /* by the type of the input and the core */
     int32_t in_len;
+    int32_t row_bytes; /* in_len, or what it is padded to */
     int32_t out_len;
 } ql_dense_layer;
 

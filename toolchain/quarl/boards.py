@@ -28,6 +28,7 @@ class Cpu:
     has_dsp: bool  # SMLAD and SXTB16
     fpus: Mapping[Fpu, str]  # what the core may have -> features for zig's -mcpu
     instruction_set: str  # for people
+    has_mve: bool = False  # Helium, integer and float; only together with the FPU
 
 
 CPUS: dict[CpuName, Cpu] = {
@@ -37,7 +38,7 @@ CPUS: dict[CpuName, Cpu] = {
     "cortex-m4": Cpu("cortex_m4", True, {"none": "", "single": "+vfp4d16sp"}, "Armv7E-M"),
     "cortex-m7": Cpu("cortex_m7", True, {"none": "", "single": "+fp_armv8d16sp", "double": "+fp_armv8d16"}, "Armv7E-M"),
     "cortex-m33": Cpu("cortex_m33+dsp", True, {"none": "", "single": "+fp_armv8d16sp"}, "Armv8-M"),
-    "cortex-m55": Cpu("cortex_m55", True, {"none": "", "double": "+mve+mve_fp"}, "Armv8.1-M"),
+    "cortex-m55": Cpu("cortex_m55", True, {"none": "", "double": "+mve+mve_fp"}, "Armv8.1-M", True),
 }
 
 

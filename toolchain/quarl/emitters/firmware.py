@@ -41,7 +41,11 @@ def write_firmware(policy: QuantPolicy, board: Board | None) -> dict[str, bytes]
 
 def kernels_for(board: Board | None) -> Kernels:
     """Return the family of kernels a board's core runs fastest; without a board the portable one, which runs everywhere."""
-    return "dsp" if board is not None and board.core.has_dsp else "portable"
+    if board is None:
+        return "portable"
+    if board.core.has_mve and board.has_fpu:
+        return "mve"
+    return "dsp" if board.core.has_dsp else "portable"
 
 
 def policy_sources(policy: QuantPolicy, kernels: Kernels) -> dict[str, bytes]:

@@ -39,8 +39,13 @@ class Cycles:
         return (self.low * 1e6 / clock_hz, self.mid * 1e6 / clock_hz, self.high * 1e6 / clock_hz)
 
 
-def estimate_cycles(count: Count, board: Board) -> Cycles:
-    """Return the estimate for what was counted on a board's core; `cycle_assumptions` says what it rests on."""
+def estimate_cycles(count: Count, board: Board) -> Cycles | None:
+    """Return the estimate for what was counted on a board's core, None where no timing table helps (M55).
+
+    `cycle_assumptions` says what it rests on.
+    """
+    if board.cpu not in REFILL_CYCLES:
+        return None
     cost = _TABLES.get(board.cpu, _cost_m4)
     static = sum(_block_cycles(block.instructions, cost) * times for block, times, _ in count.blocks)
     taken = sum(branches for _, _, branches in count.blocks)
@@ -54,6 +59,8 @@ def estimate_cycles(count: Count, board: Board) -> Cycles:
 
 def cycle_assumptions(board: Board) -> str:
     """Return what the estimate for a board assumes, in one sentence."""
+    if board.cpu not in REFILL_CYCLES:
+        return f"no estimate: there is no timing table for the {board.cpu}"
     waits = f"high adds {board.flash_wait_states} flash wait states to each taken branch" if board.flash_wait_states else "no wait states"
     if board.cpu == "cortex-m7":
         return f"low: two instructions every cycle; high: the Cortex-M4's timing table; mid: halfway; {waits}"

@@ -12,7 +12,18 @@ import numpy as np
 
 from quarl.emitters.shapes import Shape, quant_shapes
 from quarl.errors import UnsupportedError
-from quarl.firmware.packing import STEP, dsp_weights, folded_bias, pad_rows, padded_length, portable_weights
+from quarl.firmware.packing import (
+    MVE_LANES,
+    MVE_ROWS,
+    ROWS,
+    STEP,
+    dsp_weights,
+    folded_bias,
+    mve_weights,
+    pad_rows,
+    padded_length,
+    portable_weights,
+)
 from quarl.firmware.program import SIZES, Array, Call, CType, Kernels, Operand, Program, ctype_of
 from quarl.planner import Buffer, MemoryPlan, Overlap, elementwise_distance, plan_memory, window_distance
 from quarl.policy import INPUT, Add, Concat, Flatten
@@ -217,24 +228,30 @@ class _Lowering:
         letters = LETTERS[self.ctype(node.inputs[0])]
         length = prod(op.weights.shape[1:])
         fields = [("weights", f"{prefix}_weights"), ("bias", f"{prefix}_bias"), ("range", range_text), ("store", store)]
-        if self.kernels == "dsp":
-            fields += [("spread", f"ql_spread_{letters}"), ("in_len", str(length)), ("padded_len", str(padded_length(length, STEP)))]
-            weights = Array(f"{prefix}_weights", "int8_t", dsp_weights(op), WORD)
-        else:
-            fields += [("mac", f"ql_mac_{letters}"), ("in_len", str(length))]
-            weights = Array(f"{prefix}_weights", "int8_t", portable_weights(op))
+        match self.kernels:
+            case "dsp":
+                fields += [("spread", f"ql_spread_{letters}"), ("in_len", str(length)), ("padded_len", str(padded_length(length, STEP)))]
+                weights = Array(f"{prefix}_weights", "int8_t", dsp_weights(op), WORD)
+            case "mve":
+                row_bytes = padded_length(length, MVE_LANES)
+                fields += [("mac", f"ql_mac_{letters}_mve"), ("in_len", str(length)), ("row_bytes", str(row_bytes))]
+                weights = Array(f"{prefix}_weights", "int8_t", mve_weights(op), MVE_LANES)
+            case "portable":
+                fields += [("mac", f"ql_mac_{letters}"), ("in_len", str(length)), ("row_bytes", str(length))]
+                weights = Array(f"{prefix}_weights", "int8_t", portable_weights(op))
         fields.append(("out_len", str(len(op.weights))))
         return tuple(fields), (weights, *arrays)
 
     def _range(self, node: QuantNode, op: QuantWeighted, prefix: str) -> tuple[tuple[Array, ...], str, str]:
         """Return bias and multiplier arrays, the ql_range initialiser and the store function."""
         bias = folded_bias(node.name, op, self.policy.tensor(node.inputs[0]))
-        if self.kernels == "dsp" and not isinstance(op, QuantDepthwiseConv2D):
-            bias = pad_rows(bias)
+        if self.kernels != "portable" and not isinstance(op, QuantDepthwiseConv2D):
+            bias = pad_rows(bias, ROWS if self.kernels == "dsp" else MVE_ROWS)
         arrays = (Array(f"{prefix}_bias", "int32_t", bias), Array(f"{prefix}_multiplier", "float", op.multiplier.astype(np.float32)))
         tensor = node.output or QuantTensor(np.float32(1), 0)
         text = f"{{{prefix}_multiplier, {tensor.zero_point}, {tensor.qmin}, {tensor.qmax}}}"
-        return arrays, text, f"ql_store_{LETTERS[self.ctype(node.name)]}"
+        store = f"ql_store_{LETTERS[self.ctype(node.name)]}"
+        return arrays, text, f"{store}_mve" if self.kernels == "mve" and store == "ql_store_s8" else store
 
     def _window_text(self, node: QuantNode, op: QuantConv2D | QuantDepthwiseConv2D) -> str:
         source = node.inputs[0]

@@ -15,6 +15,7 @@ from quarl.quant_policy import ACCUMULATOR_BOUND, QuantDepthwiseConv2D, QuantTen
 
 STEP = 8  # inputs the DSP kernels take at once
 ROWS = 2  # rows that stand together in the DSP layout
+MVE_ROWS, MVE_LANES = 4, 16  # the same for MVE, and inputs of a row that stand together
 
 
 def folded_bias(name: str, op: QuantWeighted, tensor: QuantTensor) -> NDArray[np.int32]:
@@ -51,11 +52,19 @@ def dsp_weights(op: QuantWeighted) -> NDArray[np.int8]:
     return np.ascontiguousarray(padded.reshape(len(padded) // ROWS, ROWS, -1, 4).transpose(0, 2, 1, 3))
 
 
+def mve_weights(op: QuantWeighted) -> NDArray[np.int8]:
+    """Return int8 [fours of rows, blocks, 4, 16]: sixteen inputs of each of four rows; both axes padded with zeros."""
+    rows = op.weights.reshape(len(op.weights), -1)
+    padded = np.zeros((padded_length(rows.shape[0], MVE_ROWS), padded_length(rows.shape[1], MVE_LANES)), np.int8)
+    padded[: rows.shape[0], : rows.shape[1]] = rows
+    return np.ascontiguousarray(padded.reshape(len(padded) // MVE_ROWS, MVE_ROWS, -1, MVE_LANES).transpose(0, 2, 1, 3))
+
+
 def padded_length(length: int, step: int) -> int:
     """Return the next multiple of `step`."""
     return -(-length // step) * step
 
 
-def pad_rows(values: NDArray[Any]) -> NDArray[Any]:
-    """Return a per-channel array [out] with the zeros that `dsp_weights` adds to the rows."""
-    return np.pad(values, (0, padded_length(len(values), ROWS) - len(values)))
+def pad_rows(values: NDArray[Any], step: int) -> NDArray[Any]:
+    """Return a per-channel array [out] with the zeros that a layout adds to the rows."""
+    return np.pad(values, (0, padded_length(len(values), step) - len(values)))

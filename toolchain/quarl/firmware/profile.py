@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from quarl.firmware.lower import lower
 from quarl.firmware.program import Program
 from quarl.integer import act, integer_outputs, quantize_observations
 from quarl.links.count import merged
+from quarl.links.qemu import QemuDevice, emulated_board
 from quarl.links.unicorn import UnicornDevice
 from quarl.quant_policy import QuantPolicy
 from quarl.resources import targets_dir
@@ -43,7 +44,7 @@ class LayerCost:
     layer: str
     kernel: str
     instructions: int  # emulated
-    cycles: Cycles
+    cycles: Cycles | None  # estimated; None where there is no timing table
     table_bytes: int
 
 
@@ -54,7 +55,7 @@ class FirmwareProfile:
     board: str
     cpu: str
     clock_hz: int
-    link: Literal["unicorn"]
+    link: Literal["unicorn", "qemu-system"]
     compiler: str
     contract_sha256: str
     multiply_accumulates: int
@@ -62,10 +63,10 @@ class FirmwareProfile:
     table_bytes: int  # of it weights, biases, multipliers and tables
     ram_bytes: int  # variables, arena included
     arena_bytes: int  # tensors and scratch, input included
-    stack_bytes: int  # the deepest seen
+    stack_bytes: int | None  # the deepest seen; None where the link cannot look
     layers: tuple[LayerCost, ...]
     instructions: int  # emulated, from the graph's integers to its outputs
-    cycles: Cycles
+    cycles: Cycles | None
     cycle_assumptions: str
     act_instructions: int | None  # emulated, from the float observation to the action; None for images
     act_cycles: Cycles | None
@@ -73,18 +74,22 @@ class FirmwareProfile:
     differing: int  # observations on which they did not
 
     @property
-    def latency_us(self) -> tuple[float, float, float]:
-        """Estimated time of one decision at the board's clock: low, mid, high."""
-        return (self.act_cycles or self.cycles).latency_us(self.clock_hz)
+    def latency_us(self) -> tuple[float, float, float] | None:
+        """Estimated time of one decision at the board's clock: low, mid, high; None where there is no timing table."""
+        cycles = self.act_cycles or self.cycles
+        return None if cycles is None else cycles.latency_us(self.clock_hz)
 
     @property
     def figures(self) -> tuple[Figure, ...]:
         """The figures a budget may limit; `firmware_latency_us` is the high end of the estimate."""
-        sizes = {"flash": self.flash_bytes, "ram": self.ram_bytes + self.stack_bytes, "arena": self.arena_bytes, "stack": self.stack_bytes}
+        sizes = {"flash": self.flash_bytes, "ram": self.ram_bytes + (self.stack_bytes or 0), "arena": self.arena_bytes}
+        if self.stack_bytes is not None:
+            sizes["stack"] = self.stack_bytes
         figures = [Figure(f"firmware_{name}_bytes", float(value), "B", "exact") for name, value in sizes.items()]
         counted = self.instructions if self.act_instructions is None else self.act_instructions
         figures.append(Figure("firmware_instructions", float(counted), "", "emulated"))
-        figures.append(Figure("firmware_latency_us", self.latency_us[2], "us", "estimated"))
+        if self.latency_us is not None:
+            figures.append(Figure("firmware_latency_us", self.latency_us[2], "us", "estimated"))
         return tuple(figures)
 
     def to_json(self) -> str:
@@ -103,9 +108,9 @@ def firmware_profile_from_json(text: str, where: str) -> FirmwareProfile:
         found = document.pop("format")
         if found != FORMAT:
             raise InputError(f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl profile again")
-        layers = tuple(LayerCost(**{**layer, "cycles": Cycles(**layer["cycles"])}) for layer in document.pop("layers"))
-        cycles, of_act = Cycles(**document.pop("cycles")), document.pop("act_cycles")
-        return FirmwareProfile(**document, layers=layers, cycles=cycles, act_cycles=None if of_act is None else Cycles(**of_act))
+        layers = tuple(LayerCost(**{**layer, "cycles": _cycles_from(layer["cycles"])}) for layer in document.pop("layers"))
+        cycles, of_act = _cycles_from(document.pop("cycles")), _cycles_from(document.pop("act_cycles"))
+        return FirmwareProfile(**document, layers=layers, cycles=cycles, act_cycles=of_act)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: not a firmware profile ({error!r}): run quarl profile again") from error
 
@@ -129,7 +134,7 @@ def build_firmware(policy: QuantPolicy, board: Board, cache_dir: Path) -> tuple[
 
 
 def profile_unicorn(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> FirmwareProfile:
-    """Return the profile of a policy's firmware on a board's core, emulated.
+    """Return the profile of a policy's firmware on a board's core, emulated by unicorn.
 
     Args:
         obs: observations [n, *shape] in environment units; the first is counted, up to COMPARED are compared.
@@ -137,11 +142,33 @@ def profile_unicorn(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_
         InputError: no observations, or a core the emulator has not.
         BudgetError, ToolMissingError, DeviceError: see `open_firmware`.
     """
+    device = open_firmware(policy, board, cache_dir)
+    profile = _profile(device, policy, obs, board)
+    return replace(profile, stack_bytes=device.stack_bytes())
+
+
+def profile_qemu(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> FirmwareProfile:
+    """Return the profile of a policy's firmware on a board's core, emulated by qemu-system-arm; arguments as `profile_unicorn`."""
+    return replace(_profile(open_qemu(policy, board, cache_dir), policy, obs, board), link="qemu-system")
+
+
+def open_qemu(policy: QuantPolicy, board: Board, cache_dir: Path) -> QemuDevice:
+    """Return the policy's firmware for QEMU's machine with the board's core, after a check that it fits the board itself.
+
+    Raises:
+        BudgetError: it does not fit. ToolMissingError: no compiler or emulator. DeviceError: it does not build or boot.
+    """
+    machine = emulated_board(board)
+    program = lower(policy, kernels_for(board))
+    check_fit(program, board, read_boards(targets_dir()).values())
+    elf = build_image(program_sources(program) | harness_sources(machine), machine, cache_dir)
+    return QemuDevice(elf, read_image(elf, machine), machine, program, cache_dir)
+
+
+def _profile(device: UnicornDevice | QemuDevice, policy: QuantPolicy, obs: NDArray[Any], board: Board) -> FirmwareProfile:
     if not len(obs):
         raise InputError("profile: no observations to count with: give at least one")
-    program, image = build_firmware(policy, board, cache_dir)
-    device = UnicornDevice(image, board, program)
-    obs = obs[:COMPARED]
+    obs, program, image = obs[:COMPARED], device.program, device.image
     integers = quantize_observations(policy, obs)
     is_vector = not policy.contract.observation.is_image
     actions = device.act(obs) if is_vector else device.decisions(integers)
@@ -164,7 +191,7 @@ def profile_unicorn(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_
         table_bytes=program.table_bytes,
         ram_bytes=image.ram_bytes,
         arena_bytes=program.plan.arena_bytes,
-        stack_bytes=device.stack_bytes(),
+        stack_bytes=None,
         layers=layers,
         instructions=whole.instructions,
         cycles=estimate_cycles(whole, board),
@@ -174,6 +201,10 @@ def profile_unicorn(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_
         compared=len(obs),
         differing=int((~equal).sum()),
     )
+
+
+def _cycles_from(table: Mapping[str, int] | None) -> Cycles | None:
+    return None if table is None else Cycles(**table)
 
 
 def _rows_equal(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:

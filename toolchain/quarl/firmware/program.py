@@ -12,7 +12,7 @@ from quarl.planner import MemoryPlan
 from quarl.quant_policy import QuantPolicy
 
 CType = Literal["int8_t", "int16_t", "int32_t", "float"]
-Kernels = Literal["portable", "dsp"]
+Kernels = Literal["portable", "dsp", "mve"]
 SIZES: dict[CType, int] = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "float": 4}
 
 

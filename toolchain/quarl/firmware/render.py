@@ -76,8 +76,8 @@ def render_source(program: Program) -> str:
         f"/* Written by quarl {quarl.__version__}; do not edit. */",
         '#include "ql_policy.h"\n\n#include "ql_kernels.h"',
     ]
-    if program.kernels == "dsp":
-        parts.append('#include "ql_kernels_dsp.h"')
+    if program.kernels != "portable":
+        parts.append(f'#include "ql_kernels_{program.kernels}.h"')
     parts.append("#include <stddef.h>")
     parts.append(
         "#if !defined(QL_ARENA_ATTRIBUTE)\n#define QL_ARENA_ATTRIBUTE /* for instance a section in fast memory */\n#endif\n\n"

@@ -66,16 +66,16 @@ class QemuDevice:
     """A firmware image for an `emulated_board`. Answers like the other runtimes: `run` and `infer`."""
 
     def __init__(self, elf: bytes, image: Image, board: Board, program: Program, cache_dir: Path) -> None:
-        self._elf, self._image, self._board, self._program, self._cache_dir = elf, image, board, program, cache_dir
+        self.image, self.program, self._board, self._elf, self._cache_dir = image, program, board, elf, cache_dir
         if shutil.which(QEMU) is None:
             raise ToolMissingError(f"{QEMU} is not installed: apt-get install qemu-system-arm")
         self._sizes = struct.unpack("<4I", self._converse("I", [b""])[0][:16])
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for the graph's integers [n, ...]."""
-        dtype = DTYPES[self._program.output.ctype]
+        dtype = DTYPES[self.program.output.ctype]
         answers = self._converse("R", self._requests(inputs))
-        return np.stack([np.frombuffer(answer, dtype, self._program.output_len, 4) for answer in answers])
+        return np.stack([np.frombuffer(answer, dtype, self.program.output_len, 4) for answer in answers])
 
     def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] of a batch."""
@@ -93,7 +93,7 @@ class QemuDevice:
     def count_calls(self, inputs: NDArray[Any]) -> tuple[Count, ...]:
         """Return what each of the program's calls executes in one inference of inputs [1, ...]; see `UnicornDevice.count_calls`."""
         *calls, end = self._counted("R", self._requests(inputs[:1]), "ql_policy_infer")
-        assert len(calls) == len(self._program.calls), "each call of ql_policy_infer ends in a block of its own"
+        assert len(calls) == len(self.program.calls), "each call of ql_policy_infer ends in a block of its own"
         return (*calls[:-1], merged([calls[-1], end]))
 
     def count_act(self, obs: NDArray[Any]) -> Count:
@@ -101,15 +101,15 @@ class QemuDevice:
         return merged(self._counted("A", [np.ascontiguousarray(obs, np.float32).tobytes()], "ql_policy_act"))
 
     def _requests(self, inputs: NDArray[Any]) -> list[bytes]:
-        return [row.astype(DTYPES[self._program.input.ctype]).tobytes() for row in inputs]
+        return [row.astype(DTYPES[self.program.input.ctype]).tobytes() for row in inputs]
 
     def _actions(self, answers: Sequence[bytes]) -> NDArray[Any]:
-        if self._program.policy.contract.action.kind == "discrete":
+        if self.program.policy.contract.action.kind == "discrete":
             return np.array([struct.unpack("<i", answer)[0] for answer in answers], np.int64)
         return np.stack([np.frombuffer(answer, np.float32) for answer in answers])
 
     def _counted(self, kind: Kind, payloads: Sequence[bytes], function: str) -> tuple[Count, ...]:
-        symbol, caller = self._image.symbols[function], self._image.symbols["ql_serve"]
+        symbol, caller = self.image.symbols[function], self.image.symbols["ql_serve"]
         with tempfile.TemporaryDirectory(prefix="quarl-qemu-") as folder:
             out = Path(folder) / "blocks.txt"
             ranges = {"start": symbol.address, "end": symbol.address + symbol.bytes}
@@ -131,7 +131,7 @@ class QemuDevice:
         return tuple(Count(tuple(sorted(parts[part], key=lambda entry: entry[0].address))) for part in sorted(parts))
 
     def _code(self, address: int, size: int) -> bytes:
-        for segment in self._image.segments:
+        for segment in self.image.segments:
             if segment.address <= address < segment.address + len(segment.content):
                 return segment.content[address - segment.address :][:size]
         return b""

@@ -41,7 +41,7 @@ class UnicornDevice:
 
     def __init__(self, image: Image, board: Board, program: Program) -> None:
         self._uc, self._const = _open(board)
-        self._image, self._board, self._program = image, board, program
+        self.image, self.program, self._board = image, program, board
         self._to_device = b""
         self._from_device = b""
         self._exit_code: int | None = None
@@ -54,9 +54,9 @@ class UnicornDevice:
 
     def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [1, count] of one inference."""
-        answer = self._ask("R", np.ascontiguousarray(inputs, DTYPES[self._program.input.ctype]).tobytes())
-        dtype = DTYPES[self._program.output.ctype]
-        outputs: NDArray[Any] = np.frombuffer(answer, dtype, self._program.output_len, 4)
+        answer = self._ask("R", np.ascontiguousarray(inputs, DTYPES[self.program.input.ctype]).tobytes())
+        dtype = DTYPES[self.program.output.ctype]
+        outputs: NDArray[Any] = np.frombuffer(answer, dtype, self.program.output_len, 4)
         return outputs[None]
 
     def act(self, obs: NDArray[Any]) -> NDArray[Any]:
@@ -66,7 +66,7 @@ class UnicornDevice:
 
     def decisions(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the actions for the graph's integers [n, ...], decoded on the device."""
-        dtype = DTYPES[self._program.input.ctype]
+        dtype = DTYPES[self.program.input.ctype]
         return self._actions([self._ask("R", row.astype(dtype).tobytes())[4 + self._sizes[2] :] for row in inputs])
 
     def count_calls(self, inputs: NDArray[Any]) -> tuple[Count, ...]:
@@ -74,8 +74,8 @@ class UnicornDevice:
 
         The few instructions of `ql_policy_infer` itself are counted with the call they prepare, its return with the last.
         """
-        *calls, end = self._counted("R", inputs.astype(DTYPES[self._program.input.ctype]).tobytes(), "ql_policy_infer")
-        assert len(calls) == len(self._program.calls), "each call of ql_policy_infer ends in a block of its own"
+        *calls, end = self._counted("R", inputs.astype(DTYPES[self.program.input.ctype]).tobytes(), "ql_policy_infer")
+        assert len(calls) == len(self.program.calls), "each call of ql_policy_infer ends in a block of its own"
         return (*calls[:-1], merged([calls[-1], end]))
 
     def count_act(self, obs: NDArray[Any]) -> Count:
@@ -84,14 +84,14 @@ class UnicornDevice:
 
     def stack_bytes(self) -> int:
         """Return the deepest the stack has been since boot."""
-        low = self._image.symbols["ql_bss_end"].address
-        top = self._image.symbols["ql_stack_top"].address
+        low = self.image.symbols["ql_bss_end"].address
+        top = self.image.symbols["ql_stack_top"].address
         memory = np.frombuffer(bytes(self._uc.mem_read(low, top - low)), np.uint8)
         touched = np.flatnonzero(memory != PAINT)
         return 0 if touched.size == 0 else int(top - low - touched[0])
 
     def _counted(self, kind: Kind, payload: bytes, function: str) -> tuple[Count, ...]:
-        symbol = self._image.symbols[function]
+        symbol = self.image.symbols[function]
         counter = _Counter(self._const.UC_ARM_REG_LR, symbol.address, symbol.address + symbol.bytes)
         hook = self._uc.hook_add(self._const.UC_HOOK_BLOCK, counter.on_block)
         self._uc.ctl_flush_tb()  # code translated before the hook would not call it
@@ -103,7 +103,7 @@ class UnicornDevice:
         return counter.result(self._uc)
 
     def _actions(self, answers: Sequence[bytes]) -> NDArray[Any]:
-        action = self._program.policy.contract.action
+        action = self.program.policy.contract.action
         if action.kind == "discrete":
             return np.array([struct.unpack("<i", answer)[0] for answer in answers], np.int64)
         return np.stack([np.frombuffer(answer, np.float32) for answer in answers])
@@ -130,7 +130,7 @@ class UnicornDevice:
             start = region[0] // PAGE * PAGE
             self._uc.mem_map(start, -(-(region[0] + region[1] - start) // PAGE) * PAGE)
         self._uc.mem_write(self._board.ram.origin, bytes([PAINT]) * self._board.ram.bytes)
-        for segment in self._image.segments:
+        for segment in self.image.segments:
             self._uc.mem_write(segment.address, segment.content)
         stack, entry = struct.unpack("<II", bytes(self._uc.mem_read(self._board.flash.origin, 8)))
         self._uc.reg_write(c.UC_ARM_REG_SP, stack)
