@@ -10,7 +10,7 @@ from quarl.errors import InputError
 from quarl.recipe import ScoreRecipe, list_recipes, parse_recipe, read_recipe
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = sorted(path.parent for root in ("models", "tests/bench/policies") for path in (ROOT / root).glob("*/recipe.toml"))
+FOLDERS = sorted(path.parent for root in ("models", "tests/bench/policies") for path in (ROOT / root).glob("*/SOURCE.md"))
 
 TEXT = """\
 name = "toy_ppo"
@@ -140,7 +140,7 @@ def test_policies_are_listed_by_name_and_other_folders_are_passed_over(tmp_path:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_every_committed_policy_has_a_recipe_a_score_and_its_files(folder: Path) -> None:
+def test_every_trained_policy_has_a_recipe_a_score_and_its_files(folder: Path) -> None:
     recipe = read_recipe(folder)
     assert recipe.score is not None
     present = {path.name for path in folder.iterdir()}

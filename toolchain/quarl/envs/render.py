@@ -17,6 +17,7 @@ from quarl.envs.flight import (
     LEVEL_AZIMUTHS_DEG,
     MAX_STEPS,
     STEP_S,
+    Flags,
     Flights,
     Floats,
 )
@@ -91,7 +92,7 @@ def _draw_from_above(canvas: Canvas, flights: Flights, lane: int, path: Floats, 
         canvas.line((x, y), end, 1.0, _beam_color(reach), 0.55)
         if reach < BEAM_RANGE_M:
             canvas.disc(*end, 2.0, _beam_color(reach))
-    _draw_path(canvas, [pixel(point) for point in path])
+    _draw_path(canvas, [pixel(point) for point in path], _is_under(flights, lane, path))
     _draw_goal(canvas, *pixel(goal), GOAL_RADIUS_M * TOP_SCALE)
     _draw_drone(canvas, x, y, cos, -sin)
     canvas.clip(0, 0, WIDTH, HEIGHT)
@@ -116,7 +117,7 @@ def _draw_from_the_side(canvas: Canvas, flights: Flights, lane: int, path: Float
         canvas.rectangle(x - reach, upper, x + reach, SIDE_TOP + height * SIDE_SCALE, _shade(float(center[2] + half[2])), 0.4)
     for center, radius in _spheres(flights, lane):
         canvas.disc(*pixel(center), radius * SIDE_SCALE, _shade(float(center[2]) + radius), 0.4)
-    _draw_path(canvas, [pixel(point) for point in path])
+    _draw_path(canvas, [pixel(point) for point in path], np.zeros(len(path), np.bool_))
     _draw_goal(canvas, *pixel(flights.goal[lane]), GOAL_RADIUS_M * SIDE_SCALE)
     canvas.disc(*pixel(flights.position[lane]), 5.0, DRONE)
     canvas.clip(0, 0, WIDTH, HEIGHT)
@@ -178,9 +179,10 @@ def _draw_panel(canvas: Canvas, left: float, top: float, width: float, height: f
         canvas.rectangle(left, top + number * pitch - 0.5, left + width, top + number * pitch + 0.5, GRID)
 
 
-def _draw_path(canvas: Canvas, points: list[tuple[float, float]]) -> None:
-    for start, end in pairwise(points):
-        canvas.line(start, end, 3.0, PATH)
+def _draw_path(canvas: Canvas, points: list[tuple[float, float]], hidden: Flags) -> None:
+    """Draw the way flown, faint where something hides it."""
+    for (start, end), is_hidden in zip(pairwise(points), hidden[1:], strict=True):
+        canvas.line(start, end, 3.0, PATH, 0.25 if is_hidden else 1.0)
     canvas.ring(*points[0], 5.0, 2.0, PATH)
 
 
@@ -195,6 +197,16 @@ def _draw_drone(canvas: Canvas, x: float, y: float, cos: float, sin: float) -> N
         return x + ahead * cos - aside * sin, y + ahead * sin + aside * cos
 
     canvas.triangle((corner(13, 0), corner(-8, 8), corner(-8, -8)), DRONE)
+
+
+def _is_under(flights: Flights, lane: int, path: Floats) -> Flags:
+    """Return which points [points, 3] lie under an obstacle."""
+    hidden = np.zeros(len(path), np.bool_)
+    for center, half in _boxes(flights, lane):
+        hidden |= (np.abs(path[:, :2] - center[:2]) < half[:2]).all(axis=1) & (path[:, 2] < center[2])
+    for center, radius in _spheres(flights, lane):
+        hidden |= (np.hypot(*(path[:, :2] - center[:2]).T) < radius) & (path[:, 2] < center[2])
+    return hidden
 
 
 def _boxes(flights: Flights, lane: int) -> list[tuple[Floats, Floats]]:
