@@ -3,7 +3,8 @@
     manifest.json   digests of every file, origin, rung, calibration, tools; says whether anything was changed since the export
     contract.json   what goes in and out, hash-bound to the artifacts
     model.tflite    model.onnx      the int8 artifacts
-    policy.npz      source.npz      the same integers, and the float policy, as plain numbers: parity needs nothing but the bundle
+    policy.npz      source.npz      the same integers, and the float policy, as plain numbers: parity needs nothing but the bundle;
+                                    no source.npz where the policy came as an int8 file
     example.npz     held-out observations with the outputs and actions they must give
     profile.json parity.json verdict.json (verdict.xml, verdict.md)     added by the stages of those names
 Same input, same bytes: no clocks, no paths, no dictionary order. Format: toolchain/docs/formats.md.
@@ -32,6 +33,7 @@ from quarl.quant_policy import QuantPolicy
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+SOURCE = "source.npz"
 ARITHMETIC_PACKAGES = ("ai-edge-litert", "onnx", "onnxruntime", "numpy")
 
 
@@ -53,9 +55,9 @@ class Manifest:
     name: str
     origin: Origin
     contract_sha256: str
-    rung: int
+    rung: int | None  # None: the policy came as an int8 file
     ladder: tuple[Mapping[str, Any], ...]  # what was measured on each rung that was tried
-    calibration: Mapping[str, Any]
+    calibration: Mapping[str, Any] | None  # None: likewise
     env: Mapping[str, Any] | None  # id and kwargs of the environment it plays in
     limits: Mapping[str, Any] | None  # what the gate asks
     board: str | None
@@ -79,9 +81,14 @@ class Bundle:
         """The contract."""
         return Contract.from_json(self.read("contract.json").decode())
 
-    def source(self) -> Policy:
-        """Return the float policy."""
-        return read_policy_file(self.folder / "source.npz")
+    @property
+    def has_source(self) -> bool:
+        """Whether there is a full-precision policy to compare with; there is none where the policy came as an int8 file."""
+        return SOURCE in self.manifest.files
+
+    def source(self) -> Policy | None:
+        """Return the float policy, None where there never was one."""
+        return read_policy_file(self.folder / SOURCE) if self.has_source else None
 
     def quantized(self) -> QuantPolicy:
         """Return the integers."""

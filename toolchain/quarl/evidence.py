@@ -32,6 +32,14 @@ class ImportProof:
     reason: str = ""  # why not
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnEpisodes:
+    """Episodes of an int8 policy that has no source to be compared with."""
+
+    env_id: str
+    episodes: Episodes
+
+
 @dataclass(frozen=True, slots=True)
 class FirstDifference:
     """Where a backend first left the integer reference."""
@@ -84,6 +92,8 @@ class Evidence:
     example: ExampleReplay | None = None
     agreement: Agreement | None = None
     paired: PairedEpisodes | None = None
+    has_source: bool = True  # False: the policy came as an int8 file, so `agreement` and `paired` can never be gathered
+    own: OwnEpisodes | None = None  # played where there is no source
     figures: tuple[Figure, ...] = ()
 
     def to_json(self) -> str:
@@ -98,6 +108,8 @@ class Evidence:
             if self.agreement is None
             else {"actions": "discrete" if isinstance(self.agreement, DiscreteAgreement) else "box", **asdict(self.agreement)},
             "paired": None if self.paired is None else _paired_table(self.paired),
+            "has_source": self.has_source,
+            "own": None if self.own is None else _own_table(self.own),
             "figures": [asdict(figure) for figure in self.figures],
         }
         return json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
@@ -113,7 +125,7 @@ def evidence_from_json(text: str, where: str = "parity.json") -> Evidence:
         document = json.loads(text)
         if document["format"] != FORMAT:
             raise InputError(f"{where}: format {document['format']}, this quarl reads format {FORMAT}: run quarl parity again")
-        proof, example, agreement, paired = (document[key] for key in ("import_proof", "example", "agreement", "paired"))
+        proof, example, agreement, paired, own = (document[key] for key in ("import_proof", "example", "agreement", "paired", "own"))
         return Evidence(
             manifest_sha256=str(document["manifest_sha256"]),
             import_proof=None if proof is None else ImportProof(**proof),
@@ -121,6 +133,8 @@ def evidence_from_json(text: str, where: str = "parity.json") -> Evidence:
             example=None if example is None else ExampleReplay(**{**example, "changed_files": tuple(example["changed_files"])}),
             agreement=None if agreement is None else _agreement(agreement),
             paired=None if paired is None else _paired(paired),
+            has_source=bool(document["has_source"]),
+            own=None if own is None else _own(own),
             figures=tuple(Figure(**figure) for figure in document["figures"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -145,6 +159,10 @@ def _paired_table(paired: PairedEpisodes) -> dict[str, Any]:
     }
 
 
+def _own_table(own: OwnEpisodes) -> dict[str, Any]:
+    return {"env_id": own.env_id, "seeds": list(own.episodes.seeds), "candidate": _episodes_table(own.episodes)}
+
+
 def _episodes_table(episodes: Episodes) -> dict[str, Any]:
     return {
         "returns": episodes.returns.tolist(),
@@ -156,6 +174,10 @@ def _episodes_table(episodes: Episodes) -> dict[str, Any]:
 def _paired(table: Mapping[str, Any]) -> PairedEpisodes:
     seeds = tuple(int(seed) for seed in table["seeds"])
     return PairedEpisodes(str(table["env_id"]), *(_episodes(table[name], seeds) for name in ("source", "candidate", "control")))
+
+
+def _own(table: Mapping[str, Any]) -> OwnEpisodes:
+    return OwnEpisodes(str(table["env_id"]), _episodes(table["candidate"], tuple(int(seed) for seed in table["seeds"])))
 
 
 def _episodes(table: Mapping[str, Any], seeds: tuple[int, ...]) -> Episodes:

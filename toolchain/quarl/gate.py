@@ -10,7 +10,7 @@ from typing import Literal
 
 from quarl.agreement import BoxAgreement, DiscreteAgreement
 from quarl.closed_loop import ClosedLoop, compare_episodes
-from quarl.evidence import BackendEquality, Evidence, ExampleReplay, Figure, ImportProof
+from quarl.evidence import BackendEquality, Evidence, ExampleReplay, Figure, ImportProof, OwnEpisodes
 from quarl.limits import Limits, failure_of, margin_of
 from quarl.noninferiority import FailureTest, MeanTest
 from quarl.verdict import Check, Group, Kind, Verdict
@@ -24,10 +24,14 @@ def judge(evidence: Evidence, limits: Limits, *, policy: str) -> Verdict:
     checks = [_import_check(evidence.import_proof, limits)]
     checks += [_backend_check(name, evidence.backends) for name in limits.backends]
     checks += _example_checks(evidence.example)
-    checks += _agreement_checks(evidence.agreement, limits)
-    loop, unusable = _closed_loop(evidence, limits)
-    checks += [unusable] if unusable is not None else []
-    checks += list(_closed_loop_checks(loop, limits)) if loop is not None else []
+    loop = None
+    if evidence.has_source:
+        checks += _agreement_checks(evidence.agreement, limits)
+        loop, unusable = _closed_loop(evidence, limits)
+        checks += [unusable] if unusable is not None else []
+        checks += list(_closed_loop_checks(loop, limits)) if loop is not None else []
+    else:
+        checks += _sourceless_checks(evidence.own, limits)
     checks += [_budget_check(name, allowed, evidence.figures) for name, allowed in sorted(limits.budgets.items())]
     return Verdict(policy, tuple(checks), loop)
 
@@ -133,6 +137,20 @@ def _agreement_checks(agreement: DiscreteAgreement | BoxAgreement | None, limits
     return [
         _missing("action_agreement", "agreement", limits.min_agreement, "at least", "", "actions were not compared", "Run quarl parity")
     ]
+
+
+def _sourceless_checks(own: OwnEpisodes | None, limits: Limits) -> Iterator[Check]:
+    """Say what cannot be asked of a policy that came as an int8 file, and what it reaches by itself."""
+    reason = "agreement and paired episodes do not apply: the policy came as an int8 file, there is no full-precision source"
+    yield Check("source_comparison", "agreement", None, None, None, "at least", "", "exact", reason)
+    asked = {"min_agreement": limits.min_agreement, "max_action_error": limits.max_action_error}
+    for key in (key for key, limit in asked.items() if limit is not None):
+        name, detail = key.partition("_")[2], f"{key} asks for what cannot be had: {reason}"
+        yield _missing(name, "agreement", asked[key], "at most", "", detail, f"Remove {key} from [gate]")
+    if own is not None:
+        returns = own.episodes.returns
+        detail = f"mean return of the int8 policy over {len(returns)} episodes in {own.env_id}: {returns.mean():.5g} +- {returns.std():.3g}"
+        yield Check("int8_return", "closed loop", None, float(returns.mean()), None, "at least", "return", "exact", detail)
 
 
 def _closed_loop(evidence: Evidence, limits: Limits) -> tuple[ClosedLoop | None, Check | None]:

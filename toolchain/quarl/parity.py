@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.actors import float64_actor, source_actor
+from quarl.actors import Actor, float64_actor, source_actor
 from quarl.boards import Board
 from quarl.bundle import MANIFEST, Bundle
 from quarl.closed_loop import PairedEpisodes
 from quarl.errors import InputError
-from quarl.evidence import BackendEquality, ExampleReplay, FirstDifference
+from quarl.evidence import BackendEquality, ExampleReplay, FirstDifference, OwnEpisodes
 from quarl.firmware.profile import open_firmware
 from quarl.integer import integer_outputs, real_outputs
 from quarl.lanes import EnvSpec, check_env
 from quarl.links.host import model_inputs, open_runtime
 from quarl.npz import npz_bytes, read_npz
+from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
 from quarl.rollouts import Progress, run_episodes
 from quarl.seeds import PARITY_SEED
@@ -86,24 +87,35 @@ def compare_firmware(bundle: Bundle, board: Board, cache_dir: Path) -> tuple[Bac
     return (_equality(DEVICE, f"{board.name} in unicorn {version('unicorn')}", example["outputs"][:count], found),)
 
 
-def play_pairs(bundle: Bundle, env: EnvSpec, episodes: int, progress: Progress | None = None) -> PairedEpisodes:
-    """Return paired episodes of the source, the int8 `.tflite` and the float64 control.
+def play_pairs(bundle: Bundle, source: Policy, env: EnvSpec, episodes: int, progress: Progress | None = None) -> PairedEpisodes:
+    """Return paired episodes of the bundle's source, the int8 `.tflite` and the float64 control.
 
     Raises:
         InputError: the environment is not the one of the contract, or cannot be played.
     """
-    source, quantized = bundle.source(), bundle.quantized()
-    check_env(env, quantized.contract)
-    runtime = open_runtime("litert", bundle.read("model.tflite"))
-
-    def artifact(obs: NDArray[Any]) -> NDArray[Any]:
-        return quantized.contract.action.decode(real_outputs(quantized, runtime.run(model_inputs(quantized, obs))))
-
-    seeds = range(PARITY_SEED, PARITY_SEED + episodes)
-    actors = (source_actor(source), artifact, float64_actor(source))
+    actors = (source_actor(source), _artifact_actor(bundle, env), float64_actor(source))
     step = partial(_step, progress, len(actors))
+    seeds = range(PARITY_SEED, PARITY_SEED + episodes)
     played = [run_episodes(env, actor, seeds, progress=step(turn)) for turn, actor in enumerate(actors)]
     return PairedEpisodes(env.id, *played)
+
+
+def play_own(bundle: Bundle, env: EnvSpec, episodes: int, progress: Progress | None = None) -> OwnEpisodes:
+    """Return episodes of the int8 `.tflite` alone, on the seeds of `play_pairs`.
+
+    Raises:
+        InputError: as `play_pairs`.
+    """
+    seeds = range(PARITY_SEED, PARITY_SEED + episodes)
+    return OwnEpisodes(env.id, run_episodes(env, _artifact_actor(bundle, env), seeds, progress=progress))
+
+
+def _artifact_actor(bundle: Bundle, env: EnvSpec) -> Actor:
+    """Return what the int8 `.tflite` does, in an environment that is the contract's."""
+    quantized = bundle.quantized()
+    check_env(env, quantized.contract)
+    runtime = open_runtime("litert", bundle.read("model.tflite"))
+    return lambda obs: quantized.contract.action.decode(real_outputs(quantized, runtime.run(model_inputs(quantized, obs))))
 
 
 def _step(progress: Progress | None, turns: int, turn: int) -> Progress | None:

@@ -19,14 +19,16 @@ from quarl.boards import Board, find_board
 from quarl.bundle import Bundle, Manifest, Origin
 from quarl.calibrate import Calibration, coverage
 from quarl.choose import RungResult, choose_rung, fixed_rung
+from quarl.contract import Contract
 from quarl.emitters import EMITTERS
 from quarl.emitters.firmware import write_firmware
+from quarl.errors import InputError
 from quarl.evidence import Evidence, Figure, ImportProof, evidence_from_json
 from quarl.firmware.build import default_cache_dir
 from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json, profile_unicorn
 from quarl.gate import compare_with_baseline, judge
 from quarl.importers import ImportOptions
-from quarl.importers.proof import NotProven, prove_import
+from quarl.importers.proof import NotProven, prove_import, prove_integers
 from quarl.ladder import DEFAULT_RUNG
 from quarl.lanes import EnvSpec, check_env
 from quarl.limits import DEFAULT_LIMITS, Limits, limits_from_table
@@ -41,11 +43,13 @@ from quarl.parity import (
     example_bytes,
     example_observations,
     manifest_digest,
+    play_own,
     play_pairs,
     replay_example,
 )
 from quarl.policy_file import policy_bytes, quant_policy_bytes
 from quarl.profile import Profile, profile_bundle, profile_from_json
+from quarl.quant_policy import QuantPolicy
 from quarl.resources import targets_dir
 from quarl.rollouts import Progress, random_episodes
 from quarl.seeds import RANDOM_SEED
@@ -73,9 +77,10 @@ def prove(source: Source, *, trust: bool) -> ImportProof:
     Args:
         trust: the file may run code of its own, which some frameworks let it do on loading.
     """
-    proof = prove_import(source.file, source.policy, trust)
+    policy = source.policy
+    proof = prove_integers(source.file, policy) if isinstance(policy, QuantPolicy) else prove_import(source.file, policy, trust)
     if isinstance(proof, NotProven):
-        return ImportProof(source.policy.framework, 0, None, proof.reason)
+        return ImportProof(source.framework, 0, None, proof.reason)
     return ImportProof(proof.against, proof.observations, proof.max_abs_error / max(1.0, proof.largest_output))
 
 
@@ -95,27 +100,33 @@ def export(
     Args:
         board: what the firmware is written for; None: no firmware.
         rung: a rung of the ladder; None lets the measured return choose, or takes rung 3 where there is no environment to play in.
+            The integers of an int8 file stand on none, and stay as they are.
         calibration: `.npz` with the observations `obs` the policy meets; None: the recipe's own, or played in the environment.
     Raises:
         QuarlError: the first thing that is wrong; nothing is then written.
     """
     bundles.check_target(out)
     fitted, held = observations_of(source, calibration, progress)
-    asked = _limits_of(source, limits)
-    if rung is None and source.env is not None:
+    asked, policy = _limits_of(source, limits), source.policy
+    tried: tuple[RungResult, ...] = ()
+    if isinstance(policy, QuantPolicy):
+        if rung is not None:
+            raise InputError(f"--rung {rung}: {source.file.name} holds integers already, which are exported as they are: leave --rung away")
+        quantized = policy
+    elif rung is None and source.env is not None:
         if asked.random_return is None:
             asked = replace(asked, random_return=_random_return(source, source.env))
-        quantized, tried = choose_rung(source.policy, fitted, source.env, asked, lambda result: report(_rung_line(result)))
+        quantized, tried = choose_rung(policy, fitted, source.env, asked, lambda result: report(_rung_line(result)))
     else:
-        quantized, tried = fixed_rung(source.policy, fitted, DEFAULT_RUNG if rung is None else rung)
+        quantized, tried = fixed_rung(policy, fitted, DEFAULT_RUNG if rung is None else rung)
         report(_rung_line(tried[-1]))
-    contract = source.policy.contract
+    contract = policy.contract
     if board is not None:
         asked = with_board(asked, board, contract.step_hz)
     files = {
         "contract.json": contract.to_json().encode(),
         "policy.npz": quant_policy_bytes(quantized),
-        "source.npz": policy_bytes(source.policy),
+        **({} if isinstance(policy, QuantPolicy) else {bundles.SOURCE: policy_bytes(policy)}),
         EXAMPLE: example_bytes(quantized, held.obs),
         **{f"model.{name}": emit(quantized) for name, emit in EMITTERS.items()},
         **({} if board is None else {f"firmware/{path}": data for path, data in write_firmware(quantized, board).items()}),
@@ -124,15 +135,15 @@ def export(
         name=source.name,
         origin=Origin(
             source.file.name,
-            source.policy.source_sha256,
-            source.policy.algorithm,
-            source.policy.framework,
+            policy.source_sha256,
+            source.algorithm,
+            source.framework,
             None if source.recipe is None else source.recipe.name,
         ),
         contract_sha256=contract.digest,
         rung=quantized.rung,
         ladder=tuple(asdict(result) for result in tried),
-        calibration=_calibration_table(fitted, source),
+        calibration=None if isinstance(policy, QuantPolicy) else _calibration_table(fitted, contract),
         env=None if source.env is None else {"id": source.env.id, "kwargs": dict(source.env.kwargs)},
         limits=asked.to_table(),
         board=None if board is None else board.name,
@@ -166,22 +177,26 @@ def parity(
 ) -> Evidence:
     """Return the evidence that the int8 policy is its source's equal, and write parity.json into the bundle.
 
+    A policy that came as an int8 file has no source: its backends are compared, and its own episodes played.
+
     Args:
         env: the environment to play in; None: the bundle's own, and no episodes where it has none.
         episodes: paired episodes; None: as many as the bundle's limits say.
         proof: of the import, which only the original file can give.
     """
-    source, quantized = bundle.source(), bundle.quantized()
+    source = bundle.source()
     played_env = env or bundle_env(bundle)
     count = episodes or limits_of(bundle).episodes
     board = bundle_board(bundle)
     evidence = Evidence(
         manifest_sha256=manifest_digest(bundle),
-        import_proof=proof or ImportProof(source.framework, 0, None, "parity of a bundle does not see the original file"),
+        import_proof=proof or ImportProof(bundle.manifest.origin.framework, 0, None, "parity of a bundle does not see the original file"),
         backends=(*compare_backends(bundle), *(() if board is None else compare_firmware(bundle, board, default_cache_dir()))),
         example=replay_example(bundle),
-        agreement=compare_decisions(source, quantized, example_observations(bundle)),
-        paired=None if played_env is None else play_pairs(bundle, played_env, count, progress),
+        agreement=None if source is None else compare_decisions(source, bundle.quantized(), example_observations(bundle)),
+        paired=None if played_env is None or source is None else play_pairs(bundle, source, played_env, count, progress),
+        has_source=bundle.has_source,
+        own=None if played_env is None or source is not None else play_own(bundle, played_env, count, progress),
     )
     bundle.add(PARITY, evidence.to_json())
     return evidence
@@ -200,7 +215,8 @@ def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: str | None =
     example = replay_example(bundle)
     example = replace(example, changed_files=(*example.changed_files, *stale))
     on_device = tuple(backend for backend in evidence.backends if backend.backend not in ARTIFACTS)
-    evidence = replace(evidence, backends=(*compare_backends(bundle), *on_device), example=example, figures=_figures(bundle))
+    backends = (*compare_backends(bundle), *on_device)
+    evidence = replace(evidence, backends=backends, example=example, has_source=bundle.has_source, figures=_figures(bundle))
     verdict = judge(evidence, limits or limits_of(bundle), policy=bundle.manifest.name)
     if baseline is not None:
         from quarl.outputs.verdict_json import read_checks
@@ -300,10 +316,10 @@ def _figures(bundle: Bundle) -> tuple[Figure, ...]:
     return tuple(figures)
 
 
-def _calibration_table(calibration: Calibration, source: Source) -> dict[str, Any]:
+def _calibration_table(calibration: Calibration, contract: Contract) -> dict[str, Any]:
     import hashlib
 
-    covered = coverage(calibration, source.policy.contract)
+    covered = coverage(calibration, contract)
     digest = hashlib.sha256(npz_bytes({"obs": np.ascontiguousarray(calibration.obs)}, compress=False)).hexdigest()
     return {"sha256": digest, **asdict(covered)}
 

@@ -84,8 +84,8 @@ def read_quant_policy_file(path: Path) -> QuantPolicy:
         observation = ObservationQuantizer(
             arrays["observation.inv_scale"], arrays["observation.zero_point"], _unpack_tensor(document["observation"])
         )
-        if type(document["rung"]) is not int:
-            raise InputError(f"rung is {document['rung']!r}, it must be a whole number")
+        if document["rung"] is not None and type(document["rung"]) is not int:
+            raise InputError(f"rung is {document['rung']!r}, it must be a whole number, or null")
         policy = QuantPolicy(
             observation, nodes, Contract.from_json(document["contract"]), document["rung"], _text(document, "source_sha256")
         )

@@ -140,8 +140,8 @@ class Profile:
         return tuple(found)
 
     def remarks(self) -> tuple[str, ...]:
-        """Return one plain sentence per runtime about int8 against float32."""
-        return tuple(self._remark(runtime) for runtime in dict.fromkeys(model.runtime for model in self.models))
+        """Return one plain sentence per runtime about int8 against float32, where both were measured."""
+        return tuple(self._remark(model.runtime) for model in self.models if model.precision == "float32")
 
     def _remark(self, runtime: str) -> str:
         int8, real = self.model(runtime, "int8").latency.p50_us, self.model(runtime, "float32").latency.p50_us
@@ -175,10 +175,11 @@ def profile_from_json(text: str, where: str = "profile.json") -> Profile:
         raise InputError(f"{where}: not a profile ({error!r}): run quarl profile again") from error
 
 
-def profile_bundle(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> Profile:
+def profile_bundle(source: Policy | None, quantized: QuantPolicy, obs: NDArray[Any]) -> Profile:
     """Return the profile of both precisions in every runtime of this host; the files are written anew, as an export writes them.
 
     Args:
+        source: None where the policy came as an int8 file; then int8 alone is measured.
         obs: observations [n, *shape] in environment units; the first INPUTS are used in turn.
     Raises:
         InputError: no observations.
@@ -186,14 +187,15 @@ def profile_bundle(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) ->
     """
     if not len(obs):
         raise InputError("profile: no observations to measure with: give at least one")
-    real_inputs, integer_inputs = source.graph_input(obs[:INPUTS]), model_inputs(quantized, obs[:INPUTS])
     files: list[tuple[str, Precision, bytes]] = []
     for runtime, name in FILE_FORMAT.items():
-        files += [(runtime, "float32", FLOAT_EMITTERS[name](source)), (runtime, "int8", EMITTERS[name](quantized))]
+        files += [] if source is None else [(runtime, "float32", FLOAT_EMITTERS[name](source))]
+        files.append((runtime, "int8", EMITTERS[name](quantized)))
     with tempfile.TemporaryDirectory(prefix="quarl-profile-") as folder, ExitStack() as processes:
         inputs: dict[Precision, Path] = {"float32": Path(folder) / "float32.npy", "int8": Path(folder) / "int8.npy"}
-        np.save(inputs["float32"], real_inputs)
-        np.save(inputs["int8"], integer_inputs)
+        np.save(inputs["int8"], model_inputs(quantized, obs[:INPUTS]))
+        if source is not None:
+            np.save(inputs["float32"], source.graph_input(obs[:INPUTS]))
         argv = tools.own_module("quarl.links.worker")
         workers = [processes.enter_context(tools.Conversation(argv, timeout=WORKER_TIMEOUT_S, env=tools.ONE_THREAD)) for _ in files]
         loaded = []
@@ -214,7 +216,7 @@ def profile_bundle(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) ->
         versions={"python": platform.python_version(), "numpy": np.__version__},
         contract_sha256=quantized.contract.digest,
         multiply_accumulates=multiply_accumulates(quantized),
-        parameter_bytes={"int8": quantized.parameter_bytes, "float32": source.parameter_count * 4},
+        parameter_bytes={"int8": quantized.parameter_bytes, **({} if source is None else {"float32": source.parameter_count * 4})},
         models=measured,
     )
 

@@ -1,4 +1,4 @@
-"""Sources: the name of a shipped policy, or a file of trained weights, becomes a policy with the observations it meets.
+"""Sources: the name of a shipped policy, or a file of trained weights or of int8, becomes a policy with the observations it meets.
 
 In: what the user typed. Out: a `Source`: policy, environment, calibration and held-out observations (of other episodes).
 """
@@ -6,6 +6,7 @@ In: what the user typed. Out: a `Source`: policy, environment, calibration and h
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from quarl.errors import InputError
 from quarl.importers import ImportOptions, read_policy
 from quarl.lanes import EnvSpec
 from quarl.policy import Policy
+from quarl.quant_policy import QuantPolicy
 from quarl.recipe import RECIPE_FILE, Recipe, read_recipe
 from quarl.resources import models_dir
 from quarl.rollouts import Progress, collect_observations
@@ -30,7 +32,7 @@ HELDOUT_SHARE = 5  # one observation block in five of a user's own file is held 
 class Source:
     """A trained policy and where it came from."""
 
-    policy: Policy
+    policy: Policy | QuantPolicy  # integers from the start where the file is an int8 `.tflite`
     file: Path
     recipe: Recipe | None
     env: EnvSpec | None
@@ -39,6 +41,16 @@ class Source:
     def name(self) -> str:
         """Name for the bundle."""
         return self.file.stem if self.recipe is None else self.recipe.name
+
+    @property
+    def algorithm(self) -> str:
+        """What it was trained with."""
+        return "unknown" if isinstance(self.policy, QuantPolicy) else self.policy.algorithm
+
+    @property
+    def framework(self) -> str:
+        """What wrote the file."""
+        return "int8 .tflite" if isinstance(self.policy, QuantPolicy) else self.policy.framework
 
 
 def open_source(source: str, options: ImportOptions, env: EnvSpec | None) -> Source:
@@ -92,9 +104,11 @@ def observations_of(source: Source, calibration_file: Path | None, progress: Pro
         return read_observations(folder / "calibration.npz", contract), read_observations(folder / "heldout.npz", contract)
     if source.env is None:
         raise InputError("quantising needs observations the policy meets: give --env ID to play, or --calibration FILE.npz with `obs`")
+    from quarl import integer
     from quarl.actors import source_actor
 
-    actor, env = source_actor(source.policy), source.env
+    policy, env = source.policy, source.env
+    actor = partial(integer.act, policy) if isinstance(policy, QuantPolicy) else source_actor(policy)
     fitted = collect_observations(
         env, actor, range(CALIBRATION_SEED, CALIBRATION_SEED + EPISODES), CALIBRATION_OBSERVATIONS, progress=progress
     )

@@ -92,17 +92,15 @@ def source_table(source: Source, proof: ImportProof) -> dict[str, Any]:
     """Return an imported policy as plain values."""
     import json
 
-    policy = source.policy
+    policy, layers = source.policy, _layers(source)
     return {
         "name": source.name,
         "file": source.file.name,
         "sha256": policy.source_sha256,
-        "algorithm": policy.algorithm,
-        "framework": policy.framework,
-        "parameters": policy.parameter_count,
-        "layers": [
-            {"name": name, "operation": kind, "output": list(shape), "parameters": count} for name, kind, shape, count in _layers(source)
-        ],
+        "algorithm": source.algorithm,
+        "framework": source.framework,
+        "parameters": sum(count for *_, count in layers),
+        "layers": [{"name": name, "operation": kind, "output": list(shape), "parameters": count} for name, kind, shape, count in layers],
         "contract": json.loads(policy.contract.to_json()),
         "proof": asdict(proof),
     }
@@ -112,7 +110,8 @@ def source_text(source: Source, proof: ImportProof) -> str:
     """Return an imported policy as text."""
     policy = source.policy
     observation, action = policy.contract.observation, policy.contract.action
-    rows = [(name, kind, "x".join(map(str, shape)), f"{count:,}") for name, kind, shape, count in _layers(source)]
+    layers = _layers(source)
+    rows = [(name, kind, "x".join(map(str, shape)), f"{count:,}") for name, kind, shape, count in layers]
     seen = f"{observation.dtype} {'x'.join(map(str, observation.shape))}, {observation.layout}"
     if observation.normalizer is not None:
         seen += f", normalised and clipped to +-{observation.normalizer.clip_obs:g}"
@@ -129,7 +128,7 @@ def source_text(source: Source, proof: ImportProof) -> str:
         proven = f"largest difference to {proof.framework} over {proof.observations:,} observations: {proof.max_abs_error:.2g} (measured)"
     return "\n".join(
         [
-            f"{source.name}: {policy.algorithm} of {policy.framework}, {policy.parameter_count:,} parameters",
+            f"{source.name}: {source.algorithm} of {source.framework}, {sum(count for *_, count in layers):,} parameters",
             f"  observation  {seen}",
             f"  action       {done}{rate}",
             f"  import       {proven}",
@@ -149,6 +148,8 @@ def bundle_text(bundle: Bundle) -> str:
     manifest = bundle.manifest
     sizes = ", ".join(f"{name} {(bundle.folder / name).stat().st_size:,} B" for name in ("model.tflite", "model.onnx"))
     covered = manifest.calibration
+    if covered is None:
+        return f"{bundle.folder}: {manifest.name}, the integers of {manifest.origin.file} as they are; {sizes}"
     where = f" from {covered['episodes']} episodes" if covered["episodes"] else ""
     still = f"; never moved: {', '.join(covered['constant_features'])}" if covered["constant_features"] else ""
     return (
@@ -205,22 +206,26 @@ def verdict_text(verdict: Verdict) -> str:
 
 
 def checks_text(checks: Sequence[Check]) -> str:
-    """Return checks as a table: found beside allowed, and how the figure was made."""
+    """Return checks as a table: found beside allowed, and how the figure was made; below it why some could not be judged."""
     from quarl.outputs.wording import found_text, limit_text
 
     word = {True: "pass", False: "FAIL", None: "-"}
     rows = [(word[c.passed], c.name, found_text(c), limit_text(c), c.kind) for c in checks]
-    return table(("", "check", "found", "allowed", "how"), rows)
+    open_questions = [f"{c.name}: {c.detail}" for c in checks if c.passed is None and c.found is None]
+    return "\n".join([table(("", "check", "found", "allowed", "how"), rows), *open_questions])
 
 
 def _layers(source: Source) -> list[tuple[str, str, tuple[int, ...], int]]:
+    from quarl.emitters.shapes import quant_shapes
     from quarl.policy import Activation, Weighted, node_shapes
+    from quarl.quant_policy import QuantPolicy, QuantTable, QuantWeighted
 
-    shapes = node_shapes(source.policy)
+    policy = source.policy
+    shapes = quant_shapes(policy) if isinstance(policy, QuantPolicy) else node_shapes(policy)
     rows = []
-    for node in source.policy.nodes:
-        kind = node.op.function if isinstance(node.op, Activation) else type(node.op).__name__.lower()
-        count = node.op.weights.size + node.op.bias.size if isinstance(node.op, Weighted) else 0
+    for node in policy.nodes:
+        kind = node.op.function if isinstance(node.op, Activation | QuantTable) else type(node.op).__name__.removeprefix("Quant").lower()
+        count = node.op.weights.size + node.op.bias.size if isinstance(node.op, Weighted | QuantWeighted) else 0
         rows.append((node.name, kind, shapes[node.name], count))
     return rows
 

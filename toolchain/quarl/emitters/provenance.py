@@ -14,6 +14,6 @@ def provenance(policy: QuantPolicy | Policy) -> dict[str, str]:
         "quarl.source_sha256": policy.source_sha256,
         "quarl.version": quarl.__version__,
     }
-    if isinstance(policy, QuantPolicy):
+    if isinstance(policy, QuantPolicy) and policy.rung is not None:
         entries["quarl.rung"] = str(policy.rung)
     return dict(sorted(entries.items()))

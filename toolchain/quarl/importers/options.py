@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from quarl.contract import Action, Contract, Normalizer, Observation
 from quarl.errors import InputError
 from quarl.policy import Policy
+from quarl.quant_policy import QuantPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class ImportOptions:
             raise InputError("--obs-norm and --no-obs-norm were both given: keep the one that tells how the policy was trained")
 
 
-Importer: TypeAlias = Callable[[Path, ImportOptions], Policy]
+Importer: TypeAlias = Callable[[Path, ImportOptions], Policy | QuantPolicy]
 
 
 def make_contract(path: Path, options: ImportOptions, observation: Observation | None, action: Action | None) -> Contract:

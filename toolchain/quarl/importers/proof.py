@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.contract import Observation
-from quarl.errors import ToolMissingError
+from quarl.errors import DeviceError, ToolMissingError
 from quarl.importers.detect import detect_format
+from quarl.integer import run_integers
 from quarl.policy import Policy
+from quarl.quant_policy import QuantPolicy
 
 MAX_ERROR = 1e-5  # float32 sums in another order differ by about 1e-6 of the largest value
 OBSERVATIONS = 256
@@ -56,6 +58,21 @@ class NotProven:
     """Why the source framework was not asked, and how to have it asked."""
 
     reason: str
+
+
+def prove_integers(path: Path, policy: QuantPolicy, count: int = OBSERVATIONS) -> ImportProof | NotProven:
+    """Return the proof that an int8 file's integers were read right: LiteRT and the reference give the same for random ones."""
+    from quarl.importers.proof_tflite import outputs_of_tflite
+
+    shape = policy.contract.observation.graph_shape
+    integers = np.random.default_rng(0).integers(-128, 128, (count, *shape), np.int32)
+    try:
+        found, against = outputs_of_tflite(path, policy, integers)
+    except DeviceError as error:
+        return NotProven(str(error))
+    ours: NDArray[np.int32] = run_integers(policy, integers)[policy.nodes[-1].name]
+    differing = int((ours.argmax(axis=1) != found.argmax(axis=1)).sum()) if policy.contract.action.kind == "discrete" else 0
+    return ImportProof(float(np.abs(ours - found).max()), 1.0, differing, len(integers), against)
 
 
 def prove_import(path: Path, policy: Policy, trust: bool = False) -> ImportProof | NotProven:
