@@ -261,13 +261,15 @@ def test_what_reads_a_small_sum_of_large_branches_still_has_room_for_the_branche
     assert largest / tensors["head"].scale < 2**22
 
 
-def test_what_reads_an_almost_dead_layer_has_room_for_all_its_integers_can_say() -> None:
+@pytest.mark.parametrize("alive", [1e-3, 0.0])
+def test_what_reads_an_almost_dead_layer_has_room_for_all_its_integers_can_say(alive: float) -> None:
     rng = np.random.default_rng(0)
     made = mlp(rng, (5, 6, 4, 3))
+    made.nodes[2].op.bias[:] = 1e-6  # type: ignore[union-attr]
     first = made.nodes[0].op
-    first.weights[:] *= 1e6  # type: ignore[union-attr]
+    first.weights[:] *= 1e6 if alive else 1  # type: ignore[union-attr]
     values = first.weights @ np.random.default_rng(9).normal(0, 2, (200, 5)).T  # type: ignore[union-attr]
-    first.bias[:] = 1e-3 - values.max(axis=1)  # type: ignore[union-attr]
+    first.bias[:] = (alive or -1) - values.max(axis=1)  # type: ignore[union-attr]
     tensors = planned(made)
     weights: NDArray[np.float32] = made.nodes[2].op.weights  # type: ignore[union-attr]
     largest = np.abs(weights).sum(axis=1).max() * 255 * tensors["dense0"].scale

@@ -50,7 +50,7 @@ from quarl.rescale import rescale_factor
 from quarl.rounding import round_nearest, round_to_data, weight_scales
 from quarl.tensors import LARGEST, plan_tensors, spanning_tensor
 from quarl.units import Unit, center_head, equalize, fold_input, run_unit, units_of
-from quarl.widths import fits_wide, output_widths
+from quarl.widths import fits_wide, fitting_widths, output_widths
 
 CHUNK = 32  # images whose patches are in memory at once
 COVARIANCE_ROWS = 4096  # input rows a layer's covariance is estimated from
@@ -169,9 +169,7 @@ def _quantize_units(
     units: tuple[Unit, ...], real: NDArray[Any], integers: NDArray[np.int32], input_tensor: QuantTensor, settings: QuantSettings
 ) -> tuple[QuantNode, ...]:
     reals = _float64_results(units, real)
-    tensors = plan_tensors(
-        units, reals, input_tensor, output_widths(units, reals, input_tensor, settings.hidden_bits, wide_head=settings.wide_head)
-    )
+    tensors = _plan(units, reals, input_tensor, settings)
     ints: dict[str, NDArray[Any]] = {INPUT: integers}
     nodes = []
     for unit in units:
@@ -196,6 +194,19 @@ def _quantize_units(
             lambda *parts, node=node: apply_integer_op(node, list(parts), tensors.__getitem__), [ints[n] for n in unit.inputs]
         )
     return tuple(nodes)
+
+
+def _plan(
+    units: tuple[Unit, ...], reals: dict[str, NDArray[Any]], input_tensor: QuantTensor, settings: QuantSettings
+) -> dict[str, QuantTensor]:
+    """Return each unit's output tensor by name, as wide as asked for and as 2^24 allows."""
+    widths = output_widths(units, reals, input_tensor, settings.hidden_bits, wide_head=settings.wide_head)
+    while True:
+        tensors = plan_tensors(units, reals, input_tensor, widths)
+        fitting = fitting_widths(units, tensors, widths)
+        if fitting == widths:
+            return tensors
+        widths = fitting
 
 
 def fit_layer(

@@ -34,12 +34,10 @@ def spanning_tensor(low: float, high: float, bits: int = 8, least_scale: float =
         least_scale: the range is widened until a step has at least this size.
     """
     steps = 2**bits - 1
-    low, high = min(low, 0.0), max(high, 0.0)
-    if high - low < SMALLEST:
-        low, high = 0.0, 1.0
+    low, high = _widened(low, high)
     widening = max(1.0, least_scale * steps / (high - low))
     low, high = low * widening, high * widening
-    scale = np.float32((high - low) / steps)
+    scale = np.float32(min((high - low) / steps, LARGEST))
     qmin = 0 if low == 0 and 8 < bits < 16 else -(2 ** (bits - 1))
     zero_point = qmin + int(np.rint(-low / float(scale)))
     return QuantTensor(scale, zero_point, qmin, qmin + steps)
@@ -141,7 +139,7 @@ def _least_scales(
 
     0 where there is no such limit. The largest possible result counts with all that the integers of its input can say.
     """
-    reach = {name: max(map(abs, span)) for name, span in spans.items()}
+    reach = {name: max(map(abs, _widened(*span))) for name, span in spans.items()}
     least: dict[str, float] = {}
     for unit in units:
         least[unit.name] = 0.0
@@ -152,6 +150,12 @@ def _least_scales(
             for name in groups[unit.name]:  # a range widened to such steps
                 reach[name] = max(reach[name], least[unit.name] * 2**8)
     return least
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    """Return the range with 0 inside and some width."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    return (low, high) if high - low >= SMALLEST else (0.0, 1.0)
 
 
 def _clamped(tensor: QuantTensor, relu_max: float) -> QuantTensor:

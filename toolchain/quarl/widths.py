@@ -37,7 +37,7 @@ def fits_wide(unit: Unit, tensor: QuantTensor) -> bool:
 def output_widths(
     units: tuple[Unit, ...], values: Mapping[str, NDArray[Any]], input_tensor: QuantTensor, hidden_bits: int, *, wide_head: bool
 ) -> dict[str, int]:
-    """Return the width in bits of every unit's output that is wider than 8.
+    """Return the width in bits of every unit's output that is wider than 8, as far as its range tells; `fitting_widths` has the last word.
 
     Args:
         values: float results of every unit on the calibration observations.
@@ -67,6 +67,17 @@ def output_widths(
         if bits > 8:
             widths[unit.name] = bits
     return widths
+
+
+def fitting_widths(units: tuple[Unit, ...], tensors: Mapping[str, QuantTensor], widths: Mapping[str, int]) -> dict[str, int]:
+    """Return the widths, one bit less where the tensor as planned does not fit the layer that makes it or one that reads it."""
+    fitting = dict(widths)
+    for unit in units:
+        if unit.name in widths:
+            makes = fits_wide(unit, tensors[unit.inputs[0]])
+            reads = all(fits_wide(reader, tensors[unit.name]) for reader in _readers(units, unit))
+            fitting[unit.name] = widths[unit.name] if makes and reads else widths[unit.name] - 1
+    return {name: bits for name, bits in fitting.items() if bits > 8}
 
 
 def _tensor(unit: Unit, values: Mapping[str, NDArray[Any]], bits: int) -> QuantTensor:
