@@ -131,6 +131,7 @@ def test_every_calibration_value_comes_back_within_half_a_step(seed: int, name: 
     assert np.abs(steps - quantizer.quantize(obs)).max() <= 0.5 + slack + np.abs(steps - quantizer.zero_point).max() * 2.0**-22
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("bits", [8, 12])
 @pytest.mark.parametrize("offset", [0.0, 5.0, -1e3, 1e6, 3e9, 1e30])
 @pytest.mark.parametrize("spread", [0.0, 1e-7, 1e-4, 1.0])

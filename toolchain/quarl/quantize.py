@@ -128,7 +128,8 @@ def observation_quantizer(
     finest = FARTHEST_STEP / np.maximum(largest, FARTHEST_STEP / LARGEST)
     if feature_scales:
         limit = np.inf if normalizer is None else normalizer.clip_obs
-        low, high = np.where(is_still, np.maximum(low - 1, -limit), low), np.where(is_still, np.minimum(high + 1, limit), high)
+        margin = np.where(is_still, np.maximum(1, 1e-6 * np.abs(seen)), 0)
+        low, high = np.maximum(low - margin, -limit), np.minimum(high + margin, limit)
         half = 2 ** (bits - 1)
         wanted = (high - low) / (2 * half - 1)
         inv_scale = np.minimum(1 / (wanted * std), finest).astype(np.float32)
