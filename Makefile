@@ -1,7 +1,7 @@
 # make demo   set up without root and run the main job on shipped policies
 # make test   set up everything the tests need and run them          make test-all   the slow sweeps too
 # make bench  the numbers quarl promises, measured here              make lint       ruff and mypy
-# make lock   write requirements/*.txt again from pyproject.toml
+# make lock   write requirements/*.txt again from pyproject.toml       make results    the bench's tables into toolchain/docs
 SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
@@ -11,7 +11,7 @@ PIP := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-ver
 export OMP_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-all bench lint format lock clean
+.PHONY: demo test test-all bench results lint format lock clean
 
 demo: $(VENV)/core.done
 	$(BIN)/quarl ship cartpole_ppo --out demo/cartpole_ppo
@@ -26,6 +26,9 @@ test-all: $(VENV)/test.done
 
 bench: $(VENV)/test.done
 	$(BIN)/python -m tests.bench
+
+results: $(VENV)/test.done
+	$(BIN)/python -m tests.bench --write toolchain/docs/results.md
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check toolchain tests

@@ -1,17 +1,19 @@
 """`make bench`: every promised number, measured on this machine as the code stands, beside its goal.
 
-python -m tests.bench [SECTION ...]     sections: export accuracy returns throughput commands
+python -m tests.bench [SECTION ...] [--write FILE.md]     sections: export accuracy returns throughput commands
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ from tests.bench.nature import atari_frames, write_nature_zip
 
 POLICIES = Path(__file__).parent / "policies"
 PAIRED_EPISODES = 400
+MARKS = {True: "ok  ", False: "MISS", None: "    "}
 THROUGHPUT_FRAMES = 100_000
 
 
@@ -192,17 +195,37 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
 }
 
 
-def main(names: Sequence[str]) -> int:
-    """Measure the sections and print their rows; 1 where a goal is missed."""
-    missed = 0
+def main(arguments: Sequence[str]) -> int:
+    """Measure the sections, print their rows and write them where asked; 1 where a goal is missed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure what quarl promises.")
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="all of them unless named")
+    parser.add_argument("--write", type=Path, metavar="FILE.md", help="write the tables as Markdown too")
+    options = parser.parse_args(arguments)
+    measured: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory(prefix="quarl-bench-") as folder:
-        for name in names or SECTIONS:
-            for row in SECTIONS[name](Path(folder)):
-                mark = {True: "ok  ", False: "MISS", None: "    "}[row.holds]
-                missed += row.holds is False
-                print(f"{mark} {row.what:<58} {row.found:<58} {row.goal}", flush=True)
-    print(f"measured on {cpu_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    return 1 if missed else 0
+        for name in options.sections or SECTIONS:
+            measured[name] = SECTIONS[name](Path(folder))
+            for row in measured[name]:
+                print(f"{MARKS[row.holds]} {row.what:<58} {row.found:<58} {row.goal}", flush=True)
+    machine = f"{cpu_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {datetime.now(UTC):%Y-%m-%d}"
+    print(f"measured on {machine}")
+    if options.write is not None:
+        options.write.write_text(markdown(measured, machine))
+    return 1 if any(row.holds is False for rows in measured.values() for row in rows) else 0
+
+
+def markdown(measured: Mapping[str, Sequence[Row]], machine: str) -> str:
+    """Return the tables of the results page."""
+    lines = [
+        "# Measured results",
+        "",
+        "Written by `make results`. Every number was measured in one run of the code as it stands, unless its line says emulated",
+        f"(exact instruction counts) or estimated. Machine: {machine}.",
+    ]
+    for name, rows in measured.items():
+        lines += ["", f"## {(SECTIONS[name].__doc__ or name).strip()}", "", "| what | found | goal | |", "|---|---|---|---|"]
+        lines += [f"| {row.what.strip()} | {row.found} | {row.goal} | {MARKS[row.holds].strip()} |" for row in rows]
+    return "\n".join(lines) + "\n"
 
 
 def _act(policy: Policy, outputs: peers.Outputs, obs: NDArray[Any]) -> NDArray[Any]:
