@@ -3,6 +3,8 @@
 set -euo pipefail
 packages=()
 command -v gcc >/dev/null || packages+=(gcc libc6-dev)
+command -v qemu-system-arm >/dev/null || packages+=(qemu-system-arm)
+command -v arm-none-eabi-gcc >/dev/null || packages+=(gcc-arm-none-eabi)
 if [ ${#packages[@]} -eq 0 ]; then
     exit 0
 fi

@@ -72,3 +72,16 @@ def test_a_fault_is_a_device_error() -> None:
     crash = b"#include <stdint.h>\nint main(void) { return *(volatile const int32_t *)(uintptr_t)0x70000000U; }\n"
     with pytest.raises(DeviceError, match="ended with code 99"):
         boot(sample("argmax_mlp", 0)[1], "cortex-m4", "single", {"main.c": crash})
+
+
+@pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("small_images", 5)])
+@pytest.mark.parametrize(("cpu", "fpu"), CORES)
+def test_arms_gcc_gives_the_same_answers_without_a_warning(cpu: CpuName, fpu: Fpu, name: str, rung: int) -> None:
+    need("elftools", "capstone", "qemu-system-arm", "arm-none-eabi-gcc")
+    policy, quantized = sample(name, rung)
+    board = emulated_board(replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu, fpu=fpu))
+    program = lower(quantized, kernels_for(board))
+    elf = build_image(program_sources(program) | harness_sources(board), board, default_cache_dir(), "gcc")
+    device = QemuDevice(elf, read_image(elf, board), board, program, default_cache_dir())
+    obs = observations(policy, np.random.default_rng(5), 20)
+    np.testing.assert_array_equal(device.run(quantize_observations(quantized, obs)), integer_outputs(quantized, obs))

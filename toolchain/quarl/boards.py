@@ -26,19 +26,24 @@ class Cpu:
 
     zig_cpu: str
     has_dsp: bool  # SMLAD and SXTB16
-    fpus: Mapping[Fpu, str]  # what the core may have -> features for zig's -mcpu
+    fpus: Mapping[Fpu, tuple[str, str]]  # what the core may have -> features for zig's -mcpu, -mfpu for GCC
     instruction_set: str  # for people
     has_mve: bool = False  # Helium, integer and float; only together with the FPU
 
 
 CPUS: dict[CpuName, Cpu] = {
-    "cortex-m0": Cpu("cortex_m0", False, {"none": ""}, "Armv6-M"),
-    "cortex-m0plus": Cpu("cortex_m0plus", False, {"none": ""}, "Armv6-M"),
-    "cortex-m3": Cpu("cortex_m3", False, {"none": ""}, "Armv7-M"),
-    "cortex-m4": Cpu("cortex_m4", True, {"none": "", "single": "+vfp4d16sp"}, "Armv7E-M"),
-    "cortex-m7": Cpu("cortex_m7", True, {"none": "", "single": "+fp_armv8d16sp", "double": "+fp_armv8d16"}, "Armv7E-M"),
-    "cortex-m33": Cpu("cortex_m33+dsp", True, {"none": "", "single": "+fp_armv8d16sp"}, "Armv8-M"),
-    "cortex-m55": Cpu("cortex_m55", True, {"none": "", "double": "+mve+mve_fp"}, "Armv8.1-M", True),
+    "cortex-m0": Cpu("cortex_m0", False, {"none": ("", "")}, "Armv6-M"),
+    "cortex-m0plus": Cpu("cortex_m0plus", False, {"none": ("", "")}, "Armv6-M"),
+    "cortex-m3": Cpu("cortex_m3", False, {"none": ("", "")}, "Armv7-M"),
+    "cortex-m4": Cpu("cortex_m4", True, {"none": ("", ""), "single": ("+vfp4d16sp", "fpv4-sp-d16")}, "Armv7E-M"),
+    "cortex-m7": Cpu(
+        "cortex_m7",
+        True,
+        {"none": ("", ""), "single": ("+fp_armv8d16sp", "fpv5-sp-d16"), "double": ("+fp_armv8d16", "fpv5-d16")},
+        "Armv7E-M",
+    ),
+    "cortex-m33": Cpu("cortex_m33+dsp", True, {"none": ("", ""), "single": ("+fp_armv8d16sp", "fpv5-sp-d16")}, "Armv8-M"),
+    "cortex-m55": Cpu("cortex_m55", True, {"none": ("", ""), "double": ("+mve+mve_fp", "auto")}, "Armv8.1-M", True),
 }
 
 

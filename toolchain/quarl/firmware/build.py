@@ -1,6 +1,6 @@
 """Build: C sources and a board become an ELF image, once for the same content.
 
-The compiler is zig from the `ziglang` package: no root, no system packages, the same bytes on every machine.
+The compiler is zig from the `ziglang` package: no root, no system packages. Arm's GCC gives the same answers where it is installed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from pathlib import Path
 
 from quarl.boards import Board
 from quarl.errors import DeviceError, ToolMissingError
-from quarl.firmware.image import FLAGS, compile_command
+from quarl.firmware.image import CompilerName, compile_command
 from quarl.resources import firmware_dir
 from quarl.tools import run
 
 COMPILE_TIMEOUT_S = 600.0
 ELF_FILE = "firmware.elf"
+GCC = "arm-none-eabi-gcc"
 
 
 def default_cache_dir() -> Path:
@@ -31,39 +32,45 @@ def default_cache_dir() -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "quarl"
 
 
-def compiler_version() -> str:
+def compiler_version(compiler: CompilerName = "zig") -> str:
     """Return the compiler's name and version.
 
     Raises:
-        ToolMissingError: ziglang is not installed.
+        ToolMissingError: it is not installed; says what brings it.
     """
+    if compiler == "gcc":
+        if shutil.which(GCC) is None:
+            raise ToolMissingError(f"{GCC} is not installed: apt-get install gcc-arm-none-eabi, or build with zig")
+        return f"{GCC} {run([GCC, '-dumpfullversion'], timeout=COMPILE_TIMEOUT_S).stdout.decode().strip()}"
     if importlib.util.find_spec("ziglang") is None:
         raise ToolMissingError("the C compiler is missing: pip install 'quarl[firmware]' brings ziglang")
     return f"zig {version('ziglang')}"
 
 
-def build_image(files: Mapping[str, bytes], board: Board, cache_dir: Path) -> bytes:
+def build_image(files: Mapping[str, bytes], board: Board, cache_dir: Path, compiler: CompilerName = "zig") -> bytes:
     """Return the ELF image of the C files (name -> bytes, linker script among them); from the cache if nothing has changed.
 
     Raises:
-        ToolMissingError: ziglang is not installed.
+        ToolMissingError: the compiler is not installed.
         DeviceError: the compiler refuses the sources; carries its words.
     """
-    entry = cache_dir / "firmware" / _key(files, board) / ELF_FILE
+    entry = cache_dir / "firmware" / _key(files, board, compiler) / ELF_FILE
     if entry.is_file():
         return entry.read_bytes()
     with tempfile.TemporaryDirectory(prefix="quarl-build-") as folder:
-        elf = _compile(files, board, Path(folder))
+        elf = _compile(files, board, Path(folder), compiler)
     _store(entry, elf)
     return elf
 
 
-def _compile(files: Mapping[str, bytes], board: Board, folder: Path) -> bytes:
+def _compile(files: Mapping[str, bytes], board: Board, folder: Path, compiler: CompilerName) -> bytes:
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    sources = sorted(folder.glob("*.c"))
-    includes = [folder, firmware_dir() / "freestanding"]
-    command = compile_command([sys.executable, "-m", "ziglang"], board, sources, includes, folder / ELF_FILE)
+    freestanding = firmware_dir() / "freestanding"
+    sources = [*sorted(folder.glob("*.c")), *(sorted(freestanding.glob("*.c")) if compiler == "gcc" else [])]
+    includes = [folder, freestanding]
+    program = [sys.executable, "-m", "ziglang"] if compiler == "zig" else [GCC]
+    command = compile_command(compiler, program, board, sources, includes, folder / ELF_FILE)
     done = run(command, timeout=COMPILE_TIMEOUT_S)
     if done.returncode != 0:
         words = done.stderr.decode(errors="replace").strip().splitlines()
@@ -71,9 +78,10 @@ def _compile(files: Mapping[str, bytes], board: Board, folder: Path) -> bytes:
     return (folder / ELF_FILE).read_bytes()
 
 
-def _key(files: Mapping[str, bytes], board: Board) -> str:
+def _key(files: Mapping[str, bytes], board: Board, compiler: CompilerName) -> str:
     digest = hashlib.sha256()
-    for text in (compiler_version(), repr(board), *FLAGS):
+    command = compile_command(compiler, [], board, [Path("ql_startup.c")], [], Path(ELF_FILE))
+    for text in (compiler_version(compiler), repr(board), *command):
         digest.update(text.encode() + b"\0")
     for name in sorted(files):
         digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())

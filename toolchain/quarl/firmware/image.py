@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from quarl.boards import Board
 from quarl.resources import firmware_dir
@@ -14,22 +15,22 @@ HARNESS_FOLDERS = ("harness", "startup")
 PORT = "ports/ql_port_semihosting.c"
 FLAGS = (
     "-std=c11",
-    "-Os",
-    "-fno-unroll-loops",  # hot loops are unrolled by hand; elsewhere it only costs flash
-    "-ffp-contract=off",  # the rescale rule rounds twice: decision 0001
+    "-Os",  # hot loops are unrolled by hand; elsewhere more only costs flash
     "-g1",  # zig strips the symbols of small code that has none
+    "-ffp-contract=off",  # the rescale rule rounds twice: decision 0001
     "-fomit-frame-pointer",
     "-ffunction-sections",
     "-fdata-sections",
     "-fno-exceptions",
     "-fno-unwind-tables",
     "-fno-asynchronous-unwind-tables",
-    "-fno-sanitize=all",  # zig's default is on
     "-Wall",
     "-Wextra",
     "-Wconversion",
     "-Werror",
 )
+LINK_FLAGS = ("-Wl,--gc-sections", "-Wl,--build-id=none")
+CompilerName = Literal["zig", "gcc"]
 
 
 def harness_sources(board: Board) -> dict[str, bytes]:
@@ -69,21 +70,38 @@ ENTRY(ql_reset)
 """
 
 
-def compile_command(compiler: Sequence[str], board: Board, sources: Sequence[Path], includes: Sequence[Path], out: Path) -> list[str]:
-    """Return the one command that compiles and links all sources with zig into an ELF file."""
+def compile_command(
+    compiler: CompilerName, program: Sequence[str], board: Board, sources: Sequence[Path], includes: Sequence[Path], out: Path
+) -> list[str]:
+    """Return the one command that compiles and links all sources into an ELF file.
+
+    Args:
+        program: argv that starts the compiler.
+    """
+    script = next(source.parent / LINKER_SCRIPT for source in sources if source.name == "ql_startup.c")
     return [
-        *compiler,
-        "cc",
-        "-target",
-        f"thumb-freestanding-{'eabihf' if board.has_fpu else 'eabi'}",
-        f"-mcpu={board.core.zig_cpu}{board.core.fpus[board.fpu]}",
+        *program,
+        *(_zig_target(board) if compiler == "zig" else _gcc_target(board)),
         *FLAGS,
         *(f"-I{include}" for include in includes),
         *(str(source) for source in sources),
-        "-Wl,--gc-sections",
-        "-Wl,--build-id=none",
+        *LINK_FLAGS,
+        *(["-lgcc"] if compiler == "gcc" else []),
         "-T",
-        str(next(source.parent / LINKER_SCRIPT for source in sources if source.name == "ql_startup.c")),
+        str(script),
         "-o",
         str(out),
     ]
+
+
+def _zig_target(board: Board) -> list[str]:
+    abi = "eabihf" if board.has_fpu else "eabi"
+    cpu = board.core.zig_cpu + board.core.fpus[board.fpu][0]
+    return ["cc", "-target", f"thumb-freestanding-{abi}", f"-mcpu={cpu}", "-fno-sanitize=all"]  # zig's default is to sanitise
+
+
+def _gcc_target(board: Board) -> list[str]:
+    target = [f"-mcpu={board.cpu}", "-mthumb", "-ffreestanding", "-nostdlib"]
+    if not board.has_fpu:
+        return [*target, "-mfloat-abi=soft"]
+    return [*target, "-mfloat-abi=hard", f"-mfpu={board.core.fpus[board.fpu][1]}"]

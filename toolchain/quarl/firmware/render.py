@@ -41,6 +41,10 @@ def render_header(program: Program) -> str:
 
 #include <stdint.h>
 
+#if defined(__cplusplus)
+extern "C" {{
+#endif
+
 #define QL_POLICY_OBS_LEN {int(np.prod(observation.shape))}
 #define QL_POLICY_OBS_IS_VECTOR {int(not observation.is_image)}
 #define QL_POLICY_INPUT_LEN {program.input_len}
@@ -65,6 +69,10 @@ ql_status ql_policy_act(const ql_observation_t *obs, ql_action *action);
 ql_input_t *ql_policy_input(void);
 const ql_output_t *ql_policy_infer(void);
 void ql_policy_decode(const ql_output_t *output, ql_action *action);
+
+#if defined(__cplusplus)
+}}
+#endif
 
 #endif
 """
