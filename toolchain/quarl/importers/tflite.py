@@ -403,7 +403,7 @@ def _litert_table(walk: _Walk, operator: Operator, source: QuantTensor, target: 
     """Return what LiteRT's own operator gives for each of the 256 inputs."""
     file = TfliteFile()
     x, y = file.activation("x", (1,), np.int8, source), file.activation("y", (1,), np.int8, target)
-    file.operator(getattr(OPS, operator.name), 2, [x], y)
+    file.operator(getattr(OPS, operator.name), 1 if operator.name == "ELU" else 2, [x], y)  # the first version with int8
     integers = np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.int8)
     try:
         return LitertRuntime(file.finish(x, y, {})).run(integers[:, None])[:, 0].astype(np.int16)
