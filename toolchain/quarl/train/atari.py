@@ -12,6 +12,7 @@ Hyperparameters of a recipe:
     imitation_epochs          how often each new step is looked at in its update; as many old ones come with them
     imitation_batch_size      of an update while imitating: small ones teach the eyes fastest
     imitation_learning_rate   of Adam, while imitating; falls to 0
+    sharpening                factor of the logits before PPO: odds are soft, and PPO should not begin with a careless player
     value_steps               steps played to fit the value head
     n_steps, batch_size, n_epochs, gamma, gae_lambda, learning_rate, clip_range, ent_coef     PPO's own; the rate falls to 0
     evaluations               how often PPO's policy is judged
@@ -61,6 +62,7 @@ class _Plan:
     """A recipe's numbers, read once."""
 
     imitation: Imitation
+    sharpening: float
     value_steps: int
     ppo_steps: int
     evaluations: int
@@ -95,6 +97,9 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
 
     imitate(model, plan.imitation, run, after_round)
     if journal.ppo_steps == 0:
+        with torch.no_grad():
+            model.policy.action_net.weight.mul_(plan.sharpening)
+            model.policy.action_net.bias.mul_(plan.sharpening)
         _fit_values(model, plan)
     else:
         model.set_parameters(str(run / "ppo.zip"))
@@ -381,6 +386,7 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
         "imitation_epochs",
         "imitation_batch_size",
         "imitation_learning_rate",
+        "sharpening",
         "value_steps",
         "evaluations",
     )
@@ -409,6 +415,7 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
     )
     return _Plan(
         imitation=imitation,
+        sharpening=float(numbers["sharpening"]),
         value_steps=min(int(numbers["value_steps"]), steps),
         ppo_steps=(steps - imitation_steps) // rollout * rollout,  # so that the learning rate ends at 0 and not below
         evaluations=1 if quick else int(numbers["evaluations"]),
