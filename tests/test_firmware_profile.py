@@ -13,7 +13,14 @@ from quarl.firmware.build import default_cache_dir
 from quarl.firmware.cycles import cycle_assumptions, estimate_cycles
 from quarl.firmware.fit import check_fit, flash_needed, ram_needed
 from quarl.firmware.lower import lower
-from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json, open_firmware, profile_qemu, profile_unicorn
+from quarl.firmware.profile import (
+    FirmwareProfile,
+    firmware_profile_from_json,
+    open_firmware,
+    profile_firmware,
+    profile_qemu,
+    profile_unicorn,
+)
 from quarl.importers import ImportOptions
 from quarl.integer import act, integer_outputs, quantize_observations
 from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
@@ -77,11 +84,9 @@ def test_every_board_builds_boots_and_answers(name: str) -> None:
     obs = observations(policy, np.random.default_rng(0), 3)
     target = board(name)
     need(*TOOLS)
-    if target.cpu in MODELS:
-        found = profile_unicorn(quantized, obs, target, default_cache_dir())
-    else:
+    if target.cpu not in MODELS:
         need("qemu-system-arm", "gcc")
-        found = profile_qemu(quantized, obs, target, default_cache_dir())
+    found = profile_firmware(quantized, obs, target, default_cache_dir())
     assert (found.compared, found.differing) == (3, 0)
 
 

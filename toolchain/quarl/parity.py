@@ -84,7 +84,7 @@ def compare_firmware(bundle: Bundle, board: Board, cache_dir: Path) -> tuple[Bac
     count = FRAMES if policy.contract.observation.is_image else len(example["obs"])
     device = open_firmware(policy, board, cache_dir)
     found = device.run(model_inputs(policy, example["obs"][:count]))
-    return (_equality(DEVICE, f"{board.name} in unicorn {version('unicorn')}", example["outputs"][:count], found),)
+    return (_equality(DEVICE, f"{board.name} in {device.emulator}", example["outputs"][:count], found),)
 
 
 def play_pairs(bundle: Bundle, source: Policy, env: EnvSpec, episodes: int, progress: Progress | None = None) -> PairedEpisodes:

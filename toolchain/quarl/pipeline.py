@@ -25,7 +25,7 @@ from quarl.emitters.firmware import write_firmware
 from quarl.errors import InputError
 from quarl.evidence import Evidence, Figure, ImportProof, evidence_from_json
 from quarl.firmware.build import default_cache_dir
-from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json, profile_unicorn
+from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json, profile_firmware
 from quarl.gate import compare_with_baseline, judge
 from quarl.importers import ImportOptions
 from quarl.importers.proof import NotProven, prove_import, prove_integers
@@ -162,7 +162,7 @@ def profile(bundle: Bundle) -> Profile:
 
 def profile_board(bundle: Bundle, board: Board) -> FirmwareProfile:
     """Return what one decision costs on a board, its firmware run in an emulator, and write firmware.json into the bundle."""
-    counted = profile_unicorn(bundle.quantized(), example_observations(bundle), board, default_cache_dir())
+    counted = profile_firmware(bundle.quantized(), example_observations(bundle), board, default_cache_dir())
     bundle.add(FIRMWARE, counted.to_json())
     return counted
 

@@ -173,16 +173,21 @@ def profile_text(profile: Profile) -> str:
 
 def firmware_text(profile: FirmwareProfile) -> str:
     """Return the profile of a firmware as text."""
-    rows = [(c.layer, c.kernel, f"{c.instructions:,}", f"{c.cycles.mid:,}", f"{c.table_bytes:,}") for c in profile.layers]
-    low, mid, high = profile.latency_us
+    rows = [
+        (c.layer, c.kernel, f"{c.instructions:,}", "" if c.cycles is None else f"{c.cycles.mid:,}", f"{c.table_bytes:,}")
+        for c in profile.layers
+    ]
+    latency = profile.latency_us
+    time = "" if latency is None else f", {latency[1]:,.1f} us ({latency[0]:,.1f} to {latency[2]:,.1f}, estimated)"
+    stack = "" if profile.stack_bytes is None else f"; stack {profile.stack_bytes:,} B"
     decision = profile.instructions if profile.act_instructions is None else profile.act_instructions
     return "\n".join(
         [
             f"{profile.board}: {profile.cpu} at {profile.clock_hz / 1e6:g} MHz, firmware by {profile.compiler}, run in {profile.link}",
             table(("layer", "kernel", "instructions", "cycles", "table B"), rows),
-            f"one decision: {decision:,} instructions (emulated), {mid:,.1f} us ({low:,.1f} to {high:,.1f}, estimated)",
+            f"one decision: {decision:,} instructions (emulated){time}",
             f"flash {profile.flash_bytes:,} B, of it tables {profile.table_bytes:,} B; RAM {profile.ram_bytes:,} B, of it tensors "
-            f"{profile.arena_bytes:,} B; stack {profile.stack_bytes:,} B",
+            f"{profile.arena_bytes:,} B{stack}",
             f"{profile.compared} observations answered, {profile.differing} of them otherwise than the reference",
             f"cycles: {profile.cycle_assumptions}",
         ]

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,12 @@ from quarl.firmware.program import Program
 from quarl.integer import act, integer_outputs, quantize_observations
 from quarl.links.count import merged
 from quarl.links.qemu import QemuDevice, emulated_board
-from quarl.links.unicorn import UnicornDevice
+from quarl.links.unicorn import MODELS, UnicornDevice
 from quarl.quant_policy import QuantPolicy
 from quarl.resources import targets_dir
 
 FORMAT = 1
+Device: TypeAlias = UnicornDevice | QemuDevice
 COMPARED = 8  # observations the device must answer like the reference before anything is counted
 
 
@@ -115,14 +116,28 @@ def firmware_profile_from_json(text: str, where: str) -> FirmwareProfile:
         raise InputError(f"{where}: not a firmware profile ({error!r}): run quarl profile again") from error
 
 
-def open_firmware(policy: QuantPolicy, board: Board, cache_dir: Path) -> UnicornDevice:
-    """Return the policy's firmware, built and booted in the emulator: a runtime like those of the host.
+def open_firmware(policy: QuantPolicy, board: Board, cache_dir: Path) -> Device:
+    """Return the policy's firmware, built and booted: in unicorn where that has the core, in QEMU otherwise.
 
     Raises:
         BudgetError: it does not fit. ToolMissingError: no compiler or emulator. DeviceError: it does not build or boot.
     """
+    return open_unicorn(policy, board, cache_dir) if board.cpu in MODELS else open_qemu(policy, board, cache_dir)
+
+
+def open_unicorn(policy: QuantPolicy, board: Board, cache_dir: Path) -> UnicornDevice:
+    """Return the policy's firmware, linked for the board and booted in unicorn; errors as `open_firmware`."""
     program, image = build_firmware(policy, board, cache_dir)
     return UnicornDevice(image, board, program)
+
+
+def open_qemu(policy: QuantPolicy, board: Board, cache_dir: Path) -> QemuDevice:
+    """Return the policy's firmware for QEMU's machine with the board's core; it must fit the board itself. Errors as `open_firmware`."""
+    machine = emulated_board(board)
+    program = lower(policy, kernels_for(board))
+    check_fit(program, board, read_boards(targets_dir()).values())
+    elf = build_image(program_sources(program) | harness_sources(machine), machine, cache_dir)
+    return QemuDevice(elf, read_image(elf, machine), machine, program, cache_dir)
 
 
 def build_firmware(policy: QuantPolicy, board: Board, cache_dir: Path) -> tuple[Program, Image]:
@@ -133,39 +148,33 @@ def build_firmware(policy: QuantPolicy, board: Board, cache_dir: Path) -> tuple[
     return program, read_image(build_image(files, board, cache_dir), board)
 
 
-def profile_unicorn(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> FirmwareProfile:
-    """Return the profile of a policy's firmware on a board's core, emulated by unicorn.
+def profile_firmware(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> FirmwareProfile:
+    """Return the profile of a policy's firmware on a board's core: in unicorn where that has the core, in QEMU otherwise.
 
     Args:
         obs: observations [n, *shape] in environment units; the first is counted, up to COMPARED are compared.
     Raises:
-        InputError: no observations, or a core the emulator has not.
+        InputError: no observations.
         BudgetError, ToolMissingError, DeviceError: see `open_firmware`.
     """
-    device = open_firmware(policy, board, cache_dir)
+    if board.cpu in MODELS:
+        return profile_unicorn(policy, obs, board, cache_dir)
+    return profile_qemu(policy, obs, board, cache_dir)
+
+
+def profile_unicorn(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> FirmwareProfile:
+    """Return the profile as unicorn gives it; arguments and errors as `profile_firmware`."""
+    device = open_unicorn(policy, board, cache_dir)
     profile = _profile(device, policy, obs, board)
     return replace(profile, stack_bytes=device.stack_bytes())
 
 
 def profile_qemu(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> FirmwareProfile:
-    """Return the profile of a policy's firmware on a board's core, emulated by qemu-system-arm; arguments as `profile_unicorn`."""
+    """Return the profile as qemu-system-arm gives it; arguments and errors as `profile_firmware`."""
     return replace(_profile(open_qemu(policy, board, cache_dir), policy, obs, board), link="qemu-system")
 
 
-def open_qemu(policy: QuantPolicy, board: Board, cache_dir: Path) -> QemuDevice:
-    """Return the policy's firmware for QEMU's machine with the board's core, after a check that it fits the board itself.
-
-    Raises:
-        BudgetError: it does not fit. ToolMissingError: no compiler or emulator. DeviceError: it does not build or boot.
-    """
-    machine = emulated_board(board)
-    program = lower(policy, kernels_for(board))
-    check_fit(program, board, read_boards(targets_dir()).values())
-    elf = build_image(program_sources(program) | harness_sources(machine), machine, cache_dir)
-    return QemuDevice(elf, read_image(elf, machine), machine, program, cache_dir)
-
-
-def _profile(device: UnicornDevice | QemuDevice, policy: QuantPolicy, obs: NDArray[Any], board: Board) -> FirmwareProfile:
+def _profile(device: Device, policy: QuantPolicy, obs: NDArray[Any], board: Board) -> FirmwareProfile:
     if not len(obs):
         raise InputError("profile: no observations to count with: give at least one")
     obs, program, image = obs[:COMPARED], device.program, device.image

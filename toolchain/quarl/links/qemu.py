@@ -71,6 +71,12 @@ class QemuDevice:
             raise ToolMissingError(f"{QEMU} is not installed: apt-get install qemu-system-arm")
         self._sizes = struct.unpack("<4I", self._converse("I", [b""])[0][:16])
 
+    @property
+    def emulator(self) -> str:
+        """Name and version of the emulator."""
+        words = run([QEMU, "--version"], timeout=TIMEOUT_S).stdout.decode().split()
+        return f"{QEMU} {words[words.index('version') + 1]}"
+
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for the graph's integers [n, ...]."""
         dtype = DTYPES[self.program.output.ctype]
@@ -152,7 +158,8 @@ class QemuDevice:
         if done.returncode != 0:
             words = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
             raise DeviceError(f"{self._board.name} in QEMU: the firmware ended with code {done.returncode}: {' '.join(words)}")
-        answers, stream = [], done.stdout
+        answers: list[bytes] = []
+        stream = done.stdout
         for _ in payloads:
             frame, stream = take_frame(stream)
             if frame is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,6 +48,11 @@ class UnicornDevice:
         self._exit_code: int | None = None
         self._load()
         self._sizes = struct.unpack("<4I", self._ask("I", b"")[:16])
+
+    @property
+    def emulator(self) -> str:
+        """Name and version of the emulator."""
+        return f"unicorn {version('unicorn')}"
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for the graph's integers [n, ...]."""
