@@ -1,6 +1,6 @@
 """`make bench`: every promised number, measured on this machine as the code stands, beside its goal.
 
-python -m tests.bench [SECTION ...] [--write FILE.md]     sections: export accuracy returns throughput commands
+python -m tests.bench [SECTION ...] [--write FILE.md]     sections: export accuracy returns throughput commands firmware
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from numpy.typing import NDArray
 
 from quarl import integer
 from quarl.actors import source_actor
+from quarl.boards import find_board
 from quarl.calibrate import read_observations
 from quarl.choose import choose_rung
 from quarl.closed_loop import failures_of
 from quarl.emitters import emit_tflite
+from quarl.firmware.build import default_cache_dir
+from quarl.firmware.profile import profile_firmware
 from quarl.importers import read_policy
 from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.limits import failure_of, limits_from_table
@@ -34,13 +37,23 @@ from quarl.links.host import LitertRuntime, Runtime, evaluate
 from quarl.pipeline import import_source
 from quarl.policy import Policy
 from quarl.profile import cpu_name
+from quarl.resources import targets_dir
 from quarl.rollouts import run_episodes
 from quarl.seeds import PARITY_SEED
 from tests.bench import peers
 from tests.bench.nature import atari_frames, write_nature_zip
+from tests.firmware.samples import observations, sample
 
 POLICIES = Path(__file__).parent / "policies"
 PAIRED_EPISODES = 400
+FIRMWARE = (  # board, shape, most instructions, the peer's
+    ("nucleo_l4r5zi", "mlp", 12_500, 19_944),
+    ("nucleo_l4r5zi", "mlp256", 115_000, 162_300),
+    ("nucleo_l4r5zi", "nature", 12_500_000, 18_232_092),
+    ("mps3_an547", "mlp", 11_020, 11_020),
+    ("mps3_an547", "mlp256", 82_332, 82_332),
+    ("mps3_an547", "nature", 2_300_000, 3_726_183),
+)
 MARKS = {True: "ok  ", False: "MISS", None: "    "}
 THROUGHPUT_FRAMES = 100_000
 
@@ -186,12 +199,26 @@ def bench_commands(folder: Path) -> list[Row]:
     ]
 
 
+def bench_firmware(folder: Path) -> list[Row]:
+    """Instructions of one inference on Cortex-M (emulated, they repeat exactly); TFLM with CMSIS-NN on the same shapes beside them."""
+    rows = []
+    for board_name, name, goal, peer in FIRMWARE:
+        board = find_board(board_name, targets_dir())
+        policy, quantized = sample(name, 0)
+        counted = profile_firmware(quantized, observations(policy, np.random.default_rng(3), 2), board, default_cache_dir())
+        found = f"{counted.instructions:,} instructions, {counted.flash_bytes:,} B flash, {counted.arena_bytes:,} B tensors"
+        holds = counted.instructions <= goal and counted.differing == 0
+        rows.append(Row(f"{name} on {board.cpu} (TFLM + CMSIS-NN: {peer:,}, emulated)", found, f"<= {goal:,}", holds))
+    return rows
+
+
 SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "export": bench_export,
     "accuracy": bench_accuracy,
     "returns": bench_returns,
     "throughput": bench_throughput,
     "commands": bench_commands,
+    "firmware": bench_firmware,
 }
 
 
