@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 
 from quarl.boards import Board, CpuName, Fpu, find_board
-from quarl.firmware.build import default_cache_dir
-from quarl.firmware.profile import build_firmware, profile_qemu, profile_unicorn
+from quarl.emitters.firmware import program_sources
+from quarl.firmware.build import build_image, default_cache_dir
+from quarl.firmware.elf import Image, read_image
+from quarl.firmware.image import harness_sources
+from quarl.firmware.lower import lower
+from quarl.firmware.profile import profile_qemu, profile_unicorn
+from quarl.firmware.program import Program
 from quarl.resources import targets_dir
 from tests.conftest import need
 from tests.firmware.samples import observations, sample
@@ -23,6 +28,13 @@ M4, M3, M0 = ("cortex-m4", "single"), ("cortex-m3", "none"), ("cortex-m0", "none
 def board_with(core: tuple[CpuName, Fpu]) -> Board:
     need("ziglang", "unicorn", "elftools", "capstone")
     return replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=core[0], fpu=core[1])
+
+
+def built(name: str, rung: int) -> tuple[Program, Image]:
+    """Return an M4 firmware without the example that a bundle's has."""
+    board = board_with(M4)
+    program = lower(sample(name, rung)[1], "dsp")
+    return program, read_image(build_image(program_sources(program) | harness_sources(board), board, default_cache_dir()), board)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +68,13 @@ def test_helium_makes_an_inference_short(name: str, most: int) -> None:
 
 
 def test_a_small_network_is_a_small_firmware() -> None:
-    program, image = build_firmware(sample("mlp", 0)[1], board_with(M4), default_cache_dir())
+    program, image = built("mlp", 0)
     assert image.flash_bytes <= 10_000  # whole firmware: start-up, harness, kernels, tables
     assert image.flash_bytes - program.table_bytes <= 3_500
 
 
 def test_the_nature_network_runs_in_30000_bytes_of_tensors_with_every_family_of_kernels() -> None:
-    program, image = build_firmware(sample("nature", 0)[1], board_with(M4), default_cache_dir())
+    program, image = built("nature", 0)
     assert program.plan.arena_bytes <= 30_000
     assert image.ram_bytes <= 30_100
 
@@ -72,7 +84,7 @@ def test_no_multiply_add_is_fused() -> None:
     from capstone import CS_ARCH_ARM, CS_MODE_MCLASS, CS_MODE_THUMB, Cs  # type: ignore[import-untyped]
 
     for name, rung in (("squashed", 3), ("branches", 4), ("tanh_mlp", 0)):
-        _, image = build_firmware(sample(name, rung)[1], board_with(M4), default_cache_dir())
+        _, image = built(name, rung)
         machine = Cs(CS_ARCH_ARM, CS_MODE_THUMB | CS_MODE_MCLASS)
         code = {s.address: s.content for s in image.segments}
         start, content = next(iter(code.items()))

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from quarl.boards import Board, find_board, read_boards
-from quarl.emitters.firmware import write_firmware
-from quarl.errors import BudgetError, InputError
-from quarl.firmware.build import default_cache_dir
+from quarl.emitters.firmware import program_sources, write_firmware
+from quarl.errors import BudgetError, DeviceError, InputError
+from quarl.firmware.build import build_image, default_cache_dir
 from quarl.firmware.cycles import cycle_assumptions, estimate_cycles
+from quarl.firmware.elf import read_image
+from quarl.firmware.example import with_example
 from quarl.firmware.fit import check_fit, flash_needed, ram_needed
+from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
 from quarl.firmware.profile import (
     FirmwareProfile,
@@ -25,7 +28,7 @@ from quarl.importers import ImportOptions
 from quarl.integer import act, integer_outputs, quantize_observations
 from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.links.count import Block, Count
-from quarl.links.unicorn import MODELS
+from quarl.links.unicorn import MODELS, UnicornDevice
 from quarl.quant_policy import QuantPolicy
 from quarl.resources import models_dir, targets_dir
 from quarl.sources import observations_of, open_source
@@ -96,7 +99,7 @@ def test_a_shipped_policy_acts_on_the_core_as_on_the_host(name: str) -> None:
     quantized, heldout = shipped(name)
     integers = quantize_observations(quantized, heldout)
     for target in ("nucleo_l4r5zi", "rp2040_pico"):
-        device = open_firmware(quantized, board(target), default_cache_dir())
+        device = open_firmware(quantized, heldout, board(target), default_cache_dir())
         np.testing.assert_array_equal(device.run(integers), integer_outputs(quantized, heldout))
         actions = device.decisions(integers) if quantized.contract.observation.is_image else device.act(heldout)
         np.testing.assert_array_equal(actions, act(quantized, heldout))
@@ -134,13 +137,36 @@ def test_the_last_byte_decides(spare: int, fits: bool) -> None:
 
 
 def test_the_sources_for_a_board_are_the_same_every_time() -> None:
-    quantized = sample("argmax_mlp", 3)[1]
-    files = write_firmware(quantized, board("nucleo_l4r5zi"))
-    assert files == write_firmware(quantized, board("nucleo_l4r5zi"))
+    policy, quantized = sample("argmax_mlp", 3)
+    obs = observations(policy, np.random.default_rng(0), 9)
+    files = write_firmware(quantized, board("nucleo_l4r5zi"), obs)
+    assert files == write_firmware(quantized, board("nucleo_l4r5zi"), obs)
     assert {path.partition("/")[0] for path in files} == {"policy", "harness"}
-    assert {path.partition("/")[0] for path in write_firmware(quantized, None)} == {"policy"}
+    assert {path.partition("/")[0] for path in write_firmware(quantized, None, obs)} == {"policy"}
     assert "policy/ql_mac_dsp.c" in files
-    assert "policy/ql_mac_s8.c" in write_firmware(quantized, None)
+    assert "policy/ql_mac_s8.c" in write_firmware(quantized, None, obs)
+
+
+@pytest.mark.parametrize(("name", "examples"), [("argmax_mlp", 8), ("stacked_frames", 1)])
+def test_a_firmware_whose_example_comes_out_differently_serves_nothing(name: str, examples: int) -> None:
+    need(*TOOLS)
+    policy, quantized = sample(name, 0)
+    target = board("nucleo_l4r5zi")
+    obs = observations(policy, np.random.default_rng(0), 20)
+    program = with_example(lower(quantized, "dsp"), obs)
+    assert program.example is not None
+    assert len(program.example.inputs) == examples
+    outputs = program.example.outputs.copy()
+    outputs[-1, -1] ^= 1
+    wrong = replace(program, example=replace(program.example, outputs=outputs))
+    for made, is_fit in ((program, True), (wrong, False)):
+        files = program_sources(made) | harness_sources(target)
+        image = read_image(build_image(files, target, default_cache_dir()), target)
+        if is_fit:
+            UnicornDevice(image, target, made)
+        else:
+            with pytest.raises(DeviceError, match="its own example came out differently"):
+                UnicornDevice(image, target, made)
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,10 @@ def test_two_emulators_count_the_same_instructions_and_branches(cpu: CpuName, fp
     need("unicorn")
     policy, quantized = sample("stacked_frames", 3)
     board = replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu, fpu=fpu)
-    integers = quantize_observations(quantized, observations(policy, np.random.default_rng(5), 1))
+    obs = observations(policy, np.random.default_rng(5), 1)
+    integers = quantize_observations(quantized, obs)
     ours = boot(quantized, cpu, fpu).count_calls(integers)
-    theirs = open_firmware(quantized, board, default_cache_dir()).count_calls(integers)
+    theirs = open_firmware(quantized, obs, board, default_cache_dir()).count_calls(integers)
     assert [count.instructions for count in ours] == [count.instructions for count in theirs]
     assert merged(ours).taken_branches == merged(theirs).taken_branches
 

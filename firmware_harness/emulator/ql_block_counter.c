@@ -6,7 +6,8 @@
  *     -plugin ql_block_counter.so,out=FILE,start=A,end=B,caller=C,caller_end=D
  *
  * [A, B) is the function, [C, D) the one that calls it. Counting begins at A and ends when the caller goes on; it is cut into
- * parts wherever [A, B) goes on after a call. Only the first call is counted. Output, one block a line:
+ * parts wherever [A, B) goes on after a call. Only the first call
+ * from [C, D) is counted. Output, one block a line:
  *
  *     part address end instructions executions taken          taken: the next block was not the one that follows
  *
@@ -50,6 +51,7 @@ static uint64_t start, end, caller, caller_end;
 static bool is_active, is_done, was_inside;
 static size_t part;
 static block *last;
+static uint64_t previous; /* address of the block before, counted or not */
 static size_t last_part;
 
 static uint64_t *counts_of(block *b, size_t index)
@@ -69,9 +71,11 @@ static uint64_t *counts_of(block *b, size_t index)
 static void executed(unsigned cpu, void *data)
 {
     block *b = data;
+    uint64_t from = previous;
     (void)cpu;
+    previous = b->address;
     if (!is_active) {
-        if (is_done || b->address != start) {
+        if (is_done || b->address != start || from < caller || from >= caller_end) {
             return;
         }
         is_active = true;

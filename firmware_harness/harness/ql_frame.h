@@ -13,7 +13,8 @@
  *     'R' run        graph input                ticks (uint32), output, action
  *     'A' act        observation                ticks (uint32), action; vector observations only
  *     'X' end            none                       no answer; ql_serve returns
- * Anything else is answered by 'E' with one uint32: 1 bad CRC, 2 unknown type or version, 3 wrong length.
+ * Anything else is answered by 'E' with one uint32: 1 bad CRC, 2 unknown type or version, 3 wrong length,
+ * 4 the policy's own example came out differently at boot, so nothing is served.
  * Ticks are cycles of the core from first instruction to last, 0 where it cannot count them.
  */
 #ifndef QL_FRAME_H
@@ -22,7 +23,7 @@
 #include <stdint.h>
 
 enum { QL_FRAME_VERSION = 1, QL_FRAME_HEADER = 8 };
-enum { QL_FRAME_BAD_CRC = 1, QL_FRAME_UNKNOWN = 2, QL_FRAME_BAD_LENGTH = 3 };
+enum { QL_FRAME_BAD_CRC = 1, QL_FRAME_UNKNOWN = 2, QL_FRAME_BAD_LENGTH = 3, QL_FRAME_UNFIT = 4 };
 
 /* Continues a CRC-32 over more bytes; start with 0. */
 uint32_t ql_crc32(uint32_t crc, const void *bytes, uint32_t count);

@@ -111,6 +111,9 @@ void ql_serve(void)
         uint8_t bytes[QL_FRAME_HEADER];
         uint32_t words[2];
     } header;
+#if QL_POLICY_EXAMPLES > 0
+    const ql_status fitness = ql_policy_check();
+#endif
     while (read_header(header.bytes) != 0) {
         uint8_t type = header.bytes[3];
         uint32_t needed;
@@ -131,6 +134,12 @@ void ql_serve(void)
             refuse(QL_FRAME_BAD_CRC);
             continue;
         }
+#if QL_POLICY_EXAMPLES > 0
+        if (fitness != QL_OK && type != 'X') {
+            refuse(QL_FRAME_UNFIT);
+            continue;
+        }
+#endif
         switch (type) {
         case 'R':
             serve_run();

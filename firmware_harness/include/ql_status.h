@@ -4,7 +4,8 @@
 
 typedef enum {
     QL_OK = 0,
-    QL_ERR_ARG = 1 /* a null pointer; nothing was written */
+    QL_ERR_ARG = 1,    /* a null pointer; nothing was written */
+    QL_ERR_EXAMPLE = 2 /* an example came out differently: compiler, flags or core do not keep the arithmetic */
 } ql_status;
 
 #endif

@@ -82,7 +82,7 @@ def compare_firmware(bundle: Bundle, board: Board, cache_dir: Path) -> tuple[Bac
     """Return the board's firmware, run in an emulator, beside the outputs recorded at export; of images the first FRAMES are asked."""
     example, policy = _example(bundle), bundle.quantized()
     count = FRAMES if policy.contract.observation.is_image else len(example["obs"])
-    device = open_firmware(policy, board, cache_dir)
+    device = open_firmware(policy, example["obs"], board, cache_dir)
     found = device.run(model_inputs(policy, example["obs"][:count]))
     return (_equality(DEVICE, f"{board.name} in {device.emulator}", example["outputs"][:count], found),)
 

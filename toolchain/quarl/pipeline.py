@@ -129,7 +129,7 @@ def export(
         **({} if isinstance(policy, QuantPolicy) else {bundles.SOURCE: policy_bytes(policy)}),
         EXAMPLE: example_bytes(quantized, held.obs),
         **{f"model.{name}": emit(quantized) for name, emit in EMITTERS.items()},
-        **({} if board is None else {f"firmware/{path}": data for path, data in write_firmware(quantized, board).items()}),
+        **({} if board is None else {f"firmware/{path}": data for path, data in write_firmware(quantized, board, held.obs).items()}),
     }
     manifest = Manifest(
         name=source.name,

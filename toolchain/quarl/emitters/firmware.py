@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from quarl.boards import Board, read_boards
+from quarl.firmware.example import with_example
 from quarl.firmware.fit import check_fit
 from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Kernels, Program
-from quarl.firmware.render import render_header, render_source
+from quarl.firmware.render import render_check, render_header, render_source
 from quarl.quant_policy import QuantPolicy
 from quarl.resources import firmware_dir, targets_dir
 
@@ -22,16 +26,18 @@ INCLUDE = re.compile(r'#include "(ql_\w+\.h)"')
 POLICY_FOLDER, HARNESS_FOLDER = "policy", "harness"
 
 
-def write_firmware(policy: QuantPolicy, board: Board | None) -> dict[str, bytes]:
+def write_firmware(policy: QuantPolicy, board: Board | None, obs: NDArray[Any]) -> dict[str, bytes]:
     """Return path -> bytes of the firmware's C sources, sorted.
 
     `policy/` is what a user's own firmware needs, all of it. With a board, `harness/` makes a firmware of it that answers frames.
 
+    Args:
+        obs: observations [n, *shape] in environment units; the first ones become the example that is replayed at boot.
     Raises:
         BudgetError: the policy does not fit the board.
         UnsupportedError, QuantizationError: see `quarl.firmware.lower`.
     """
-    program = lower(policy, kernels_for(board))
+    program = with_example(lower(policy, kernels_for(board)), obs)
     files = {f"{POLICY_FOLDER}/{name}": content for name, content in program_sources(program).items()}
     if board is not None:
         check_fit(program, board, read_boards(targets_dir()).values())
@@ -60,6 +66,8 @@ def policy_sources(policy: QuantPolicy, kernels: Kernels) -> dict[str, bytes]:
 def program_sources(program: Program) -> dict[str, bytes]:
     """Return name -> bytes of the C files of a program; compiling every `.c` and `.S` among them gives the policy."""
     files = {"ql_policy.h": render_header(program).encode(), "ql_policy.c": render_source(program).encode()}
+    if program.example is not None:
+        files["ql_policy_check.c"] = render_check(program, program.example).encode()
     files |= runtime_files("".join(text.decode() for text in files.values()))
     return dict(sorted(files.items()))
 

@@ -16,7 +16,8 @@ LARGEST = 3
 
 def flash_needed(program: Program) -> int:
     """Return the bytes of flash the firmware will need at most: tables, and room for the code."""
-    return program.table_bytes + observation_bytes(program) + CODE_BYTES
+    example = 0 if program.example is None else program.example.bytes
+    return program.table_bytes + observation_bytes(program) + example + CODE_BYTES
 
 
 def ram_needed(program: Program) -> int:

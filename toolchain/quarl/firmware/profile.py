@@ -22,6 +22,7 @@ from quarl.evidence import Figure
 from quarl.firmware.build import build_image, compiler_version
 from quarl.firmware.cycles import Cycles, cycle_assumptions, estimate_cycles
 from quarl.firmware.elf import Image, read_image
+from quarl.firmware.example import with_example
 from quarl.firmware.fit import check_fit
 from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
@@ -116,34 +117,34 @@ def firmware_profile_from_json(text: str, where: str) -> FirmwareProfile:
         raise InputError(f"{where}: not a firmware profile ({error!r}): run quarl profile again") from error
 
 
-def open_firmware(policy: QuantPolicy, board: Board, cache_dir: Path) -> Device:
+def open_firmware(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> Device:
     """Return the policy's firmware, built and booted: in unicorn where that has the core, in QEMU otherwise.
 
+    Args:
+        obs: observations [n, *shape] in environment units, as given to `write_firmware`: the example replayed at boot.
     Raises:
         BudgetError: it does not fit. ToolMissingError: no compiler or emulator. DeviceError: it does not build or boot.
     """
-    return open_unicorn(policy, board, cache_dir) if board.cpu in MODELS else open_qemu(policy, board, cache_dir)
+    return open_unicorn(policy, obs, board, cache_dir) if board.cpu in MODELS else open_qemu(policy, obs, board, cache_dir)
 
 
-def open_unicorn(policy: QuantPolicy, board: Board, cache_dir: Path) -> UnicornDevice:
+def open_unicorn(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> UnicornDevice:
     """Return the policy's firmware, linked for the board and booted in unicorn; errors as `open_firmware`."""
-    program, image = build_firmware(policy, board, cache_dir)
+    program, image = build_firmware(policy, obs, board, cache_dir)
     return UnicornDevice(image, board, program)
 
 
-def open_qemu(policy: QuantPolicy, board: Board, cache_dir: Path) -> QemuDevice:
+def open_qemu(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> QemuDevice:
     """Return the policy's firmware for QEMU's machine with the board's core; it must fit the board itself. Errors as `open_firmware`."""
     machine = emulated_board(board)
-    program = lower(policy, kernels_for(board))
-    check_fit(program, board, read_boards(targets_dir()).values())
+    program = _program(policy, obs, board)
     elf = build_image(program_sources(program) | harness_sources(machine), machine, cache_dir)
     return QemuDevice(elf, read_image(elf, machine), machine, program, cache_dir)
 
 
-def build_firmware(policy: QuantPolicy, board: Board, cache_dir: Path) -> tuple[Program, Image]:
+def build_firmware(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> tuple[Program, Image]:
     """Return the program and its linked image; from the cache if nothing has changed."""
-    program = lower(policy, kernels_for(board))
-    check_fit(program, board, read_boards(targets_dir()).values())
+    program = _program(policy, obs, board)
     files: Mapping[str, bytes] = program_sources(program) | harness_sources(board)
     return program, read_image(build_image(files, board, cache_dir), board)
 
@@ -164,19 +165,25 @@ def profile_firmware(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache
 
 def profile_unicorn(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> FirmwareProfile:
     """Return the profile as unicorn gives it; arguments and errors as `profile_firmware`."""
-    device = open_unicorn(policy, board, cache_dir)
+    device = open_unicorn(policy, obs, board, cache_dir)
     profile = _profile(device, policy, obs, board)
     return replace(profile, stack_bytes=device.stack_bytes())
 
 
 def profile_qemu(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> FirmwareProfile:
     """Return the profile as qemu-system-arm gives it; arguments and errors as `profile_firmware`."""
-    return replace(_profile(open_qemu(policy, board, cache_dir), policy, obs, board), link="qemu-system")
+    return replace(_profile(open_qemu(policy, obs, board, cache_dir), policy, obs, board), link="qemu-system")
+
+
+def _program(policy: QuantPolicy, obs: NDArray[Any], board: Board) -> Program:
+    if not len(obs):
+        raise InputError("firmware: no observations to make its example of: give at least one")
+    program = with_example(lower(policy, kernels_for(board)), obs)
+    check_fit(program, board, read_boards(targets_dir()).values())
+    return program
 
 
 def _profile(device: Device, policy: QuantPolicy, obs: NDArray[Any], board: Board) -> FirmwareProfile:
-    if not len(obs):
-        raise InputError("profile: no observations to count with: give at least one")
     obs, program, image = obs[:COMPARED], device.program, device.image
     integers = quantize_observations(policy, obs)
     is_vector = not policy.contract.observation.is_image

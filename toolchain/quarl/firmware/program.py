@@ -14,6 +14,7 @@ from quarl.quant_policy import QuantPolicy
 CType = Literal["int8_t", "int16_t", "int32_t", "float"]
 Kernels = Literal["portable", "dsp", "mve"]
 SIZES: dict[CType, int] = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "float": 4}
+DTYPES: dict[CType, type[np.generic]] = {"int8_t": np.int8, "int16_t": np.int16, "int32_t": np.int32, "float": np.float32}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,8 +64,21 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """Graph inputs [n, ...] and the outputs [n, count] the device must give for them before it serves."""
+
+    inputs: NDArray[Any]
+    outputs: NDArray[Any]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of flash it takes."""
+        return int(self.inputs.nbytes + self.outputs.nbytes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Program:
-    """Calls in order, the arena they work in, and where input and output lie."""
+    """Calls in order, the arena they work in, where input and output lie, and what to check at boot."""
 
     policy: QuantPolicy
     kernels: Kernels
@@ -74,6 +88,7 @@ class Program:
     output: Operand
     input_len: int
     output_len: int
+    example: Example | None = None
 
     @property
     def table_bytes(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import quarl
-from quarl.firmware.program import SIZES, Array, Call, CType, Operand, Program
+from quarl.firmware.program import SIZES, Array, Call, CType, Example, Operand, Program
 from quarl.quant_policy import ObservationQuantizer
 
 PER_LINE = 24  # values in a line of a table
@@ -50,6 +50,7 @@ extern "C" {{
 #define QL_POLICY_INPUT_LEN {program.input_len}
 #define QL_POLICY_OUTPUT_LEN {program.output_len}
 #define QL_POLICY_ARENA_BYTES {program.plan.arena_bytes}
+#define QL_POLICY_EXAMPLES {0 if program.example is None else len(program.example.inputs)}
 #define QL_POLICY_CONTRACT_SHA256 "{contract.digest}"
 #define QL_POLICY_SOURCE_SHA256 "{program.policy.source_sha256}"
 {rate}
@@ -69,6 +70,11 @@ ql_status ql_policy_act(const ql_observation_t *obs, ql_action *action);
 ql_input_t *ql_policy_input(void);
 const ql_output_t *ql_policy_infer(void);
 void ql_policy_decode(const ql_output_t *output, ql_action *action);
+
+#if QL_POLICY_EXAMPLES > 0
+/* Replays the examples of ql_policy_check.c. QL_ERR_EXAMPLE: one byte differs, the policy must not be used. */
+ql_status ql_policy_check(void);
+#endif
 
 #if defined(__cplusplus)
 }}
@@ -105,6 +111,40 @@ def render_source(program: Program) -> str:
     parts.append(_decode(program))
     parts.append(_act(program))
     return "\n\n".join(parts) + "\n"
+
+
+def render_check(program: Program, example: Example) -> str:
+    """Return `ql_policy_check.c`: the example, and its replay."""
+    inputs = Array("example_inputs", program.input.ctype, example.inputs)
+    outputs = Array("example_outputs", program.output.ctype, example.outputs)
+    return f"""\
+/* Written by quarl {quarl.__version__}; do not edit. */
+#include "ql_policy.h"
+
+{_array(inputs)}
+
+{_array(outputs)}
+
+ql_status ql_policy_check(void)
+{{
+    const ql_input_t *wanted_input = example_inputs;
+    const uint8_t *wanted = (const uint8_t *)example_outputs;
+    uint32_t difference = 0U;
+    for (int32_t example = 0; example < QL_POLICY_EXAMPLES; example++) {{
+        ql_input_t *input = ql_policy_input();
+        for (int32_t i = 0; i < QL_POLICY_INPUT_LEN; i++) {{
+            input[i] = *wanted_input;
+            wanted_input++;
+        }}
+        const uint8_t *found = (const uint8_t *)ql_policy_infer();
+        for (uint32_t i = 0U; i < sizeof(ql_output_t) * QL_POLICY_OUTPUT_LEN; i++) {{
+            difference |= (uint32_t)(found[i] ^ *wanted);
+            wanted++;
+        }}
+    }}
+    return difference == 0U ? QL_OK : QL_ERR_EXAMPLE;
+}}
+"""
 
 
 def _call(program: Program, call: Call) -> str:

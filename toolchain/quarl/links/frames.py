@@ -17,6 +17,7 @@ REASONS = {
     1: "the request arrived damaged (bad CRC)",
     2: "it does not know the request or its version",
     3: "the request has the wrong length",
+    4: "its own example came out differently at boot; the compiler, its flags or the core do not keep the arithmetic",
 }
 Kind = Literal["I", "R", "A", "X"]
 

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from quarl.boards import Board, CpuName, Region
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.firmware.elf import Image
-from quarl.firmware.program import Program
+from quarl.firmware.program import DTYPES, Program
 from quarl.links.count import Block, Count, merged
 from quarl.links.frames import Frame, Kind, pack_frame, payload_of, take_frame
-from quarl.links.unicorn import DTYPES, decoder
+from quarl.links.unicorn import decoder
 from quarl.resources import firmware_dir
 from quarl.tools import run
 

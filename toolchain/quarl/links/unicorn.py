@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from quarl.boards import Board, CpuName
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.firmware.elf import Image
-from quarl.firmware.program import CType, Program
+from quarl.firmware.program import DTYPES, Program
 from quarl.links.count import Block, Count, merged
 from quarl.links.frames import Frame, Kind, pack_frame, payload_of, take_frame
 
@@ -34,7 +34,6 @@ MODELS: dict[CpuName, str] = {
     "cortex-m7": "UC_CPU_ARM_CORTEX_M7",
     "cortex-m33": "UC_CPU_ARM_CORTEX_M33",
 }
-DTYPES: dict[CType, type[np.generic]] = {"int8_t": np.int8, "int16_t": np.int16, "int32_t": np.int32, "float": np.float32}
 
 
 class UnicornDevice:
