@@ -10,7 +10,16 @@ import pytest
 from quarl.agreement import compare_actions
 from quarl.closed_loop import PairedEpisodes
 from quarl.errors import InputError
-from quarl.evidence import BackendEquality, Evidence, ExampleReplay, Figure, FirstDifference, ImportProof, evidence_from_json
+from quarl.evidence import (
+    BackendEquality,
+    Evidence,
+    ExampleReplay,
+    Figure,
+    FirstDifference,
+    ImportProof,
+    OwnEpisodes,
+    evidence_from_json,
+)
 from quarl.gate import compare_with_baseline, judge
 from quarl.limits import Limits, limits_from_table, read_limits
 from quarl.verdict import Check, Verdict
@@ -254,10 +263,40 @@ def test_a_check_that_is_gone_or_fails_now_is_a_regression() -> None:
     assert "regression_mean_return" in {check.name for check in worse if not check.passed}
 
 
+SOURCELESS = replace(
+    GOOD, agreement=None, paired=None, has_source=False, own=OwnEpisodes("CartPole-v1", episodes(np.array([500.0, 480.0])))
+)
+
+
+def test_a_policy_without_a_source_is_judged_by_all_but_the_comparison_with_it() -> None:
+    verdict = judge(SOURCELESS, replace(LIMITS, min_agreement=None), policy="p")
+    checks = {check.name: check for check in verdict.checks}
+    assert verdict.passed
+    assert checks["source_comparison"].passed is None
+    assert "no full-precision source" in checks["source_comparison"].detail
+    assert (checks["int8_return"].passed, checks["int8_return"].found) == (None, 490)
+    differing = BackendEquality("litert", "1.0", 1000, 2000, 1, None)
+    assert not judge(replace(SOURCELESS, backends=(differing,)), replace(LIMITS, min_agreement=None), policy="p").passed
+
+
+@pytest.mark.parametrize(("key", "name"), [("min_agreement", "action_agreement"), ("max_action_error", "action_error")])
+def test_a_limit_that_asks_for_a_comparison_fails_where_there_is_no_source(key: str, name: str) -> None:
+    limits = replace(LIMITS, **{"min_agreement": None, "max_action_error": None, key: 0.5})
+    failing = judge(SOURCELESS, limits, policy="p").failed
+    assert [(check.name, check.advice) for check in failing] == [(name, f"Remove {key} from [gate]")]
+
+
+def test_a_policy_without_a_source_falls_behind_a_baseline_that_was_compared_with_one() -> None:
+    limits = replace(LIMITS, min_agreement=None)
+    baseline = judge(GOOD, limits, policy="p").checks
+    fallen = {check.name for check in compare_with_baseline(judge(SOURCELESS, limits, policy="p"), baseline) if not check.passed}
+    assert fallen == {"regression_mean_return", "regression_failure_rate", "regression_low_quantile"}
+
+
 def test_evidence_survives_its_file() -> None:
     box = compare_actions(np.zeros((4, 2)), np.full((4, 2), 0.1), (-1.0, -1.0), (1.0, 1.0))
     differing = BackendEquality("litert", "2.3", 10, 20, 1, FirstDifference(1, 2, 3, 4))
-    for evidence in (GOOD, Evidence(), replace(GOOD, agreement=box, backends=(differing,))):
+    for evidence in (GOOD, SOURCELESS, Evidence(), replace(GOOD, agreement=box, backends=(differing,))):
         text = evidence.to_json()
         again = evidence_from_json(text)
         assert again.to_json() == text

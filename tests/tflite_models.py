@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,9 @@ def convert(model: Any, frames: NDArray[np.float32] | None, ends: str | None = "
         converter.target_spec.supported_ops = [sets[kind]]
         if ends is not None:
             converter.inference_input_type = converter.inference_output_type = getattr(tf, ends)
-    return bytes(converter.convert())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it misses statistics that it has just been given
+        return bytes(converter.convert())
 
 
 class HandMade(TfliteFile):

@@ -143,10 +143,10 @@ def _sourceless_checks(own: OwnEpisodes | None, limits: Limits) -> Iterator[Chec
     """Say what cannot be asked of a policy that came as an int8 file, and what it reaches by itself."""
     reason = "agreement and paired episodes do not apply: the policy came as an int8 file, there is no full-precision source"
     yield Check("source_comparison", "agreement", None, None, None, "at least", "", "exact", reason)
-    asked = {"min_agreement": limits.min_agreement, "max_action_error": limits.max_action_error}
-    for key in (key for key, limit in asked.items() if limit is not None):
-        name, detail = key.partition("_")[2], f"{key} asks for what cannot be had: {reason}"
-        yield _missing(name, "agreement", asked[key], "at most", "", detail, f"Remove {key} from [gate]")
+    for key, name in (("min_agreement", "action_agreement"), ("max_action_error", "action_error")):
+        if getattr(limits, key) is not None:
+            detail = f"{key} asks for what cannot be had: {reason}"
+            yield _missing(name, "agreement", None, "at most", "", detail, f"Remove {key} from [gate]")
     if own is not None:
         returns = own.episodes.returns
         detail = f"mean return of the int8 policy over {len(returns)} episodes in {own.env_id}: {returns.mean():.5g} +- {returns.std():.3g}"

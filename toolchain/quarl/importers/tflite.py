@@ -23,7 +23,7 @@ from quarl.emitters.tflite_file import TfliteFile
 from quarl.emitters.tflite_layers import OPS
 from quarl.errors import DeviceError, InputError, QuarlError, UnsupportedError
 from quarl.importers.archives import source_digest
-from quarl.importers.draft import MAX_LAYERS, same_padding
+from quarl.importers.draft import same_padding
 from quarl.importers.options import ImportOptions, box_from_environment, make_contract
 from quarl.importers.tflite_file import Operator, Tensor, TfliteGraph, read_graph
 from quarl.links.host import WEIGHTED_OPERATORS, LitertRuntime
@@ -46,7 +46,7 @@ from quarl.rescale import rescale_factor
 
 WHOLE = 1e-6  # steps: an offset this close to a whole number of them is one
 MAX_PADDING = 1 << 12
-SCALES = (2.0**-40, 2.0**40)  # of activations; beyond them runtimes underflow or stop
+SCALES = (2.0**-40, 2.0**40)  # of activations; beyond them no float32 holds the rescale factors
 NO_PADDING: Padding = ((0, 0), (0, 0))
 FUNCTIONS: dict[str, Function] = {"TANH": "tanh", "LOGISTIC": "sigmoid", "RELU": "relu", "RELU6": "relu6", "ELU": "elu"}
 FUSED: dict[str, tuple[float, float]] = {"NONE": (-math.inf, math.inf), "RELU": (0, math.inf), "RELU6": (0, 6)}
@@ -151,8 +151,10 @@ class _Walk:
         if taken.dtype == "INT8":
             self.begin(self.start, self.quantized(self.start, "its input"))
         for operator in self.operators:
-            if operator.name not in OPERATORS or len(operator.outputs) != 1 or len(self.nodes) >= MAX_LAYERS:
+            if operator.name not in OPERATORS:
                 raise self.refused(operator)
+            if len(operator.outputs) != 1 or not operator.inputs or operator.inputs[0] < 0:
+                raise InputError(f"{self.place(operator)} reads nothing or makes several tensors: the file is damaged")
             OPERATORS[operator.name](self, operator)
         last = list(self.nodes)[-1] if self.nodes else ""
         if not last or self.names.get(self.output) != last or self.output in self.paddings:
@@ -252,6 +254,10 @@ class _Walk:
         if len(tensor.scale) not in (1, count) or (len(tensor.scale) > 1 and tensor.axis != axis):
             scales = f"{len(tensor.scale)} scales along axis {tensor.axis}"
             raise self.unsupported(operator, f"has weights with {scales}: one, or {count} along axis {axis}, are carried over")
+        wrong = np.flatnonzero(~((tensor.scale > 0) & (tensor.scale <= SCALES[1])))
+        if wrong.size:
+            found = f"a weight scale of {tensor.scale[wrong[0]]} in channel {wrong[0]}"
+            raise InputError(f"{self.place(operator)} has {found}: the file is damaged, convert the model again")
         if tensor.zero_point.any():
             raise self.unsupported(operator, f"has weights with zero point {tensor.zero_point[tensor.zero_point != 0][0]}, it must be 0")
         bias = np.zeros(count, np.int32)
