@@ -1,4 +1,4 @@
-"""The doctor: what of quarl's needs is installed, and what gives the rest."""
+"""The doctor: what of quarl's needs is installed, what gives the rest, and how it is installed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import importlib.util
 import platform
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from quarl import tools
+from quarl.errors import DeviceError, InputError, ToolMissingError
+
+INSTALL_TIMEOUT_S = 3600.0
+EXTRAS = ("sb3", "tf", "atari", "firmware")
 
 PACKAGES: tuple[tuple[str, str, str, str], ...] = (  # distribution, module, what it is for, the extra that gives it
     ("numpy", "numpy", "the integer reference", ""),
@@ -42,6 +48,40 @@ def examine() -> tuple[Finding, ...]:
     """Return what is there and what is not; nothing is imported."""
     python = Finding("python", f"{sys.implementation.name} on {platform.system()} {platform.machine()}", platform.python_version(), "")
     return (python, *(_package(*package) for package in PACKAGES))
+
+
+def install_command(extra: str, requirements: tuple[str, ...]) -> list[str]:
+    """Return the argv that installs an extra's packages into this Python.
+
+    Args:
+        requirements: quarl's own, as its metadata lists them.
+    Raises:
+        InputError: there is no such extra.
+    """
+    marker = f'extra == "{extra}"'
+    wanted = [line.partition(";")[0].strip() for line in requirements if marker in line.replace("'", '"')]
+    if extra not in EXTRAS or not wanted:
+        raise InputError(f"--install {extra}: there is no such thing to install: choose one of {', '.join(EXTRAS)}")
+    return [sys.executable, "-m", "pip", "install", *wanted]
+
+
+def install(extra: str) -> tuple[Finding, ...]:
+    """Install an extra's packages and return what is there then.
+
+    Raises:
+        InputError: there is no such extra.
+        ToolMissingError: this Python has no pip.
+        DeviceError: pip failed; its last words are in the message.
+    """
+    argv = install_command(extra, tuple(requires("quarl") or ()))
+    if importlib.util.find_spec("pip") is None:
+        packages = " ".join(f"'{package}'" for package in argv[4:])
+        raise ToolMissingError(f"this Python has no pip of its own: python3 -m pip --python {sys.executable} install {packages}")
+    done = tools.run(argv, timeout=INSTALL_TIMEOUT_S)
+    if done.returncode:
+        raise DeviceError(f"pip could not install {extra}: {done.stderr.decode(errors='replace').strip()[-800:]}")
+    importlib.invalidate_caches()
+    return examine()
 
 
 def _package(distribution: str, module: str, purpose: str, extra: str) -> Finding:

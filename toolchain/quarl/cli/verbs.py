@@ -103,12 +103,17 @@ def boards(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    install: Annotated[str | None, typer.Option("--install", metavar="WHAT", help="Install sb3, tf, atari or firmware with pip.")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Say what is installed, what is missing and what gives it."""
+    from quarl import doctor as examiner
     from quarl.cli import show
-    from quarl.doctor import examine
 
-    findings = examine()
+    if install is not None:
+        say(f"installing {install} ...")
+    findings = examiner.examine() if install is None else examiner.install(install)
     _print(show.findings_table(findings) if as_json else show.findings_text(findings), as_json)
 
 
