@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quarl.contract import Observation
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.importers.detect import detect_format
-from quarl.integer import run_integers
+from quarl.links.host import NumpyRuntime
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
 
@@ -70,7 +70,7 @@ def prove_integers(path: Path, policy: QuantPolicy, count: int = OBSERVATIONS) -
         found, against = outputs_of_tflite(path, policy, integers)
     except DeviceError as error:
         return NotProven(str(error))
-    ours: NDArray[np.int32] = run_integers(policy, integers)[policy.nodes[-1].name]
+    ours = NumpyRuntime(policy).run(integers).astype(np.int32)
     differing = int((ours.argmax(axis=1) != found.argmax(axis=1)).sum()) if policy.contract.action.kind == "discrete" else 0
     return ImportProof(float(np.abs(ours - found).max()), 1.0, differing, len(integers), against)
 
