@@ -39,9 +39,10 @@ MODELS: dict[CpuName, str] = {
 class UnicornDevice:
     """A firmware image, booted. Answers like the other runtimes: `run` and `infer`."""
 
-    def __init__(self, image: Image, board: Board, program: Program) -> None:
+    def __init__(self, image: Image, board: Board, program: Program, timeout_s: float = TIMEOUT_S) -> None:
         self._uc, self._const = _open(board)
         self.image, self.program, self._board = image, program, board
+        self._timeout_s = timeout_s
         self._to_device = b""
         self._from_device = b""
         self._exit_code: int | None = None
@@ -147,13 +148,13 @@ class UnicornDevice:
         c = self._const
         self._waits = False
         try:
-            self._uc.emu_start(self._uc.reg_read(c.UC_ARM_REG_PC) | 1, 0xFFFF_FFFE, timeout=TIMEOUT_S * 1_000_000)
+            self._uc.emu_start(self._uc.reg_read(c.UC_ARM_REG_PC) | 1, 0xFFFF_FFFE, timeout=int(self._timeout_s * 1_000_000))
         except c.UcError as error:
             raise self._failure(f"stopped: {error}") from error
         if self._exit_code is not None:
             raise self._failure(f"ended with code {self._exit_code}" + (" (a fault)" if self._exit_code == 99 else ""))
         if not self._waits:
-            raise self._failure(f"did not answer within {TIMEOUT_S} s")
+            raise self._failure(f"did not answer within {self._timeout_s:g} s")
 
     def _on_interrupt(self, uc: Any, number: int, _: Any) -> None:
         c = self._const
