@@ -108,14 +108,14 @@ def export(
     bundles.check_target(out)
     fitted, held = observations_of(source, calibration, progress)
     asked, policy = _limits_of(source, limits), source.policy
+    if source.env is not None and asked.random_return is None:
+        asked = replace(asked, random_return=_random_return(source, source.env))
     tried: tuple[RungResult, ...] = ()
     if isinstance(policy, QuantPolicy):
         if rung is not None:
             raise InputError(f"--rung {rung}: {source.file.name} holds integers already, which are exported as they are: leave --rung away")
         quantized = policy
     elif rung is None and source.env is not None:
-        if asked.random_return is None:
-            asked = replace(asked, random_return=_random_return(source, source.env))
         quantized, tried = choose_rung(policy, fitted, source.env, asked, lambda result: report(_rung_line(result)))
     else:
         quantized, tried = fixed_rung(policy, fitted, DEFAULT_RUNG if rung is None else rung)
