@@ -124,6 +124,16 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, arrays: dict[str, A
         read_observations(written(tmp_path, **arrays), VECTOR)
 
 
+def test_frames_of_a_plain_game_are_no_bomb(tmp_path: Path) -> None:
+    """Stacked frames of Pong shrink 250 times."""
+    still = np.zeros((400, 2, 84, 84), np.uint8)
+    still[:, :, 40, 40] = np.arange(400)[:, None] % 256
+    path = written(tmp_path, obs=still)
+    assert still.nbytes > 300 * path.stat().st_size
+    game = Contract(Observation((2, 84, 84), "uint8", "chw"), VECTOR.action)
+    np.testing.assert_array_equal(read_observations(path, game).obs, still)
+
+
 def test_pickled_observations_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", obs=np.array([{"a": 1}] * 40, dtype=object), allow_pickle=True)
     with pytest.raises(UntrustedFileError, match="Python objects"):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from quarl.contract import Contract
 from quarl.errors import InputError
-from quarl.npz import read_npz
+from quarl.npz import FRAMES_RATIO, read_npz
 
 MIN_OBSERVATIONS = 16
 
@@ -82,7 +82,7 @@ def read_observations(path: Path, contract: Contract) -> Calibration:
         InputError: not such a file, or observations that do not fit the contract.
         UntrustedFileError: it asks to be unpickled, or claims too much memory.
     """
-    arrays = read_npz(path)
+    arrays = read_npz(path, max_ratio=FRAMES_RATIO)
     if "obs" not in arrays:
         raise InputError(
             f"{path}: holds {', '.join(sorted(arrays))}, needs an array `obs` [n, {', '.join(map(str, contract.observation.shape))}]"

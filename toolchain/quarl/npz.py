@@ -15,23 +15,26 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, UntrustedFileError
-from quarl.importers.archives import Archive
+from quarl.importers.archives import MAX_RATIO, Archive
 
 MAX_ARRAY_BYTES = 1 << 30
 PLAIN_KINDS = "biuf"
+FRAMES_RATIO = 1_100  # stacked frames of a game shrink by 250 and more; 1,032 is the most that deflate can do
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's own beginning of time: no clock in an artifact
 # What NumPy raises on headers that are not the Python literal they should be.
 _BAD_HEADER = (ValueError, TypeError, LookupError, SyntaxError, ArithmeticError, RecursionError, MemoryError, TokenError)
 
 
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+def read_npz(path: Path, *, max_ratio: int = MAX_RATIO) -> dict[str, NDArray[Any]]:
     """Return every array of an `.npz` file by name.
 
+    Args:
+        max_ratio: how many times its size a member may unpack to; `FRAMES_RATIO` where observations are expected.
     Raises:
         InputError: no such file, not an `.npz`, or damaged.
         UntrustedFileError: it holds objects that would have to be unpickled, or claims too much memory.
     """
-    with Archive(path) as archive:
+    with Archive(path, max_ratio=max_ratio) as archive:
         members = sorted(archive.names)
         if not members or not all(name.endswith(".npy") for name in members):
             raise InputError(

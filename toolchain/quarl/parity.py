@@ -25,7 +25,7 @@ from quarl.firmware.profile import open_firmware
 from quarl.integer import integer_outputs, real_outputs
 from quarl.lanes import EnvSpec, check_env
 from quarl.links.host import model_inputs, open_runtime
-from quarl.npz import npz_bytes, read_npz
+from quarl.npz import FRAMES_RATIO, npz_bytes, read_npz
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
 from quarl.rollouts import Progress, run_episodes
@@ -136,7 +136,7 @@ def _equality(backend: str, release: str, expected: NDArray[Any], found: NDArray
 
 
 def _example(bundle: Bundle) -> dict[str, NDArray[Any]]:
-    arrays = read_npz(bundle.folder / EXAMPLE)
+    arrays = read_npz(bundle.folder / EXAMPLE, max_ratio=FRAMES_RATIO)
     missing = {"obs", "outputs", "actions"} - set(arrays)
     if missing:
         raise InputError(f"{bundle.folder / EXAMPLE}: lacks {', '.join(sorted(missing))}: export the bundle again")

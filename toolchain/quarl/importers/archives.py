@@ -73,13 +73,13 @@ class Archive:
         UntrustedFileError: a member or the sum claims too much, compresses too well, is encrypted, or a name comes twice.
     """
 
-    def __init__(self, source: Path | bytes, name: str | None = None) -> None:
+    def __init__(self, source: Path | bytes, name: str | None = None, *, max_ratio: int = MAX_RATIO) -> None:
         self.name = name or (source.name if isinstance(source, Path) else "archive")
         self._file: BinaryIO = open_file(source) if isinstance(source, Path) else io.BytesIO(source)
         try:
             self._zip = zipfile.ZipFile(self._file)
             self._members = {info.filename: info for info in self._zip.infolist()}
-            self._check_directory()
+            self._check_directory(max_ratio)
         except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
             self._file.close()
             raise InputError(f"{self.name}: not a complete zip ({error}): it was cut off or changed on the way, copy it again") from error
@@ -125,7 +125,7 @@ class Archive:
             raise InputError(f"{self.name}: {member} has {total:,} of the {claimed:,} bytes it claims: copy the file again")
         return b"".join(parts)
 
-    def _check_directory(self) -> None:
+    def _check_directory(self, max_ratio: int) -> None:
         infos = self._zip.infolist()
         total = sum(info.file_size for info in infos)
         if len(infos) > MAX_MEMBERS or total > MAX_TOTAL_BYTES:
@@ -138,8 +138,8 @@ class Archive:
         for info in infos:
             if info.flag_bits & 1:
                 raise UntrustedFileError(f"{self.name}: {info.filename} is encrypted: give the plain file")
-            if info.file_size > max(FREE_BYTES, MAX_RATIO * info.compress_size):
+            if info.file_size > max(FREE_BYTES, max_ratio * info.compress_size):
                 raise UntrustedFileError(
                     f"{self.name}: {info.filename} unpacks {info.compress_size:,} bytes to {info.file_size:,}, "
-                    f"more than {MAX_RATIO} times: this is no policy"
+                    f"more than {max_ratio} times: this is no policy"
                 )
