@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ from quarl.links.unicorn import MODELS, UnicornDevice
 from quarl.quant_policy import QuantPolicy
 from quarl.resources import models_dir, targets_dir
 from quarl.sources import observations_of, open_source
+from quarl.tools import run
 from tests.conftest import need
 from tests.firmware.samples import observations, sample
 
@@ -141,10 +144,35 @@ def test_the_sources_for_a_board_are_the_same_every_time() -> None:
     obs = observations(policy, np.random.default_rng(0), 9)
     files = write_firmware(quantized, board("nucleo_l4r5zi"), obs)
     assert files == write_firmware(quantized, board("nucleo_l4r5zi"), obs)
-    assert {path.partition("/")[0] for path in files} == {"policy", "harness"}
+    assert {path.partition("/")[0] for path in files} == {"policy", "harness", "freestanding"}
     assert {path.partition("/")[0] for path in write_firmware(quantized, None, obs)} == {"policy"}
     assert "policy/ql_mac_dsp.c" in files
     assert "policy/ql_mac_s8.c" in write_firmware(quantized, None, obs)
+
+
+def commands_of_the_docs() -> list[list[str]]:
+    """Return the command lines of the page's shell block, continued lines joined."""
+    text = (Path(__file__).parents[1] / "toolchain" / "docs" / "firmware.md").read_text()
+    block = text.split("```sh\n")[1].split("```")[0].replace("\\\n", " ")
+    return [line.split() for line in block.splitlines() if line]
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["gcc", "zig"])
+def test_the_written_folder_builds_with_the_documented_command(index: int, tmp_path: Path) -> None:
+    policy, quantized = sample("squashed", 3)
+    target = board("nucleo_l4r5zi")
+    obs = observations(policy, np.random.default_rng(0), 9)
+    for name, content in write_firmware(quantized, target, obs).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    command = commands_of_the_docs()[index]
+    need(*TOOLS, *(["arm-none-eabi-gcc"] if index == 0 else []))
+    command = [sys.executable if word == "python" else word for word in command]
+    done = run(["sh", "-c", f"cd {tmp_path} && exec {' '.join(command)}"], timeout=300)
+    assert done.returncode == 0, done.stderr.decode()
+    program = with_example(lower(quantized, "dsp"), obs)
+    device = UnicornDevice(read_image((tmp_path / "firmware.elf").read_bytes(), target), target, program)
+    np.testing.assert_array_equal(device.act(obs), act(quantized, obs))
 
 
 @pytest.mark.parametrize(("name", "examples"), [("argmax_mlp", 8), ("stacked_frames", 1)])

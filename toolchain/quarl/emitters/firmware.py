@@ -23,13 +23,14 @@ IDENTIFIER = re.compile(r"\bql_\w+")
 INCLUDE = re.compile(r'#include "(ql_\w+\.h)"')
 
 
-POLICY_FOLDER, HARNESS_FOLDER = "policy", "harness"
+POLICY_FOLDER, HARNESS_FOLDER, FREESTANDING_FOLDER = "policy", "harness", "freestanding"
 
 
 def write_firmware(policy: QuantPolicy, board: Board | None, obs: NDArray[Any]) -> dict[str, bytes]:
     """Return path -> bytes of the firmware's C sources, sorted.
 
-    `policy/` is what a user's own firmware needs, all of it. With a board, `harness/` makes a firmware of it that answers frames.
+    `policy/` is what a user's own firmware needs, all of it. With a board, `harness/` makes a firmware of it that answers frames,
+    and `freestanding/` holds the few functions of a C library for a compiler that comes without one.
 
     Args:
         obs: observations [n, *shape] in environment units; the first ones become the example that is replayed at boot.
@@ -42,6 +43,8 @@ def write_firmware(policy: QuantPolicy, board: Board | None, obs: NDArray[Any]) 
     if board is not None:
         check_fit(program, board, read_boards(targets_dir()).values())
         files |= {f"{HARNESS_FOLDER}/{name}": content for name, content in harness_sources(board).items()}
+        freestanding = (path for path in (firmware_dir() / "freestanding").iterdir() if path.is_file())
+        files |= {f"{FREESTANDING_FOLDER}/{path.name}": path.read_bytes() for path in freestanding}
     return dict(sorted(files.items()))
 
 
