@@ -7,6 +7,11 @@ import os
 import shutil
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test depends on wall time. CI tries the same cases every time; new ones are found where somebody can look at them.
+settings.register_profile("quarl", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=os.environ.get("CI") == "true")
+settings.load_profile("quarl")
 
 
 def need(*names: str) -> None:

@@ -77,7 +77,7 @@ def test_nearest_rounds_half_to_even() -> None:
     assert round_nearest(weights, np.ones(1, np.float32)).tolist() == [[0, 2, 2, 0, -2, 127, 126]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seeds, st.integers(1, 3 * BLOCK), st.sampled_from([None, 1, 3]))
 def test_following_the_data_is_never_worse_than_the_nearest_on_that_data(seed: int, inputs: int, rank: int | None) -> None:
     weights, scale, covariance = case(seed, inputs=inputs, rank=rank)

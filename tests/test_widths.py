@@ -39,7 +39,7 @@ def widths_of(made: Policy, hidden_bits: int = 12, *, wide_head: bool = True, ga
     return widths
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seeds, st.integers(1, 400), st.integers(9, 12), st.floats(-12, 12))
 def test_what_fits_stays_below_2_to_the_24_after_rounding(seed: int, inputs: int, bits: int, bias: float) -> None:
     rng = np.random.default_rng(seed)
@@ -111,7 +111,7 @@ def test_planned_tensors_that_do_not_fit_lose_bits_until_they_do() -> None:
     assert fitting_widths(units, {INPUT: INT8, "dense0": big, "dense1": INT8}, {"dense0": 9}) == {}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seeds, st.integers(1, 200), st.integers(-6, 6))
 def test_every_layer_of_a_wide_policy_keeps_the_bound(seed: int, hidden: int, gain: int) -> None:
     rng = np.random.default_rng(seed)
