@@ -41,7 +41,7 @@ _WIDE_HIDDEN = replace(_WIDE_INPUT, hidden_bits=WIDE_BITS)
 
 LADDER: tuple[Rung, ...] = (
     Rung(0, "plain", "rounding to the nearest, one scale per tensor, as the standard converters do", _PLAIN),
-    Rung(1, "lossless", "centred argmax head, one scale per observation feature", _LOSSLESS),
+    Rung(1, "lossless", "centred argmax head, one scale per observation feature where it helps", _LOSSLESS),
     Rung(2, "fitted", "biases fitted to the calibration; rounding fitted and hidden units equalised where it helps", _FITTED),
     Rung(3, "wide head", "the last layer's int32 accumulators decide", _WIDE_HEAD),
     Rung(4, "wide input", f"observations of up to {WIDE_BITS} bits", _WIDE_INPUT),
@@ -62,22 +62,30 @@ def rung_numbered(number: int) -> Rung:
 
 
 def quantize_on_rung(policy: Policy, calibration: Calibration, number: int) -> QuantPolicy:
-    """Return the policy quantised as the rung says; from the second on with the rounding (fitted to the data or to the
-    nearest) and the equalisation that decide best on the calibration.
+    """Return the policy quantised as the rung says, in the variant that decides best on the calibration; images have one variant only.
 
     Raises:
         QuantizationError: a limit of the arithmetic would be broken.
     """
     settings = rung_numbered(number).settings
-    if not settings.data_rounding or policy.contract.observation.is_image:
+    if policy.contract.observation.is_image:
         return quantize(policy, calibration, settings, number)
-    has_relu = any(isinstance(node.op, Activation) and node.op.function == "relu" for node in policy.nodes)
-    candidates = [
-        quantize(policy, calibration, replace(settings, data_rounding=is_fitted, equalize_power=power), number)
-        for is_fitted in (True, False)
-        for power in (EQUALIZE_POWERS if has_relu else EQUALIZE_POWERS[:1])
-    ]
+    candidates = [quantize(policy, calibration, variant, number) for variant in variants(policy, settings)]
     return min(candidates, key=lambda candidate: decision_error(policy, candidate, calibration))
+
+
+def variants(policy: Policy, settings: QuantSettings) -> list[QuantSettings]:
+    """Return the settings with each step that helps some policies and hurts others taken and left, as far as the policy can tell.
+
+    Scales per feature may hurt where a normaliser has evened the features out; fitted rounding and equalised units may fit the
+    calibration alone.
+    """
+    is_normalized = policy.contract.observation.normalizer is not None
+    has_relu = any(isinstance(node.op, Activation) and node.op.function == "relu" for node in policy.nodes)
+    scales = (True, False) if settings.feature_scales and is_normalized else (settings.feature_scales,)
+    roundings = (True, False) if settings.data_rounding else (False,)
+    powers = EQUALIZE_POWERS if settings.data_rounding and has_relu else (0.0,)
+    return [replace(settings, feature_scales=s, data_rounding=r, equalize_power=p) for s in scales for r in roundings for p in powers]
 
 
 def decision_error(policy: Policy, quantized: QuantPolicy, calibration: Calibration) -> float:

@@ -15,7 +15,7 @@ from quarl.contract import Observation
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.importers.detect import detect_format
 from quarl.links.host import NumpyRuntime
-from quarl.policy import Policy
+from quarl.policy import Policy, run_graph
 from quarl.quant_policy import QuantPolicy
 
 MAX_ERROR = 1e-5  # float32 sums in another order differ by about 1e-6 of the largest value
@@ -92,10 +92,17 @@ def prove_import(path: Path, policy: Policy, trust: bool = False) -> ImportProof
         outputs, against = cast(Prover, getattr(import_module(module), function))(path, policy, obs)
     except (ToolMissingError, ImportError) as error:
         return NotProven(str(error))
-    ours = policy.outputs(obs)
+    ours = _precise_outputs(policy, obs)
     differing = int((ours.argmax(axis=1) != outputs.argmax(axis=1)).sum()) if policy.contract.action.kind == "discrete" else 0
     max_error = float(np.abs(ours.astype(np.float64) - outputs.astype(np.float64)).max())
     return ImportProof(max_error, float(np.abs(outputs).max()), differing, len(obs), against)
+
+
+def _precise_outputs(policy: Policy, obs: NDArray[Any]) -> NDArray[Any]:
+    """Return the graph's outputs [n, count], of vectors in float64: what is proven is the graph, not the order of our own sums."""
+    graph_input = policy.graph_input(obs)
+    precise = graph_input if policy.contract.observation.is_image else graph_input.astype(np.float64)
+    return run_graph(policy.nodes, precise)[policy.nodes[-1].name]
 
 
 def sample_observations(observation: Observation, count: int, generator: np.random.Generator) -> NDArray[Any]:
