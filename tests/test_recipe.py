@@ -10,7 +10,8 @@ from quarl.errors import InputError
 from quarl.recipe import ScoreRecipe, list_recipes, parse_recipe, read_recipe
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = sorted(path.parent for root in ("models", "tests/bench/policies", "tests/bench/stress") for path in (ROOT / root).glob("*/SOURCE.md"))
+ROOTS = ("models", "tests/bench/policies", "tests/bench/stress")
+FOLDERS = sorted(path.parent for root in ROOTS for path in (ROOT / root).glob("*/SOURCE.md"))
 
 TEXT = """\
 name = "toy_ppo"
