@@ -1,0 +1,70 @@
+"""Random graphs of odd shapes, strides and paddings: every family of kernels equals the reference, under sanitizers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from quarl.firmware.lower import lower
+from quarl.firmware.program import Kernels
+from quarl.links.host import NumpyRuntime
+from quarl.quant_policy import QuantPolicy, QuantTensor
+from tests.conftest import need
+from tests.firmware.host_build import filter_outputs
+from tests.random_policies import Builder, random_integers, wide_tensor
+
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def random_graph(rng: np.random.Generator) -> QuantPolicy:
+    if rng.random() < 0.65:
+        shape = tuple(int(rng.integers(1, 12)) for _ in range(3))
+        builder = Builder(rng, shape, QuantTensor(np.float32(1 / 255), -128))
+        for _ in range(int(rng.integers(1, 4))):
+            add_window(builder, rng)
+        builder.flatten()
+    else:
+        builder = Builder(rng, (int(rng.integers(1, 40)),))
+    for _ in range(int(rng.integers(0, 3))):
+        builder.dense(int(rng.integers(1, 70)), wide_tensor(10, 0.01) if rng.random() < 0.3 else builder.output())
+        if rng.random() < 0.4:
+            builder.table("relu", wide_tensor(10, 0.01) if rng.random() < 0.3 else builder.output())
+    builder.dense(int(rng.integers(1, 9)), None if rng.random() < 0.3 else builder.output())
+    return builder.build()
+
+
+def add_window(builder: Builder, rng: np.random.Generator) -> None:
+    height, width, _ = builder.shapes[builder.newest]
+    kernel = (int(rng.integers(1, 5)), int(rng.integers(1, 5)))
+    top, bottom, left, right = (int(rng.integers(0, 3)) for _ in range(4))
+    if height + top + bottom < kernel[0] or width + left + right < kernel[1]:
+        return
+    stride = (int(rng.integers(1, 5)), int(rng.integers(1, 5)))
+    target = wide_tensor(int(rng.integers(9, 12)), 0.01, int(rng.integers(-4, 5))) if rng.random() < 0.3 else builder.output()
+    kind = "depthwise" if rng.random() < 0.3 else "conv"
+    builder.window(kind, int(rng.integers(1, 40)), kernel, stride, ((top, bottom), (left, right)), target)  # type: ignore[arg-type]
+
+
+def check(seed: int, folder: Path) -> None:
+    need("gcc")
+    rng = np.random.default_rng(seed)
+    policy = random_graph(rng)
+    integers = random_integers(policy, rng, 20)
+    expected = NumpyRuntime(policy).run(integers)
+    for kernels in get_args(Kernels):
+        made = filter_outputs(lower(policy, kernels), folder / kernels, SANITIZERS, integers)
+        np.testing.assert_array_equal(made, expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_random_graph_gives_the_reference_outputs_with_every_family_of_kernels(seed: int, tmp_path: Path) -> None:
+    check(seed, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4, 100))
+def test_many_random_graphs_give_the_reference_outputs(seed: int, tmp_path: Path) -> None:
+    check(seed, tmp_path)
