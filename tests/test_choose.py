@@ -63,6 +63,16 @@ def test_where_no_rung_holds_the_highest_is_returned_and_every_line_says_why(pen
     assert all(result.missed for result in tried)
 
 
+def test_where_rungs_were_played_and_none_holds_the_best_mean_is_taken(pendulum: tuple[Source, Calibration]) -> None:
+    source, calibration = pendulum
+    assert source.env is not None
+    quantized, tried = choose_rung(source.policy, calibration, source.env, replace(limits(), failure_margin=0.001, episodes=20))
+    kept = {result.rung: result.mean.lower for result in tried if result.mean is not None}
+    assert all(result.missed for result in tried)
+    assert quantized.rung is not None
+    assert kept[quantized.rung] == max(kept.values())
+
+
 def test_a_policy_no_better_than_random_play_cannot_be_chosen_by_its_return(pendulum: tuple[Source, Calibration]) -> None:
     source, calibration = pendulum
     assert source.env is not None

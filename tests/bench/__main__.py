@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -193,7 +194,9 @@ def bench_commands(folder: Path) -> list[Row]:
     help_s = min(run([sys.executable, "-m", "quarl", "--help"], folder)[0] for _ in range(5))
     ship = [sys.executable, "-m", "quarl", "ship", "nav_ppo", "--episodes", "200", "--out", str(folder / "nav")]
     ship_s, ship_mb = run(ship, folder)
+    steps_s = _flight_steps_s()
     return [
+        Row("quarl/PointToPoint-v0, 256 environments, one core", f"{steps_s:,.0f} steps/s", ">= 50,000", steps_s >= 50_000),
         Row("quarl --help", f"{help_s:.2f} s", "<= 0.3 s", help_s <= 0.3),
         Row("quarl ship nav_ppo, 200 paired episodes", f"{ship_s:.1f} s, {ship_mb:.0f} MB", "<= 30 s", ship_s <= 30),
     ]
@@ -253,6 +256,19 @@ def markdown(measured: Mapping[str, Sequence[Row]], machine: str) -> str:
         lines += ["", f"## {(SECTIONS[name].__doc__ or name).strip()}", "", "| what | found | goal | |", "|---|---|---|---|"]
         lines += [f"| {row.what.strip()} | {row.found} | {row.goal} | {MARKS[row.holds].strip()} |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _flight_steps_s() -> float:
+    import quarl.envs  # noqa: F401 (registers the environment)
+
+    env = gymnasium.make_vec("quarl/PointToPoint-v0", num_envs=256, vectorization_mode="vector_entry_point")
+    env.reset(seed=0)
+    actions = [env.action_space.sample() for _ in range(8)]
+    began, steps = time.process_time(), 0
+    while steps < 100_000:
+        env.step(actions[steps // 256 % 8])
+        steps += 256
+    return steps / (time.process_time() - began)
 
 
 def _act(policy: Policy, outputs: peers.Outputs, obs: NDArray[Any]) -> NDArray[Any]:

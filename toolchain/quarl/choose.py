@@ -5,6 +5,7 @@ The episodes that choose are other ones than the gate's, so the verdict on the c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,8 +46,8 @@ def choose_rung(
 ) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
     """Return the policy on the lowest rung that holds the limits, and what was measured on every rung tried.
 
-    A rung whose decisions on the calibration observations miss the limits is not played. Where no rung holds, the highest is returned:
-    the gate has the last word.
+    A rung whose decisions on the calibration observations miss the limits is not played. Where no rung holds, the one whose mean return
+    was best is taken, or the highest where none was played: the gate has the last word.
 
     Raises:
         QuantizationError: no rung can be had at all.
@@ -58,7 +59,7 @@ def choose_rung(
         mean = f"{source.returns.mean():.4g}"
         raise InputError(f"the policy's mean return {mean} in {env.id} is no better than random play: nothing can be chosen by it")
     results: list[RungResult] = []
-    highest: QuantPolicy | None = None
+    best: tuple[float, QuantPolicy] | None = None
     for rung in LADDER:
         try:
             candidate = quantize_on_rung(policy, calibration, rung.number)
@@ -66,7 +67,6 @@ def choose_rung(
             results.append(RungResult(rung.number, rung.name, 0, 0.0, missed=(f"cannot be had: {error}",)))
             tried(results[-1])
             continue
-        highest = candidate
         result = RungResult(rung.number, rung.name, candidate.parameter_bytes, decision_error(policy, candidate, calibration))
         missed = decisions_missed(policy, candidate, calibration, limits)
         result = replace(result, missed=missed) if missed else _judge_play(result, candidate, env, source, limits)
@@ -74,9 +74,12 @@ def choose_rung(
         tried(result)
         if not result.missed:
             return candidate, tuple(results)
-    if highest is None:
+        kept = -math.inf if result.mean is None else result.mean.lower
+        if best is None or kept >= best[0]:
+            best = kept, candidate
+    if best is None:
         raise QuantizationError(f"no rung of the ladder can be had: {results[-1].missed[0]}")
-    return highest, tuple(results)
+    return best[1], tuple(results)
 
 
 def _judge_play(result: RungResult, candidate: QuantPolicy, env: EnvSpec, source: Episodes, limits: Limits) -> RungResult:
