@@ -117,7 +117,7 @@ def test_a_file_with_an_environment_is_exported_like_a_shipped_policy(quarl: Qua
     assert manifest["rung"] == 3
     assert manifest["env"] == {"id": "CartPole-v1", "kwargs": {}}
     assert manifest["origin"]["file"] == "mine.zip"
-    assert manifest["calibration"]["episodes"] == 20
+    assert manifest["calibration"]["episodes"] == 40
     assert 10 < manifest["limits"]["random_return"] < 40  # played, since no recipe says it
 
 

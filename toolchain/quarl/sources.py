@@ -22,7 +22,7 @@ from quarl.resources import models_dir
 from quarl.rollouts import Progress, collect_observations
 from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED
 
-EPISODES = 20  # that a file's calibration is collected from
+EPISODES = 40  # that a calibration is collected from: ranges from fewer clip what a longer life meets
 CALIBRATION_OBSERVATIONS = 2_000
 HELDOUT_OBSERVATIONS = 1_000
 HELDOUT_SHARE = 5  # one observation block in five of a user's own file is held out
