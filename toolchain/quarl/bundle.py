@@ -157,23 +157,23 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
         InputError: the disk is full or the place cannot be written; nothing half written is left.
     """
     check_target(folder)
-    folder = folder.absolute()
+    target = folder.absolute()
     scratch: Path | None = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         scratch.chmod(0o755)
         for name, data in {**files, MANIFEST: manifest.to_json().encode()}.items():
             path = scratch / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            folder.rename(old / folder.name)
-            scratch.rename(folder)
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+            target.rename(old / target.name)
+            scratch.rename(target)
             shutil.rmtree(old)
         else:
-            scratch.rename(folder)
+            scratch.rename(target)
     except OSError as error:
         raise InputError(f"--out {folder}: cannot be written ({error.strerror or error}): free space or name another place") from error
     finally:

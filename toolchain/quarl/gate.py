@@ -70,7 +70,9 @@ def _backend_check(backend: str, results: Sequence[BackendEquality]) -> Check:
     detail = f"{result.differing:,} of {result.outputs:,} integers of {backend} {result.version} differ from the reference"
     if result.first is not None:
         first = result.first
-        detail += f"; first at observation {first.observation}, output {first.output}: {first.found}, the reference says {first.expected}"
+        detail += (
+            f"; first at observation {first.observation}, output {first.output}: {first.found:.9g}, the reference says {first.expected:.9g}"
+        )
     advice = "" if passed else f"The file was changed after the export, or {backend} {result.version} computes otherwise: export again"
     return Check(name, "equality", passed, result.differing, 0, "at most", unit, "exact", detail, advice)
 
