@@ -197,6 +197,7 @@ def parity(
         paired=None if played_env is None or source is None else play_pairs(bundle, source, played_env, count, progress),
         has_source=bundle.has_source,
         own=None if played_env is None or source is not None else play_own(bundle, played_env, count, progress),
+        figures=_figures(bundle),
     )
     bundle.add(PARITY, evidence.to_json())
     return evidence
