@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import quarl
+from quarl.archives import read_file
 from quarl.contract import Contract
 from quarl.errors import InputError
-from quarl.importers.archives import read_file
 from quarl.policy import Policy
 from quarl.policy_file import read_policy_file, read_quant_policy_file
 from quarl.quant_policy import QuantPolicy

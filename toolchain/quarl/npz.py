@@ -14,8 +14,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from quarl.archives import MAX_RATIO, Archive
 from quarl.errors import InputError, UntrustedFileError
-from quarl.importers.archives import MAX_RATIO, Archive
 
 MAX_ARRAY_BYTES = 1 << 30
 PLAIN_KINDS = "biuf"

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.archives import Archive, read_file
 from quarl.bundle import write_whole
 from quarl.contract import Normalizer
 from quarl.errors import InputError, ToolMissingError, UnsupportedError, UntrustedFileError
-from quarl.importers.archives import Archive, read_file
 from quarl.npz import npz_bytes, parse_npy
 
 FIELDS = ("mean", "var", "epsilon", "clip_obs")

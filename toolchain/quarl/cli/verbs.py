@@ -210,8 +210,8 @@ def gate(
 ) -> None:
     """Judge a bundle against its limits; exit code 1 when it must not be released."""
     from quarl import pipeline
+    from quarl.archives import read_file
     from quarl.bundle import read_bundle
-    from quarl.importers.archives import read_file
 
     opened = read_bundle(bundle)
     earlier = None if baseline is None else read_file(baseline).decode(errors="replace")
@@ -363,7 +363,7 @@ def _board(name: str | None) -> Board | None:
 def _limits(path: Path | None, bundle: Any = None) -> Limits | None:
     if path is None:
         return None
-    from quarl.importers.archives import read_file
+    from quarl.archives import read_file
     from quarl.limits import DEFAULT_LIMITS, read_limits
     from quarl.pipeline import limits_of
 

@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.archives import source_digest
 from quarl.contract import Action, Observation, box_bounds
 from quarl.errors import InputError, UnsupportedError
-from quarl.importers.archives import source_digest
 from quarl.importers.options import ImportOptions, box_from_environment, make_contract
 from quarl.importers.torch_layers import Layers, TorchState, nature_cnn, sequential
 from quarl.importers.torch_state import describe, is_state_dict, read_torch

@@ -17,8 +17,8 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.archives import Archive, open_file, source_digest
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
-from quarl.importers.archives import Archive, open_file, source_digest
 from quarl.importers.detect import ZIP_MAGIC
 from quarl.importers.draft import Draft, DraftBuilder, DraftOp, Head, affine, average, choose_output, finish, same_padding
 from quarl.importers.hdf5 import Hdf5File, open_hdf5

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from quarl.archives import read_file, source_digest
 from quarl.errors import InputError, ToolMissingError, UnsupportedError, UntrustedFileError
-from quarl.importers.archives import read_file, source_digest
 from quarl.importers.draft import Draft, finish
 from quarl.importers.onnx import MAX_CONSTANT_VALUES, MAX_NODES, OnnxFile, draft_of
 from quarl.importers.options import ImportOptions

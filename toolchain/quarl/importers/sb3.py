@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from quarl.archives import Archive, source_digest
 from quarl.contract import Action, Observation
 from quarl.errors import InputError, UnsupportedError
-from quarl.importers.archives import Archive, source_digest
 from quarl.importers.options import ImportOptions, make_contract
 from quarl.importers.sb3_data import Sb3Data, read_data
 from quarl.importers.torch_layers import Layers, TorchState, channels_last_columns, clipped, nature_cnn, scaled_input, sequential

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from quarl.archives import Archive
 from quarl.contract import Action, Observation
 from quarl.errors import InputError, UnsupportedError
-from quarl.importers.archives import Archive
 from quarl.importers.options import ImportOptions, box_from_environment
 from quarl.importers.torch_layers import activation_named
 from quarl.policy import Function

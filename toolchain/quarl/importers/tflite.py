@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.archives import source_digest
 from quarl.contract import Action, Observation
 from quarl.emitters.shapes import window_count
 from quarl.emitters.tflite_file import TfliteFile
 from quarl.emitters.tflite_layers import OPS
 from quarl.errors import DeviceError, InputError, QuarlError, UnsupportedError
-from quarl.importers.archives import source_digest
 from quarl.importers.draft import same_padding
 from quarl.importers.options import ImportOptions, box_from_environment, make_contract
 from quarl.importers.tflite_file import Operator, Tensor, TfliteGraph, read_graph
