@@ -17,7 +17,7 @@ from quarl.npz import npz_bytes, read_npz
 from tests.conftest import need
 from tests.e2e.conftest import Quarl
 
-STAGES = {"manifest.json", "contract.json", "model.tflite", "model.onnx", "policy.npz", "source.npz", "example.npz"}
+STAGES = {"manifest.json", "contract.json", "model.tflite", "model.onnx", "policy.npz", "source.npz", "example.npz", "quantization.json"}
 RESULTS = {"profile.json", "parity.json", "verdict.json"}
 
 

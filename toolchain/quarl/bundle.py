@@ -5,6 +5,7 @@
     model.tflite    model.onnx      the int8 artifacts
     policy.npz      source.npz      the same integers, and the float policy, as plain numbers: parity needs nothing but the bundle;
                                     no source.npz where the policy came as an int8 file
+    quantization.json               ranges, clipping and noise of each layer, and what each part does to the decisions
     example.npz     held-out observations with the outputs and actions they must give
     profile.json parity.json verdict.json (verdict.xml, verdict.md)     added by the stages of those names
 Same input, same bytes: no clocks, no paths, no dictionary order. Format: toolchain/docs/formats.md.

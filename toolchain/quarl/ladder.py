@@ -7,10 +7,13 @@ measured return asks for it. Gains and costs of each rung: toolchain/docs/result
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quarl.calibrate import Calibration
+from quarl.contract import Action
 from quarl.errors import InputError
 from quarl.integer import integer_outputs, real_outputs
 from quarl.policy import Activation, Policy
@@ -97,9 +100,11 @@ def decision_error(policy: Policy, quantized: QuantPolicy, calibration: Calibrat
     obs = calibration.obs
     if policy.contract.observation.is_image:
         obs = obs[:: max(1, len(obs) // IMAGES)]
-    source = policy.outputs(obs)
-    made = real_outputs(quantized, integer_outputs(quantized, obs))
-    action = policy.contract.action
+    return decision_loss(policy.contract.action, policy.outputs(obs), real_outputs(quantized, integer_outputs(quantized, obs)))
+
+
+def decision_loss(action: Action, source: NDArray[Any], made: NDArray[Any]) -> float:
+    """Return the mean loss of the decisions that outputs `made` [n, count] mean, against those of `source`; units as `decision_error`."""
     if action.kind == "discrete":
         chosen = made.argmax(axis=1)
         return float((source.max(axis=1) - source[np.arange(len(source)), chosen]).mean())

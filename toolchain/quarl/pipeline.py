@@ -47,9 +47,11 @@ from quarl.parity import (
     play_pairs,
     replay_example,
 )
+from quarl.policy import Policy
 from quarl.policy_file import policy_bytes, quant_policy_bytes
 from quarl.profile import Profile, profile_bundle, profile_from_json
 from quarl.quant_policy import QuantPolicy
+from quarl.quant_report import quant_report
 from quarl.resources import targets_dir
 from quarl.rollouts import Progress, random_episodes
 from quarl.seeds import RANDOM_SEED
@@ -60,6 +62,7 @@ Report = Callable[[str], None]
 """Called with a line for the user whenever a stage has something to tell."""
 
 PROFILE, FIRMWARE, PARITY, VERDICT = "profile.json", "firmware.json", "parity.json", "verdict.json"
+REPORT = "quantization.json"
 RANDOM_EPISODES = 100
 
 
@@ -126,7 +129,7 @@ def export(
     files = {
         "contract.json": contract.to_json().encode(),
         "policy.npz": quant_policy_bytes(quantized),
-        **({} if isinstance(policy, QuantPolicy) else {bundles.SOURCE: policy_bytes(policy)}),
+        **({} if isinstance(policy, QuantPolicy) else _source_files(policy, quantized, held)),
         EXAMPLE: example_bytes(quantized, held.obs),
         **{f"model.{name}": emit(quantized) for name, emit in EMITTERS.items()},
         **({} if board is None else {f"firmware/{path}": data for path, data in write_firmware(quantized, board, held.obs).items()}),
@@ -272,6 +275,10 @@ def with_board(limits: Limits, board: Board, step_hz: float | None) -> Limits:
 def limits_of(bundle: Bundle) -> Limits:
     """Return the limits the bundle was exported with."""
     return limits_from_table(dict(bundle.manifest.limits or {}), str(bundle.folder / bundles.MANIFEST))
+
+
+def _source_files(policy: Policy, quantized: QuantPolicy, held: Calibration) -> dict[str, bytes]:
+    return {bundles.SOURCE: policy_bytes(policy), REPORT: quant_report(policy, quantized, held.obs).to_json().encode()}
 
 
 def _limits_of(source: Source, limits: Limits | None) -> Limits:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from quarl.evidence import Evidence, ImportProof
     from quarl.firmware.profile import FirmwareProfile
     from quarl.profile import Profile
+    from quarl.quant_report import QuantReport
     from quarl.recipe import Recipe, ScoreRecipe
     from quarl.sources import Source
     from quarl.train.trained import Progress
@@ -155,6 +156,31 @@ def bundle_text(bundle: Bundle) -> str:
     return (
         f"{bundle.folder}: {manifest.name} on rung {manifest.rung}; {sizes}\n"
         f"calibrated on {covered['observations']:,} observations{where}{still}"
+    )
+
+
+def quantization_text(report: QuantReport) -> str:
+    """Return where quantisation costs what, as text."""
+    rows = [
+        (
+            layer.layer,
+            layer.operation,
+            "-" if layer.bits is None else str(layer.bits),
+            "-" if layer.low is None or layer.high is None else f"{layer.low:.4g} to {layer.high:.4g}",
+            f"{layer.seen_low:.4g} to {layer.seen_high:.4g}",
+            f"{100 * layer.clip_rate:.2f}",
+            "-" if layer.sqnr_db is None else f"{layer.sqnr_db:.1f}",
+        )
+        for layer in report.layers
+    ]
+    parts = [(part.part, f"{part.decision_error:.4g}", f"{100 * part.changed:.1f}") for part in report.parts]
+    return "\n".join(
+        [
+            f"on {report.observations:,} held-out observations:",
+            table(("layer", "operation", "bits", "can say", "seen", "clipped %", "SQNR dB"), rows),
+            "",
+            table(("rounded alone", "decision error", "actions changed %"), parts),
+        ]
     )
 
 

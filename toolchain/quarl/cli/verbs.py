@@ -153,6 +153,7 @@ def export(
     """Quantise a policy and write its bundle: int8 .tflite and .onnx from the same integers."""
     from quarl import pipeline
     from quarl.cli import show
+    from quarl.quant_report import QuantReport
 
     number, wanted, target = _rung(rung), _limits(limits), _board(board)
     opened = pipeline.import_source(source, _import_options(obs_norm, no_obs_norm), _env(env, env_arg))
@@ -160,7 +161,12 @@ def export(
         bundle = pipeline.export(
             opened, out, rung=number, calibration=calibration, limits=wanted, board=target, report=say, progress=progress
         )
-    _print(show.bundle_table(bundle) if as_json else show.bundle_text(bundle), as_json)
+    if as_json:
+        _print(show.bundle_table(bundle), as_json)
+        return
+    print(show.bundle_text(bundle))
+    if bundle.has_source:
+        print(show.quantization_text(QuantReport.from_json(bundle.read(pipeline.REPORT).decode())))
 
 
 @app.command()
