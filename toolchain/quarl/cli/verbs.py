@@ -274,6 +274,7 @@ def train(
     runs: Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where checkpoints and curves are kept.")] = Path("runs"),
     quick: Annotated[bool, typer.Option("--quick", help="Train for quick_steps only, along the same path.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a policy again from its recipe."""
     from quarl.cli import show
@@ -283,7 +284,7 @@ def train(
     folder = recipe_folder(policy)
     target = out or runs / folder.name / "policy" / folder.name
     recipe = train_policy(folder, target, runs=runs, quick=quick, resume=resume, progress=lambda at: say(show.training_line(at)))
-    print(f"{target}: {show.score_text(recipe.score)}")
+    _print(show.policies_table([recipe])[0] if as_json else f"{target}: {show.score_text(recipe.score)}", as_json)
 
 
 @app.command(name="convert-normalizer")
@@ -291,12 +292,14 @@ def convert_normalizer(
     pickle: Annotated[Path, typer.Argument(metavar="PICKLE", help="File written by VecNormalize.save.")],
     out: Annotated[Path, typer.Argument(metavar="FILE.npz", help="File for --obs-norm.")],
     trust: TrustOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Turn a VecNormalize pickle into plain numbers; loading a pickle runs what it says, so --trust is needed."""
     from quarl.obs_norm import convert_vecnormalize
 
     normalizer = convert_vecnormalize(pickle, out, trust)
-    print(f"{out}: statistics of {len(normalizer.mean)} features")
+    count = len(normalizer.mean)
+    _print({"file": str(out), "features": count} if as_json else f"{out}: statistics of {count} features", as_json)
 
 
 def _conclude(verdict: Verdict, junit: Path | None, markdown: Path | None, as_json: bool) -> None:
