@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import subprocess
 import sys
 import zipfile
@@ -19,7 +18,6 @@ from quarl.recipe import RECIPE_FILE, ScoreRecipe, parse_recipe, read_recipe
 from quarl.rollouts import run_episodes
 from quarl.train import folder as policy_folder
 from quarl.train import train
-from quarl.train.__main__ import main
 from tests.conftest import need
 
 ROOT = Path(__file__).parents[1]
@@ -217,18 +215,21 @@ def test_the_measured_part_of_a_recipe_is_rewritten_and_the_rest_stays() -> None
     assert after.split("random_return")[0] in second
 
 
-def test_one_command_trains_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = recipe_folder(tmp_path, PPO)
-    runs = tmp_path / "runs"
-    assert main([str(folder), "--quick", "--runs", str(runs)]) == 0
-    assert "mean return" in capsys.readouterr().out
+def test_one_command_trains_a_policy(tmp_path: Path) -> None:
+    folder, runs = recipe_folder(tmp_path, PPO), tmp_path / "runs"
+    done = quarl_train(tmp_path, str(folder), "--quick", "--runs", str(runs))
+    assert done.returncode == 0, done.stderr
+    assert " over " in done.stdout
     assert (runs / "tiny_ppo/policy/tiny_ppo/policy.zip").exists()
 
 
 def test_the_command_answers_a_missing_recipe_with_one_line_and_exit_code_2(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "toolchain")}
-    command = [sys.executable, "-m", "quarl.train", str(tmp_path / "nothing")]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = quarl_train(tmp_path, str(tmp_path / "nothing"))
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
+    assert done.stderr.startswith("quarl: ")
     assert "Traceback" not in done.stderr
+
+
+def quarl_train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "quarl", "train", *arguments]
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)

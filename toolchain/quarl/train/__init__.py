@@ -1,4 +1,4 @@
-"""Training a policy from its recipe: `python -m quarl.train models/<policy>` or `train(...)`.
+"""Training a policy from its recipe: `quarl train models/<policy>` or `train(...)`.
 
 Goes in: a recipe. Comes out: a policy's whole folder: weights, normaliser, calibration and held-out observations, score, SOURCE.md.
 Episodes that choose a checkpoint, give the score, calibrate or are held out have seeds of their own (`quarl.seeds`) and never meet.

@@ -69,7 +69,7 @@ Trained by the quarl project from `recipe.toml` in this folder: {recipe.algorith
 The weights are the checkpoint with the best mean return on 40 episodes kept apart for choosing. The licence is quarl's own.
 Packages: {", ".join(_versions(recipe.framework))}.
 
-Again: `python -m quarl.train FOLDER`, with this folder (writes to `runs/{recipe.name}/policy/{recipe.name}`).
+Again: `quarl train FOLDER`, with this folder (writes to `runs/{recipe.name}/policy/{recipe.name}`).
 The same seed gives the same weights on the same machine and versions; elsewhere another policy that is about as good.
 
 ## Score
