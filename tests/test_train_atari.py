@@ -94,6 +94,25 @@ def test_the_pong_expert_wins_the_first_points_of_a_game() -> None:
     assert points == [1.0, 1.0, 1.0]
 
 
+def test_the_breakout_expert_keeps_the_ball_in_play_and_breaks_bricks() -> None:
+    need("ale_py")
+    from quarl.envs.atari import Console
+    from quarl.train.breakout_expert import BreakoutExpert
+
+    console = Console("breakout")
+    expert = BreakoutExpert(console, np.random.default_rng(0))
+    console.start(6)
+    points = 0.0
+    for _ in range(400):
+        advice = expert.advise()
+        assert sum(advice.odds) == pytest.approx(1.0)
+        assert len(advice.facts) == expert.facts
+        points += console.step(advice.action)
+        expert.watch(advice.action)
+    assert points >= 10.0
+    assert console.ale.lives() == 5
+
+
 def test_quick_training_goes_through_imitation_and_ppo_writes_the_folder_and_resumes(tmp_path: Path) -> None:
     need("ale_py", "torch", "stable_baselines3")
     from stable_baselines3 import PPO

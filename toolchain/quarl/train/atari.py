@@ -49,9 +49,9 @@ from quarl.train.folder import fill_measured, write_observations
 from quarl.train.sb3 import Lanes
 from quarl.train.trained import CURVE_FIELDS, Progress, Trained
 
-SCORE_EPISODES = 100
-CALIBRATION_EPISODES, CALIBRATION_OBSERVATIONS = 30, 300
-HELDOUT_EPISODES, HELDOUT_OBSERVATIONS = 20, 200
+SCORE_EPISODES = 30
+CALIBRATION_EPISODES, CALIBRATION_OBSERVATIONS = 20, 300
+HELDOUT_EPISODES, HELDOUT_OBSERVATIONS = 10, 200
 IMITATION_JUDGED = 40_960  # steps between two looks at an imitating network
 SELECTION_EPISODES = 16
 SELECTION_LENGTH = 5_000  # where a game kept for choosing is cut off: some rallies would never end
@@ -97,9 +97,10 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
 
     imitate(model, plan.imitation, run, after_round)
     if journal.ppo_steps == 0:
+        head: Any = model.policy.action_net
         with torch.no_grad():
-            model.policy.action_net.weight.mul_(plan.sharpening)
-            model.policy.action_net.bias.mul_(plan.sharpening)
+            head.weight.mul_(plan.sharpening)
+            head.bias.mul_(plan.sharpening)
         _fit_values(model, plan)
     else:
         model.set_parameters(str(run / "ppo.zip"))
@@ -131,6 +132,11 @@ def train_atari(
         InputError: as `fit`.
     """
     trained = fit(recipe, runs / recipe.name, quick=quick, resume=resume, progress=progress)
+    return _write_folder(recipe, trained, folder, out, quick)
+
+
+def _write_folder(recipe: Recipe, trained: Trained, folder: Path, out: Path, quick: bool) -> Recipe:
+    """Measure the policy, write its folder, return the recipe with the score."""
     env = EnvSpec(recipe.env.id, recipe.env.kwargs)
     games = 1 if quick else SCORE_EPISODES
     scored = run_episodes(env, trained.actor, range(SCORE_SEED, SCORE_SEED + games))
@@ -205,6 +211,9 @@ class _Judge(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         done = self._before + self.num_timesteps
+        recent = self.model.ep_info_buffer
+        if recent and (done // self.model.n_steps) % 64 == 0:  # type: ignore[attr-defined]
+            self._journal.note(f"{done} steps of PPO: {np.mean([game['r'] for game in recent]):.2f} in the last {len(recent)} games, drawn")
         if done >= self._next:
             self._next = (done // self._every + 1) * self._every
             self._keep(done)
@@ -328,7 +337,7 @@ def _source_page(recipe: Recipe, trained: Trained, scored: Episodes) -> str:
     settings = recipe.train.hyperparameters
     with trained.curve.open(newline="") as file:
         rows = [[row[0], row[1], row[2], row[3], row[5]] for row in csv.reader(file)][1:]
-    imitated = int(trained.steps * float(str(settings["imitation_share"])))
+    imitated = int(recipe.train.steps * float(str(settings["imitation_share"])))
     worst, low, median = np.quantile(scored.returns, (0.0, 0.05, 0.5))
     packages = ", ".join(f"{name} {version(name)}" for name in ("stable-baselines3", "torch", "ale-py", "gymnasium", "numpy"))
     return f"""# {recipe.name}
