@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
-from quarl import integer
-from quarl.actors import source_actor
+from quarl.actors import artifact_actor, source_actor
 from quarl.agreement import DiscreteAgreement, compare_decisions
 from quarl.calibrate import Calibration
 from quarl.closed_loop import failures_of
+from quarl.emitters import emit_tflite
 from quarl.errors import InputError, QuantizationError
 from quarl.ladder import LADDER, decision_error, quantize_on_rung
 from quarl.lanes import EnvSpec
@@ -84,7 +83,7 @@ def choose_rung(
 
 def _judge_play(result: RungResult, candidate: QuantPolicy, env: EnvSpec, source: Episodes, limits: Limits) -> RungResult:
     """Return the result with the candidate's episodes on the source's seeds judged."""
-    played = run_episodes(env, partial(integer.act, candidate), source.seeds)
+    played = run_episodes(env, artifact_actor(candidate, emit_tflite(candidate)), source.seeds)
     mean_source = float(source.returns.mean())
     margin = margin_of(limits, mean_source)
     assert margin is not None

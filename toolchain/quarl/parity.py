@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.actors import Actor, float64_actor, source_actor
+from quarl.actors import Actor, artifact_actor, float64_actor, source_actor
 from quarl.boards import Board
 from quarl.bundle import MANIFEST, Bundle
 from quarl.closed_loop import PairedEpisodes
@@ -114,8 +114,7 @@ def _artifact_actor(bundle: Bundle, env: EnvSpec) -> Actor:
     """Return what the int8 `.tflite` does, in an environment that is the contract's."""
     quantized = bundle.quantized()
     check_env(env, quantized.contract)
-    runtime = open_runtime("litert", bundle.read("model.tflite"))
-    return lambda obs: quantized.contract.action.decode(real_outputs(quantized, runtime.run(model_inputs(quantized, obs))))
+    return artifact_actor(quantized, bundle.read("model.tflite"))
 
 
 def _step(progress: Progress | None, turns: int, turn: int) -> Progress | None:
