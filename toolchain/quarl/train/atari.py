@@ -24,7 +24,8 @@ import csv
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -46,7 +47,7 @@ from quarl.rollouts import Episodes, collect_observations, run_episodes
 from quarl.seeds import CALIBRATION_SEED, CHECKPOINT_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
 from quarl.train.dagger import EXPERTS, Imitation, choose, features_of, imitate
 from quarl.train.folder import fill_measured, write_observations
-from quarl.train.sb3 import Lanes
+from quarl.train.sb3 import LEFT_OUT, Lanes, save_model
 from quarl.train.trained import CURVE_FIELDS, Progress, Trained
 
 SCORE_EPISODES = 30
@@ -81,6 +82,10 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     Raises:
         InputError: an unknown expert, a hyperparameter that is missing or unknown, or nothing to resume from.
     """
+    return _fit(recipe, run, quick=quick, resume=resume, progress=progress)[1]
+
+
+def _fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None) -> tuple[PPO, Trained]:
     torch.set_num_threads(1)
     plan = _read_plan(recipe, quick)
     set_random_seed(recipe.train.seed)
@@ -107,7 +112,7 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     if journal.ppo_steps < plan.ppo_steps:
         model.learn(plan.ppo_steps - journal.ppo_steps, callback=_Judge(plan, journal))
     best = PPO.load(journal.best_path, device="cpu")
-    return Trained(_act(best), lambda path: _save(best, path), None, journal.curve_path, plan.steps)
+    return best, Trained(_act(best), lambda path: save_model(best, path), None, journal.curve_path, plan.steps)
 
 
 def train_atari(
@@ -131,11 +136,11 @@ def train_atari(
     Raises:
         InputError: as `fit`.
     """
-    trained = fit(recipe, runs / recipe.name, quick=quick, resume=resume, progress=progress)
-    return _write_folder(recipe, trained, folder, out, quick)
+    best, trained = _fit(recipe, runs / recipe.name, quick=quick, resume=resume, progress=progress)
+    return _write_folder(recipe, best, trained, folder, out, quick)
 
 
-def _write_folder(recipe: Recipe, trained: Trained, folder: Path, out: Path, quick: bool) -> Recipe:
+def _write_folder(recipe: Recipe, best: PPO, trained: Trained, folder: Path, out: Path, quick: bool) -> Recipe:
     """Measure the policy, write its folder, return the recipe with the score."""
     env = EnvSpec(recipe.env.id, recipe.env.kwargs)
     games = 1 if quick else SCORE_EPISODES
@@ -149,8 +154,12 @@ def _write_folder(recipe: Recipe, trained: Trained, folder: Path, out: Path, qui
 
     out.mkdir(parents=True, exist_ok=True)
     trained.save(out / recipe.source)
-    write_observations(out / "calibration.npz", collect_observations(env, trained.actor, calibration_seeds, CALIBRATION_OBSERVATIONS))
-    write_observations(out / "heldout.npz", collect_observations(env, trained.actor, heldout_seeds, HELDOUT_OBSERVATIONS))
+    for name, seeds, count in (
+        ("calibration.npz", calibration_seeds, CALIBRATION_OBSERVATIONS),
+        ("heldout.npz", heldout_seeds, HELDOUT_OBSERVATIONS),
+    ):
+        torch.manual_seed(seeds[0])  # actions are drawn: without chance, games with the same wait before them would be the same game
+        write_observations(out / name, collect_observations(env, lambda obs: choose(best, obs, False), seeds, count))
     text = fill_measured((folder / RECIPE_FILE).read_text(encoding="utf-8"), score, float(random_play.returns.mean()))
     (out / RECIPE_FILE).write_text(text, encoding="utf-8")
     measured = read_recipe(out)
@@ -231,9 +240,6 @@ class _Judge(BaseCallback):
         self._journal.judge(self.model, self._imitated + done)
 
 
-LEFT_OUT = ("_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer")
-
-
 class _Journal:
     """The run folder: what was learnt from, the curve, the best policy."""
 
@@ -269,7 +275,9 @@ class _Journal:
 
     def judge(self, model: PPO, steps: int) -> None:
         """Play the games kept apart, write the curve, keep the policy if none was better."""
-        returns, lengths = _play_games(self._plan.imitation.game, _act(model), CHECKPOINT_SEED, self._plan.episodes, self._plan.max_length)
+        game, episodes = self._plan.imitation.game, self._plan.episodes
+        with _in_float32(model):  # as it will be used: one other action can turn a won game into an endless rally
+            returns, lengths = _play_games(game, _act(model), CHECKPOINT_SEED, episodes, self._plan.max_length)
         mean = float(returns.mean())
         if mean >= self._best_return:
             self._best_return = mean
@@ -322,14 +330,18 @@ def _compute_in_bfloat16(model: PPO) -> None:
     extractor.forward = forward
 
 
+@contextmanager
+def _in_float32(model: PPO) -> Iterator[None]:
+    extractor: Any = model.policy.features_extractor
+    halved = extractor.__dict__.pop("forward")
+    try:
+        yield
+    finally:
+        extractor.forward = halved
+
+
 def _act(model: PPO) -> Callable[[NDArray[np.uint8]], NDArray[np.int64]]:
     return lambda obs: choose(model, obs, True)
-
-
-def _save(model: PPO, path: Path) -> None:
-    """Write the policy as `model.save` does, without what only training needs: optimiser moments and the last observations."""
-    model.policy.optimizer.state.clear()
-    model.save(path, exclude=list(LEFT_OUT))
 
 
 def _source_page(recipe: Recipe, trained: Trained, scored: Episodes) -> str:
@@ -364,6 +376,9 @@ the optimiser's moments: `stable_baselines3.PPO.load("policy.zip")` loads them. 
 mean return {scored.returns.mean():.2f} (standard deviation {scored.returns.std():.2f}), worst {worst:.0f}, 5 % quantile {low:.0f}, \
 median {median:.0f}; {scored.lengths.mean():,.0f} steps a game. Random play: {recipe.gate.random_return:.2f}.
 
+The game is deterministic, and so is the player: only the frames of waiting tell two games apart. There are some thirty different starts,
+so the games of the score and those that chose the checkpoint are largely the same ones.
+
 ## Learning curve
 
 {SELECTION_EPISODES} games at each checkpoint, cut off after {SELECTION_LENGTH:,} steps.
@@ -375,7 +390,8 @@ median {median:.0f}; {scored.lengths.mean():,.0f} steps a game. Random play: {re
 ## Observations
 
 `calibration.npz` and `heldout.npz` hold `obs`, uint8 [n, 4, 84, 84] (channels first: the network's own order, the newest frame last),
-and `episode`, the number of the game each is from. They come from this policy's own games; the two files and the score share none.
+and `episode`, the number of the game each is from. They come from games of this policy in which actions are drawn from its odds: without
+chance there are only some thirty different games. The two files share none.
 """
 
 

@@ -85,7 +85,7 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
         if fold and normalizer is not None:
             _fold(best, normalizer)
             normalizer = None
-        return Trained(_actor(best, normalizer), lambda path: _save(best, path), normalizer, judge.curve_path, steps)
+        return Trained(_actor(best, normalizer), lambda path: save_model(best, path), normalizer, judge.curve_path, steps)
     finally:
         envs.close()
 
@@ -309,7 +309,7 @@ def _fold(model: BaseAlgorithm, normalizer: Normalizer) -> None:
             first.weight.copy_(weight)
 
 
-def _save(model: BaseAlgorithm, path: Path) -> None:
+def save_model(model: BaseAlgorithm, path: Path) -> None:
     """Write the policy as `model.save` does, without what only training needs: optimiser moments and the last observations."""
     for optimizer in _optimizers(model):
         optimizer.state.clear()
