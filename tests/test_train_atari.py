@@ -117,13 +117,14 @@ def test_quick_training_goes_through_imitation_and_ppo_writes_the_folder_and_res
     need("ale_py", "torch", "stable_baselines3")
     from stable_baselines3 import PPO
 
-    from quarl.train.atari import fit, train_atari
+    from quarl.train import train
+    from quarl.train.atari import fit
 
     recipe = read_recipe(POLICY)
     stages = []
     out = tmp_path / "out" / "pong_ppo"
     runs = tmp_path / "runs"
-    measured = train_atari(recipe, POLICY, out, runs=runs, quick=True, progress=lambda progress: stages.append(progress.steps))
+    measured = train(POLICY, out, runs=runs, quick=True, progress=lambda progress: stages.append(progress.steps))
     assert stages == [recipe.train.quick_steps // 4, recipe.train.quick_steps]
     assert measured.score is not None
     assert -21.0 <= measured.score.mean_return < 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import gymnasium
 import numpy as np
@@ -25,6 +26,7 @@ from quarl.train.trained import Progress, Trainer
 
 TRAINERS: dict[str, str] = {"stable-baselines3": "quarl.train.sb3", "sb3-contrib": "quarl.train.sb3"}
 """Framework of a recipe -> module with its `fit` (a `Trainer`)."""
+ATARI_ENV = "quarl.envs.atari:quarl/Atari-v0"
 
 SCORE_EPISODES = 500
 RANDOM_EPISODES = 200
@@ -58,6 +60,11 @@ def train(
     recipe = read_recipe(folder)
     if out.resolve().name != recipe.name:
         raise InputError(f'{out}: the folder of policy "{recipe.name}" must have its name. Use {out / recipe.name}.')
+    if recipe.env.id == ATARI_ENV:  # learns from an expert first; its games are long, so fewer are measured
+        written: Recipe = _import(recipe, "quarl.train.atari").train_atari(
+            recipe, folder, out, runs=runs, quick=quick, resume=resume, progress=progress
+        )
+        return written
     trained = _trainer(recipe)(recipe, runs / recipe.name, quick=quick, resume=resume, progress=progress)
     env = EnvSpec(recipe.env.id, recipe.env.kwargs)
     scored = run_episodes(env, trained.actor, range(SCORE_SEED, SCORE_SEED + SCORE_EPISODES))
@@ -95,9 +102,13 @@ def _contract(env: EnvSpec, recipe: Recipe) -> Contract:
 def _trainer(recipe: Recipe) -> Trainer:
     if recipe.framework not in TRAINERS:
         raise InputError(f'framework "{recipe.framework}": quarl trains with {", ".join(TRAINERS)}.')
+    trainer: Trainer = _import(recipe, TRAINERS[recipe.framework]).fit
+    return trainer
+
+
+def _import(recipe: Recipe, module: str) -> ModuleType:
     try:
-        trainer: Trainer = import_module(TRAINERS[recipe.framework]).fit
+        return import_module(module)
     except ImportError as error:
         message = f"training {recipe.name} needs {recipe.framework}: {error}. Install it with: pip install quarl[sb3]"
         raise ToolMissingError(message) from error
-    return trainer
