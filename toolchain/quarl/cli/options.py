@@ -1,0 +1,115 @@
+"""Options that several verbs share, and what their texts mean.
+
+Goes in: the words of a command line. Comes out: values of the pipeline.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from quarl.boards import Board
+    from quarl.importers import ImportOptions
+    from quarl.lanes import EnvSpec
+    from quarl.limits import Limits
+
+SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a shipped policy, or a file of trained weights.")]
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by quarl export or quarl ship.")]
+OutOption = Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder to write; an older bundle there is replaced.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+EnvOption = Annotated[str | None, typer.Option("--env", metavar="ID", help="Gymnasium environment; module:Id imports its module.")]
+EnvArgOption = Annotated[
+    list[str] | None, typer.Option("--env-arg", metavar="KEY=VALUE", help="Argument of the environment; the value is JSON or plain text.")
+]
+ObsNormOption = Annotated[
+    Path | None, typer.Option("--obs-norm", metavar="FILE.npz", help="Observation statistics: mean, var, epsilon, clip_obs.")
+]
+NoObsNormOption = Annotated[bool, typer.Option("--no-obs-norm", help="The policy was trained on raw observations.")]
+CalibrationOption = Annotated[
+    Path | None, typer.Option("--calibration", metavar="FILE.npz", help="Observations the policy meets, as an array `obs`.")
+]
+RungOption = Annotated[
+    str, typer.Option("--rung", metavar="N|auto", help="Rung of the ladder, 0 to 5; auto takes the lowest that keeps the return.")
+]
+LimitsOption = Annotated[Path | None, typer.Option("--limits", metavar="FILE.toml", help="What the gate asks, a table [gate].")]
+TrustOption = Annotated[bool, typer.Option("--trust", help="The file may run code of its own: you made it, or know who did.")]
+BoardOption = Annotated[str | None, typer.Option("--board", metavar="NAME", help="Board the firmware is for: quarl boards.")]
+EpisodesOption = Annotated[int | None, typer.Option("--episodes", min=2, metavar="N", help="Paired episodes to play.")]
+JunitOption = Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the verdict as JUnit XML.")]
+MarkdownOption = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the verdict as Markdown.")]
+
+
+def import_options(obs_norm: Path | None, no_obs_norm: bool) -> ImportOptions:
+    """Return what the importer is told about observation statistics."""
+    from quarl.importers import ImportOptions
+    from quarl.obs_norm import read_normalizer
+
+    return ImportOptions(normalizer=None if obs_norm is None else read_normalizer(obs_norm), no_normalizer=no_obs_norm)
+
+
+def env_spec(env_id: str | None, arguments: Sequence[str] | None) -> EnvSpec | None:
+    """Return the environment the options name, or None.
+
+    Raises:
+        InputError: an argument that is not KEY=VALUE, or one without an environment.
+    """
+    from quarl.errors import InputError
+    from quarl.lanes import EnvSpec
+
+    if env_id is None:
+        if arguments:
+            raise InputError("--env-arg needs --env: name the environment the argument is for")
+        return None
+    kwargs: dict[str, Any] = {}
+    for argument in arguments or ():
+        key, equals, value = argument.partition("=")
+        if not key or not equals:
+            raise InputError(f"--env-arg {argument}: must be KEY=VALUE, for example actions=discrete")
+        try:
+            kwargs[key] = json.loads(value)
+        except ValueError:
+            kwargs[key] = value
+    return EnvSpec(env_id, kwargs)
+
+
+def rung_number(text: str) -> int | None:
+    """Return the rung the option names; None stands for auto.
+
+    Raises:
+        InputError: no such rung.
+    """
+    from quarl.errors import InputError
+    from quarl.ladder import rung_numbered
+
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise InputError(f"--rung {text}: must be auto or the number of a rung, 0 to 5")
+    return rung_numbered(int(text)).number
+
+
+def board_named(name: str | None) -> Board | None:
+    """Return the board of that name, or None for none."""
+    if name is None:
+        return None
+    from quarl.boards import find_board
+    from quarl.resources import targets_dir
+
+    return find_board(name, targets_dir())
+
+
+def limits_from(path: Path | None, bundle: Any = None) -> Limits | None:
+    """Return the limits of a file, on top of the bundle's own or the defaults; None without a file."""
+    if path is None:
+        return None
+    from quarl.archives import read_file
+    from quarl.limits import DEFAULT_LIMITS, read_limits
+    from quarl.pipeline import limits_of
+
+    base = DEFAULT_LIMITS if bundle is None else limits_of(bundle)
+    return read_limits(read_file(path).decode(errors="replace"), str(path), base)

@@ -1,0 +1,35 @@
+"""The verbs: one file each. Each parses its options, calls one function of the pipeline and shows what came back.
+
+Nothing heavy is imported at the top: `quarl --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from quarl.cli.verbs.boards import boards
+from quarl.cli.verbs.convert_normalizer import convert_normalizer
+from quarl.cli.verbs.doctor import doctor
+from quarl.cli.verbs.export import export
+from quarl.cli.verbs.gate import gate
+from quarl.cli.verbs.import_ import import_
+from quarl.cli.verbs.parity import parity
+from quarl.cli.verbs.policies import policies
+from quarl.cli.verbs.profile import profile
+from quarl.cli.verbs.ship import ship
+from quarl.cli.verbs.train import train
+
+VERBS: dict[str, Callable[..., None]] = {
+    "policies": policies,
+    "boards": boards,
+    "doctor": doctor,
+    "import": import_,
+    "export": export,
+    "profile": profile,
+    "parity": parity,
+    "gate": gate,
+    "ship": ship,
+    "train": train,
+    "convert-normalizer": convert_normalizer,
+}
+"""Name -> verb, in the order `quarl --help` lists them."""

@@ -1,0 +1,56 @@
+"""`quarl export`."""
+
+from __future__ import annotations
+
+from quarl.cli.options import (
+    BoardOption,
+    CalibrationOption,
+    EnvArgOption,
+    EnvOption,
+    JsonOption,
+    LimitsOption,
+    NoObsNormOption,
+    ObsNormOption,
+    OutOption,
+    RungOption,
+    SourceArgument,
+    board_named,
+    env_spec,
+    import_options,
+    limits_from,
+    rung_number,
+)
+from quarl.cli.progress import progress_bar, say
+from quarl.cli.result import print_result
+
+
+def export(
+    source: SourceArgument,
+    out: OutOption,
+    calibration: CalibrationOption = None,
+    env: EnvOption = None,
+    env_arg: EnvArgOption = None,
+    obs_norm: ObsNormOption = None,
+    no_obs_norm: NoObsNormOption = False,
+    rung: RungOption = "auto",
+    limits: LimitsOption = None,
+    board: BoardOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Quantise a policy and write its bundle: int8 .tflite and .onnx from the same integers."""
+    from quarl import pipeline
+    from quarl.cli import show
+    from quarl.quant_report import QuantReport
+
+    number, wanted, target = rung_number(rung), limits_from(limits), board_named(board)
+    opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg))
+    with progress_bar(f"exporting {opened.name}") as progress:
+        bundle = pipeline.export(
+            opened, out, rung=number, calibration=calibration, limits=wanted, board=target, report=say, progress=progress
+        )
+    if as_json:
+        print_result(show.bundle_table(bundle), as_json)
+        return
+    print(show.bundle_text(bundle))
+    if bundle.has_source:
+        print(show.quantization_text(QuantReport.from_json(bundle.read(pipeline.REPORT).decode())))

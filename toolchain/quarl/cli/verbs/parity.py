@@ -1,0 +1,27 @@
+"""`quarl parity`."""
+
+from __future__ import annotations
+
+import json
+
+from quarl.cli.options import BundleArgument, EnvArgOption, EnvOption, EpisodesOption, JsonOption, env_spec
+from quarl.cli.progress import progress_bar
+from quarl.cli.result import print_result
+
+
+def parity(
+    bundle: BundleArgument,
+    env: EnvOption = None,
+    env_arg: EnvArgOption = None,
+    episodes: EpisodesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Gather the evidence: equality of backends, agreement, paired episodes of source and int8."""
+    from quarl import pipeline
+    from quarl.bundle import read_bundle
+    from quarl.cli import show
+
+    opened = read_bundle(bundle)
+    with progress_bar(f"comparing {opened.manifest.name} with its source") as progress:
+        evidence = pipeline.parity(opened, env=env_spec(env, env_arg), episodes=episodes, progress=progress)
+    print_result(json.loads(evidence.to_json()) if as_json else show.evidence_text(evidence, opened), as_json)

@@ -1,0 +1,69 @@
+"""`quarl ship`."""
+
+from __future__ import annotations
+
+from quarl.cli.options import (
+    BoardOption,
+    CalibrationOption,
+    EnvArgOption,
+    EnvOption,
+    EpisodesOption,
+    JsonOption,
+    JunitOption,
+    LimitsOption,
+    MarkdownOption,
+    NoObsNormOption,
+    ObsNormOption,
+    OutOption,
+    RungOption,
+    SourceArgument,
+    TrustOption,
+    board_named,
+    env_spec,
+    import_options,
+    limits_from,
+    rung_number,
+)
+from quarl.cli.progress import progress_bar, say
+from quarl.cli.result import conclude
+
+
+def ship(
+    source: SourceArgument,
+    out: OutOption,
+    calibration: CalibrationOption = None,
+    env: EnvOption = None,
+    env_arg: EnvArgOption = None,
+    obs_norm: ObsNormOption = None,
+    no_obs_norm: NoObsNormOption = False,
+    rung: RungOption = "auto",
+    limits: LimitsOption = None,
+    episodes: EpisodesOption = None,
+    board: BoardOption = None,
+    trust: TrustOption = False,
+    junit: JunitOption = None,
+    markdown: MarkdownOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The whole chain: import, export, profile, parity, gate."""
+    from quarl import pipeline
+    from quarl.cli import show
+
+    number, wanted, target = rung_number(rung), limits_from(limits), board_named(board)
+    opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg))
+    with progress_bar(f"exporting {opened.name}") as progress:
+        bundle = pipeline.export(
+            opened, out, rung=number, calibration=calibration, limits=wanted, board=target, report=say, progress=progress
+        )
+    say(f"profiling {opened.name} ...")
+    measured = pipeline.profile(bundle)
+    counted = None if target is None else pipeline.profile_board(bundle, target)
+    with progress_bar(f"comparing {opened.name} with its source") as progress:
+        pipeline.parity(bundle, episodes=episodes, proof=pipeline.prove(opened, trust=trust), progress=progress)
+    verdict = pipeline.gate(bundle)
+    if not as_json:
+        print(show.bundle_text(bundle))
+        print(show.profile_text(measured))
+        if counted is not None:
+            print(show.firmware_text(counted))
+    conclude(verdict, junit, markdown, as_json)
