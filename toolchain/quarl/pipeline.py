@@ -16,6 +16,7 @@ import numpy as np
 from quarl import bundle as bundles
 from quarl.agreement import compare_decisions
 from quarl.boards import Board, find_board
+from quarl.budgets import FIRMWARE, PROFILE, figures_of, with_board
 from quarl.bundle import Bundle, Manifest, Origin
 from quarl.calibrate import Calibration, coverage
 from quarl.choose import RungResult, choose_rung, fixed_rung
@@ -23,9 +24,9 @@ from quarl.contract import Contract
 from quarl.emitters import EMITTERS
 from quarl.emitters.firmware import write_firmware
 from quarl.errors import InputError
-from quarl.evidence import Evidence, Figure, ImportProof, evidence_from_json
+from quarl.evidence import Evidence, ImportProof, evidence_from_json
 from quarl.firmware.build import default_cache_dir
-from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json, profile_firmware
+from quarl.firmware.profile import FirmwareProfile, profile_firmware
 from quarl.gate import compare_with_baseline, judge
 from quarl.importers import ImportOptions
 from quarl.importers.proof import NotProven, prove_import, prove_integers
@@ -36,7 +37,6 @@ from quarl.npz import npz_bytes
 from quarl.outputs import OUTPUTS
 from quarl.parity import (
     ARTIFACTS,
-    DEVICE,
     EXAMPLE,
     compare_backends,
     compare_firmware,
@@ -49,7 +49,7 @@ from quarl.parity import (
 )
 from quarl.policy import Policy
 from quarl.policy_file import policy_bytes, quant_policy_bytes
-from quarl.profile import Profile, profile_bundle, profile_from_json
+from quarl.profile import Profile, profile_bundle
 from quarl.quant_policy import QuantPolicy
 from quarl.quant_report import quant_report
 from quarl.resources import targets_dir
@@ -61,7 +61,7 @@ from quarl.verdict import Verdict
 Report = Callable[[str], None]
 """Called with a line for the user whenever a stage has something to tell."""
 
-PROFILE, FIRMWARE, PARITY, VERDICT = "profile.json", "firmware.json", "parity.json", "verdict.json"
+PARITY, VERDICT = "parity.json", "verdict.json"
 REPORT = "quantization.json"
 RANDOM_EPISODES = 100
 
@@ -200,7 +200,7 @@ def parity(
         paired=None if played_env is None or source is None else play_pairs(bundle, source, played_env, count, progress),
         has_source=bundle.has_source,
         own=None if played_env is None or source is not None else play_own(bundle, played_env, count, progress),
-        figures=_figures(bundle),
+        figures=figures_of(bundle),
     )
     bundle.add(PARITY, evidence.to_json())
     return evidence
@@ -220,7 +220,7 @@ def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: str | None =
     example = replace(example, changed_files=(*example.changed_files, *stale))
     on_device = tuple(backend for backend in evidence.backends if backend.backend not in ARTIFACTS)
     backends = (*compare_backends(bundle), *on_device)
-    evidence = replace(evidence, backends=backends, example=example, has_source=bundle.has_source, figures=_figures(bundle))
+    evidence = replace(evidence, backends=backends, example=example, has_source=bundle.has_source, figures=figures_of(bundle))
     verdict = judge(evidence, limits or limits_of(bundle), policy=bundle.manifest.name)
     if baseline is not None:
         from quarl.outputs.verdict_json import read_checks
@@ -263,15 +263,6 @@ def bundle_board(bundle: Bundle) -> Board | None:
     return None if bundle.manifest.board is None else find_board(bundle.manifest.board, targets_dir())
 
 
-def with_board(limits: Limits, board: Board, step_hz: float | None) -> Limits:
-    """Return the limits with what the board asks: the firmware's answers, its memory, and the control period where it is known."""
-    budgets = {"firmware_flash_bytes": float(board.flash.bytes), "firmware_ram_bytes": float(board.ram.bytes)}
-    if step_hz is not None:
-        budgets["firmware_latency_us"] = 1e6 / step_hz
-    backends = limits.backends if DEVICE in limits.backends else (*limits.backends, DEVICE)
-    return replace(limits, backends=backends, budgets={**budgets, **limits.budgets})
-
-
 def limits_of(bundle: Bundle) -> Limits:
     """Return the limits the bundle was exported with."""
     return limits_from_table(dict(bundle.manifest.limits or {}), str(bundle.folder / bundles.MANIFEST))
@@ -304,24 +295,6 @@ def _stored_evidence(bundle: Bundle) -> tuple[Evidence, tuple[str, ...]]:
     if evidence.manifest_sha256 != manifest_digest(bundle):
         return Evidence(), (f"{PARITY}: was gathered on another export than {bundles.MANIFEST} describes",)
     return evidence, ()
-
-
-def _figures(bundle: Bundle) -> tuple[Figure, ...]:
-    """Return what budgets may limit: sizes of the artifacts, and the profile's figures of the int8 models where there is one."""
-    figures = [Figure(f"{file.replace('.', '_')}_bytes", float(len(bundle.read(file))), "B", "exact") for file, _ in ARTIFACTS.values()]
-    path = bundle.folder / PROFILE
-    if path.is_file():
-        for model in profile_from_json(path.read_text(encoding="utf-8"), str(path)).models:
-            if model.precision == "int8":
-                figures += [
-                    Figure(f"{model.runtime}_p50_us", model.latency.p50_us, "us", "measured"),
-                    Figure(f"{model.runtime}_p99_us", model.latency.p99_us, "us", "measured"),
-                    Figure(f"{model.runtime}_model_memory_bytes", float(model.memory.model_bytes), "B", "measured"),
-                ]
-    path = bundle.folder / FIRMWARE
-    if path.is_file():
-        figures += firmware_profile_from_json(path.read_text(encoding="utf-8"), str(path)).figures
-    return tuple(figures)
 
 
 def _calibration_table(calibration: Calibration, contract: Contract) -> dict[str, Any]:

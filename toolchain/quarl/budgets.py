@@ -1,0 +1,56 @@
+"""Budgets: the figures a release is measured by, and what the board it is for allows of them.
+
+In: a bundle with the profiles gathered so far, a board. Out: `Figure`s, and limits with the board's memory and control period.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from quarl.boards import Board
+from quarl.bundle import Bundle
+from quarl.evidence import Figure
+from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json
+from quarl.limits import Limits
+from quarl.parity import ARTIFACTS, DEVICE
+from quarl.profile import profile_from_json
+
+PROFILE, FIRMWARE = "profile.json", "firmware.json"
+
+
+def figures_of(bundle: Bundle) -> tuple[Figure, ...]:
+    """Return what budgets may limit: sizes of the artifacts, and the figures of the profiles where there are any."""
+    figures = [Figure(f"{file.replace('.', '_')}_bytes", float(len(bundle.read(file))), "B", "exact") for file, _ in ARTIFACTS.values()]
+    path = bundle.folder / PROFILE
+    if path.is_file():
+        profile = profile_from_json(path.read_text(encoding="utf-8"), str(path))
+        for model in profile.models:
+            if model.precision == "int8":
+                latency = model.latency
+                figures += [
+                    Figure(f"{model.runtime}_p50_us", latency.p50_us, "us", "measured"),
+                    Figure(f"{model.runtime}_p99_us", latency.p99_us, "us", "measured"),
+                    Figure(f"{model.runtime}_model_memory_bytes", float(model.memory.model_bytes), "B", "measured"),
+                ]
+    firmware = firmware_profile_of(bundle)
+    return tuple(figures) if firmware is None else (*figures, *firmware.figures)
+
+
+def firmware_profile_of(bundle: Bundle) -> FirmwareProfile | None:
+    """Return the profile of the bundle's firmware, None where none was made."""
+    path = bundle.folder / FIRMWARE
+    return firmware_profile_from_json(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
+
+
+def with_board(limits: Limits, board: Board, step_hz: float | None) -> Limits:
+    """Return the limits with what the board asks: the firmware's answers, its memory, and the control period where it is known."""
+    backends = limits.backends if DEVICE in limits.backends else (*limits.backends, DEVICE)
+    return with_memory_and_deadline(replace(limits, backends=backends), board, step_hz)
+
+
+def with_memory_and_deadline(limits: Limits, board: Board, step_hz: float | None) -> Limits:
+    """Return the limits with the board's flash and RAM, and the control period where it is known, as budgets; those given stay."""
+    budgets = {"firmware_flash_bytes": float(board.flash.bytes), "firmware_ram_bytes": float(board.ram.bytes)}
+    if step_hz is not None:
+        budgets["firmware_latency_us"] = 1e6 / step_hz
+    return replace(limits, budgets={**budgets, **limits.budgets})
