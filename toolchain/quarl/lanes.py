@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -63,6 +63,14 @@ class Lanes(Protocol):
         """Give back what the environments hold."""
 
 
+@runtime_checkable
+class StepsSomeLanes(Protocol):
+    """A vectorised environment that can let lanes rest."""
+
+    def step_lanes(self, lanes: NDArray[np.int64], actions: NDArray[Any]) -> tuple[NDArray[Any], Any, Any, Any, dict[str, Any]]:
+        """Do in these lanes what `step` does in all, one action each, and return what it returns, for them."""
+
+
 def open_lanes(env: EnvSpec, lanes: int) -> Lanes:
     """Return the fastest faithful lanes of the environment.
 
@@ -71,7 +79,9 @@ def open_lanes(env: EnvSpec, lanes: int) -> Lanes:
         ToolMissingError: it needs a package that is not installed.
     """
     vector = _make_vector(env, lanes)
-    return _SingleLanes(env, lanes) if vector is None else _VectorLanes(env, vector)
+    if vector is None:
+        return _SingleLanes(env, lanes)
+    return _RestingLanes(env, vector) if isinstance(vector, StepsSomeLanes) else _VectorLanes(env, vector)
 
 
 def check_env(env: EnvSpec, contract: Contract) -> None:
@@ -191,6 +201,19 @@ class _VectorLanes:
 
     def close(self) -> None:
         self._vector.close()
+
+
+class _RestingLanes(_VectorLanes):
+    """The environment's own vectorised form, of which lanes that are not asked for cost nothing."""
+
+    def step(self, lanes: NDArray[np.int64], actions: NDArray[Any]) -> Step:
+        vector = self._vector
+        assert isinstance(vector, StepsSomeLanes)
+        with _blame(self._env, lambda: "in step"):
+            obs, rewards, terminated, truncated, infos = vector.step_lanes(lanes, actions)
+        self.obs[lanes] = obs
+        ended = np.asarray(terminated | truncated, np.bool_)
+        return Step(np.asarray(rewards, np.float64), ended, _vector_successes(infos, np.arange(len(lanes)), ended))
 
 
 def _vector_successes(infos: Mapping[str, Any], lanes: NDArray[np.int64], ended: NDArray[np.bool_]) -> tuple[bool | None, ...]:

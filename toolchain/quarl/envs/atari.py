@@ -2,7 +2,10 @@
 
 In: the name of a game. Out: observations uint8 [4, 84, 84] (four grey frames, the newest last), one every four frames of the console,
 and the true score as reward. An episode is a whole game; its seed decides how many frames (0 to 30) pass before the player may act.
-Preprocessing follows Mnih et al. 2015 and Machado et al. 2018 without sticky actions, as `ale_py.vector_env` implements it.
+A console is deterministic, so a player without chance of its own has only some thirty different games. `repeat_action_probability` makes
+them as many as there are seeds: in each frame the console repeats, with that chance, the action of the frame before (sticky actions).
+The chance of a game comes from its seed alone.
+Preprocessing follows Mnih et al. 2015 and Machado et al. 2018 (who recommend 0.25), as `ale_py.vector_env` implements it.
 Importing this module registers the id: `gymnasium.make("quarl.envs.atari:quarl/Atari-v0", game="pong")`.
 """
 
@@ -18,6 +21,7 @@ from ale_py import roms
 from ale_py.vector_env import AtariVectorEnv
 from gymnasium.envs.registration import register, registry
 from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 ATARI = "quarl/Atari-v0"
@@ -28,20 +32,37 @@ Info = dict[str, Any]
 
 
 class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
-    """Many games side by side; a lane that has ended waits for `reset` with a mask."""
+    """Many games side by side; a lane that has ended waits for `reset` with a mask.
+
+    Each lane is a console with a thread of its own: as many cores work as there are, and lanes that are not asked for rest.
+    """
 
     metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # noqa: RUF012  # gymnasium's own form
 
-    def __init__(self, game: str, num_envs: int, *, threads: int = 1, autoreset_mode: AutoresetMode = AutoresetMode.DISABLED) -> None:
+    def __init__(
+        self,
+        game: str,
+        num_envs: int,
+        *,
+        repeat_action_probability: float = 0.0,
+        autoreset_mode: AutoresetMode = AutoresetMode.DISABLED,
+    ) -> None:
         if autoreset_mode != AutoresetMode.DISABLED:
             raise ValueError(f"autoreset_mode={autoreset_mode}; allowed: AutoresetMode.DISABLED")
         _rom(game)
-        self._games = AtariVectorEnv(game, num_envs, num_threads=threads, reward_clipping=False)
+        _check_chance(repeat_action_probability)
+        self._games = [
+            AtariVectorEnv(game, 1, num_threads=1, reward_clipping=False, repeat_action_probability=repeat_action_probability)
+            for _ in range(num_envs)
+        ]
+        first = self._games[0]
         self.num_envs = num_envs
-        self.single_observation_space = self._games.single_observation_space
-        self.single_action_space = self._games.single_action_space
-        self.observation_space = self._games.observation_space
-        self.action_space = self._games.action_space
+        self.single_observation_space = first.single_observation_space
+        self.single_action_space = first.single_action_space
+        self.observation_space = batch_space(first.single_observation_space, num_envs)
+        self.action_space = batch_space(first.single_action_space, num_envs)
+        self._obs = np.zeros((num_envs, *first.single_observation_space.shape), np.uint8)
+        self._info = {key: np.zeros(num_envs, np.int32) for key in ("lives", "frame_number", "episode_frame_number")}
         self._seeds = np.random.default_rng()
 
     def reset(self, *, seed: Any = None, options: Info | None = None) -> tuple[NDArray[np.uint8], Info]:
@@ -51,19 +72,38 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
             seed: one integer (lane i gets seed + i) or one entry per lane, None among them for a random one.
         """
         mask = None if options is None else options.get("reset_mask")
-        lanes = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
+        lanes = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
         if seed is None:
             seed = [None] * self.num_envs
         elif isinstance(seed, int | np.integer):
             seed = [int(seed) + lane for lane in range(self.num_envs)]
-        chosen = [int(self._seeds.integers(2**31 - 1)) if seed[lane] is None else int(seed[lane]) % 2**31 for lane in lanes]
-        obs, info = self._games.reset(seed=np.array(chosen), options=None if mask is None else {"reset_mask": np.asarray(mask)})
-        return np.array(obs), dict(info)
+        for lane in lanes:
+            chosen = int(self._seeds.integers(2**31 - 1)) if seed[lane] is None else int(seed[lane]) % 2**31
+            self._keep(lane, *self._games[lane].reset(seed=np.array([chosen])))
+        return self._obs.copy(), {key: values.copy() for key, values in self._info.items()}
 
     def step(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], Info]:
         """Hold one action [lanes] for four frames; return observations, points scored, ends and `info["lives"]`."""
-        obs, points, terminated, truncated, info = self._games.step(np.asarray(actions, np.int64))
-        return np.array(obs), np.asarray(points, np.float64), np.array(terminated), np.array(truncated), dict(info)
+        return self.step_lanes(np.arange(self.num_envs), actions)
+
+    def step_lanes(
+        self, lanes: NDArray[np.int64], actions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], Info]:
+        """Do in these lanes what `step` does in all, one action [k] each, and return what it returns, for them; the others rest."""
+        games = [self._games[lane] for lane in lanes]
+        for game, action in zip(games, np.asarray(actions, np.int64)[:, None], strict=True):
+            game.send(action)  # the lane's own thread begins at once
+        points = np.empty(len(games))
+        terminated, truncated = np.empty(len(games), np.bool_), np.empty(len(games), np.bool_)
+        for k, (lane, game) in enumerate(zip(lanes, games, strict=True)):
+            obs, points[k : k + 1], terminated[k : k + 1], truncated[k : k + 1], info = game.recv()
+            self._keep(lane, obs, info)
+        return self._obs[lanes], points, terminated, truncated, {key: values[lanes] for key, values in self._info.items()}
+
+    def _keep(self, lane: int, obs: NDArray[np.uint8], info: Info) -> None:
+        self._obs[lane] = obs[0]
+        for key, values in self._info.items():
+            values[lane] = info[key][0]
 
     def close_extras(self, **kwargs: Any) -> None:
         """Nothing to give back: the consoles go with the object."""
@@ -74,21 +114,22 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": FRAMES_PER_SECOND // FRAMES_PER_STEP}  # noqa: RUF012
 
-    def __init__(self, game: str, *, render_mode: str | None = None) -> None:
+    def __init__(self, game: str, *, repeat_action_probability: float = 0.0, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f'render_mode="{render_mode}"; allowed: None, "rgb_array"')
         self.render_mode = render_mode
-        self._lanes = AtariLanes(game, 1)
-        self._console = Console(game) if render_mode else None
+        self._lanes = AtariLanes(game, 1, repeat_action_probability=repeat_action_probability)
+        self._console = Console(game, repeat_action_probability=repeat_action_probability) if render_mode else None
         self.observation_space = self._lanes.single_observation_space
         self.action_space = self._lanes.single_action_space
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[NDArray[np.uint8], Info]:
         """Start a game."""
         super().reset(seed=seed)
-        obs, info = self._lanes.reset(seed=[int(self.np_random.integers(2**31 - 1)) if seed is None else seed])
+        chosen = int(self.np_random.integers(2**31 - 1)) if seed is None else seed
+        obs, info = self._lanes.reset(seed=[chosen])
         if self._console is not None:
-            self._console.start(int(info["episode_frame_number"][0]))
+            self._console.start(int(info["episode_frame_number"][0]), chosen)
         return obs[0], _of_lane(info, 0)
 
     def step(self, action: np.int64) -> tuple[NDArray[np.uint8], float, bool, bool, Info]:
@@ -107,18 +148,28 @@ class Console:
     """A console that is told what a lane does and so shows what the lane hides: memory and colours.
 
     Games are deterministic: a console that waits as many frames as the lane did and then gets its actions is always in the lane's state.
+    Where actions stick, it needs the lane's seed as well.
     """
 
-    def __init__(self, game: str) -> None:
+    def __init__(self, game: str, *, repeat_action_probability: float = 0.0) -> None:
+        _check_chance(repeat_action_probability)
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
         self.ale = ale_py.ALEInterface()
-        self.ale.setFloat("repeat_action_probability", 0.0)
+        self.ale.setFloat("repeat_action_probability", repeat_action_probability)
         self.ale.loadROM(_rom(game))
+        self._rom, self._is_sticky = _rom(game), repeat_action_probability > 0
         self.actions = self.ale.getMinimalActionSet()
         self.rams: NDArray[np.uint8] = np.zeros((FRAMES_PER_STEP, 128), np.uint8)  # after each frame of the last step
 
-    def start(self, frames: int) -> None:
-        """Begin a game and let as many frames pass as the lane's `info["episode_frame_number"]` says."""
+    def start(self, frames: int, seed: int = 0) -> None:
+        """Begin a game and let as many frames pass as the lane's `info["episode_frame_number"]` says.
+
+        Args:
+            seed: the lane's, which decides the actions that stick.
+        """
+        if self._is_sticky:
+            self.ale.setInt("random_seed", seed % 2**31)
+            self.ale.loadROM(self._rom)  # a console takes a new seed with its cartridge only
         self.ale.reset_game()
         wait = self.actions[0]
         fire = ale_py.Action.FIRE if ale_py.Action.FIRE in self.actions else wait
@@ -144,6 +195,11 @@ def _rom(game: str) -> Path:
     if path is None:
         raise ValueError(f'game="{game}"; allowed: {", ".join(sorted(roms.get_all_rom_ids()))}')
     return path
+
+
+def _check_chance(repeat_action_probability: float) -> None:
+    if not 0.0 <= repeat_action_probability < 1.0:
+        raise ValueError(f"repeat_action_probability={repeat_action_probability}; allowed: from 0 to below 1")
 
 
 def _of_lane(info: Info, lane: int) -> Info:

@@ -1,0 +1,87 @@
+"""Atari: a lane's game depends on its seed and its actions alone, sticky or not, and a console follows it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from quarl.errors import InputError
+from quarl.lanes import EnvSpec, make_env, open_lanes
+from tests.conftest import need
+
+need("ale_py")
+
+from quarl.envs.atari import AtariLanes, Console  # noqa: E402  # only where ale_py is
+
+STICKY = 0.25
+
+
+@pytest.mark.parametrize("game", ["pong", "breakout"])
+def test_a_console_that_is_told_seed_and_actions_scores_what_its_sticky_lane_scores(game: str) -> None:
+    rng = np.random.default_rng(0)
+    lanes, console = AtariLanes(game, 1, repeat_action_probability=STICKY), Console(game, repeat_action_probability=STICKY)
+    points = []
+    for seed in range(7, 12):
+        _, info = lanes.reset(seed=seed)
+        console.start(int(info["episode_frame_number"][0]), seed)
+        for _ in range(200):
+            action = int(rng.integers(4))
+            _, scored, terminated, _, _ = lanes.step(np.array([action]))
+            points.append((float(scored[0]), console.step(action)))
+            if terminated[0]:
+                break
+    assert any(scored for scored, _ in points)
+    assert all(scored == told for scored, told in points)
+
+
+def test_a_sticky_game_is_the_same_in_any_company_and_another_for_another_seed() -> None:
+    rng = np.random.default_rng(1)
+    actions = rng.integers(0, 6, 60)
+    seen = []
+    for seeds in ([6], [1, 6, 6, 9]):
+        lanes = AtariLanes("pong", len(seeds), repeat_action_probability=STICKY)
+        lanes.reset(seed=seeds)
+        for action in actions:
+            obs, *_ = lanes.step(np.full(len(seeds), action))
+        seen.append(obs)
+    alone, together = seen
+    assert [np.array_equal(alone[0], obs) for obs in together] == [False, True, True, False]
+
+
+def test_actions_that_do_not_stick_are_the_old_game() -> None:
+    plain, told = AtariLanes("pong", 1), AtariLanes("pong", 1, repeat_action_probability=0.0)
+    np.testing.assert_array_equal(plain.reset(seed=[3])[0], told.reset(seed=[3])[0])
+    for action in (2, 2, 3, 0, 5):
+        np.testing.assert_array_equal(plain.step(np.array([action]))[0], told.step(np.array([action]))[0])
+
+
+def test_lanes_that_are_not_asked_for_rest() -> None:
+    some, one = AtariLanes("pong", 3), AtariLanes("pong", 1)
+    some.reset(seed=[1, 2, 3])
+    one.reset(seed=[3])
+    for action in (2, 3, 3):
+        obs, points, terminated, truncated, info = some.step_lanes(np.array([2]), np.array([action]))
+        expected, *_ = one.step(np.array([action]))
+        np.testing.assert_array_equal(obs, expected)
+    assert points.shape == terminated.shape == truncated.shape == info["lives"].shape == (1,)
+    late, *_ = some.step_lanes(np.array([0]), np.array([2]))
+    first = AtariLanes("pong", 1)
+    first.reset(seed=[1])
+    np.testing.assert_array_equal(late, first.step(np.array([2]))[0])
+
+
+def test_the_lanes_of_an_atari_environment_are_the_ones_that_rest() -> None:
+    lanes = open_lanes(EnvSpec("quarl.envs.atari:quarl/Atari-v0", {"game": "pong"}), 2)
+    assert type(lanes).__name__ == "_RestingLanes"
+    lanes.start([0, 1], [4, 5])
+    before = lanes.obs.copy()
+    step = lanes.step(np.array([1]), np.array([2]))
+    assert step.rewards.shape == step.ended.shape == (1,)
+    np.testing.assert_array_equal(lanes.obs[0], before[0])
+    assert not np.array_equal(lanes.obs[1], before[1])
+
+
+@pytest.mark.parametrize("chance", [-0.1, 1.0, float("nan")])
+def test_a_chance_that_is_none_is_refused(chance: float) -> None:
+    with pytest.raises(InputError, match="repeat_action_probability"):
+        make_env(EnvSpec("quarl.envs.atari:quarl/Atari-v0", {"game": "pong", "repeat_action_probability": chance}))
