@@ -7,7 +7,7 @@ Each number in a board file carries its source as a comment.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from quarl.errors import InputError
 
 BOARD_FILE = "board.toml"
+LINUX = "linux"  # `kind` of a board that quarl.pi.board reads
 CpuName = Literal["cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"]
 Fpu = Literal["none", "single", "double"]
 
@@ -81,13 +82,20 @@ class Board:
 
 
 def read_boards(root: Path) -> dict[str, Board]:
-    """Return the boards in the folders of `root`, by name, sorted.
+    """Return the boards without an operating system in the folders of `root`, by name, sorted.
 
     Raises:
         InputError: a board file that is wrong; lists all its problems.
     """
-    folders = sorted(path.parent for path in root.glob(f"*/{BOARD_FILE}"))
-    return {folder.name: read_board(folder) for folder in folders}
+    return {
+        folder.name: parse_board(table, str(path), folder.name) for folder, path, table in board_tables(root) if table.get("kind") != LINUX
+    }
+
+
+def board_tables(root: Path) -> Iterator[tuple[Path, Path, dict[str, Any]]]:
+    """Yield the folder, file and table of every board in the folders of `root`, by name, sorted."""
+    for path in sorted(root.glob(f"*/{BOARD_FILE}")):
+        yield path.parent, path, read_board_table(path)
 
 
 def find_board(name: str, root: Path) -> Board:
@@ -107,11 +115,19 @@ def find_board(name: str, root: Path) -> Board:
 def read_board(folder: Path) -> Board:
     """Return the board of one folder, whose name must be the board's."""
     path = folder / BOARD_FILE
+    return parse_board(read_board_table(path), str(path), folder.name)
+
+
+def read_board_table(path: Path) -> dict[str, Any]:
+    """Return what a board file says.
+
+    Raises:
+        InputError: it cannot be read, or is no TOML.
+    """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-    return parse_board(table, str(path), folder.name)
 
 
 def parse_board(table: Mapping[str, Any], where: str, name: str) -> Board:
@@ -120,7 +136,7 @@ def parse_board(table: Mapping[str, Any], where: str, name: str) -> Board:
     Raises:
         InputError: unknown or missing keys, wrong types or values; all of them at once.
     """
-    reader = _Reader(table)
+    reader = Reader(table)
     board = Board(
         name=reader.text("name"),
         title=reader.text("title"),
@@ -151,7 +167,7 @@ def _contradictions(board: Board, name: str) -> list[str]:
     return problems
 
 
-class _Reader:
+class Reader:
     """Takes values out of a table and collects what is wrong with them."""
 
     def __init__(self, table: Mapping[str, Any], prefix: str = "") -> None:
@@ -160,18 +176,21 @@ class _Reader:
         self.problems: list[str] = []
 
     def text(self, key: str) -> str:
+        """Return a text that is not empty."""
         value = self._get(key, str, "a text")
         if value == "":
             self.problems.append(f"{self._prefix}{key} is empty")
         return str(value)
 
     def choice(self, key: str, allowed: tuple[str, ...]) -> Any:
+        """Return one of the allowed texts."""
         value = self._get(key, str, "a text")
         if value is not None and value not in allowed:
             self.problems.append(f"{self._prefix}{key} is {value!r}, allowed are {', '.join(allowed)}")
         return value
 
     def number(self, key: str, least: int) -> int:
+        """Return a whole number of at least `least`."""
         value = self._get(key, int, "a whole number")
         if value is None:
             return least
@@ -180,7 +199,8 @@ class _Reader:
         return int(value)
 
     def region(self, key: str) -> Region:
-        inner = _Reader(self._get(key, dict, "a table of origin and bytes") or {}, f"{key}.")
+        """Return a stretch of memory."""
+        inner = Reader(self._get(key, dict, "a table of origin and bytes") or {}, f"{key}.")
         if key not in self._table or not isinstance(self._table[key], dict):
             return Region(0, 1)
         region = Region(inner.number("origin", 0), inner.number("bytes", 1))
@@ -190,6 +210,7 @@ class _Reader:
         return region
 
     def unknown(self, known: list[str]) -> list[str]:
+        """Return what is wrong with keys nobody knows."""
         problems = []
         for key in self._table:
             if key not in known:

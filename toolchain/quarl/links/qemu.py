@@ -6,7 +6,6 @@ Each batch is one run of QEMU: all requests go in, all answers come out. Counts 
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import struct
 import tempfile
@@ -24,8 +23,8 @@ from quarl.firmware.elf import Image
 from quarl.firmware.program import DTYPES, Program
 from quarl.links.count import Block, Count, merged
 from quarl.links.frames import Frame, Kind, pack_frame, payload_of, take_frame
+from quarl.links.plugin import plugin_library
 from quarl.links.unicorn import decoder
-from quarl.resources import firmware_dir
 from quarl.tools import run
 
 QEMU = "qemu-system-arm"
@@ -121,7 +120,7 @@ class QemuDevice:
             ranges = {"start": symbol.address, "end": symbol.address + symbol.bytes}
             ranges |= {"caller": caller.address, "caller_end": caller.address + caller.bytes}
             options = ",".join([f"out={out}", *(f"{name}={value}" for name, value in ranges.items())])
-            self._converse(kind, payloads, ["-plugin", f"{plugin_library(self._cache_dir)},{options}"])
+            self._converse(kind, payloads, ["-plugin", f"{plugin_library(PLUGIN_SOURCE, self._cache_dir)},{options}"])
             return self._parts(out.read_text())
 
     def _parts(self, text: str) -> tuple[Count, ...]:
@@ -166,27 +165,3 @@ class QemuDevice:
                 raise DeviceError(f"{self._board.name} in QEMU: {len(payloads)} requests, {len(answers)} answers")
             answers.append(payload_of(frame, kind))
         return answers
-
-
-def plugin_library(cache_dir: Path) -> Path:
-    """Return the counting plugin as a shared library, compiled if it is not in the cache.
-
-    Raises:
-        ToolMissingError: there is no C compiler for this machine.
-        DeviceError: the plugin does not compile.
-    """
-    source = firmware_dir() / PLUGIN_SOURCE
-    library = cache_dir / "qemu" / f"ql_block_counter-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}.so"
-    if library.is_file():
-        return library
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        raise ToolMissingError("counting in QEMU needs a C compiler of this machine: apt-get install gcc libc6-dev")
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        made = Path(folder) / "plugin.so"
-        done = run([compiler, "-std=gnu11", "-O2", "-shared", "-fPIC", source, "-o", made], timeout=TIMEOUT_S)
-        if done.returncode != 0:
-            raise DeviceError(f"the counting plugin does not compile: {done.stderr.decode(errors='replace').strip()}")
-        made.replace(library)
-    return library
