@@ -21,3 +21,9 @@ def need(*names: str) -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"needs {', '.join(missing)}, which CI must have")
         pytest.skip(f"needs {', '.join(missing)}", allow_module_level=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _history_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the runs of the tests out of the history of whoever runs them."""
+    os.environ["QUARL_HISTORY"] = str(tmp_path_factory.mktemp("history") / "history.sqlite3")

@@ -42,6 +42,11 @@ BoardOption = Annotated[str | None, typer.Option("--board", metavar="NAME", help
 EpisodesOption = Annotated[int | None, typer.Option("--episodes", min=2, metavar="N", help="Paired episodes to play.")]
 JunitOption = Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the verdict as JUnit XML.")]
 MarkdownOption = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the verdict as Markdown.")]
+SarifOption = Annotated[Path | None, typer.Option("--sarif", metavar="FILE", help="Write the verdict as SARIF 2.1.0.")]
+HistoryOption = Annotated[
+    Path | None, typer.Option("--history", metavar="FILE", envvar="QUARL_HISTORY", help="Where runs are kept; default: your data folder.")
+]
+NoHistoryOption = Annotated[bool, typer.Option("--no-history", help="Keep no record of this run.")]
 
 
 def import_options(obs_norm: Path | None, no_obs_norm: bool) -> ImportOptions:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from quarl.cli.progress import say
+
 if TYPE_CHECKING:
+    from quarl.bundle import Bundle
     from quarl.verdict import Verdict
 
 
@@ -21,21 +25,52 @@ class Exit(IntEnum):
     GATE_SAYS_NO = 1
 
 
-def conclude(verdict: Verdict, junit: Path | None, markdown: Path | None, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """Where a verdict goes besides the terminal and the bundle."""
+
+    junit: Path | None
+    markdown: Path | None
+    sarif: Path | None
+    history: Path | None  # None: the user's data folder
+    no_history: bool
+
+
+def conclude(verdict: Verdict, bundle: Bundle, destinations: Destinations, as_json: bool) -> None:
     """Write the verdict where it was asked for, print it, and exit with its code."""
     from quarl.bundle import write_whole
     from quarl.cli import show
     from quarl.outputs import OUTPUTS
     from quarl.outputs.markdown import append_summary
 
-    for kind, path in (("junit", junit), ("markdown", markdown)):
+    for kind in ("junit", "markdown", "sarif"):
+        path: Path | None = getattr(destinations, kind)
         if path is not None:
             write_whole(path, OUTPUTS[kind](verdict).encode())
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         append_summary(verdict, Path(summary))
+    if not destinations.no_history:
+        _remember(verdict, bundle, destinations.history)
     print_result(json.loads(OUTPUTS["json"](verdict)) if as_json else show.verdict_text(verdict), as_json)
     raise typer.Exit(Exit.PASS if verdict.passed else Exit.GATE_SAYS_NO)
+
+
+def _remember(verdict: Verdict, bundle: Bundle, path: Path | None) -> None:
+    """Add the run to the history; a history that cannot take it is reported and changes no verdict."""
+    from datetime import UTC, datetime
+
+    import quarl
+    from quarl.errors import InputError
+    from quarl.history import default_path, record
+    from quarl.parity import manifest_digest
+
+    board = bundle.manifest.board or ""
+    at = datetime.now(UTC)
+    try:
+        record(path or default_path(), verdict, board=board, manifest_sha256=manifest_digest(bundle), version=quarl.__version__, at=at)
+    except InputError as error:
+        say(f"quarl: this run is not in the history: {error}")
 
 
 def print_result(result: Any, as_json: bool) -> None:

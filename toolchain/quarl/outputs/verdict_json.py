@@ -12,7 +12,7 @@ from typing import Any
 from quarl.errors import InputError
 from quarl.verdict import Check, Verdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def verdict_table(verdict: Verdict) -> dict[str, Any]:
@@ -21,7 +21,8 @@ def verdict_table(verdict: Verdict) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "policy": verdict.policy,
         "passed": verdict.passed,
-        "checks": [asdict(check) for check in verdict.checks],
+        "checks": [{**asdict(check), "margin": check.margin} for check in verdict.checks],
+        "why": [asdict(reason) for reason in verdict.why],
         "closed_loop": None
         if verdict.closed_loop is None
         else {**asdict(verdict.closed_loop), "is_chaotic": verdict.closed_loop.is_chaotic},
@@ -44,6 +45,6 @@ def read_checks(text: str, where: str = "verdict.json") -> tuple[Check, ...]:
         if document["schema_version"] != SCHEMA_VERSION:
             found = document["schema_version"]
             raise InputError(f"{where}: schema version {found}, this quarl reads version {SCHEMA_VERSION}: judge the baseline again")
-        return tuple(Check(**check) for check in document["checks"])
+        return tuple(Check(**{key: value for key, value in check.items() if key != "margin"}) for check in document["checks"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: is no verdict ({error!r}): write one with quarl gate BUNDLE") from error

@@ -12,6 +12,7 @@ from quarl.cli.verbs.convert_normalizer import convert_normalizer
 from quarl.cli.verbs.doctor import doctor
 from quarl.cli.verbs.export import export
 from quarl.cli.verbs.gate import gate
+from quarl.cli.verbs.history import history
 from quarl.cli.verbs.import_ import import_
 from quarl.cli.verbs.parity import parity
 from quarl.cli.verbs.policies import policies
@@ -29,6 +30,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "parity": parity,
     "gate": gate,
     "ship": ship,
+    "history": history,
     "train": train,
     "convert-normalizer": convert_normalizer,
 }

@@ -8,14 +8,17 @@ from quarl.cli.options import (
     EnvArgOption,
     EnvOption,
     EpisodesOption,
+    HistoryOption,
     JsonOption,
     JunitOption,
     LimitsOption,
     MarkdownOption,
+    NoHistoryOption,
     NoObsNormOption,
     ObsNormOption,
     OutOption,
     RungOption,
+    SarifOption,
     SourceArgument,
     TrustOption,
     board_named,
@@ -25,7 +28,7 @@ from quarl.cli.options import (
     rung_number,
 )
 from quarl.cli.progress import progress_bar, say
-from quarl.cli.result import conclude
+from quarl.cli.result import Destinations, conclude
 
 
 def ship(
@@ -43,6 +46,9 @@ def ship(
     trust: TrustOption = False,
     junit: JunitOption = None,
     markdown: MarkdownOption = None,
+    sarif: SarifOption = None,
+    history: HistoryOption = None,
+    no_history: NoHistoryOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """The whole chain: import, export, profile, parity, gate."""
@@ -66,4 +72,4 @@ def ship(
         print(show.profile_text(measured))
         if counted is not None:
             print(show.firmware_text(counted))
-    conclude(verdict, junit, markdown, as_json)
+    conclude(verdict, bundle, Destinations(junit, markdown, sarif, history, no_history), as_json)
