@@ -148,14 +148,14 @@ def apply_op(op: Op, inputs: list[NDArray[Any]]) -> NDArray[Any]:
     result: NDArray[Any]
     match op:
         case Dense():
-            result = x @ op.weights.T.astype(x.dtype) + op.bias.astype(x.dtype)
+            result = x @ op.weights.T.astype(x.dtype, copy=False) + op.bias.astype(x.dtype, copy=False)
         case Conv2D():
             columns, (rows, cols) = im2col(x, op.weights.shape[1:3], op.stride, op.padding)
-            flat = columns @ op.weights.reshape(len(op.weights), -1).T.astype(x.dtype) + op.bias.astype(x.dtype)
+            flat = columns @ op.weights.reshape(len(op.weights), -1).T.astype(x.dtype, copy=False) + op.bias.astype(x.dtype, copy=False)
             result = flat.reshape(len(x), rows, cols, len(op.weights))
         case DepthwiseConv2D():
             windows = windows_of(x, op.weights.shape[1:3], op.stride, op.padding)
-            result = np.einsum("nrcdhw,dhw->nrcd", windows, op.weights.astype(x.dtype), optimize=True) + op.bias.astype(x.dtype)
+            result = np.einsum("nrcdhw,dhw->nrcd", windows, op.weights.astype(x.dtype, copy=False), optimize=True) + op.bias.astype(x.dtype, copy=False)
         case Activation():
             result = activate(op.function, x)
         case Flatten():
