@@ -58,25 +58,35 @@ class Builder:
         """Return an int8 tensor with a random zero point."""
         return QuantTensor(np.float32(scale), int(self.rng.integers(-128, 128)) if zero_point is None else zero_point, qmin, qmax)
 
-    def dense(self, count: int, target: QuantTensor | None, *, source: str | None = None, name: str | None = None) -> str:
+    def dense(
+        self, count: int, target: QuantTensor | None, *, source: str | None = None, name: str | None = None, weight_bits: int = 8
+    ) -> str:
         """Add a dense layer; `target` None makes a wide head."""
         source = source or self.newest
-        weights = self._weights((count, self.shapes[source][0]), source, target)
+        weights = self._weights((count, self.shapes[source][0]), source, target, weight_bits)
         bias, weight_scale, multiplier = self._rest(weights, source, target)
-        return self._append(QuantDense(weights, bias, multiplier, weight_scale), (source,), target, (count,), name)
+        return self._append(QuantDense(weights, bias, multiplier, weight_scale, weight_bits), (source,), target, (count,), name)
 
     def window(
-        self, kind: Kind, count: int, kernel: tuple[int, int], stride: tuple[int, int], padding: Padding, target: QuantTensor | None
+        self,
+        kind: Kind,
+        count: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        padding: Padding,
+        target: QuantTensor | None,
+        weight_bits: int = 8,
     ) -> str:
         """Add a convolution; `count` is ignored for a depthwise one."""
         rows, cols, channels = self.shapes[self.newest]
         count = channels if kind == "depthwise" else count
         shape = (count, *kernel) if kind == "depthwise" else (count, *kernel, channels)
-        weights = self._weights(shape, self.newest, target)
+        weights = self._weights(shape, self.newest, target, 8 if kind == "depthwise" else weight_bits)
         bias, weight_scale, multiplier = self._rest(weights, self.newest, target)
         size = [(length + sum(padding[a]) - kernel[a]) // stride[a] + 1 for a, length in enumerate((rows, cols))]
-        layer = QuantDepthwiseConv2D if kind == "depthwise" else QuantConv2D
-        op = layer(weights, bias, multiplier, weight_scale, stride, padding)
+        op: QuantOp = QuantConv2D(weights, bias, multiplier, weight_scale, stride, padding, weight_bits)
+        if kind == "depthwise":
+            op = QuantDepthwiseConv2D(weights, bias, multiplier, weight_scale, stride, padding)
         return self._append(op, (self.newest,), target, (size[0], size[1], count))
 
     def table(self, function: Function, target: QuantTensor, *, source: str | None = None) -> str:
@@ -133,13 +143,13 @@ class Builder:
         assert tensor is not None
         return target is None or not target.is_int8 or not tensor.is_int8
 
-    def _weights(self, shape: tuple[int, ...], source: str, target: QuantTensor | None) -> NDArray[np.int8]:
+    def _weights(self, shape: tuple[int, ...], source: str, target: QuantTensor | None, weight_bits: int) -> NDArray[np.int8]:
         """Return int8 weights, shrunk where a wide layer's sums would leave float32's exact range."""
         tensor = self.tensors[source]
         assert tensor is not None
-        largest = 127
+        largest = 127 if weight_bits == 8 else 7
         if self._is_wide(source, target):
-            largest = int(min(127, 0.9 * 2**24 / (np.prod(shape[1:]) * tensor.largest_offset)))
+            largest = int(min(largest, 0.9 * 2**24 / (np.prod(shape[1:]) * tensor.largest_offset)))
         return self.rng.integers(-largest, largest + 1, shape).astype(np.int8)
 
     def _rest(

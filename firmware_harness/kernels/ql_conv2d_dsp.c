@@ -27,8 +27,8 @@ void ql_conv2d_dsp(const ql_conv2d_dsp_layer *layer, const void *in, int16_t *sc
         for (int32_t first = 0; first < dense->out_len; first += QL_CHUNK) {
             int32_t left = dense->out_len - first;
             int32_t rows = left < QL_CHUNK ? left : QL_CHUNK;
-            const int8_t *weights = &dense->weights[first * dense->padded_len];
-            ql_mac_lanes_dsp(weights, &dense->bias[first], scratch, dense->padded_len / QL_STEP, (rows + 1) / 2, acc);
+            const int8_t *weights = &dense->weights[first / 2 * dense->pair_bytes];
+            dense->mac(weights, &dense->bias[first], scratch, dense->padded_len / QL_STEP, (rows + 1) / 2, acc);
             for (int32_t lane = 0; lane < lanes; lane++) {
                 dense->store(&dense->range, first, rows, &acc[lane * QL_CHUNK], pixel + lane * pixel_bytes);
             }

@@ -8,8 +8,8 @@ void ql_dense_dsp(const ql_dense_dsp_layer *layer, const void *in, int16_t *scra
     for (int32_t first = 0; first < layer->out_len; first += QL_CHUNK) {
         int32_t left = layer->out_len - first;
         int32_t rows = left < QL_CHUNK ? left : QL_CHUNK;
-        const int8_t *weights = &layer->weights[first * layer->padded_len];
-        ql_mac_dsp(weights, &layer->bias[first], scratch, layer->padded_len / QL_STEP, (rows + 1) / 2, acc);
+        const int8_t *weights = &layer->weights[first / 2 * layer->pair_bytes];
+        layer->mac(weights, &layer->bias[first], scratch, layer->padded_len / QL_STEP, (rows + 1) / 2, acc);
         layer->store(&layer->range, first, rows, acc, out);
     }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ from quarl.contract import Action, Contract, Normalizer, Observation
 from quarl.ladder import rung_numbered
 from quarl.policy import Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Node, Op, Policy, linear_chain
 from quarl.quant_policy import QuantPolicy
-from quarl.quantize import quantize
+from quarl.quantize import Weights, quantize
 
 
 def dense(rng: np.random.Generator, inputs: int, outputs: int) -> Dense:
@@ -175,10 +176,10 @@ PEERS: dict[str, Callable[[np.random.Generator], Policy]] = {
 }
 
 
-def sample(name: str, rung: int, seed: int = 0) -> tuple[Policy, QuantPolicy]:
+def sample(name: str, rung: int, seed: int = 0, weights: Weights = "int8") -> tuple[Policy, QuantPolicy]:
     """Return a sample policy and its integers, made as the ladder's rung says."""
     rng = np.random.default_rng(seed)
     policy = (SAMPLES | PEERS)[name](rng)
     count = 32 if policy.contract.observation.is_image else 256
     calibration = Calibration(observations(policy, rng, count), np.zeros(0, np.int32))
-    return policy, quantize(policy, calibration, rung_numbered(rung).settings, rung)
+    return policy, quantize(policy, calibration, replace(rung_numbered(rung).settings, weights=weights), rung)

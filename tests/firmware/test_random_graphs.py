@@ -29,11 +29,16 @@ def random_graph(rng: np.random.Generator) -> QuantPolicy:
     else:
         builder = Builder(rng, (int(rng.integers(1, 40)),))
     for _ in range(int(rng.integers(0, 3))):
-        builder.dense(int(rng.integers(1, 70)), wide_tensor(10, 0.01) if rng.random() < 0.3 else builder.output())
+        target = wide_tensor(10, 0.01) if rng.random() < 0.3 else builder.output()
+        builder.dense(int(rng.integers(1, 70)), target, weight_bits=random_bits(rng))
         if rng.random() < 0.4:
             builder.table("relu", wide_tensor(10, 0.01) if rng.random() < 0.3 else builder.output())
-    builder.dense(int(rng.integers(1, 9)), None if rng.random() < 0.3 else builder.output())
+    builder.dense(int(rng.integers(1, 9)), None if rng.random() < 0.3 else builder.output(), weight_bits=random_bits(rng))
     return builder.build()
+
+
+def random_bits(rng: np.random.Generator) -> int:
+    return 4 if rng.random() < 0.4 else 8
 
 
 def add_window(builder: Builder, rng: np.random.Generator) -> None:
@@ -45,7 +50,8 @@ def add_window(builder: Builder, rng: np.random.Generator) -> None:
     stride = (int(rng.integers(1, 5)), int(rng.integers(1, 5)))
     target = wide_tensor(int(rng.integers(9, 12)), 0.01, int(rng.integers(-4, 5))) if rng.random() < 0.3 else builder.output()
     kind = "depthwise" if rng.random() < 0.3 else "conv"
-    builder.window(kind, int(rng.integers(1, 40)), kernel, stride, ((top, bottom), (left, right)), target)  # type: ignore[arg-type]
+    count, padding = int(rng.integers(1, 40)), ((top, bottom), (left, right))
+    builder.window(kind, count, kernel, stride, padding, target, random_bits(rng))  # type: ignore[arg-type]
 
 
 def check(seed: int, folder: Path) -> None:

@@ -21,6 +21,7 @@ from quarl.limits import Limits, failure_of, margin_of
 from quarl.noninferiority import FailureTest, MeanTest, compare_failures, compare_means
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
+from quarl.quantize import Weights
 from quarl.rollouts import Episodes, run_episodes
 from quarl.seeds import SELECTION_SEED
 
@@ -41,7 +42,12 @@ class RungResult:
 
 
 def choose_rung(
-    policy: Policy, calibration: Calibration, env: EnvSpec, limits: Limits, tried: Tried = lambda result: None
+    policy: Policy,
+    calibration: Calibration,
+    env: EnvSpec,
+    limits: Limits,
+    tried: Tried = lambda result: None,
+    weights: Weights = "int8",
 ) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
     """Return the policy on the lowest rung that holds the limits, and what was measured on every rung tried.
 
@@ -61,7 +67,7 @@ def choose_rung(
     best: tuple[float, QuantPolicy] | None = None
     for rung in LADDER:
         try:
-            candidate = quantize_on_rung(policy, calibration, rung.number)
+            candidate = quantize_on_rung(policy, calibration, rung.number, weights)
         except QuantizationError as error:
             results.append(RungResult(rung.number, rung.name, 0, 0.0, missed=(f"cannot be had: {error}",)))
             tried(results[-1])
@@ -110,8 +116,10 @@ def decisions_missed(policy: Policy, candidate: QuantPolicy, calibration: Calibr
     return (f"actions are off by {share:.2%} of the range, allowed {most:.2%}",) if is_missed else ()
 
 
-def fixed_rung(policy: Policy, calibration: Calibration, number: int) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
+def fixed_rung(
+    policy: Policy, calibration: Calibration, number: int, weights: Weights = "int8"
+) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
     """Return the policy on the rung, and its error on the calibration; nothing is played."""
-    candidate = quantize_on_rung(policy, calibration, number)
+    candidate = quantize_on_rung(policy, calibration, number, weights)
     error = decision_error(policy, candidate, calibration)
     return candidate, (RungResult(number, LADDER[number].name, candidate.parameter_bytes, error),)

@@ -18,7 +18,7 @@ from quarl.errors import InputError
 from quarl.integer import integer_outputs, real_outputs
 from quarl.policy import Activation, Policy
 from quarl.quant_policy import QuantPolicy
-from quarl.quantize import QuantSettings, quantize
+from quarl.quantize import QuantSettings, Weights, quantize
 
 EQUALIZE_POWERS = (0.0, 0.5)  # full equalisation (1.0) ruins the next layer's weights
 WIDE_BITS = 12
@@ -64,13 +64,13 @@ def rung_numbered(number: int) -> Rung:
     return LADDER[number]
 
 
-def quantize_on_rung(policy: Policy, calibration: Calibration, number: int) -> QuantPolicy:
+def quantize_on_rung(policy: Policy, calibration: Calibration, number: int, weights: Weights = "int8") -> QuantPolicy:
     """Return the policy quantised as the rung says, in the variant that decides best on the calibration; images have one variant only.
 
     Raises:
         QuantizationError: a limit of the arithmetic would be broken.
     """
-    settings = rung_numbered(number).settings
+    settings = replace(rung_numbered(number).settings, weights=weights)
     if policy.contract.observation.is_image:
         return quantize(policy, calibration, settings, number)
     candidates = [quantize(policy, calibration, variant, number) for variant in variants(policy, settings)]

@@ -33,6 +33,7 @@ from quarl.quant_policy import (
 
 FORMAT = 1
 DOCUMENT = "document"
+OMITTED = ("weight_bits", 8)  # not written, so that files without int4 layers are as they always were
 OPS: dict[str, type[Any]] = {
     op.__name__: op
     for op in (Dense, Conv2D, DepthwiseConv2D, Activation, Flatten, Concat, Add, QuantDense, QuantConv2D, QuantDepthwiseConv2D, QuantTable)
@@ -192,7 +193,7 @@ def _pack_nodes(nodes: Sequence[Node | QuantNode]) -> tuple[list[dict[str, Any]]
             if isinstance(value, np.ndarray):
                 arrays[f"{index:03d}.{field.name}"] = value
                 entry[field.name] = {"array": f"{index:03d}.{field.name}"}
-            else:
+            elif (field.name, value) != OMITTED:
                 entry[field.name] = value
         entries.append(entry)
     return entries, arrays
@@ -202,7 +203,7 @@ def _unpack_op(entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> 
     op = OPS[entry["op"]]
     values = {}
     for field in dataclasses.fields(op):
-        value = entry[field.name]
+        value = entry.get(*OMITTED) if field.name == OMITTED[0] else entry[field.name]
         values[field.name] = arrays[value["array"]] if isinstance(value, dict) else _tuples(value)
     return op(**values)
 

@@ -22,6 +22,7 @@ EXACT_FLOAT_BOUND = 2**24  # every integer up to here is a float32
 ACCUMULATOR_BOUND = 2**31  # int32
 PRODUCT_BOUND = 2**22  # acc * multiplier beyond it is not exact in the magic-number form, and wraps on x86 from 2^31
 MULTIPLIER_BOUND = 256  # LiteRT refuses the layer from here on
+WEIGHT_LIMITS = {4: 7, 8: 128}  # largest |weight| by bits
 ZERO_POINT_BOUND = 2**22  # of an observation feature: leaves its clamps exact in float32
 
 
@@ -87,12 +88,16 @@ class ObservationQuantizer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuantDense:
-    """acc = bias + sum (q - zero_point of the input) * weights. weights int8 [out, in], bias int32 [out], multiplier float32 [out]."""
+    """acc = bias + sum (q - zero_point of the input) * weights. weights int8 [out, in], bias int32 [out], multiplier float32 [out].
+
+    With `weight_bits` 4 no weight is beyond -7 to 7, and the C runtime stores two of them in a byte.
+    """
 
     weights: NDArray[np.int8]
     bias: NDArray[np.int32]
     multiplier: NDArray[np.float32]
     weight_scale: NDArray[np.float32]
+    weight_bits: int = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +110,7 @@ class QuantConv2D:
     weight_scale: NDArray[np.float32]
     stride: tuple[int, int]
     padding: Padding
+    weight_bits: int = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,14 +198,19 @@ class QuantPolicy:
 
     @property
     def parameter_bytes(self) -> int:
-        """Bytes of weights (int8), biases (int32), multipliers (float32) and tables as the C runtime stores them."""
+        """Bytes of weights (int8, or two to a byte), biases (int32), multipliers (float32) and tables as the C runtime stores them."""
         total = self.observation.inv_scale.nbytes + self.observation.zero_point.nbytes
         for node in self.nodes:
             if isinstance(node.op, QuantWeighted):
-                total += node.op.weights.nbytes + node.op.bias.nbytes + node.op.multiplier.nbytes
+                total += node.op.weights.nbytes * weight_bits(node.op) // 8 + node.op.bias.nbytes + node.op.multiplier.nbytes
             elif isinstance(node.op, QuantTable):
                 total += node.op.table.size * (1 if node.output is not None and node.output.is_int8 else 2)
         return total
+
+
+def weight_bits(op: QuantWeighted) -> int:
+    """Return the bits of one weight as the C runtime stores it: 8, or 4."""
+    return 8 if isinstance(op, QuantDepthwiseConv2D) else op.weight_bits
 
 
 def is_wide_layer(node: QuantNode, input_tensor: QuantTensor) -> bool:
@@ -229,6 +240,10 @@ def check_limits(node: QuantNode, input_tensor: QuantTensor) -> None:
     if op.weights.dtype != np.int8 or op.bias.dtype != np.int32 or op.multiplier.dtype != np.float32:
         types = f"{op.weights.dtype}, {op.bias.dtype}, {op.multiplier.dtype}"
         raise QuantizationError(f"{node.name}: weights, bias and rescale factors are {types}: they must be int8, int32, float32")
+    bits = weight_bits(op)
+    if type(bits) is not int or bits not in WEIGHT_LIMITS or np.abs(op.weights.astype(np.int16)).max() > WEIGHT_LIMITS[bits]:
+        found = f"{bits}-bit weights from {op.weights.min()} to {op.weights.max()}"
+        raise QuantizationError(f"{node.name}: has {found}: of 4 bits they are -7 to 7, of 8 bits -128 to 127")
     if not op.bias.shape == op.multiplier.shape == op.weight_scale.shape == (count,) or op.weight_scale.dtype != np.float32:
         shapes = f"{op.bias.shape} biases, {op.multiplier.shape} rescale factors and {op.weight_scale.shape} {op.weight_scale.dtype} scales"
         raise QuantizationError(f"{node.name}: {count} channels, but {shapes}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import gcd, prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ from quarl.quant_policy import (
     accumulator_bound,
 )
 from quarl.rescale import rescale_factor
-from quarl.rounding import round_nearest, round_to_data, weight_scales
+from quarl.rounding import DAMPING, INT4_MAX, WEIGHT_MAX, clipped_scales, round_nearest, round_to_data, weight_scales
 from quarl.tensors import LARGEST, plan_tensors, spanning_tensor
 from quarl.units import Unit, center_head, equalize, fold_input, run_unit, units_of
 from quarl.widths import fits_wide, fitting_widths, output_widths
@@ -57,6 +57,10 @@ COVARIANCE_ROWS = 4096  # input rows a layer's covariance is estimated from
 FARTHEST_STEP = 2.0**21  # |observation * inv_scale| stays below it, so that float32 holds eighths of a step and zero points are exact
 NARROW_BIAS_BOUND = 2**24  # of 2^31: leaves the sums room, and keeps int32 -> float32 exact
 COVARIANCE_INPUTS = 1024  # layers with more inputs are rounded to the nearest: the covariance would not be known from the calibration
+INT4_INPUTS = 4096  # of int4 layers, which need the fitting more; a strong damping stands for what the calibration does not tell
+INT4_DAMPING = 1e-2
+
+Weights = Literal["int8", "int4", "int4-all"]  # int4: of all dense and convolution layers but the first and the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class QuantSettings:
     wide_head: bool = False  # int32 accumulators decide, or a 16-bit table for a squashed action
     input_bits: int = 8  # width of observations
     hidden_bits: int = 8  # width of hidden activations, as far as 2^24 allows
+    weights: Weights = "int8"
 
 
 def quantize(policy: Policy, calibration: Calibration, settings: QuantSettings, rung: int) -> QuantPolicy:
@@ -171,6 +176,7 @@ def _quantize_units(
 ) -> tuple[QuantNode, ...]:
     reals = _float64_results(units, real)
     tensors = _plan(units, reals, input_tensor, settings)
+    narrow = int4_layers(units, settings.weights)
     ints: dict[str, NDArray[Any]] = {INPUT: integers}
     nodes = []
     for unit in units:
@@ -179,11 +185,12 @@ def _quantize_units(
             case Dense() | Conv2D() | DepthwiseConv2D():
                 source = unit.inputs[0]
                 is_head = unit is units[-1] and settings.wide_head and unit.relu_max is None
-                op = fit_layer(unit, reals[source], ints[source], tensors[source], None if is_head else output, settings)
+                bits = 4 if unit.name in narrow else 8
+                op = fit_layer(unit, reals[source], ints[source], tensors[source], None if is_head else output, settings, bits)
                 if is_head and accumulator_bound(op, tensors[source]).max() < EXACT_FLOAT_BOUND:
                     output = None
                 elif is_head:
-                    op = fit_layer(unit, reals[source], ints[source], tensors[source], output, settings)
+                    op = fit_layer(unit, reals[source], ints[source], tensors[source], output, settings, bits)
                 node = QuantNode(unit.name, op, unit.inputs, output)
             case Activation(function=function):
                 assert output is not None
@@ -210,8 +217,21 @@ def _plan(
         widths = fitting
 
 
+def int4_layers(units: tuple[Unit, ...], weights: Weights) -> frozenset[str]:
+    """Return the names of the layers whose weights have 4 bits: never depthwise ones, which are small and lose most."""
+    weighted = [unit for unit in units if isinstance(unit.op, Weighted)]
+    inner = weighted[1:-1] if weights == "int4" else weighted
+    return frozenset(unit.name for unit in inner if weights != "int8" and isinstance(unit.op, Dense | Conv2D))
+
+
 def fit_layer(
-    unit: Unit, real: NDArray[Any], integers: NDArray[np.int32], tensor: QuantTensor, output: QuantTensor | None, settings: QuantSettings
+    unit: Unit,
+    real: NDArray[Any],
+    integers: NDArray[np.int32],
+    tensor: QuantTensor,
+    output: QuantTensor | None,
+    settings: QuantSettings,
+    weight_bits: int = 8,
 ) -> QuantWeighted:
     """Return the layer's integers, fitted to its float results on the calibration.
 
@@ -224,19 +244,26 @@ def fit_layer(
     weights: NDArray[np.float64] = unit.op.weights.reshape(len(unit.op.weights), -1).astype(np.float64)
     bias: NDArray[np.float64] = unit.op.bias.astype(np.float64)
     is_wide = output is None or not output.is_int8 or not tensor.is_int8
-    scale = weight_scales(weights, bias, tensor.scale, EXACT_FLOAT_BOUND if is_wide else NARROW_BIAS_BOUND)
-    if settings.data_rounding and isinstance(unit.op, Dense | Conv2D) and weights.shape[1] <= COVARIANCE_INPUTS:
-        rounded = round_to_data(weights, scale, _input_covariance(unit.op, integers, tensor))
+    limit = EXACT_FLOAT_BOUND if is_wide else NARROW_BIAS_BOUND
+    is_int4 = weight_bits == 4
+    most, inputs, damping = (INT4_MAX, INT4_INPUTS, INT4_DAMPING) if is_int4 else (WEIGHT_MAX, COVARIANCE_INPUTS, DAMPING)
+    scale = weight_scales(weights, bias, tensor.scale, limit, most)
+    if settings.data_rounding and isinstance(unit.op, Dense | Conv2D) and weights.shape[1] <= inputs:
+        covariance = _input_covariance(unit.op, integers, tensor)
+        if is_int4:
+            least = weight_scales(weights, bias, tensor.scale, limit)
+            scale = clipped_scales(weights, scale, least, np.diag(covariance))
+        rounded = round_to_data(weights, scale, covariance, most, damping)
     else:
-        rounded = round_nearest(weights, scale)
+        rounded = round_nearest(weights, scale, most)
     multiplier = rescale_factor(tensor.scale, scale, np.float32(1) if output is None else output.scale)
     step = np.float64(tensor.scale) * scale.astype(np.float64)
     if settings.bias_correction:
         bias = _matching_bias(unit.op, rounded, real, integers, tensor, step)
-    layer = _layer(unit.op, rounded, np.rint(bias / step).astype(np.int32), multiplier, scale)
+    layer = _layer(unit.op, rounded, np.rint(bias / step).astype(np.int32), multiplier, scale, weight_bits)
     if settings.data_rounding and is_wide and accumulator_bound(layer, tensor).max() >= EXACT_FLOAT_BOUND:
         # the widths were chosen for weights rounded to the nearest, which may be a little smaller
-        return fit_layer(unit, real, integers, tensor, output, replace(settings, data_rounding=False))
+        return fit_layer(unit, real, integers, tensor, output, replace(settings, data_rounding=False), weight_bits)
     return layer
 
 
@@ -302,14 +329,19 @@ def _matching_bias(
 
 
 def _layer(
-    op: Weighted, rounded: NDArray[np.int8], bias: NDArray[np.int32], multiplier: NDArray[np.float32], scale: NDArray[np.float32]
+    op: Weighted,
+    rounded: NDArray[np.int8],
+    bias: NDArray[np.int32],
+    multiplier: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    weight_bits: int,
 ) -> QuantWeighted:
     weights = rounded.reshape(op.weights.shape)
     match op:
         case Dense():
-            return QuantDense(weights, bias, multiplier, scale)
+            return QuantDense(weights, bias, multiplier, scale, weight_bits)
         case Conv2D():
-            return QuantConv2D(weights, bias, multiplier, scale, op.stride, op.padding)
+            return QuantConv2D(weights, bias, multiplier, scale, op.stride, op.padding, weight_bits)
         case DepthwiseConv2D():
             return QuantDepthwiseConv2D(weights, bias, multiplier, scale, op.stride, op.padding)
 

@@ -1,6 +1,6 @@
-"""Rounding weights to int8: to the nearest, or chosen so that the layer's results on real inputs stay closest.
+"""Rounding weights to int8 or int4: to the nearest, or chosen so that the layer's results on real inputs stay closest.
 
-The second is the column-wise least-squares scheme of GPTQ (Frantar et al., arXiv 2210.17323), written here for per-channel int8:
+The second is the column-wise least-squares scheme of GPTQ (Frantar et al., arXiv 2210.17323), written here for per-channel steps:
 columns in order of falling input variance, each column's rounding error spread over the columns not yet rounded.
 """
 
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 WEIGHT_MAX = 127
+INT4_MAX = 7  # -8 is left out: two weights of 7 and their cross term still fit one byte (firmware_harness/include/ql_kernels.h)
+SHRINKS = np.linspace(1.0, 0.4, 25)  # of an int4 step: clipping the few largest weights lets all others be told apart
 DAMPING = 1e-3  # of the mean variance, keeps the inverse of a nearly singular covariance bounded
 BIAS_SHARE = 8
 LEAST_SHARE = 2.0**-24  # of the layer's largest step
@@ -20,9 +22,9 @@ BLOCK = 64  # columns rounded before the rest is corrected in one product
 
 
 def weight_scales(
-    weights: NDArray[np.float64], bias: NDArray[np.float64], in_scale: np.float32, accumulator_limit: int
+    weights: NDArray[np.float64], bias: NDArray[np.float64], in_scale: np.float32, accumulator_limit: int, weight_max: int = WEIGHT_MAX
 ) -> NDArray[np.float32]:
-    """Return float32 [out]: the step that lets each channel's largest weight fill int8.
+    """Return float32 [out]: the step that lets each channel's largest weight become `weight_max`.
 
     A channel whose weights are so small that its bias would take more than 1/8 of the accumulator gets the step that makes it 1/8.
     No step is below 2^-24 of the layer's largest: what weight decay leaves of a dead channel needs no denormal multiplier.
@@ -32,7 +34,7 @@ def weight_scales(
         bias: float64 [out], real units.
         accumulator_limit: what |accumulator| must stay below.
     """
-    peak: NDArray[np.float64] = np.abs(weights).max(axis=1) / WEIGHT_MAX
+    peak: NDArray[np.float64] = np.abs(weights).max(axis=1) / weight_max
     needed = np.abs(bias) * BIAS_SHARE / (np.float64(in_scale) * accumulator_limit)
     wanted: NDArray[np.float64] = np.maximum(np.maximum(peak, needed), max(peak.max() * LEAST_SHARE, SMALLEST / float(in_scale)))
     wanted = np.where(wanted > SMALLEST / float(in_scale), wanted, ZERO_LAYER / float(in_scale))
@@ -40,26 +42,53 @@ def weight_scales(
     return np.where(scale < wanted, np.nextafter(scale, np.float32(np.inf)), scale)
 
 
-def round_nearest(weights: NDArray[np.float64], scale: NDArray[np.float32]) -> NDArray[np.int8]:
-    """Return int8 [out, in]: each weight [out, in] to the nearest step of its channel."""
+def clipped_scales(
+    weights: NDArray[np.float64], widest: NDArray[np.float32], least: NDArray[np.float32], variance: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return float32 [out]: the int4 step of each channel that keeps its results closest when rounded to the nearest.
+
+    Args:
+        weights: float64 [out, in].
+        widest: float32 [out], the step that clips nothing.
+        least: float32 [out], below which no step may go.
+        variance: float64 [in] of the layer's inputs.
+    """
+    best, least_error = widest, np.full(len(weights), np.inf)
+    for shrink in SHRINKS:
+        scale = np.maximum((widest * np.float32(shrink)).astype(np.float32), least)
+        step = scale[:, None].astype(np.float64)
+        error = np.square(weights - round_nearest(weights, scale, INT4_MAX) * step) @ variance
+        best, least_error = np.where(error < least_error, scale, best), np.minimum(error, least_error)
+    return best
+
+
+def round_nearest(weights: NDArray[np.float64], scale: NDArray[np.float32], weight_max: int = WEIGHT_MAX) -> NDArray[np.int8]:
+    """Return int8 [out, in]: each weight [out, in] to the nearest step of its channel, at most `weight_max` of them."""
     steps = np.rint(weights / scale[:, None].astype(np.float64))
-    return np.clip(steps, -WEIGHT_MAX, WEIGHT_MAX).astype(np.int8)
+    return np.clip(steps, -weight_max, weight_max).astype(np.int8)
 
 
-def round_to_data(weights: NDArray[np.float64], scale: NDArray[np.float32], covariance: NDArray[np.float64]) -> NDArray[np.int8]:
+def round_to_data(
+    weights: NDArray[np.float64],
+    scale: NDArray[np.float32],
+    covariance: NDArray[np.float64],
+    weight_max: int = WEIGHT_MAX,
+    damping: float = DAMPING,
+) -> NDArray[np.int8]:
     """Return int8 [out, in] that keeps (weights - rounded) covariance (weights - rounded)^T small, in no channel larger than nearest does.
 
     Args:
         weights: float64 [out, in].
         scale: float32 [out], the step of each channel.
         covariance: float64 [in, in] of the layer's centred inputs (the mean is the bias correction's).
+        damping: share of the mean variance added to each, for what the calibration did not show.
     """
-    nearest = round_nearest(weights, scale)
+    nearest = round_nearest(weights, scale, weight_max)
     mean_variance = float(np.trace(covariance)) / len(covariance)
     if mean_variance <= 0:
         return nearest
     order = np.argsort(-np.diag(covariance), kind="stable")
-    damped = covariance[np.ix_(order, order)] + DAMPING * mean_variance * np.eye(len(order))
+    damped = covariance[np.ix_(order, order)] + damping * mean_variance * np.eye(len(order))
     upper = _inverse_cholesky(damped)
     steps = weights / scale[:, None].astype(np.float64)
     left = steps[:, order]
@@ -68,7 +97,7 @@ def round_to_data(weights: NDArray[np.float64], scale: NDArray[np.float32], cova
         end = min(start + BLOCK, left.shape[1])
         errors = np.empty((len(left), end - start))
         for i in range(start, end):
-            rounded[:, i] = np.clip(np.rint(left[:, i]), -WEIGHT_MAX, WEIGHT_MAX)
+            rounded[:, i] = np.clip(np.rint(left[:, i]), -weight_max, weight_max)
             errors[:, i - start] = (left[:, i] - rounded[:, i]) / upper[i, i]
             left[:, i + 1 : end] -= np.outer(errors[:, i - start], upper[i, i + 1 : end])
         left[:, end:] -= errors @ upper[start:end, end:]

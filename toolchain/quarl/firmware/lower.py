@@ -36,6 +36,7 @@ from quarl.quant_policy import (
     QuantTable,
     QuantTensor,
     QuantWeighted,
+    weight_bits,
 )
 
 SCRATCH = "\0scratch"  # no layer can be called so
@@ -227,26 +228,31 @@ class _Lowering:
         arrays, range_text, store = self._range(node, op, prefix)
         letters = LETTERS[self.ctype(node.inputs[0])]
         length = prod(op.weights.shape[1:])
+        is_int4 = weight_bits(op) == 4
+        narrow = "_w4" if is_int4 else ""
         fields = [("weights", f"{prefix}_weights"), ("bias", f"{prefix}_bias"), ("range", range_text), ("store", store)]
-        match self.kernels:
-            case "dsp":
-                fields += [("spread", f"ql_spread_{letters}"), ("in_len", str(length)), ("padded_len", str(padded_length(length, STEP)))]
-                weights = Array(f"{prefix}_weights", "int8_t", dsp_weights(op), WORD)
-            case "mve":
-                row_bytes = padded_length(length, MVE_LANES)
-                fields += [("mac", f"ql_mac_{letters}_mve"), ("in_len", str(length)), ("row_bytes", str(row_bytes))]
-                weights = Array(f"{prefix}_weights", "int8_t", mve_weights(op), MVE_LANES)
-            case "portable":
-                fields += [("mac", f"ql_mac_{letters}"), ("in_len", str(length)), ("row_bytes", str(length))]
-                weights = Array(f"{prefix}_weights", "int8_t", portable_weights(op))
-        fields.append(("out_len", str(len(op.weights))))
+        if self.kernels == "dsp":
+            padded = padded_length(length, STEP)
+            lanes = "_lanes" if isinstance(op, QuantConv2D) else ""
+            fields += [("spread", f"ql_spread_{letters}"), ("mac", f"ql_mac{lanes}{narrow}_dsp"), ("padded_len", str(padded))]
+            weights = Array(f"{prefix}_weights", "int8_t", dsp_weights(op), WORD)
+        elif self.kernels == "mve" and not (is_int4 and letters == "s16"):  # rare, and left to the portable kernel
+            padded = padded_length(length, MVE_LANES)
+            fields += [("mac", f"ql_mac_{letters}{narrow}_mve")]
+            weights = Array(f"{prefix}_weights", "int8_t", mve_weights(op), MVE_LANES)
+        else:
+            padded = length
+            fields += [("mac", f"ql_mac_{letters}{narrow}")]
+            weights = Array(f"{prefix}_weights", "int8_t", portable_weights(op))
+        pair_bytes = padded if is_int4 else 2 * padded
+        fields += [("in_len", str(length)), ("pair_bytes", str(pair_bytes)), ("out_len", str(len(op.weights)))]
         return tuple(fields), (weights, *arrays)
 
     def _range(self, node: QuantNode, op: QuantWeighted, prefix: str) -> tuple[tuple[Array, ...], str, str]:
         """Return bias and multiplier arrays, the ql_range initialiser and the store function."""
         bias = folded_bias(node.name, op, self.policy.tensor(node.inputs[0]))
-        if self.kernels != "portable" and not isinstance(op, QuantDepthwiseConv2D):
-            bias = pad_rows(bias, ROWS if self.kernels == "dsp" else MVE_ROWS)
+        if not isinstance(op, QuantDepthwiseConv2D) and (self.kernels != "portable" or weight_bits(op) == 4):
+            bias = pad_rows(bias, MVE_ROWS if self.kernels == "mve" else ROWS)
         arrays = (Array(f"{prefix}_bias", "int32_t", bias), Array(f"{prefix}_multiplier", "float", op.multiplier.astype(np.float32)))
         tensor = node.output or QuantTensor(np.float32(1), 0)
         text = f"{{{prefix}_multiplier, {tensor.zero_point}, {tensor.qmin}, {tensor.qmax}}}"

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import QuantizationError
-from quarl.quant_policy import ACCUMULATOR_BOUND, QuantDepthwiseConv2D, QuantTensor, QuantWeighted
+from quarl.quant_policy import ACCUMULATOR_BOUND, QuantDepthwiseConv2D, QuantTensor, QuantWeighted, weight_bits
 
 STEP = 8  # inputs the DSP kernels take at once
 ROWS = 2  # rows that stand together in the DSP layout
 MVE_ROWS, MVE_LANES = 4, 16  # the same for MVE, and inputs of a row that stand together
+INT4_BOUND = 2**26  # of a sum of int4 weights: the kernels carry 17 of them in one int32
 
 
 def folded_bias(name: str, op: QuantWeighted, tensor: QuantTensor) -> NDArray[np.int32]:
@@ -27,37 +28,50 @@ def folded_bias(name: str, op: QuantWeighted, tensor: QuantTensor) -> NDArray[np
     rows = op.weights.astype(np.int64).reshape(len(op.weights), -1)
     bias = op.bias.astype(np.int64) - tensor.zero_point * rows.sum(axis=1)
     bound = np.abs(bias) + np.abs(rows).sum(axis=1) * max(abs(tensor.qmin), abs(tensor.qmax))
-    if bound.max() >= ACCUMULATOR_BOUND:
+    limit = INT4_BOUND if weight_bits(op) == 4 else ACCUMULATOR_BOUND
+    if bound.max() >= limit:
         channel = int(bound.argmax())
         raise QuantizationError(
-            f"{name}, channel {channel}: with its zero point folded a sum can reach {bound[channel]:,}, int32 holds less than "
-            f"{ACCUMULATOR_BOUND:,}: use fewer inputs in this layer"
+            f"{name}, channel {channel}: with its zero point folded a sum can reach {bound[channel]:,}, the kernel carries less than "
+            f"{limit:,}: use fewer inputs in this layer" + (", or int8 weights" if limit == INT4_BOUND else "")
         )
     folded: NDArray[np.int32] = bias.astype(np.int32)
     return folded
 
 
 def portable_weights(op: QuantWeighted) -> NDArray[np.int8]:
-    """Return int8 in reading order: [out, in] row by row; a depthwise layer's as [height, width, channels]."""
+    """Return int8 in reading order: [out, in] row by row, of int4 [pairs of rows, in]; a depthwise layer's as [height, width, channels]."""
     if isinstance(op, QuantDepthwiseConv2D):
         return np.ascontiguousarray(op.weights.transpose(1, 2, 0))
-    return op.weights.reshape(len(op.weights), -1)
+    return int4_pairs(_padded(op, ROWS, 1)) if weight_bits(op) == 4 else op.weights.reshape(len(op.weights), -1)
 
 
 def dsp_weights(op: QuantWeighted) -> NDArray[np.int8]:
-    """Return int8 [pairs of rows, words, 2, 4]: four inputs of one row, then of the other; both axes padded with zeros."""
-    rows = op.weights.reshape(len(op.weights), -1)
-    padded = np.zeros((padded_length(rows.shape[0], ROWS), padded_length(rows.shape[1], STEP)), np.int8)
-    padded[: rows.shape[0], : rows.shape[1]] = rows
+    """Return int8 [pairs of rows, words, 2, 4]: four inputs of one row, then of the other; of int4 [pairs of rows, in].
+
+    Both axes are padded with zeros.
+    """
+    padded = _padded(op, ROWS, STEP)
+    if weight_bits(op) == 4:
+        return int4_pairs(padded)
     return np.ascontiguousarray(padded.reshape(len(padded) // ROWS, ROWS, -1, 4).transpose(0, 2, 1, 3))
 
 
 def mve_weights(op: QuantWeighted) -> NDArray[np.int8]:
-    """Return int8 [fours of rows, blocks, 4, 16]: sixteen inputs of each of four rows; both axes padded with zeros."""
-    rows = op.weights.reshape(len(op.weights), -1)
-    padded = np.zeros((padded_length(rows.shape[0], MVE_ROWS), padded_length(rows.shape[1], MVE_LANES)), np.int8)
-    padded[: rows.shape[0], : rows.shape[1]] = rows
+    """Return int8 [fours of rows, blocks, 4, 16]: sixteen inputs of each of four rows, or of two pairs of int4 rows.
+
+    Both axes are padded with zeros.
+    """
+    padded = _padded(op, MVE_ROWS, MVE_LANES)
+    if weight_bits(op) == 4:
+        pairs = int4_pairs(padded)
+        return np.ascontiguousarray(pairs.reshape(len(padded) // MVE_ROWS, MVE_ROWS // 2, -1, MVE_LANES).transpose(0, 2, 1, 3))
     return np.ascontiguousarray(padded.reshape(len(padded) // MVE_ROWS, MVE_ROWS, -1, MVE_LANES).transpose(0, 2, 1, 3))
+
+
+def int4_pairs(rows: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return int8 [pairs of rows, in]: 16 times the weight of the first row plus that of the second; rows [even, in] of -7 to 7."""
+    return (16 * rows[::2] + rows[1::2]).astype(np.int8)
 
 
 def padded_length(length: int, step: int) -> int:
@@ -68,3 +82,11 @@ def padded_length(length: int, step: int) -> int:
 def pad_rows(values: NDArray[Any], step: int) -> NDArray[Any]:
     """Return a per-channel array [out] with the zeros that a layout adds to the rows."""
     return np.pad(values, (0, padded_length(len(values), step) - len(values)))
+
+
+def _padded(op: QuantWeighted, row_step: int, step: int) -> NDArray[np.int8]:
+    """Return int8 [out, in] with both axes padded with zeros to multiples."""
+    rows = op.weights.reshape(len(op.weights), -1)
+    padded = np.zeros((padded_length(rows.shape[0], row_step), padded_length(rows.shape[1], step)), np.int8)
+    padded[: rows.shape[0], : rows.shape[1]] = rows
+    return padded
