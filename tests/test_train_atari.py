@@ -118,7 +118,7 @@ def test_quick_training_goes_through_imitation_and_ppo_writes_the_folder_and_res
     from stable_baselines3 import PPO
 
     from quarl.train import train
-    from quarl.train.atari import fit
+    from quarl.train.atari_ppo import fit
 
     recipe = read_recipe(POLICY)
     stages = []
@@ -138,12 +138,12 @@ def test_quick_training_goes_through_imitation_and_ppo_writes_the_folder_and_res
         assert len(kept["obs"]) == len(kept["episode"])
         obs = kept["obs"][:16]
     resumed = fit(recipe, runs / "pong_ppo", quick=True, resume=True, progress=None)
-    np.testing.assert_array_equal(resumed.actor(obs), loaded.predict(obs, deterministic=True)[0])
+    np.testing.assert_array_equal(resumed.trained.actor(obs), loaded.predict(obs, deterministic=True)[0])
 
 
 def test_training_names_the_hyperparameters_that_are_missing_or_unknown(tmp_path: Path) -> None:
     need("ale_py", "torch", "stable_baselines3")
-    from quarl.train.atari import fit
+    from quarl.train.atari_ppo import fit
 
     text = (POLICY / "recipe.toml").read_text(encoding="utf-8").replace("imitation_round", "imitation_rounds")
     with pytest.raises(InputError, match=r"missing \['imitation_round'\], unknown \['imitation_rounds'\]"):

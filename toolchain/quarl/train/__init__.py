@@ -24,7 +24,11 @@ from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
 from quarl.train.folder import fill_measured, source_page, write_normalizer, write_observations
 from quarl.train.trained import Progress, Trainer
 
-TRAINERS: dict[str, str] = {"stable-baselines3": "quarl.train.sb3", "sb3-contrib": "quarl.train.sb3"}
+TRAINERS: dict[str, str] = {
+    "stable-baselines3": "quarl.train.sb3",
+    "sb3-contrib": "quarl.train.sb3",
+    "keras": "quarl.train.keras_dqn",
+}
 """Framework of a recipe -> module with its `fit` (a `Trainer`)."""
 ATARI_ENV = "quarl.envs.atari:quarl/Atari-v0"
 
@@ -110,5 +114,6 @@ def _import(recipe: Recipe, module: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        message = f"training {recipe.name} needs {recipe.framework}: {error}. Install it with: pip install quarl[sb3]"
+        extra = "tf" if recipe.framework == "keras" else "sb3"
+        message = f"training {recipe.name} needs {recipe.framework}: {error}. Install it with: pip install quarl[{extra}]"
         raise ToolMissingError(message) from error

@@ -66,7 +66,8 @@ def source_page(recipe: Recipe, trained: Trained, tail: NDArray[np.float64]) -> 
 
 Trained by the quarl project from `recipe.toml` in this folder: {recipe.algorithm} of {recipe.framework}, seed {recipe.train.seed}, \
 {trained.steps:,} steps in {recipe.train.envs} parallel environments, {cpu_s:,.0f} s of one core ({platform.machine()}).
-The weights are the checkpoint with the best mean return on 40 episodes kept apart for choosing. The licence is quarl's own.
+The weights are the checkpoint with the best mean return on {trained.checkpoint_episodes} episodes kept apart for choosing.
+The licence is quarl's own.
 Packages: {", ".join(_versions(recipe.framework))}.
 
 Again: `quarl train FOLDER`, with this folder (writes to `runs/{recipe.name}/policy/{recipe.name}`).
@@ -81,7 +82,7 @@ Random play: {recipe.gate.random_return:.2f}.
 
 ## Learning curve
 
-Deterministic play on 40 episodes at each checkpoint.
+Deterministic play on {trained.checkpoint_episodes} episodes at each checkpoint.
 
 | {" | ".join(CURVE_FIELDS)} |
 |{"---:|" * len(CURVE_FIELDS)}

@@ -20,14 +20,12 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -42,11 +40,14 @@ from quarl.lanes import EnvSpec
 from quarl.recipe import EnvRecipe, Recipe, Setting
 from quarl.rollouts import run_episodes
 from quarl.seeds import CHECKPOINT_SEED
+from quarl.train.parallel import make_lanes
 from quarl.train.trained import CURVE_FIELDS, Progress, Trained
 
 CHECKPOINT_EPISODES = 40
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "elu": torch.nn.ELU}
-LEFT_OUT = ("start_time", "_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer")
+LEFT_OUT = (
+    "start_time", "_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer", "replay_buffer_class",
+)  # fmt: skip
 
 
 def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None) -> Trained:
@@ -85,7 +86,9 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
         if fold and normalizer is not None:
             _fold(best, normalizer)
             normalizer = None
-        return Trained(_actor(best, normalizer), lambda path: save_model(best, path), normalizer, judge.curve_path, steps)
+        return Trained(
+            _actor(best, normalizer), lambda path: save_model(best, path), normalizer, judge.curve_path, steps, CHECKPOINT_EPISODES
+        )
     finally:
         envs.close()
 
@@ -94,7 +97,7 @@ class Lanes(VecEnv):
     """A gymnasium vector environment as Stable-Baselines3 wants it: lanes restart by themselves, the last observation goes to `info`."""
 
     def __init__(self, env: EnvRecipe, lanes: int) -> None:
-        self._envs = _make_lanes(env, lanes)
+        self._envs = make_lanes(env, lanes)
         super().__init__(lanes, self._envs.single_observation_space, self._envs.single_action_space)
         self._actions: NDArray[Any] | None = None
         self._returns = np.zeros(lanes)
@@ -266,25 +269,6 @@ class _Judge(BaseCallback):
         self._state_path.write_text(json.dumps(state))
         if self._progress is not None:
             self._progress(Progress(self.num_timesteps, self._steps, mean, success, cpu_s))
-
-
-def _make_lanes(env: EnvRecipe, lanes: int) -> VectorEnv[Any, Any, Any]:
-    """Return the environment as lanes that are restarted by hand, each with one environment for the whole training.
-
-    Raises:
-        InputError: gymnasium does not know the id, or the environment refuses its arguments.
-    """
-    by_hand: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
-    kwargs: dict[str, Any] = dict(env.kwargs)
-    try:
-        module, _, name = env.id.rpartition(":")
-        if module:
-            import_module(module)
-        if gymnasium.spec(name).namespace == "quarl":  # the only vector form known to restart single lanes
-            return gymnasium.make_vec(name, num_envs=lanes, **kwargs, **by_hand)
-        return gymnasium.make_vec(name, num_envs=lanes, vectorization_mode="sync", vector_kwargs=by_hand, **kwargs)
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
-        raise InputError(f"environment {env.id}: cannot be made with {kwargs}: {error}") from error
 
 
 def _actor(model: BaseAlgorithm, normalizer: Normalizer | None) -> Actor:

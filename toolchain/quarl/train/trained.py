@@ -35,6 +35,7 @@ class Trained:
     normalizer: Normalizer | None
     curve: Path  # CSV with CURVE_FIELDS
     steps: int
+    checkpoint_episodes: int  # that each point of the curve was measured on
 
 
 class Trainer(Protocol):

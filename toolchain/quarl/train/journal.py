@@ -1,0 +1,55 @@
+"""The run folder of a training: its learning curve, what a later call resumes from, which checkpoint was the best.
+
+Goes in: a return each time the policy is judged. Comes out: `curve.csv`, `state.json`, and the answer whether this one is the best so far.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from quarl.errors import InputError
+from quarl.rollouts import Episodes
+from quarl.train.trained import CURVE_FIELDS, Progress
+
+
+class Journal:
+    """Keeps the books of one training of `total` steps, over all calls that take part in it."""
+
+    def __init__(self, run: Path, total: int, progress: Callable[[Progress], None] | None, *, resume: bool) -> None:
+        self.curve_path = run / "curve.csv"
+        self.steps = 0  # when it was last judged
+        self._state_path = run / "state.json"
+        self._total = total
+        self._progress = progress
+        self._best_return = float("-inf")
+        self._cpu_s = 0.0
+        self._cpu_start_s = time.process_time()
+        if resume:
+            if not self._state_path.exists():
+                raise InputError(f"{run}: there is no checkpoint to resume from. Train without --resume.")
+            state = json.loads(self._state_path.read_text(encoding="utf-8"))
+            self.steps, self._best_return, self._cpu_s = state["steps"], state["best_return"], state["cpu_s"]
+            return
+        run.mkdir(parents=True, exist_ok=True)
+        with self.curve_path.open("w", newline="") as file:
+            csv.writer(file).writerow(CURVE_FIELDS)
+
+    def judge(self, steps: int, episodes: Episodes) -> bool:
+        """Write down how the policy of `steps` plays; return whether none before it was better."""
+        mean = float(episodes.returns.mean())
+        success = None if episodes.successes is None else float(episodes.successes.mean())
+        cpu_s = self._cpu_s + time.process_time() - self._cpu_start_s
+        with self.curve_path.open("a", newline="") as file:
+            row = [steps, f"{mean:.3f}", f"{episodes.returns.std():.3f}", f"{episodes.lengths.mean():.1f}"]
+            csv.writer(file).writerow([*row, "" if success is None else f"{success:.3f}", f"{cpu_s:.1f}"])
+        is_best = mean >= self._best_return
+        self.steps, self._best_return = steps, max(mean, self._best_return)
+        state = {"steps": steps, "best_return": self._best_return, "cpu_s": cpu_s}
+        self._state_path.write_text(json.dumps(state), encoding="utf-8")
+        if self._progress is not None:
+            self._progress(Progress(steps, self._total, mean, success, cpu_s))
+        return is_best

@@ -1,0 +1,276 @@
+"""Training with Keras: DQN (Mnih et al. 2015) on any gymnasium environment with a vector of observations and discrete actions.
+
+Goes in: a recipe and a run folder. Comes out: a `Trained` policy, the best checkpoint by its mean return on episodes kept for that:
+a Keras Sequential of Normalization (where the recipe normalises), Dense layers with ReLU, and one value an action.
+
+Double targets (van Hasselt et al. 2016), rewards over several steps, lanes that each explore at a rate of their own
+(Horgan et al. 2018). The run folder holds the checkpoint that a later call resumes from, the best one so far, and the learning
+curve. The store of transitions is not kept: a resumed training fills it again with the play of its checkpoint.
+
+Hyperparameters of a recipe:
+    layers                    widths of the hidden layers
+    learning_rate, learning_rate_end     of Adam; it falls from one to the other on a straight line
+    batch_size, gamma
+    n_step                    how many rewards a target adds up before it takes a value
+    reward_scale              factor of the rewards while learning: values near 1 are learnt quickest
+    buffer_size, learning_starts         transitions kept; steps played before the first update
+    updates_per_step          updates after each step of all lanes together
+    target_update             updates after which the target network becomes a copy
+    epsilon                   exploration of the boldest lane; the others go down to epsilon^8
+    evaluations               how many checkpoints are made and judged
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras  # type: ignore[import-untyped]
+import tensorflow as tf  # type: ignore[import-untyped]
+
+with suppress(RuntimeError):  # once TensorFlow has computed something, its threads cannot be changed
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+from quarl.actors import Actor
+from quarl.errors import InputError
+from quarl.lanes import EnvSpec
+from quarl.recipe import Recipe
+from quarl.rollouts import run_episodes
+from quarl.seeds import CHECKPOINT_SEED
+from quarl.train.journal import Journal
+from quarl.train.parallel import make_lanes
+from quarl.train.replay import Batch, Replay
+from quarl.train.trained import Progress, Trained
+
+CHECKPOINT_EPISODES = 200
+NORMALIZED_STEPS = 200  # of random play in every lane, which decide the normalisation
+MAX_GRADIENT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A recipe's numbers, read once."""
+
+    layers: tuple[int, ...]
+    learning_rate: float
+    learning_rate_end: float
+    batch_size: int
+    gamma: float
+    n_step: int
+    reward_scale: float
+    buffer_size: int
+    learning_starts: int
+    updates_per_step: int
+    target_update: int
+    epsilon: float
+    evaluations: int
+
+
+def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None) -> Trained:
+    """Return the trained policy.
+
+    Raises:
+        InputError: another algorithm, a hyperparameter that is missing, unknown or of the wrong kind, an environment with other
+            observations or actions, or nothing to resume from.
+    """
+    if recipe.algorithm != "DQN":
+        raise InputError(f'{recipe.name}: algorithm "{recipe.algorithm}"; quarl trains DQN with keras')
+    plan = _read_plan(recipe)
+    steps = recipe.train.quick_steps if quick else recipe.train.steps
+    keras.utils.set_random_seed(recipe.train.seed)
+    tf.config.experimental.enable_op_determinism()
+    journal = Journal(run, steps, progress, resume=resume)
+    rng = np.random.default_rng((recipe.train.seed, journal.steps))
+    play = _Play(recipe, plan, rng)
+    try:
+        learner = _Learner(_network(recipe, plan, play), plan)
+        checkpoint = run / "checkpoint.npz"
+        if resume:
+            learner.read(checkpoint)
+        _learn(recipe, plan, play, learner, journal, checkpoint, run / "best.keras", steps)
+    finally:
+        play.close()
+    best = keras.saving.load_model(run / "best.keras", compile=False)
+    return Trained(_actor(best), lambda path: _save(best, path), None, journal.curve_path, steps, CHECKPOINT_EPISODES)
+
+
+def _learn(recipe: Recipe, plan: _Plan, play: _Play, learner: _Learner, journal: Journal, checkpoint: Path, best: Path, steps: int) -> None:
+    """Play and learn until `steps`, judging the policy now and then."""
+    start = journal.steps
+    every = max(1, steps // plan.evaluations)
+    done, warm = start, min(plan.learning_starts, steps // 2)
+    share = recipe.train.envs
+    while play.store.size < warm:  # random play at first, the checkpoint's own play after a resume
+        play.step(learner.values if start else None)
+    done += 0 if start else warm
+    while done < steps:
+        play.step(learner.values)
+        done += share
+        for _ in range(plan.updates_per_step):
+            learner.update(play.store.draw(plan.batch_size, play.rng), share=done / steps)
+        if done // every > (done - share) // every or done >= steps:
+            learner.write(checkpoint)
+            seeds = range(CHECKPOINT_SEED, CHECKPOINT_SEED + CHECKPOINT_EPISODES)
+            if journal.judge(done, run_episodes(EnvSpec(recipe.env.id, recipe.env.kwargs), _actor(learner.online), seeds)):
+                _save(learner.online, best)
+
+
+class _Play:
+    """The lanes and the transitions that come of them."""
+
+    def __init__(self, recipe: Recipe, plan: _Plan, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self._envs = make_lanes(recipe.env, recipe.train.envs)
+        observation, action = self._envs.single_observation_space, self._envs.single_action_space
+        if not (isinstance(observation, spaces.Box) and len(observation.shape) == 1 and isinstance(action, spaces.Discrete)):
+            self._envs.close()
+            raise InputError(f"{recipe.env.id}: {observation}, {action}; DQN with Keras takes a vector and discrete actions")
+        self.obs_len, self.actions = observation.shape[0], int(action.n)
+        self.store = Replay(plan.buffer_size, observation.shape, np.float32, plan.n_step, plan.gamma)
+        lanes = recipe.train.envs
+        self._epsilon = plan.epsilon ** (1 + 7 * np.arange(lanes) / max(1, lanes - 1))
+        self._scale = plan.reward_scale
+        self._obs = self._reset(seed=[int(seed) for seed in rng.integers(2**31 - 1, size=lanes)])
+
+    def step(self, values: Callable[[NDArray[Any]], NDArray[Any]] | None) -> None:
+        """Play one step in all lanes, at random without `values`."""
+        lanes = len(self._obs)
+        actions = self.rng.integers(self.actions, size=lanes)
+        if values is not None:
+            bold = self.rng.random(lanes) < self._epsilon
+            actions = np.where(bold, actions, values(self._obs).argmax(axis=1))
+        obs, reward, terminated, truncated, _ = self._envs.step(actions)
+        obs = np.array(obs, np.float32)
+        self.store.add(self._obs, actions, self._scale * reward, obs, terminated, truncated)
+        done = terminated | truncated
+        self._obs = self._reset(options={"reset_mask": done}) if done.any() else obs
+
+    def seen(self, steps: int) -> NDArray[np.float32]:
+        """Return observations [n, obs_len] of random play."""
+        rows = []
+        for _ in range(steps):
+            self.step(None)
+            rows.append(self._obs)
+        return np.concatenate(rows)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._envs.close()
+
+    def _reset(self, **how: Any) -> NDArray[np.float32]:
+        return np.array(self._envs.reset(**how)[0], np.float32)
+
+
+class _Learner:
+    """The online and the target network and what updates them."""
+
+    def __init__(self, network: Any, plan: _Plan) -> None:
+        self.online = network
+        self._target = keras.models.clone_model(network)
+        self._target.set_weights(network.get_weights())
+        self._optimizer = keras.optimizers.Adam(plan.learning_rate, global_clipnorm=MAX_GRADIENT)
+        self._optimizer.build(network.trainable_variables)
+        self._plan = plan
+        self._updates = 0
+        self._forward = tf.function(lambda obs: self.online(obs), reduce_retracing=True)
+        self._descend = tf.function(self._gradient_step, reduce_retracing=True)
+
+    def values(self, obs: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the online network's values [n, actions]."""
+        return np.asarray(self._forward(tf.convert_to_tensor(obs)))
+
+    def update(self, batch: Batch, *, share: float) -> None:
+        """Take one step of Adam on the batch; `share` of the training is done."""
+        plan = self._plan
+        self._optimizer.learning_rate.assign(plan.learning_rate + share * (plan.learning_rate_end - plan.learning_rate))
+        self._descend(*(tf.convert_to_tensor(column) for column in batch))
+        self._updates += 1
+        if self._updates % plan.target_update == 0:
+            self._target.set_weights(self.online.get_weights())
+
+    def write(self, path: Path) -> None:
+        """Write all that a later call needs to go on."""
+        arrays = {name: np.asarray(variable) for name, variable in self._variables().items()}
+        np.savez(path, updates=self._updates, **arrays)  # type: ignore[arg-type]
+
+    def read(self, path: Path) -> None:
+        """Go on from what `write` wrote."""
+        if not path.exists():
+            raise InputError(f"{path.parent}: there is no checkpoint to resume from. Train without --resume.")
+        with np.load(path) as arrays:
+            self._updates = int(arrays["updates"])
+            for name, variable in self._variables().items():
+                variable.assign(arrays[name])
+
+    def _variables(self) -> dict[str, Any]:
+        groups = {"online": self.online.weights, "target": self._target.weights, "adam": self._optimizer.variables}
+        return {f"{group}_{number}": variable for group, variables in groups.items() for number, variable in enumerate(variables)}
+
+    def _gradient_step(self, obs: Any, action: Any, reward: Any, discount: Any, next_obs: Any) -> None:
+        chosen = tf.argmax(self.online(next_obs), axis=1, output_type=tf.int32)
+        target = reward + discount * tf.gather(self._target(next_obs), chosen, batch_dims=1)
+        with tf.GradientTape() as tape:
+            value = tf.gather(self.online(obs), action, batch_dims=1)
+            loss = tf.reduce_mean(keras.losses.huber(target[:, None], value[:, None]))
+        gradients = tape.gradient(loss, self.online.trainable_variables)
+        self._optimizer.apply_gradients(zip(gradients, self.online.trainable_variables, strict=True))
+
+
+def _network(recipe: Recipe, plan: _Plan, play: _Play) -> Any:
+    """Return the untrained network; its normalisation comes from random play."""
+    layers: list[Any] = [keras.Input((play.obs_len,), name="obs")]
+    if recipe.train.normalize_observations:
+        seen = play.seen(NORMALIZED_STEPS).astype(np.float64)
+        layers.append(keras.layers.Normalization(mean=seen.mean(axis=0), variance=seen.var(axis=0) + 1e-6, name="normalization"))
+    layers += [
+        keras.layers.Dense(width, activation="relu", kernel_initializer="he_uniform", name=f"hidden_{number}")
+        for number, width in enumerate(plan.layers, start=1)
+    ]
+    return keras.Sequential([*layers, keras.layers.Dense(play.actions, name="values")], name="policy")
+
+
+def _actor(network: Any) -> Actor:
+    forward = tf.function(lambda obs: network(obs), reduce_retracing=True)
+    return lambda obs: np.asarray(forward(tf.convert_to_tensor(np.asarray(obs, np.float32)))).argmax(axis=1).astype(np.int64)
+
+
+def _save(network: Any, path: Path) -> None:
+    """Write the `.keras` file without the hour it was made: the same training gives the same bytes."""
+    network.save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    metadata = json.loads(members["metadata.json"])
+    del metadata["date_saved"]
+    members["metadata.json"] = json.dumps(metadata).encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
+
+
+def _read_plan(recipe: Recipe) -> _Plan:
+    settings: dict[str, Any] = dict(recipe.train.hyperparameters)
+    names = list(_Plan.__dataclass_fields__)
+    missing, unknown = [name for name in names if name not in settings], [name for name in settings if name not in names]
+    if missing or unknown:
+        raise InputError(f"{recipe.name}: [train.hyperparameters]: missing {missing}, unknown {unknown}; allowed {names}")
+    layers = settings.pop("layers")
+    if not (isinstance(layers, list) and layers and all(isinstance(width, int) and width > 0 for width in layers)):
+        raise InputError(f"{recipe.name}: layers: {layers!r}; allowed: widths above 0, as [64, 64]")
+    for name, value in settings.items():
+        whole = _Plan.__dataclass_fields__[name].type == "int"
+        if not isinstance(value, int if whole else int | float) or value <= 0:
+            raise InputError(f"{recipe.name}: {name}: {value!r}; allowed: {'an integer' if whole else 'a number'} above 0")
+    return _Plan(layers=tuple(layers), **settings)
