@@ -20,8 +20,9 @@ from quarl.evidence import (
     OwnEpisodes,
     evidence_from_json,
 )
-from quarl.gate import compare_with_baseline, judge
+from quarl.gate import judge
 from quarl.limits import Limits, limits_from_table, read_limits
+from quarl.regression import compare_with_baseline
 from quarl.verdict import Check, Verdict
 from tests.release import COUNT, GOOD, LIMITS, episodes, pairs
 
@@ -43,6 +44,9 @@ def test_a_good_release_passes() -> None:
         "mean_return",
         "failure_rate",
         "low_quantile",
+        "equivalence",
+        "rank_test",
+        "interquartile_mean",
         "control",
         "budget_artifact_bytes",
         "budget_latency_p99_us",
@@ -257,7 +261,7 @@ def test_exact_figures_may_not_grow_and_measured_ones_only_by_their_noise(figure
 
 def test_a_check_that_is_gone_or_fails_now_is_a_regression() -> None:
     baseline = judge(GOOD, LIMITS, policy="p").checks
-    gone = compare_with_baseline(judge(GOOD, replace(LIMITS, budgets={}), policy="p"), baseline)
+    gone = compare_with_baseline(judge(replace(GOOD, figures=()), replace(LIMITS, budgets={}), policy="p"), baseline)
     assert {check.name for check in gone if not check.passed} == {"regression_budget_artifact_bytes", "regression_budget_latency_p99_us"}
     worse = compare_with_baseline(judge(replace(GOOD, paired=pairs(candidate_loss=12)), LIMITS, policy="p"), baseline)
     assert "regression_mean_return" in {check.name for check in worse if not check.passed}
@@ -304,7 +308,7 @@ def test_evidence_survives_its_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}', GOOD.to_json().replace('"lengths": [', '"lengths": [7,')]
+    "text", ["", "[]", "{}", '{"format": 1}', '{"format": 2}', GOOD.to_json().replace('"lengths": [', '"lengths": [7,')]
 )
 def test_a_file_that_is_no_evidence_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="run quarl parity again"):

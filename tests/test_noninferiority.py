@@ -20,8 +20,8 @@ from quarl.noninferiority import (
     compare_means,
     compare_quantiles,
     failure_p_value,
-    interquartile_mean,
 )
+from quarl.ranks import interquartile_mean
 
 Returns = NDArray[np.float64]
 

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.contract import Action
 from quarl.errors import InputError
 from quarl.integer import integer_outputs, real_outputs
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
 
 CLEAR_STEPS = 2.0
+WORST = 5  # decisions that are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,52 @@ class BoxAgreement:
 Agreement = DiscreteAgreement | BoxAgreement
 
 
+@dataclass(frozen=True, slots=True)
+class WorstDecision:
+    """An observation on which source and candidate act most differently."""
+
+    observation: int
+    source: tuple[float, ...]  # the action, in environment units
+    candidate: tuple[float, ...]
+    at_stake: float  # discrete: the source's value of its own action minus that of the candidate's; box: the largest error of a value
+
+
 def compare_decisions(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> Agreement:
     """Return how far the decisions of both lie apart on observations [n, *shape]."""
+    return _compare(source, quantized, *_outputs(source, quantized, obs))
+
+
+def compare_decisions_and_worst(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> tuple[Agreement, tuple[WorstDecision, ...]]:
+    """Return how far the decisions of both lie apart on observations [n, *shape], and where they do most, worst first."""
+    wanted, made = _outputs(source, quantized, obs)
+    return _compare(source, quantized, wanted, made), worst_decisions(source.contract.action, wanted, made)
+
+
+def worst_decisions(
+    action: Action, source_outputs: NDArray[Any], candidate_outputs: NDArray[Any], count: int = WORST
+) -> tuple[WorstDecision, ...]:
+    """Return the at most `count` observations on which the actions that outputs [n, values] mean differ most; none where they never do."""
+    wanted, made = action.decode(source_outputs), action.decode(candidate_outputs)
+    if action.kind == "discrete":
+        rows = np.arange(len(wanted))
+        lost = source_outputs[rows, wanted].astype(np.float64) - source_outputs[rows, made]
+        differs = wanted != made
+    else:
+        errors = np.abs(wanted.astype(np.float64) - made)
+        lost, differs = errors.max(axis=1), (errors > 0).any(axis=1)
+    order = [int(row) for row in np.argsort(-lost, kind="stable") if differs[row]][:count]
+    return tuple(
+        WorstDecision(row, tuple(np.atleast_1d(wanted[row]).tolist()), tuple(np.atleast_1d(made[row]).tolist()), float(lost[row]))
+        for row in order
+    )
+
+
+def _outputs(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    return source.outputs(obs), real_outputs(quantized, integer_outputs(quantized, obs))
+
+
+def _compare(source: Policy, quantized: QuantPolicy, wanted: NDArray[Any], made: NDArray[Any]) -> Agreement:
     action = source.contract.action
-    wanted, made = source.outputs(obs), real_outputs(quantized, integer_outputs(quantized, obs))
     if action.kind == "discrete":
         last = quantized.nodes[-1].output
         return compare_choices(wanted, made, output_step=0.0 if last is None else float(last.scale))

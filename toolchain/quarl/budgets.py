@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from quarl.boards import Board
 from quarl.bundle import Bundle
 from quarl.evidence import Figure
 from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json
 from quarl.limits import Limits
 from quarl.parity import ARTIFACTS, DEVICE
-from quarl.profile import profile_from_json
+from quarl.profile import ROUNDS, Latency, profile_from_json
 
 PROFILE, FIRMWARE = "profile.json", "firmware.json"
 
@@ -28,9 +30,9 @@ def figures_of(bundle: Bundle) -> tuple[Figure, ...]:
             if model.precision == "int8":
                 latency = model.latency
                 figures += [
-                    Figure(f"{model.runtime}_p50_us", latency.p50_us, "us", "measured"),
-                    Figure(f"{model.runtime}_p99_us", latency.p99_us, "us", "measured"),
-                    Figure(f"{model.runtime}_model_memory_bytes", float(model.memory.model_bytes), "B", "measured"),
+                    Figure(f"{model.runtime}_p50_us", latency.p50_us, "us", "measured", _noise(latency, 50), profile.cpu),
+                    Figure(f"{model.runtime}_p99_us", latency.p99_us, "us", "measured", _noise(latency, 99), profile.cpu),
+                    Figure(f"{model.runtime}_model_memory_bytes", float(model.memory.model_bytes), "B", "measured", 0.0, profile.cpu),
                 ]
     firmware = firmware_profile_of(bundle)
     return tuple(figures) if firmware is None else (*figures, *firmware.figures)
@@ -54,3 +56,9 @@ def with_memory_and_deadline(limits: Limits, board: Board, step_hz: float | None
     if step_hz is not None:
         budgets["firmware_latency_us"] = 1e6 / step_hz
     return replace(limits, budgets={**budgets, **limits.budgets})
+
+
+def _noise(latency: Latency, percent: float) -> float:
+    """Return the share by which the percentile differs between the rounds of one run: what another run may differ by, at least."""
+    rounds = [float(np.percentile(part, percent)) for part in np.array_split(np.array(latency.samples_us), ROUNDS) if part.size]
+    return (max(rounds) - min(rounds)) / latency.percentile_us(percent)

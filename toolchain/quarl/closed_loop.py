@@ -6,6 +6,7 @@ The control has the source's weights in float64: what moves it is chaos of the e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError
+from quarl.intervals import quantile_interval, rate_interval
 from quarl.noninferiority import (
     ALPHA,
     FailureTest,
@@ -21,9 +23,10 @@ from quarl.noninferiority import (
     compare_failures,
     compare_means,
     compare_quantiles,
-    interquartile_mean,
 )
+from quarl.ranks import MiddleChange, RankTest, compare_middles, compare_ranks, interquartile_mean
 from quarl.rollouts import Episodes
+from quarl.sequential import Look, alpha_share, is_early
 
 LOW_SHARE = 0.1  # the tail that is watched beside the mean: the worst tenth of the episodes
 
@@ -36,8 +39,15 @@ class PairedEpisodes:
     source: Episodes
     candidate: Episodes
     control: Episodes
+    looks: tuple[Look, ...] = ()  # as planned before the first episode, whether reached or not; () is one look at the end
+    divergence: NDArray[np.int32] | None = (
+        None  # [n], first step at which source and candidate act otherwise; -1: never; None: not recorded
+    )
 
     def __post_init__(self) -> None:
+        count = len(self.source.seeds)
+        if self.looks and (count not in {look.episodes for look in self.looks} or sum(look.alpha_share for look in self.looks) > 1 + 1e-9):
+            raise InputError(f"{self.env_id}: {count} episodes are none of the looks that were planned: run quarl parity again")
         for name, episodes in (("candidate", self.candidate), ("control", self.control)):
             if episodes.seeds != self.source.seeds:
                 raise InputError(f"{self.env_id}: source and {name} did not play the same seeds: paired episodes need equal ones")
@@ -64,8 +74,21 @@ class Summary:
     low_quantile: float
     smallest: float
     largest: float
+    low_quantile_interval: tuple[float | None, float | None]  # exact, two-sided at 2 * alpha; None where so few episodes give no bound
     failure_rate: float | None  # 0..1; None where failures are unknown
+    failure_interval: tuple[float, float] | None  # exact, two-sided at 2 * alpha
     mean_length: float  # steps
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """When source and candidate part on the same seed; steps count from 0."""
+
+    diverged: int  # episodes in which they act otherwise at least once
+    first_step: int | None  # the earliest parting of all
+    median_step: float | None
+    lost: int  # diverged episodes whose return is smaller with the candidate
+    gained: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +105,13 @@ class ClosedLoop:
     mean: MeanTest
     failures: FailureTest | None  # None where failures are unknown
     low_quantile: QuantileChange
+    ranks: RankTest
+    middle: MiddleChange
+    planned_episodes: int  # the most that would have been played
+    looks: int  # planned; 1: one test at the end
+    look: int  # at which of them it stopped, from 1
+    alpha: float  # error that this look may use
+    divergence: Divergence | None  # None where actions were not recorded
     control_mean: MeanTest
     control_failures: FailureTest | None
 
@@ -93,29 +123,55 @@ class ClosedLoop:
         return moved or (failures is not None and abs(failures.rate_difference) > failures.margin)
 
 
-def compare_episodes(paired: PairedEpisodes, *, margin: float, failure: Failure, failure_margin: float, alpha: float = ALPHA) -> ClosedLoop:
+def compare_episodes(
+    paired: PairedEpisodes, *, margin: float, failure: Failure, failure_margin: float, alpha: float = ALPHA, scale: float | None = None
+) -> ClosedLoop:
     """Return the tests of the candidate against the source.
 
     Args:
         margin: largest loss of the mean return, in return units.
         failure_margin: largest rise of the failure rate, 0..1.
+        alpha: one-sided error of each test, over all looks together.
+        scale: the source's mean return above random play, in return units: what an episode may lose that an early look did not meet.
     """
     source, candidate, control = paired.source, paired.candidate, paired.control
     failed = [failures_of(episodes, failure) for episodes in (source, candidate, control)]
     equal = (source.returns == candidate.returns) & (source.lengths == candidate.lengths)
+    count = len(source.seeds)
+    spent = alpha * alpha_share(paired.looks, count)
+    unseen = scale if is_early(paired.looks, count) else None
     return ClosedLoop(
         env_id=paired.env_id,
-        episodes=len(source.seeds),
+        episodes=count,
         failure=failure,
-        source=_summary(source, failed[0]),
-        candidate=_summary(candidate, failed[1]),
-        control=_summary(control, failed[2]),
+        source=_summary(source, failed[0], alpha),
+        candidate=_summary(candidate, failed[1], alpha),
+        control=_summary(control, failed[2], alpha),
         equal_episodes=int(equal.sum()),
-        mean=compare_means(source.returns, candidate.returns, margin, alpha=alpha),
-        failures=_compare_failures(failed[0], failed[1], failure_margin, alpha),
+        mean=compare_means(source.returns, candidate.returns, margin, alpha=spent, largest_loss=unseen),
+        failures=_compare_failures(failed[0], failed[1], failure_margin, spent),
         low_quantile=compare_quantiles(source.returns, candidate.returns, LOW_SHARE, alpha=alpha),
-        control_mean=compare_means(source.returns, control.returns, margin, alpha=alpha),
-        control_failures=_compare_failures(failed[0], failed[2], failure_margin, alpha),
+        ranks=compare_ranks(source.returns, candidate.returns, margin, alpha=spent),
+        middle=compare_middles(source.returns, candidate.returns, alpha=alpha),
+        planned_episodes=paired.looks[-1].episodes if paired.looks else count,
+        looks=max(1, len(paired.looks)),
+        look=1 + sum(look.episodes < count for look in paired.looks),
+        alpha=spent,
+        divergence=_divergence(paired),
+        control_mean=compare_means(source.returns, control.returns, margin, alpha=spent),
+        control_failures=_compare_failures(failed[0], failed[2], failure_margin, spent),
+    )
+
+
+def join_episodes(parts: Sequence[Episodes]) -> Episodes:
+    """Return the episodes of several runs as if they were one."""
+    is_reported = any(part.successes is not None for part in parts)
+    successes = [np.zeros(len(part.seeds), np.bool_) if part.successes is None else part.successes for part in parts]
+    return Episodes(
+        tuple(seed for part in parts for seed in part.seeds),
+        np.concatenate([part.returns for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
+        np.concatenate(successes) if is_reported else None,
     )
 
 
@@ -132,7 +188,18 @@ def _compare_failures(
     return None if source is None or candidate is None else compare_failures(source, candidate, margin, alpha=alpha)
 
 
-def _summary(episodes: Episodes, failed: NDArray[np.bool_] | None) -> Summary:
+def _divergence(paired: PairedEpisodes) -> Divergence | None:
+    steps = paired.divergence
+    if steps is None:
+        return None
+    is_parted = steps >= 0
+    change = (paired.candidate.returns - paired.source.returns)[is_parted]
+    parted = steps[is_parted]
+    first, median = (int(parted.min()), float(np.median(parted))) if parted.size else (None, None)
+    return Divergence(int(parted.size), first, median, int((change < 0).sum()), int((change > 0).sum()))
+
+
+def _summary(episodes: Episodes, failed: NDArray[np.bool_] | None, alpha: float) -> Summary:
     returns = episodes.returns
     return Summary(
         mean=float(returns.mean()),
@@ -140,8 +207,10 @@ def _summary(episodes: Episodes, failed: NDArray[np.bool_] | None) -> Summary:
         median=float(np.median(returns)),
         interquartile_mean=interquartile_mean(returns),
         low_quantile=float(np.quantile(returns, LOW_SHARE)),
+        low_quantile_interval=quantile_interval(returns, LOW_SHARE, alpha),
         smallest=float(returns.min()),
         largest=float(returns.max()),
         failure_rate=None if failed is None else float(failed.mean()),
+        failure_interval=None if failed is None else rate_interval(int(failed.sum()), len(failed), alpha),
         mean_length=float(episodes.lengths.mean()),
     )

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from quarl.agreement import Agreement, BoxAgreement, DiscreteAgreement
+from quarl.agreement import Agreement, BoxAgreement, DiscreteAgreement, WorstDecision
 from quarl.closed_loop import PairedEpisodes
 from quarl.errors import InputError
 from quarl.rollouts import Episodes
+from quarl.sequential import Look
 from quarl.verdict import Kind
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,29 @@ class Figure:
     value: float
     unit: str
     kind: Kind
+    noise: float = 0.0  # share by which it differs between runs of the same thing, where that was measured
+    where: str = ""  # the machine a measured figure belongs to; figures of two machines are not compared
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DisturbedEpisodes:
+    """Source and candidate on the first seeds of the paired episodes, both under the same disturbance."""
+
+    disturbance: str  # a name of quarl.robustness.DISTURBANCES
+    source: Episodes
+    candidate: Episodes
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A change that was tried on one half of the held-out observations and measured on the other."""
+
+    change: str  # "rung 4 (wide input)", "calibration on the held-out observations"
+    rung: int
+    observations: int  # measured on
+    before: float  # decisions changed (discrete, a share) or mean action error (box, environment units)
+    after: float
+    extra_bytes: int  # of parameters, against what is released
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +119,9 @@ class Evidence:
     has_source: bool = True  # False: the policy came as an int8 file, so `agreement` and `paired` can never be gathered
     own: OwnEpisodes | None = None  # played where there is no source
     figures: tuple[Figure, ...] = ()
+    robustness: tuple[DisturbedEpisodes, ...] = ()  # empty: not asked for
+    worst: tuple[WorstDecision, ...] = ()
+    trials: tuple[Trial, ...] = ()  # empty: nothing failed, or nothing could be tried
 
     def to_json(self) -> str:
         """Return canonical JSON."""
@@ -111,6 +138,9 @@ class Evidence:
             "has_source": self.has_source,
             "own": None if self.own is None else _own_table(self.own),
             "figures": [asdict(figure) for figure in self.figures],
+            "robustness": [_disturbed_table(disturbed) for disturbed in self.robustness],
+            "worst": [asdict(decision) for decision in self.worst],
+            "trials": [asdict(trial) for trial in self.trials],
         }
         return json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
@@ -136,6 +166,12 @@ def evidence_from_json(text: str, where: str = "parity.json") -> Evidence:
             has_source=bool(document["has_source"]),
             own=None if own is None else _own(own),
             figures=tuple(Figure(**figure) for figure in document["figures"]),
+            robustness=tuple(_disturbed(table) for table in document["robustness"]),
+            worst=tuple(
+                WorstDecision(**{**entry, "source": tuple(entry["source"]), "candidate": tuple(entry["candidate"])})
+                for entry in document["worst"]
+            ),
+            trials=tuple(Trial(**trial) for trial in document["trials"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: is no evidence of parity ({error!r}): run quarl parity again") from error
@@ -155,6 +191,8 @@ def _paired_table(paired: PairedEpisodes) -> dict[str, Any]:
     return {
         "env_id": paired.env_id,
         "seeds": list(paired.source.seeds),
+        "looks": [asdict(look) for look in paired.looks],
+        "divergence": None if paired.divergence is None else paired.divergence.tolist(),
         **{name: _episodes_table(getattr(paired, name)) for name in ("source", "candidate", "control")},
     }
 
@@ -173,7 +211,27 @@ def _episodes_table(episodes: Episodes) -> dict[str, Any]:
 
 def _paired(table: Mapping[str, Any]) -> PairedEpisodes:
     seeds = tuple(int(seed) for seed in table["seeds"])
-    return PairedEpisodes(str(table["env_id"]), *(_episodes(table[name], seeds) for name in ("source", "candidate", "control")))
+    source, candidate, control = (_episodes(table[name], seeds) for name in ("source", "candidate", "control"))
+    steps = table["divergence"]
+    divergence = None if steps is None else np.array(steps, np.int32)
+    if divergence is not None and divergence.shape != (len(seeds),):
+        raise ValueError(f"{len(divergence)} steps of divergence for {len(seeds)} seeds")
+    looks = tuple(Look(int(look["episodes"]), float(look["alpha_share"])) for look in table["looks"])
+    return PairedEpisodes(str(table["env_id"]), source, candidate, control, looks, divergence)
+
+
+def _disturbed_table(disturbed: DisturbedEpisodes) -> dict[str, Any]:
+    return {
+        "disturbance": disturbed.disturbance,
+        "seeds": list(disturbed.source.seeds),
+        "source": _episodes_table(disturbed.source),
+        "candidate": _episodes_table(disturbed.candidate),
+    }
+
+
+def _disturbed(table: Mapping[str, Any]) -> DisturbedEpisodes:
+    seeds = tuple(int(seed) for seed in table["seeds"])
+    return DisturbedEpisodes(str(table["disturbance"]), _episodes(table["source"], seeds), _episodes(table["candidate"], seeds))
 
 
 def _own(table: Mapping[str, Any]) -> OwnEpisodes:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from quarl.closed_loop import Failure
 from quarl.errors import InputError
+from quarl.sequential import Look, plan_looks
 
 GATE_FILE = "gate.toml"
 
@@ -29,6 +30,9 @@ class Limits:
     failure_return: float | None = None  # a lower return is a failure; None: halfway between random play and the source's mean
     failure_margin: float = 0.02  # allowed rise of the failure rate, 0.01 = one point
     alpha: float = 0.05  # one-sided error of each test
+    sequential: bool = True  # whether episodes stop as soon as the answer is certain
+    equivalence: bool = False  # whether a gain beyond the margin fails as well
+    robustness_margin: float | None = None  # share of the same scale that int8 may lose against its source under each disturbance
     min_agreement: float | None = None  # discrete actions: least share of equal actions, 0..1
     max_action_error: float | None = None  # box actions: largest mean error as a share of the action range
     max_import_error: float = 1e-5  # of our float graph against the source framework, largest absolute
@@ -44,11 +48,24 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def margin_of(limits: Limits, mean_source: float) -> float | None:
-    """Return the largest loss of the mean return in return units; None where there is no scale: random play unknown, or as good."""
+def scale_of(limits: Limits, mean_source: float) -> float | None:
+    """Return what the source's mean return is above random play; None where that is unknown or nothing."""
     if limits.random_return is None or mean_source <= limits.random_return:
         return None
-    return limits.margin * (mean_source - limits.random_return)
+    return mean_source - limits.random_return
+
+
+def margin_of(limits: Limits, mean_source: float) -> float | None:
+    """Return the largest loss of the mean return in return units; None where there is no scale: random play unknown, or as good."""
+    scale = scale_of(limits, mean_source)
+    return None if scale is None else limits.margin * scale
+
+
+def looks_of(limits: Limits, episodes: int) -> tuple[Look, ...]:
+    """Return when at most `episodes` episodes are looked at; once, at the end, where limits cannot be judged or do not want it."""
+    if not limits.sequential or limits.random_return is None:
+        return (Look(episodes, 1.0),)
+    return plan_looks(episodes, limits.failure_margin, limits.alpha)
 
 
 def failure_of(limits: Limits, mean_source: float) -> Failure:
@@ -113,6 +130,7 @@ def _is_budgets(value: object) -> bool:
 
 
 _SHARE = (_number(0, 1), "a number from 0 to 1")
+_FLAG = (lambda value: isinstance(value, bool), "true or false")
 _FINITE = (_is_number, "a finite number")
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "episodes": (lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 2, "an integer of 2 or more"),
@@ -122,10 +140,13 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "failure_return": _FINITE,
     "failure_margin": (lambda value: _number(0, 1)(value) and value > 0, "a number above 0 up to 1"),
     "alpha": (_number(0.001, 0.2), "a number from 0.001 to 0.2"),
+    "sequential": _FLAG,
+    "equivalence": _FLAG,
+    "robustness_margin": (lambda value: _number(0, 1)(value) and value > 0, "a number above 0 up to 1"),
     "min_agreement": _SHARE,
     "max_action_error": _SHARE,
     "max_import_error": (_number(0, math.inf), "a number from 0"),
-    "require_import_proof": (lambda value: isinstance(value, bool), "true or false"),
+    "require_import_proof": _FLAG,
     "backends": (_is_backends, "a list of backend names that is not empty"),
     "budgets": (_is_budgets, "a table of figure names and numbers from 0"),
 }

@@ -41,11 +41,19 @@ class MeanTest:
     t_lower: float  # lower bounds of the true difference, one-sided at alpha
     skew_lower: float
     bootstrap_lower: float
-    lower: float  # the smallest of the three: what decides
+    unseen_lower: float | None  # with losses too rare to have been met; None where that is not asked
+    lower: float  # the smallest of these: what decides
+    upper: float  # the largest of the three upper bounds, one-sided at alpha
     p_value: float  # paired t, of "the loss is the margin or more"
+    equivalence_p_value: float  # two one-sided t tests, of "the difference is the margin or more, up or down"
     provable_margin: float  # smallest margin an equal candidate would prove with POWER, at this spread and number of episodes
     episodes_needed: int | None  # for an equal candidate to prove `margin` with POWER at this spread; None: a million are too few
     passed: bool
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether gains are proven to stay within the margin as well (two one-sided tests, at alpha each)."""
+        return self.passed and self.upper <= self.margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +87,36 @@ class QuantileChange:
 
 
 def compare_means(
-    source: NDArray[np.float64], candidate: NDArray[np.float64], margin: float, *, alpha: float = ALPHA, resamples: int = RESAMPLES
+    source: NDArray[np.float64],
+    candidate: NDArray[np.float64],
+    margin: float,
+    *,
+    alpha: float = ALPHA,
+    resamples: int = RESAMPLES,
+    largest_loss: float | None = None,
 ) -> MeanTest:
-    """Return whether the candidate's mean return is at most `margin` (return units, >= 0) below the source's; returns [n >= 2], paired."""
+    """Return whether the candidate's mean return is at most `margin` (return units, >= 0) below the source's; returns [n >= 2], paired.
+
+    Args:
+        largest_loss: what one episode may lose, in return units. With it the bound makes room for episodes lost so seldom that none was
+            met: a share of 1 - alpha ** (1 / n) stays unseen with probability alpha. None: such losses are left to the failure rate.
+    """
     difference = candidate - source
     count = len(difference)
     mean, spread = float(difference.mean()), float(difference.std(ddof=1))
     if np.ptp(difference) == 0:
-        spread, t_lower, skew_lower, bootstrap_lower, p_value = 0.0, mean, mean, mean, float(mean < -margin)
+        spread, bounds, uppers = 0.0, (mean, mean, mean), (mean, mean, mean)
+        p_value, p_gain = float(mean < -margin), float(mean > margin)
     else:
         error = spread / math.sqrt(count)
-        t_lower = mean - float(special.stdtrit(count - 1, 1 - alpha)) * error
-        skew_lower = _skew_lower(difference, alpha)
-        bootstrap_lower = _bca_lower(difference, alpha, resamples)
+        reach = float(special.stdtrit(count - 1, 1 - alpha)) * error
+        bootstrap_lower, bootstrap_upper = _bca_bounds(difference, alpha, resamples)
+        bounds = mean - reach, _skew_lower(difference, alpha), bootstrap_lower
+        uppers = mean + reach, -_skew_lower(-difference, alpha), bootstrap_upper
         p_value = float(special.stdtr(count - 1, -(mean + margin) / error))
-    lower = min(t_lower, skew_lower, bootstrap_lower)
+        p_gain = float(special.stdtr(count - 1, (mean - margin) / error))
+    unseen_lower = None if largest_loss is None else mean - largest_loss * -math.expm1(math.log(alpha) / count)
+    lower = min(bounds) if unseen_lower is None else min(*bounds, unseen_lower)
     return MeanTest(
         episodes=count,
         mean_source=float(source.mean()),
@@ -102,11 +125,14 @@ def compare_means(
         std_difference=spread,
         margin=margin,
         alpha=alpha,
-        t_lower=t_lower,
-        skew_lower=skew_lower,
-        bootstrap_lower=bootstrap_lower,
+        t_lower=bounds[0],
+        skew_lower=bounds[1],
+        bootstrap_lower=bounds[2],
+        unseen_lower=unseen_lower,
         lower=lower,
+        upper=max(uppers),
         p_value=p_value,
+        equivalence_p_value=max(p_value, p_gain),
         provable_margin=_provable_margin(count, spread, alpha),
         episodes_needed=_episodes_for_mean(margin, spread, alpha),
         passed=lower >= -margin,
@@ -154,12 +180,6 @@ def compare_quantiles(
     return QuantileChange(share, before, after, after - before, lower, upper)
 
 
-def interquartile_mean(returns: NDArray[np.float64]) -> float:
-    """Return the mean of the middle half of the returns [n]."""
-    cut = len(returns) // 4
-    return float(np.sort(returns)[cut : len(returns) - cut].mean())
-
-
 def failure_p_value(count: int, only_candidate: int, only_source: int, margin: float) -> float:
     """Return the exact p-value of "the failure rate rises by `margin` or more", the largest over all shares of discordant pairs.
 
@@ -169,7 +189,7 @@ def failure_p_value(count: int, only_candidate: int, only_source: int, margin: f
         return 1.0 if margin <= 0 else 0.0
     gains = np.arange(count + 1)
     # the pairs of counts that speak at least as much for the candidate: up to harms[gains] failures of the candidate alone
-    limit = _score(np.float64(only_candidate), np.float64(only_source), count, margin)
+    limit = tango_score(np.float64(only_candidate), np.float64(only_source), count, margin)
     harms = _largest_harm(gains, count, margin, float(limit) + 1e-9)
     log_ways = special.gammaln(count + 1) - special.gammaln(gains + 1) - special.gammaln(count - gains + 1)
 
@@ -189,7 +209,7 @@ def failure_p_value(count: int, only_candidate: int, only_source: int, margin: f
     return float(min(1.0, max(coarse.max(), fine.max())))
 
 
-def _score(harms: NDArray[Any] | np.float64, gains: NDArray[Any] | np.float64, count: int, margin: float) -> NDArray[np.float64]:
+def tango_score(harms: NDArray[Any] | np.float64, gains: NDArray[Any] | np.float64, count: int, margin: float) -> NDArray[np.float64]:
     """Return Tango's score of (harms, gains) under a rise of `margin`: the smaller, the better for the candidate."""
     b = -harms - gains + (2 * count - harms + gains) * margin
     gain_rate = (np.sqrt(b * b + 8 * count * gains * margin * (1 - margin)) - b) / (4 * count)
@@ -202,7 +222,7 @@ def _largest_harm(gains: NDArray[np.int64], count: int, margin: float, limit: fl
     low, high = np.full(len(gains), -1), count - gains  # the score rises with the harms
     while (low < high).any():
         middle = (low + high + 1) // 2
-        fits = (middle < 0) | (_score(np.maximum(middle, 0), gains, count, margin) <= limit)
+        fits = (middle < 0) | (tango_score(np.maximum(middle, 0), gains, count, margin) <= limit)
         low, high = np.where(fits, middle, low), np.where(fits, high, middle - 1)
     return low
 
@@ -228,17 +248,19 @@ def _skew_lower(difference: NDArray[np.float64], alpha: float) -> float:
     return float(difference.mean()) - spread * shift
 
 
-def _bca_lower(difference: NDArray[np.float64], alpha: float, resamples: int) -> float:
-    """Return the bias-corrected and accelerated bootstrap bound of the mean (Efron, JASA 82, 1987)."""
+def _bca_bounds(difference: NDArray[np.float64], alpha: float, resamples: int) -> tuple[float, float]:
+    """Return the bias-corrected and accelerated bootstrap bounds of the mean, one-sided at alpha each (Efron, JASA 82, 1987)."""
     rows = np.random.default_rng(_SEED).integers(len(difference), size=(resamples, len(difference)))
     means = difference[rows].mean(axis=1)
     mean = difference.mean()
     bias = float(special.ndtri((means < mean).mean() + (means == mean).mean() / 2))
+    if not math.isfinite(bias):
+        return float(difference.min()), float(difference.max())
     deviation = difference - mean  # proportional to what leaving one pair out does to the mean
     acceleration = float((deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5))
-    moved = bias + float(special.ndtri(alpha))
-    share = float(special.ndtr(bias + moved / (1 - acceleration * moved)))
-    return float(np.quantile(means, share)) if math.isfinite(bias) else float(difference.min())
+    moved = bias + special.ndtri(np.array([alpha, 1 - alpha]))
+    lower, upper = np.quantile(means, special.ndtr(bias + moved / (1 - acceleration * moved)))
+    return float(lower), float(upper)
 
 
 def _provable_margin(count: int, spread: float, alpha: float) -> float:

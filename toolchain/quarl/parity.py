@@ -7,7 +7,7 @@ source, int8 artifact and float64 control. Nothing is decided here.
 from __future__ import annotations
 
 import hashlib
-from functools import partial
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from quarl.actors import Actor, artifact_actor, float64_actor, source_actor
 from quarl.boards import Board
 from quarl.bundle import MANIFEST, Bundle
-from quarl.closed_loop import PairedEpisodes
+from quarl.closed_loop import PairedEpisodes, join_episodes
+from quarl.divergence import ActionLog, first_divergence
 from quarl.errors import InputError
-from quarl.evidence import BackendEquality, ExampleReplay, FirstDifference, OwnEpisodes
+from quarl.evidence import BackendEquality, DisturbedEpisodes, ExampleReplay, FirstDifference, OwnEpisodes
 from quarl.firmware.profile import open_firmware
 from quarl.integer import integer_outputs, real_outputs
 from quarl.lanes import EnvSpec, check_env
@@ -28,8 +29,10 @@ from quarl.links.host import model_inputs, open_runtime
 from quarl.npz import FRAMES_RATIO, npz_bytes, read_npz
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
-from quarl.rollouts import Progress, run_episodes
+from quarl.robustness import DISTURBANCES, feature_spread, play_disturbed
+from quarl.rollouts import DEFAULT_LANES, Episodes, Progress, run_episodes
 from quarl.seeds import PARITY_SEED
+from quarl.sequential import Look
 
 ARTIFACTS = {"litert": ("model.tflite", "ai-edge-litert"), "onnxruntime": ("model.onnx", "onnxruntime")}
 EXAMPLE = "example.npz"
@@ -87,17 +90,68 @@ def compare_firmware(bundle: Bundle, board: Board, cache_dir: Path) -> tuple[Bac
     return (_equality(DEVICE, f"{board.name} in {device.emulator}", example["outputs"][:count], found),)
 
 
-def play_pairs(bundle: Bundle, source: Policy, env: EnvSpec, episodes: int, progress: Progress | None = None) -> PairedEpisodes:
+def play_pairs(
+    bundle: Bundle,
+    source: Policy,
+    env: EnvSpec,
+    looks: Sequence[Look],
+    is_settled: Callable[[PairedEpisodes], bool] = lambda paired: False,
+    progress: Progress | None = None,
+    *,
+    lanes: int = DEFAULT_LANES,
+) -> PairedEpisodes:
     """Return paired episodes of the bundle's source, the int8 `.tflite` and the float64 control.
 
+    Args:
+        looks: after how many episodes to look; the last one is the most that are played.
+        is_settled: whether the episodes of a look are enough.
     Raises:
         InputError: the environment is not the one of the contract, or cannot be played.
     """
     actors = (source_actor(source), _artifact_actor(bundle, env), float64_actor(source))
-    step = partial(_step, progress, len(actors))
+    action, most = source.contract.action, looks[-1].episodes
+    played: list[tuple[Episodes, ...]] = []
+    parted: list[NDArray[np.int32]] = []
+    done = 0
+    for look in looks:
+        seeds = range(PARITY_SEED + done, PARITY_SEED + look.episodes)
+        logs = [ActionLog(actor) for actor in actors]
+        steps = [_step(progress, len(actors) * done + turn * len(seeds), len(actors) * most) for turn in range(len(actors))]
+        block = [
+            run_episodes(env, log, seeds, observe=log.observe, progress=step, lanes=lanes) for log, step in zip(logs, steps, strict=True)
+        ]
+        played.append(tuple(block))
+        ours, theirs = (log.by_episode(len(seeds)) for log in logs[:2])
+        parted.append(first_divergence(ours, theirs, action))
+        whole = [join_episodes(parts) for parts in zip(*played, strict=True)]
+        paired = PairedEpisodes(env.id, *whole, looks=tuple(looks), divergence=np.concatenate(parted))
+        done = look.episodes
+        if is_settled(paired):
+            break
+    return paired
+
+
+def play_robustness(
+    bundle: Bundle, source: Policy, env: EnvSpec, episodes: int, progress: Progress | None = None
+) -> tuple[DisturbedEpisodes, ...]:
+    """Return episodes of source and int8 `.tflite` under each disturbance, on the first seeds of `play_pairs`.
+
+    Raises:
+        InputError: as `play_pairs`.
+    """
+    actors = (source_actor(source), _artifact_actor(bundle, env))
+    spread = feature_spread(example_observations(bundle))
     seeds = range(PARITY_SEED, PARITY_SEED + episodes)
-    played = [run_episodes(env, actor, seeds, progress=step(turn)) for turn, actor in enumerate(actors)]
-    return PairedEpisodes(env.id, *played)
+    turns = len(actors) * len(DISTURBANCES) * episodes
+    found = []
+    for turn, name in enumerate(DISTURBANCES):
+        starts = (episodes * (len(actors) * turn + k) for k in range(len(actors)))
+        both = [
+            play_disturbed(env, actor, seeds, name, spread, _step(progress, start, turns))
+            for actor, start in zip(actors, starts, strict=True)
+        ]
+        found.append(DisturbedEpisodes(name, *both))
+    return tuple(found)
 
 
 def play_own(bundle: Bundle, env: EnvSpec, episodes: int, progress: Progress | None = None) -> OwnEpisodes:
@@ -117,10 +171,11 @@ def _artifact_actor(bundle: Bundle, env: EnvSpec) -> Actor:
     return artifact_actor(quantized, bundle.read("model.tflite"))
 
 
-def _step(progress: Progress | None, turns: int, turn: int) -> Progress | None:
+def _step(progress: Progress | None, start: int, total: int) -> Progress | None:
+    """Return the progress of one run that is a part of the whole; `start` episodes were done before it."""
     if progress is None:
         return None
-    return lambda done, count: progress(turn * count + done, turns * count)
+    return lambda done, count: progress(start + done, total)
 
 
 def _equality(backend: str, release: str, expected: NDArray[Any], found: NDArray[Any]) -> BackendEquality:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from quarl import bundle as bundles
-from quarl.agreement import compare_decisions
+from quarl.agreement import compare_decisions_and_worst
 from quarl.boards import Board, find_board
 from quarl.budgets import FIRMWARE, PROFILE, figures_of, with_board
 from quarl.bundle import Bundle, Manifest, Origin
@@ -27,12 +28,13 @@ from quarl.errors import InputError
 from quarl.evidence import Evidence, ImportProof, evidence_from_json
 from quarl.firmware.build import default_cache_dir
 from quarl.firmware.profile import FirmwareProfile, profile_firmware
-from quarl.gate import compare_with_baseline, judge
+from quarl.gate import judge
 from quarl.importers import ImportOptions
 from quarl.importers.proof import NotProven, prove_import, prove_integers
 from quarl.ladder import DEFAULT_RUNG
 from quarl.lanes import EnvSpec, check_env
-from quarl.limits import DEFAULT_LIMITS, Limits, limits_from_table
+from quarl.limits import DEFAULT_LIMITS, Limits, limits_from_table, looks_of
+from quarl.loop_checks import is_settled
 from quarl.npz import npz_bytes
 from quarl.outputs import OUTPUTS
 from quarl.parity import (
@@ -45,6 +47,7 @@ from quarl.parity import (
     manifest_digest,
     play_own,
     play_pairs,
+    play_robustness,
     replay_example,
 )
 from quarl.policy import Policy
@@ -52,6 +55,7 @@ from quarl.policy_file import policy_bytes, quant_policy_bytes
 from quarl.profile import Profile, profile_bundle
 from quarl.quant_policy import QuantPolicy
 from quarl.quant_report import quant_report
+from quarl.regression import compare_with_baseline
 from quarl.resources import targets_dir
 from quarl.rollouts import Progress, random_episodes
 from quarl.seeds import RANDOM_SEED
@@ -64,6 +68,7 @@ Report = Callable[[str], None]
 PARITY, VERDICT = "parity.json", "verdict.json"
 REPORT = "quantization.json"
 RANDOM_EPISODES = 100
+ROBUSTNESS_EPISODES = 100  # under each disturbance, at most
 
 
 def import_source(source: str, options: ImportOptions | None = None, env: EnvSpec | None = None) -> Source:
@@ -175,6 +180,8 @@ def parity(
     *,
     env: EnvSpec | None = None,
     episodes: int | None = None,
+    limits: Limits | None = None,
+    robustness: bool = False,
     proof: ImportProof | None = None,
     progress: Progress | None = None,
 ) -> Evidence:
@@ -184,24 +191,36 @@ def parity(
 
     Args:
         env: the environment to play in; None: the bundle's own, and no episodes where it has none.
-        episodes: paired episodes; None: as many as the bundle's limits say.
+        episodes: most paired episodes; None: as many as the limits say. They stop as soon as the answer is certain.
+        limits: what the gate will ask, which decides when that is; None: those of the bundle.
+        robustness: whether source and int8 policy are played under disturbed observations as well, as they are where the limits ask.
         proof: of the import, which only the original file can give.
     """
-    source = bundle.source()
+    source, quantized = bundle.source(), bundle.quantized()
     played_env = env or bundle_env(bundle)
-    count = episodes or limits_of(bundle).episodes
+    asked = limits or limits_of(bundle)
+    count = episodes or asked.episodes
     board = bundle_board(bundle)
     evidence = Evidence(
         manifest_sha256=manifest_digest(bundle),
         import_proof=proof or ImportProof(bundle.manifest.origin.framework, 0, None, "parity of a bundle does not see the original file"),
         backends=(*compare_backends(bundle), *(() if board is None else compare_firmware(bundle, board, default_cache_dir()))),
         example=replay_example(bundle),
-        agreement=None if source is None else compare_decisions(source, bundle.quantized(), example_observations(bundle)),
-        paired=None if played_env is None or source is None else play_pairs(bundle, source, played_env, count, progress),
         has_source=bundle.has_source,
-        own=None if played_env is None or source is not None else play_own(bundle, played_env, count, progress),
         figures=figures_of(bundle),
     )
+    if source is None:
+        own = None if played_env is None else play_own(bundle, played_env, count, progress)
+        evidence = replace(evidence, own=own)
+    else:
+        agreement, worst = compare_decisions_and_worst(source, quantized, example_observations(bundle))
+        evidence = replace(evidence, agreement=agreement, worst=worst)
+    if source is not None and played_env is not None:
+        paired = play_pairs(bundle, source, played_env, looks_of(asked, count), partial(is_settled, limits=asked), progress)
+        disturbed = robustness or asked.robustness_margin is not None
+        played = min(len(paired.source.seeds), ROBUSTNESS_EPISODES)
+        harder = play_robustness(bundle, source, played_env, played, progress) if disturbed else ()
+        evidence = replace(evidence, paired=paired, robustness=harder)
     bundle.add(PARITY, evidence.to_json())
     return evidence
 

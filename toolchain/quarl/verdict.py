@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from quarl.closed_loop import ClosedLoop
 
-Group: TypeAlias = Literal["import", "equality", "example", "agreement", "closed loop", "budget", "regression"]
+Group: TypeAlias = Literal["import", "equality", "example", "agreement", "closed loop", "robustness", "budget", "regression"]
 Kind: TypeAlias = Literal["exact", "tested", "measured", "emulated", "estimated"]
 """How a figure was made: exact (the same on every run), tested (a confidence bound), measured (a clock on the device),
 emulated (exact instruction counts), estimated (a model, with its assumptions)."""
@@ -27,6 +27,24 @@ class Check:
     kind: Kind
     detail: str  # what was found, for a reader who has not read our code
     advice: str = ""  # what to do next, where it failed
+    noise: float = 0.0  # share by which `found` differs between runs of the same thing, where that was measured
+    where: str = ""  # the machine a measured figure belongs to
+
+    @property
+    def margin(self) -> float | None:
+        """What is left up to the limit, in `unit`; negative: how far beyond it; None where nothing was found or there is no limit."""
+        if self.found is None or self.allowed is None:
+            return None
+        return self.allowed - self.found if self.relation == "at most" else self.found - self.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One measured hint at where a loss comes from, and what is known to help."""
+
+    topic: Literal["divergence", "layer", "saturation", "part", "ties", "decisions", "trial"]
+    text: str  # with its numbers
+    helps: bool = False  # whether it names a change that was measured to help
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +54,7 @@ class Verdict:
     policy: str
     checks: tuple[Check, ...]
     closed_loop: ClosedLoop | None = None
+    why: tuple[Reason, ...] = ()  # where the loss of quantisation sits, strongest hint first; empty where nothing points anywhere
 
     @property
     def passed(self) -> bool:
