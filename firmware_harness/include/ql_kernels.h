@@ -29,8 +29,9 @@ typedef struct {
 /* Writes `count` results of accumulators to out[first ...]. */
 typedef void (*ql_store)(const ql_range *range, int32_t first, int32_t count, const int32_t *acc, void *out);
 
-/* acc[r] = bias[r] + sum_i weight(r, i) * in[i] for r < rows. Weights lie row by row, or as the function says. */
-typedef void (*ql_mac)(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
+/* acc[r] = bias[r] + sum_i weight(r, i) * in[i] for r < rows. Weights lie row by row, or as the function says. Returns where those
+ * of the next row begin. */
+typedef const int8_t *(*ql_mac)(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
 
 typedef struct {
     const int8_t *weights; /* as `mac` reads them */
@@ -39,7 +40,6 @@ typedef struct {
     ql_store store;
     ql_mac mac; /* by the type of the input, the bits of the weights and the core */
     int32_t in_len;
-    int32_t pair_bytes; /* of the weights of two rows, padding included */
     int32_t out_len;
 } ql_dense_layer;
 
@@ -98,15 +98,15 @@ typedef struct {
     int32_t count;
 } ql_box;
 
-void ql_mac_s8(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
-void ql_mac_s16(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
+const int8_t *ql_mac_s8(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
+const int8_t *ql_mac_s16(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
 
 /* The same for weights of 4 bits, -7 to 7: byte [row / 2][i] is 16 * weight(row, i) + weight(row + 1, i), row even, an odd last row
  * beside zeros; biases are padded likewise, and acc has room for both rows. Such a byte needs no unpacking for the first row: with
  * both = sum byte * in and second = sum weight(row + 1) * in, the first row's sum is (both - second) / 16, exactly. The second row's
  * weight is the byte's low nibble. |acc| < 2^26, which leaves 17 * acc below 2^31. */
-void ql_mac_s8_w4(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
-void ql_mac_s16_w4(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
+const int8_t *ql_mac_s8_w4(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
+const int8_t *ql_mac_s16_w4(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
 
 void ql_store_s8(const ql_range *range, int32_t first, int32_t count, const int32_t *acc, void *out);
 void ql_store_s16(const ql_range *range, int32_t first, int32_t count, const int32_t *acc, void *out);

@@ -19,8 +19,10 @@ enum { QL_STEP = 8 }; /* inputs the inner loops take at once; padded lengths are
 /* Writes int8 or int16 in[count] to positions at, at + 1, ... of one of `lanes` lanes; out is where the lane begins. */
 typedef void (*ql_spread)(const void *in, int32_t count, int32_t at, int32_t lanes, int16_t *out);
 
-/* acc[2 * pairs] = bias + weights * in, for pairs of rows; steps of QL_STEP inputs, one lane or two. */
-typedef void (*ql_pairs)(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc);
+/* acc[2 * pairs] = bias + weights * in, for pairs of rows; steps of QL_STEP inputs, one lane or two. Returns where the weights
+ * of the next pair begin. */
+typedef const int8_t *(*ql_pairs)(
+    const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc);
 
 typedef struct {
     const int8_t *weights;
@@ -31,7 +33,6 @@ typedef struct {
     ql_pairs mac; /* by the bits of the weights; of two lanes for a convolution */
     int32_t in_len;
     int32_t padded_len;
-    int32_t pair_bytes; /* of the weights of two rows */
     int32_t out_len;
 } ql_dense_dsp_layer;
 
@@ -41,7 +42,7 @@ typedef struct {
     int32_t out_bytes;
 } ql_conv2d_dsp_layer;
 
-/* scratch: padded_len int16, 4-byte aligned */
+/* scratch: padded_len int16, 4-byte aligned, of any content: what lies beyond in_len is multiplied by zeros */
 void ql_dense_dsp(const ql_dense_dsp_layer *layer, const void *in, int16_t *scratch, void *out);
 /* scratch: 2 * padded_len int16, 4-byte aligned; out may overlap input that no later pair of patches reads */
 void ql_conv2d_dsp(const ql_conv2d_dsp_layer *layer, const void *in, int16_t *scratch, void *out);
@@ -52,11 +53,12 @@ void ql_spread_fill(int32_t value, int32_t count, int32_t at, int32_t lanes, int
 void ql_spread_patch(const ql_conv2d_dsp_layer *layer, const void *in, int32_t row, int32_t column, int16_t *out);
 
 /* One lane; weights of 8 and of 4 bits. */
-void ql_mac_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc);
-void ql_mac_w4_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc);
+const int8_t *ql_mac_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc);
+const int8_t *ql_mac_w4_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc);
 /* The same for two lanes: acc[0 ...] and acc[QL_CHUNK ...]. */
-void ql_mac_lanes_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc);
-void ql_mac_lanes_w4_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc);
+const int8_t *ql_mac_lanes_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc);
+const int8_t *ql_mac_lanes_w4_dsp(
+    const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc);
 
 static inline int32_t ql_spread_index(int32_t position, int32_t lanes)
 {

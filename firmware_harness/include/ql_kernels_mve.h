@@ -12,9 +12,9 @@
 
 enum { QL_MVE_ROWS = 4, QL_MVE_LANES = 16 };
 
-void ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
-void ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
-void ql_mac_s16_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
+const int8_t *ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
+const int8_t *ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
+const int8_t *ql_mac_s16_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
 void ql_store_s8_mve(const ql_range *range, int32_t first, int32_t count, const int32_t *acc, void *out);
 
 #endif

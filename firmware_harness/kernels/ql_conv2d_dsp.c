@@ -11,9 +11,6 @@ void ql_conv2d_dsp(const ql_conv2d_dsp_layer *layer, const void *in, int16_t *sc
     int32_t acc[2 * QL_CHUNK];
     int32_t row = 0;
     int32_t column = 0;
-    for (int32_t lane = 0; lane < 2; lane++) {
-        ql_spread_fill(0, dense->padded_len - dense->in_len, dense->in_len, 2, &scratch[2 * lane]);
-    }
     for (int32_t done = 0; done < pixels; done += 2) {
         int32_t lanes = pixels - done < 2 ? 1 : 2;
         for (int32_t lane = 0; lane < lanes; lane++) {
@@ -24,11 +21,11 @@ void ql_conv2d_dsp(const ql_conv2d_dsp_layer *layer, const void *in, int16_t *sc
                 row++;
             }
         }
+        const int8_t *weights = dense->weights;
         for (int32_t first = 0; first < dense->out_len; first += QL_CHUNK) {
             int32_t left = dense->out_len - first;
             int32_t rows = left < QL_CHUNK ? left : QL_CHUNK;
-            const int8_t *weights = &dense->weights[first / 2 * dense->pair_bytes];
-            dense->mac(weights, &dense->bias[first], scratch, dense->padded_len / QL_STEP, (rows + 1) / 2, acc);
+            weights = dense->mac(weights, &dense->bias[first], scratch, dense->padded_len / QL_STEP, (rows + 1) / 2, acc);
             for (int32_t lane = 0; lane < lanes; lane++) {
                 dense->store(&dense->range, first, rows, &acc[lane * QL_CHUNK], pixel + lane * pixel_bytes);
             }

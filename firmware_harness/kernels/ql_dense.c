@@ -4,10 +4,11 @@
 void ql_dense(const ql_dense_layer *layer, const void *in, void *out)
 {
     int32_t acc[QL_CHUNK];
+    const int8_t *weights = layer->weights;
     for (int32_t first = 0; first < layer->out_len; first += QL_CHUNK) {
         int32_t left = layer->out_len - first;
         int32_t rows = left < QL_CHUNK ? left : QL_CHUNK;
-        layer->mac(&layer->weights[first / 2 * layer->pair_bytes], &layer->bias[first], in, layer->in_len, rows, acc);
+        weights = layer->mac(weights, &layer->bias[first], in, layer->in_len, rows, acc);
         layer->store(&layer->range, first, rows, acc, out);
     }
 }

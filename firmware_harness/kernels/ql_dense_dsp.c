@@ -3,13 +3,12 @@
 void ql_dense_dsp(const ql_dense_dsp_layer *layer, const void *in, int16_t *scratch, void *out)
 {
     int32_t acc[QL_CHUNK];
+    const int8_t *weights = layer->weights;
     layer->spread(in, layer->in_len, 0, 1, scratch);
-    ql_spread_fill(0, layer->padded_len - layer->in_len, layer->in_len, 1, scratch);
     for (int32_t first = 0; first < layer->out_len; first += QL_CHUNK) {
         int32_t left = layer->out_len - first;
         int32_t rows = left < QL_CHUNK ? left : QL_CHUNK;
-        const int8_t *weights = &layer->weights[first / 2 * layer->pair_bytes];
-        layer->mac(weights, &layer->bias[first], scratch, layer->padded_len / QL_STEP, (rows + 1) / 2, acc);
+        weights = layer->mac(weights, &layer->bias[first], scratch, layer->padded_len / QL_STEP, (rows + 1) / 2, acc);
         layer->store(&layer->range, first, rows, acc, out);
     }
 }

@@ -63,7 +63,7 @@ __asm__(
 #elif defined(__arm__)
 #error "quarl: this core's SMLAD is switched off in the compiler; turn it on, or export for a board without it"
 #else
-void ql_mac_lanes_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc)
+const int8_t *ql_mac_lanes_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc)
 {
     for (int32_t row = 0; row < 2 * pairs; row++) {
         const int8_t *fours = &weights[(row >> 1) * 2 * QL_STEP * steps + 4 * (row & 1)];
@@ -75,5 +75,6 @@ void ql_mac_lanes_dsp(const int8_t *weights, const int32_t *bias, const int16_t 
             acc[lane * QL_CHUNK + row] = sum;
         }
     }
+    return &weights[2 * pairs * QL_STEP * steps];
 }
 #endif

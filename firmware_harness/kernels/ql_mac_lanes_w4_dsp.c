@@ -73,7 +73,7 @@ __asm__(
 #elif defined(__arm__)
 #error "quarl: this core's SMLAD is switched off in the compiler; turn it on, or export for a board without it"
 #else
-void ql_mac_lanes_w4_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc)
+const int8_t *ql_mac_lanes_w4_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in, int32_t steps, int32_t pairs, int32_t *acc)
 {
     for (int32_t row = 0; row < 2 * pairs; row += 2) {
         for (int32_t lane = 0; lane < 2; lane++) {
@@ -90,5 +90,6 @@ void ql_mac_lanes_w4_dsp(const int8_t *weights, const int32_t *bias, const int16
         }
         weights += QL_STEP * steps;
     }
+    return weights;
 }
 #endif

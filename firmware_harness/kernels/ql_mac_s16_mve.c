@@ -4,7 +4,7 @@
 #include <arm_mve.h>
 
 /* Half a block at a time: eight weights widened while they are loaded. */
-void ql_mac_s16_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+const int8_t *ql_mac_s16_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
 {
     for (int32_t row = 0; row < rows; row += QL_MVE_ROWS) {
         const int16_t *values = (const int16_t *)in;
@@ -32,13 +32,14 @@ void ql_mac_s16_mve(const int8_t *weights, const int32_t *bias, const void *in, 
         acc[row + 2] = sum2;
         acc[row + 3] = sum3;
     }
+    return weights;
 }
 
 #elif defined(__arm__)
 #error "quarl: this core's MVE is switched off in the compiler; turn it on, or export for a board without it"
 #else
 
-void ql_mac_s16_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+const int8_t *ql_mac_s16_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
 {
     const int16_t *values = (const int16_t *)in;
     int32_t blocks = (in_len + QL_MVE_LANES - 1) / QL_MVE_LANES;
@@ -50,6 +51,7 @@ void ql_mac_s16_mve(const int8_t *weights, const int32_t *bias, const void *in, 
         }
         acc[row] = sum;
     }
+    return &weights[((rows + 3) & ~3) * blocks * QL_MVE_LANES];
 }
 
 #endif

@@ -17,7 +17,7 @@ QL_NOINLINE static void two_rows(const int8_t *first, const int8_t *second, cons
 }
 
 /* in int8_t [in_len] */
-void ql_mac_s8(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+const int8_t *ql_mac_s8(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
 {
     for (int32_t row = 0; row < rows; row += 2) {
         int32_t sums[2];
@@ -30,4 +30,5 @@ void ql_mac_s8(const int8_t *weights, const int32_t *bias, const void *in, int32
         acc[row + has_second] = sums[has_second];
         weights = second + in_len;
     }
+    return weights;
 }

@@ -3,7 +3,7 @@
 #if defined(__ARM_FEATURE_MVE)
 #include <arm_mve.h>
 
-void ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+const int8_t *ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
 {
     for (int32_t row = 0; row < rows; row += QL_MVE_ROWS) {
         const int8_t *values = (const int8_t *)in;
@@ -33,13 +33,14 @@ void ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in, i
         acc[row + 2] = sum2;
         acc[row + 3] = sum3;
     }
+    return weights;
 }
 
 #elif defined(__arm__)
 #error "quarl: this core's MVE is switched off in the compiler; turn it on, or export for a board without it"
 #else
 
-void ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+const int8_t *ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
 {
     const int8_t *values = (const int8_t *)in;
     int32_t blocks = (in_len + QL_MVE_LANES - 1) / QL_MVE_LANES;
@@ -51,6 +52,7 @@ void ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in, i
         }
         acc[row] = sum;
     }
+    return &weights[((rows + 3) & ~3) * blocks * QL_MVE_LANES];
 }
 
 #endif

@@ -18,7 +18,7 @@ QL_NOINLINE static void two_rows(const int8_t *weights, const int8_t *in, int32_
 }
 
 /* in int8_t [in_len] */
-void ql_mac_s8_w4(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+const int8_t *ql_mac_s8_w4(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
 {
     for (int32_t row = 0; row < rows; row += 2) {
         int32_t sums[2];
@@ -29,4 +29,5 @@ void ql_mac_s8_w4(const int8_t *weights, const int32_t *bias, const void *in, in
         acc[row] = (sums[0] - acc[row + 1]) / 16;
         weights += in_len;
     }
+    return weights;
 }

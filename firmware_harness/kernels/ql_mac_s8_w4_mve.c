@@ -4,7 +4,7 @@
 #include <arm_mve.h>
 
 /* A lane's shift drops the first row's nibble: unpacking the second row takes one instruction for sixteen weights. */
-void ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+const int8_t *ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
 {
     for (int32_t row = 0; row < rows; row += QL_MVE_ROWS) {
         const int8_t *values = (const int8_t *)in;
@@ -38,13 +38,14 @@ void ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in
         acc[row + 3] = second1 / 16;
         acc[row + 2] = (both1 - acc[row + 3]) / 16;
     }
+    return weights;
 }
 
 #elif defined(__arm__)
 #error "quarl: this core's MVE is switched off in the compiler; turn it on, or export for a board without it"
 #else
 
-void ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+const int8_t *ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
 {
     const int8_t *values = (const int8_t *)in;
     int32_t blocks = (in_len + QL_MVE_LANES - 1) / QL_MVE_LANES;
@@ -60,6 +61,7 @@ void ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in
         acc[row + 1] = second / 16;
         acc[row] = (both - acc[row + 1]) / 16;
     }
+    return &weights[((rows + 3) & ~3) / 2 * blocks * QL_MVE_LANES];
 }
 
 #endif

@@ -232,20 +232,17 @@ class _Lowering:
         narrow = "_w4" if is_int4 else ""
         fields = [("weights", f"{prefix}_weights"), ("bias", f"{prefix}_bias"), ("range", range_text), ("store", store)]
         if self.kernels == "dsp":
-            padded = padded_length(length, STEP)
             lanes = "_lanes" if isinstance(op, QuantConv2D) else ""
-            fields += [("spread", f"ql_spread_{letters}"), ("mac", f"ql_mac{lanes}{narrow}_dsp"), ("padded_len", str(padded))]
+            fields += [("spread", f"ql_spread_{letters}"), ("mac", f"ql_mac{lanes}{narrow}_dsp")]
+            fields += [("in_len", str(length)), ("padded_len", str(padded_length(length, STEP)))]
             weights = Array(f"{prefix}_weights", "int8_t", dsp_weights(op), WORD)
         elif self.kernels == "mve" and not (is_int4 and letters == "s16"):  # rare, and left to the portable kernel
-            padded = padded_length(length, MVE_LANES)
-            fields += [("mac", f"ql_mac_{letters}{narrow}_mve")]
+            fields += [("mac", f"ql_mac_{letters}{narrow}_mve"), ("in_len", str(length))]
             weights = Array(f"{prefix}_weights", "int8_t", mve_weights(op), MVE_LANES)
         else:
-            padded = length
-            fields += [("mac", f"ql_mac_{letters}{narrow}")]
+            fields += [("mac", f"ql_mac_{letters}{narrow}"), ("in_len", str(length))]
             weights = Array(f"{prefix}_weights", "int8_t", portable_weights(op))
-        pair_bytes = padded if is_int4 else 2 * padded
-        fields += [("in_len", str(length)), ("pair_bytes", str(pair_bytes)), ("out_len", str(len(op.weights)))]
+        fields.append(("out_len", str(len(op.weights))))
         return tuple(fields), (weights, *arrays)
 
     def _range(self, node: QuantNode, op: QuantWeighted, prefix: str) -> tuple[tuple[Array, ...], str, str]:
