@@ -1,0 +1,182 @@
+"""Runs a policy on a Pi: fp32 beside int8 in every runtime, one process each, one after the other.
+
+In: the policy, observations, a board and a link. Out: a `PiProfile` (profile_pi), or the Pi's outputs alone (outputs_of_pi).
+A spoilt run is never reported: it is a DeviceError that says what spoilt it.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.emitters.shapes import multiply_accumulates
+from quarl.errors import DeviceError, InputError, ToolMissingError
+from quarl.integer import integer_outputs
+from quarl.links.host import PACKAGES
+from quarl.links.pi import Answer, PiLink, sha256_of
+from quarl.pi.board import CORES, LinuxBoard
+from quarl.pi.health import Health, remarks, spoiling
+from quarl.pi.report import Instructions, Machine, PiModel, PiProfile, health_from, instructions_from, machine_from
+from quarl.pi.request import COUNTED, NOTHING, TIMED, Asked, Effort, package_of, run_request
+from quarl.policy import Policy
+from quarl.profile import Latency, Memory
+from quarl.quant_policy import QuantPolicy
+
+RUNTIMES = ("litert", "onnxruntime")
+REPORTED_SPOILS = 6
+
+
+def profile_pi(
+    source: Policy | None, quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, link: PiLink, effort: Effort = TIMED
+) -> PiProfile:
+    """Return the profile of a policy on a Pi; the files are written anew, as an export writes them.
+
+    Args:
+        source: None where the policy came as an int8 file; then int8 alone is run.
+        obs: observations [n, *shape] in environment units; the int8 models answer all of them.
+        effort: what to measure where the link's times mean something; elsewhere instructions are counted.
+    Raises:
+        InputError: no observations, or the Pi is not that board.
+        ToolMissingError: the Pi lacks a runtime.
+        DeviceError: the link or a runtime failed, or the run is invalid; says why.
+    """
+    package = package_of(source, quantized, obs, RUNTIMES)
+    expected = integer_outputs(quantized, obs)
+    with link:
+        link.push(package.files)
+        machine, versions = look(link, board)
+        chosen = effort if link.is_timed else COUNTED
+        models = tuple(_model(asked, link.ask(run_request(package, asked, chosen)), expected, link.is_timed) for asked in package.asked)
+    _refuse_spoilt(models, link.name)
+    return PiProfile(
+        board=board.name,
+        link=link.link,
+        kind=link.kind,
+        machine=machine,
+        contract_sha256=quantized.contract.digest,
+        step_hz=quantized.contract.step_hz,
+        multiply_accumulates=multiply_accumulates(quantized),
+        models=models,
+        remarks=(*version_remarks(versions), *_health_remarks(models)),
+    )
+
+
+def outputs_of_pi(quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, link: PiLink) -> dict[str, tuple[str, NDArray[Any]]]:
+    """Return the version and the outputs [n, count] of every runtime on the Pi, by runtime; errors as `profile_pi`."""
+    package = package_of(None, quantized, obs, RUNTIMES)
+    with link:
+        link.push(package.files)
+        look(link, board)
+        answers = {asked.runtime: link.ask(run_request(package, asked, NOTHING)).fields for asked in package.asked}
+    return {runtime: (str(fields["runtime_version"]), outputs_in(fields)) for runtime, fields in answers.items()}
+
+
+def look(link: PiLink, board: LinuxBoard) -> tuple[Machine, Mapping[str, str]]:
+    """Return what the Pi is and the versions of its packages.
+
+    Raises:
+        InputError: it is another board.
+        DeviceError: it is not a 64-bit Arm machine.
+        ToolMissingError: it lacks a runtime.
+    """
+    fields = link.ask({"ask": "look"}).fields
+    machine, versions = machine_from(fields), dict(fields["runtimes"])
+    if (machine.machine, machine.bits) != ("aarch64", 64):
+        raise DeviceError(
+            f"{link.name}: is {machine.machine} with {machine.bits}-bit Python, a {board.title} must be aarch64 with 64: "
+            "install the 64-bit Raspberry Pi OS, whose runtimes compute as this host's do"
+        )
+    if machine.cpu_part is not None and machine.cpu_part != board.core.part:
+        found = next((name for name, core in CORES.items() if core.part == machine.cpu_part), f"CPU part {machine.cpu_part}")
+        raise InputError(f"{link.name}: has a {found} ({machine.model or 'model unknown'}), {board.name} a {board.cpu}: name its --board")
+    missing = [package for name, package in PACKAGES.items() if name in RUNTIMES and package not in versions]
+    if missing:
+        raise ToolMissingError(f"{link.name}: lacks {' and '.join(missing)}: {link.remedy}")
+    return machine, versions
+
+
+def version_remarks(versions: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a warning for each package of the Pi that is not this host's version."""
+    return tuple(
+        f"WARNING: {package} is {found} on the Pi and {version(package)} here: the figures are those of {found}"
+        for package, found in sorted(versions.items())
+        if package in (*PACKAGES.values(), "numpy") and found != version(package)
+    )
+
+
+def outputs_in(fields: Mapping[str, Any]) -> NDArray[Any]:
+    """Return the outputs [n, count] of an answer."""
+    return np.frombuffer(base64.b64decode(fields["outputs"]), fields["outputs_dtype"]).reshape(fields["outputs_shape"])
+
+
+def _model(asked: Asked, answer: Answer, expected: NDArray[Any], is_timed: bool) -> PiModel:
+    fields, found = answer.fields, outputs_in(answer.fields)
+    compared = asked.precision == "int8"
+    if compared and (found.shape, found.dtype) != (expected.shape, expected.dtype):
+        raise DeviceError(f"{asked.runtime} answers {found.dtype} {found.shape}, the reference {expected.dtype} {expected.shape}")
+    if fields.get("differing_inputs"):
+        raise DeviceError(
+            f"{fields['differing_inputs']} observations become other integers on the Pi than here: its NumPy rounds otherwise"
+        )
+    instructions: Instructions | None = None
+    if answer.marks:
+        instructions = instructions_from(answer.marks)
+    return PiModel(
+        runtime=asked.runtime,
+        runtime_version=str(fields["runtime_version"]),
+        precision=asked.precision,
+        file_bytes=asked.file_bytes,
+        observations=len(found) if compared else 0,
+        differing=int((found != expected).sum()) if compared else 0,
+        outputs_sha256=sha256_of(found.tobytes()),
+        expected_sha256=sha256_of(expected.tobytes()) if compared else "",
+        load_us=float(fields["load_us"]) if is_timed else None,
+        latency=_latency(fields, "samples_us", int(fields["calls_per_sample"])) if is_timed else None,
+        decision=_latency(fields, "decisions_us", 1) if is_timed and fields["decisions_us"] else None,
+        memory=_memory(fields["memory"]) if is_timed else None,
+        major_faults=int(fields["major_faults"]) if is_timed else None,
+        before=health_from(fields["before"]) if is_timed else None,
+        after=health_from(fields["after"]) if is_timed else None,
+        instructions=instructions,
+    )
+
+
+def _latency(fields: Mapping[str, Any], samples: str, calls_per_sample: int) -> Latency:
+    values = tuple(float(sample) for sample in fields[samples])
+    return Latency(float(fields["first_call_us"]), values, calls_per_sample, int(fields["warm_up_calls"]))
+
+
+def _memory(table: Mapping[str, Any]) -> Memory:
+    before, after = table["before_load"]["resident_bytes"], table["after_load"]["resident_bytes"]
+    return Memory(before, max(after - before, 0), table["peak"])
+
+
+def _looks(models: tuple[PiModel, ...]) -> list[tuple[PiModel, Health, Health]]:
+    return [(model, model.before, model.after) for model in models if model.before is not None and model.after is not None]
+
+
+def _refuse_spoilt(models: tuple[PiModel, ...], where: str) -> None:
+    """Refuse a run of which any part, or the whole from its first look to its last, was spoilt."""
+    looks = _looks(models)
+    found = [f"{model.runtime} {model.precision}: {reason}" for model, before, after in looks for reason in spoiling(before, after)]
+    if looks and not found:
+        found = [f"between the models: {reason}" for reason in spoiling(looks[0][1], looks[-1][2])]
+    if found:
+        raise DeviceError(
+            f"{where}: the run is invalid and not reported: {'; '.join(found[:REPORTED_SPOILS])}. "
+            "Use the Pi's own power supply, let it cool down, stop what else runs, and try again: toolchain/docs/raspberry-pi.md"
+        )
+
+
+def _health_remarks(models: tuple[PiModel, ...]) -> tuple[str, ...]:
+    looks = _looks(models)
+    if not looks:
+        return ()
+    faults = sum(model.major_faults or 0 for model in models)
+    read = () if not faults else (f"{faults:,} pages were read from the card while a model was timed",)
+    return (*remarks(looks[0][1], looks[-1][2]), *read)
