@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from quarl.boards import Board
+from quarl.boards import Board, find_board
 from quarl.bundle import Bundle
 from quarl.evidence import Figure
 from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json
 from quarl.limits import Limits
 from quarl.parity import ARTIFACTS, DEVICE
 from quarl.profile import ROUNDS, Latency, profile_from_json
+from quarl.resources import targets_dir
 
 PROFILE, FIRMWARE = "profile.json", "firmware.json"
 
@@ -56,6 +57,14 @@ def with_memory_and_deadline(limits: Limits, board: Board, step_hz: float | None
     if step_hz is not None:
         budgets["firmware_latency_us"] = 1e6 / step_hz
     return replace(limits, budgets={**budgets, **limits.budgets})
+
+
+def with_profile(bundle: Bundle, limits: Limits) -> Limits:
+    """Return the limits with the memory and the control period of the board the bundle's firmware was profiled on, if it was."""
+    firmware = firmware_profile_of(bundle)
+    if firmware is None:
+        return limits
+    return with_memory_and_deadline(limits, find_board(firmware.board, targets_dir()), bundle.contract.step_hz)
 
 
 def _noise(latency: Latency, percent: float) -> float:

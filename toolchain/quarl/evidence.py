@@ -101,9 +101,15 @@ class Trial:
     change: str  # "rung 4 (wide input)", "calibration on the held-out observations"
     rung: int
     observations: int  # measured on
-    before: float  # decisions changed (discrete, a share) or mean action error (box, environment units)
+    unit: str  # "of the actions changed" (a share), or "mean action error" (environment units)
+    before: float
     after: float
     extra_bytes: int  # of parameters, against what is released
+
+    @property
+    def helps(self) -> bool:
+        """Whether what is lost shrinks by a fifth at least."""
+        return self.after <= 0.8 * self.before
 
 
 @dataclass(frozen=True, slots=True, eq=False)

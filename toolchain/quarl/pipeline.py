@@ -16,8 +16,9 @@ import numpy as np
 
 from quarl import bundle as bundles
 from quarl.agreement import compare_decisions_and_worst
+from quarl.blame import reasons
 from quarl.boards import Board, find_board
-from quarl.budgets import FIRMWARE, PROFILE, figures_of, with_board
+from quarl.budgets import FIRMWARE, PROFILE, figures_of, with_board, with_profile
 from quarl.bundle import Bundle, Manifest, Origin
 from quarl.calibrate import Calibration, coverage
 from quarl.choose import RungResult, choose_rung, fixed_rung
@@ -54,12 +55,14 @@ from quarl.policy import Policy
 from quarl.policy_file import policy_bytes, quant_policy_bytes
 from quarl.profile import Profile, profile_bundle
 from quarl.quant_policy import QuantPolicy
-from quarl.quant_report import quant_report
+from quarl.quant_report import QuantReport, quant_report
+from quarl.quantize import Weights
 from quarl.regression import compare_with_baseline
 from quarl.resources import targets_dir
 from quarl.rollouts import Progress, random_episodes
 from quarl.seeds import RANDOM_SEED
 from quarl.sources import Source, observations_of, open_source
+from quarl.trials import try_changes
 from quarl.verdict import Verdict
 
 Report = Callable[[str], None]
@@ -97,6 +100,7 @@ def export(
     out: Path,
     *,
     rung: int | None = None,
+    weights: Weights = "int8",
     calibration: Path | None = None,
     limits: Limits | None = None,
     board: Board | None = None,
@@ -109,6 +113,7 @@ def export(
         board: what the firmware is written for; None: no firmware.
         rung: a rung of the ladder; None lets the measured return choose, or takes rung 3 where there is no environment to play in.
             The integers of an int8 file stand on none, and stay as they are.
+        weights: int4 gives the firmware half the weights, at a price in accuracy: toolchain/docs/quantizer.md.
         calibration: `.npz` with the observations `obs` the policy meets; None: the recipe's own, or played in the environment.
     Raises:
         QuarlError: the first thing that is wrong; nothing is then written.
@@ -120,13 +125,15 @@ def export(
         asked = replace(asked, random_return=_random_return(source, source.env))
     tried: tuple[RungResult, ...] = ()
     if isinstance(policy, QuantPolicy):
-        if rung is not None:
-            raise InputError(f"--rung {rung}: {source.file.name} holds integers already, which are exported as they are: leave --rung away")
+        asked_for = f"--rung {rung}" if rung is not None else f"--weights {weights}"
+        if rung is not None or weights != "int8":
+            option = asked_for.partition(" ")[0]
+            raise InputError(f"{asked_for}: {source.file.name} holds integers already, which are exported as they are: leave {option} away")
         quantized = policy
     elif rung is None and source.env is not None:
-        quantized, tried = choose_rung(policy, fitted, source.env, asked, lambda result: report(_rung_line(result)))
+        quantized, tried = choose_rung(policy, fitted, source.env, asked, lambda result: report(_rung_line(result)), weights)
     else:
-        quantized, tried = fixed_rung(policy, fitted, DEFAULT_RUNG if rung is None else rung)
+        quantized, tried = fixed_rung(policy, fitted, DEFAULT_RUNG if rung is None else rung, weights)
         report(_rung_line(tried[-1]))
     contract = policy.contract
     if board is not None:
@@ -157,6 +164,7 @@ def export(
         board=None if board is None else board.name,
         tools=bundles.tool_versions(),
         files=bundles.digests(files),
+        weights=weights,
     )
     return bundles.write_bundle(out, manifest, files)
 
@@ -221,6 +229,8 @@ def parity(
         played = min(len(paired.source.seeds), ROBUSTNESS_EPISODES)
         harder = play_robustness(bundle, source, played_env, played, progress) if disturbed else ()
         evidence = replace(evidence, paired=paired, robustness=harder)
+    if source is not None and judge(evidence, asked, policy=bundle.manifest.name).int8_fails:
+        evidence = replace(evidence, trials=try_changes(source, quantized, example_observations(bundle)))
     bundle.add(PARITY, evidence.to_json())
     return evidence
 
@@ -240,7 +250,8 @@ def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: str | None =
     on_device = tuple(backend for backend in evidence.backends if backend.backend not in ARTIFACTS)
     backends = (*compare_backends(bundle), *on_device)
     evidence = replace(evidence, backends=backends, example=example, has_source=bundle.has_source, figures=figures_of(bundle))
-    verdict = judge(evidence, limits or limits_of(bundle), policy=bundle.manifest.name)
+    verdict = judge(evidence, with_profile(bundle, limits or limits_of(bundle)), policy=bundle.manifest.name)
+    verdict = replace(verdict, why=reasons(evidence, verdict.closed_loop, _quant_report(bundle)))
     if baseline is not None:
         from quarl.outputs.verdict_json import read_checks
 
@@ -254,6 +265,7 @@ def ship(
     out: Path,
     *,
     rung: int | None = None,
+    weights: Weights = "int8",
     calibration: Path | None = None,
     limits: Limits | None = None,
     episodes: int | None = None,
@@ -263,7 +275,9 @@ def ship(
     progress: Progress | None = None,
 ) -> tuple[Bundle, Verdict]:
     """Return the bundle and its verdict: export, profile, parity and gate in one go."""
-    bundle = export(source, out, rung=rung, calibration=calibration, limits=limits, board=board, report=report, progress=progress)
+    bundle = export(
+        source, out, rung=rung, weights=weights, calibration=calibration, limits=limits, board=board, report=report, progress=progress
+    )
     profile(bundle)
     if board is not None:
         profile_board(bundle, board)
@@ -289,6 +303,16 @@ def limits_of(bundle: Bundle) -> Limits:
 
 def _source_files(policy: Policy, quantized: QuantPolicy, held: Calibration) -> dict[str, bytes]:
     return {bundles.SOURCE: policy_bytes(policy), REPORT: quant_report(policy, quantized, held.obs).to_json().encode()}
+
+
+def _quant_report(bundle: Bundle) -> QuantReport | None:
+    """Return the bundle's report of its layers; None where there is none, or one that was damaged, which its digest tells."""
+    if REPORT not in bundle.manifest.files or not (bundle.folder / REPORT).is_file():
+        return None
+    try:
+        return QuantReport.from_json(bundle.read(REPORT).decode(errors="replace"))
+    except InputError:
+        return None
 
 
 def _limits_of(source: Source, limits: Limits | None) -> Limits:

@@ -66,3 +66,8 @@ class Verdict:
     def failed(self) -> tuple[Check, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.passed is False)
+
+    @property
+    def int8_fails(self) -> bool:
+        """Whether a check fails that the quantisation may be blamed for, so that `why` is of use."""
+        return any(check.group in ("agreement", "closed loop", "robustness") and check.found is not None for check in self.failed)

@@ -154,7 +154,7 @@ def bundle_text(bundle: Bundle) -> str:
     where = f" from {covered['episodes']} episodes" if covered["episodes"] else ""
     still = f"; never moved: {', '.join(covered['constant_features'])}" if covered["constant_features"] else ""
     return (
-        f"{bundle.folder}: {manifest.name} on rung {manifest.rung}; {sizes}\n"
+        f"{bundle.folder}: {manifest.name} on rung {manifest.rung}, {manifest.weights} weights; {sizes}\n"
         f"calibrated on {covered['observations']:,} observations{where}{still}"
     )
 
@@ -165,6 +165,7 @@ def quantization_text(report: QuantReport) -> str:
         (
             layer.layer,
             layer.operation,
+            "-" if layer.weight_bits is None else str(layer.weight_bits),
             "-" if layer.bits is None else str(layer.bits),
             "-" if layer.low is None or layer.high is None else f"{layer.low:.4g} to {layer.high:.4g}",
             f"{layer.seen_low:.4g} to {layer.seen_high:.4g}",
@@ -177,7 +178,7 @@ def quantization_text(report: QuantReport) -> str:
     return "\n".join(
         [
             f"on {report.observations:,} held-out observations:",
-            table(("layer", "operation", "bits", "can say", "seen", "clipped %", "SQNR dB"), rows),
+            table(("layer", "operation", "weight bits", "bits", "can say", "seen", "clipped %", "SQNR dB"), rows),
             "",
             table(("rounded alone", "decision error", "actions changed %"), parts),
         ]
@@ -232,8 +233,10 @@ def verdict_text(verdict: Verdict) -> str:
     """Return the verdict as text."""
     failed = verdict.failed
     head = f"PASS: {verdict.policy} may be released" if verdict.passed else f"FAIL: {verdict.policy} must not be released"
-    why = [f"  {check.name}: {check.detail}\n    {check.advice}" for check in failed]
-    return "\n".join([checks_text(verdict.checks), "", head, *why])
+    lines = [f"  {check.name}: {check.detail}\n    {check.advice}" for check in failed]
+    if verdict.int8_fails:
+        lines += ["Where the loss sits:", *(f"  {reason.text}" for reason in verdict.why)]
+    return "\n".join([checks_text(verdict.checks), "", head, *lines])
 
 
 def checks_text(checks: Sequence[Check]) -> str:

@@ -21,6 +21,8 @@ def markdown_text(verdict: Verdict) -> str:
     if failed:
         lines += [f"- **{check.name}**: {_cell(check.detail)}. {_cell(check.advice)}" for check in failed]
         lines.append("")
+    if verdict.int8_fails:
+        lines += ["Where the loss sits:", "", *(f"- {_cell(reason.text)}" for reason in verdict.why), ""]
     lines += ["| check | verdict | found | allowed | made | what |", "|---|---|---:|---:|---|---|"]
     lines += [_row(check) for check in verdict.checks]
     return "\n".join(lines) + "\n"
