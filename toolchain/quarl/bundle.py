@@ -64,6 +64,7 @@ class Manifest:
     board: str | None
     tools: Mapping[str, str]
     files: Mapping[str, str]  # SHA-256 by file name
+    weights: str = "int8"  # or which layers have int4 ones
 
     def to_json(self) -> str:
         """Return canonical JSON."""

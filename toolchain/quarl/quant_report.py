@@ -20,7 +20,7 @@ from quarl.errors import InputError
 from quarl.integer import quantize_observations, real_outputs, run_integers
 from quarl.ladder import decision_loss
 from quarl.policy import INPUT, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Policy, activate, apply_op
-from quarl.quant_policy import QuantConv2D, QuantDense, QuantNode, QuantPolicy, QuantTable, QuantTensor, QuantWeighted
+from quarl.quant_policy import QuantConv2D, QuantDense, QuantNode, QuantPolicy, QuantTable, QuantTensor, QuantWeighted, weight_bits
 
 FORMAT = 1
 VECTORS, IMAGES = 1024, 32  # observations looked at
@@ -42,6 +42,7 @@ class LayerReport:
     seen_high: float
     clip_rate: float  # share of values outside what the integers can say, 0..1; the clamp of a ReLU does not count
     sqnr_db: float | None  # signal to what rounding activations up to here adds; None: nothing was added
+    weight_bits: int | None = None  # None: a layer without weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,7 @@ def _layer(node: QuantNode, rounded: NDArray[Any], unrounded: NDArray[np.float64
         float(exact.max()),
         0.0,
         sqnr_db,
+        weight_bits(node.op) if isinstance(node.op, QuantWeighted) else None,
     )
     if tensor is None:
         return report

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from quarl.calibrate import Calibration
 from quarl.contract import Observation
+from quarl.errors import UnsupportedError
 from quarl.integer import apply_integer_op
 from quarl.policy import (
     INPUT,
@@ -218,10 +219,18 @@ def _plan(
 
 
 def int4_layers(units: tuple[Unit, ...], weights: Weights) -> frozenset[str]:
-    """Return the names of the layers whose weights have 4 bits: never depthwise ones, which are small and lose most."""
+    """Return the names of the layers whose weights have 4 bits: never depthwise ones, which are small and lose most.
+
+    Raises:
+        UnsupportedError: there is none.
+    """
     weighted = [unit for unit in units if isinstance(unit.op, Weighted)]
-    inner = weighted[1:-1] if weights == "int4" else weighted
-    return frozenset(unit.name for unit in inner if weights != "int8" and isinstance(unit.op, Dense | Conv2D))
+    inner = {"int8": [], "int4": weighted[1:-1], "int4-all": weighted}[weights]
+    names = frozenset(unit.name for unit in inner if isinstance(unit.op, Dense | Conv2D))
+    if weights != "int8" and not names:
+        advice = "use int4-all, which takes those too" if weights == "int4" else "leave the option away"
+        raise UnsupportedError(f"--weights {weights}: there is no dense or convolution layer between the first and the last: {advice}")
+    return names
 
 
 def fit_layer(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from quarl.importers import ImportOptions
     from quarl.lanes import EnvSpec
     from quarl.limits import Limits
+    from quarl.quantize import Weights
 
 SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a shipped policy, or a file of trained weights.")]
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by quarl export or quarl ship.")]
@@ -35,6 +36,14 @@ CalibrationOption = Annotated[
 ]
 RungOption = Annotated[
     str, typer.Option("--rung", metavar="N|auto", help="Rung of the ladder, 0 to 5; auto takes the lowest that keeps the return.")
+]
+WeightsOption = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        metavar="int8|int4|int4-all",
+        help="Bits of the weights; int4: of all dense and convolution layers but the first and the last.",
+    ),
 ]
 LimitsOption = Annotated[Path | None, typer.Option("--limits", metavar="FILE.toml", help="What the gate asks, a table [gate].")]
 TrustOption = Annotated[bool, typer.Option("--trust", help="The file may run code of its own: you made it, or know who did.")]
@@ -96,6 +105,21 @@ def rung_number(text: str) -> int | None:
     if not text.isdecimal():
         raise InputError(f"--rung {text}: must be auto or the number of a rung, 0 to 5")
     return rung_numbered(int(text)).number
+
+
+def weights_named(text: str) -> Weights:
+    """Return the weights the option names.
+
+    Raises:
+        InputError: no such weights.
+    """
+    from quarl.errors import InputError
+    from quarl.quantize import Weights
+
+    for known in get_args(Weights):
+        if text == known:
+            return cast("Weights", text)
+    raise InputError(f"--weights {text}: must be one of {', '.join(get_args(Weights))}")
 
 
 def board_named(name: str | None) -> Board | None:

@@ -14,11 +14,13 @@ from quarl.cli.options import (
     OutOption,
     RungOption,
     SourceArgument,
+    WeightsOption,
     board_named,
     env_spec,
     import_options,
     limits_from,
     rung_number,
+    weights_named,
 )
 from quarl.cli.progress import progress_bar, say
 from quarl.cli.result import print_result
@@ -33,6 +35,7 @@ def export(
     obs_norm: ObsNormOption = None,
     no_obs_norm: NoObsNormOption = False,
     rung: RungOption = "auto",
+    weights: WeightsOption = "int8",
     limits: LimitsOption = None,
     board: BoardOption = None,
     as_json: JsonOption = False,
@@ -42,11 +45,11 @@ def export(
     from quarl.cli import show
     from quarl.quant_report import QuantReport
 
-    number, wanted, target = rung_number(rung), limits_from(limits), board_named(board)
+    number, bits, wanted, target = rung_number(rung), weights_named(weights), limits_from(limits), board_named(board)
     opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg))
     with progress_bar(f"exporting {opened.name}") as progress:
         bundle = pipeline.export(
-            opened, out, rung=number, calibration=calibration, limits=wanted, board=target, report=say, progress=progress
+            opened, out, rung=number, weights=bits, calibration=calibration, limits=wanted, board=target, report=say, progress=progress
         )
     if as_json:
         print_result(show.bundle_table(bundle), as_json)

@@ -21,11 +21,13 @@ from quarl.cli.options import (
     SarifOption,
     SourceArgument,
     TrustOption,
+    WeightsOption,
     board_named,
     env_spec,
     import_options,
     limits_from,
     rung_number,
+    weights_named,
 )
 from quarl.cli.progress import progress_bar, say
 from quarl.cli.result import Destinations, conclude
@@ -40,6 +42,7 @@ def ship(
     obs_norm: ObsNormOption = None,
     no_obs_norm: NoObsNormOption = False,
     rung: RungOption = "auto",
+    weights: WeightsOption = "int8",
     limits: LimitsOption = None,
     episodes: EpisodesOption = None,
     board: BoardOption = None,
@@ -55,11 +58,11 @@ def ship(
     from quarl import pipeline
     from quarl.cli import show
 
-    number, wanted, target = rung_number(rung), limits_from(limits), board_named(board)
+    number, bits, wanted, target = rung_number(rung), weights_named(weights), limits_from(limits), board_named(board)
     opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg))
     with progress_bar(f"exporting {opened.name}") as progress:
         bundle = pipeline.export(
-            opened, out, rung=number, calibration=calibration, limits=wanted, board=target, report=say, progress=progress
+            opened, out, rung=number, weights=bits, calibration=calibration, limits=wanted, board=target, report=say, progress=progress
         )
     say(f"profiling {opened.name} ...")
     measured = pipeline.profile(bundle)
