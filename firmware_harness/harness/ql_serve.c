@@ -19,6 +19,7 @@ static const struct {
     QL_POLICY_CONTRACT_SHA256};
 
 static ql_action action;
+static uint32_t tag; /* of the request being answered */
 #if QL_POLICY_OBS_IS_VECTOR
 static ql_observation_t observation[QL_POLICY_OBS_LEN];
 #endif
@@ -26,7 +27,7 @@ static ql_observation_t observation[QL_POLICY_OBS_LEN];
 /* Words are sent as they lie in memory: Cortex-M is little-endian. */
 static void answer(uint32_t type, const part *parts, int32_t count)
 {
-    uint32_t header[2] = {'Q' | 'L' << 8 | QL_FRAME_VERSION << 16 | type << 24, 0U};
+    uint32_t header[3] = {'Q' | 'L' << 8 | QL_FRAME_VERSION << 16 | type << 24, 0U, tag};
     for (int32_t i = 0; i < count; i++) {
         header[1] += parts[i].count;
     }
@@ -109,7 +110,7 @@ void ql_serve(void)
 {
     union {
         uint8_t bytes[QL_FRAME_HEADER];
-        uint32_t words[2];
+        uint32_t words[3];
     } header;
 #if QL_POLICY_EXAMPLES > 0
     const ql_status fitness = ql_policy_check();
@@ -119,6 +120,7 @@ void ql_serve(void)
         uint32_t needed;
         uint32_t sent_crc;
         void *place = place_for(type, &needed);
+        tag = header.words[2];
         if (place == NULL || header.bytes[2] != QL_FRAME_VERSION) {
             refuse(QL_FRAME_UNKNOWN);
             continue;

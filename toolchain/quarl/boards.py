@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from quarl.errors import InputError
+from quarl.uart import Step, Uart, UartKind
 
 BOARD_FILE = "board.toml"
 LINUX = "linux"  # `kind` of a board that quarl.pi.board reads
@@ -57,8 +58,16 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """What the flashing tools call the board's chip; empty where a tool does not know it."""
+
+    pyocd: str  # target name
+    openocd: tuple[str, ...]  # configuration files, the adapter's first
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
-    """One board: its core, clock and memory."""
+    """One board: its core, clock and memory, and how a host reaches it."""
 
     name: str
     title: str
@@ -69,6 +78,8 @@ class Board:
     ram: Region
     flash_wait_states: int  # at clock_hz, for an access that no cache or prefetch buffer answers
     vectors: Region | None = None  # where the vector table must lie, if not at the beginning of the flash
+    uart: Uart | None = None  # for the serial link
+    probe: Probe | None = None  # for flashing
 
     @property
     def core(self) -> Cpu:
@@ -147,6 +158,8 @@ def parse_board(table: Mapping[str, Any], where: str, name: str) -> Board:
         ram=reader.region("ram"),
         flash_wait_states=reader.number("flash_wait_states", 0),
         vectors=reader.region("vectors") if "vectors" in table else None,
+        uart=reader.uart("uart") if "uart" in table else None,
+        probe=reader.probe("probe") if "probe" in table else None,
     )
     problems = reader.problems + reader.unknown([field.name for field in fields(Board)])
     if not problems:
@@ -208,6 +221,51 @@ class Reader:
         if region.origin + region.bytes > 2**32:
             self.problems.append(f"{key} ends beyond 4 GiB")
         return region
+
+    def uart(self, key: str) -> Uart:
+        """Return the serial port a table describes; `core_hz` may be left out where the UART has the core's clock."""
+        inner = self._inner(key, "a table")
+        clock_hz = inner.number("clock_hz", 1)
+        uart = Uart(
+            inner.choice("kind", get_args(UartKind)),
+            inner.number("base", 0),
+            clock_hz,
+            inner.number("core_hz", 1) if "core_hz" in inner._table else clock_hz,
+            inner.number("baud", 1),
+            inner.text("wiring"),
+            inner.steps("setup"),
+        )
+        self.problems += inner.problems + inner.unknown([field.name for field in fields(Uart)])
+        return uart
+
+    def probe(self, key: str) -> Probe:
+        """Return what the flashing tools call the chip."""
+        inner = self._inner(key, "a table")
+        scripts = inner._get("openocd", list, "a list of configuration files")
+        if not all(isinstance(script, str) for script in scripts or ()):
+            inner.problems.append(f"{key}.openocd is {scripts!r}, must be a list of texts")
+        probe = Probe(str(inner._get("pyocd", str, "a text")), tuple(scripts or ()))
+        self.problems += inner.problems + inner.unknown([field.name for field in fields(Probe)])
+        return probe
+
+    def steps(self, key: str) -> tuple[Step, ...]:
+        """Return a list of register accesses."""
+        steps = []
+        for index, row in enumerate(self._get(key, list, "a list of register accesses") or ()):
+            where = f"{self._prefix}{key}[{index}]"
+            if not isinstance(row, dict) or ("set" in row) == ("wait" in row):
+                self.problems.append(f"{where} is {row!r}, must be a table of set or wait (an address), mask and value")
+                continue
+            inner, address = Reader(row, f"{where}."), "wait" if "wait" in row else "set"
+            step = Step("wait" in row, inner.number(address, 0), inner.number("mask", 0), inner.number("value", 0))
+            if step.value & ~step.mask or max(step.address, step.mask) >= 2**32 or step.address % 4:
+                inner.problems.append(f"{where}: the value must lie under the mask, both in 32 bits, the address be a multiple of 4")
+            self.problems += inner.problems + inner.unknown([address, "mask", "value"])
+            steps.append(step)
+        return tuple(steps)
+
+    def _inner(self, key: str, what: str) -> Reader:
+        return Reader(self._get(key, dict, what) or {}, f"{key}.")
 
     def unknown(self, known: list[str]) -> list[str]:
         """Return what is wrong with keys nobody knows."""

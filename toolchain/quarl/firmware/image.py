@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from quarl.boards import Board
+from quarl.errors import InputError
 from quarl.resources import firmware_dir
+from quarl.uart import HEADER, uart_header
 
 STACK_BYTES = 2048  # least room the linker script keeps for the stack; what is used is measured
 LINKER_SCRIPT = "board.ld"
 HARNESS_FOLDERS = ("harness", "startup")
-PORT = "ports/ql_port_semihosting.c"
+PORTS = "ports"
+PORT = "ql_port_semihosting.c"  # what emulators and debug probes answer
 FLAGS = (
     "-std=c11",
     "-Os",  # hot loops are unrolled by hand; elsewhere more only costs flash
@@ -31,15 +34,34 @@ FLAGS = (
 )
 LINK_FLAGS = ("-Wl,--gc-sections", "-Wl,--build-id=none")
 CompilerName = Literal["zig", "gcc"]
+PortName = Literal["semihosting", "uart"]
 
 
-def harness_sources(board: Board) -> dict[str, bytes]:
-    """Return name -> bytes of everything around the policy: harness, port, start-up and linker script."""
+def harness_sources(board: Board, port: PortName = "semihosting") -> dict[str, bytes]:
+    """Return name -> bytes of everything around the policy: harness, port, start-up and linker script.
+
+    Raises:
+        InputError: the board file knows no serial port.
+    """
     root = firmware_dir()
     paths = [path for folder in HARNESS_FOLDERS for path in (root / folder).iterdir() if path.suffix in (".c", ".h")]
-    files = {path.name: path.read_bytes() for path in [*paths, root / PORT]}
+    files = {path.name: path.read_bytes() for path in paths}
+    files |= uart_sources(board) if port == "uart" else {PORT: (root / PORTS / PORT).read_bytes()}
     files[LINKER_SCRIPT] = linker_script(board).encode()
     return dict(sorted(files.items()))
+
+
+def uart_sources(board: Board) -> dict[str, bytes]:
+    """Return name -> bytes of the port over the board's UART, which takes the place of PORT.
+
+    Raises:
+        InputError: the board file knows no serial port.
+    """
+    if board.uart is None:
+        raise InputError(f"{board.name}: the board file has no [uart], which the serial link needs")
+    folder = firmware_dir() / PORTS
+    paths = [folder / "ql_port_uart.c", folder / "ql_uart.h", folder / "uart" / board.uart.source]
+    return {path.name: path.read_bytes() for path in paths} | {HEADER: uart_header(board.uart).encode()}
 
 
 def linker_script(board: Board) -> str:

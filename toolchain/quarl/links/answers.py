@@ -1,0 +1,97 @@
+"""What goes into a request and what an answer's bytes mean, the same on every link to a firmware.
+
+In: a program and the graph's integers, or payloads of frames. Out: payloads of frames, or arrays.
+Layouts: firmware_harness/harness/ql_frame.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.errors import DeviceError
+from quarl.firmware.program import DTYPES, Program
+
+TICKS = struct.Struct("<I")
+IDENTITY = struct.Struct("<4I64s4x")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a firmware says of itself; sizes in bytes."""
+
+    observation_bytes: int
+    input_bytes: int
+    output_bytes: int
+    action_bytes: int
+    contract_sha256: str
+
+    @property
+    def longest_request(self) -> int:
+        """Bytes of the longest payload the host may send."""
+        return max(self.observation_bytes, self.input_bytes)
+
+    @property
+    def longest_answer(self) -> int:
+        """Bytes of the longest payload the device may send."""
+        return max(IDENTITY.size, TICKS.size + self.output_bytes + self.action_bytes)
+
+
+def expected_identity(program: Program) -> Identity:
+    """Return what the firmware of a program says of itself."""
+    contract = program.policy.contract
+    pixels_or_floats = np.dtype(np.uint8 if contract.observation.is_image else np.float32)
+    return Identity(
+        int(np.prod(contract.observation.shape)) * pixels_or_floats.itemsize,
+        program.input_len * np.dtype(DTYPES[program.input.ctype]).itemsize,
+        program.output_len * np.dtype(DTYPES[program.output.ctype]).itemsize,
+        4 * (1 if contract.action.kind == "discrete" else contract.action.count),
+        contract.digest,
+    )
+
+
+def identity_from(payload: bytes) -> Identity:
+    """Return what the answer to an identify request says.
+
+    Raises:
+        DeviceError: it has another length.
+    """
+    if len(payload) != IDENTITY.size:
+        raise DeviceError(f"the device identifies itself in {len(payload)} bytes, expected are {IDENTITY.size}: export and flash again")
+    *sizes, digest = IDENTITY.unpack(payload)
+    return Identity(*sizes, digest.decode("ascii", "replace"))
+
+
+def input_payloads(program: Program, inputs: NDArray[Any]) -> list[bytes]:
+    """Return one payload for each of the graph's integers [n, ...]."""
+    dtype = DTYPES[program.input.ctype]
+    return [np.ascontiguousarray(row, dtype).tobytes() for row in inputs]
+
+
+def observation_payloads(obs: NDArray[Any]) -> list[bytes]:
+    """Return one payload for each vector observation [n, features] in environment units."""
+    return [row.tobytes() for row in np.ascontiguousarray(obs, np.float32)]
+
+
+def ticks_of(answers: Sequence[bytes]) -> tuple[int, ...]:
+    """Return the device's ticks of each answer to a run or act request."""
+    return tuple(int(TICKS.unpack_from(answer)[0]) for answer in answers)
+
+
+def outputs_of(program: Program, answers: Sequence[bytes]) -> NDArray[Any]:
+    """Return the outputs [n, count] in the answers to run requests."""
+    dtype = DTYPES[program.output.ctype]
+    rows = [np.frombuffer(answer, dtype, program.output_len, TICKS.size) for answer in answers]
+    return np.stack(rows) if rows else np.zeros((0, program.output_len), dtype)
+
+
+def actions_of(program: Program, actions: Sequence[bytes]) -> NDArray[Any]:
+    """Return the actions [n] or [n, count] from their bytes, which end an answer."""
+    if program.policy.contract.action.kind == "discrete":
+        return np.array([struct.unpack("<i", action)[0] for action in actions], np.int64)
+    return np.stack([np.frombuffer(action, np.float32) for action in actions])
