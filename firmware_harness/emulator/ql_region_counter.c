@@ -8,7 +8,7 @@
  * A mark is the system call lseek with any descriptor and the offset 0x514C00000000 | code, which does nothing.
  * Output, one line a mark, in order:
  *
- *     code instructions          instructions: executed by the process so far, all threads
+ *     code instructions          instructions: executed by the process so far, all threads; the last line, code 0, is its end
  *
  * Declared here from the documented plugin interface, version 1, because Debian's package brings no header.
  */
@@ -55,6 +55,7 @@ static void on_system_call(qemu_plugin_id_t id, unsigned cpu, int64_t number, ui
 static void on_exit(qemu_plugin_id_t id, void *data)
 {
     (void)id, (void)data;
+    fprintf(out, "0 %" PRIu64 "\n", executed);
     fclose(out);
 }
 

@@ -15,10 +15,13 @@ from quarl.evidence import Figure
 from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json
 from quarl.limits import Limits
 from quarl.parity import ARTIFACTS, DEVICE
+from quarl.pi.board import LinuxBoard, Target
+from quarl.pi.compare import BACKENDS
+from quarl.pi.report import PiProfile, pi_profile_from_json
 from quarl.profile import ROUNDS, Latency, profile_from_json
 from quarl.resources import targets_dir
 
-PROFILE, FIRMWARE = "profile.json", "firmware.json"
+PROFILE, FIRMWARE, PI = "profile.json", "firmware.json", "pi.json"
 
 
 def figures_of(bundle: Bundle) -> tuple[Figure, ...]:
@@ -35,8 +38,8 @@ def figures_of(bundle: Bundle) -> tuple[Figure, ...]:
                     Figure(f"{model.runtime}_p99_us", latency.p99_us, "us", "measured", _noise(latency, 99), profile.cpu),
                     Figure(f"{model.runtime}_model_memory_bytes", float(model.memory.model_bytes), "B", "measured", 0.0, profile.cpu),
                 ]
-    firmware = firmware_profile_of(bundle)
-    return tuple(figures) if firmware is None else (*figures, *firmware.figures)
+    found = [profile for profile in (firmware_profile_of(bundle), pi_profile_of(bundle)) if profile is not None]
+    return (*figures, *(figure for profile in found for figure in profile.figures))
 
 
 def firmware_profile_of(bundle: Bundle) -> FirmwareProfile | None:
@@ -45,8 +48,16 @@ def firmware_profile_of(bundle: Bundle) -> FirmwareProfile | None:
     return firmware_profile_from_json(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
 
 
-def with_board(limits: Limits, board: Board, step_hz: float | None) -> Limits:
-    """Return the limits with what the board asks: the firmware's answers, its memory, and the control period where it is known."""
+def pi_profile_of(bundle: Bundle) -> PiProfile | None:
+    """Return the profile of the bundle on a Raspberry Pi, None where none was made."""
+    path = bundle.folder / PI
+    return pi_profile_from_json(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
+
+
+def with_board(limits: Limits, board: Target, step_hz: float | None) -> Limits:
+    """Return the limits with what the board asks: its answers, and of firmware its memory and the control period where it is known."""
+    if isinstance(board, LinuxBoard):
+        return replace(limits, backends=(*limits.backends, *(name for name in BACKENDS if name not in limits.backends)))
     backends = limits.backends if DEVICE in limits.backends else (*limits.backends, DEVICE)
     return with_memory_and_deadline(replace(limits, backends=backends), board, step_hz)
 
@@ -60,7 +71,13 @@ def with_memory_and_deadline(limits: Limits, board: Board, step_hz: float | None
 
 
 def with_profile(bundle: Bundle, limits: Limits) -> Limits:
-    """Return the limits with the memory and the control period of the board the bundle's firmware was profiled on, if it was."""
+    """Return the limits with the memory and the control period of the board the bundle was profiled on, if it was.
+
+    On a Raspberry Pi the period limits the worst decision, where a clock measured one; an emulator has none.
+    """
+    on_pi, step_hz = pi_profile_of(bundle), bundle.contract.step_hz
+    if on_pi is not None and on_pi.fastest is not None and step_hz is not None:
+        limits = replace(limits, budgets={"pi_decision_us": 1e6 / step_hz, **limits.budgets})
     firmware = firmware_profile_of(bundle)
     if firmware is None:
         return limits

@@ -76,7 +76,7 @@ def compare_backends(bundle: Bundle) -> tuple[BackendEquality, ...]:
     example, policy = _example(bundle), bundle.quantized()
     inputs, expected = model_inputs(policy, example["obs"]), example["outputs"]
     return tuple(
-        _equality(name, version(package), expected, open_runtime(name, bundle.read(file)).run(inputs))
+        equality_of(name, version(package), expected, open_runtime(name, bundle.read(file)).run(inputs))
         for name, (file, package) in ARTIFACTS.items()
     )
 
@@ -87,7 +87,7 @@ def compare_firmware(bundle: Bundle, board: Board, cache_dir: Path) -> tuple[Bac
     count = FRAMES if policy.contract.observation.is_image else len(example["obs"])
     device = open_firmware(policy, example["obs"], board, cache_dir)
     found = device.run(model_inputs(policy, example["obs"][:count]))
-    return (_equality(DEVICE, f"{board.name} in {device.emulator}", example["outputs"][:count], found),)
+    return (equality_of(DEVICE, f"{board.name} in {device.emulator}", example["outputs"][:count], found),)
 
 
 def play_pairs(
@@ -178,7 +178,12 @@ def _step(progress: Progress | None, start: int, total: int) -> Progress | None:
     return lambda done, count: progress(start + done, total)
 
 
-def _equality(backend: str, release: str, expected: NDArray[Any], found: NDArray[Any]) -> BackendEquality:
+def equality_of(backend: str, release: str, expected: NDArray[Any], found: NDArray[Any]) -> BackendEquality:
+    """Return how the outputs [n, count] a backend found differ from those expected.
+
+    Raises:
+        InputError: they have another shape or type.
+    """
     if found.shape != expected.shape or found.dtype != expected.dtype:
         raise InputError(f"{backend} answers {found.dtype} {found.shape}, the example says {expected.dtype} {expected.shape}: export again")
     differs = found != expected

@@ -6,7 +6,7 @@ Nothing here prints, decides or measures by itself; docs of each verb: README.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,8 @@ import numpy as np
 from quarl import bundle as bundles
 from quarl.agreement import compare_decisions_and_worst
 from quarl.blame import reasons
-from quarl.boards import Board, find_board
-from quarl.budgets import FIRMWARE, PROFILE, figures_of, with_board, with_profile
+from quarl.boards import Board
+from quarl.budgets import FIRMWARE, PI, PROFILE, figures_of, with_board, with_profile
 from quarl.bundle import Bundle, Manifest, Origin
 from quarl.calibrate import Calibration, coverage
 from quarl.choose import RungResult, choose_rung, fixed_rung
@@ -26,7 +26,7 @@ from quarl.contract import Contract
 from quarl.emitters import EMITTERS
 from quarl.emitters.firmware import write_firmware
 from quarl.errors import InputError
-from quarl.evidence import Evidence, ImportProof, evidence_from_json
+from quarl.evidence import BackendEquality, Evidence, ImportProof, evidence_from_json
 from quarl.firmware.build import default_cache_dir
 from quarl.firmware.profile import FirmwareProfile, profile_firmware
 from quarl.gate import judge
@@ -51,6 +51,9 @@ from quarl.parity import (
     play_robustness,
     replay_example,
 )
+from quarl.pi.board import LinuxBoard, Target, find_target
+from quarl.pi.compare import compare_on_pi, profile_on_pi
+from quarl.pi.report import PiProfile
 from quarl.policy import Policy
 from quarl.policy_file import policy_bytes, quant_policy_bytes
 from quarl.profile import Profile, profile_bundle
@@ -63,7 +66,7 @@ from quarl.rollouts import Progress, random_episodes
 from quarl.seeds import RANDOM_SEED
 from quarl.sources import Source, observations_of, open_source
 from quarl.trials import try_changes
-from quarl.verdict import Verdict
+from quarl.verdict import Check, Verdict
 
 Report = Callable[[str], None]
 """Called with a line for the user whenever a stage has something to tell."""
@@ -103,7 +106,7 @@ def export(
     weights: Weights = "int8",
     calibration: Path | None = None,
     limits: Limits | None = None,
-    board: Board | None = None,
+    board: Target | None = None,
     report: Report = lambda line: None,
     progress: Progress | None = None,
 ) -> Bundle:
@@ -135,7 +138,7 @@ def export(
     else:
         quantized, tried = fixed_rung(policy, fitted, DEFAULT_RUNG if rung is None else rung, weights)
         report(_rung_line(tried[-1]))
-    contract = policy.contract
+    contract, bare = policy.contract, None if isinstance(board, LinuxBoard) else board
     if board is not None:
         asked = with_board(asked, board, contract.step_hz)
     files = {
@@ -144,7 +147,7 @@ def export(
         **({} if isinstance(policy, QuantPolicy) else _source_files(policy, quantized, held)),
         EXAMPLE: example_bytes(quantized, held.obs),
         **{f"model.{name}": emit(quantized) for name, emit in EMITTERS.items()},
-        **({} if board is None else {f"firmware/{path}": data for path, data in write_firmware(quantized, board, held.obs).items()}),
+        **({} if board is None else {f"firmware/{path}": data for path, data in write_firmware(quantized, bare, held.obs).items()}),
     }
     manifest = Manifest(
         name=source.name,
@@ -176,6 +179,17 @@ def profile(bundle: Bundle) -> Profile:
     return measured
 
 
+def profile_pi(bundle: Bundle, board: LinuxBoard, link: str | None = None) -> PiProfile:
+    """Return what one decision costs on a Raspberry Pi, real or emulated, and write pi.json into the bundle.
+
+    Args:
+        link: "emulated", "ssh:USER@HOST" or "local"; None: emulated.
+    """
+    found = profile_on_pi(bundle.source(), bundle.quantized(), example_observations(bundle), board, link)
+    bundle.add(PI, found.to_json())
+    return found
+
+
 def profile_board(bundle: Bundle, board: Board) -> FirmwareProfile:
     """Return what one decision costs on a board, its firmware run in an emulator, and write firmware.json into the bundle."""
     counted = profile_firmware(bundle.quantized(), example_observations(bundle), board, default_cache_dir())
@@ -191,6 +205,7 @@ def parity(
     limits: Limits | None = None,
     robustness: bool = False,
     proof: ImportProof | None = None,
+    link: str | None = None,
     progress: Progress | None = None,
 ) -> Evidence:
     """Return the evidence that the int8 policy is its source's equal, and write parity.json into the bundle.
@@ -203,6 +218,7 @@ def parity(
         limits: what the gate will ask, which decides when that is; None: those of the bundle.
         robustness: whether source and int8 policy are played under disturbed observations as well, as they are where the limits ask.
         proof: of the import, which only the original file can give.
+        link: where the bundle's board is a Raspberry Pi, the way to it; None: emulated.
     """
     source, quantized = bundle.source(), bundle.quantized()
     played_env = env or bundle_env(bundle)
@@ -212,7 +228,7 @@ def parity(
     evidence = Evidence(
         manifest_sha256=manifest_digest(bundle),
         import_proof=proof or ImportProof(bundle.manifest.origin.framework, 0, None, "parity of a bundle does not see the original file"),
-        backends=(*compare_backends(bundle), *(() if board is None else compare_firmware(bundle, board, default_cache_dir()))),
+        backends=(*compare_backends(bundle), *_compare_board(bundle, board, link)),
         example=replay_example(bundle),
         has_source=bundle.has_source,
         figures=figures_of(bundle),
@@ -235,14 +251,14 @@ def parity(
     return evidence
 
 
-def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: str | None = None) -> Verdict:
+def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: Sequence[Check] | None = None) -> Verdict:
     """Return the verdict on the bundle as it lies there, and write verdict.json into it.
 
     The files are checked and the example is replayed on every backend of this host anew; the rest comes from parity.json.
 
     Args:
         limits: None: those of the bundle.
-        baseline: text of an earlier verdict.json that this release must not fall behind.
+        baseline: checks of an earlier release that this one must not fall behind.
     """
     evidence, stale = _stored_evidence(bundle)
     example = replay_example(bundle)
@@ -253,9 +269,7 @@ def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: str | None =
     verdict = judge(evidence, with_profile(bundle, limits or limits_of(bundle)), policy=bundle.manifest.name)
     verdict = replace(verdict, why=reasons(evidence, verdict.closed_loop, _quant_report(bundle)))
     if baseline is not None:
-        from quarl.outputs.verdict_json import read_checks
-
-        verdict = replace(verdict, checks=(*verdict.checks, *compare_with_baseline(verdict, read_checks(baseline, "the baseline"))))
+        verdict = replace(verdict, checks=(*verdict.checks, *compare_with_baseline(verdict, baseline)))
     bundle.add(VERDICT, OUTPUTS["json"](verdict))
     return verdict
 
@@ -269,7 +283,8 @@ def ship(
     calibration: Path | None = None,
     limits: Limits | None = None,
     episodes: int | None = None,
-    board: Board | None = None,
+    board: Target | None = None,
+    link: str | None = None,
     trust: bool = False,
     report: Report = lambda line: None,
     progress: Progress | None = None,
@@ -279,9 +294,11 @@ def ship(
         source, out, rung=rung, weights=weights, calibration=calibration, limits=limits, board=board, report=report, progress=progress
     )
     profile(bundle)
-    if board is not None:
+    if isinstance(board, LinuxBoard):
+        profile_pi(bundle, board, link)
+    elif board is not None:
         profile_board(bundle, board)
-    parity(bundle, episodes=episodes, proof=prove(source, trust=trust), progress=progress)
+    parity(bundle, episodes=episodes, proof=prove(source, trust=trust), link=link, progress=progress)
     return bundle, gate(bundle)
 
 
@@ -291,14 +308,22 @@ def bundle_env(bundle: Bundle) -> EnvSpec | None:
     return None if env is None else EnvSpec(str(env["id"]), dict(env["kwargs"]))
 
 
-def bundle_board(bundle: Bundle) -> Board | None:
+def bundle_board(bundle: Bundle) -> Target | None:
     """Return the board the bundle was exported for, None where it was for none."""
-    return None if bundle.manifest.board is None else find_board(bundle.manifest.board, targets_dir())
+    return None if bundle.manifest.board is None else find_target(bundle.manifest.board, targets_dir())
 
 
 def limits_of(bundle: Bundle) -> Limits:
     """Return the limits the bundle was exported with."""
     return limits_from_table(dict(bundle.manifest.limits or {}), str(bundle.folder / bundles.MANIFEST))
+
+
+def _compare_board(bundle: Bundle, board: Target | None, link: str | None) -> tuple[BackendEquality, ...]:
+    if board is None:
+        return ()
+    if isinstance(board, LinuxBoard):
+        return compare_on_pi(bundle.quantized(), example_observations(bundle), board, link)
+    return compare_firmware(bundle, board, default_cache_dir())
 
 
 def _source_files(policy: Policy, quantized: QuantPolicy, held: Calibration) -> dict[str, bytes]:
