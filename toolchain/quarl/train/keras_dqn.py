@@ -190,7 +190,8 @@ class _Learner:
 
     def values(self, obs: NDArray[Any]) -> NDArray[np.float32]:
         """Return the online network's values [n, actions]."""
-        return np.asarray(self._forward(tf.convert_to_tensor(obs)))
+        values: NDArray[np.float32] = self._forward(tf.convert_to_tensor(obs)).numpy()
+        return values
 
     def update(self, batch: Batch, *, share: float) -> None:
         """Take one step of Adam on the batch; `share` of the training is done."""
@@ -203,7 +204,7 @@ class _Learner:
 
     def write(self, path: Path) -> None:
         """Write all that a later call needs to go on."""
-        arrays = {name: np.asarray(variable) for name, variable in self._variables().items()}
+        arrays = {name: variable.numpy() for name, variable in self._variables().items()}
         np.savez(path, updates=self._updates, **arrays)  # type: ignore[arg-type]
 
     def read(self, path: Path) -> None:
@@ -244,7 +245,7 @@ def _network(recipe: Recipe, plan: _Plan, play: _Play) -> Any:
 
 def _actor(network: Any) -> Actor:
     forward = tf.function(lambda obs: network(obs), reduce_retracing=True)
-    return lambda obs: np.asarray(forward(tf.convert_to_tensor(np.asarray(obs, np.float32)))).argmax(axis=1).astype(np.int64)
+    return lambda obs: forward(tf.convert_to_tensor(np.asarray(obs, np.float32))).numpy().argmax(axis=1).astype(np.int64)
 
 
 def _save(network: Any, path: Path) -> None:
