@@ -1,0 +1,88 @@
+"""What a report is made of: everything the bundle and the stages after the export say, read once and checked.
+
+In: a bundle. Out: frozen `Contents`. What was never made is None, and each section of the page says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from quarl.boards import Board, find_board
+from quarl.bundle import MANIFEST, Bundle, Manifest
+from quarl.contract import Contract
+from quarl.errors import InputError
+from quarl.evidence import Evidence, evidence_from_json
+from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json
+from quarl.parity import manifest_digest
+from quarl.profile import Profile, profile_from_json
+from quarl.quant_report import QuantReport
+from quarl.report.replay import Replay, replay_episodes
+from quarl.report.stored_verdict import read_verdict
+from quarl.report.work import LayerWork, layer_work
+from quarl.resources import targets_dir
+from quarl.verdict import Verdict
+
+PROFILE, FIRMWARE, PARITY, VERDICT, QUANTIZATION = "profile.json", "firmware.json", "parity.json", "verdict.json", "quantization.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contents:
+    """One bundle, as far as it is known."""
+
+    manifest: Manifest
+    manifest_sha256: str
+    contract: Contract
+    file_bytes: Mapping[str, int]  # of the files the manifest lists, as they lie there
+    changed_files: tuple[str, ...]  # what differs from the manifest now, one line each
+    verdict: Verdict | None
+    evidence: Evidence | None
+    is_stale: bool  # the evidence was gathered on another export
+    profile: Profile | None
+    firmware: FirmwareProfile | None
+    board: Board | None  # of the firmware; None where this quarl does not know it
+    quantization: QuantReport | None
+    work: tuple[LayerWork, ...]
+    replay: Replay
+
+
+def read_contents(bundle: Bundle) -> Contents:
+    """Return what the bundle holds, episodes played again for the pictures where their environment is here.
+
+    Raises:
+        InputError: a file that is not what its name says; names it.
+    """
+    digest, evidence = manifest_digest(bundle), None
+    if (text := _text(bundle, PARITY)) is not None:
+        evidence = evidence_from_json(text, str(bundle.folder / PARITY))
+    is_stale = evidence is not None and evidence.manifest_sha256 != digest
+    verdict, profile, firmware, quantization = (_text(bundle, name) for name in (VERDICT, PROFILE, FIRMWARE, QUANTIZATION))
+    board_profile = None if firmware is None else firmware_profile_from_json(firmware, str(bundle.folder / FIRMWARE))
+    present = {name: bundle.folder / name for name in (*bundle.manifest.files, MANIFEST)}
+    return Contents(
+        manifest=bundle.manifest,
+        manifest_sha256=digest,
+        contract=bundle.contract,
+        file_bytes={name: path.stat().st_size for name, path in present.items() if path.is_file()},
+        changed_files=bundle.changed_files(),
+        verdict=None if verdict is None else read_verdict(verdict, str(bundle.folder / VERDICT)),
+        evidence=evidence,
+        is_stale=is_stale,
+        profile=None if profile is None else profile_from_json(profile, str(bundle.folder / PROFILE)),
+        firmware=board_profile,
+        board=None if board_profile is None else _known_board(board_profile.board),
+        quantization=None if quantization is None else QuantReport.from_json(quantization),
+        work=layer_work(bundle.quantized()),
+        replay=replay_episodes(bundle, None if evidence is None or is_stale else evidence.paired),
+    )
+
+
+def _text(bundle: Bundle, name: str) -> str | None:
+    return bundle.read(name).decode("utf-8", errors="replace") if (bundle.folder / name).is_file() else None
+
+
+def _known_board(name: str) -> Board | None:
+    try:
+        return find_board(name, targets_dir())
+    except InputError:
+        return None
