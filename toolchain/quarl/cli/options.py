@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 if TYPE_CHECKING:
-    from quarl.boards import Board
+    from quarl.pi.board import Target
     from quarl.importers import ImportOptions
     from quarl.lanes import EnvSpec
     from quarl.limits import Limits
@@ -47,8 +47,14 @@ WeightsOption = Annotated[
 ]
 LimitsOption = Annotated[Path | None, typer.Option("--limits", metavar="FILE.toml", help="What the gate asks, a table [gate].")]
 TrustOption = Annotated[bool, typer.Option("--trust", help="The file may run code of its own: you made it, or know who did.")]
-BoardOption = Annotated[str | None, typer.Option("--board", metavar="NAME", help="Board the firmware is for: quarl boards.")]
+BoardOption = Annotated[str | None, typer.Option("--board", metavar="NAME", help="Board the policy is for: quarl boards.")]
+LinkOption = Annotated[
+    str | None, typer.Option("--link", metavar="LINK", help="Way to a Raspberry Pi: emulated (default), ssh:USER@HOST, or local.")
+]
 EpisodesOption = Annotated[int | None, typer.Option("--episodes", min=2, metavar="N", help="Paired episodes to play.")]
+BaselineOption = Annotated[
+    Path | None, typer.Option("--baseline", metavar="FILE", help="The baseline, or an older verdict.json; else BUNDLE.baseline.json.")
+]
 JunitOption = Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the verdict as JUnit XML.")]
 MarkdownOption = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the verdict as Markdown.")]
 SarifOption = Annotated[Path | None, typer.Option("--sarif", metavar="FILE", help="Write the verdict as SARIF 2.1.0.")]
@@ -122,14 +128,14 @@ def weights_named(text: str) -> Weights:
     raise InputError(f"--weights {text}: must be one of {', '.join(get_args(Weights))}")
 
 
-def board_named(name: str | None) -> Board | None:
+def board_named(name: str | None) -> Target | None:
     """Return the board of that name, or None for none."""
     if name is None:
         return None
-    from quarl.boards import find_board
+    from quarl.pi.board import find_target
     from quarl.resources import targets_dir
 
-    return find_board(name, targets_dir())
+    return find_target(name, targets_dir())
 
 
 def limits_from(path: Path | None, bundle: Any = None) -> Limits | None:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from quarl.baseline import Baseline
     from quarl.boards import Board
     from quarl.bundle import Bundle
     from quarl.doctor import Finding
     from quarl.evidence import Evidence, ImportProof
+    from quarl.explain import Explanation
     from quarl.firmware.profile import FirmwareProfile
+    from quarl.limits import Limits
     from quarl.profile import Profile
     from quarl.quant_report import QuantReport
     from quarl.recipe import Recipe, ScoreRecipe
@@ -221,12 +227,26 @@ def firmware_text(profile: FirmwareProfile) -> str:
     )
 
 
-def evidence_text(evidence: Evidence, bundle: Bundle) -> str:
-    """Return the evidence as text: the gate's checks against the bundle's own limits, without a verdict."""
+def evidence_text(evidence: Evidence, bundle: Bundle, limits: Limits | None = None) -> str:
+    """Return the evidence as text: the gate's checks against the limits, or the bundle's own, without a verdict."""
     from quarl.gate import judge
     from quarl.pipeline import limits_of
 
-    return checks_text(judge(evidence, limits_of(bundle), policy=bundle.manifest.name).checks)
+    return checks_text(judge(evidence, limits or limits_of(bundle), policy=bundle.manifest.name).checks)
+
+
+def explanation_text(explanation: Explanation) -> str:
+    """Return what a check means as text."""
+    parts = (("", explanation.meaning), ("Limit: ", explanation.limit), ("If it fails: ", explanation.remedy))
+    return "\n".join([explanation.name, *(fill(f"{head}{text}", 100, initial_indent="  ", subsequent_indent="  ") for head, text in parts)])
+
+
+def baseline_text(baseline: Baseline, path: Path) -> str:
+    """Return a baseline as text: its figures that a later release is held against."""
+    rung = "" if baseline.rung is None else f" on rung {baseline.rung}"
+    board = "" if baseline.board is None else f" for {baseline.board}"
+    tools = ", ".join(f"{name} {release}" for name, release in sorted(baseline.tools.items()))
+    return "\n".join([f"{path}: {baseline.policy}{rung}{board}", *([tools] if tools else []), checks_text(baseline.checks)])
 
 
 def verdict_text(verdict: Verdict) -> str:

@@ -6,6 +6,7 @@ Format: toolchain/docs/gate.md.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -41,10 +42,18 @@ def read_checks(text: str, where: str = "verdict.json") -> tuple[Check, ...]:
         InputError: not a verdict, or of another schema version.
     """
     try:
-        document = json.loads(text)
-        if document["schema_version"] != SCHEMA_VERSION:
-            found = document["schema_version"]
-            raise InputError(f"{where}: schema version {found}, this quarl reads version {SCHEMA_VERSION}: judge the baseline again")
-        return tuple(Check(**{key: value for key, value in check.items() if key != "margin"}) for check in document["checks"])
+        return checks_of(json.loads(text), where)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: is no verdict ({error!r}): write one with quarl gate BUNDLE") from error
+
+
+def checks_of(document: Mapping[str, Any], where: str) -> tuple[Check, ...]:
+    """Return the checks of a verdict read as plain values.
+
+    Raises:
+        InputError: of another schema version. KeyError, TypeError: not a verdict.
+    """
+    if document["schema_version"] != SCHEMA_VERSION:
+        found = document["schema_version"]
+        raise InputError(f"{where}: schema version {found}, this quarl reads version {SCHEMA_VERSION}: judge the baseline again")
+    return tuple(Check(**{key: value for key, value in check.items() if key != "margin"}) for check in document["checks"])

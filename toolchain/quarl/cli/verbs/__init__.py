@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from quarl.cli.verbs.baseline import baseline
 from quarl.cli.verbs.boards import boards
 from quarl.cli.verbs.convert_normalizer import convert_normalizer
 from quarl.cli.verbs.doctor import doctor
@@ -17,6 +18,7 @@ from quarl.cli.verbs.import_ import import_
 from quarl.cli.verbs.parity import parity
 from quarl.cli.verbs.policies import policies
 from quarl.cli.verbs.profile import profile
+from quarl.cli.verbs.provision import provision
 from quarl.cli.verbs.ship import ship
 from quarl.cli.verbs.train import train
 
@@ -29,9 +31,11 @@ VERBS: dict[str, Callable[..., None]] = {
     "profile": profile,
     "parity": parity,
     "gate": gate,
+    "baseline": baseline,
     "ship": ship,
     "history": history,
     "train": train,
+    "provision": provision,
     "convert-normalizer": convert_normalizer,
 }
 """Name -> verb, in the order `quarl --help` lists them."""
