@@ -78,7 +78,7 @@ def program_sources(program: Program) -> dict[str, bytes]:
 def runtime_files(text: str) -> Mapping[str, bytes]:
     """Return name -> bytes of the kernels that `text` calls, of those they call, and of all their headers."""
     root = firmware_dir()
-    kernels = {path.stem: path for path in (root / "kernels").iterdir() if path.suffix in (".c", ".S")}
+    kernels = {path.stem: path for path in (root / "kernels").rglob("*") if path.suffix in (".c", ".S")}
     found: dict[str, bytes] = {}
     pending = [text]
     while pending:

@@ -20,7 +20,8 @@ was asked. Everything is little-endian, arrays are in C order, records follow ea
                               turn; without it they are made up from a fixed seed. Blocks last 0.1 ms where a call takes less than 20 us.
                               --cpu pins the process
 
-`--run` and `--act` answer whole records; input that ends within one is told on standard error, exit code 2, as wrong usage is. 0 is success.
+`--run` and `--act` answer whole records; input that ends within one is told on standard error, exit code 2, as is wrong usage. 0 is
+success.
 Figures of `--bench` under an emulator are not the device's: whoever runs it there must not call them measured.
 """
 
@@ -74,9 +75,9 @@ class LinuxCore:
 
 
 LINUX_CORES: dict[CoreName, LinuxCore] = {
-    "cortex-a53": LinuxCore("aarch64-linux-musl", "cortex_a53", "portable"),
-    "cortex-a72": LinuxCore("aarch64-linux-musl", "cortex_a72", "portable"),
-    "cortex-a76": LinuxCore("aarch64-linux-musl", "cortex_a76+dotprod", "portable"),
+    "cortex-a53": LinuxCore("aarch64-linux-musl", "cortex_a53", "neon"),
+    "cortex-a72": LinuxCore("aarch64-linux-musl", "cortex_a72", "neon"),
+    "cortex-a76": LinuxCore("aarch64-linux-musl", "cortex_a76+dotprod", "dot"),
     "x86-64": LinuxCore("x86_64-linux-musl", "x86_64_v2", "portable"),
 }
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from quarl.emitters.shapes import Shape, quant_shapes
 from quarl.errors import UnsupportedError
+from quarl.firmware import neon
 from quarl.firmware.packing import (
     MVE_LANES,
     MVE_ROWS,
@@ -88,6 +89,9 @@ class _Lowering:
             return
         self.places[node.name] = node.name
         prefix = f"layer{step}"
+        if isinstance(node.op, QuantWeighted) and neon.takes(self, node, node.op):
+            neon.add_layer(self, step, node, node.op, prefix)
+            return
         match node.op:
             case QuantDense():
                 self._dense(step, node, node.op, prefix)

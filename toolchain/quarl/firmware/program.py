@@ -12,7 +12,7 @@ from quarl.planner import MemoryPlan
 from quarl.quant_policy import QuantPolicy
 
 CType = Literal["int8_t", "int16_t", "int32_t", "float"]
-Kernels = Literal["portable", "dsp", "mve"]
+Kernels = Literal["portable", "dsp", "mve", "neon", "dot"]
 SIZES: dict[CType, int] = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "float": 4}
 DTYPES: dict[CType, type[np.generic]] = {"int8_t": np.int8, "int16_t": np.int16, "int32_t": np.int32, "float": np.float32}
 

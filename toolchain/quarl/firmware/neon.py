@@ -1,0 +1,156 @@
+"""Lowering for Armv8-A: dense and convolution layers on int8 inputs, with NEON or with the dot product; the rest stays portable.
+
+In: a node on its way through `quarl.firmware.lower`. Out: its call, with weights laid out as firmware_harness/include/ql_kernels_neon.h
+draws them. Nothing overlaps: memory is not short on these machines.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.firmware.packing import folded_bias, pad_rows, padded_length
+from quarl.firmware.program import SIZES, Array, Operand
+from quarl.quant_policy import QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantNode, QuantTensor, QuantWeighted
+
+if TYPE_CHECKING:
+    from quarl.firmware.lower import _Lowering as Lowering
+
+NeonKernels: TypeAlias = Literal["neon", "dot"]
+NEON: tuple[NeonKernels, ...] = get_args(NeonKernels)
+PAD = 16  # channels that biases and multipliers are padded to
+LANES = 16  # int8 of a vector
+ALIGNMENT = 64  # bytes: a load of four vectors stays in one line of the cache
+PIXELS = 4  # that a convolution makes at a time
+BLOCKS = (64, 16, 4)  # rows of the blocks of a dense layer, as ql_neon_rows chooses them
+TILE_ROWS: dict[NeonKernels, int] = {"neon": 4, "dot": 16}
+ORDER: dict[NeonKernels, tuple[int, ...]] = {  # 4 * row + input, in the order of a vector, of four rows by four inputs
+    "neon": (0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15),
+    "dot": tuple(range(16)),
+}
+
+
+def takes(lowering: Lowering, node: QuantNode, op: QuantWeighted) -> bool:
+    """Return whether these kernels compute the layer: on int8, and with NEON's sums of two products within int16."""
+    if lowering.kernels not in NEON or lowering.ctype(node.inputs[0]) != "int8_t":
+        return False
+    return lowering.kernels == "dot" or isinstance(op, QuantDepthwiseConv2D) or bool((op.weights != -128).all())
+
+
+def add_layer(lowering: Lowering, step: int, node: QuantNode, op: QuantWeighted, prefix: str) -> None:
+    """Append the call of a layer that `takes` accepts."""
+    arrays, base = _base(lowering, node, op, prefix)
+    match op:
+        case QuantDense():
+            _dense(lowering, step, node, op, prefix, arrays, base)
+        case QuantConv2D():
+            _conv2d(lowering, step, node, op, prefix, arrays, base)
+        case QuantDepthwiseConv2D():
+            fields = (*base, ("window", lowering._window_text(node, op)), ("out_bytes", str(SIZES[lowering.ctype(node.name)])))
+            weights = Array(f"{prefix}_weights", "int8_t", np.ascontiguousarray(op.weights.transpose(1, 2, 0)))
+            operands = [lowering.operand(node.inputs[0]), lowering.operand(node.name)]
+            lowering._call(node, "ql_depthwise_neon", operands, "ql_depthwise_layer", prefix, fields, (weights, *arrays))
+
+
+def dense_weights(rows: NDArray[np.int8], kernels: NeonKernels) -> NDArray[np.int8]:
+    """Return int8 weights [out, in] in blocks of rows, fours of inputs, vectors of four rows; both axes padded with zeros."""
+    padded = _padded(rows, 4, 4)
+    blocks, first = [], 0
+    while first < len(padded):
+        count = next(size for size in BLOCKS if len(padded) - first >= size)
+        fours = (
+            padded[first : first + count].reshape(count // 4, 4, -1, 4).transpose(2, 0, 1, 3)
+        )  # [inputs / 4, rows / 4, 4 rows, 4 inputs]
+        blocks.append(fours.reshape(-1, 16)[:, ORDER[kernels]].ravel())
+        first += count
+    return np.concatenate(blocks)
+
+
+def tile_weights(rows: NDArray[np.int8], kernels: NeonKernels) -> NDArray[np.int8]:
+    """Return int8 weights [out, in] as the convolutions' tiles read them; both axes padded with zeros."""
+    group = TILE_ROWS[kernels]
+    padded = _padded(rows, group, LANES)
+    width = LANES if kernels == "neon" else 4
+    return np.ascontiguousarray(padded.reshape(len(padded) // group, group, -1, width).transpose(0, 2, 1, 3))
+
+
+def _dense(
+    lowering: Lowering,
+    step: int,
+    node: QuantNode,
+    op: QuantDense,
+    prefix: str,
+    arrays: tuple[Array, ...],
+    base: tuple[tuple[str, str], ...],
+) -> None:
+    kernels = _kernels(lowering)
+    length = op.weights.shape[1]
+    weights = Array(f"{prefix}_weights", "int8_t", dense_weights(op.weights, kernels), ALIGNMENT)
+    fields = (*base, ("in_len", str(length)), ("out_len", str(len(op.weights))))
+    operands = [lowering.operand(node.inputs[0])]
+    if kernels == "neon":
+        operands.append(lowering._scratch(step, 4 * padded_length(length, 4), "int8_t"))
+    operands.append(lowering.operand(node.name))
+    lowering._call(node, f"ql_dense_{kernels}", operands, "ql_dense_neon_layer", prefix, fields, (weights, *arrays))
+
+
+def _conv2d(
+    lowering: Lowering,
+    step: int,
+    node: QuantNode,
+    op: QuantConv2D,
+    prefix: str,
+    arrays: tuple[Array, ...],
+    base: tuple[tuple[str, str], ...],
+) -> None:
+    kernels = _kernels(lowering)
+    height, width, channels = op.weights.shape[1:]
+    is_in_place = width * channels % LANES == 0 and not np.any(op.padding)
+    if is_in_place:
+        lines = (height, width * channels, lowering.shapes[node.inputs[0]][1] * channels)
+    else:
+        lines = (1, padded_length(prod(op.weights.shape[1:]), LANES), 0)
+    rows = op.weights.reshape(len(op.weights), -1)
+    weights = Array(f"{prefix}_weights", "int8_t", tile_weights(rows, kernels), ALIGNMENT)
+    fields = (
+        *base,
+        ("tile", f"ql_tile_{kernels}"),
+        ("window", lowering._window_text(node, op)),
+        ("lines", "{" + ", ".join(map(str, lines)) + "}"),
+        ("is_in_place", str(int(is_in_place))),
+        ("out_len", str(len(op.weights))),
+        ("out_bytes", str(SIZES[lowering.ctype(node.name)])),
+    )
+    scratch: Operand = lowering._scratch(step, LANES if is_in_place else PIXELS * lines[1], "int8_t")
+    operands = [lowering.operand(node.inputs[0]), scratch, lowering.operand(node.name)]
+    lowering._call(node, "ql_conv2d_neon", operands, "ql_conv2d_neon_layer", prefix, fields, (weights, *arrays))
+
+
+def _base(lowering: Lowering, node: QuantNode, op: QuantWeighted, prefix: str) -> tuple[tuple[Array, ...], tuple[tuple[str, str], ...]]:
+    """Return bias and multipliers, padded, and the fields every layer has."""
+    arrays = (
+        Array(f"{prefix}_bias", "int32_t", pad_rows(folded_bias(node.name, op, lowering.policy.tensor(node.inputs[0])), PAD)),
+        Array(f"{prefix}_multiplier", "float", pad_rows(op.multiplier.astype(np.float32), PAD)),
+    )
+    tensor = node.output or QuantTensor(np.float32(1), 0)
+    letters = {"int8_t": "s8_neon", "int16_t": "s16", "float": "f32"}[lowering.ctype(node.name)]
+    range_text = f"{{{prefix}_multiplier, {tensor.zero_point}, {tensor.qmin}, {tensor.qmax}}}"
+    return arrays, (
+        ("weights", f"{prefix}_weights"),
+        ("bias", f"{prefix}_bias"),
+        ("range", range_text),
+        ("store", f"ql_store_{letters}"),
+    )
+
+
+def _kernels(lowering: Lowering) -> NeonKernels:
+    return "dot" if lowering.kernels == "dot" else "neon"
+
+
+def _padded(rows: NDArray[np.int8], row_step: int, step: int) -> NDArray[np.int8]:
+    padded = np.zeros((padded_length(rows.shape[0], row_step), padded_length(rows.shape[1], step)), np.int8)
+    padded[: rows.shape[0], : rows.shape[1]] = rows
+    return padded
