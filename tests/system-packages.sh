@@ -5,6 +5,7 @@ packages=()
 command -v gcc >/dev/null || packages+=(gcc libc6-dev)
 command -v qemu-system-arm >/dev/null || packages+=(qemu-system-arm)
 command -v arm-none-eabi-gcc >/dev/null || packages+=(gcc-arm-none-eabi)
+command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || packages+=(chromium-headless-shell)
 if [ ${#packages[@]} -eq 0 ]; then
     exit 0
 fi

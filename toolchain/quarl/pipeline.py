@@ -25,7 +25,7 @@ from quarl.choose import RungResult, choose_rung, fixed_rung
 from quarl.contract import Contract
 from quarl.emitters import EMITTERS
 from quarl.emitters.firmware import write_firmware
-from quarl.errors import InputError
+from quarl.errors import InputError, ToolMissingError
 from quarl.evidence import BackendEquality, Evidence, ImportProof, evidence_from_json
 from quarl.firmware.build import default_cache_dir
 from quarl.firmware.profile import FirmwareProfile, profile_firmware
@@ -72,7 +72,7 @@ Report = Callable[[str], None]
 """Called with a line for the user whenever a stage has something to tell."""
 
 PARITY, VERDICT = "parity.json", "verdict.json"
-REPORT = "quantization.json"
+REPORT, REPORT_PAGE = "quantization.json", "report.html"
 RANDOM_EPISODES = 100
 ROBUSTNESS_EPISODES = 100  # under each disturbance, at most
 
@@ -274,6 +274,22 @@ def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: Sequence[Che
     return verdict
 
 
+def write_report(bundle: Bundle, out: Path | None = None) -> Path:
+    """Return where the bundle's report was written: `out`, or report.html in the bundle.
+
+    Raises:
+        InputError: a file of the bundle is not what its name says, or `out` cannot be written.
+        ToolMissingError: jinja2 is not installed.
+    """
+    try:
+        from quarl.report.render import render_report  # imported here: every other verb works without jinja2
+    except ModuleNotFoundError as error:
+        raise ToolMissingError(f"the report needs the Python package {error.name}: pip install {error.name}") from error
+    path = bundle.folder / REPORT_PAGE if out is None else out
+    bundles.write_whole(path, render_report(bundle).encode())
+    return path
+
+
 def ship(
     source: Source,
     out: Path,
@@ -289,7 +305,7 @@ def ship(
     report: Report = lambda line: None,
     progress: Progress | None = None,
 ) -> tuple[Bundle, Verdict]:
-    """Return the bundle and its verdict: export, profile, parity and gate in one go."""
+    """Return the bundle and its verdict: export, profile, parity, gate and report in one go."""
     bundle = export(
         source, out, rung=rung, weights=weights, calibration=calibration, limits=limits, board=board, report=report, progress=progress
     )
@@ -299,7 +315,9 @@ def ship(
     elif board is not None:
         profile_board(bundle, board)
     parity(bundle, episodes=episodes, proof=prove(source, trust=trust), link=link, progress=progress)
-    return bundle, gate(bundle)
+    verdict = gate(bundle)
+    write_report(bundle)
+    return bundle, verdict
 
 
 def bundle_env(bundle: Bundle) -> EnvSpec | None:

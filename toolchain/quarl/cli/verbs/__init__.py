@@ -19,6 +19,7 @@ from quarl.cli.verbs.parity import parity
 from quarl.cli.verbs.policies import policies
 from quarl.cli.verbs.profile import profile
 from quarl.cli.verbs.provision import provision
+from quarl.cli.verbs.report import report
 from quarl.cli.verbs.ship import ship
 from quarl.cli.verbs.train import train
 
@@ -32,6 +33,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "parity": parity,
     "gate": gate,
     "baseline": baseline,
+    "report": report,
     "ship": ship,
     "history": history,
     "train": train,

@@ -54,9 +54,10 @@ def ship(
     no_history: NoHistoryOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """The whole chain: import, export, profile, parity, gate."""
+    """The whole chain: import, export, profile, parity, gate, report."""
     from quarl import pipeline
     from quarl.cli import show
+    from quarl.errors import QuarlError
 
     number, bits, wanted, target = rung_number(rung), weights_named(weights), limits_from(limits), board_named(board)
     opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg))
@@ -70,6 +71,10 @@ def ship(
     with progress_bar(f"comparing {opened.name} with its source") as progress:
         pipeline.parity(bundle, episodes=episodes, proof=pipeline.prove(opened, trust=trust), progress=progress)
     verdict = pipeline.gate(bundle)
+    try:
+        pipeline.write_report(bundle)
+    except QuarlError as error:  # a verdict is not lost for want of a picture
+        say(f"report.html was not written: {error}")
     if not as_json:
         print(show.bundle_text(bundle))
         print(show.profile_text(measured))

@@ -1,0 +1,25 @@
+"""`quarl report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quarl.cli.options import BundleArgument, JsonOption
+from quarl.cli.result import print_result
+
+
+def report(
+    bundle: BundleArgument,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.html", help="Default: report.html in the bundle.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write what is known about a bundle as one HTML page that loads nothing."""
+    from quarl import pipeline
+    from quarl.bundle import read_bundle
+
+    path = pipeline.write_report(read_bundle(bundle), out)
+    count = path.stat().st_size
+    print_result({"file": str(path), "bytes": count} if as_json else f"{path}: {count:,} B", as_json)
