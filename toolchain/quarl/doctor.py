@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import shutil
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -12,6 +13,7 @@ from quarl import tools
 from quarl.errors import DeviceError, InputError, ToolMissingError
 
 INSTALL_TIMEOUT_S = 3600.0
+PI_EMULATOR = "pi-emulator"
 EXTRAS = ("sb3", "tf", "atari", "firmware")
 
 PACKAGES: tuple[tuple[str, str, str, str], ...] = (  # distribution, module, what it is for, the extra that gives it
@@ -47,7 +49,7 @@ class Finding:
 def examine() -> tuple[Finding, ...]:
     """Return what is there and what is not; nothing is imported."""
     python = Finding("python", f"{sys.implementation.name} on {platform.system()} {platform.machine()}", platform.python_version(), "")
-    return (python, *(_package(*package) for package in PACKAGES))
+    return (python, *(_package(*package) for package in PACKAGES), _pi_emulator())
 
 
 def install_command(extra: str, requirements: tuple[str, ...]) -> list[str]:
@@ -61,18 +63,24 @@ def install_command(extra: str, requirements: tuple[str, ...]) -> list[str]:
     marker = f'extra == "{extra}"'
     wanted = [line.partition(";")[0].strip() for line in requirements if marker in line.replace("'", '"')]
     if extra not in EXTRAS or not wanted:
-        raise InputError(f"--install {extra}: there is no such thing to install: choose one of {', '.join(EXTRAS)}")
+        raise InputError(f"--install {extra}: there is no such thing to install: choose one of {', '.join((*EXTRAS, PI_EMULATOR))}")
     return [sys.executable, "-m", "pip", "install", *wanted]
 
 
 def install(extra: str) -> tuple[Finding, ...]:
-    """Install an extra's packages and return what is there then.
+    """Install what an extra names, its packages or the emulated Pi, and return what is there then.
 
     Raises:
         InputError: there is no such extra.
         ToolMissingError: this Python has no pip.
         DeviceError: pip failed; its last words are in the message.
     """
+    if extra == PI_EMULATOR:
+        from quarl.firmware.build import default_cache_dir
+        from quarl.pi.root import build_root
+
+        build_root(default_cache_dir())
+        return examine()
     argv = install_command(extra, tuple(requires("quarl") or ()))
     if importlib.util.find_spec("pip") is None:
         packages = " ".join(f"'{package}'" for package in argv[4:])
@@ -82,6 +90,16 @@ def install(extra: str) -> tuple[Finding, ...]:
         raise DeviceError(f"pip could not install {extra}: {done.stderr.decode(errors='replace').strip()[-800:]}")
     importlib.invalidate_caches()
     return examine()
+
+
+def _pi_emulator() -> Finding:
+    from quarl.firmware.build import default_cache_dir
+    from quarl.pi.root import EMULATOR, find_root
+
+    root = find_root(default_cache_dir())
+    found = root.folder.name if root is not None and shutil.which(EMULATOR) is not None else ""
+    remedy = "" if found else f"apt-get install qemu-user mmdebstrap, then quarl doctor --install {PI_EMULATOR}"
+    return Finding(PI_EMULATOR, "runs a policy on an emulated Raspberry Pi", found, remedy)
 
 
 def _package(distribution: str, module: str, purpose: str, extra: str) -> Finding:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 if TYPE_CHECKING:
-    from quarl.pi.board import Target
     from quarl.importers import ImportOptions
     from quarl.lanes import EnvSpec
     from quarl.limits import Limits
+    from quarl.pi.board import Target
     from quarl.quantize import Weights
 
 SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a shipped policy, or a file of trained weights.")]
@@ -136,6 +136,20 @@ def board_named(name: str | None) -> Target | None:
     from quarl.resources import targets_dir
 
     return find_target(name, targets_dir())
+
+
+def check_link(link: str | None, board: Target | None) -> None:
+    """Check, before any work, that there is a Raspberry Pi where a link to one is named.
+
+    Raises:
+        InputError: the board is none, or is not named.
+    """
+    from quarl.errors import InputError
+    from quarl.pi.board import LinuxBoard
+
+    if link is not None and not isinstance(board, LinuxBoard):
+        found = "no board is named" if board is None else f"a {board.title} has no such link"
+        raise InputError(f"--link {link}: {found}: give --board raspberrypi_3b, raspberrypi_zero2w, raspberrypi_4 or raspberrypi_5")
 
 
 def limits_from(path: Path | None, bundle: Any = None) -> Limits | None:

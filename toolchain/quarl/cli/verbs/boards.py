@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from quarl.cli.options import JsonOption
 from quarl.cli.result import print_result
 
@@ -10,7 +12,10 @@ def boards(as_json: JsonOption = False) -> None:
     """List the boards quarl knows."""
     from quarl.boards import read_boards
     from quarl.cli import show
+    from quarl.cli.show_pi import pi_boards_text
+    from quarl.pi.board import read_linux_boards
     from quarl.resources import targets_dir
 
-    known = tuple(read_boards(targets_dir()).values())
-    print_result(show.boards_table(known) if as_json else show.boards_text(known), as_json)
+    known, linux = tuple(read_boards(targets_dir()).values()), tuple(read_linux_boards(targets_dir()).values())
+    listed = [*show.boards_table(known), *({"kind": "linux", **asdict(board)} for board in linux)]
+    print_result(listed if as_json else f"{show.boards_text(known)}\n\n{pi_boards_text(linux)}", as_json)

@@ -12,7 +12,9 @@ from quarl.cli.result import print_result
 
 
 def doctor(
-    install: Annotated[str | None, typer.Option("--install", metavar="WHAT", help="Install sb3, tf, atari or firmware with pip.")] = None,
+    install: Annotated[
+        str | None, typer.Option("--install", metavar="WHAT", help="Install sb3, tf, atari, firmware or pi-emulator.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is installed, what is missing and what gives it."""

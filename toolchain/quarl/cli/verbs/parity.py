@@ -14,6 +14,8 @@ from quarl.cli.options import (
     EpisodesOption,
     JsonOption,
     LimitsOption,
+    LinkOption,
+    check_link,
     env_spec,
     limits_from,
 )
@@ -27,9 +29,8 @@ def parity(
     env_arg: EnvArgOption = None,
     episodes: EpisodesOption = None,
     limits: LimitsOption = None,
-    robustness: Annotated[
-        bool, typer.Option("--robustness", help="Play under noise, drops and delay of observations too.")
-    ] = False,
+    robustness: Annotated[bool, typer.Option("--robustness", help="Play under noise, drops and delay of observations too.")] = False,
+    link: LinkOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Gather the evidence: equality of backends, agreement, paired episodes of source and int8.
@@ -41,9 +42,10 @@ def parity(
     from quarl.cli import show
 
     opened = read_bundle(bundle)
+    check_link(link, pipeline.bundle_board(opened))
     asked = limits_from(limits, opened)
     with progress_bar(f"comparing {opened.manifest.name} with its source") as progress:
         evidence = pipeline.parity(
-            opened, env=env_spec(env, env_arg), episodes=episodes, limits=asked, robustness=robustness, progress=progress
+            opened, env=env_spec(env, env_arg), episodes=episodes, limits=asked, robustness=robustness, link=link, progress=progress
         )
     print_result(json.loads(evidence.to_json()) if as_json else show.evidence_text(evidence, opened, asked), as_json)

@@ -12,6 +12,7 @@ from quarl.cli.options import (
     JsonOption,
     JunitOption,
     LimitsOption,
+    LinkOption,
     MarkdownOption,
     NoHistoryOption,
     NoObsNormOption,
@@ -23,6 +24,7 @@ from quarl.cli.options import (
     TrustOption,
     WeightsOption,
     board_named,
+    check_link,
     env_spec,
     import_options,
     limits_from,
@@ -46,6 +48,7 @@ def ship(
     limits: LimitsOption = None,
     episodes: EpisodesOption = None,
     board: BoardOption = None,
+    link: LinkOption = None,
     trust: TrustOption = False,
     junit: JunitOption = None,
     markdown: MarkdownOption = None,
@@ -57,9 +60,12 @@ def ship(
     """The whole chain: import, export, profile, parity, gate, report."""
     from quarl import pipeline
     from quarl.cli import show
+    from quarl.cli.show_pi import pi_text
     from quarl.errors import QuarlError
+    from quarl.pi.board import LinuxBoard
 
     number, bits, wanted, target = rung_number(rung), weights_named(weights), limits_from(limits), board_named(board)
+    check_link(link, target)
     opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg))
     with progress_bar(f"exporting {opened.name}") as progress:
         bundle = pipeline.export(
@@ -67,9 +73,13 @@ def ship(
         )
     say(f"profiling {opened.name} ...")
     measured = pipeline.profile(bundle)
-    counted = None if target is None else pipeline.profile_board(bundle, target)
+    on_board = ""
+    if isinstance(target, LinuxBoard):
+        on_board = pi_text(pipeline.profile_pi(bundle, target, link))
+    elif target is not None:
+        on_board = show.firmware_text(pipeline.profile_board(bundle, target))
     with progress_bar(f"comparing {opened.name} with its source") as progress:
-        pipeline.parity(bundle, episodes=episodes, proof=pipeline.prove(opened, trust=trust), progress=progress)
+        pipeline.parity(bundle, episodes=episodes, proof=pipeline.prove(opened, trust=trust), link=link, progress=progress)
     verdict = pipeline.gate(bundle)
     try:
         pipeline.write_report(bundle)
@@ -78,6 +88,6 @@ def ship(
     if not as_json:
         print(show.bundle_text(bundle))
         print(show.profile_text(measured))
-        if counted is not None:
-            print(show.firmware_text(counted))
+        if on_board:
+            print(on_board)
     conclude(verdict, bundle, Destinations(junit, markdown, sarif, history, no_history), as_json)
