@@ -18,7 +18,7 @@ from quarl.contract import Action, Contract, Normalizer, Observation
 from quarl.errors import InputError, ToolMissingError
 from quarl.lanes import EnvSpec, check_env, open_lanes
 from quarl.policy import Activation, Conv2D, Dense, Flatten, Policy, linear_chain
-from quarl.rollouts import Episodes, _equal_shares, collect_observations, random_episodes, run_episodes
+from quarl.rollouts import Episodes, _equal_shares, collect_observations, random_episodes, run_beside, run_episodes
 from tests.conftest import need
 
 CARTPOLE = EnvSpec("CartPole-v1")
@@ -275,6 +275,41 @@ def test_shares_are_as_equal_as_the_lengths_allow(lengths: list[int], count: int
     assert not cut or max(shares) - min(cut) <= 1
 
 
+@pytest.mark.parametrize("lanes", [1, 7])
+@pytest.mark.parametrize(("env", "actor"), [(CARTPOLE, lean), (PENDULUM, swing)])
+def test_a_control_beside_the_actor_has_the_episodes_it_plays_alone(env: EnvSpec, actor: Actor, lanes: int) -> None:
+    def nudged(obs: NDArray[Any]) -> NDArray[Any]:
+        actions = actor(obs)
+        late = obs[:, 0] > 0.02  # reached in some episodes, never in others
+        return np.where(late, 1 - actions, actions) if actions.ndim == 1 else np.where(late[:, None], -actions, actions)
+
+    seeds = range(20, 32)
+    played, own = run_beside(env, actor, nudged, seeds, lanes=lanes)
+    assert same(played, run_episodes(env, actor, seeds))
+    assert same(own, run_episodes(env, nudged, seeds))
+
+
+def test_a_control_that_agrees_plays_only_the_first_episodes() -> None:
+    steps: list[int] = []
+    played, own = run_beside(CARTPOLE, lean, lean, range(10), observe=lambda episodes, at, obs: steps.append(len(at)), lanes=10)
+    assert same(played, own)
+    assert sum(steps) == played.lengths.sum()
+    asked: list[int] = []
+
+    def counted(obs: NDArray[Any]) -> NDArray[Any]:
+        asked.append(len(obs))
+        return lean(obs)
+
+    run_beside(CARTPOLE, lean, counted, range(10), lanes=10)
+    assert sum(asked) == played.lengths.sum() + played.lengths[:2].sum()
+
+
+def test_a_control_plays_all_episodes_where_the_environment_does_not_repeat_itself() -> None:
+    env = EnvSpec("tests.test_rollouts:CountDown-v0", {"fault": "chance"})
+    played, own = run_beside(env, lean_nowhere, lean_nowhere, [4, 5, 6, 7])
+    assert (played.returns != own.returns).all()
+
+
 @pytest.mark.parametrize("make_actor", [source_actor, float64_actor])
 @pytest.mark.parametrize("hidden", [7, 64, 256])
 def test_an_action_does_not_depend_on_the_batch(make_actor: Callable[[Policy], Actor], hidden: int) -> None:
@@ -314,6 +349,7 @@ class CountDown(gymnasium.Env[NDArray[np.float32], np.int64]):
 
     observation_space = gymnasium.spaces.Box(-1000, 1000, (2,), np.float32)
     action_space = gymnasium.spaces.Discrete(2)
+    steps = 0  # of all, for the fault "chance"
 
     def __init__(self, fault: str = "") -> None:
         self._fault = fault
@@ -328,6 +364,9 @@ class CountDown(gymnasium.Env[NDArray[np.float32], np.int64]):
             raise ValueError("boom")
         self._left -= 1
         reward = float("nan") if self._fault == "nan" else 0.1 * self._left + 1
+        if self._fault == "chance":
+            CountDown.steps += 1
+            reward += CountDown.steps
         return self._obs(), reward, self._left == 0, False, {"success": self._seed % 2 == 0}
 
     def _obs(self) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Called with (episodes done, episodes in all) whenever episodes end."""
 
 DEFAULT_LANES = 64
+REPLAYED = 2  # episodes that show whether the environment repeats itself
 LONGEST_EPISODE_STEPS = 100_000  # Atari, the longest in common use, ends at 27,000
 
 
@@ -61,6 +62,62 @@ def run_episodes(
         ToolMissingError: the environment needs a package that is not installed.
     """
     return _play(env, lambda episodes, obs: actor(obs), seeds, lanes, observe, progress, longest)
+
+
+def run_beside(
+    env: EnvSpec,
+    actor: Actor,
+    control: Actor,
+    seeds: Sequence[int],
+    *,
+    lanes: int = DEFAULT_LANES,
+    observe: Observe | None = None,
+    progress: Progress | None = None,
+) -> tuple[Episodes, Episodes]:
+    """Return the episodes of `actor` and those of `control`: what two calls of `run_episodes` return, at little more than the price of one.
+
+    While `actor` plays, `control` is asked what it would do: an episode in which it never answers otherwise is its own as well, and it
+    plays the others. It also plays the first REPLAYED ones: where an equal player does not repeat them, the environment has chance
+    beside the seed, and `control` plays them all.
+
+    Raises:
+        InputError: as `run_episodes`.
+    """
+    count = len(seeds)
+    differs = np.zeros(count, np.bool_)
+
+    def choose(episodes: NDArray[np.int64], obs: NDArray[Any]) -> NDArray[Any]:
+        actions = actor(obs)
+        asked = np.flatnonzero(~differs[episodes])
+        if asked.size:
+            answers = control(obs[asked])
+            differs[episodes[asked]] = (answers != actions[asked]).reshape(len(asked), -1).any(axis=1)
+        return actions
+
+    def replay(places: NDArray[np.int64]) -> Episodes:
+        step = None if progress is None else lambda done, all_: progress(count + done, count + all_)
+        return run_episodes(env, control, [seeds[place] for place in places], lanes=lanes, progress=step)
+
+    played = _play(
+        env, choose, seeds, lanes, observe, None if progress is None else lambda done, _: progress(done, 2 * count), LONGEST_EPISODE_STEPS
+    )
+    again = np.flatnonzero(differs | (np.arange(count) < REPLAYED))
+    own = replay(again)
+    repeated = ~differs[again]
+    if not np.array_equal(own.returns[repeated], played.returns[again][repeated]):
+        again = np.arange(count)
+        own = replay(again)
+    return played, _overlaid(played, again, own)
+
+
+def _overlaid(played: Episodes, places: NDArray[np.int64], own: Episodes) -> Episodes:
+    """Return `played` with the episodes of `places` replaced by `own`."""
+    returns, lengths = played.returns.copy(), played.lengths.copy()
+    returns[places], lengths[places] = own.returns, own.lengths
+    successes = None if played.successes is None else played.successes.copy()
+    if successes is not None and own.successes is not None:
+        successes[places] = own.successes
+    return Episodes(played.seeds, returns, lengths, successes)
 
 
 def random_episodes(
