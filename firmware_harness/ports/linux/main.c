@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] = "usage: policy --identify | --serve | --run [FILE] | --act [FILE]\n"
+static const char usage[] = "usage: policy --identify | --serve | [--marked] --run [FILE] | [--marked] --act [FILE]\n"
                             "       policy --bench [--act] [--inputs FILE] [--seconds S] [--warm-up S] [--samples N] [--block N] [--cpu N]\n";
 
 static int refuse_usage(const char *what)
@@ -75,18 +75,21 @@ static int bench(int count, char **options)
     return ql_bench(&settings);
 }
 
-static int stream(const char *path, int32_t acts)
+static int stream(const char *path, int32_t acts, int32_t is_marked)
 {
     FILE *in = path == NULL ? stdin : fopen(path, "rb");
     if (in == NULL) {
         (void)fprintf(stderr, "%s: cannot be read\n", path);
         return QL_EXIT_USAGE;
     }
-    return ql_stream(in, acts);
+    return ql_stream(in, acts, is_marked);
 }
 
 int main(int argc, char **argv)
 {
+    int is_marked = argc > 1 && strcmp(argv[1], "--marked") == 0;
+    argc -= is_marked;
+    argv += is_marked;
     const char *verb = argc > 1 ? argv[1] : "";
 #if QL_POLICY_EXAMPLES > 0
     if (ql_policy_check() != QL_OK) {
@@ -98,7 +101,7 @@ int main(int argc, char **argv)
         return bench(argc - 2, &argv[2]);
     }
     if ((strcmp(verb, "--run") == 0 || strcmp(verb, "--act") == 0) && argc <= 3) {
-        return stream(argc == 3 ? argv[2] : NULL, strcmp(verb, "--act") == 0);
+        return stream(argc == 3 ? argv[2] : NULL, strcmp(verb, "--act") == 0, is_marked);
     }
     if (argc == 2 && strcmp(verb, "--identify") == 0) {
         return identify();

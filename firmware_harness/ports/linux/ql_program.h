@@ -13,6 +13,8 @@
 #define QL_KERNELS_NAME "portable"
 #endif
 
+/* From EMPTY_BEGIN to EMPTY_END is what a mark costs by itself. The codes are those of toolchain/quarl/pi/agent.py. */
+enum { QL_MARK_BEGIN = 1, QL_MARK_END = 2, QL_MARK_EMPTY_BEGIN = 5, QL_MARK_EMPTY_END = 6 };
 enum { QL_EXIT_OK = 0, QL_EXIT_USAGE = 2, QL_EXIT_UNFIT = 5 };
 
 typedef struct {
@@ -25,8 +27,12 @@ typedef struct {
 } ql_bench_settings;
 
 /* Reads records from `in` until it ends and writes one answer for each. acts: 1 observations to actions, 0 integers to outputs.
+ * is_marked: marks are set around each inference and around nothing, for an emulator that counts.
  * Returns an exit code; says on standard error what was wrong. */
-int ql_stream(FILE *in, int32_t acts);
+int ql_stream(FILE *in, int32_t acts, int32_t is_marked);
+
+/* A system call without effect that firmware_harness/emulator/ql_region_counter.c notes. */
+void ql_mark(uint32_t code);
 
 /* Times the policy and prints one JSON object; every figure in it is measured. Returns an exit code. */
 int ql_bench(const ql_bench_settings *settings);

@@ -1,10 +1,21 @@
 #include "ql_program.h"
 
-int ql_stream(FILE *in, int32_t acts)
+/* One answer from the input in place; returns where it lies. */
+static const void *infer(const ql_observation_t *observation, int32_t acts, ql_action *action)
+{
+    if (acts) {
+        (void)ql_policy_act(observation, action);
+        return action;
+    }
+    return ql_policy_infer();
+}
+
+int ql_stream(FILE *in, int32_t acts, int32_t is_marked)
 {
     static ql_observation_t observation[QL_POLICY_OBS_LEN];
     ql_action action = {0};
     const size_t needed = acts ? sizeof observation : sizeof(ql_input_t) * QL_POLICY_INPUT_LEN;
+    const size_t answer_bytes = acts ? sizeof action : sizeof(ql_output_t) * QL_POLICY_OUTPUT_LEN;
     for (;;) {
         size_t found = fread(acts ? (void *)observation : (void *)ql_policy_input(), 1U, needed, in);
         if (found != needed) {
@@ -12,14 +23,22 @@ int ql_stream(FILE *in, int32_t acts)
             if (found == 0U && !ferror(in) && is_written) {
                 return QL_EXIT_OK;
             }
-            (void)fprintf(stderr, is_written ? "the input ends within a record: %zu of %zu bytes\n" : "the output cannot be written\n", found, needed);
+            if (is_written) {
+                (void)fprintf(stderr, "the input ends within a record: %zu of %zu bytes\n", found, needed);
+            } else {
+                (void)fprintf(stderr, "the output cannot be written\n");
+            }
             return QL_EXIT_USAGE;
         }
-        if (acts) {
-            (void)ql_policy_act(observation, &action);
-            (void)fwrite(&action, sizeof action, 1U, stdout);
-        } else {
-            (void)fwrite(ql_policy_infer(), sizeof(ql_output_t), QL_POLICY_OUTPUT_LEN, stdout);
+        if (is_marked) {
+            ql_mark(QL_MARK_EMPTY_BEGIN);
+            ql_mark(QL_MARK_EMPTY_END);
+            ql_mark(QL_MARK_BEGIN);
         }
+        const void *answer = infer(observation, acts, &action);
+        if (is_marked) {
+            ql_mark(QL_MARK_END);
+        }
+        (void)fwrite(answer, 1U, answer_bytes, stdout);
     }
 }

@@ -10,6 +10,9 @@ was asked. Everything is little-endian, arrays are in C order, records follow ea
     policy --run [FILE]       graph integers (`program_inputs`) from FILE or standard input, outputs to standard output (`program_outputs`)
     policy --act [FILE]       observations in environment units (float32, or uint8 pixels in the contract's own layout) in, actions out:
                               int32 index of a discrete action, float32 values of a box (`program_actions`)
+    policy --marked --run [FILE], policy --marked --act [FILE]
+                              the same; each record sets marks 5, 6, 1, 2 (quarl.pi.agent's EMPTY_BEGIN, EMPTY_END, BEGIN, END) for
+                              firmware_harness/emulator/ql_region_counter.c, so `quarl.pi.report.instructions_from` reads them
     policy --serve            the frames of firmware_harness/harness/ql_frame.h on standard input and output (`quarl.links.frames`); each
                               answer is flushed before the next request is read. Ticks are nanoseconds of the monotonic clock
     policy --bench [--act] [--inputs FILE] [--seconds 2] [--warm-up 0.5] [--samples 2000] [--block N] [--cpu N]
