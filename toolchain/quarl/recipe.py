@@ -30,6 +30,7 @@ class EnvRecipe:
 
     id: str  # gymnasium id; "module:Id" imports the module first
     kwargs: Mapping[str, Setting]
+    gate_kwargs: Mapping[str, Setting]  # on top of `kwargs` where int8 is chosen and judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,11 @@ def _read_root(root: _Table) -> Recipe:
 
 
 def _read_env(table: _Table) -> EnvRecipe:
-    env = EnvRecipe(id=table.text("id"), kwargs=table.settings("kwargs") if "kwargs" in table else {})
+    env = EnvRecipe(
+        id=table.text("id"),
+        kwargs=table.settings("kwargs") if "kwargs" in table else {},
+        gate_kwargs=table.settings("gate_kwargs") if "gate_kwargs" in table else {},
+    )
     table.close()
     return env
 

@@ -35,7 +35,7 @@ class Source:
     policy: Policy | QuantPolicy  # integers from the start where the file is an int8 `.tflite`
     file: Path
     recipe: Recipe | None
-    env: EnvSpec | None
+    env: EnvSpec | None  # the one int8 is chosen and judged in
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ def open_source(source: str, options: ImportOptions, env: EnvSpec | None) -> Sou
         from quarl.obs_norm import read_normalizer
 
         options = replace(options, normalizer=read_normalizer(folder / recipe.normalizer))
-    own_env = env or EnvSpec(recipe.env.id, dict(recipe.env.kwargs))
+    own_env = env or EnvSpec(recipe.env.id, {**recipe.env.kwargs, **recipe.env.gate_kwargs})
     options = replace(options, step_hz=options.step_hz or recipe.step_hz)
     file = folder / recipe.source
     if not file.is_file():
