@@ -24,11 +24,10 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """Return the place of a value; beyond the ends it goes on."""
+        width = self.end - self.start
         if self.is_log:
-            share = math.log(value / self.low) / math.log(self.high / self.low)
-        else:
-            share = (value - self.low) / (self.high - self.low)
-        return self.start + share * (self.end - self.start)
+            return self.start + width * math.log(value / self.low) / math.log(self.high / self.low)
+        return self.start + width * (value - self.low) / (self.high - self.low)
 
     def ticks(self, about: int = 5) -> list[float]:
         """Return round values within the scale."""

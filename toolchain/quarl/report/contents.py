@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from quarl.boards import Board, find_board
+from quarl.boards import Board
 from quarl.bundle import MANIFEST, Bundle, Manifest
 from quarl.contract import Contract
 from quarl.errors import InputError
 from quarl.evidence import Evidence, evidence_from_json
 from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json
 from quarl.parity import manifest_digest
+from quarl.pi.board import LinuxBoard, Target, find_target
+from quarl.pi.report import PiProfile, pi_profile_from_json
 from quarl.profile import Profile, profile_from_json
 from quarl.quant_report import QuantReport
 from quarl.report.replay import Replay, replay_episodes
@@ -23,7 +25,8 @@ from quarl.report.work import LayerWork, layer_work
 from quarl.resources import targets_dir
 from quarl.verdict import Verdict
 
-PROFILE, FIRMWARE, PARITY, VERDICT, QUANTIZATION = "profile.json", "firmware.json", "parity.json", "verdict.json", "quantization.json"
+PROFILE, FIRMWARE, PI = "profile.json", "firmware.json", "pi.json"
+PARITY, VERDICT, QUANTIZATION = "parity.json", "verdict.json", "quantization.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +44,8 @@ class Contents:
     profile: Profile | None
     firmware: FirmwareProfile | None
     board: Board | None  # of the firmware; None where this quarl does not know it
+    on_pi: PiProfile | None
+    is_for_linux: bool  # whether the bundle was exported for a board that runs Linux
     quantization: QuantReport | None
     work: tuple[LayerWork, ...]
     replay: Replay
@@ -56,8 +61,10 @@ def read_contents(bundle: Bundle) -> Contents:
     if (text := _text(bundle, PARITY)) is not None:
         evidence = evidence_from_json(text, str(bundle.folder / PARITY))
     is_stale = evidence is not None and evidence.manifest_sha256 != digest
-    verdict, profile, firmware, quantization = (_text(bundle, name) for name in (VERDICT, PROFILE, FIRMWARE, QUANTIZATION))
+    verdict, profile, firmware, quantization, on_pi = (_text(bundle, name) for name in (VERDICT, PROFILE, FIRMWARE, QUANTIZATION, PI))
     board_profile = None if firmware is None else firmware_profile_from_json(firmware, str(bundle.folder / FIRMWARE))
+    wanted = None if bundle.manifest.board is None else _known_target(bundle.manifest.board)
+    target = None if board_profile is None else _known_target(board_profile.board)
     present = {name: bundle.folder / name for name in (*bundle.manifest.files, MANIFEST)}
     return Contents(
         manifest=bundle.manifest,
@@ -70,7 +77,9 @@ def read_contents(bundle: Bundle) -> Contents:
         is_stale=is_stale,
         profile=None if profile is None else profile_from_json(profile, str(bundle.folder / PROFILE)),
         firmware=board_profile,
-        board=None if board_profile is None else _known_board(board_profile.board),
+        board=target if isinstance(target, Board) else None,
+        on_pi=None if on_pi is None else pi_profile_from_json(on_pi, str(bundle.folder / PI)),
+        is_for_linux=isinstance(wanted, LinuxBoard),
         quantization=None if quantization is None else QuantReport.from_json(quantization),
         work=layer_work(bundle.quantized()),
         replay=replay_episodes(bundle, None if evidence is None or is_stale else evidence.paired),
@@ -81,8 +90,8 @@ def _text(bundle: Bundle, name: str) -> str | None:
     return bundle.read(name).decode("utf-8", errors="replace") if (bundle.folder / name).is_file() else None
 
 
-def _known_board(name: str) -> Board | None:
+def _known_target(name: str) -> Target | None:
     try:
-        return find_board(name, targets_dir())
+        return find_target(name, targets_dir())
     except InputError:
         return None

@@ -89,6 +89,11 @@ def count(amount: int, one: str, many: str | None = None) -> str:
 
 
 def prose(words: str) -> str:
-    """Return a sentence from quarl's files, which are plain ASCII, with the unit signs and the capital letter of a page."""
-    words = re.sub(r"(?<=\d) us\b", f"{GAP}µs", words)
+    """Return a sentence from quarl's files with the signs and the capital letter of a page."""
+    words = micro(words)
     return words[:1].upper() + words[1:]
+
+
+def micro(words: str) -> str:
+    """Return words from quarl's files, which are plain ASCII, with the sign of microseconds."""
+    return re.sub(r"(?<=\d) us\b", f"{GAP}µs", words)

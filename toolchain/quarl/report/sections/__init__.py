@@ -14,11 +14,13 @@ from quarl.report.sections.layers import layers
 from quarl.report.sections.provenance import contract, provenance
 from quarl.report.sections.quantisation import quantisation
 from quarl.report.sections.returns import returns
+from quarl.report.sections.why import why
 
 SECTIONS: tuple[Callable[[Contents], Section], ...] = (
     checks,
     returns,
     episodes,
+    why,
     latency,
     board,
     layers,

@@ -11,6 +11,7 @@ from quarl.report.axes import Scale, frame
 from quarl.report.contents import Contents
 from quarl.report.numbers import fixed, number, percent, size, time
 from quarl.report.page import Cell, Column, Facts, Figure, Gallery, Note, Part, Section, Table
+from quarl.report.sections.pi import on_pi
 from quarl.report.sections.wording import kind_tag
 from quarl.report.work import CORE_LIMITS, CoreLimit, LayerWork
 
@@ -21,13 +22,16 @@ _WIDTH, _HEIGHT = 420.0, 340.0
 def board(contents: Contents) -> Section:
     """Return the section of the firmware."""
     profile = contents.firmware
+    if profile is None and contents.on_pi is not None:
+        return on_pi(contents.on_pi)
     if profile is None:
         name = contents.manifest.board
         if name is None:
             words = "The bundle was exported without a board, so there is no firmware to count: quarl ship SOURCE --board NAME."
         else:
-            words = f"The firmware for {name} was not counted: run quarl profile BUNDLE --board {name}."
-        return Section("board", _TITLE, "What a decision costs on a microcontroller.", (Note(words, True),))
+            what = "Nothing was measured on" if contents.is_for_linux else "No firmware was counted for"
+            words = f"{what} {name}: run quarl profile BUNDLE --board {name}."
+        return Section("board", _TITLE, "What a decision costs where it will run.", (Note(words, True),))
     lead = (
         f"{profile.board}: {profile.cpu} at {number(profile.clock_hz / 1e6)} MHz, firmware by {profile.compiler}, run in {profile.link}."
         f" {profile.compared - profile.differing} of {profile.compared} observations answered bit for bit as the reference does."

@@ -19,6 +19,7 @@ _GROUPS = {
     "example": "The bundle itself",
     "agreement": "Decisions",
     "closed loop": "Episodes",
+    "robustness": "Disturbed observations",
     "budget": "Budgets",
     "regression": "Against the baseline",
 }

@@ -47,6 +47,7 @@ def _layer_table(found: tuple[LayerReport, ...]) -> Table:
     rows = []
     for layer in found:
         bits = "float32, a wide head" if layer.bits is None else f"{layer.bits} bits"
+        bits += "" if layer.weight_bits is None else f", weights {layer.weight_bits} bits"
         noise = (
             Cell("none added")
             if layer.sqnr_db is None

@@ -67,7 +67,8 @@ def _observation(promised: Contract) -> tuple[tuple[str, Cell], ...]:
     if normalizer is None:
         rows.append(("Normaliser", Cell("none")))
     else:
-        words = f"(x \N{MINUS SIGN} mean) / \N{SQUARE ROOT}(variance + {number(normalizer.epsilon)}), clipped to \N{PLUS-MINUS SIGN}{number(normalizer.clip_obs)}"
+        words = f"(x \N{MINUS SIGN} mean) / \N{SQUARE ROOT}(variance + {number(normalizer.epsilon)})"
+        words += f", clipped to \N{PLUS-MINUS SIGN}{number(normalizer.clip_obs)}"
         rows.append(("Normaliser", Cell(words, note=f"statistics of {len(normalizer.mean)} features, folded into the integers")))
     return tuple(rows)
 

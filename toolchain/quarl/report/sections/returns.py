@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from markupsafe import Markup
 
 from quarl.closed_loop import ClosedLoop, PairedEpisodes, Summary
+from quarl.evidence import DisturbedEpisodes
 from quarl.noninferiority import FailureTest
 from quarl.report import svg
 from quarl.report.axes import Scale, frame, spread
@@ -13,6 +16,7 @@ from quarl.report.contents import Contents
 from quarl.report.numbers import count, decimals_for, fixed, number, percent, signed
 from quarl.report.page import Cell, Column, Figure, Gallery, Note, Part, Section, Table
 from quarl.report.sections.wording import kind_tag, plain_env
+from quarl.robustness import DISTURBANCES
 
 _TITLE = "Return"
 _WIDTH, _NAMES = 420.0, 92.0
@@ -27,12 +31,21 @@ def returns(contents: Contents) -> Section:
         return Section("returns", _TITLE, "Does the int8 policy still play as well as its source?", (Note(_why_not(contents), True),))
     lead = (
         f"{count(loop.episodes, 'paired episode')} in {plain_env(loop.env_id)}: source, int8 artifact and a float64 copy of the source play"
-        f" the same seeds. The policy has to prove that it loses less than {number(loop.mean.margin)} of return."
+        f" the same seeds. The policy has to prove that it loses less than {number(loop.mean.margin)} of return.{_looks(loop)}"
     )
     parts: list[Part] = [Gallery((_differences(loop), _pairs(paired, loop))), _summaries(loop)]
+    if contents.evidence is not None and contents.evidence.robustness:
+        parts.append(_robustness(contents.evidence.robustness))
     if loop.is_chaotic:
         parts.append(Note("The float64 copy itself moves by more than the margin: a difference of that size says nothing about int8."))
     return Section("returns", _TITLE, lead, tuple(parts))
+
+
+def _looks(loop: ClosedLoop) -> str:
+    if loop.looks < 2:
+        return ""
+    stopped = f"settled at look {loop.look} of {loop.looks}" if loop.look < loop.looks else f"all {loop.looks} looks were taken"
+    return f" Up to {loop.planned_episodes:,} episodes were planned; {stopped}, and each look spends its share of the error."
 
 
 def _why_not(contents: Contents) -> str:
@@ -61,8 +74,8 @@ def _differences(loop: ClosedLoop) -> Figure:
     parts += _interval(x, top + 2.5 * row, "mean, float64", control.lower, control.mean_difference, None, "source")
     height = base + 40
     words = (
-        f"The mean moves by {signed(mean.mean_difference)}; with {percent(1 - mean.alpha)} confidence by not less than {signed(mean.lower)},"
-        f" and {signed(-mean.margin)} would be too much. The float64 copy moves by {signed(control.mean_difference, 2)}."
+        f"The mean moves by {signed(mean.mean_difference)}, with {percent(1 - mean.alpha)} confidence by {signed(mean.lower)} or more;"
+        f" {signed(-mean.margin)} would be too much. The float64 copy moves by {signed(control.mean_difference, 2)}."
     )
     if failures is not None:
         drawn, height = _failures(failures, loop.control_failures, height + 34)
@@ -179,10 +192,26 @@ def _summaries(loop: ClosedLoop) -> Table:
     return Table(caption, (Column("player"), *(Column(title, "number") for title in (*_CELLS, "failed", "steps"))), rows)
 
 
+def _robustness(disturbed: Sequence[DisturbedEpisodes]) -> Table:
+    """Return source and int8 side by side under each disturbance of the observations."""
+    rows = []
+    for each in disturbed:
+        known = DISTURBANCES.get(each.disturbance)
+        source, int8 = float(each.source.returns.mean()), float(each.candidate.returns.mean())
+        decimals = decimals_for((source, int8))
+        name = Cell(each.disturbance if known is None else known.title, note=f"{count(len(each.source.seeds), 'episode')} of each")
+        rows.append((name, Cell(fixed(source, decimals)), Cell(fixed(int8, decimals)), Cell(signed(int8 - source))))
+    columns = (Column("disturbance"), Column("source, mean", "number"), Column("int8, mean", "number"), Column("difference", "number"))
+    return Table("Returns when the observations are disturbed, the same way for both", columns, tuple(rows))
+
+
 def _values(player: Summary) -> tuple[float, ...]:
     return player.mean, player.median, player.interquartile_mean, player.low_quantile, player.smallest, player.largest
 
 
 def _summary_cells(player: Summary, decimals: int) -> tuple[Cell, ...]:
-    failed = "not known" if player.failure_rate is None else f"{fixed(100 * player.failure_rate, 2)} %"
-    return (*(Cell(fixed(value, decimals)) for value in _values(player)), Cell(failed), Cell(fixed(player.mean_length, 1)))
+    failed = Cell("not known")
+    if player.failure_rate is not None:
+        ends = "" if player.failure_interval is None else " to ".join(fixed(100 * end, 2) for end in player.failure_interval)
+        failed = Cell(f"{fixed(100 * player.failure_rate, 2)} %", note=ends)
+    return (*(Cell(fixed(value, decimals)) for value in _values(player)), failed, Cell(fixed(player.mean_length, 1)))

@@ -46,7 +46,8 @@ def _facts(contents: Contents) -> tuple[str, ...]:
         facts.append(f"int8, rung {manifest.rung} ({rung_numbered(manifest.rung).name})")
     if manifest.env is not None:
         facts.append(f"plays {plain_env(str(manifest.env['id']))}")
-    board = contents.firmware.board if contents.firmware is not None else manifest.board
+    profile = contents.firmware or contents.on_pi
+    board = manifest.board if profile is None else profile.board
     facts.append("no board" if board is None else f"for {board}")
     return tuple(facts)
 

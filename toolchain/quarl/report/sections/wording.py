@@ -24,6 +24,7 @@ TITLES = {
 }
 _PREFIXES = (("equality_", "Same integers in "), ("budget_", ""), ("regression_", "Not worse: "))
 _WORDS = {"litert": "LiteRT", "onnxruntime": "ONNX Runtime", "ram": "RAM", "onnx": "ONNX", "tflite": "TFLite", "bytes": "", "us": ""}
+HELPS, HELPS_NOT = Tag("\N{CHECK MARK} helps", "pass"), Tag("no gain", "open")
 _TAGS = {True: Tag("\N{CHECK MARK} pass", "pass"), False: Tag("\N{MULTIPLICATION X} fail", "fail"), None: Tag("not judged", "open")}
 
 
