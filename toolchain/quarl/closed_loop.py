@@ -7,7 +7,7 @@ The control has the source's weights in float64: what moves it is chaos of the e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ from quarl.noninferiority import (
     compare_means,
     compare_quantiles,
 )
+from quarl.power import episodes_needed
 from quarl.ranks import MiddleChange, RankTest, compare_middles, compare_ranks, interquartile_mean
 from quarl.rollouts import Episodes
 from quarl.sequential import Look, alpha_share, is_early
@@ -139,7 +140,9 @@ def compare_episodes(
     equal = (source.returns == candidate.returns) & (source.lengths == candidate.lengths)
     count = len(source.seeds)
     spent = alpha * alpha_share(paired.looks, count)
+    last = alpha * (paired.looks[-1].alpha_share if paired.looks else 1.0)
     unseen = scale if is_early(paired.looks, count) else None
+    mean = compare_means(source.returns, candidate.returns, margin, alpha=spent, largest_loss=unseen)
     return ClosedLoop(
         env_id=paired.env_id,
         episodes=count,
@@ -148,7 +151,7 @@ def compare_episodes(
         candidate=_summary(candidate, failed[1], alpha),
         control=_summary(control, failed[2], alpha),
         equal_episodes=int(equal.sum()),
-        mean=compare_means(source.returns, candidate.returns, margin, alpha=spent, largest_loss=unseen),
+        mean=replace(mean, episodes_needed=episodes_needed(candidate.returns - source.returns, margin, last)),
         failures=_compare_failures(failed[0], failed[1], failure_margin, spent),
         low_quantile=compare_quantiles(source.returns, candidate.returns, LOW_SHARE, alpha=alpha),
         ranks=compare_ranks(source.returns, candidate.returns, margin, alpha=spent),

@@ -184,7 +184,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     ),
     Explanation(
         "regression_*",
-        "The same check in a release that was accepted before (quarl baseline set): whether it is still made, still passes and is no worse.",
+        "The same check in a release that was accepted before (quarl baseline set): whether it is still made, passes and is no worse.",
         "Exact and emulated figures may not be worse at all, nor estimates made from them; measured ones by 10 %, or three times what the"
         " rounds of one run differ by, on the same machine only. Tested bounds are held by their own limits, since they move with the"
         " episodes.",

@@ -47,7 +47,7 @@ class MeanTest:
     p_value: float  # paired t, of "the loss is the margin or more"
     equivalence_p_value: float  # two one-sided t tests, of "the difference is the margin or more, up or down"
     provable_margin: float  # smallest margin an equal candidate would prove with POWER, at this spread and number of episodes
-    episodes_needed: int | None  # for an equal candidate to prove `margin` with POWER at this spread; None: a million are too few
+    episodes_needed: int | None  # for an equal candidate to prove `margin` with POWER, by t at this spread; None: a million are too few
     passed: bool
 
     @property
@@ -134,7 +134,7 @@ def compare_means(
         p_value=p_value,
         equivalence_p_value=max(p_value, p_gain),
         provable_margin=_provable_margin(count, spread, alpha),
-        episodes_needed=_episodes_for_mean(margin, spread, alpha),
+        episodes_needed=episodes_by_formula(margin, spread, alpha),
         passed=lower >= -margin,
     )
 
@@ -238,14 +238,21 @@ def _failure_upper(count: int, only_candidate: int, only_source: int, alpha: flo
     return high
 
 
-def _skew_lower(difference: NDArray[np.float64], alpha: float) -> float:
-    """Return the bound by Hall's transformation of t, which is cubic in the skewness and can be inverted exactly."""
-    count, spread = len(difference), float(difference.std(ddof=1))
-    skewness = float((((difference - difference.mean()) / spread) ** 3).mean())
+def skew_lower_bounds(
+    differences: NDArray[np.float64], means: NDArray[np.float64], spreads: NDArray[np.float64], alpha: float
+) -> NDArray[np.float64]:
+    """Return the bounds of rows [rows, n] by Hall's transformation of t, which is cubic in the skewness and can be inverted exactly."""
+    count = differences.shape[1]
+    skewness = (((differences - means[:, None]) / spreads[:, None]) ** 3).mean(axis=1)
     shift = float(special.stdtrit(count - 1, 1 - alpha)) / math.sqrt(count)
-    if abs(skewness) > 1e-6:
-        shift = 3 / skewness * (float(np.cbrt(1 + skewness * (shift - skewness / (6 * count)))) - 1)
-    return float(difference.mean()) - spread * shift
+    divisor = np.where(np.abs(skewness) > 1e-6, skewness, 1.0)
+    corrected = 3 / divisor * (np.cbrt(1 + divisor * (shift - divisor / (6 * count))) - 1)
+    return np.asarray(means - spreads * np.where(np.abs(skewness) > 1e-6, corrected, shift))
+
+
+def _skew_lower(difference: NDArray[np.float64], alpha: float) -> float:
+    mean, spread = np.array([difference.mean()]), np.array([difference.std(ddof=1)])
+    return float(skew_lower_bounds(difference[None], mean, spread, alpha)[0])
 
 
 def _bca_bounds(difference: NDArray[np.float64], alpha: float, resamples: int) -> tuple[float, float]:
@@ -272,7 +279,8 @@ def _provable_margin(count: int, spread: float, alpha: float) -> float:
     return shift * spread / math.sqrt(count)
 
 
-def _episodes_for_mean(margin: float, spread: float, alpha: float) -> int | None:
+def episodes_by_formula(margin: float, spread: float, alpha: float) -> int | None:
+    """Return how many normal differences of that spread an equal policy needs to prove `margin` by t with POWER; None: over a million."""
     if spread == 0:
         return 2
     if margin <= 0:

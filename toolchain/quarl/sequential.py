@@ -1,7 +1,7 @@
 """Sequential stopping: when the episodes are looked at, how much of the allowed error each look may use, and when a look is enough.
 
 In: the most episodes to play and what is asked of them. Out: `Look`s, and the answer to "is this settled?".
-By the share t of the episodes alpha * t ** 3 of the error is spent (power family of Kim and DeMets, Biometrika 74, 1987), and each look
+By the share t of the episodes alpha * t ** 2 of the error is spent (power family of Kim and DeMets, Biometrika 74, 1987), and each look
 tests at what it spends. All looks together spend alpha, so the probability of passing wrongly at any of them is at most alpha, whatever
 the rule of stopping, the test or its distribution (toolchain/docs/decisions/0012-sequential-episodes.md). Giving up early costs nothing.
 """
@@ -17,7 +17,7 @@ from scipy import special
 from quarl.noninferiority import FailureTest, MeanTest, tango_score
 
 LOOKS = (1 / 8, 1 / 4, 1 / 2, 1.0)  # shares of the episodes at which they are looked at
-POWER = 3  # of the share of the error that is spent: almost nothing early, 7/8 of it in the last look
+POWER = 2  # of the share of the error that is spent: 1/64 of it in the first eighth, 3/4 in the last look
 FEWEST = 8  # episodes before the first look
 HOPELESS = 0.001  # one-sided error of giving up
 
