@@ -5,6 +5,7 @@ In: what the user typed. Out: a `Source`: policy, environment, calibration and h
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from quarl.calibrate import Calibration, calibrate, read_observations
 from quarl.errors import InputError
+from quarl.firmware.build import default_cache_dir
 from quarl.importers import ImportOptions, read_policy
 from quarl.lanes import EnvSpec
 from quarl.policy import Policy
@@ -21,7 +23,9 @@ from quarl.recipe import RECIPE_FILE, Recipe, read_recipe
 from quarl.resources import models_dir
 from quarl.rollouts import Progress, collect_observations
 from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED
+from quarl.weights import VARIABLE, Fetching, find_file, quietly
 
+CALIBRATION_FILE, HELDOUT_FILE = "calibration.npz", "heldout.npz"
 EPISODES = 40  # that a calibration is collected from: ranges from fewer clip what a longer life meets
 CALIBRATION_OBSERVATIONS = 2_000
 HELDOUT_OBSERVATIONS = 1_000
@@ -36,6 +40,7 @@ class Source:
     file: Path
     recipe: Recipe | None
     env: EnvSpec | None  # the one int8 is chosen and judged in
+    observations: tuple[Path, Path] | None = None  # the recipe's own: calibration and held-out
 
     @property
     def name(self) -> str:
@@ -53,11 +58,13 @@ class Source:
         return "int8 .tflite" if isinstance(self.policy, QuantPolicy) else self.policy.framework
 
 
-def open_source(source: str, options: ImportOptions, env: EnvSpec | None) -> Source:
+def open_source(source: str, options: ImportOptions, env: EnvSpec | None, fetching: Fetching = quietly) -> Source:
     """Return the source: a shipped policy's name, a policy's folder with a recipe, or a file of weights.
 
+    Args:
+        fetching: told about weights that are fetched (`quarl.weights`).
     Raises:
-        InputError: neither a policy nor a file; or the file cannot be imported.
+        InputError: neither a policy nor a file; or the file cannot be had or imported.
     """
     folder = _find_recipe(source)
     if folder is None:
@@ -72,10 +79,15 @@ def open_source(source: str, options: ImportOptions, env: EnvSpec | None) -> Sou
         options = replace(options, normalizer=read_normalizer(folder / recipe.normalizer))
     own_env = env or EnvSpec(recipe.env.id, {**recipe.env.kwargs, **recipe.env.gate_kwargs})
     options = replace(options, step_hz=options.step_hz or recipe.step_hz)
-    file = folder / recipe.source
+    origin, cache = os.environ.get(VARIABLE), default_cache_dir()
+    file, fitted, held = (
+        find_file(folder, name, origin=origin, cache=cache, fetching=fetching) for name in (recipe.source, CALIBRATION_FILE, HELDOUT_FILE)
+    )
     if not file.is_file():
-        raise InputError(f"{recipe.name}: its weights ({recipe.source}) are not installed: they are in a checkout of the repository")
-    return Source(read_policy(file, _with_spaces(options, own_env)), file, recipe, own_env)
+        raise InputError(
+            f"{recipe.name}: its weights ({recipe.source}) are not in {folder}: restore them, or train it: quarl train {folder}"
+        )
+    return Source(read_policy(file, _with_spaces(options, own_env)), file, recipe, own_env, (fitted, held))
 
 
 def recipe_folder(policy: str) -> Path:
@@ -99,9 +111,9 @@ def observations_of(source: Source, calibration_file: Path | None, progress: Pro
     contract = source.policy.contract
     if calibration_file is not None:
         return _split(read_observations(calibration_file, contract))
-    if source.recipe is not None:
-        folder = source.file.parent
-        return read_observations(folder / "calibration.npz", contract), read_observations(folder / "heldout.npz", contract)
+    if source.observations is not None:
+        fitted_file, held_file = source.observations
+        return read_observations(fitted_file, contract), read_observations(held_file, contract)
     if source.env is None:
         raise InputError("quantising needs observations the policy meets: give --env ID to play, or --calibration FILE.npz with `obs`")
     from quarl import integer
