@@ -3,7 +3,7 @@
 void ql_dense_neon(const ql_dense_neon_layer *layer, const int8_t *in, int8_t *scratch, void *out)
 {
     int32_t acc[QL_NEON_CHUNK];
-    int32_t groups = (layer->in_len + 3) / 4;
+    int32_t groups = (layer->in_len + 7) / 8 * 2;
     ql_spread_neon(in, layer->in_len, scratch);
     for (int32_t first = 0; first < layer->out_len; first += QL_NEON_CHUNK) {
         int32_t left = layer->out_len - first;

@@ -5,11 +5,6 @@
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
-static int8x16_t spread_word(int32_t word, uint8x16_t order)
-{
-    return vqtbl1q_s8(vreinterpretq_s8_s32(vdupq_n_s32(word)), order);
-}
-
 void ql_spread_neon(const int8_t *in, int32_t in_len, int8_t *out)
 {
     static const uint8_t first[16] = {0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 2, 3};
@@ -17,6 +12,7 @@ void ql_spread_neon(const int8_t *in, int32_t in_len, int8_t *out)
     const uint8x16_t second = vaddq_u8(order, vdupq_n_u8(4));
     const uint8x16_t third = vaddq_u8(order, vdupq_n_u8(8));
     const uint8x16_t fourth = vaddq_u8(order, vdupq_n_u8(12));
+#pragma GCC unroll 4
     for (; in_len >= 16; in_len -= 16) {
         int8x16_t x = vld1q_s8(in);
         int8x16x4_t four = {{vqtbl1q_s8(x, order), vqtbl1q_s8(x, second), vqtbl1q_s8(x, third), vqtbl1q_s8(x, fourth)}};
@@ -24,16 +20,18 @@ void ql_spread_neon(const int8_t *in, int32_t in_len, int8_t *out)
         in += 16;
         out += 64;
     }
-    for (; in_len > 0; in_len -= 4) {
-        int32_t word = 0;
-        if (in_len >= 4) {
-            (void)memcpy(&word, in, 4U);
+    for (; in_len > 0; in_len -= 8) {
+        int64_t words = 0;
+        if (in_len >= 8) {
+            (void)memcpy(&words, in, 8U);
         } else {
-            (void)memcpy(&word, in, (size_t)in_len);
+            (void)memcpy(&words, in, (size_t)in_len);
         }
-        vst1q_s8(out, spread_word(word, order));
-        in += 4;
-        out += 16;
+        int8x16_t x = vreinterpretq_s8_s64(vdupq_n_s64(words));
+        vst1q_s8(out, vqtbl1q_s8(x, order));
+        vst1q_s8(out + 16, vqtbl1q_s8(x, second));
+        in += 8;
+        out += 32;
     }
 }
 
@@ -41,7 +39,7 @@ void ql_spread_neon(const int8_t *in, int32_t in_len, int8_t *out)
 
 void ql_spread_neon(const int8_t *in, int32_t in_len, int8_t *out)
 {
-    for (int32_t at = 0; at < in_len; at += 4) {
+    for (int32_t at = 0; at < (in_len + 7) / 8 * 8; at += 4) {
         for (int32_t i = 0; i < 16; i++) {
             int32_t from = at + i / 8 * 2 + i % 2;
             *out = (int8_t)(from < in_len ? in[from] : 0);

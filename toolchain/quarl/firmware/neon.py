@@ -26,6 +26,7 @@ LANES = 16  # int8 of a vector
 ALIGNMENT = 64  # bytes: a load of four vectors stays in one line of the cache
 PIXELS = 4  # that a convolution makes at a time
 BLOCKS = (64, 16, 4)  # rows of the blocks of a dense layer, as ql_neon_rows chooses them
+INPUT_STEP: dict[NeonKernels, int] = {"neon": 8, "dot": 4}  # inputs of a dense layer are padded to its multiples
 TILE_ROWS: dict[NeonKernels, int] = {"neon": 4, "dot": 16}
 ORDER: dict[NeonKernels, tuple[int, ...]] = {  # 4 * row + input, in the order of a vector, of four rows by four inputs
     "neon": (0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15),
@@ -57,7 +58,7 @@ def add_layer(lowering: Lowering, step: int, node: QuantNode, op: QuantWeighted,
 
 def dense_weights(rows: NDArray[np.int8], kernels: NeonKernels) -> NDArray[np.int8]:
     """Return int8 weights [out, in] in blocks of rows, fours of inputs, vectors of four rows; both axes padded with zeros."""
-    padded = _padded(rows, 4, 4)
+    padded = _padded(rows, 4, INPUT_STEP[kernels])
     blocks, first = [], 0
     while first < len(padded):
         count = next(size for size in BLOCKS if len(padded) - first >= size)
@@ -92,7 +93,7 @@ def _dense(
     fields = (*base, ("in_len", str(length)), ("out_len", str(len(op.weights))))
     operands = [lowering.operand(node.inputs[0])]
     if kernels == "neon":
-        operands.append(lowering._scratch(step, 4 * padded_length(length, 4), "int8_t"))
+        operands.append(lowering._scratch(step, 4 * padded_length(length, INPUT_STEP[kernels]), "int8_t"))
     operands.append(lowering.operand(node.name))
     lowering._call(node, f"ql_dense_{kernels}", operands, "ql_dense_neon_layer", prefix, fields, (weights, *arrays))
 
