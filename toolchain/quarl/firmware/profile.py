@@ -137,14 +137,14 @@ def open_unicorn(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir
 def open_qemu(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> QemuDevice:
     """Return the policy's firmware for QEMU's machine with the board's core; it must fit the board itself. Errors as `open_firmware`."""
     machine = emulated_board(board)
-    program = _program(policy, obs, board)
+    program = checked_program(policy, obs, board)
     elf = build_image(program_sources(program) | harness_sources(machine), machine, cache_dir)
     return QemuDevice(elf, read_image(elf, machine), machine, program, cache_dir)
 
 
 def build_firmware(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> tuple[Program, Image]:
     """Return the program and its linked image; from the cache if nothing has changed."""
-    program = _program(policy, obs, board)
+    program = checked_program(policy, obs, board)
     files: Mapping[str, bytes] = program_sources(program) | harness_sources(board)
     return program, read_image(build_image(files, board, cache_dir), board)
 
@@ -175,7 +175,12 @@ def profile_qemu(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir
     return replace(_profile(open_qemu(policy, obs, board, cache_dir), policy, obs, board), link="qemu-system")
 
 
-def _program(policy: QuantPolicy, obs: NDArray[Any], board: Board) -> Program:
+def checked_program(policy: QuantPolicy, obs: NDArray[Any], board: Board) -> Program:
+    """Return the policy as a program for the board's core, its example made of the observations.
+
+    Raises:
+        InputError: no observations. BudgetError: it does not fit.
+    """
     if not len(obs):
         raise InputError("firmware: no observations to make its example of: give at least one")
     program = with_example(lower(policy, kernels_for(board)), obs)
@@ -188,7 +193,7 @@ def _profile(device: Device, policy: QuantPolicy, obs: NDArray[Any], board: Boar
     integers = quantize_observations(policy, obs)
     is_vector = not policy.contract.observation.is_image
     actions = device.act(obs) if is_vector else device.decisions(integers)
-    equal = _rows_equal(device.run(integers), integer_outputs(policy, obs)) & _rows_equal(actions, act(policy, obs))
+    equal = rows_equal(device.run(integers), integer_outputs(policy, obs)) & rows_equal(actions, act(policy, obs))
     counts = device.count_calls(integers[:1])
     layers = tuple(
         LayerCost(call.node, call.kernel, count.instructions, estimate_cycles(count, board), call.bytes)
@@ -223,7 +228,7 @@ def _cycles_from(table: Mapping[str, int] | None) -> Cycles | None:
     return None if table is None else Cycles(**table)
 
 
-def _rows_equal(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+def rows_equal(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
     """Return bool [n]: whether each row is equal in every bit that counts."""
     result: NDArray[np.bool_] = (a == b).reshape(len(a), -1).all(axis=1)
     return result

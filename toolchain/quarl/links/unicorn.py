@@ -123,12 +123,24 @@ class UnicornDevice:
         Raises:
             DeviceError: the firmware faults, hangs, refuses or answers something else; the registers are in the message.
         """
+        answer = self.carry(request)
+        try:
+            frame, _ = take_frame(answer)
+        except DeviceError as error:
+            raise self._failure(f"answered garbage: {error}") from error
+        if frame is None:
+            raise self._failure(f"gave no answer but {len(answer)} bytes" if answer else "gave no answer")
+        return payload_of(frame, kind)
+
+    def carry(self, request: bytes) -> bytes:
+        """Return whatever the firmware sends until it waits for more than these bytes.
+
+        Raises:
+            DeviceError: it faults, ends or hangs; the registers are in the message.
+        """
         self._to_device, self._from_device = request, b""
         self._resume()
-        frame, self._from_device = take_frame(self._from_device)
-        if frame is None:
-            raise self._failure("gave no answer")
-        return payload_of(frame, kind)
+        return self._from_device
 
     def _load(self) -> None:
         c = self._const
