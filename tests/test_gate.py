@@ -267,6 +267,7 @@ def test_a_check_that_is_gone_or_fails_now_is_a_regression() -> None:
     assert "regression_mean_return" in {check.name for check in worse if not check.passed}
 
 
+BOX_AGREEMENT = compare_actions(np.zeros((4, 1)), np.full((4, 1), 0.1), (-1.0,), (1.0,))
 SOURCELESS = replace(
     GOOD, agreement=None, paired=None, has_source=False, own=OwnEpisodes("CartPole-v1", episodes(np.array([500.0, 480.0])))
 )

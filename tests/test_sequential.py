@@ -103,9 +103,9 @@ def test_a_release_that_fails_by_the_margin_more_often_seldom_passes_at_any_look
 
 
 def needed_episodes(make: Make, margin: float) -> int:
-    """Return how many episodes the last look asks for, from a pilot of a thousand."""
+    """Return how many episodes the last look asks for, from a pilot so large that its spread is certain."""
     share = plan_looks(400, 0.2, ALPHA)[-1].alpha_share
-    episodes = episodes_needed(make(np.random.default_rng(0), 1000, 0), margin, ALPHA * share)
+    episodes = episodes_needed(make(np.random.default_rng(0), 50_000, 0), margin, ALPHA * share)
     assert episodes is not None
     return episodes
 

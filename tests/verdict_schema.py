@@ -25,7 +25,10 @@ def schema_text() -> str:
             table["additionalProperties"] = False
     _add(schema, "passed", {"type": "boolean", "description": "Whether the release may go out."})
     _add(schema, "schema_version", {"const": SCHEMA_VERSION})
+    _add(definitions["Check"], "margin", {"type": ["number", "null"], "description": "What is left up to the limit, in `unit`."})
     _add(definitions["ClosedLoop"], "is_chaotic", {"type": "boolean", "description": "Whether the control moves by more than the margin."})
+    left = "What is left up to the limit, in `unit`; negative: how far beyond it."
+    _add(definitions["Check"], "margin", {"anyOf": [{"type": "number"}, {"type": "null"}], "description": left})
     schema["title"] = "Verdict of quarl gate"
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"
