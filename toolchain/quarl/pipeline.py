@@ -67,6 +67,7 @@ from quarl.seeds import RANDOM_SEED
 from quarl.sources import Source, observations_of, open_source
 from quarl.trials import try_changes
 from quarl.verdict import Check, Verdict
+from quarl.weights import Fetching, quietly
 
 Report = Callable[[str], None]
 """Called with a line for the user whenever a stage has something to tell."""
@@ -77,9 +78,9 @@ RANDOM_EPISODES = 100
 ROBUSTNESS_EPISODES = 100  # under each disturbance, at most
 
 
-def import_source(source: str, options: ImportOptions | None = None, env: EnvSpec | None = None) -> Source:
+def import_source(source: str, options: ImportOptions | None = None, env: EnvSpec | None = None, *, fetching: Fetching = quietly) -> Source:
     """Return the trained policy that `source` names: a shipped policy, a folder with a recipe, or a file of weights."""
-    opened = open_source(source, options or ImportOptions(), env)
+    opened = open_source(source, options or ImportOptions(), env, fetching)
     if opened.env is not None:
         check_env(opened.env, opened.policy.contract)
     return opened

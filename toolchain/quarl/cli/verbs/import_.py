@@ -13,6 +13,7 @@ from quarl.cli.options import (
     env_spec,
     import_options,
 )
+from quarl.cli.progress import progress_bar
 from quarl.cli.result import print_result
 
 
@@ -29,6 +30,6 @@ def import_(
     from quarl import pipeline
     from quarl.cli import show
 
-    opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg))
+    opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg), fetching=progress_bar)
     proof = pipeline.prove(opened, trust=trust or opened.recipe is not None)
     print_result(show.source_table(opened, proof) if as_json else show.source_text(opened, proof), as_json)

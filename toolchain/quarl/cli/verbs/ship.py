@@ -66,7 +66,7 @@ def ship(
 
     number, bits, wanted, target = rung_number(rung), weights_named(weights), limits_from(limits), board_named(board)
     check_link(link, target)
-    opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg))
+    opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg), fetching=progress_bar)
     with progress_bar(f"exporting {opened.name}") as progress:
         bundle = pipeline.export(
             opened, out, rung=number, weights=bits, calibration=calibration, limits=wanted, board=target, report=say, progress=progress
