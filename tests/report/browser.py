@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "google-chrome")
+PHONE = 600  # pixels; a narrower window is one
 ANSWER_S = 30.0  # far more than any answer takes, so that a browser that hangs ends the test and not the run
 
 
@@ -57,6 +58,7 @@ class Browser:
         os.close(from_browser)
         self._number = 0
         self._rest = b""
+        self._events: list[str] = []
         self.seen = Seen()
         target = self._ask("Target.createTarget", {"url": "about:blank"}, session=None)["targetId"]
         self._session = self._ask("Target.attachToTarget", {"targetId": target, "flatten": True}, session=None)["sessionId"]
@@ -72,17 +74,23 @@ class Browser:
         os.close(self._read)
         os.close(self._write)
 
-    def open(self, page: Path, *, width: int = 1280, height: int = 900, dark: bool = False, scale: float = 1.0) -> None:
-        """Show a page in a window of this size and theme; returns when it has loaded and drawn."""
-        phone = width < 600
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=phone)
-        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+    def open(
+        self, page: Path, *, width: int = 1280, height: int = 900, dark: bool = False, still: bool = False, scale: float = 1.0
+    ) -> None:
+        """Show a page in a window of this size, to a reader with these wishes; returns when it has loaded.
+
+        Args:
+            still: whether the reader wants no motion.
+            scale: device pixels for each of the page's.
+        """
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=width < PHONE)
+        wishes = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce" if still else "no-preference"}
+        self.ask("Emulation.setEmulatedMedia", features=[{"name": name, "value": value} for name, value in wishes.items()])
         self.seen = Seen()
-        self._events: list[str] = []
+        self._events.clear()
         self.ask("Page.navigate", url=page.absolute().as_uri())
         while "Page.loadEventFired" not in self._events:
             self._receive()
-        self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def evaluate(self, script: str) -> Any:
         """Return what a script gives, awaited."""
@@ -132,7 +140,7 @@ class Browser:
     def _note(self, message: dict[str, Any]) -> None:
         event, given = message.get("method", ""), message.get("params", {})
         if event:
-            self._events = [*getattr(self, "_events", []), event]
+            self._events.append(event)
         if event == "Runtime.consoleAPICalled":
             self.seen.console.append(" ".join(str(part.get("value")) for part in given["args"]))
         elif event == "Runtime.exceptionThrown":

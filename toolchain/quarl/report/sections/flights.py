@@ -40,7 +40,8 @@ def _doubts(flights: tuple[Flight, ...]) -> tuple[Note, ...]:
 def _map(flight: Flight) -> Figure:
     width, depth, _ = (edge * _PIXELS_PER_M for edge in ARENA_M)
     low, high = _heights(flight)
-    off, solid = [], []
+    off: list[Markup] = []  # obstacles above or below the flight
+    solid: list[Markup] = []
     for center, half in flight.boxes:
         (left, top), (right, bottom) = _at(center - half * (1, -1, 1)), _at(center + half * (1, -1, 1))
         is_near = center[2] - half[2] <= high and center[2] + half[2] >= low

@@ -27,14 +27,12 @@ def on_pi(profile: PiProfile) -> Section:
 
 
 def _table(profile: PiProfile) -> Table:
-    if profile.kind == "emulated":
-        columns = (Column("instructions", "number"), Column("of the call alone", "number"))
-        rows = [(_name(model), *_instructions(model), *_common(model)) for model in profile.models]
-    else:
-        columns = tuple(Column(title, "number") for title in ("p50", "p99", "longest", "whole decision, longest"))
-        rows = [(_name(model), *_times(model), *_common(model)) for model in profile.models]
-    every = (Column("runtime"), *columns, Column("file", "number"), Column("outputs that differ", "number"))
-    return Table("Each model in each runtime", every, tuple(rows))
+    is_counted = profile.kind == "emulated"
+    titles = ("instructions", "of the call alone") if is_counted else ("p50", "p99", "longest", "whole decision, longest")
+    figures = _instructions if is_counted else _times
+    rows = tuple((_name(model), *figures(model), *_common(model)) for model in profile.models)
+    columns = (Column("runtime"), *(Column(title, "number") for title in (*titles, "file", "outputs that differ")))
+    return Table("Each model in each runtime", columns, rows)
 
 
 def _name(model: PiModel) -> Cell:
@@ -48,7 +46,7 @@ def _common(model: PiModel) -> tuple[Cell, Cell]:
     return Cell(size(model.file_bytes)), differing
 
 
-def _instructions(model: PiModel) -> tuple[Cell, Cell]:
+def _instructions(model: PiModel) -> tuple[Cell, ...]:
     counted = model.instructions
     if counted is None:
         return Cell("not counted"), Cell("not counted")

@@ -19,7 +19,7 @@ from quarl.report.sections.wording import kind_tag, plain_env
 from quarl.robustness import DISTURBANCES
 
 _TITLE = "Return"
-_WIDTH, _NAMES = 420.0, 92.0
+_WIDTH, _NAMES = 420.0, 106.0
 _CELLS = ("mean", "median", "middle half", "worst tenth", "worst", "best")
 
 
@@ -109,7 +109,7 @@ def _panel(x: Scale, top: float, base: float, margin: float, name: str, title: s
         svg.line((x(0), top), (x(0), base), "zero"),
         svg.line((x.start, base), (x.end, base), "axis"),
         svg.line((limit, top - 5), (limit, base), "limit"),
-        svg.text(limit, top - 10, name, "quiet", "end" if upper else "start"),
+        svg.text(limit, top - 10, name, "quiet", "end" if limit > (x.start + x.end) / 2 else "start"),
         svg.text((x.start + x.end) / 2, base + 34, title, "label", "middle"),
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quarl.report.numbers import with_unit
+from quarl.report.numbers import GAP, with_unit
 from quarl.report.page import Tag
 from quarl.verdict import Check, Kind
 
@@ -59,7 +59,8 @@ def found_text(check: Check) -> str:
 
 def limit_text(check: Check) -> str:
     """Return the limit with its relation and unit."""
-    return "no limit" if check.allowed is None else f"{check.relation} {with_unit(check.allowed, check.unit)}"
+    sign = "\N{LESS-THAN OR EQUAL TO}" if check.relation == "at most" else "\N{GREATER-THAN OR EQUAL TO}"
+    return "no limit" if check.allowed is None else f"{sign}{GAP}{with_unit(check.allowed, check.unit)}"
 
 
 def plain_env(env_id: str) -> str:
