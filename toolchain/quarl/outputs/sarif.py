@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 import quarl
+from quarl.explain import explain
 from quarl.outputs.wording import found_text, limit_text
 from quarl.verdict import Check, Verdict
 
@@ -34,9 +35,12 @@ def _run(verdict: Verdict) -> dict[str, Any]:
 
 
 def _rule(check: Check) -> dict[str, Any]:
+    explanation = explain(check.name)
     return {
         "id": check.name,
         "shortDescription": {"text": f"{check.group}: {check.name.replace('_', ' ')}"},
+        "fullDescription": {"text": explanation.meaning},
+        "help": {"text": f"{explanation.limit}\n\n{explanation.remedy}"},
         "defaultConfiguration": {"level": "error" if check.passed is not None else "note"},
         "properties": {"tags": [check.group]},
     }
