@@ -12,6 +12,7 @@ from quarl.recipe import parse_recipe, read_recipe
 from tests.conftest import need
 
 POLICY = Path(__file__).parents[1] / "models" / "pong_ppo"
+DQN_RECIPE = Path(__file__).parents[1] / "models" / "pong_dqn" / "recipe.toml"
 
 
 def test_a_lane_that_is_reset_by_mask_plays_the_episode_of_its_seed() -> None:
@@ -139,6 +140,32 @@ def test_quick_training_goes_through_imitation_and_ppo_writes_the_folder_and_res
         obs = kept["obs"][:16]
     resumed = fit(recipe, runs / "pong_ppo", quick=True, resume=True, progress=None)
     np.testing.assert_array_equal(resumed.trained.actor(obs), loaded.predict(obs, deterministic=True)[0])
+
+
+def test_dqn_begins_with_its_teachers_choices_learns_and_resumes(tmp_path: Path) -> None:
+    need("ale_py", "torch", "stable_baselines3")
+    from stable_baselines3 import DQN, PPO
+
+    from quarl.train.atari_dqn import _begin_as, fit
+    from quarl.train.sb3 import Lanes
+
+    text = DQN_RECIPE.read_text(encoding="utf-8").replace("quick_steps = 512", "quick_steps = 128")
+    recipe = parse_recipe(text, "recipe.toml")
+    with np.load(POLICY / "heldout.npz") as held:
+        obs = held["obs"][:32]
+    teacher = PPO.load(POLICY / "policy.zip", device="cpu")
+    begun = DQN("CnnPolicy", Lanes(recipe.env, 1), buffer_size=1, device="cpu")
+    _begin_as(begun, teacher, 0.02)
+    np.testing.assert_array_equal(begun.predict(obs, deterministic=True)[0], teacher.predict(obs, deterministic=True)[0])
+
+    player = fit(recipe, tmp_path, quick=True, resume=False, progress=None)
+    player.trained.save(tmp_path / "policy.zip")
+    loaded = DQN.load(tmp_path / "policy.zip", device="cpu")
+    np.testing.assert_array_equal(player.trained.actor(obs), loaded.predict(obs, deterministic=True)[0])
+    before = begun.policy.q_net.q_net[0].weight
+    assert not np.array_equal(before.detach(), loaded.policy.q_net.q_net[0].weight.detach()), "it has learnt"
+    resumed = fit(recipe, tmp_path, quick=True, resume=True, progress=None)
+    np.testing.assert_array_equal(resumed.trained.actor(obs), player.trained.actor(obs))
 
 
 def test_training_names_the_hyperparameters_that_are_missing_or_unknown(tmp_path: Path) -> None:
