@@ -137,7 +137,7 @@ class _SingleLanes:
             self._envs.pop(lane).close()
         env = self._envs[lane] = make_env(self._env)
         seed = self._seeds[lane]
-        with _blame(self._env, lambda: f"in reset, seed {seed}"):
+        with blame(self._env, lambda: f"in reset, seed {seed}"):
             self.obs[lane] = env.reset(seed=seed)[0]
 
     def step(self, lanes: NDArray[np.int64], actions: NDArray[Any]) -> Step:
@@ -146,7 +146,7 @@ class _SingleLanes:
         successes: list[bool | None] = [None] * len(lanes)
         envs, obs = self._envs, self.obs
         lane = -1
-        with _blame(self._env, lambda: f"in step, seed {self._seeds[lane]}"):
+        with blame(self._env, lambda: f"in step, seed {self._seeds[lane]}"):
             for k, lane in enumerate(lanes.tolist()):
                 obs[lane], rewards[k], terminated, truncated, info = envs[lane].step(actions[k])
                 if terminated or truncated:
@@ -178,7 +178,7 @@ class _VectorLanes:
         for lane, seed in zip(lanes, seeds, strict=True):
             self._seeds[lane] = seed
         self._ended[lanes] = False
-        with _blame(self._env, lambda: f"in reset, seeds {seeds}"):
+        with blame(self._env, lambda: f"in reset, seeds {seeds}"):
             if self._started:
                 self.obs[lanes] = _reset(self._vector, self._seeds, np.array(lanes))[lanes]
             else:
@@ -191,7 +191,7 @@ class _VectorLanes:
             self.start(idle.tolist(), [self._seeds[lane] for lane in idle])
         self._actions[:] = 0
         self._actions[lanes] = actions
-        with _blame(self._env, lambda: "in step"):
+        with blame(self._env, lambda: "in step"):
             obs, rewards, terminated, truncated, infos = self._vector.step(self._actions)
         self.obs = np.array(obs)
         ended = np.asarray(terminated | truncated, np.bool_)
@@ -209,7 +209,7 @@ class _RestingLanes(_VectorLanes):
     def step(self, lanes: NDArray[np.int64], actions: NDArray[Any]) -> Step:
         vector = self._vector
         assert isinstance(vector, StepsSomeLanes)
-        with _blame(self._env, lambda: "in step"):
+        with blame(self._env, lambda: "in step"):
             obs, rewards, terminated, truncated, infos = vector.step_lanes(lanes, actions)
         self.obs[lanes] = obs
         ended = np.asarray(terminated | truncated, np.bool_)
@@ -232,7 +232,7 @@ def make_env(env: EnvSpec) -> gymnasium.Env[Any, Any]:
         ToolMissingError: it needs a package that is not installed.
     """
     _import_namespace(env)
-    with warnings.catch_warnings(), _blame(env, lambda: "when it is made"):
+    with warnings.catch_warnings(), blame(env, lambda: "when it is made"):
         warnings.simplefilter("ignore")  # gymnasium warns about every older version of an environment
         return gymnasium.make(env.registered_id, disable_env_checker=True, **env.kwargs)
 
@@ -240,11 +240,11 @@ def make_env(env: EnvSpec) -> gymnasium.Env[Any, Any]:
 def _make_vector(env: EnvSpec, lanes: int) -> VectorEnv[Any, Any, Any] | None:
     """Return the environment's own vectorised form, None where it has none or one whose episodes depend on their company."""
     _import_namespace(env)
-    with _blame(env, lambda: "when it is looked up"):
+    with blame(env, lambda: "when it is looked up"):
         spec = gymnasium.spec(env.registered_id)
     if spec.vector_entry_point is None or not _lanes_are_independent(env):
         return None
-    with _blame(env, lambda: "when it is made"):
+    with blame(env, lambda: "when it is made"):
         return _call_vector_entry_point(env, lanes)
 
 
@@ -322,7 +322,7 @@ def _import_namespace(env: EnvSpec) -> None:
 
 
 @contextmanager
-def _blame(env: EnvSpec, when: Callable[[], str]) -> Iterator[None]:
+def blame(env: EnvSpec, when: Callable[[], str]) -> Iterator[None]:
     """Turn what an environment raises into one clear error that names it."""
     try:
         yield

@@ -16,6 +16,7 @@ from quarl.cli.verbs.gate import gate
 from quarl.cli.verbs.history import history
 from quarl.cli.verbs.import_ import import_
 from quarl.cli.verbs.parity import parity
+from quarl.cli.verbs.play import play
 from quarl.cli.verbs.policies import policies
 from quarl.cli.verbs.profile import profile
 from quarl.cli.verbs.provision import provision
@@ -25,6 +26,7 @@ from quarl.cli.verbs.train import train
 
 VERBS: dict[str, Callable[..., None]] = {
     "policies": policies,
+    "play": play,
     "boards": boards,
     "doctor": doctor,
     "import": import_,
