@@ -12,6 +12,10 @@ typedef struct {
     size_t records;
 } inputs;
 
+static union {
+    ql_observation_t observations[RECORDS][QL_POLICY_OBS_LEN];
+    ql_input_t integers[RECORDS][QL_POLICY_INPUT_LEN];
+} room;
 static volatile uint8_t answer; /* so that no call can be left out */
 
 /* Observations of 0 to 1, pixels and integers of any value: the time does not depend on them. */
@@ -36,11 +40,7 @@ static int get_inputs(const ql_bench_settings *settings, inputs *made)
 {
     made->record_bytes = settings->acts ? sizeof(ql_observation_t) * QL_POLICY_OBS_LEN : sizeof(ql_input_t) * QL_POLICY_INPUT_LEN;
     made->records = RECORDS;
-    made->bytes = malloc(made->records * made->record_bytes);
-    if (made->bytes == NULL) {
-        (void)fprintf(stderr, "no memory for %d inputs\n", RECORDS);
-        return QL_EXIT_USAGE;
-    }
+    made->bytes = (uint8_t *)&room;
     if (settings->file == NULL) {
         make_up(settings, made);
         return QL_EXIT_OK;
@@ -136,6 +136,5 @@ int ql_bench(const ql_bench_settings *settings)
     (void)printf("], \"rss_before_bytes\": %ld, \"rss_bytes\": %ld, \"peak_bytes\": %ld, \"major_faults\": %ld, \"preemptions\": %ld}\n", before_bytes,
                  memory_bytes("VmRSS:"), memory_bytes("VmHWM:"), after.ru_majflt - before.ru_majflt, after.ru_nivcsw - before.ru_nivcsw);
     free(samples_ns);
-    free(from.bytes);
     return QL_EXIT_OK;
 }

@@ -1,0 +1,48 @@
+"""The shipped policies as the device sweeps see them: integers, held-out observations and the answers they must give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.importers import ImportOptions
+from quarl.integer import act, integer_outputs
+from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
+from quarl.policy import Policy
+from quarl.quant_policy import QuantPolicy
+from quarl.resources import models_dir
+from quarl.sources import observations_of, open_source
+
+SHIPPED = sorted({path.parent.name for path in models_dir().glob("*/policy.*")})
+VECTORS, IMAGES = 1000, 100  # held-out observations a device must answer like the host
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shipped:
+    """One shipped policy, its held-out observations [n, *shape], and the host's answers to them."""
+
+    policy: QuantPolicy
+    heldout: NDArray[Any]
+    outputs: NDArray[Any]
+    actions: NDArray[Any]
+
+    @property
+    def is_image(self) -> bool:
+        return self.policy.contract.observation.is_image
+
+
+@cache
+def shipped(name: str, count: int | None = None) -> Shipped:
+    """Return the policy of that name with `count` held-out observations spread over all of them; with all that a sweep needs if None."""
+    source = open_source(name, ImportOptions(), None)
+    calibration, heldout = observations_of(source, None)
+    policy = source.policy
+    quantized = quantize_on_rung(policy, calibration, DEFAULT_RUNG) if isinstance(policy, Policy) else policy
+    wanted = IMAGES if policy.contract.observation.is_image else VECTORS
+    assert len(heldout.obs) >= wanted, f"{name} ships {len(heldout.obs)} held-out observations, {wanted} are needed"
+    obs = heldout.obs[:wanted] if count is None else heldout.obs[np.linspace(0, wanted - 1, count).astype(int)]
+    return Shipped(quantized, obs, integer_outputs(quantized, obs), act(quantized, obs))
