@@ -53,6 +53,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a runtime prints must not look like an answer
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     folder = Path(__file__).resolve().parent
+    os.environ["TMPDIR"] = str(folder)  # what a runtime writes there goes when the folder goes
     try:
         request = json.load(sys.stdin)
         use_site(request.get("site"))

@@ -6,7 +6,7 @@ Bits of `vcgencmd get_throttled`: 0 under-voltage, 1 the clock is capped, 2 thro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NOW_BITS = {0: "under-voltage", 1: "the clock is capped", 2: "throttled", 3: "the soft temperature limit is reached"}
 SINCE_BOOT = 16
@@ -44,8 +44,13 @@ def spoiling(before: Health, after: Health) -> tuple[str, ...]:
     elif before.highest_clock_hz is not None and before.highest_clock_hz != after.highest_clock_hz:
         reasons.append(f"the highest clock allowed went from {_mhz(before.highest_clock_hz)} to {_mhz(after.highest_clock_hz)}")
     if before.swapped_pages is not None and after.swapped_pages is not None and after.swapped_pages > before.swapped_pages:
-        reasons.append(f"{after.swapped_pages - before.swapped_pages:,} pages were swapped")
+        reasons.append(f"pages swapped by the machine: {after.swapped_pages - before.swapped_pages:,}")
     return tuple(reasons)
+
+
+def without_clock(look: Health) -> Health:
+    """Return a look whose clock says nothing: an idle Pi's is lower than a busy one's, and that is no change."""
+    return replace(look, clock_hz=None, requested_clock_hz=None)
 
 
 def remarks(before: Health, after: Health) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from quarl.integer import integer_outputs
 from quarl.links.host import PACKAGES
 from quarl.links.pi import Answer, PiLink, sha256_of
 from quarl.pi.board import CORES, LinuxBoard
-from quarl.pi.health import Health, remarks, spoiling
+from quarl.pi.health import Health, remarks, spoiling, without_clock
 from quarl.pi.report import Instructions, Machine, PiModel, PiProfile, health_from, instructions_from, machine_from
 from quarl.pi.request import COUNTED, NOTHING, TIMED, Asked, Effort, package_of, run_request
 from quarl.policy import Policy
@@ -28,7 +28,6 @@ from quarl.profile import Latency, Memory
 from quarl.quant_policy import QuantPolicy
 
 RUNTIMES = ("litert", "onnxruntime")
-REPORTED_SPOILS = 6
 
 
 def profile_pi(
@@ -49,10 +48,13 @@ def profile_pi(
     expected = integer_outputs(quantized, obs)
     with link:
         link.push(package.files)
-        machine, versions = look(link, board)
+        machine, versions, idle = look(link, board)
         chosen = effort if link.is_timed else COUNTED
-        models = tuple(_model(asked, link.ask(run_request(package, asked, chosen)), expected, link.is_timed) for asked in package.asked)
-    _refuse_spoilt(models, link.name)
+        models: tuple[PiModel, ...] = ()
+        for asked in package.asked:
+            answer = link.ask(run_request(package, asked, chosen))
+            models = (*models, _model(asked, answer, expected, link.is_timed))
+            _refuse_spoilt(idle, models, link.name)
     return PiProfile(
         board=board.name,
         link=link.link,
@@ -76,8 +78,8 @@ def outputs_of_pi(quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, 
     return {runtime: (str(fields["runtime_version"]), outputs_in(fields)) for runtime, fields in answers.items()}
 
 
-def look(link: PiLink, board: LinuxBoard) -> tuple[Machine, Mapping[str, str]]:
-    """Return what the Pi is and the versions of its packages.
+def look(link: PiLink, board: LinuxBoard) -> tuple[Machine, Mapping[str, str], Health]:
+    """Return what the Pi is, the versions of its packages, and how it is before any work.
 
     Raises:
         InputError: it is another board.
@@ -97,7 +99,7 @@ def look(link: PiLink, board: LinuxBoard) -> tuple[Machine, Mapping[str, str]]:
     missing = [package for name, package in PACKAGES.items() if name in RUNTIMES and package not in versions]
     if missing:
         raise ToolMissingError(f"{link.name}: lacks {' and '.join(missing)}: {link.remedy}")
-    return machine, versions
+    return machine, versions, Health(**fields["health"])
 
 
 def version_remarks(versions: Mapping[str, str]) -> tuple[str, ...]:
@@ -160,15 +162,18 @@ def _looks(models: tuple[PiModel, ...]) -> list[tuple[PiModel, Health, Health]]:
     return [(model, model.before, model.after) for model in models if model.before is not None and model.after is not None]
 
 
-def _refuse_spoilt(models: tuple[PiModel, ...], where: str) -> None:
-    """Refuse a run of which any part, or the whole from its first look to its last, was spoilt."""
+def _refuse_spoilt(idle: Health, models: tuple[PiModel, ...], where: str) -> None:
+    """Refuse a run of which the last model, or all of it from its first look to its last, was spoilt."""
     looks = _looks(models)
-    found = [f"{model.runtime} {model.precision}: {reason}" for model, before, after in looks for reason in spoiling(before, after)]
-    if looks and not found:
-        found = [f"between the models: {reason}" for reason in spoiling(looks[0][1], looks[-1][2])]
+    if not looks:
+        return
+    model, before, after = looks[-1]
+    found = [f"{model.runtime} {model.precision}: {reason}" for reason in spoiling(before, after)]
+    found = found or [f"between the models: {reason}" for reason in spoiling(looks[0][1], after)]
+    found = found or [f"since the run began: {reason}" for reason in spoiling(without_clock(idle), without_clock(after))]
     if found:
         raise DeviceError(
-            f"{where}: the run is invalid and not reported: {'; '.join(found[:REPORTED_SPOILS])}. "
+            f"{where}: the run is invalid and not reported: {'; '.join(found)}. "
             "Use the Pi's own power supply, let it cool down, stop what else runs, and try again: toolchain/docs/raspberry-pi.md"
         )
 
