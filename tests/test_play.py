@@ -129,7 +129,7 @@ def test_the_command_prints_episodes_and_writes_the_film(tmp_path: Path) -> None
         (["nav_ppo", "--int8", "--rung", "auto"], "quarl ship"),
         (["nav_ppo", "--video", "flight.mp4"], r"must end in \.gif"),
         (["no_such_policy"], "no_such_policy"),
-        (["nav_ppo", "--env", "CartPole-v1"], "observations"),
+        (["nav_ppo", "--env", "CartPole-v1"], "the policy observes"),
     ],
 )
 def test_what_cannot_be_played_is_refused_with_what_to_do(arguments: list[str], message: str) -> None:
