@@ -101,11 +101,12 @@ def replay_episodes(bundle: Bundle, paired: PairedEpisodes | None) -> Replay:
 def worth_a_look(paired: PairedEpisodes) -> list[tuple[int, str]]:
     """Return the places of up to four episodes and why each was chosen."""
     change = paired.candidate.returns - paired.source.returns
-    middle = int(np.argsort(change, kind="stable")[len(change) // 2])
+    order = np.argsort(change, kind="stable").tolist()
+    lowest, middle, highest = order[0], order[len(order) // 2], order[-1]
     chosen: dict[int, str] = {}
     for place, reason in (
-        (int(change.argmin()), "largest loss"),
-        (int(change.argmax()), "largest gain"),
+        (lowest, "largest loss" if change[lowest] < 0 else "smallest gain" if change[lowest] > 0 else "no loss"),
+        (highest, "largest gain" if change[highest] > 0 else "smallest loss" if change[highest] < 0 else "no gain"),
         (middle, "median difference"),
         (0, "first episode"),
     ):

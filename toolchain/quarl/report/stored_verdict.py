@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from quarl.closed_loop import ClosedLoop
 from quarl.errors import InputError
 from quarl.outputs.verdict_json import read_checks
-from quarl.verdict import Verdict
+from quarl.verdict import Reason, Verdict
 
 
 def read_verdict(text: str, where: str = "verdict.json") -> Verdict:
@@ -25,7 +25,8 @@ def read_verdict(text: str, where: str = "verdict.json") -> Verdict:
     try:
         document = json.loads(text)
         loop = document["closed_loop"]
-        return Verdict(str(document["policy"]), checks, None if loop is None else _value(ClosedLoop, loop))
+        why = tuple(_value(Reason, reason) for reason in document["why"])
+        return Verdict(str(document["policy"]), checks, None if loop is None else _value(ClosedLoop, loop), why)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: is no verdict ({error!r}): write one with quarl gate BUNDLE") from error
 

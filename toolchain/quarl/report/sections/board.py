@@ -89,7 +89,9 @@ def _layers(profile: FirmwareProfile) -> Table:
 
 def share_bar(share: float, css: str = "fill-int8") -> Markup:
     """Return a bar from nothing to everything."""
-    return svg.strip(100, 12, [svg.rectangle(0, 2, 100, 8, "track"), svg.rectangle(0, 2, max(100 * share, 0.6), 8, css)])
+    return svg.strip(
+        100, 12, [svg.rectangle(0, 2, 100, 8, "track"), svg.rectangle(0, 2, max(100 * share, 0.6 if share > 0 else 0.0), 8, css)]
+    )
 
 
 def _roofline(profile: FirmwareProfile, contents: Contents) -> Figure | Note:

@@ -14,7 +14,7 @@ from quarl.report.replay import Flight, Frames, NotReplayed, Track
 
 _PIXELS_PER_M = 12.0
 _MARGIN = 2.0
-_FRAME, _GAP, _LEFT = 84.0, 6.0, 58.0
+_FRAME, _GAP, _LEFT = 112.0, 6.0, 58.0
 
 
 def episodes(contents: Contents) -> Section:
