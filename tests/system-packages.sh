@@ -6,6 +6,10 @@ command -v gcc >/dev/null || packages+=(gcc libc6-dev)
 command -v qemu-system-arm >/dev/null || packages+=(qemu-system-arm)
 command -v arm-none-eabi-gcc >/dev/null || packages+=(gcc-arm-none-eabi)
 command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || packages+=(chromium-headless-shell)
+command -v qemu-aarch64 >/dev/null || packages+=(qemu-user)
+command -v mmdebstrap >/dev/null || packages+=(mmdebstrap debian-archive-keyring)
+command -v ssh >/dev/null || packages+=(openssh-client)
+[ -x /usr/sbin/sshd ] || packages+=(openssh-server)
 if [ ${#packages[@]} -eq 0 ]; then
     exit 0
 fi
