@@ -59,6 +59,10 @@ lock: $(VENV)/test.done
 	  pyproject.toml --extra tf --extra sb3 --extra atari --extra firmware --extra dev -c requirements/constraints.in -o requirements/test.txt
 	$(BIN)/uv pip compile --quiet --no-annotate --no-header --no-emit-index-url --python-version 3.11 --generate-hashes \
 	  pyproject.toml requirements/build.in -c requirements/constraints.in -c requirements/test.txt -o requirements/core.txt
+	$(BIN)/uv pip compile --quiet --no-deps --no-annotate --no-header --no-emit-index-url --python-version 3.11 --generate-hashes \
+	  --python-platform aarch64-manylinux_2_28 requirements/pi.in -c requirements/core.txt -o toolchain/quarl/pi/wheels.txt
+	$(BIN)/uv pip compile --quiet --no-deps --no-annotate --no-header --no-emit-index-url --python-version 3.11 --generate-hashes \
+	  --python-platform aarch64-manylinux_2_35 requirements/pi_tflite_runtime.in -o toolchain/quarl/pi/wheels_tflite_runtime.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
