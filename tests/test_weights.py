@@ -17,7 +17,7 @@ from quarl.errors import InputError
 from quarl.rollouts import Progress
 from quarl.sources import open_source
 from quarl.weights import find_file, read_stored, stored_text
-from tests.write_weights import MODELS, ROOT, left_out
+from tests.write_weights import MODELS, ROOT, left_out, parameters_of
 
 DATA = bytes(range(256)) * 1000
 
@@ -65,7 +65,7 @@ def folder(tmp_path: Path) -> Path:
     (whole / "big_ppo" / "policy.zip").write_bytes(DATA)
     installed = tmp_path / "installed"
     (installed / "big_ppo").mkdir(parents=True)
-    (installed / "weights.toml").write_text(stored_text(whole, ["big_ppo/policy.zip"]), encoding="utf-8")
+    (installed / "weights.toml").write_text(stored_text(whole, {"big_ppo/policy.zip": 1234}), encoding="utf-8")
     return installed / "big_ppo"
 
 
@@ -172,12 +172,18 @@ def test_a_list_that_is_none_is_refused(tmp_path: Path) -> None:
         read_stored(tmp_path)
 
 
+def test_a_list_remembers_digest_size_and_parameters(folder: Path) -> None:
+    stored = read_stored(folder.parent)["big_ppo/policy.zip"]
+    assert (stored.bytes, stored.sha256, stored.parameters) == (len(DATA), hashlib.sha256(DATA).hexdigest(), 1234)
+
+
 def test_weights_toml_lists_what_the_wheel_leaves_out_as_it_is() -> None:
     listed = read_stored(MODELS)
     assert sorted(listed) == left_out(), "run: python -m tests.write_weights"
     for path, stored in listed.items():
         data = (MODELS / path).read_bytes()
-        assert (len(data), hashlib.sha256(data).hexdigest()) == (stored.bytes, stored.sha256), f"{path}: run: python -m tests.write_weights"
+        found = len(data), hashlib.sha256(data).hexdigest(), parameters_of(path)
+        assert found == (stored.bytes, stored.sha256, stored.parameters), f"{path}: run: python -m tests.write_weights"
 
 
 def test_no_shipped_file_of_more_than_a_megabyte_is_in_the_wheel() -> None:
@@ -195,7 +201,7 @@ def test_a_shipped_policy_without_its_weights_is_opened_from_where_the_variable_
         place = tmp_path / ("installed" if name == "recipe.toml" else "elsewhere") / "cartpole_ppo" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes((MODELS / "cartpole_ppo" / name).read_bytes())
-    listed = [f"cartpole_ppo/{name}" for name in ("calibration.npz", "heldout.npz", "policy.zip")]
+    listed = {f"cartpole_ppo/{name}": None for name in ("calibration.npz", "heldout.npz", "policy.zip")}
     (tmp_path / "installed" / "weights.toml").write_text(stored_text(tmp_path / "elsewhere", listed), encoding="utf-8")
     installed = str(tmp_path / "installed" / "cartpole_ppo")
     monkeypatch.delenv("QUARL_WEIGHTS", raising=False)

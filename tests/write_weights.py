@@ -5,6 +5,9 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+from quarl.importers import ImportOptions, read_policy
+from quarl.policy import Policy
+from quarl.recipe import read_recipe
 from quarl.weights import WEIGHTS_FILE, stored_text
 
 ROOT = Path(__file__).parents[1]
@@ -20,5 +23,14 @@ def left_out() -> list[str]:
     return sorted(path.relative_to(MODELS).as_posix() for path in found)
 
 
+def parameters_of(path: str) -> int | None:
+    """Return the number of parameters of the policy whose weights the file holds; None for a file of observations."""
+    file = MODELS / path
+    if file.name != read_recipe(file.parent).source:
+        return None
+    policy = read_policy(file, ImportOptions())
+    return policy.parameter_count if isinstance(policy, Policy) else None
+
+
 if __name__ == "__main__":
-    (MODELS / WEIGHTS_FILE).write_text(stored_text(MODELS, left_out()), encoding="utf-8")
+    (MODELS / WEIGHTS_FILE).write_text(stored_text(MODELS, {path: parameters_of(path) for path in left_out()}), encoding="utf-8")

@@ -19,11 +19,11 @@ from quarl.importers import ImportOptions, read_policy
 from quarl.lanes import EnvSpec
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
-from quarl.recipe import RECIPE_FILE, Recipe, read_recipe
+from quarl.recipe import RECIPE_FILE, Recipe, list_recipes, read_recipe
 from quarl.resources import models_dir
 from quarl.rollouts import Progress, collect_observations
 from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED
-from quarl.weights import VARIABLE, Fetching, find_file, quietly
+from quarl.weights import VARIABLE, Fetching, find_file, quietly, read_stored
 
 CALIBRATION_FILE, HELDOUT_FILE = "calibration.npz", "heldout.npz"
 EPISODES = 40  # that a calibration is collected from: ranges from fewer clip what a longer life meets
@@ -90,6 +90,31 @@ def open_source(source: str, options: ImportOptions, env: EnvSpec | None, fetchi
     return Source(read_policy(file, _with_spaces(options, own_env)), file, recipe, own_env, (fitted, held))
 
 
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A policy that ships with quarl."""
+
+    recipe: Recipe
+    parameters: int | None  # None where it has not been trained yet
+    weights_bytes: int | None  # of the file of its weights
+
+
+def list_shipped() -> tuple[Shipped, ...]:
+    """Return the shipped policies by name, those whose weights are not installed among them."""
+    models = models_dir()
+    stored = read_stored(models)
+    shipped = []
+    for recipe in list_recipes(models):
+        file, known = models / recipe.name / recipe.source, stored.get(f"{recipe.name}/{recipe.source}")
+        if known is not None:
+            shipped.append(Shipped(recipe, known.parameters, known.bytes))
+        elif file.is_file():
+            shipped.append(Shipped(recipe, _parameters_in(file), file.stat().st_size))
+        else:
+            shipped.append(Shipped(recipe, None, None))
+    return tuple(shipped)
+
+
 def recipe_folder(policy: str) -> Path:
     """Return the folder of a shipped policy, or the folder itself.
 
@@ -142,6 +167,11 @@ def _split(observations: Calibration) -> tuple[Calibration, Calibration]:
     )
     fitted, rest = parts
     return fitted, rest
+
+
+def _parameters_in(file: Path) -> int | None:
+    policy = read_policy(file, ImportOptions())
+    return policy.parameter_count if isinstance(policy, Policy) else None
 
 
 def _find_recipe(source: str) -> Path | None:

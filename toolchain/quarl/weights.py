@@ -41,6 +41,7 @@ class StoredFile:
     path: str  # policy/name
     bytes: int
     sha256: str
+    parameters: int | None = None  # of the policy whose weights these are
 
 
 @contextmanager
@@ -96,19 +97,20 @@ def read_stored(models: Path) -> Mapping[str, StoredFile]:
     path = models / WEIGHTS_FILE
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {name: StoredFile(name, int(entry["bytes"]), str(entry["sha256"])) for name, entry in table.items()}
+        return {name: StoredFile(path=name, **entry) for name, entry in table.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path}: must list `bytes` and `sha256` of each file ({error}): restore it from the repository") from error
 
 
-def stored_text(models: Path, paths: list[str]) -> str:
-    """Return the `weights.toml` that lists these files, paths relative to the folder of the policies."""
+def stored_text(models: Path, parameters: Mapping[str, int | None]) -> str:
+    """Return the `weights.toml` that lists these files, paths relative to the folder of the policies, with their numbers of parameters."""
     lines = ["# Files of the policies that are not in the wheel. python -m tests.write_weights writes this anew."]
-    for path in sorted(paths):
+    for path, count in sorted(parameters.items()):
         file = models / path
         lines += ["", f'["{path}"]', f"bytes = {file.stat().st_size}", f'sha256 = "{_digest(file)}"']
+        lines += [] if count is None else [f"parameters = {count}"]
     return "\n".join(lines) + "\n"
 
 

@@ -8,9 +8,8 @@ from quarl.cli.result import print_result
 
 def policies(as_json: JsonOption = False) -> None:
     """List the policies that ship with quarl."""
-    from quarl.cli import show
-    from quarl.recipe import list_recipes
-    from quarl.resources import models_dir
+    from quarl.cli import show_policies
+    from quarl.sources import list_shipped
 
-    recipes = list_recipes(models_dir())
-    print_result(show.policies_table(recipes) if as_json else show.policies_text(recipes), as_json)
+    shipped = list_shipped()
+    print_result(show_policies.shipped_table(shipped) if as_json else show_policies.shipped_text(shipped), as_json)
