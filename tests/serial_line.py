@@ -45,29 +45,24 @@ def emulated_uart(machine: str, elf: bytes) -> Iterator[str]:
 class Line:
     """Carries bytes between a pty and another one, `path`, damaged as told. What is kept back comes with the next byte the other way."""
 
-    def __init__(self, device_path: str, damage: Damage = lambda direction, index, byte: bytes([byte])) -> None:
+    def __init__(self, device_path: str, damage: Damage = lambda direction, index, byte: bytes([byte]), cut_after: int = 1 << 60) -> None:
         self._device = os.open(device_path, os.O_RDWR | os.O_NOCTTY)
         self._host, slave = os.openpty()
-        self._slave: int | None = slave
         for end in (self._device, self._host, slave):
             tty.setraw(end)
         self.path = os.ttyname(slave)
+        self._slave = slave  # held open, or the pty would end before the host has opened it
         self.carried = {"down": 0, "up": 0}
         self._kept = {"down": b"", "up": b""}
-        self._damage = damage
+        self._damage, self._cut_after = damage, cut_after
         self._wake, self._stop = os.pipe()
         self._thread = threading.Thread(target=self._carry, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Cut the line: the host's end is then a port that has gone."""
-        if self._stop >= 0:
-            os.write(self._stop, b".")
-            self._thread.join()
-            for end in (self._device, self._host, self._slave, self._wake, self._stop):
-                assert end is not None
-                os.close(end)
-            self._stop = -1
+        os.write(self._stop, b".")
+        self._thread.join()
 
     def __enter__(self) -> Line:
         return self
@@ -76,7 +71,14 @@ class Line:
         self.close()
 
     def _carry(self) -> None:
-        while True:
+        try:
+            self._carry_bytes()
+        finally:
+            for end in (self._device, self._host, self._slave):
+                os.close(end)
+
+    def _carry_bytes(self) -> None:
+        while self.carried["down"] < self._cut_after:
             ready, _, _ = select.select([self._device, self._host, self._wake], [], [])
             if self._wake in ready:
                 return

@@ -141,6 +141,10 @@ class EmulatedLine:
         self._waiting += late + self._pass("up", self._device.carry(self._pass("down", data)))
         return len(data)
 
+    @property
+    def in_waiting(self) -> int:
+        return len(self._waiting)
+
     def read(self, size: int) -> bytes:
         part, self._waiting = self._waiting[:size], self._waiting[size:]
         return part
@@ -207,6 +211,7 @@ def test_whatever_happens_on_the_line_an_answer_is_right_or_there_is_none(
 def test_a_silent_line_is_given_up_after_a_few_attempts() -> None:
     class Silence:
         sent = 0
+        in_waiting = 0
 
         def write(self, data: bytes) -> int:
             self.sent += 1
@@ -235,6 +240,10 @@ def test_a_silent_line_is_given_up_after_a_few_attempts() -> None:
 def test_what_answers_but_not_as_it_should_is_named(answer: Callable[[bytes], bytes], words: str) -> None:
     class Other:
         waiting = b""
+
+        @property
+        def in_waiting(self) -> int:
+            return len(self.waiting)
 
         def write(self, data: bytes) -> int:
             if data[:2] == b"QL":

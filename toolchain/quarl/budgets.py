@@ -12,6 +12,7 @@ import numpy as np
 from quarl.boards import Board, find_board
 from quarl.bundle import Bundle
 from quarl.evidence import Figure
+from quarl.firmware.device import DeviceProfile, device_profile_from_json
 from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json
 from quarl.limits import Limits
 from quarl.parity import ARTIFACTS, DEVICE
@@ -21,7 +22,7 @@ from quarl.pi.report import PiProfile, pi_profile_from_json
 from quarl.profile import ROUNDS, Latency, profile_from_json
 from quarl.resources import targets_dir
 
-PROFILE, FIRMWARE, PI = "profile.json", "firmware.json", "pi.json"
+PROFILE, FIRMWARE, DEVICE_PROFILE, PI = "profile.json", "firmware.json", "device.json", "pi.json"
 
 
 def figures_of(bundle: Bundle) -> tuple[Figure, ...]:
@@ -38,7 +39,7 @@ def figures_of(bundle: Bundle) -> tuple[Figure, ...]:
                     Figure(f"{model.runtime}_p99_us", latency.p99_us, "us", "measured", _noise(latency, 99), profile.cpu),
                     Figure(f"{model.runtime}_model_memory_bytes", float(model.memory.model_bytes), "B", "measured", 0.0, profile.cpu),
                 ]
-    found = [profile for profile in (firmware_profile_of(bundle), pi_profile_of(bundle)) if profile is not None]
+    found = [p for p in (firmware_profile_of(bundle), device_profile_of(bundle), pi_profile_of(bundle)) if p is not None]
     return (*figures, *(figure for profile in found for figure in profile.figures))
 
 
@@ -46,6 +47,12 @@ def firmware_profile_of(bundle: Bundle) -> FirmwareProfile | None:
     """Return the profile of the bundle's firmware, None where none was made."""
     path = bundle.folder / FIRMWARE
     return firmware_profile_from_json(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
+
+
+def device_profile_of(bundle: Bundle) -> DeviceProfile | None:
+    """Return what was measured of the bundle on a real board, None where nothing was."""
+    path = bundle.folder / DEVICE_PROFILE
+    return device_profile_from_json(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
 
 
 def pi_profile_of(bundle: Bundle) -> PiProfile | None:

@@ -14,7 +14,7 @@ from quarl.errors import DeviceError, InputError, ToolMissingError
 
 INSTALL_TIMEOUT_S = 3600.0
 PI_EMULATOR = "pi-emulator"
-EXTRAS = ("sb3", "tf", "atari", "firmware")
+EXTRAS = ("sb3", "tf", "atari", "firmware", "probe")
 
 PACKAGES: tuple[tuple[str, str, str, str], ...] = (  # distribution, module, what it is for, the extra that gives it
     ("numpy", "numpy", "the integer reference", ""),
@@ -33,6 +33,8 @@ PACKAGES: tuple[tuple[str, str, str, str], ...] = (  # distribution, module, wha
     ("unicorn", "unicorn", "runs firmware, counts its instructions", "firmware"),
     ("capstone", "capstone", "reads instructions for the cycle estimate", "firmware"),
     ("pyelftools", "elftools", "reads firmware images", "firmware"),
+    ("pyserial", "serial", "talks to a board", "firmware"),
+    ("pyocd", "pyocd", "flashes a board", "probe"),
 )
 
 

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from quarl.actors import Actor, artifact_actor, float64_actor, source_actor
 from quarl.boards import Board
 from quarl.bundle import MANIFEST, Bundle
+from quarl.clipping import ClipCounter, ClippedInputs
 from quarl.closed_loop import PairedEpisodes, join_episodes
 from quarl.divergence import ActionLog, first_divergence
 from quarl.errors import InputError
 from quarl.evidence import BackendEquality, DisturbedEpisodes, ExampleReplay, FirstDifference, OwnEpisodes
-from quarl.firmware.profile import open_firmware
+from quarl.firmware.links import open_link
 from quarl.integer import integer_outputs, real_outputs
 from quarl.lanes import EnvSpec, check_env
 from quarl.links.host import model_inputs, open_runtime
@@ -81,13 +82,17 @@ def compare_backends(bundle: Bundle) -> tuple[BackendEquality, ...]:
     )
 
 
-def compare_firmware(bundle: Bundle, board: Board, cache_dir: Path) -> tuple[BackendEquality, ...]:
-    """Return the board's firmware, run in an emulator, beside the outputs recorded at export; of images the first FRAMES are asked."""
+def compare_firmware(bundle: Bundle, board: Board, cache_dir: Path, link: str | None = None) -> tuple[BackendEquality, ...]:
+    """Return the board's firmware, run in an emulator, beside the outputs recorded at export; of images the first FRAMES are asked.
+
+    Args:
+        link: "unicorn", "qemu-system" or, for a flashed board, "serial:PORT"; None: unicorn where it has the core.
+    """
     example, policy = _example(bundle), bundle.quantized()
     count = FRAMES if policy.contract.observation.is_image else len(example["obs"])
-    device = open_firmware(policy, example["obs"], board, cache_dir)
+    device = open_link(policy, example["obs"], board, cache_dir, link)
     found = device.run(model_inputs(policy, example["obs"][:count]))
-    return (equality_of(DEVICE, f"{board.name} in {device.emulator}", example["outputs"][:count], found),)
+    return (equality_of(DEVICE, f"{board.name} {device.place}", example["outputs"][:count], found),)
 
 
 def play_pairs(
@@ -99,8 +104,8 @@ def play_pairs(
     progress: Progress | None = None,
     *,
     lanes: int = DEFAULT_LANES,
-) -> PairedEpisodes:
-    """Return paired episodes of the bundle's source, the int8 `.tflite` and the float64 control.
+) -> tuple[PairedEpisodes, ClippedInputs | None]:
+    """Return paired episodes of the bundle's source, the int8 `.tflite` and the float64 control, and what int8 could not see of them.
 
     Args:
         looks: after how many episodes to look; the last one is the most that are played.
@@ -110,16 +115,18 @@ def play_pairs(
     """
     actors = (source_actor(source), _artifact_actor(bundle, env), float64_actor(source))
     action, most = source.contract.action, looks[-1].episodes
+    counter = ClipCounter(bundle.quantized())
     played: list[tuple[Episodes, ...]] = []
     parted: list[NDArray[np.int32]] = []
     done = 0
     for look in looks:
         seeds = range(PARITY_SEED + done, PARITY_SEED + look.episodes)
         logs = [ActionLog(actor) for actor in actors]
-        steps = [_step(progress, len(actors) * done + turn * len(seeds), len(actors) * most) for turn in range(len(actors))]
-        block = [
-            run_episodes(env, log, seeds, observe=log.observe, progress=step, lanes=lanes) for log, step in zip(logs, steps, strict=True)
-        ]
+        logs[1].also(counter.observe)
+        block = []
+        for turn, log in enumerate(logs):
+            step = _step(progress, len(actors) * done + turn * len(seeds), len(actors) * most)
+            block.append(run_episodes(env, log, seeds, observe=log.observe, progress=step, lanes=lanes))
         played.append(tuple(block))
         ours, theirs = (log.by_episode(len(seeds)) for log in logs[:2])
         parted.append(first_divergence(ours, theirs, action))
@@ -128,7 +135,7 @@ def play_pairs(
         done = look.episodes
         if is_settled(paired):
             break
-    return paired
+    return paired, counter.result()
 
 
 def play_robustness(

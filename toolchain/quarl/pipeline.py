@@ -18,7 +18,7 @@ from quarl import bundle as bundles
 from quarl.agreement import compare_decisions_and_worst
 from quarl.blame import reasons
 from quarl.boards import Board
-from quarl.budgets import FIRMWARE, PI, PROFILE, figures_of, with_board, with_profile
+from quarl.budgets import DEVICE_PROFILE, FIRMWARE, PI, PROFILE, figures_of, with_board, with_profile
 from quarl.bundle import Bundle, Manifest, Origin
 from quarl.calibrate import Calibration, coverage
 from quarl.choose import RungResult, choose_rung, fixed_rung
@@ -26,9 +26,11 @@ from quarl.contract import Contract
 from quarl.emitters import EMITTERS
 from quarl.emitters.firmware import write_firmware
 from quarl.errors import InputError, ToolMissingError
-from quarl.evidence import BackendEquality, Evidence, ImportProof, evidence_from_json
+from quarl.evidence import BackendEquality, CalibratedOn, Evidence, ImportProof, evidence_from_json
 from quarl.firmware.build import default_cache_dir
-from quarl.firmware.profile import FirmwareProfile, profile_firmware
+from quarl.firmware.device import DeviceProfile
+from quarl.firmware.links import profile_emulated, profile_over_serial
+from quarl.firmware.profile import FirmwareProfile
 from quarl.gate import judge
 from quarl.importers import ImportOptions
 from quarl.importers.proof import NotProven, prove_import, prove_integers
@@ -191,11 +193,26 @@ def profile_pi(bundle: Bundle, board: LinuxBoard, link: str | None = None) -> Pi
     return found
 
 
-def profile_board(bundle: Bundle, board: Board) -> FirmwareProfile:
-    """Return what one decision costs on a board, its firmware run in an emulator, and write firmware.json into the bundle."""
-    counted = profile_firmware(bundle.quantized(), example_observations(bundle), board, default_cache_dir())
+def profile_board(bundle: Bundle, board: Board, link: str | None = None) -> FirmwareProfile:
+    """Return what one decision costs on a board, its firmware run in an emulator, and write firmware.json into the bundle.
+
+    Args:
+        link: the emulator, "unicorn" or "qemu-system"; None: unicorn where it has the core.
+    """
+    counted = profile_emulated(bundle.quantized(), example_observations(bundle), board, default_cache_dir(), link)
     bundle.add(FIRMWARE, counted.to_json())
     return counted
+
+
+def profile_device(bundle: Bundle, board: Board, link: str, flash_by: str | None = None) -> DeviceProfile:
+    """Return what one decision takes on a board on a serial port, measured there, and write device.json into the bundle.
+
+    Args:
+        link: "serial:PORT". flash_by: the tool that writes the firmware first, "pyocd" or "openocd"; None: the board has it.
+    """
+    measured = profile_over_serial(bundle.quantized(), example_observations(bundle), board, default_cache_dir(), link, flash_by)
+    bundle.add(DEVICE_PROFILE, measured.to_json())
+    return measured
 
 
 def parity(
@@ -219,7 +236,7 @@ def parity(
         limits: what the gate will ask, which decides when that is; None: those of the bundle.
         robustness: whether source and int8 policy are played under disturbed observations as well, as they are where the limits ask.
         proof: of the import, which only the original file can give.
-        link: where the bundle's board is a Raspberry Pi, the way to it; None: emulated.
+        link: the way to the bundle's board; None: emulated.
     """
     source, quantized = bundle.source(), bundle.quantized()
     played_env = env or bundle_env(bundle)
@@ -233,6 +250,7 @@ def parity(
         example=replay_example(bundle),
         has_source=bundle.has_source,
         figures=figures_of(bundle),
+        calibration=_calibrated_on(bundle),
     )
     if source is None:
         own = None if played_env is None else play_own(bundle, played_env, count, progress)
@@ -241,11 +259,11 @@ def parity(
         agreement, worst = compare_decisions_and_worst(source, quantized, example_observations(bundle))
         evidence = replace(evidence, agreement=agreement, worst=worst)
     if source is not None and played_env is not None:
-        paired = play_pairs(bundle, source, played_env, looks_of(asked, count), partial(is_settled, limits=asked), progress)
+        paired, clipped = play_pairs(bundle, source, played_env, looks_of(asked, count), partial(is_settled, limits=asked), progress)
         disturbed = robustness or asked.robustness_margin is not None
         played = min(len(paired.source.seeds), ROBUSTNESS_EPISODES)
         harder = play_robustness(bundle, source, played_env, played, progress) if disturbed else ()
-        evidence = replace(evidence, paired=paired, robustness=harder)
+        evidence = replace(evidence, paired=paired, clipped=clipped, robustness=harder)
     if source is not None and judge(evidence, asked, policy=bundle.manifest.name).int8_fails:
         evidence = replace(evidence, trials=try_changes(source, quantized, example_observations(bundle)))
     bundle.add(PARITY, evidence.to_json())
@@ -267,6 +285,7 @@ def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: Sequence[Che
     on_device = tuple(backend for backend in evidence.backends if backend.backend not in ARTIFACTS)
     backends = (*compare_backends(bundle), *on_device)
     evidence = replace(evidence, backends=backends, example=example, has_source=bundle.has_source, figures=figures_of(bundle))
+    evidence = replace(evidence, calibration=_calibrated_on(bundle))
     verdict = judge(evidence, with_profile(bundle, limits or limits_of(bundle)), policy=bundle.manifest.name)
     verdict = replace(verdict, why=reasons(evidence, verdict.closed_loop, _quant_report(bundle)))
     if baseline is not None:
@@ -342,11 +361,16 @@ def _compare_board(bundle: Bundle, board: Target | None, link: str | None) -> tu
         return ()
     if isinstance(board, LinuxBoard):
         return compare_on_pi(bundle.quantized(), example_observations(bundle), board, link)
-    return compare_firmware(bundle, board, default_cache_dir())
+    return compare_firmware(bundle, board, default_cache_dir(), link)
 
 
 def _source_files(policy: Policy, quantized: QuantPolicy, held: Calibration) -> dict[str, bytes]:
     return {bundles.SOURCE: policy_bytes(policy), REPORT: quant_report(policy, quantized, held.obs).to_json().encode()}
+
+
+def _calibrated_on(bundle: Bundle) -> CalibratedOn | None:
+    used = bundle.manifest.calibration
+    return None if used is None else CalibratedOn(int(used["observations"]), int(used["episodes"]))
 
 
 def _quant_report(bundle: Bundle) -> QuantReport | None:
@@ -365,7 +389,9 @@ def _limits_of(source: Source, limits: Limits | None) -> Limits:
     if source.recipe is None:
         return DEFAULT_LIMITS
     table = {key: value for key, value in asdict(source.recipe.gate).items() if value is not None}
-    return limits_from_table(table, f"{source.recipe.name}: recipe.toml")
+    score = source.recipe.score
+    known = {} if score is None else {"source_return": score.mean_return}
+    return limits_from_table({**known, **table}, f"{source.recipe.name}: recipe.toml")
 
 
 def _random_return(source: Source, env: EnvSpec) -> float:

@@ -49,7 +49,15 @@ LimitsOption = Annotated[Path | None, typer.Option("--limits", metavar="FILE.tom
 TrustOption = Annotated[bool, typer.Option("--trust", help="The file may run code of its own: you made it, or know who did.")]
 BoardOption = Annotated[str | None, typer.Option("--board", metavar="NAME", help="Board the policy is for: quarl boards.")]
 LinkOption = Annotated[
-    str | None, typer.Option("--link", metavar="LINK", help="Way to a Raspberry Pi: emulated (default), ssh:USER@HOST, or local.")
+    str | None,
+    typer.Option(
+        "--link",
+        metavar="LINK",
+        help="Way to the board. A Raspberry Pi: emulated (default), ssh:USER@HOST, local. Others: unicorn, qemu-system, serial:PORT.",
+    ),
+]
+FlashOption = Annotated[
+    str | None, typer.Option("--flash", metavar="pyocd|openocd", help="Write the firmware to the board first; with --link serial:PORT.")
 ]
 EpisodesOption = Annotated[int | None, typer.Option("--episodes", min=2, metavar="N", help="Paired episodes to play.")]
 BaselineOption = Annotated[
@@ -138,18 +146,24 @@ def board_named(name: str | None) -> Target | None:
     return find_target(name, targets_dir())
 
 
-def check_link(link: str | None, board: Target | None) -> None:
-    """Check, before any work, that there is a Raspberry Pi where a link to one is named.
+def check_link(link: str | None, board: Target | None, flash_by: str | None = None) -> None:
+    """Check, before any work, that the board has the link that is named, and can be flashed where that is asked.
 
     Raises:
-        InputError: the board is none, or is not named.
+        InputError: it has not, or no board is named.
     """
     from quarl.errors import InputError
+    from quarl.firmware.links import check_board_link
     from quarl.pi.board import LinuxBoard
 
-    if link is not None and not isinstance(board, LinuxBoard):
-        found = "no board is named" if board is None else f"a {board.title} has no such link"
-        raise InputError(f"--link {link}: {found}: give --board raspberrypi_3b, raspberrypi_zero2w, raspberrypi_4 or raspberrypi_5")
+    if isinstance(board, LinuxBoard):
+        if flash_by is not None:
+            raise InputError(f"--flash {flash_by}: a {board.title} is not flashed: leave --flash away")
+    elif board is not None:
+        check_board_link(board, link, flash_by)
+    elif link is not None or flash_by is not None:
+        option = f"--link {link}" if link is not None else f"--flash {flash_by}"
+        raise InputError(f"{option}: no board is named: give --board, quarl boards lists them")
 
 
 def limits_from(path: Path | None, bundle: Any = None) -> Limits | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from quarl.doctor import Finding
     from quarl.evidence import Evidence, ImportProof
     from quarl.explain import Explanation
+    from quarl.firmware.device import DeviceProfile
     from quarl.firmware.profile import FirmwareProfile
     from quarl.limits import Limits
     from quarl.profile import Profile
@@ -223,6 +224,27 @@ def firmware_text(profile: FirmwareProfile) -> str:
             f"{profile.arena_bytes:,} B{stack}",
             f"{profile.compared} observations answered, {profile.differing} of them otherwise than the reference",
             f"cycles: {profile.cycle_assumptions}",
+        ]
+    )
+
+
+def device_text(profile: DeviceProfile) -> str:
+    """Return the profile of a real board as text."""
+    head = f"{profile.board}: {profile.cpu} on {profile.port}, firmware by {profile.compiler}"
+    latency = profile.latency_us
+    time = f"one {profile.what}: this core counts no cycles, so no time was measured"
+    if latency is not None:
+        time = (
+            f"one {profile.what}: {int(np.median(profile.cycles)):,} cycles by {profile.counter}, measured {len(profile.cycles)} times at "
+            f"{profile.core_hz / 1e6:g} MHz: {latency[0]:,.1f} us, p99 {latency[1]:,.1f} us, at most {latency[2]:,.1f} us"
+        )
+    return "\n".join(
+        [
+            head + (f", flashed by {profile.flashed_by}" if profile.flashed_by else ""),
+            time,
+            f"flash {profile.flash_bytes:,} B, RAM {profile.ram_bytes:,} B without the stack",
+            f"{profile.compared} observations answered, {profile.differing} of them otherwise than the reference; "
+            f"{profile.repeated} requests sent again",
         ]
     )
 

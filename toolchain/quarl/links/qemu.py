@@ -76,6 +76,11 @@ class QemuDevice:
         words = run([QEMU, "--version"], timeout=TIMEOUT_S).stdout.decode().split()
         return f"{QEMU} {words[words.index('version') + 1]}"
 
+    @property
+    def place(self) -> str:
+        """Where it runs, for people."""
+        return f"in {self.emulator}"
+
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for the graph's integers [n, ...]."""
         dtype = DTYPES[self.program.output.ctype]

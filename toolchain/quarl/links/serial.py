@@ -37,8 +37,13 @@ READ_S = 0.05
 class BytePort(Protocol):
     """What the link needs of a serial port; `serial.Serial` is one."""
 
+    @property
+    def in_waiting(self) -> int:
+        """Bytes that have come and not been read."""
+        ...
+
     def read(self, size: int, /) -> bytes:
-        """Return the bytes that have come, at most `size`, after a short wait for the first; empty where none have."""
+        """Return `size` bytes, or after a short wait those that have come."""
         ...
 
     def write(self, data: bytes, /) -> Any:
@@ -72,7 +77,7 @@ class SerialDevice:
     def __init__(self, port: BytePort, name: str, board: Board, program: Program, answer_s: float = ANSWER_S) -> None:
         if board.uart is None:
             raise InputError(f"{board.name}: the board file has no [uart], which the serial link needs")
-        self.program, self._port, self._name, self._board = program, port, f"{board.name} on {name}", board
+        self.program, self._port, self._name, self._path, self._board = program, port, f"{board.name} on {name}", name, board
         self._byte_s, self._answer_s, self._tag = BITS_PER_BYTE / board.uart.baud, answer_s, 0
         self._expected = expected_identity(program)
         self._scanner = FrameScanner(self._expected.longest_answer)
@@ -85,9 +90,9 @@ class SerialDevice:
             )
 
     @property
-    def emulator(self) -> str:
-        """What ran the firmware: the port's name, since nothing is emulated."""
-        return f"firmware over {self._name}"
+    def place(self) -> str:
+        """Where it runs, for people."""
+        return f"on {self._path}"
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for the graph's integers [n, ...]."""
@@ -158,7 +163,7 @@ class SerialDevice:
         end = time.monotonic() + self._answer_s + line_s
         while time.monotonic() < end:
             try:
-                part = self._port.read(HEADER.size)
+                part = self._port.read(max(1, self._port.in_waiting))
             except (OSError, TypeError) as error:  # pyserial raises TypeError where another thread has closed the port
                 raise self._gone(error) from error
             received += len(part)

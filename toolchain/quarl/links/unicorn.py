@@ -54,6 +54,11 @@ class UnicornDevice:
         """Name and version of the emulator."""
         return f"unicorn {version('unicorn')}"
 
+    @property
+    def place(self) -> str:
+        """Where it runs, for people."""
+        return f"in {self.emulator}"
+
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for the graph's integers [n, ...]."""
         return np.concatenate([self.infer(inputs[i : i + 1]) for i in range(len(inputs))])
