@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.agreement import DiscreteAgreement
+from quarl.clipping import ClippedInputs
 from quarl.closed_loop import PairedEpisodes
-from quarl.evidence import BackendEquality, Evidence, ExampleReplay, Figure, ImportProof
+from quarl.evidence import BackendEquality, CalibratedOn, Evidence, ExampleReplay, Figure, ImportProof
 from quarl.limits import Limits
 from quarl.rollouts import Episodes
 
@@ -17,6 +18,7 @@ LIMITS = Limits(
     random_return=20.0,
     failure_return=475.0,
     failure_margin=0.01,
+    source_return=500.0,
     min_agreement=0.95,
     budgets={"artifact_bytes": 20_000, "latency_p99_us": 50.0},
 )
@@ -52,5 +54,7 @@ GOOD = Evidence(
     example=ExampleReplay(256, 0, 0, ()),
     agreement=AGREEMENT,
     paired=pairs(),
+    calibration=CalibratedOn(2000, 40),
+    clipped=ClippedInputs(800_000, 12, "pole angle", 1e-4),
     figures=(Figure("artifact_bytes", 12_000, "B", "exact"), Figure("latency_p99_us", 9.5, "us", "measured")),
 )

@@ -7,22 +7,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quarl.agreement import compare_actions
+from quarl.agreement import WorstDecision, compare_actions
 from quarl.closed_loop import PairedEpisodes
 from quarl.errors import InputError
 from quarl.evidence import (
     BackendEquality,
+    CalibratedOn,
+    DisturbedEpisodes,
     Evidence,
     ExampleReplay,
     Figure,
     FirstDifference,
     ImportProof,
     OwnEpisodes,
+    Trial,
     evidence_from_json,
 )
 from quarl.gate import judge
 from quarl.limits import Limits, limits_from_table, read_limits
 from quarl.regression import compare_with_baseline
+from quarl.sequential import Look, plan_looks
 from quarl.verdict import Check, Verdict
 from tests.release import COUNT, GOOD, LIMITS, episodes, pairs
 
@@ -40,7 +44,10 @@ def test_a_good_release_passes() -> None:
         "equality_onnxruntime",
         "example_outputs",
         "files_unchanged",
+        "calibration_episodes",
+        "clipped_inputs",
         "action_agreement",
+        "source_return",
         "mean_return",
         "failure_rate",
         "low_quantile",
@@ -172,6 +179,105 @@ def test_a_worse_tail_fails_the_low_quantile() -> None:
     assert set(failed(replace(GOOD, paired=replace(paired, candidate=episodes(returns))), limits)) == {"low_quantile"}
 
 
+@pytest.mark.parametrize(("episodes", "passed"), [(0, None), (1, False), (7, False), (8, True)])
+def test_ranges_from_too_few_episodes_fail_and_from_an_unknown_number_are_reported(episodes: int, passed: bool | None) -> None:
+    verdict = judge(replace(GOOD, calibration=CalibratedOn(2000, episodes)), LIMITS, policy="p")
+    check = next(check for check in verdict.checks if check.name == "calibration_episodes")
+    assert check.passed is passed
+    assert verdict.passed is (passed is not False)
+
+
+@pytest.mark.parametrize(("known", "passed"), [(495.0, True), (509.0, True), (511.0, False)])
+def test_a_source_that_certainly_plays_worse_than_it_is_known_to_fails(known: float, passed: bool) -> None:
+    checks = failed(GOOD, replace(LIMITS, source_return=known))  # it reaches 500 +- 2; the margin is 9.6
+    assert ("source_return" not in checks) is passed
+    if not passed:
+        assert "normaliser" in checks["source_return"].advice
+
+
+def test_episodes_that_stopped_early_are_judged_at_what_their_look_may_spend() -> None:
+    looks = plan_looks(2 * COUNT, LIMITS.failure_margin, LIMITS.alpha)
+    verdict = judge(replace(GOOD, paired=replace(pairs(), looks=looks)), LIMITS, policy="p")
+    loop = verdict.closed_loop
+    assert loop is not None
+    assert (loop.look, loop.looks, loop.planned_episodes) == (3, 4, 2 * COUNT)
+    assert loop.alpha == pytest.approx(0.05 * 12 / 64)
+    assert loop.mean.unseen_lower is not None
+    assert "look 3 of 4" in next(check.detail for check in verdict.checks if check.name == "mean_return")
+    assert judge(GOOD, LIMITS, policy="p").closed_loop.alpha == 0.05  # type: ignore[union-attr]
+
+
+def test_episodes_that_are_none_of_the_planned_looks_are_no_evidence() -> None:
+    with pytest.raises(InputError, match="none of the looks"):
+        replace(pairs(), looks=(Look(COUNT + 1, 1.0),))
+
+
+def test_what_an_early_stop_left_open_is_reported_and_what_stopped_it_fails() -> None:
+    looks = plan_looks(2 * COUNT, 0.01, 0.05)
+    rng = np.random.default_rng(0)
+    noisy = pairs()
+    lost = np.where(np.arange(COUNT) < 40, 0.0, noisy.source.returns + rng.normal(40, 40, COUNT))
+    checks = {
+        c.name: c for c in judge(replace(GOOD, paired=replace(noisy, candidate=episodes(lost), looks=looks)), LIMITS, policy="p").checks
+    }
+    assert checks["failure_rate"].passed is False
+    assert checks["mean_return"].passed is None
+    assert "left open" in checks["mean_return"].detail
+
+
+def test_a_gain_beyond_the_margin_fails_where_equivalence_is_asked_for() -> None:
+    better = replace(GOOD, paired=pairs(candidate_loss=-12))
+    assert not failed(better)
+    assert set(failed(better, replace(LIMITS, equivalence=True))) == {"equivalence"}
+    assert not failed(GOOD, replace(LIMITS, equivalence=True))
+
+
+def disturbed(loss: float) -> tuple[DisturbedEpisodes, ...]:
+    source = np.random.default_rng(0).normal(450, 2, 100)
+    return (DisturbedEpisodes("noise", episodes(source), episodes(source - loss)),)
+
+
+def test_int8_may_not_lose_more_than_its_source_under_a_disturbance() -> None:
+    limits = replace(LIMITS, robustness_margin=0.04)
+    assert not failed(replace(GOOD, robustness=disturbed(10)), limits)
+    check = failed(replace(GOOD, robustness=disturbed(30)), limits)["robust_noise"]
+    assert check.allowed == pytest.approx(0.04 * 480, rel=0.01)
+    assert "they lose" in check.detail
+    reported = judge(replace(GOOD, robustness=disturbed(30)), LIMITS, policy="p")
+    assert next(check.passed for check in reported.checks if check.name == "robust_noise") is None
+    assert set(failed(GOOD, limits)) == {"robustness"}
+
+
+def test_a_budget_that_is_broken_says_by_how_much() -> None:
+    check = failed(GOOD, replace(LIMITS, budgets={"artifact_bytes": 12_000 - 1024}))["budget_artifact_bytes"]
+    assert check.margin == -1024
+    assert check.detail == "12,000 B exact of 10,976 B: 1,024 B over the limit"
+
+
+def judged_figure(*figure: object) -> Verdict:
+    """Return the verdict on a good release with this figure alone, and no budget for it."""
+    return judge(replace(GOOD, figures=(Figure(*figure),)), replace(LIMITS, budgets={}), policy="p")  # type: ignore[arg-type]
+
+
+def test_figures_of_another_machine_are_not_compared_with_the_baseline() -> None:
+    then, now = judged_figure("p99_us", 9, "us", "measured", 0.0, "a"), judged_figure("p99_us", 90, "us", "measured", 0.0, "b")
+    check = compare_with_baseline(now, then.checks)[-1]
+    assert (check.name, check.passed) == ("regression_budget_p99_us", None)
+
+
+@pytest.mark.parametrize(("noise", "passed"), [(0.0, False), (0.05, False), (0.1, True)])
+def test_a_measured_figure_may_be_worse_by_three_times_its_own_noise(noise: float, passed: bool) -> None:
+    then, now = (judged_figure("p99_us", value, "us", "measured", noise) for value in (10, 12.5))
+    assert compare_with_baseline(now, then.checks)[-1].passed is passed
+
+
+def test_one_emulated_instruction_more_is_a_regression() -> None:
+    then, now = (judged_figure("firmware_instructions", value, "", "emulated") for value in (14_249, 14_250))
+    worse = [c for c in compare_with_baseline(now, then.checks) if c.passed is False]
+    assert [c.name for c in worse] == ["regression_budget_firmware_instructions"]
+    assert "14,250 now, 14,249 in the baseline: 0.01% worse" in worse[0].detail
+
+
 def test_success_is_judged_where_the_environment_reports_it() -> None:
     paired = pairs()
     reached = np.ones(COUNT, np.bool_)
@@ -295,13 +401,21 @@ def test_a_policy_without_a_source_falls_behind_a_baseline_that_was_compared_wit
     limits = replace(LIMITS, min_agreement=None)
     baseline = judge(GOOD, limits, policy="p").checks
     fallen = {check.name for check in compare_with_baseline(judge(SOURCELESS, limits, policy="p"), baseline) if not check.passed}
-    assert fallen == {"regression_mean_return", "regression_failure_rate", "regression_low_quantile"}
+    assert fallen == {f"regression_{name}" for name in ("source_return", "mean_return", "failure_rate", "low_quantile")}
 
 
 def test_evidence_survives_its_file() -> None:
     box = compare_actions(np.zeros((4, 2)), np.full((4, 2), 0.1), (-1.0, -1.0), (1.0, 1.0))
     differing = BackendEquality("litert", "2.3", 10, 20, 1, FirstDifference(1, 2, 3, 4))
-    for evidence in (GOOD, SOURCELESS, Evidence(), replace(GOOD, agreement=box, backends=(differing,))):
+    sequential = replace(pairs(), looks=(Look(COUNT, 1.0),), divergence=np.arange(COUNT, dtype=np.int32) - 1)
+    why = replace(
+        GOOD,
+        paired=sequential,
+        robustness=disturbed(1.0),
+        worst=(WorstDecision(3, (0.0,), (1.0,), 0.5),),
+        trials=(Trial("rung 4 (wide input)", 4, 100, "of the actions changed", 0.2, 0.1, 64),),
+    )
+    for evidence in (GOOD, SOURCELESS, Evidence(), why, replace(GOOD, agreement=box, backends=(differing,))):
         text = evidence.to_json()
         again = evidence_from_json(text)
         assert again.to_json() == text

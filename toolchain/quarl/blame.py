@@ -16,12 +16,14 @@ from quarl.verdict import Reason
 
 SATURATED = 0.1  # share of a layer's range by which what is seen must lie outside it
 TIES = 0.01  # share of observations
+CLIPPED = 0.001  # share of observation values met in play
 
 
 def reasons(evidence: Evidence, loop: ClosedLoop | None, report: QuantReport | None) -> tuple[Reason, ...]:
     """Return what points at the loss; nothing where nothing was gathered."""
     return (
         *_trial_reasons(evidence),
+        *_calibration_reasons(evidence),
         *(_divergence_reasons(loop) if loop is not None else ()),
         *(_layer_reasons(report) if report is not None else ()),
         *_tie_reasons(evidence),
@@ -38,6 +40,16 @@ def _trial_reasons(evidence: Evidence) -> Iterator[Reason]:
     if evidence.trials and not any(trial.helps for trial in evidence.trials):
         tried = ", ".join(trial.change for trial in evidence.trials)
         yield Reason("trial", f"tried without gain on the held-out observations: {tried}")
+
+
+def _calibration_reasons(evidence: Evidence) -> Iterator[Reason]:
+    clipped = evidence.clipped
+    if clipped is not None and clipped.outside > CLIPPED * clipped.values:
+        yield Reason(
+            "calibration",
+            f"the calibration does not cover what is met in play: {clipped.outside / clipped.values:.2%} of the observation values are"
+            f" clipped, {clipped.worst_share:.2%} of {clipped.worst_feature} alone",
+        )
 
 
 def _divergence_reasons(loop: ClosedLoop) -> Iterator[Reason]:

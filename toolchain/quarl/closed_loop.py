@@ -17,6 +17,7 @@ from quarl.errors import InputError
 from quarl.intervals import quantile_interval, rate_interval
 from quarl.noninferiority import (
     ALPHA,
+    QUANTILE_RESAMPLES,
     FailureTest,
     MeanTest,
     QuantileChange,
@@ -161,7 +162,7 @@ def compare_episodes(
         look=1 + sum(look.episodes < count for look in paired.looks),
         alpha=spent,
         divergence=_divergence(paired),
-        control_mean=compare_means(source.returns, control.returns, margin, alpha=spent),
+        control_mean=compare_means(source.returns, control.returns, margin, alpha=spent, resamples=QUANTILE_RESAMPLES),
         control_failures=_compare_failures(failed[0], failed[2], failure_margin, spent),
     )
 

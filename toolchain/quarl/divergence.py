@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from quarl.actors import Actor
 from quarl.contract import Action
+from quarl.rollouts import Observe
 
 NEVER = -1
 PARTED_SHARE = 0.05  # box actions part where one value differs by this share of its range (of 1 where the range is infinite)
@@ -25,10 +26,17 @@ class ActionLog:
         self._actor = actor
         self._episodes: list[NDArray[np.int64]] = []
         self._actions: list[NDArray[Any]] = []
+        self._hooks: list[Observe] = []
+
+    def also(self, hook: Observe) -> None:
+        """Hand on what `observe` is told to another hook."""
+        self._hooks.append(hook)
 
     def observe(self, episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]) -> None:
         """Take in whose turn it is: episode numbers [k]."""
         self._episodes.append(episodes.copy())
+        for hook in self._hooks:
+            hook(episodes, steps, obs)
 
     def __call__(self, obs: NDArray[Any]) -> NDArray[Any]:
         """Return the actor's actions [k, ...]."""

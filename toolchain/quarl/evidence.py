@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from quarl.agreement import Agreement, BoxAgreement, DiscreteAgreement, WorstDecision
+from quarl.clipping import ClippedInputs
 from quarl.closed_loop import PairedEpisodes
 from quarl.errors import InputError
 from quarl.rollouts import Episodes
@@ -85,6 +86,14 @@ class Figure:
     where: str = ""  # the machine a measured figure belongs to; figures of two machines are not compared
 
 
+@dataclass(frozen=True, slots=True)
+class CalibratedOn:
+    """What the integers' ranges were taken from."""
+
+    observations: int
+    episodes: int  # 0: not known
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DisturbedEpisodes:
     """Source and candidate on the first seeds of the paired episodes, both under the same disturbance."""
@@ -125,6 +134,8 @@ class Evidence:
     has_source: bool = True  # False: the policy came as an int8 file, so `agreement` and `paired` can never be gathered
     own: OwnEpisodes | None = None  # played where there is no source
     figures: tuple[Figure, ...] = ()
+    calibration: CalibratedOn | None = None  # None: the policy came as an int8 file
+    clipped: ClippedInputs | None = None  # of the candidate's paired episodes; None for images
     robustness: tuple[DisturbedEpisodes, ...] = ()  # empty: not asked for
     worst: tuple[WorstDecision, ...] = ()
     trials: tuple[Trial, ...] = ()  # empty: nothing failed, or nothing could be tried
@@ -144,6 +155,8 @@ class Evidence:
             "has_source": self.has_source,
             "own": None if self.own is None else _own_table(self.own),
             "figures": [asdict(figure) for figure in self.figures],
+            "calibration": None if self.calibration is None else asdict(self.calibration),
+            "clipped": None if self.clipped is None else asdict(self.clipped),
             "robustness": [_disturbed_table(disturbed) for disturbed in self.robustness],
             "worst": [asdict(decision) for decision in self.worst],
             "trials": [asdict(trial) for trial in self.trials],
@@ -172,6 +185,8 @@ def evidence_from_json(text: str, where: str = "parity.json") -> Evidence:
             has_source=bool(document["has_source"]),
             own=None if own is None else _own(own),
             figures=tuple(Figure(**figure) for figure in document["figures"]),
+            calibration=None if document["calibration"] is None else CalibratedOn(**document["calibration"]),
+            clipped=None if document["clipped"] is None else ClippedInputs(**document["clipped"]),
             robustness=tuple(_disturbed(table) for table in document["robustness"]),
             worst=tuple(
                 WorstDecision(**{**entry, "source": tuple(entry["source"]), "candidate": tuple(entry["candidate"])})

@@ -57,6 +57,26 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "Export again, then profile and parity. If nobody touched the files, the copy is damaged.",
     ),
     Explanation(
+        "calibration_episodes",
+        "How many episodes the observations come from that every range was taken from.",
+        "min_calibration_episodes, 8 by default: of the shipped policies, those calibrated on one episode lost up to half of their return."
+        " Not judged where the file of observations does not say which episode each belongs to.",
+        "Leave --calibration away, so that quarl plays 40 episodes, or record more of them, with an array `episode` in the file.",
+    ),
+    Explanation(
+        "clipped_inputs",
+        "Share of the observation values met in the paired episodes that lie outside what the quantised input can say.",
+        "Shown only: rare extremes may be clipped without harm. Much above 0.1 % the calibration does not cover what the policy meets.",
+        "Calibrate on more and more varied episodes.",
+    ),
+    Explanation(
+        "source_return",
+        "Whether the source itself plays as it is known to: without that, int8 may equal a policy that nobody wants.",
+        "source_return in [gate], by default the score of the recipe. It fails only where the source certainly (99.9 %) misses it by more"
+        " than the margin.",
+        "The normaliser (--obs-norm), the environment or its arguments are others than in training, or the weights are.",
+    ),
+    Explanation(
         "action_agreement",
         "Share of the held-out observations on which source and int8 choose the same action.",
         "min_agreement; none by default, because agreement says little about the return: 35 % has gone with a better return and 94 % with a"

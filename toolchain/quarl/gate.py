@@ -24,6 +24,7 @@ def judge(evidence: Evidence, limits: Limits, *, policy: str) -> Verdict:
     checks = [_import_check(evidence.import_proof, limits)]
     checks += [_backend_check(name, evidence.backends) for name in limits.backends]
     checks += _example_checks(evidence.example)
+    checks += _calibration_checks(evidence, limits)
     loop = None
     if evidence.has_source:
         checks += _agreement_checks(evidence.agreement, limits)
@@ -95,6 +96,34 @@ def _example_checks(example: ExampleReplay | None) -> list[Check]:
             "Something wrote into the bundle after the export: export again",
         ),
     ]
+
+
+def _calibration_checks(evidence: Evidence, limits: Limits) -> Iterator[Check]:
+    """Return whether the ranges come from enough episodes, and how much of what was met in play lies outside them."""
+    used, clipped = evidence.calibration, evidence.clipped
+    if used is not None:
+        least = limits.min_calibration_episodes
+        passed = None if used.episodes == 0 else used.episodes >= least
+        origin = f"from {used.episodes:,} episodes" if used.episodes else "from an unknown number of episodes"
+        advice = (
+            f"Calibrate on more episodes: ranges {origin} seldom cover what the policy meets (leave --calibration away)"
+        )
+        yield Check(
+            "calibration_episodes",
+            "calibration",
+            passed,
+            float(used.episodes) if used.episodes else None,
+            float(least),
+            "at least",
+            "episodes",
+            "exact",
+            f"ranges were taken from {used.observations:,} observations {origin}",
+            advice if passed is False else "",
+        )
+    if clipped is not None:
+        worst = f", {clipped.worst_share:.2%} of {clipped.worst_feature} alone" if clipped.outside else ""
+        detail = f"{clipped.outside:,} of {clipped.values:,} observation values met in play lie outside the calibrated ranges{worst}"
+        yield reported("clipped_inputs", "calibration", 100 * clipped.outside / clipped.values, "%", "exact", detail)
 
 
 def _agreement_checks(agreement: DiscreteAgreement | BoxAgreement | None, limits: Limits) -> list[Check]:

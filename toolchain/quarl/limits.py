@@ -33,6 +33,8 @@ class Limits:
     sequential: bool = True  # whether episodes stop as soon as the answer is certain
     equivalence: bool = False  # whether a gain beyond the margin fails as well
     robustness_margin: float | None = None  # share of the same scale that int8 may lose against its source under each disturbance
+    source_return: float | None = None  # mean return the source is known to reach; it may not certainly miss it by more than the margin
+    min_calibration_episodes: int = 8  # that ranges are taken from, where their number is known
     min_agreement: float | None = None  # discrete actions: least share of equal actions, 0..1
     max_action_error: float | None = None  # box actions: largest mean error as a share of the action range
     max_import_error: float = 1e-5  # of our float graph against the source framework, largest absolute
@@ -121,6 +123,10 @@ def _number(low: float, high: float) -> Callable[[Any], bool]:
     return lambda value: _is_number(value) and low <= value <= high
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 def _is_backends(value: object) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(isinstance(name, str) and name for name in value)
 
@@ -143,6 +149,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "sequential": _FLAG,
     "equivalence": _FLAG,
     "robustness_margin": (lambda value: _number(0, 1)(value) and value > 0, "a number above 0 up to 1"),
+    "source_return": _FINITE,
+    "min_calibration_episodes": (_is_count, "an integer from 1"),
     "min_agreement": _SHARE,
     "max_action_error": _SHARE,
     "max_import_error": (_number(0, math.inf), "a number from 0"),

@@ -5,6 +5,7 @@ In: paired episodes and limits. Out: checks. `is_settled` says while episodes ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -17,6 +18,9 @@ from quarl.robustness import DISTURBANCES
 from quarl.sequential import failures_are_hopeless, mean_is_hopeless
 from quarl.verdict import Check
 
+SURE = 3.09  # standard errors: one in a thousand by chance
+_NORMAL_TAIL = 0.001
+
 
 def is_settled(paired: PairedEpisodes, limits: Limits) -> bool:
     """Return whether these episodes pass at what their look may spend, or fail so clearly that no more of them can help."""
@@ -25,7 +29,8 @@ def is_settled(paired: PairedEpisodes, limits: Limits) -> bool:
         return True  # the source is no better than random play: more episodes will not change that
     if mean_is_hopeless(loop.mean) or failures_are_hopeless(loop.failures):
         return True
-    return all(check.passed is not False for check in closed_loop_checks(loop, limits))
+    failing = {check.name for check in closed_loop_checks(loop, limits) if check.passed is False}
+    return not failing or "source_return" in failing
 
 
 def closed_loop_of(paired: PairedEpisodes | None, limits: Limits) -> tuple[ClosedLoop | None, Check | None]:
@@ -46,6 +51,8 @@ def closed_loop_of(paired: PairedEpisodes | None, limits: Limits) -> tuple[Close
 
 def closed_loop_checks(loop: ClosedLoop, limits: Limits) -> Iterator[Check]:
     """Return the checks of the paired episodes."""
+    if limits.source_return is not None:
+        yield _source_check(loop, limits.source_return)
     yield _mean_check(loop, loop.mean)
     if loop.failures is None:
         detail = f"{loop.env_id} reports no success"
@@ -141,6 +148,21 @@ def robustness_checks(paired: PairedEpisodes | None, robustness: Sequence[Distur
 
 def _no_mean(detail: str, advice: str) -> Check:
     return missing("mean_return", "closed loop", None, "at most", "return", detail, advice)
+
+
+def _source_check(loop: ClosedLoop, known: float) -> Check:
+    source, margin = loop.source, loop.mean.margin
+    reach = SURE * source.std / math.sqrt(loop.episodes)
+    least = known - margin - reach
+    detail = (
+        f"the source's mean return is {source.mean:.5g} over {loop.episodes} episodes, {known:.5g} is known of it; it fails below"
+        f" {least:.5g}, which is certainly ({_confidence(_NORMAL_TAIL)}) more than the margin"
+    )
+    advice = "The source itself does not play as it should: check normaliser (--obs-norm), environment and weights"
+    passed = source.mean >= least
+    return Check(
+        "source_return", "closed loop", passed, source.mean, least, "at least", "return", "tested", detail, "" if passed else advice
+    )
 
 
 def _mean_check(loop: ClosedLoop, mean: MeanTest) -> Check:

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from quarl.closed_loop import ClosedLoop
 
-Group: TypeAlias = Literal["import", "equality", "example", "agreement", "closed loop", "robustness", "budget", "regression"]
+Group: TypeAlias = Literal["import", "equality", "example", "calibration", "agreement", "closed loop", "robustness", "budget", "regression"]
 Kind: TypeAlias = Literal["exact", "tested", "measured", "emulated", "estimated"]
 """How a figure was made: exact (the same on every run), tested (a confidence bound), measured (a clock on the device),
 emulated (exact instruction counts), estimated (a model, with its assumptions)."""
@@ -42,7 +42,7 @@ class Check:
 class Reason:
     """One measured hint at where a loss comes from, and what is known to help."""
 
-    topic: Literal["divergence", "layer", "saturation", "part", "ties", "decisions", "trial"]
+    topic: Literal["divergence", "layer", "saturation", "part", "ties", "decisions", "calibration", "trial"]
     text: str  # with its numbers
     helps: bool = False  # whether it names a change that was measured to help
 
@@ -70,4 +70,6 @@ class Verdict:
     @property
     def int8_fails(self) -> bool:
         """Whether a check fails that the quantisation may be blamed for, so that `why` is of use."""
-        return any(check.group in ("agreement", "closed loop", "robustness") and check.found is not None for check in self.failed)
+        return any(
+            check.group in ("calibration", "agreement", "closed loop", "robustness") and check.found is not None for check in self.failed
+        )

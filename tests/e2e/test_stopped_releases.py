@@ -1,0 +1,206 @@
+"""A change that worsens a shipped policy is stopped by the right check with a message that names the cause; an untouched one passes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from quarl import pipeline
+from quarl.actors import source_actor
+from quarl.baseline import baseline_path, read_baseline, set_baseline
+from quarl.boards import find_board
+from quarl.bundle import Bundle, read_bundle
+from quarl.calibrate import Calibration
+from quarl.choose import fixed_rung
+from quarl.limits import Limits
+from quarl.npz import npz_bytes, read_npz
+from quarl.policy import Policy
+from quarl.quant_policy import QuantPolicy, QuantWeighted
+from quarl.resources import firmware_dir, models_dir, targets_dir
+from quarl.rollouts import collect_observations
+from quarl.sources import Source
+from quarl.verdict import Check, Verdict
+from tests.conftest import need
+
+POLICY, RUNG = "nav_ppo", 3
+LIMITS = Limits(
+    episodes=64,
+    margin=0.1,
+    random_return=-21.4,
+    source_return=39.18,
+    failure="success",
+    failure_margin=0.12,
+    max_action_error=0.02,
+)
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The release as it is, with its evidence and its baseline beside it."""
+    bundle = pipeline.export(pipeline.import_source(POLICY), tmp_path_factory.mktemp("release") / "nav", rung=RUNG, limits=LIMITS)
+    pipeline.parity(bundle)
+    set_baseline(bundle, pipeline.gate(bundle), baseline_path(bundle))
+    return bundle
+
+
+@pytest.fixture
+def touched(released: Bundle, tmp_path: Path) -> Path:
+    """A copy of the release, free to be damaged."""
+    return Path(shutil.copytree(released.folder, tmp_path / "nav"))
+
+
+def failing(verdict: Verdict) -> dict[str, Check]:
+    return {check.name: check for check in verdict.failed}
+
+
+def judged(source: Source, out: Path, **changes: Any) -> Verdict:
+    """Return the verdict on the source exported as the release was, but for the changes."""
+    bundle = pipeline.export(source, out, **{"rung": RUNG, "limits": LIMITS, **changes})
+    pipeline.parity(bundle)
+    return pipeline.gate(bundle)
+
+
+def test_an_untouched_release_passes_and_does_not_fall_behind_its_baseline(released: Bundle, tmp_path: Path) -> None:
+    again = pipeline.export(pipeline.import_source(POLICY), tmp_path / "again", rung=RUNG, limits=LIMITS)
+    pipeline.parity(again)
+    verdict = pipeline.gate(again, baseline=read_baseline(baseline_path(released)).checks)
+    assert verdict.passed
+    assert sum(check.group == "regression" for check in verdict.checks) > 8
+
+
+def flipped_tflite(model: bytes, weights: bytes) -> bytes:
+    """Return the .tflite with one bit of these weights changed."""
+    at = model.index(weights) + len(weights) // 2
+    return model[:at] + bytes([model[at] ^ 0x40]) + model[at + 1 :]
+
+
+def flipped_onnx(model: bytes, weights: bytes) -> bytes:
+    """Return the .onnx with one bit of the weights of as many bytes changed."""
+    parsed = onnx.load_model_from_string(model)
+    values = max((entry for entry in parsed.graph.initializer), key=lambda entry: len(entry.raw_data))
+    assert len(values.raw_data) == len(weights)
+    middle = len(weights) // 2
+    values.raw_data = values.raw_data[:middle] + bytes([values.raw_data[middle] ^ 0x40]) + values.raw_data[middle + 1 :]
+    return bytes(parsed.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("name", "flipped", "stopped_by"),
+    [("model.tflite", flipped_tflite, "equality_litert"), ("model.onnx", flipped_onnx, "equality_onnxruntime")],
+)
+def test_a_flipped_bit_in_the_weights_is_stopped_by_the_backend_and_by_the_digest(
+    touched: Path, name: str, flipped: Callable[[bytes, bytes], bytes], stopped_by: str
+) -> None:
+    path, bundle = touched / name, read_bundle(touched)
+    weights = max((node.op.weights for node in bundle.quantized().nodes if isinstance(node.op, QuantWeighted)), key=lambda w: w.size)
+    path.write_bytes(flipped(path.read_bytes(), weights.tobytes()))
+    found = failing(pipeline.gate(bundle))
+    assert set(found) == {stopped_by, "files_unchanged"}
+    assert "first at observation" in found[stopped_by].detail
+    assert name in found["files_unchanged"].detail
+
+
+def test_a_quietly_worse_quantisation_is_stopped_by_the_actions_and_says_where_the_loss_sits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def coarser(policy: Policy, calibration: Calibration, number: int, *rest: Any) -> Any:
+        """The rung as it is, but with the weights in steps of 24: what a wrong shift in the quantiser would do."""
+        quantized, results = fixed_rung(policy, calibration, number, *rest)
+        return _coarsened(quantized, 24), results
+
+    monkeypatch.setattr(pipeline, "fixed_rung", coarser)
+    verdict = judged(pipeline.import_source(POLICY), tmp_path / "nav")
+    found = failing(verdict)
+    assert "action_error" in found
+    assert not {"equality_litert", "equality_onnxruntime", "example_outputs", "files_unchanged"} & set(found)
+    part = next(reason.text for reason in verdict.why if reason.topic == "part")
+    assert "largest first: weights" in part
+    assert any(reason.helps and "calibration" in reason.text for reason in verdict.why)  # the same rung made anew is better
+
+
+def test_a_wrong_normaliser_is_stopped_since_the_source_plays_worse_than_its_record(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(models_dir() / POLICY, tmp_path / POLICY))
+    statistics = read_npz(folder / "normalizer.npz")
+    statistics["var"] = np.roll(statistics["var"], 1)
+    (folder / "normalizer.npz").write_bytes(npz_bytes(statistics))
+    check = failing(judged(pipeline.import_source(str(folder)), tmp_path / "nav"))["source_return"]
+    assert "39.18 is known of it" in check.detail
+    assert "normaliser" in check.advice
+
+
+def test_a_calibration_from_one_episode_is_stopped_and_told_by_what_it_does_not_cover(tmp_path: Path) -> None:
+    source = pipeline.import_source(POLICY)
+    assert source.env is not None
+    assert isinstance(source.policy, Policy)
+    seen = collect_observations(source.env, source_actor(source.policy), [4_000_000], 2000)
+    (tmp_path / "one.npz").write_bytes(npz_bytes({"obs": seen.obs, "episode": seen.episode}))
+    verdict = judged(source, tmp_path / "nav", calibration=tmp_path / "one.npz")
+    found = failing(verdict)
+    assert found["calibration_episodes"].found == 1
+    assert {"mean_return", "failure_rate"} & set(found)
+    assert "does not cover what is met in play" in next(reason.text for reason in verdict.why if reason.topic == "calibration")
+
+
+def test_one_kilobyte_over_the_flash_and_a_missed_deadline_are_stopped_by_their_budgets(touched: Path) -> None:
+    need("ziglang", "unicorn")
+    bundle = read_bundle(touched)
+    board = find_board("nucleo_l4r5zi", targets_dir())
+    profile = pipeline.profile_board(bundle, board)
+    assert pipeline.gate(bundle).passed  # flash, RAM and deadline are judged from now on
+    flash = float(profile.flash_bytes - 1024)
+    tight = replace(LIMITS, budgets={"firmware_flash_bytes": flash, "firmware_latency_us": 10.0})
+    found = failing(pipeline.gate(bundle, limits=tight))
+    assert set(found) == {"budget_firmware_flash_bytes", "budget_firmware_latency_us"}
+    assert found["budget_firmware_flash_bytes"].margin == -1024
+    assert "1,024 B over the limit" in found["budget_firmware_flash_bytes"].detail
+    assert found["budget_firmware_latency_us"].kind == "estimated"
+
+
+def test_a_slower_kernel_is_stopped_by_the_baselines_instruction_count(
+    touched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("ziglang", "unicorn")
+    bundle, board = read_bundle(touched), find_board("nucleo_l4r5zi", targets_dir())
+    before = pipeline.profile_board(bundle, board)
+    accepted = pipeline.gate(bundle)
+    harness = _with_slower_kernel(before.layers[0].kernel, Path(shutil.copytree(firmware_dir(), tmp_path / "harness")))
+    for user in ("quarl.emitters.firmware.firmware_dir", "quarl.firmware.image.firmware_dir"):
+        monkeypatch.setattr(user, harness)
+    after = pipeline.profile_board(bundle, board)
+    assert after.act_instructions is not None
+    assert before.act_instructions is not None
+    assert after.act_instructions > before.act_instructions
+    found = failing(pipeline.gate(bundle, baseline=accepted.checks))
+    assert "regression_budget_firmware_instructions" in found
+    assert "in the baseline" in found["regression_budget_firmware_instructions"].detail
+    assert "baseline set" in found["regression_budget_firmware_instructions"].advice
+    assert all(name.startswith("regression_budget_firmware") for name in found)
+
+
+def _coarsened(quantized: QuantPolicy, step: int) -> QuantPolicy:
+    """Return the policy with weights that are multiples of `step`."""
+    nodes = []
+    for node in quantized.nodes:
+        if isinstance(node.op, QuantWeighted):
+            weights = np.clip(np.rint(node.op.weights / step) * step, -127, 127).astype(np.int8)
+            node = replace(node, op=replace(node.op, weights=weights))
+        nodes.append(node)
+    return replace(quantized, nodes=tuple(nodes))
+
+
+def _with_slower_kernel(kernel: str, harness: Path) -> Callable[[], Path]:
+    """Return where the harness lies in which the kernel idles for a few rounds before it begins."""
+    path = harness / "kernels" / f"{kernel}.c"
+    idle = "    for (volatile int32_t idle = 0; idle < 8; idle++) {\n    }\n"
+    source, count = re.subn(r"(^\w[^\n;]*" + kernel + r"\([^;{]*\)\n\{\n)", r"\1" + idle, path.read_text(), count=1, flags=re.MULTILINE)
+    assert count == 1
+    path.write_text(source)
+    return lambda: harness
