@@ -84,7 +84,7 @@ def test_every_check_and_every_reason_of_the_verdict_is_on_the_page(contents: Co
     assert contents.verdict is not None
     assert contents.verdict.why
     assert all(check.name in text for check in contents.verdict.checks)
-    assert all(reason.text[1:60] in text for reason in contents.verdict.why)
+    assert all(reason.text[1:60] in text for reason in contents.verdict.why if reason.topic != "decisions")  # a table has those
 
 
 def test_every_section_has_its_drawing(contents: Contents) -> None:

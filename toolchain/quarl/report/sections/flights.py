@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 from markupsafe import Markup
 
 from quarl.envs.flight import ARENA_M, DRONE_RADIUS_M, GOAL_RADIUS_M, STEP_S
@@ -14,6 +17,7 @@ from quarl.report.replay import Flight, Frames, NotReplayed, Track
 
 _PIXELS_PER_M = 12.0
 _MARGIN = 2.0
+_CLOSE, _CLOSE_PIXELS_PER_M = 128.0, 64.0
 _FRAME, _GAP, _LEFT = 112.0, 6.0, 58.0
 
 
@@ -38,37 +42,98 @@ def _doubts(flights: tuple[Flight, ...]) -> tuple[Note, ...]:
 
 
 def _map(flight: Flight) -> Figure:
-    width, depth, _ = (edge * _PIXELS_PER_M for edge in ARENA_M)
-    low, high = _heights(flight)
-    off: list[Markup] = []  # obstacles above or below the flight
-    solid: list[Markup] = []
-    for center, half in flight.boxes:
-        (left, top), (right, bottom) = _at(center - half * (1, -1, 1)), _at(center + half * (1, -1, 1))
-        is_near = center[2] - half[2] <= high and center[2] + half[2] >= low
-        shape = svg.rectangle(left, top, right - left, bottom - top, "obstacle" if is_near else "obstacle-off")
-        (solid if is_near else off).append(shape)
-    for x, y, z, radius in flight.spheres.tolist():
-        is_near = z - radius <= high and z + radius >= low
-        shape = svg.disc(_at((x, y)), radius * _PIXELS_PER_M, "obstacle" if is_near else "obstacle-off")
-        (solid if is_near else off).append(shape)
-    parts = [
-        svg.rectangle(_MARGIN, _MARGIN, width, depth, "arena"),
-        svg.element("clipPath", svg.element("rect", x=_MARGIN, y=_MARGIN, width=width, height=depth), id=f"arena-{flight.seed}"),
-        svg.element("g", *off, *solid, clip_path=f"url(#arena-{flight.seed})"),
-        svg.path([_at(point) for point in flight.source.points], "path-source"),
-        svg.path([_at(point) for point in flight.int8.points], "path-int8"),
-        svg.disc(_at(flight.goal), GOAL_RADIUS_M * _PIXELS_PER_M, "goal"),
-        svg.disc(_at(flight.source.points[0]), 4.5, "start"),
-        *_end(flight.source, "ring"),
-        *_end(flight.int8, "cross"),
-    ]
-    words = f"Int8 {flight.int8.outcome}, {_seconds(flight.int8)}, return {number(flight.int8.total)};" + (
+    width, depth = ARENA_M[0] * _PIXELS_PER_M, ARENA_M[1] * _PIXELS_PER_M
+    whole = _View(_MARGIN, _MARGIN, width, depth, _PIXELS_PER_M, 0.0, ARENA_M[1])
+    close_up = _close_up(flight, whole)
+    parts = _scene(flight, whole, f"arena-{flight.seed}") + close_up
+    words = (
+        f"Int8 {flight.int8.outcome}, {_seconds(flight.int8)}, return {number(flight.int8.total)};"
         f" source {flight.source.outcome}, {_seconds(flight.source)}, return {number(flight.source.total)}."
-        f" At most {number(flight.apart_m, 2)} m apart while both fly."
+        f" At most {number(flight.apart_m, 2)} m apart while both fly.{' Enlarged: the moment of the collision.' if close_up else ''}"
     )
     title = f"Seed {flight.seed}: {flight.reason}"
     label = f"Flight of seed {flight.seed} from above. {words}"
     return Figure(title, svg.drawing(width + 2 * _MARGIN, depth + 2 * _MARGIN, label, parts), words)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A stretch of the ground, drawn into a rectangle."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    scale: float  # units of the drawing for a metre
+    x_m: float  # what lies at the left edge ...
+    y_m: float  # ... and at the upper one
+
+    def __call__(self, x_m: float, y_m: float) -> svg.Point:
+        return self.left + (x_m - self.x_m) * self.scale, self.top + (self.y_m - y_m) * self.scale
+
+    def track(self, track: Track) -> list[svg.Point]:
+        """Return where a track runs."""
+        return [self(x, y) for x, y, _ in track.points.tolist()]
+
+
+def _scene(flight: Flight, view: _View, name: str) -> list[Markup]:
+    """Draw what a view shows; `name` is the page's name for its outline."""
+    low, high = _heights(flight)
+    off: list[Markup] = []  # obstacles above or below the flight
+    solid: list[Markup] = []
+    for (x, y, z), (along, across, up) in flight.boxes.tolist():
+        left, top = view(x - along, y + across)
+        is_near = z - up <= high and z + up >= low
+        shape = svg.rectangle(left, top, 2 * along * view.scale, 2 * across * view.scale, "obstacle" if is_near else "obstacle-off")
+        (solid if is_near else off).append(shape)
+    for x, y, z, radius in flight.spheres.tolist():
+        is_near = z - radius <= high and z + radius >= low
+        (solid if is_near else off).append(svg.disc(view(x, y), radius * view.scale, "obstacle" if is_near else "obstacle-off"))
+    goal_x, goal_y, _ = flight.goal.tolist()
+    start_x, start_y, _ = flight.source.points[0].tolist()
+    outline = svg.element("rect", x=view.left, y=view.top, width=view.width, height=view.height)
+    inside = [
+        *off,
+        *solid,
+        svg.path(view.track(flight.source), "path-source"),
+        svg.path(view.track(flight.int8), "path-int8"),
+        svg.disc(view(goal_x, goal_y), GOAL_RADIUS_M * view.scale, "goal"),
+        svg.disc(view(start_x, start_y), 4.5, "start"),
+    ]
+    return [
+        svg.rectangle(view.left, view.top, view.width, view.height, "arena"),
+        svg.element("clipPath", outline, id=name),
+        svg.element("g", *inside, clip_path=f"url(#{name})"),
+        *(svg.disc(view.track(track)[-1], 8, "ring") for track in (flight.source,) if track.outcome != "arrived"),
+        *(svg.cross(view.track(track)[-1], 6, "cross heavy") for track in (flight.int8,) if track.outcome != "arrived"),
+    ]
+
+
+def _close_up(flight: Flight, whole: _View) -> list[Markup]:
+    """Draw the place where one of the two fails, larger, with both drones at that moment; nothing where both fare alike."""
+    failed = [track for track in (flight.source, flight.int8) if track.outcome == "collided"]
+    if len(failed) != 1:
+        return []
+    step = len(failed[0].points) - 1
+    x, y, _ = failed[0].points[-1].tolist()
+    reach = _CLOSE / _CLOSE_PIXELS_PER_M / 2
+    paths = [*whole.track(flight.source), *whole.track(flight.int8), whole(*flight.goal.tolist()[:2])]
+    edges = (whole.left + 4, whole.left + whole.width - _CLOSE - 4)
+    corners = [(left, top) for left in edges for top in edges]
+    middle = _CLOSE / 2
+    left, top = max(corners, key=lambda corner: min(math.dist((corner[0] + middle, corner[1] + middle), point) for point in paths))
+    view = _View(left, top, _CLOSE, _CLOSE, _CLOSE_PIXELS_PER_M, x - reach, y + reach)
+    drones = [(flight.source, "drone-source"), (flight.int8, "drone-int8")]
+    corner = whole(x - reach, y + reach)
+    return [
+        svg.rectangle(*corner, 2 * reach * whole.scale, 2 * reach * whole.scale, "looked-at"),
+        *_scene(flight, view, f"close-{flight.seed}"),
+        *(
+            svg.disc(view(*track.points[step].tolist()[:2]), DRONE_RADIUS_M * view.scale, css)
+            for track, css in drones
+            if step < len(track.points) and math.dist(track.points[step].tolist(), failed[0].points[-1].tolist()) < reach - DRONE_RADIUS_M
+        ),
+    ]
 
 
 def _heights(flight: Flight) -> tuple[float, float]:
@@ -76,21 +141,6 @@ def _heights(flight: Flight) -> tuple[float, float]:
     lows = [float(track.points[:, 2].min()) for track in (flight.source, flight.int8)]
     highs = [float(track.points[:, 2].max()) for track in (flight.source, flight.int8)]
     return min(lows) - DRONE_RADIUS_M, max(highs) + DRONE_RADIUS_M
-
-
-def _at(point: object) -> svg.Point:
-    x, y, *_ = (float(part) for part in point)  # type: ignore[attr-defined]
-    return _MARGIN + x * _PIXELS_PER_M, _MARGIN + (ARENA_M[1] - y) * _PIXELS_PER_M
-
-
-def _end(track: Track, css: str) -> list[Markup]:
-    """Mark where a flight ended badly."""
-    if track.outcome == "arrived":
-        return []
-    x, y = _at(track.points[-1])
-    if css == "ring":
-        return [svg.disc((x, y), 8, "ring")]
-    return [svg.cross((x, y), 6, "cross heavy")]
 
 
 def _seconds(track: Track) -> str:

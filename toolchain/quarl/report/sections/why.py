@@ -26,11 +26,13 @@ def why(contents: Contents) -> Section:
     lead = "Hints, each with its numbers. They point, they do not decide: a layer may be noisy and harmless."
     verdict, evidence = contents.verdict, None if contents.is_stale else contents.evidence
     parts: list[Part] = []
-    if verdict is not None and verdict.why:
-        rows = tuple((Cell(_TOPICS.get(reason.topic, reason.topic)), Cell(prose(reason.text))) for reason in verdict.why)
+    table = [] if evidence is None else _decisions(evidence)
+    reasons = () if verdict is None else tuple(reason for reason in verdict.why if reason.topic != "decisions" or not table)
+    if reasons:
+        rows = tuple((Cell(_TOPICS.get(reason.topic, reason.topic)), Cell(prose(reason.text))) for reason in reasons)
         parts.append(Table("What points at a loss", (Column("what"), Column("found", "wide")), rows, css="reasons"))
     if evidence is not None:
-        parts += _trials(evidence) + _decisions(evidence)
+        parts += _trials(evidence) + table
     if not parts:
         parts.append(Note("Nothing was gathered that points anywhere: run quarl parity, then quarl gate.", True))
     return Section("why", _TITLE, lead, tuple(parts))
