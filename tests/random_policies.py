@@ -7,14 +7,15 @@ accumulators' spread fills the output range and a share of the products falls ne
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarl.contract import Action, Contract, Observation
-from quarl.policy import INPUT, Add, Concat, Flatten, Function, Padding, activate
+from quarl.litert_ops import QuantAveragePool2D, QuantMean, add_multipliers, mean_multiplier
+from quarl.policy import INPUT, Add, Concat, Flatten, Function, MaxPool2D, Padding, activate
 from quarl.quant_policy import (
     ObservationQuantizer,
     QuantConv2D,
@@ -58,6 +59,12 @@ class Builder:
         """Return an int8 tensor with a random zero point."""
         return QuantTensor(np.float32(scale), int(self.rng.integers(-128, 128)) if zero_point is None else zero_point, qmin, qmax)
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the newest tensor is int8."""
+        tensor = self.tensors[self.newest]
+        return tensor is not None and tensor.is_int8
+
     def dense(
         self, count: int, target: QuantTensor | None, *, source: str | None = None, name: str | None = None, weight_bits: int = 8
     ) -> str:
@@ -88,6 +95,34 @@ class Builder:
         if kind == "depthwise":
             op = QuantDepthwiseConv2D(weights, bias, multiplier, weight_scale, stride, padding)
         return self._append(op, (self.newest,), target, (size[0], size[1], count))
+
+    def pool(self, kind: Literal["max", "average"], kernel: tuple[int, int], stride: tuple[int, int], padding: Padding) -> str:
+        """Add a pooling, now and then one that clamps."""
+        rows, cols, channels = self.shapes[self.newest]
+        size = [(length + sum(padding[a]) - kernel[a]) // stride[a] + 1 for a, length in enumerate((rows, cols))]
+        target = self.tensors[self.newest]
+        assert target is not None
+        if self.rng.random() < 0.3:
+            target = replace(target, qmin=target.qmin + 20, qmax=target.qmax - 15)
+        op: QuantOp = MaxPool2D(kernel, stride, padding) if kind == "max" else QuantAveragePool2D(kernel, stride, padding)
+        return self._append(op, (self.newest,), target, (size[0], size[1], channels))
+
+    def mean(self, target: QuantTensor, *, keeps_axes: bool = False) -> str:
+        """Add a mean over height and width."""
+        rows, cols, channels = self.shapes[self.newest]
+        source = self.tensors[self.newest]
+        assert source is not None
+        op = QuantMean(mean_multiplier(source, target, rows * cols), keeps_axes)
+        return self._append(op, (self.newest,), target, (1, 1, channels) if keeps_axes else (channels,))
+
+    def scaled_add(self, a: str, b: str, target: QuantTensor) -> str:
+        """Add two nodes of any scales."""
+        first, second = self.tensors[a], self.tensors[b]
+        assert first is not None
+        assert second is not None
+        op = add_multipliers(first, second, target)
+        assert op is not None
+        return self._append(op, (a, b), target, self.shapes[a])
 
     def table(self, function: Function, target: QuantTensor, *, source: str | None = None) -> str:
         """Add a function as the table that the quantiser would write, or a random one for "relu"."""
@@ -275,6 +310,26 @@ def _images(b: Builder) -> None:
     b.dense(8, b.output())
 
 
+def _pooled(b: Builder) -> None:
+    paddings: list[Padding] = [NO_PADDING, ((0, 1), (0, 1)), ((1, 0), (1, 1))]
+    b.window("conv", 8, (3, 3), (1, 1), NO_PADDING, b.output())
+    b.pool("max", (3, 2), (2, 1), paddings[b.rng.integers(3)])
+    b.window("conv", 6, (2, 2), (1, 1), NO_PADDING, b.output())
+    b.pool("average", (2, 2), (1, 2), NO_PADDING)
+    b.flatten()
+    b.dense(8, b.output())
+
+
+def _averaged(b: Builder) -> None:
+    first = b.window("conv", 8, (3, 3), (2, 2), ((1, 1), (1, 1)), b.output(0.03))
+    second = b.window("depthwise", 0, (3, 3), (1, 1), ((1, 1), (1, 1)), b.output(0.08))
+    b.scaled_add(first, second, b.output(0.05))
+    b.mean(b.output(0.002, 0), keeps_axes=True)  # so fine that means differ
+    b.window("conv", 8, (1, 1), (1, 1), NO_PADDING, b.output(zero_point=-100))
+    b.mean(b.output(0.04, -90))
+    b.dense(8, b.output())
+
+
 def _wide_images(b: Builder) -> None:
     b.window("conv", 8, (3, 3), (2, 2), ((1, 1), (1, 1)), wide_tensor(10, 0.05))
     b.window("depthwise", 0, (3, 2), (1, 1), ((1, 0), (1, 1)), wide_tensor(11, 0.1, 3))
@@ -303,6 +358,8 @@ CASES: dict[str, tuple[tuple[int, ...], QuantTensor, Callable[[Builder], None]]]
     "branches": ((24,), NARROW, _branches),
     "wide branches": ((24,), NARROW, _wide_branches),
     "images": ((13, 12, 3), PIXELS, _images),
+    "pooled": ((13, 12, 3), PIXELS, _pooled),
+    "averaged": ((13, 12, 3), PIXELS, _averaged),
     "wide images": ((13, 12, 3), PIXELS, _wide_images),
     "wide flatten": ((13, 12, 3), PIXELS, _wide_flatten),
 }

@@ -12,7 +12,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from quarl.contract import Action, Normalizer, Observation
-from quarl.emitters import emit_tflite
+from quarl.emitters import emit_onnx, emit_tflite
 from quarl.emitters import tflite_layers as layers
 from quarl.emitters.tflite import native_tables
 from quarl.emitters.tflite_layers import OPS, Value
@@ -22,12 +22,15 @@ from quarl.importers.proof import ImportProof, prove_integers
 from quarl.importers.tflite import read_network, read_tflite
 from quarl.importers.tflite_file import read_graph
 from quarl.integer import act, integer_outputs
-from quarl.policy import Add, Concat, Flatten
+from quarl.links.host import LitertRuntime, NumpyRuntime, OnnxRuntime
+from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
+from quarl.policy import Add, Concat, Flatten, MaxPool2D
 from quarl.quant_policy import QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantPolicy, QuantTable, QuantTensor
 from tests.random_policies import CASES, random_policy
 from tests.tflite_models import HandMade, convert, edited, keras_and_tensorflow, packed, shaken, write
 
 IMAGE = (12, 10, 2)
+PIXELS = QuantTensor(np.float32(1 / 255), -128)
 INPUT_TENSOR = QuantTensor(np.float32(0.05), 3)
 HIDDEN = QuantTensor(np.float32(0.08), -20)
 HEAD = QuantTensor(np.float32(0.1), 5)
@@ -64,8 +67,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     x = L.Input((6,))
     left, right = L.Dense(8, "relu")(x), L.Dense(8, "relu")(x)
     joined = keras.Model(x, L.Dense(4, "tanh")(L.Dense(16, "relu")(L.Concatenate()([left, right]))))
-    pooled = keras.Sequential([L.Input(IMAGE), L.Conv2D(4, 3, activation="relu"), L.AveragePooling2D(2), L.Flatten(), L.Dense(3)])
-    averaged = keras.Sequential([L.Input(IMAGE), L.Conv2D(4, 3, activation="relu"), L.GlobalAveragePooling2D(), L.Dense(3)])
     wide = keras.Sequential([L.Input((64,)), L.Dense(64, "relu"), L.Dense(64)])
     files = {
         "mlp": convert(mlp, vectors),
@@ -78,11 +79,34 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "float": convert(mlp, None, kind="FLOAT"),
         "dynamic": convert(wide, None),
         "int16": convert(mlp, vectors, "int16", kind="INT16"),
-        "pooled": convert(pooled, frames),
-        "averaged": convert(averaged, frames),
     }
     folder = tmp_path_factory.mktemp("converted")
     return {name: write(folder / f"{name}.tflite", content) for name, content in files.items()}
+
+
+@pytest.fixture(scope="module")
+def pooling(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What TFLiteConverter makes of networks with pooling, means, sums and branches, by name."""
+    keras, _ = keras_and_tensorflow()
+    L = keras.layers
+    frames = np.random.default_rng(0).integers(0, 256, (40, *IMAGE)).astype(np.float32) / np.float32(255)
+    max_layers = [L.MaxPooling2D(2), L.Conv2D(5, 3), L.MaxPooling2D(3, strides=1, padding="same"), L.ReLU(), L.Flatten(), L.Dense(4)]
+    average_layers = [L.AveragePooling2D(2), L.Conv2D(5, 3, activation="relu6"), L.AveragePooling2D(3, strides=2, padding="same")]
+    mean_layers = [L.GlobalAveragePooling2D(keepdims=True), L.Conv2D(8, 1, activation="relu"), L.Flatten(), L.Dense(4)]
+    x = L.Input(IMAGE)
+    first = L.Conv2D(6, 3, padding="same", activation="relu")(x)
+    summed = L.ReLU()(L.Add()([first, L.Conv2D(6, 3, padding="same")(first)]))
+    residual = keras.Model(x, L.Dense(4, "softmax")(L.GlobalAveragePooling2D()(summed)))
+    joined = L.Concatenate()([L.Conv2D(4, 1, activation="tanh")(x), L.Conv2D(4, 1, activation="sigmoid")(x)])
+    models = {
+        "max": keras.Sequential([L.Input(IMAGE), L.Conv2D(6, 3, activation="relu"), *max_layers]),
+        "average": keras.Sequential([L.Input(IMAGE), L.Conv2D(6, 3), *average_layers, L.Flatten(), L.Dense(4)]),
+        "mean": keras.Sequential([L.Input(IMAGE), L.Conv2D(6, 3), *mean_layers]),
+        "residual": residual,
+        "two_scales": keras.Model(x, L.Dense(4)(L.Flatten()(joined))),  # the converter rescales one branch
+    }
+    folder = tmp_path_factory.mktemp("pooling")
+    return {name: write(folder / f"{name}.tflite", convert(shaken(model), frames)) for name, model in models.items()}
 
 
 def box_of(policy: str) -> ImportOptions:
@@ -157,8 +181,6 @@ def test_a_tanh_at_the_end_needs_bounds_and_spreads_over_them(made: dict[str, Pa
         ("float", r"operator 0 \(FULLY_CONNECTED\) is a float layer.*give quarl export the model"),
         ("dynamic", r"int8 weights \(dynamic range\)"),
         ("int16", r"has 16-bit activations"),
-        ("pooled", r"operator 1 \(AVERAGE_POOL_2D\) cannot be carried over exactly.*strided convolutions"),
-        ("averaged", r"operator 1 \(MEAN\) cannot be carried over exactly.*flatten instead"),
         ("cnn_other_pixels", r"its integers are not the pixels"),
     ],
 )
@@ -256,15 +278,80 @@ def test_a_clamp_that_another_layer_must_not_see_becomes_a_table(tmp_path: Path)
 
 
 @pytest.mark.parametrize("fused", ["NONE", "RELU", "RELU6"])
-def test_sums_of_equal_scales_are_exact_and_others_are_refused(tmp_path: Path, fused: str) -> None:
+def test_sums_are_those_of_litert_whatever_their_scales(tmp_path: Path, fused: str) -> None:
     def build(f: HandMade, x: Value, second: QuantTensor = HIDDEN) -> Value:
         return f.dense(f.add(f.dense(x, 16, HIDDEN), f.dense(x, 16, second), HIDDEN, fused), 4, HEAD)
 
     policy = assert_equal_to_litert(by_hand(tmp_path / "f.tflite", build))
     assert isinstance(policy.nodes[2].op, Add)
-    other = by_hand(tmp_path / "g.tflite", lambda f, x: build(f, x, QuantTensor(np.float32(0.07), -20)))
-    with pytest.raises(UnsupportedError, match=r"operator 2 \(ADD\) adds tensors of scale .* exact only where all are equal"):
-        read_policy(other)
+    for scale, zero_point in ((0.07, -20), (0.08, 3), (0.3, 100), (0.0011, -128)):
+        path = by_hand(tmp_path / "g.tflite", lambda f, x, s=scale, z=zero_point: build(f, x, QuantTensor(np.float32(s), z)))  # type: ignore[misc]
+        assert isinstance(assert_equal_to_litert(path).nodes[2].op, QuantAdd)
+    far = by_hand(tmp_path / "h.tflite", lambda f, x: build(f, x, QuantTensor(np.float32(0.08 * 300), 0)))
+    with pytest.raises(UnsupportedError, match=r"operator 2 \(ADD\) adds tensors of scales .* too far apart"):
+        read_policy(far)
+
+
+def pool(f: HandMade, name: str, x: Value, kernel: tuple[int, int], stride: tuple[int, int], padding: str, fused: str = "NONE") -> Value:
+    assert x.tensor is not None
+    options = schema.Pool2DOptionsT()
+    options.padding = getattr(schema.Padding, padding)
+    options.strideH, options.strideW = stride
+    options.filterHeight, options.filterWidth = kernel
+    options.fusedActivationFunction = getattr(schema.ActivationFunctionType, fused)
+    sizes = [x.shape[a] if padding == "SAME" else x.shape[a] - kernel[a] + 1 for a in (0, 1)]
+    rows, cols = (-(-size // step) for size, step in zip(sizes, stride, strict=True))
+    y = f.value((rows, cols, x.shape[2]), x.tensor)
+    f.operator(getattr(OPS, name), 2, [x.index], y.index, options)
+    return y
+
+
+@pytest.mark.parametrize("name", ["MAX_POOL_2D", "AVERAGE_POOL_2D"])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize(("kernel", "stride", "fused"), [((2, 2), (2, 2), "NONE"), ((3, 2), (2, 1), "RELU"), ((4, 5), (3, 2), "RELU6")])
+def test_poolings_round_and_pad_as_litert_does(
+    tmp_path: Path, name: str, padding: str, kernel: tuple[int, int], stride: tuple[int, int], fused: str
+) -> None:
+    def build(f: HandMade, x: Value) -> Value:
+        y = f.conv(x, f.value((7, 9, 5), HIDDEN), (3, 3), (1, 1), "VALID", depthwise=False)
+        z = pool(f, name, y, kernel, stride, padding, fused)
+        return f.dense(layers.reshape(f, z, f.value((int(np.prod(z.shape)),), HIDDEN)), 8, HEAD)
+
+    policy = assert_equal_to_litert(by_hand(tmp_path / "f.tflite", build, (9, 11, 3), PIXELS), outputs=1_600)
+    assert isinstance(policy.nodes[1].op, MaxPool2D if name == "MAX_POOL_2D" else QuantAveragePool2D)
+
+
+@pytest.mark.parametrize("keeps_axes", [False, True])
+@pytest.mark.parametrize("target", [HIDDEN, QuantTensor(np.float32(0.009), 41), QuantTensor(np.float32(0.01), -20)])
+def test_means_over_an_image_are_those_of_litert(tmp_path: Path, keeps_axes: bool, target: QuantTensor) -> None:
+    def build(f: HandMade, x: Value) -> Value:
+        y = f.conv(x, f.value((7, 9, 5), HIDDEN), (3, 3), (1, 1), "VALID", depthwise=False)
+        z = layers.mean(f, y, f.value((1, 1, 5) if keeps_axes else (5,), target))
+        return f.dense(layers.reshape(f, z, f.value((5,), target)) if keeps_axes else z, 8, HEAD)
+
+    policy = assert_equal_to_litert(by_hand(tmp_path / "f.tflite", build, (9, 11, 3), PIXELS), outputs=1_600)
+    assert isinstance(policy.nodes[1].op, QuantMean)
+
+
+@pytest.mark.parametrize(
+    "target", [QuantTensor(np.float32(0.031), 7), QuantTensor(np.float32(0.16), -128), QuantTensor(np.float32(0.08), -21)]
+)
+def test_another_scale_for_a_tensor_is_litert_s_256_entries(tmp_path: Path, target: QuantTensor) -> None:
+    def build(f: HandMade, x: Value) -> Value:
+        return f.dense(f.apply("QUANTIZE", f.dense(x, 16, HIDDEN), target), 4, HEAD)
+
+    policy = assert_equal_to_litert(by_hand(tmp_path / "f.tflite", build))
+    assert isinstance(policy.nodes[1].op, QuantTable)
+    assert policy.nodes[1].op.function == "identity"
+
+
+@pytest.mark.parametrize("name", ["max", "average", "mean", "residual", "two_scales"])
+def test_converted_image_networks_give_litert_s_outputs_on_every_backend(pooling: dict[str, Path], name: str) -> None:
+    policy = assert_equal_to_litert(pooling[name], outputs=2_000)
+    integers = np.random.default_rng(2).integers(-128, 128, (100, *IMAGE)).astype(np.int8)
+    expected = NumpyRuntime(policy).run(integers)
+    np.testing.assert_array_equal(LitertRuntime(emit_tflite(policy)).run(integers), expected)
+    np.testing.assert_array_equal(OnnxRuntime(emit_onnx(policy)).run(integers), expected)
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])

@@ -76,6 +76,34 @@ typedef struct {
 } ql_depthwise_layer;
 
 typedef struct {
+    ql_window window; /* of a pooling; padding is never looked at */
+    int32_t qmin;
+    int32_t qmax;
+} ql_pool_layer;
+
+typedef struct {
+    float multiplier;
+    int32_t in_zero_point;
+    int32_t zero_point;
+    int32_t qmin;
+    int32_t qmax;
+    int32_t pixels;
+    int32_t channels;
+} ql_mean_layer;
+
+/* A sum of tensors of different scales: ((a - a_zero_point) * a_factor + (b - b_zero_point) * b_factor) / 2^shift, rounded half up. */
+typedef struct {
+    int32_t a_zero_point;
+    int32_t a_factor; /* up to 2^21 */
+    int32_t b_zero_point;
+    int32_t b_factor;
+    int32_t shift;
+    int32_t zero_point;
+    int32_t qmin;
+    int32_t qmax;
+} ql_scaled_add;
+
+typedef struct {
     const void *table; /* int8 or int16, as the output */
     int32_t count;     /* elements to look up */
     int32_t qmin;      /* the integer table[0] stands for */
@@ -116,9 +144,15 @@ void ql_dense(const ql_dense_layer *layer, const void *in, void *out);
 void ql_conv2d(const ql_conv2d_layer *layer, const void *in, void *patch, void *out);
 void ql_depthwise(const ql_depthwise_layer *layer, const void *in, void *out);
 
+void ql_max_pool_s8(const ql_pool_layer *layer, const int8_t *in, int8_t *out);
+void ql_max_pool_s16(const ql_pool_layer *layer, const int16_t *in, int16_t *out);
+void ql_average_pool_s8(const ql_pool_layer *layer, const int8_t *in, int8_t *out);
+void ql_mean_s8(const ql_mean_layer *layer, const int8_t *in, int8_t *out);
+
 void ql_table_s8(const ql_table_layer *layer, const void *in, void *out);
 void ql_table_wide(const ql_table_layer *layer, const void *in, void *out);
 void ql_add_s8(const ql_range *range, int32_t count, const int8_t *a, const int8_t *b, int8_t *out);
+void ql_add_scaled_s8(const ql_scaled_add *layer, int32_t count, const int8_t *a, const int8_t *b, int8_t *out);
 void ql_concat(int32_t rows, int32_t in_bytes, int32_t out_bytes, int32_t offset_bytes, const void *in, void *out);
 
 void ql_observe_s8(const ql_observation *observation, const float *obs, int8_t *out);

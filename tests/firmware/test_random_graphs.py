@@ -25,7 +25,11 @@ def random_graph(rng: np.random.Generator) -> QuantPolicy:
         builder = Builder(rng, shape, QuantTensor(np.float32(1 / 255), -128))
         for _ in range(int(rng.integers(1, 4))):
             add_window(builder, rng)
-        builder.flatten()
+        if builder.is_narrow and rng.random() < 0.3:
+            builder.scaled_add(builder.newest, builder.newest, builder.output())
+            builder.mean(builder.output())
+        else:
+            builder.flatten()
     else:
         builder = Builder(rng, (int(rng.integers(1, 40)),))
     for _ in range(int(rng.integers(0, 3))):
@@ -48,6 +52,13 @@ def add_window(builder: Builder, rng: np.random.Generator) -> None:
     if height + top + bottom < kernel[0] or width + left + right < kernel[1]:
         return
     stride = (int(rng.integers(1, 5)), int(rng.integers(1, 5)))
+    tensor = builder.tensors[builder.newest]
+    assert tensor is not None
+    if rng.random() < 0.35:
+        padding = ((min(top, kernel[0] - 1), min(bottom, kernel[0] - 1)), (min(left, kernel[1] - 1), min(right, kernel[1] - 1)))
+        if height + sum(padding[0]) >= kernel[0] and width + sum(padding[1]) >= kernel[1]:
+            builder.pool("average" if tensor.is_int8 and rng.random() < 0.5 else "max", kernel, stride, padding)
+        return
     target = wide_tensor(int(rng.integers(9, 12)), 0.01, int(rng.integers(-4, 5))) if rng.random() < 0.3 else builder.output()
     kind = "depthwise" if rng.random() < 0.3 else "conv"
     count, padding = int(rng.integers(1, 40)), ((top, bottom), (left, right))

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.policy import INPUT, Add, Concat, Flatten, im2col, windows_of
+from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean, average_pool, scaled_sum, spatial_mean
+from quarl.policy import INPUT, Add, Concat, Flatten, MaxPool2D, im2col, max_pool, windows_of
 from quarl.quant_policy import (
     EXACT_FLOAT_BOUND,
     QuantConv2D,
@@ -76,6 +77,19 @@ def apply_integer_op(node: QuantNode, inputs: list[NDArray[Any]], tensor_of: Any
             return inputs[0].reshape(len(inputs[0]), math.prod(inputs[0].shape[1:]))
         case Concat():
             return np.concatenate(inputs, axis=-1)
+        case MaxPool2D():
+            assert node.output is not None
+            largest: NDArray[np.int32] = np.clip(max_pool(node.op, inputs[0]), node.output.qmin, node.output.qmax)
+            return largest
+        case QuantAveragePool2D():
+            assert node.output is not None
+            return average_pool(node.op, inputs[0], node.output)
+        case QuantMean():
+            assert node.output is not None
+            return spatial_mean(node.op, inputs[0], tensor_of(node.inputs[0]), node.output)
+        case QuantAdd():
+            assert node.output is not None
+            return scaled_sum(node.op, inputs, [tensor_of(name) for name in node.inputs], node.output)
         case Add():
             assert node.output is not None
             total: NDArray[np.int32] = np.clip(inputs[0] + inputs[1] - node.output.zero_point, node.output.qmin, node.output.qmax)

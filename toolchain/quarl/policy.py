@@ -53,6 +53,15 @@ class DepthwiseConv2D:
 
 
 @dataclass(frozen=True, slots=True)
+class MaxPool2D:
+    """The largest value under each window [height, width]; padding never is."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: Padding = ((0, 0), (0, 0))
+
+
+@dataclass(frozen=True, slots=True)
 class Activation:
     """An elementwise function; elu has alpha 1."""
 
@@ -74,8 +83,9 @@ class Add:
     """Adds two inputs of one shape."""
 
 
-Op: TypeAlias = Dense | Conv2D | DepthwiseConv2D | Activation | Flatten | Concat | Add
+Op: TypeAlias = Dense | Conv2D | DepthwiseConv2D | MaxPool2D | Activation | Flatten | Concat | Add
 Weighted: TypeAlias = Dense | Conv2D | DepthwiseConv2D
+Copying: TypeAlias = Flatten | MaxPool2D  # what comes out went in
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +165,11 @@ def apply_op(op: Op, inputs: list[NDArray[Any]]) -> NDArray[Any]:
             result = flat.reshape(len(x), rows, cols, len(op.weights))
         case DepthwiseConv2D():
             windows = windows_of(x, op.weights.shape[1:3], op.stride, op.padding)
-            result = np.einsum("nrcdhw,dhw->nrcd", windows, op.weights.astype(x.dtype, copy=False), optimize=True) + op.bias.astype(x.dtype, copy=False)
+            result = np.einsum("nrcdhw,dhw->nrcd", windows, op.weights.astype(x.dtype, copy=False), optimize=True) + op.bias.astype(
+                x.dtype, copy=False
+            )
+        case MaxPool2D():
+            result = max_pool(op, x)
         case Activation():
             result = activate(op.function, x)
         case Flatten():
@@ -164,6 +178,13 @@ def apply_op(op: Op, inputs: list[NDArray[Any]]) -> NDArray[Any]:
             result = np.concatenate(inputs, axis=-1)
         case Add():
             result = inputs[0] + inputs[1]
+    return result
+
+
+def max_pool(op: MaxPool2D, x: NDArray[Any]) -> NDArray[Any]:
+    """Return [n, rows, cols, channels]: the largest number of x [n, height, width, channels], of any type, under each window."""
+    lowest = -np.inf if np.issubdtype(x.dtype, np.floating) else np.iinfo(x.dtype).min
+    result: NDArray[Any] = windows_of(x, op.kernel, op.stride, op.padding, fill=lowest).max(axis=(-1, -2))
     return result
 
 
@@ -254,6 +275,8 @@ def output_shape(node: Node, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
             if len(first) != 3 or first[2] != weights.shape[0]:
                 raise InputError(f"{node.name}: takes [height, width, {weights.shape[0]}], is given shape {first}")
             return (*_window_counts(node.name, first, weights.shape[1:3], stride, padding), weights.shape[0])
+        case MaxPool2D(kernel=kernel, stride=stride, padding=padding):
+            return pool_shape(node.name, first, kernel, stride, padding)
         case Flatten():
             return (int(np.prod(first)),)
         case Concat():
@@ -269,6 +292,22 @@ def output_shape(node: Node, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
                 raise UnsupportedError(f"{node.name}: the function {function} is unknown; known: {', '.join(get_args(Function))}")
             return first
     raise UnsupportedError(f"{node.name}: {type(node.op).__name__} is no operation of this graph")
+
+
+def pool_shape(
+    name: str, shape: tuple[int, ...], kernel: tuple[int, int], stride: tuple[int, int], padding: Padding
+) -> tuple[int, int, int]:
+    """Return the shape a pooling makes.
+
+    Raises:
+        InputError: the window does not fit the image, or could lie in the padding alone.
+    """
+    if len(shape) != 3 or len(kernel) != 2 or not _are_whole(kernel, 1):
+        raise InputError(f"{name}: pools windows {kernel} of [height, width, channels], is given shape {shape}")
+    counts = _window_counts(name, shape, kernel, stride, padding)
+    if any(side >= kernel[axis] for axis in (0, 1) for side in padding[axis]):
+        raise InputError(f"{name}: a {kernel[0]}x{kernel[1]} window fits into the padding {padding}, where there is nothing to pool")
+    return (*counts, shape[2])
 
 
 def _window_counts(

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from quarl.contract import Contract
 from quarl.errors import InputError
+from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.npz import npz_bytes, read_npz
-from quarl.policy import Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Node, Op, Policy
+from quarl.policy import Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, MaxPool2D, Node, Op, Policy
 from quarl.quant_policy import (
     ObservationQuantizer,
     QuantConv2D,
@@ -36,7 +37,10 @@ DOCUMENT = "document"
 OMITTED = ("weight_bits", 8)  # not written, so that files without int4 layers are as they always were
 OPS: dict[str, type[Any]] = {
     op.__name__: op
-    for op in (Dense, Conv2D, DepthwiseConv2D, Activation, Flatten, Concat, Add, QuantDense, QuantConv2D, QuantDepthwiseConv2D, QuantTable)
+    for op in (
+        *(Dense, Conv2D, DepthwiseConv2D, MaxPool2D, Activation, Flatten, Concat, Add),
+        *(QuantDense, QuantConv2D, QuantDepthwiseConv2D, QuantTable, QuantAveragePool2D, QuantMean, QuantAdd),
+    )
 }
 
 

@@ -8,14 +8,31 @@ target because each layer that reads or makes one keeps its accumulators below 2
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from math import prod
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarl.contract import Contract
 from quarl.errors import QuantizationError
-from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Function, Node, Op, Padding, output_shape
+from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean, add_multipliers, mean_multiplier
+from quarl.policy import (
+    INPUT,
+    Activation,
+    Add,
+    Concat,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    Function,
+    MaxPool2D,
+    Node,
+    Op,
+    Padding,
+    output_shape,
+)
 
 INT8_MIN, INT8_MAX = -128, 127
 EXACT_FLOAT_BOUND = 2**24  # every integer up to here is a float32
@@ -125,16 +142,19 @@ class QuantDepthwiseConv2D:
     padding: Padding
 
 
+TableFunction = Function | Literal["identity"]  # identity: another scale
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class QuantTable:
     """An elementwise function as a table: y = table[q - qmin of the input]. table int16 [qmax - qmin + 1]."""
 
-    function: Function
+    function: TableFunction
     table: NDArray[np.int16]
 
 
 QuantWeighted: TypeAlias = QuantDense | QuantConv2D | QuantDepthwiseConv2D
-QuantOp: TypeAlias = QuantWeighted | QuantTable | Flatten | Concat | Add
+QuantOp: TypeAlias = QuantWeighted | QuantTable | MaxPool2D | Flatten | Concat | Add | QuantAveragePool2D | QuantMean | QuantAdd
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +163,8 @@ class QuantNode:
 
     `output` is None for a wide head only: its result is float32(acc) * multiplier, in real units, exact but for that one rounding.
     ReLU has no node: it is the clamp at the zero point of the layer before (qmin == zero_point).
-    Flatten, Concat and Add need one scale and zero point for all their tensors; Flatten and Concat copy, so their bounds hold those of
-    their inputs; Add computes a + b - zero_point, clamped.
+    Flatten, Concat, Add and both poolings need one scale and zero point for all their tensors; Flatten and Concat copy, so their bounds
+    hold those of their inputs; Add computes a + b - zero_point, clamped; poolings are clamped too.
     """
 
     name: str
@@ -305,18 +325,28 @@ def _check_nodes(policy: QuantPolicy) -> None:
             _check_tensor(node.name, node.output)
         elif node is not policy.nodes[-1] or not isinstance(node.op, QuantWeighted):
             raise QuantizationError(f"{node.name}: only a last layer with weights may leave its accumulators unrounded")
-        shapes[node.name] = output_shape(Node(node.name, _float_op(node), node.inputs), [shapes[name] for name in node.inputs])
+        shapes[node.name] = _output_shape(node, [shapes[name] for name in node.inputs])
         sources = [policy.tensor(name) for name in node.inputs]
         if isinstance(node.op, QuantWeighted):
             check_limits(node, sources[0])
         elif isinstance(node.op, QuantTable):
             _check_table(node, node.op, sources[0])
+        elif isinstance(node.op, QuantMean | QuantAdd):
+            _check_factors(node, node.op, sources, prod(shapes[node.inputs[0]][:2]))
         else:
             _check_shared(node, sources)
     if shapes[policy.nodes[-1].name] != (policy.contract.action.count,):
         raise QuantizationError(
             f"the network ends with shape {shapes[policy.nodes[-1].name]}, the action needs {policy.contract.action.count}"
         )
+
+
+def _output_shape(node: QuantNode, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
+    if not isinstance(node.op, QuantMean):
+        return output_shape(Node(node.name, _float_op(node), node.inputs), inputs)
+    if len(inputs) != 1 or len(inputs[0]) != 3:
+        raise QuantizationError(f"{node.name}: averages [height, width, channels], is given {inputs}")
+    return (1, 1, inputs[0][2]) if node.op.keeps_axes else (inputs[0][2],)
 
 
 def _float_op(node: QuantNode) -> Op:
@@ -328,9 +358,15 @@ def _float_op(node: QuantNode) -> Op:
             return Conv2D(cast(Any, weights), cast(Any, bias), stride, padding)
         case QuantDepthwiseConv2D(weights=weights, bias=bias, stride=stride, padding=padding) if weights.ndim == 3:
             return DepthwiseConv2D(cast(Any, weights), cast(Any, bias), stride, padding)
+        case QuantTable(function="identity"):
+            return Activation("relu")
         case QuantTable(function=function):
             return Activation(function)
-        case Flatten() | Concat() | Add() as op:
+        case QuantAveragePool2D(kernel=kernel, stride=stride, padding=padding):
+            return MaxPool2D(kernel, stride, padding)
+        case QuantAdd():
+            return Add()
+        case Flatten() | Concat() | Add() | MaxPool2D() as op:
             return op
     raise QuantizationError(f"{node.name}: {type(node.op).__name__} with such parameters is no operation of a quantised graph")
 
@@ -359,5 +395,23 @@ def _check_shared(node: QuantNode, sources: list[QuantTensor]) -> None:
     assert output is not None
     if any((source.scale, source.zero_point) != (output.scale, output.zero_point) for source in sources):
         raise QuantizationError(f"{node.name}: joins tensors of different scale or zero point, which no target does exactly")
-    if not isinstance(node.op, Add) and any(source.qmin < output.qmin or source.qmax > output.qmax for source in sources):
+    if isinstance(node.op, QuantAveragePool2D) and not output.is_int8:
+        raise QuantizationError(f"{node.name}: averages integers of more than 8 bits, which no target does exactly")
+    is_clamped = isinstance(node.op, Add | MaxPool2D | QuantAveragePool2D)
+    if not is_clamped and any(source.qmin < output.qmin or source.qmax > output.qmax for source in sources):
         raise QuantizationError(f"{node.name}: copies integers beyond its own bounds {output.qmin} to {output.qmax}")
+
+
+def _check_factors(node: QuantNode, op: QuantMean | QuantAdd, sources: list[QuantTensor], count: int) -> None:
+    """Check that the factors are those which LiteRT computes from the scales, of int8 tensors."""
+    output = node.output
+    assert output is not None
+    if not all(tensor.is_int8 for tensor in (output, *sources)):
+        raise QuantizationError(f"{node.name}: takes or makes integers of more than 8 bits, which no target does exactly")
+    if isinstance(op, QuantAdd):
+        found: object = op
+        wanted: object = add_multipliers(sources[0], sources[1], output)
+    else:
+        found, wanted = op.multiplier, mean_multiplier(sources[0], output, count)
+    if found != wanted:
+        raise QuantizationError(f"{node.name}: has the factors {found}, its scales give {wanted}")

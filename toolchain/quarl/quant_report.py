@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from quarl.errors import InputError
 from quarl.integer import quantize_observations, real_outputs, run_integers
 from quarl.ladder import decision_loss
-from quarl.policy import INPUT, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Policy, activate, apply_op
+from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
+from quarl.policy import INPUT, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, MaxPool2D, Policy, activate, apply_op, max_pool
 from quarl.quant_policy import QuantConv2D, QuantDense, QuantNode, QuantPolicy, QuantTable, QuantTensor, QuantWeighted, weight_bits
 
 FORMAT = 1
@@ -126,11 +127,15 @@ def run_unrounded(quantized: QuantPolicy, graph_input: NDArray[np.float64]) -> M
                 values[node.name] = exact / np.float64(node.output.scale) + node.output.zero_point
             case Flatten():
                 values[node.name] = inputs[0].reshape(len(inputs[0]), -1)
+            case MaxPool2D():
+                values[node.name] = max_pool(node.op, inputs[0])
             case Concat():
                 values[node.name] = np.concatenate(inputs, axis=-1)
             case Add():
                 assert node.output is not None
                 values[node.name] = inputs[0] + inputs[1] - node.output.zero_point
+            case QuantAveragePool2D() | QuantMean() | QuantAdd():
+                raise AssertionError(f"{node.name}: the quantiser writes no {type(node.op).__name__}")
             case _:
                 offsets = inputs[0] - quantized.tensor(node.inputs[0]).zero_point
                 products: NDArray[np.float64] = apply_op(_float_layer(node.op), [offsets]) * node.op.multiplier.astype(np.float64)

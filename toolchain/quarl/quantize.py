@@ -28,6 +28,7 @@ from quarl.policy import (
     Dense,
     DepthwiseConv2D,
     Flatten,
+    MaxPool2D,
     Policy,
     Weighted,
     activate,
@@ -196,7 +197,7 @@ def _quantize_units(
             case Activation(function=function):
                 assert output is not None
                 node = QuantNode(unit.name, function_table(function, tensors[unit.inputs[0]], output), unit.inputs, output)
-            case Flatten() | Concat() | Add():
+            case Flatten() | Concat() | Add() | MaxPool2D():
                 node = QuantNode(unit.name, unit.op, unit.inputs, output)
         nodes.append(node)
         ints[unit.name] = in_chunks(

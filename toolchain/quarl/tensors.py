@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import QuantizationError, UnsupportedError
-from quarl.policy import INPUT, Activation, Add, Concat, Flatten, Function, Weighted, activate
+from quarl.policy import INPUT, Activation, Add, Concat, Copying, Function, Weighted, activate
 from quarl.quant_policy import PRODUCT_BOUND, QuantTensor
 from quarl.units import Unit
 
@@ -100,23 +100,23 @@ def plan_tensors(
             tensors[name] = function_tensor(unit.op.function, *ranges[name], width)
         elif isinstance(unit.op, Weighted) and unit.relu_max is None and len(after) == 1 and isinstance(after[0].op, Activation):
             tensors[name] = table_input_tensor(after[0].op.function, values[name], tensors[after[0].name], width, least)
-        elif not isinstance(unit.op, Flatten):
+        elif not isinstance(unit.op, Copying):
             tensors[name] = spanning_tensor(*ranges[name], width, least)
         if unit.relu_max is not None:
             tensors[name] = _clamped(tensors[name], unit.relu_max)
     for unit in units:
-        if isinstance(unit.op, Flatten):
+        if isinstance(unit.op, Copying):
             tensors[unit.name] = tensors[unit.inputs[0]]
     return tensors
 
 
 def _groups(units: tuple[Unit, ...]) -> dict[str, frozenset[str]]:
-    """Return, for each tensor, the names of all that share its scale: with what a concat or add joins, and before and after Flatten."""
+    """Return, for each tensor, the names of all that share its scale: with what a concat or add joins, and before and after what copies."""
     groups = {name: frozenset({name}) for name in (INPUT, *(unit.name for unit in units))}
     for unit in units:
-        if isinstance(unit.op, Concat | Add | Flatten):
+        if isinstance(unit.op, Concat | Add | Copying):
             merged = groups[unit.name].union(*(groups[name] for name in unit.inputs))
-            if INPUT in merged and not isinstance(unit.op, Flatten):
+            if INPUT in merged and not isinstance(unit.op, Copying):
                 raise UnsupportedError(f"{unit.name}: joins the observation's own pixels with a layer's results: put a layer between them")
             groups.update(dict.fromkeys(merged, merged))
     return groups

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.policy import Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten
+from quarl.policy import Activation, Add, Concat, Conv2D, Copying, Dense, DepthwiseConv2D
 from quarl.quant_policy import EXACT_FLOAT_BOUND, QuantTensor
 from quarl.rounding import weight_scales
 from quarl.tensors import function_tensor, spanning_tensor
@@ -54,13 +54,13 @@ def output_widths(
             bits = OUTPUT_BITS if widths.get(unit.inputs[0], 8) > 8 else 8
         elif squashes and units[-1].inputs == (unit.name,):
             bits = TABLE_BITS if fits_wide(unit, before) else 8
-        elif index == len(units) - 1 or isinstance(unit.op, Flatten | Concat | Add):
+        elif index == len(units) - 1 or isinstance(unit.op, Copying | Concat | Add):
             bits = 8
         elif isinstance(unit.op, Activation) or fits_wide(unit, before):
             bits = next((b for b in range(hidden_bits, 8, -1) if all(fits_wide(r, _tensor(unit, values, b)) for r in readers)), 8)
         else:
             bits = 8
-        if isinstance(unit.op, Flatten):
+        if isinstance(unit.op, Copying):
             tensors[unit.name] = before
             continue
         tensors[unit.name] = _tensor(unit, values, bits)
@@ -88,6 +88,6 @@ def _tensor(unit: Unit, values: Mapping[str, NDArray[Any]], bits: int) -> QuantT
 
 
 def _readers(units: tuple[Unit, ...], unit: Unit) -> list[Unit]:
-    """Return the units that read this one, seen through Flatten."""
+    """Return the units that read this one, seen through what copies."""
     direct = [other for other in units if unit.name in other.inputs]
-    return [reader for other in direct for reader in (_readers(units, other) if isinstance(other.op, Flatten) else [other])]
+    return [reader for other in direct for reader in (_readers(units, other) if isinstance(other.op, Copying) else [other])]

@@ -10,7 +10,7 @@ import numpy as np
 
 from quarl.emitters.onnx_file import OUTPUT, OnnxFile, onnx_pads
 from quarl.emitters.provenance import provenance
-from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Node, Policy, node_shapes
+from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, MaxPool2D, Node, Policy, node_shapes
 
 FUNCTIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "elu": "Elu"}
 
@@ -48,6 +48,10 @@ def _add(file: OnnxFile, node: Node, inputs: list[str], is_image: bool) -> str:
                 strides=list(op.stride),
                 pads=onnx_pads(op.padding),
                 group=len(op.weights) if is_depthwise else 1,
+            )
+        case MaxPool2D():
+            return file.node(
+                "MaxPool", inputs, node.name, kernel_shape=list(op.kernel), strides=list(op.stride), pads=onnx_pads(op.padding)
             )
         case Activation(function="relu6"):
             bounds = [file.constant("bound", np.array(bound, np.float32)) for bound in (0, 6)]

@@ -13,7 +13,21 @@ from quarl.emitters import tflite_layers as layers
 from quarl.emitters.provenance import provenance
 from quarl.emitters.tflite_file import TfliteFile
 from quarl.emitters.tflite_layers import OPS, Value, Window
-from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Node, Policy, Weighted, node_shapes
+from quarl.policy import (
+    INPUT,
+    Activation,
+    Add,
+    Concat,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    MaxPool2D,
+    Node,
+    Policy,
+    Weighted,
+    node_shapes,
+)
 
 FUSED = {"relu": "RELU", "relu6": "RELU6"}
 FUNCTIONS = {"relu": OPS.RELU, "relu6": OPS.RELU6, "tanh": OPS.TANH, "sigmoid": OPS.LOGISTIC, "elu": OPS.ELU}
@@ -62,6 +76,8 @@ def _add(file: TfliteFile, node: Node, inputs: list[Value], output: Value, fused
             rows, cols = op.weights.shape[1:3]
             window = Window((rows, cols), op.stride, op.padding, isinstance(op, DepthwiseConv2D))
             return layers.convolution(file, x, weights, bias, window, output, fused)
+        case MaxPool2D():
+            return layers.pool(file, OPS.MAX_POOL_2D, x, Window(op.kernel, op.stride, op.padding, True), output)
         case Activation():
             file.operator(FUNCTIONS[op.function], 1, [x.index], output.index)
             return output

@@ -21,7 +21,8 @@ from quarl.emitters.onnx_file import OUTPUT, OnnxFile, onnx_pads, onnx_type
 from quarl.emitters.provenance import provenance
 from quarl.emitters.shapes import quant_shapes
 from quarl.emitters.tflite import check_equal_tensors, check_multiplier
-from quarl.policy import INPUT, Add, Concat, Flatten
+from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean, pool_counts
+from quarl.policy import INPUT, Add, Concat, Flatten, MaxPool2D
 from quarl.quant_policy import (
     INT8_MAX,
     INT8_MIN,
@@ -99,6 +100,14 @@ class _Writer:
                     self.offsets[node.name] = self.file.node("Concat", [self._offsets(n) for n in node.inputs], node.name, axis=axis)
             case Add():
                 self._add_sum(node)
+            case MaxPool2D():
+                self._add_max_pool(node, node.op)
+            case QuantAveragePool2D():
+                self.offsets[node.name] = self._clamped_offsets(node.name, self._average(node, node.op), self.policy.tensor(node.name))
+            case QuantMean():
+                self._add_mean(node, node.op)
+            case QuantAdd():
+                self._add_scaled_sum(node, node.op)
 
     def _add_narrow(self, node: QuantNode, op: QuantWeighted) -> None:
         source, target = self.policy.tensor(node.inputs[0]), node.output
@@ -164,6 +173,61 @@ class _Writer:
             total = self.file.node("Add", [self._offsets(name) for name in node.inputs], f"{node.name}/sum")
             self.offsets[node.name] = self._clamped_offsets(node.name, total, target)
 
+    def _add_max_pool(self, node: QuantNode, op: MaxPool2D) -> None:
+        check_equal_tensors(node, self.policy)
+        target = self.policy.tensor(node.name)
+        window = {"kernel_shape": list(op.kernel), "strides": list(op.stride), "pads": onnx_pads(op.padding)}
+        if target.is_int8:
+            pooled = self.file.node("MaxPool", [self._integers(node.inputs[0])], f"{node.name}/pooled", **window)
+            self.integers[node.name] = self._clamped(node.name, pooled, target)
+        else:
+            pooled = self.file.node("MaxPool", [self._offsets(node.inputs[0])], f"{node.name}/pooled", **window)
+            self.offsets[node.name] = self._clamped_offsets(node.name, pooled, target)
+
+    def _average(self, node: QuantNode, op: QuantAveragePool2D) -> str:
+        """Return the rounded mean of each window less the zero point: whole numbers below 2^24 in float32, in every step but the division,
+        which comes no nearer to the next whole number than 1 / count."""
+        source, zero_point = node.inputs[0], self.policy.tensor(node.name).zero_point
+        channels = self.shapes[source][2]
+        ones = self.file.constant("ones", np.ones((channels, 1, *op.kernel), np.float32))
+        raw = self._shifted(self._offsets(source), zero_point)
+        window = {"kernel_shape": list(op.kernel), "strides": list(op.stride), "pads": onnx_pads(op.padding), "group": channels}
+        total = self.file.node("Conv", [raw, ones], f"{node.name}/sum", **window)
+        counts = pool_counts(op, self.shapes[source][:2])
+        half = self.file.constant(f"{node.name}/half", (counts // 2).astype(np.float32)[None, None])
+        count = self.file.constant(f"{node.name}/count", counts.astype(np.float32)[None, None])
+        size = self.file.node("Add", [self.file.node("Abs", [total], f"{node.name}/size"), half], f"{node.name}/more")
+        mean = self.file.node("Floor", [self.file.node("Div", [size, count], f"{node.name}/mean")], f"{node.name}/whole")
+        signed = self.file.node("Mul", [mean, self.file.node("Sign", [total], f"{node.name}/sign")], f"{node.name}/signed")
+        return self._shifted(signed, -zero_point)
+
+    def _add_mean(self, node: QuantNode, op: QuantMean) -> None:
+        target = self.policy.tensor(node.name)
+        axes = self.file.constant("axes", np.array([2, 3], np.int64))
+        keeps = int(op.keeps_axes)
+        total = self.file.node("ReduceSum", [self._offsets(node.inputs[0]), axes], f"{node.name}/sum", keepdims=keeps)
+        m = self.file.constant(f"{node.name}/multiplier", np.array(op.multiplier, np.float32))
+        moved = self._shifted(self.file.node("Mul", [total, m], f"{node.name}/product"), target.zero_point)
+        rounded = self.file.node("Round", [moved], f"{node.name}/rounded")
+        self.offsets[node.name] = self._clamped_offsets(node.name, self._shifted(rounded, -target.zero_point), target)
+
+    def _add_scaled_sum(self, node: QuantNode, op: QuantAdd) -> None:
+        """In float64, which holds all of it exactly."""
+        target = self.policy.tensor(node.name)
+        parts = []
+        for name, multiplier in zip(node.inputs, (op.left, op.right), strict=True):
+            double = self.file.node("Cast", [self._offsets(name)], f"{node.name}/part", to=onnx_type(np.float64))
+            factor = self.file.constant("factor", np.array(multiplier, np.float64))
+            parts.append(self.file.node("Mul", [double, factor], f"{node.name}/scaled"))
+        total = self.file.node("Add", parts, f"{node.name}/sum")
+        unit = self.file.constant("unit", np.array(2.0**-op.shift, np.float64))
+        half = self.file.constant("half", np.array(0.5, np.float64))
+        steps = self.file.node("Add", [self.file.node("Mul", [total, unit], f"{node.name}/steps"), half], f"{node.name}/more")
+        whole = self.file.node(
+            "Cast", [self.file.node("Floor", [steps], f"{node.name}/whole")], f"{node.name}/float", to=onnx_type(np.float32)
+        )
+        self.offsets[node.name] = self._clamped_offsets(node.name, whole, target)
+
     def _weighted(self, name: str, op: QuantWeighted, x: str, w: str, b: str) -> str:
         if isinstance(op, QuantDense):
             return self.file.node("Gemm", [x, w, b], f"{name}/sum", transB=1)
@@ -178,7 +242,10 @@ class _Writer:
         return self.file.node("DequantizeLinear", [self._integers(name), *self._scale(tensor)], f"{name}/real")
 
     def _quantized(self, name: str, real: str, tensor: QuantTensor) -> str:
-        integers = self.file.node("QuantizeLinear", [real, *self._scale(tensor)], name)
+        return self._clamped(name, self.file.node("QuantizeLinear", [real, *self._scale(tensor)], name), tensor)
+
+    def _clamped(self, name: str, integers: str, tensor: QuantTensor) -> str:
+        """Return bytes clamped to the bounds of an int8 tensor."""
         if (tensor.qmin, tensor.qmax) == (INT8_MIN, INT8_MAX):
             return integers
         low, high = (self.file.constant("bound", np.array(bound + OFFSET, np.uint8)) for bound in (tensor.qmin, tensor.qmax))

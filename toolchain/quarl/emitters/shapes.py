@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
-from quarl.policy import INPUT, Add, Concat, Flatten, Padding
+from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
+from quarl.policy import INPUT, Add, Concat, Flatten, MaxPool2D, Padding
 from quarl.quant_policy import QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantPolicy, QuantTable
 
 Shape = tuple[int, ...]
@@ -24,7 +25,14 @@ def quant_shapes(policy: QuantPolicy) -> dict[str, Shape]:
             ):
                 rows, cols = (window_count(first[a], weights.shape[1 + a], stride[a], padding, a) for a in (0, 1))
                 shapes[node.name] = (rows, cols, weights.shape[0])
-            case QuantTable() | Add():
+            case (
+                MaxPool2D(kernel=kernel, stride=stride, padding=padding) | QuantAveragePool2D(kernel=kernel, stride=stride, padding=padding)
+            ):
+                rows, cols = (window_count(first[a], kernel[a], stride[a], padding, a) for a in (0, 1))
+                shapes[node.name] = (rows, cols, first[2])
+            case QuantMean(keeps_axes=keeps_axes):
+                shapes[node.name] = (1, 1, first[2]) if keeps_axes else (first[2],)
+            case QuantTable() | Add() | QuantAdd():
                 shapes[node.name] = first
             case Flatten():
                 shapes[node.name] = (prod(first),)

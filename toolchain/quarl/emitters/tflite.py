@@ -20,7 +20,8 @@ from quarl.emitters.shapes import Shape, quant_shapes
 from quarl.emitters.tflite_file import TfliteFile
 from quarl.emitters.tflite_layers import OPS, Value, Window
 from quarl.errors import QuantizationError
-from quarl.policy import INPUT, Add, Concat, Flatten
+from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
+from quarl.policy import INPUT, Add, Concat, Flatten, MaxPool2D
 from quarl.quant_policy import (
     INT8_MAX,
     INT8_MIN,
@@ -111,8 +112,13 @@ class _Writer:
                     self.offsets[node.name] = layers.reshape(self.file, self._offsets(node.inputs[0]), self._float_value(node.name))
             case Concat():
                 self._add_concat(node)
-            case Add():
+            case Add() | QuantAdd():
                 self._add_sum(node)
+            case MaxPool2D() | QuantAveragePool2D():
+                self._add_pool(node, node.op)
+            case QuantMean():
+                averaged = layers.mean(self.file, self._integers(node.inputs[0]), self._integer_value(node.name))
+                self.integers[node.name] = self._clamped(node.name, averaged)
 
     def _add_narrow(self, node: QuantNode, op: QuantWeighted) -> None:
         source, target = self._integers(node.inputs[0]), node.output
@@ -184,8 +190,22 @@ class _Writer:
             parts = [self._offsets(name) for name in node.inputs]
             self.offsets[node.name] = layers.concat(self.file, parts, self._float_value(node.name))
 
-    def _add_sum(self, node: QuantNode) -> None:
+    def _add_pool(self, node: QuantNode, op: MaxPool2D | QuantAveragePool2D) -> None:
         check_equal_tensors(node, self.policy)
+        window = Window(op.kernel, op.stride, op.padding, True)
+        code = OPS.MAX_POOL_2D if isinstance(op, MaxPool2D) else OPS.AVERAGE_POOL_2D
+        target = node.output
+        assert target is not None
+        if target.is_int8:
+            pooled = layers.pool(self.file, code, self._integers(node.inputs[0]), window, self._integer_value(node.name))
+            self.integers[node.name] = self._clamped(node.name, pooled)
+        else:
+            pooled = layers.pool(self.file, code, self._offsets(node.inputs[0]), window, self._float_value(node.name, "/pooled"))
+            self.offsets[node.name] = self._clamped_offsets(node.name, pooled, target)
+
+    def _add_sum(self, node: QuantNode) -> None:
+        if isinstance(node.op, Add):
+            check_equal_tensors(node, self.policy)
         target = node.output
         assert target is not None
         if target.is_int8:

@@ -9,8 +9,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
 
 from quarl.emitters.tflite_file import TfliteFile
+from quarl.errors import QuantizationError
 from quarl.policy import Padding
-from quarl.quant_policy import QuantTensor
+from quarl.quant_policy import INT8_MIN, QuantTensor
 
 ActivationName = str  # a member of schema.ActivationFunctionType
 OPS = schema.BuiltinOperator
@@ -74,14 +75,49 @@ def padding_scheme(shape: tuple[int, ...], window: Window) -> str | None:
     return "SAME"
 
 
-def pad(file: TfliteFile, x: Value, padding: Padding) -> Value:
-    """Add a PAD: it fills with the zero point of integers, with 0 of floats."""
+def pad(file: TfliteFile, x: Value, padding: Padding, value: float | None = None) -> Value:
+    """Add a PAD: it fills with the zero point of integers, with 0 of floats; with a value, a PADV2 that fills with it."""
     (top, bottom), (left, right) = padding
     shape = (x.shape[0] + top + bottom, x.shape[1] + left + right, x.shape[2])
     amounts = file.constant("padding", np.array([(0, 0), *padding, (0, 0)], np.int32))
     padded = Value(file.activation("padded", shape, x.dtype, x.tensor), shape, x.dtype, x.tensor)
-    file.operator(OPS.PAD, 1 if x.tensor is None else 2, [x.index, amounts], padded.index, schema.PadOptionsT())
+    version = 1 if x.tensor is None else 2
+    if value is None:
+        file.operator(OPS.PAD, version, [x.index, amounts], padded.index, schema.PadOptionsT())
+        return padded
+    scale, zero_point = (None, 0) if x.tensor is None else (np.array([x.tensor.scale], np.float32), x.tensor.zero_point)
+    fill = file.constant("lowest", np.array([value], x.dtype), scale, zero_point)
+    file.operator(OPS.PADV2, version, [x.index, amounts, fill], padded.index, schema.PadV2OptionsT())
     return padded
+
+
+def pool(file: TfliteFile, code: int, x: Value, window: Window, output: Value) -> Value:
+    """Add a pooling; where a maximum's padding is not one of TensorFlow's own two, the lowest value is put around the image first.
+
+    Raises:
+        QuantizationError: an average with such padding, which no operator computes.
+    """
+    scheme = padding_scheme(x.shape, window)
+    if scheme is None and code != OPS.MAX_POOL_2D:
+        raise QuantizationError(f"an average pool has the padding {window.padding}, a .tflite knows SAME and VALID only")
+    if scheme is None:
+        lowest = np.finfo(np.float32).min if x.dtype == np.float32 else INT8_MIN
+        x = pad(file, x, window.padding, lowest)
+    options = schema.Pool2DOptionsT()
+    options.padding = schema.Padding.SAME if scheme == "SAME" else schema.Padding.VALID
+    options.strideH, options.strideW = window.stride
+    options.filterHeight, options.filterWidth = window.kernel
+    file.operator(code, 1 if x.tensor is None else 2, [x.index], output.index, options)
+    return output
+
+
+def mean(file: TfliteFile, x: Value, output: Value) -> Value:
+    """Add a MEAN over height and width."""
+    options = schema.ReducerOptionsT()
+    options.keepDims = len(output.shape) == 3
+    axes = file.constant("axes", np.array([1, 2], np.int32))
+    file.operator(OPS.MEAN, 2, [x.index, axes], output.index, options)
+    return output
 
 
 def reshape(file: TfliteFile, x: Value, output: Value) -> Value:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
+from typing import TypeAlias
 
 import numpy as np
 
@@ -25,9 +26,10 @@ from quarl.firmware.packing import (
     padded_length,
     portable_weights,
 )
-from quarl.firmware.program import SIZES, Array, Call, CType, Kernels, Operand, Program, ctype_of
+from quarl.firmware.program import SIZES, Array, Call, CType, Kernels, Operand, Program, ctype_of, float_text
+from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.planner import Buffer, MemoryPlan, Overlap, elementwise_distance, plan_memory, window_distance
-from quarl.policy import INPUT, Add, Concat, Flatten
+from quarl.policy import INPUT, Add, Concat, Flatten, MaxPool2D
 from quarl.quant_policy import (
     QuantConv2D,
     QuantDense,
@@ -40,6 +42,7 @@ from quarl.quant_policy import (
     weight_bits,
 )
 
+Windowed: TypeAlias = QuantConv2D | QuantDepthwiseConv2D | MaxPool2D | QuantAveragePool2D
 SCRATCH = "\0scratch"  # no layer can be called so
 WORD = 4  # bytes; LDM faults on less
 INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
@@ -101,6 +104,12 @@ class _Lowering:
                 self._depthwise(step, node, node.op, prefix)
             case QuantTable():
                 self._table(step, node, node.op, prefix)
+            case MaxPool2D() | QuantAveragePool2D():
+                self._pool(node, node.op, prefix)
+            case QuantMean():
+                self._mean(node, node.op, prefix)
+            case QuantAdd():
+                self._scaled_add(node, node.op, prefix)
             case Add():
                 self._add(step, node, prefix)
             case Concat():
@@ -215,6 +224,50 @@ class _Lowering:
         operands = [self.operand(name) for name in names]
         self._call(node, "ql_add_s8", operands, "ql_range", prefix, fields, (), leading=(str(prod(self.shapes[node.name])),))
 
+    def _pool(self, node: QuantNode, op: MaxPool2D | QuantAveragePool2D, prefix: str) -> None:
+        assert node.output is not None
+        kernel = f"ql_{'max' if isinstance(op, MaxPool2D) else 'average'}_pool_{LETTERS[self.ctype(node.name)]}"
+        window = self._window_text(node, op)
+        fields = (("window", window), ("qmin", str(node.output.qmin)), ("qmax", str(node.output.qmax)))
+        self._window_overlap(node, op, 1, reads_before_writes=False)
+        self._call(node, kernel, [self.operand(node.inputs[0]), self.operand(node.name)], "ql_pool_layer", prefix, fields, ())
+
+    def _mean(self, node: QuantNode, op: QuantMean, prefix: str) -> None:
+        assert node.output is not None
+        source, target = node.inputs[0], node.output
+        height, width, channels = self.shapes[source]
+        fields = (
+            ("multiplier", float_text(np.float32(op.multiplier))),
+            ("in_zero_point", str(self.policy.tensor(source).zero_point)),
+            ("zero_point", str(target.zero_point)),
+            ("qmin", str(target.qmin)),
+            ("qmax", str(target.qmax)),
+            ("pixels", str(height * width)),
+            ("channels", str(channels)),
+        )
+        self.overlaps.append(Overlap(self.places[source], node.name, 0))
+        self._call(node, "ql_mean_s8", [self.operand(source), self.operand(node.name)], "ql_mean_layer", prefix, fields, ())
+
+    def _scaled_add(self, node: QuantNode, op: QuantAdd, prefix: str) -> None:
+        assert node.output is not None
+        a, b = (self.policy.tensor(name) for name in node.inputs)
+        target = node.output
+        fields = (
+            ("a_zero_point", str(a.zero_point)),
+            ("a_factor", str(op.left)),
+            ("b_zero_point", str(b.zero_point)),
+            ("b_factor", str(op.right)),
+            ("shift", str(op.shift)),
+            ("zero_point", str(target.zero_point)),
+            ("qmin", str(target.qmin)),
+            ("qmax", str(target.qmax)),
+        )
+        for source in dict.fromkeys(node.inputs):
+            self.overlaps.append(Overlap(self.places[source], node.name, 0))
+        operands = [self.operand(name) for name in (*node.inputs, node.name)]
+        count = str(prod(self.shapes[node.name]))
+        self._call(node, "ql_add_scaled_s8", operands, "ql_scaled_add", prefix, fields, (), leading=(count,))
+
     def _concat(self, node: QuantNode) -> None:
         shape = self.shapes[node.name]
         element = SIZES[self.ctype(node.name)]
@@ -260,13 +313,13 @@ class _Lowering:
         store = f"ql_store_{LETTERS[self.ctype(node.name)]}"
         return arrays, text, f"{store}_mve" if self.kernels == "mve" and store == "ql_store_s8" else store
 
-    def _window_text(self, node: QuantNode, op: QuantConv2D | QuantDepthwiseConv2D) -> str:
+    def _window_text(self, node: QuantNode, op: Windowed) -> str:
         source = node.inputs[0]
         height, width, channels = self.shapes[source]
         rows, cols, _ = self.shapes[node.name]
         values = (
             *(height, width, channels),
-            *op.weights.shape[1:3],
+            *_kernel(op),
             *op.stride,
             *(op.padding[0][0], op.padding[1][0]),
             *(rows, cols),
@@ -274,13 +327,13 @@ class _Lowering:
         )
         return "{" + ", ".join(str(value) for value in values) + "}"
 
-    def _window_overlap(self, node: QuantNode, op: QuantConv2D | QuantDepthwiseConv2D, group: int, *, reads_before_writes: bool) -> None:
+    def _window_overlap(self, node: QuantNode, op: Windowed, group: int, *, reads_before_writes: bool) -> None:
         source = node.inputs[0]
         height, width, channels = self.shapes[source]
         distance = window_distance(
             (height, width, channels),
             SIZES[self.ctype(source)],
-            (op.weights.shape[1], op.weights.shape[2]),
+            _kernel(op),
             op.stride,
             op.padding,
             self.shapes[node.name][2] * SIZES[self.ctype(node.name)],
@@ -307,3 +360,8 @@ class _Lowering:
     ) -> None:
         is_const = tuple(o.buffer != node.name and not o.buffer.startswith(SCRATCH) for o in operands)
         self.calls.append(Call(node.name, kernel, tuple(operands), descriptor_type, f"{prefix}_layer", fields, leading, arrays, is_const))
+
+
+def _kernel(op: Windowed) -> tuple[int, int]:
+    """Return height and width of the windows."""
+    return op.kernel if isinstance(op, MaxPool2D | QuantAveragePool2D) else (op.weights.shape[1], op.weights.shape[2])

@@ -100,3 +100,8 @@ def ctype_of(dtype: type[np.generic]) -> CType:
     """Return the C type of an artifact's output type."""
     types: dict[type[np.generic], CType] = {np.int8: "int8_t", np.int16: "int16_t", np.float32: "float"}
     return types[dtype]
+
+
+def float_text(value: np.float32) -> str:
+    """Return a C literal of exactly this finite float32."""
+    return f"{float(value).hex()}F"

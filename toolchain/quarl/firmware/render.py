@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import quarl
-from quarl.firmware.program import SIZES, Array, Call, CType, Example, Operand, Program
+from quarl.firmware.program import SIZES, Array, Call, CType, Example, Operand, Program, float_text
 from quarl.quant_policy import ObservationQuantizer
 
 PER_LINE = 24  # values in a line of a table
@@ -25,7 +25,7 @@ def render_header(program: Program) -> str:
         members = f"    int32_t index; /* of {action.count} actions */"
     else:
         members = f"    float values[{action.count}]; /* units of the environment */"
-    rate = "" if contract.step_hz is None else f"#define QL_POLICY_STEP_HZ {_float(np.float32(contract.step_hz))}\n"
+    rate = "" if contract.step_hz is None else f"#define QL_POLICY_STEP_HZ {float_text(np.float32(contract.step_hz))}\n"
     return f"""\
 /* A policy in C, written by quarl {quarl.__version__}; do not edit. Contract: contract.json.
  *
@@ -170,17 +170,12 @@ def _array(array: Array) -> str:
 def _texts(ctype: CType, values: NDArray[np.generic]) -> list[str]:
     flat = values.ravel().tolist()
     if ctype == "float":
-        return [_float(np.float32(value)) for value in flat]
+        return [float_text(np.float32(value)) for value in flat]
     return [str(value) for value in flat] if ctype != "int32_t" else [_int32(value) for value in flat]
 
 
 def _int32(value: int) -> str:
     return str(value) if value != -(2**31) else "INT32_MIN"  # -2147483648 is not an int constant in C
-
-
-def _float(value: np.float32) -> str:
-    """Return a C literal of exactly this finite float32."""
-    return f"{float(value).hex()}F"
 
 
 def _decode(program: Program) -> str:
@@ -202,7 +197,7 @@ def _decode(program: Program) -> str:
     values = "output"
     convert = ""
     if tensor is not None:
-        convert = f"    ql_real_{letters}(output, {_float(tensor.scale)}, {tensor.zero_point}, QL_POLICY_OUTPUT_LEN, action->values);\n"
+        convert = f"    ql_real_{letters}(output, {float_text(tensor.scale)}, {tensor.zero_point}, QL_POLICY_OUTPUT_LEN, action->values);\n"
         values = "action->values"
     return f"{texts}\n\n{box}\n\n{head}{convert}    ql_act_box(&box, {values}, action->values);\n}}"
 

@@ -2,7 +2,8 @@
 
 In: a file made by TFLiteConverter or any tool that writes full-integer models (int8 activations and weights, int32 biases).
 Out: a `QuantPolicy` whose outputs equal LiteRT's on that file, integer for integer (`proof_tflite` shows it on every import).
-What cannot be had exactly is refused by name: floats inside, other widths, rescaling between layers, pooling, unknown operators.
+What cannot be had exactly is refused by name: floats inside, other widths, unknown operators. Where LiteRT computes an operator in an
+arithmetic of its own (average pooling, means, sums and other scales), the node computes the same (`quarl.litert_ops`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from quarl.importers.draft import same_padding
 from quarl.importers.options import ImportOptions, box_from_environment, make_contract
 from quarl.importers.tflite_file import Operator, Tensor, TfliteGraph, read_graph
 from quarl.links.host import WEIGHTED_OPERATORS, LitertRuntime
-from quarl.policy import INPUT, Add, Concat, Flatten, Function, Padding
+from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean, add_multipliers, mean_multiplier
+from quarl.policy import INPUT, Add, Concat, Flatten, MaxPool2D, Padding
 from quarl.quant_policy import (
     INT8_MAX,
     INT8_MIN,
@@ -41,6 +43,7 @@ from quarl.quant_policy import (
     QuantTable,
     QuantTensor,
     QuantWeighted,
+    TableFunction,
 )
 from quarl.rescale import rescale_factor
 
@@ -48,13 +51,19 @@ WHOLE = 1e-6  # steps: an offset this close to a whole number of them is one
 MAX_PADDING = 1 << 12
 SCALES = (2.0**-40, 2.0**40)  # of activations; beyond them no float32 holds the rescale factors
 NO_PADDING: Padding = ((0, 0), (0, 0))
-FUNCTIONS: dict[str, Function] = {"TANH": "tanh", "LOGISTIC": "sigmoid", "RELU": "relu", "RELU6": "relu6", "ELU": "elu"}
+FUNCTIONS: dict[str, TableFunction] = {
+    "TANH": "tanh",
+    "LOGISTIC": "sigmoid",
+    "RELU": "relu",
+    "RELU6": "relu6",
+    "ELU": "elu",
+    "QUANTIZE": "identity",
+}
 FUSED: dict[str, tuple[float, float]] = {"NONE": (-math.inf, math.inf), "RELU": (0, math.inf), "RELU6": (0, 6)}
+VERSIONS = {"ELU": 1}  # the first version with int8; of the others it is 2
+CLAMPED = QuantWeighted | Add | QuantAdd | MaxPool2D | QuantAveragePool2D | QuantMean  # whose nodes can clamp their results
 SOURCE_ADVICE = "give quarl export the model this file was converted from"
 ADVICE = {
-    "AVERAGE_POOL_2D": f"LiteRT rounds it otherwise than its layers: use strided convolutions, or {SOURCE_ADVICE}",
-    "MEAN": f"LiteRT rounds it otherwise than its layers: flatten instead, or {SOURCE_ADVICE}",
-    "MAX_POOL_2D": "use strided convolutions",
     "TRANSPOSE": "convert a model whose images have their channels last",
     "SOFTMAX": "only as the last step of a policy that picks one of several actions does it change nothing",
     "QUANTIZE": f"no two runtimes change a scale between layers alike: {SOURCE_ADVICE}",
@@ -136,6 +145,7 @@ class _Walk:
         self.homes: dict[str, int] = {}  # the tensor that holds a node's integers
         self.names: dict[int, str] = {}
         self.paddings: dict[int, Padding] = {}  # of tensors that a PAD made of the named one
+        self.fills: dict[int, int] = {}  # what they are padded with
         self.heads: dict[int, str] = {}  # of tensors behind an operator that is left out
 
     def network(self) -> Network:
@@ -192,7 +202,7 @@ class _Walk:
         """Clamp the integers of the node that makes the first input; False where somebody else reads them or it cannot clamp."""
         source, result = operator.inputs[0], operator.outputs[0]
         node = self.nodes.get(self.names.get(source, ""))
-        if node is None or self.readers[source] != 1 or self.homes[node.name] != source or not isinstance(node.op, QuantWeighted | Add):
+        if node is None or self.readers[source] != 1 or self.homes[node.name] != source or not isinstance(node.op, CLAMPED):
             return False
         before = self.tensors[node.name]
         tensor = replace(before, qmin=max(low, before.qmin), qmax=min(high, before.qmax))
@@ -212,7 +222,7 @@ class _Walk:
             found = "nothing" if index < 0 else f"a tensor of type {self.graph.tensors[index].dtype}"
             raise self.unsupported(operator, f"reads {found} where only int8 made by a layer is carried over")
         if index in self.paddings and not is_padded:
-            raise self.unsupported(operator, "reads a padded tensor: a PAD is carried over before convolutions only")
+            raise self.unsupported(operator, "reads a padded tensor: a PAD is carried over before convolutions and poolings only")
         return name, self.tensors[name]
 
     def target(self, operator: Operator, fused: str = "NONE") -> QuantTensor:
@@ -341,10 +351,34 @@ def _depthwise_conv_2d(walk: _Walk, operator: Operator) -> None:
     walk.add(operator, op, (name,), target, (*shape, len(bias)))
 
 
+def _pool(walk: _Walk, operator: Operator) -> None:
+    name, source = walk.source(operator, is_padded=True)
+    shape, settings = walk.shapes[name], operator.settings
+    padding, size = _window(walk, operator, shape, settings.kernel, shape[-1])
+    target = walk.target(operator, settings.fused)
+    if (source.scale, source.zero_point) != (target.scale, target.zero_point):
+        raise walk.unsupported(operator, "changes the scale, which pooling does in no runtime")
+    kind = MaxPool2D if operator.name == "MAX_POOL_2D" else QuantAveragePool2D
+    walk.add(operator, kind(settings.kernel, settings.stride, padding), (name,), target, (*size, shape[2]))
+
+
+def _mean(walk: _Walk, operator: Operator) -> None:
+    name, source = walk.source(operator)
+    shape, keeps_axes = walk.shapes[name], operator.settings.keeps_axes
+    axes = walk.constant(operator, 1, "INT32", 1)
+    if len(shape) != 3 or sorted(axis % 4 for axis in axes.tolist()) != [1, 2]:
+        raise walk.unsupported(
+            operator, f"averages shape {shape} over axes {axes.tolist()}, carried over are the rows and columns of images"
+        )
+    target = walk.target(operator)
+    op = QuantMean(mean_multiplier(source, target, shape[0] * shape[1]), keeps_axes)
+    walk.add(operator, op, (name,), target, (1, 1, shape[2]) if keeps_axes else (shape[2],))
+
+
 def _window(
     walk: _Walk, operator: Operator, shape: tuple[int, ...], kernel: tuple[int, ...], channels: int
 ) -> tuple[Padding, tuple[int, int]]:
-    """Return the explicit padding and the rows and columns of a convolution's result."""
+    """Return the explicit padding and the rows and columns of a convolution's or pooling's result."""
     settings = operator.settings
     if len(shape) != 3 or shape[2] != channels:
         raise walk.unsupported(operator, f"reads shape {shape} with kernels of {channels} channels, groups are not carried over")
@@ -352,6 +386,9 @@ def _window(
         found = f"dilation {settings.dilation}, stride {settings.stride}, padding {settings.padding} and kernel {tuple(kernel)}"
         raise walk.unsupported(operator, f"has {found}, carried over is dilation 1 with SAME or VALID")
     before = walk.paddings.get(operator.inputs[0], NO_PADDING)
+    wanted = INT8_MIN if operator.name == "MAX_POOL_2D" else walk.tensors[walk.names[operator.inputs[0]]].zero_point
+    if walk.fills.get(operator.inputs[0], wanted) != wanted or (operator.name == "AVERAGE_POOL_2D" and before != NO_PADDING):
+        raise walk.unsupported(operator, "reads a tensor that is padded with another value than its own padding has")
     padding = []
     for axis in (0, 1):
         own = (0, 0)
@@ -373,6 +410,16 @@ def _pad(walk: _Walk, operator: Operator) -> None:
     (top, bottom), (left, right) = walk.paddings.get(operator.inputs[0], NO_PADDING)
     rows, cols = ((int(low), int(high)) for low, high in amounts[1:3])
     walk.names[operator.outputs[0]] = name
+    fill = tensor.zero_point
+    if operator.name == "PADV2":
+        value = operator.inputs[2] if len(operator.inputs) > 2 else -1
+        constant = None if value < 0 else walk.graph.tensors[value].values()
+        if constant is None or constant.dtype != np.int8 or constant.size != 1:
+            raise walk.refused(operator)
+        fill = int(constant.reshape(()))
+    if walk.fills.get(operator.inputs[0], fill) != fill:
+        raise walk.refused(operator)
+    walk.fills[operator.outputs[0]] = fill
     walk.paddings[operator.outputs[0]] = ((top + rows[0], bottom + rows[1]), (left + cols[0], right + cols[1]))
 
 
@@ -409,7 +456,7 @@ def _litert_table(walk: _Walk, operator: Operator, source: QuantTensor, target: 
     """Return what LiteRT's own operator gives for each of the 256 inputs."""
     file = TfliteFile()
     x, y = file.activation("x", (1,), np.int8, source), file.activation("y", (1,), np.int8, target)
-    file.operator(getattr(OPS, operator.name), 1 if operator.name == "ELU" else 2, [x], y)  # the first version with int8
+    file.operator(getattr(OPS, operator.name), VERSIONS.get(operator.name, 2), [x], y)
     integers = np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.int8)
     try:
         return LitertRuntime(file.finish(x, y, {})).run(integers[:, None])[:, 0].astype(np.int16)
@@ -435,11 +482,15 @@ def _bound(walk: _Walk, operator: Operator) -> None:
 def _add(walk: _Walk, operator: Operator) -> None:
     first, second = walk.source(operator, 0), walk.source(operator, 1)
     target = walk.target(operator, operator.settings.fused)
+    shapes = [walk.shapes[name] for name, _ in (first, second)]
+    if len(operator.inputs) != 2 or shapes[0] != shapes[1]:
+        raise walk.unsupported(operator, f"adds shapes {shapes}, carried over are two equal ones")
     scales = [(t.scale, t.zero_point) for t in (first[1], second[1], target)]
-    if len(operator.inputs) != 2 or len(set(scales)) > 1 or walk.shapes[first[0]] != walk.shapes[second[0]]:
-        found = ", ".join(f"{scale} ({zero_point})" for scale, zero_point in scales)
-        raise walk.unsupported(operator, f"adds tensors of scale (zero point) {found}, which is exact only where all are equal")
-    walk.add(operator, Add(), (first[0], second[0]), target, walk.shapes[first[0]])
+    op = Add() if len(set(scales)) == 1 else add_multipliers(first[1], second[1], target)
+    if op is None:
+        found = ", ".join(str(scale) for scale, _ in scales)
+        raise walk.unsupported(operator, f"adds tensors of scales {found}, which are too far apart for one arithmetic")
+    walk.add(operator, op, (first[0], second[0]), target, shapes[0])
 
 
 def _concatenation(walk: _Walk, operator: Operator) -> None:
@@ -465,6 +516,8 @@ def _quantize(walk: _Walk, operator: Operator) -> None:
         walk.begin(result, tensor)
     elif source in walk.names and (_is_equal(x, y) or (_is_shifted(y, x) and result == walk.output)):
         walk.same(operator)
+    elif source in walk.names and (x.dtype, y.dtype) == ("INT8", "INT8"):
+        _activation(walk, operator)
     else:
         raise walk.refused(operator)
 
@@ -512,6 +565,7 @@ def _shape(walk: _Walk, operator: Operator) -> None:
 OPERATORS: dict[str, Callable[[_Walk, Operator], None]] = {
     "ADD": _add,
     "ARG_MAX": _arg_max,
+    "AVERAGE_POOL_2D": _pool,
     "CONCATENATION": _concatenation,
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
@@ -520,9 +574,12 @@ OPERATORS: dict[str, Callable[[_Walk, Operator], None]] = {
     "FULLY_CONNECTED": _fully_connected,
     "LOGISTIC": _activation,
     "MAXIMUM": _bound,
+    "MAX_POOL_2D": _pool,
+    "MEAN": _mean,
     "MINIMUM": _bound,
     "PACK": _shape,
     "PAD": _pad,
+    "PADV2": _pad,
     "QUANTIZE": _quantize,
     "RELU": _activation,
     "RELU6": _activation,

@@ -72,6 +72,8 @@ class Settings:
     depth_multiplier: int = 1
     axis: int = -1
     beta: float = 1.0
+    kernel: tuple[int, int] = (1, 1)  # of a pooling
+    keeps_axes: bool = False  # of a reduction
     is_packed: bool = False  # weights in an order of their own
 
 
@@ -266,6 +268,19 @@ def _convolution(options: Any) -> Settings:
     )
 
 
+def _pooling(options: Any) -> Settings:
+    return Settings(
+        fused=_fused(options),
+        padding=_PADDINGS.get(options.Padding(), f"padding {options.Padding()}"),
+        stride=(int(options.StrideH()), int(options.StrideW())),
+        kernel=(int(options.FilterHeight()), int(options.FilterWidth())),
+    )
+
+
+def _reduction(options: Any) -> Settings:
+    return Settings(keeps_axes=bool(options.KeepDims()))
+
+
 def _concatenation(options: Any) -> Settings:
     return Settings(fused=_fused(options), axis=int(options.Axis()))
 
@@ -289,5 +304,8 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], Settings]]] = {
     "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", _convolution),
     "CONCATENATION": ("ConcatenationOptions", _concatenation),
     "ADD": ("AddOptions", _add),
+    "AVERAGE_POOL_2D": ("Pool2DOptions", _pooling),
+    "MAX_POOL_2D": ("Pool2DOptions", _pooling),
+    "MEAN": ("ReducerOptions", _reduction),
     "SOFTMAX": ("SoftmaxOptions", _softmax),
 }
