@@ -8,6 +8,7 @@
     quantization.json               ranges, clipping and noise of each layer, and what each part does to the decisions
     example.npz     held-out observations with the outputs and actions they must give
     profile.json parity.json verdict.json (verdict.xml, verdict.md)     added by the stages of those names
+    report.html     all of it for people
 Same input, same bytes: no clocks, no paths, no dictionary order. Format: toolchain/docs/formats.md.
 """
 

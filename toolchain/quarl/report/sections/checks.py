@@ -15,6 +15,7 @@ from quarl.verdict import Check
 
 _GROUPS = {
     "import": "Import",
+    "calibration": "Calibration",
     "equality": "The same integers on every target",
     "example": "The bundle itself",
     "agreement": "Decisions",

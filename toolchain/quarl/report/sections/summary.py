@@ -86,8 +86,8 @@ def _return_figures(verdict: Verdict | None) -> list[KeyFigure]:
     found.append(KeyFigure("Mean return, float32 to int8", value, note, kind_tag("tested")))
     if loop.failures is not None:
         test = loop.failures
-        rise = percent(max(test.upper, 0.0))
-        note = f"of {test.episodes} episodes; rises by at most {rise}, {percent(test.margin)} is allowed"
+        rise, allowed = (number(100 * share, 3) for share in (max(test.upper, 0.0), test.margin))
+        note = f"of {test.episodes} episodes; the rate rises by at most {rise} points, {allowed} are allowed"
         value = f"{test.failures_source} \N{RIGHTWARDS ARROW} {test.failures_candidate}"
         found.append(KeyFigure("Failed episodes", value, note, kind_tag("tested")))
     return found

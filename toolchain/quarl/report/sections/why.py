@@ -16,6 +16,7 @@ _TOPICS = {
     "layer": "Which layer loses most",
     "saturation": "Clipped values",
     "ties": "Ties",
+    "calibration": "What the calibration missed",
     "decisions": "Where the actions differ most",
 }
 _SHOWN = 3  # action values that are written out
