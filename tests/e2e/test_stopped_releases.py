@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from quarl.rollouts import collect_observations
 from quarl.sources import Source
 from quarl.verdict import Check, Verdict
 from tests.conftest import need
+from tests.e2e.conftest import Quarl
 
 POLICY, RUNG = "nav_ppo", 3
 LIMITS = Limits(
@@ -204,3 +206,30 @@ def _with_slower_kernel(kernel: str, harness: Path) -> Callable[[], Path]:
     assert count == 1
     path.write_text(source)
     return lambda: harness
+
+
+def test_a_baseline_is_set_shown_found_and_kept_by_the_command_line(quarl: Quarl, released: Bundle, touched: Path) -> None:
+    bundle = read_bundle(touched)
+    assert quarl("gate", touched, "--no-history").returncode == 0
+    done = quarl("baseline", "set", touched)
+    assert done.returncode == 0, done.stderr
+    assert "nav_ppo on rung 3" in done.stdout
+    path = baseline_path(bundle)
+    smaller = path.read_text().replace(f'"found": {len(bundle.read("model.tflite"))}.0', '"found": 9000.0')
+    path.write_text(smaller)
+    done = quarl("gate", touched, "--no-history")
+    assert done.returncode == 1
+    assert "regression_budget_model_tflite_bytes" in done.stdout
+    assert quarl("gate", touched, "--no-history", "--no-baseline").returncode == 0
+    assert quarl("gate", touched, "--no-history", "--baseline", baseline_path(released)).returncode == 0
+    shown = json.loads(quarl("baseline", "show", touched, "--json").stdout)
+    assert shown["policy"] == POLICY
+
+
+def test_a_check_is_explained_by_the_command_line(quarl: Quarl) -> None:
+    done = quarl("gate", "--explain", "mean_return")
+    assert done.returncode == 0, done.stderr
+    assert "Limit: margin times" in done.stdout
+    assert json.loads(quarl("gate", "--explain", "equality_litert", "--json").stdout)["name"] == "equality_*"
+    assert quarl("gate", "--explain", "luck").returncode == 2
+    assert "needs a BUNDLE" in quarl("gate").stderr

@@ -68,6 +68,8 @@ class GateRecipe:
     random_return: float  # mean return of random play, measured
     min_agreement: float | None  # discrete actions: least share of equal actions, 0..1
     max_action_error: float | None  # box actions: greatest mean error as a share of the action range
+    robustness_margin: float | None = None  # share of the same scale that int8 may lose against its source under each disturbance
+    equivalence: bool = False  # whether a gain beyond the margin fails as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,8 @@ def _read_gate(table: _Table) -> GateRecipe:
         random_return=table.number("random_return"),
         min_agreement=table.share("min_agreement") if "min_agreement" in table else None,
         max_action_error=table.share("max_action_error") if "max_action_error" in table else None,
+        robustness_margin=table.share("robustness_margin") if "robustness_margin" in table else None,
+        equivalence=table.flag("equivalence") if "equivalence" in table else False,
     )
     table.close()
     return gate
