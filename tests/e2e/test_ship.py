@@ -18,7 +18,7 @@ from tests.conftest import need
 from tests.e2e.conftest import Quarl
 
 STAGES = {"manifest.json", "contract.json", "model.tflite", "model.onnx", "policy.npz", "source.npz", "example.npz", "quantization.json"}
-RESULTS = {"profile.json", "parity.json", "verdict.json"}
+RESULTS = {"profile.json", "parity.json", "verdict.json", "report.html"}
 
 
 def damage_weights(model: bytes, steps: int) -> bytes:
