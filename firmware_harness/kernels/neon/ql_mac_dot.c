@@ -5,25 +5,52 @@
 #if defined(__ARM_FEATURE_DOTPROD) && defined(__aarch64__)
 #include <arm_neon.h>
 
-/* Adds one group of four inputs, lane `lane` of x, to the sums of all rows. */
-#define ADD_GROUP(lane)                                                                   \
-    do {                                                                                  \
-        _Pragma("GCC unroll 4") for (int32_t v = 0; v + 3 < vectors; v += 4)              \
-        {                                                                                 \
-            int8x16x4_t four = vld1q_s8_x4(weights);                                      \
-            weights += 64;                                                                \
-            sums[v] = vdotq_laneq_s32(sums[v], four.val[0], x, lane);                     \
-            sums[v + 1] = vdotq_laneq_s32(sums[v + 1], four.val[1], x, lane);             \
-            sums[v + 2] = vdotq_laneq_s32(sums[v + 2], four.val[2], x, lane);             \
-            sums[v + 3] = vdotq_laneq_s32(sums[v + 3], four.val[3], x, lane);             \
-        }                                                                                 \
-        if (vectors == 1) {                                                               \
-            sums[0] = vdotq_laneq_s32(sums[0], vld1q_s8(weights), x, lane);               \
-            weights += 16;                                                                \
-        }                                                                                 \
-    } while (0)
+/* One group of four inputs, lane `lane` of v0, times four vectors of weights from one of two sets of registers. */
+#define ADD_EVEN(lane, s0, s1, s2, s3)             \
+    "sdot " s0 ".4s, v2.16b, v0.4b[" lane "]\n\t" \
+    "sdot " s1 ".4s, v3.16b, v0.4b[" lane "]\n\t" \
+    "sdot " s2 ".4s, v4.16b, v0.4b[" lane "]\n\t" \
+    "sdot " s3 ".4s, v5.16b, v0.4b[" lane "]\n\t"
+#define ADD_ODD(lane, s0, s1, s2, s3)               \
+    "sdot " s0 ".4s, v8.16b, v0.4b[" lane "]\n\t"  \
+    "sdot " s1 ".4s, v9.16b, v0.4b[" lane "]\n\t"  \
+    "sdot " s2 ".4s, v10.16b, v0.4b[" lane "]\n\t" \
+    "sdot " s3 ".4s, v11.16b, v0.4b[" lane "]\n\t"
+#define LOAD_EVEN "ld1 {v2.16b, v3.16b, v4.16b, v5.16b}, [%[weights]], #64\n\t"
+#define LOAD_ODD "ld1 {v8.16b, v9.16b, v10.16b, v11.16b}, [%[weights]], #64\n\t"
+#define ADD_GROUP(lane)                                        \
+    LOAD_EVEN LOAD_ODD ADD_EVEN(lane, "v16", "v17", "v18", "v19") \
+    LOAD_EVEN ADD_ODD(lane, "v20", "v21", "v22", "v23")        \
+    LOAD_ODD ADD_EVEN(lane, "v24", "v25", "v26", "v27")        \
+    ADD_ODD(lane, "v28", "v29", "v30", "v31")
 
-/* One block of 4 * vectors rows; vectors is a constant wherever this is inlined. Returns where the next block's weights begin. */
+/* 64 rows times `sixteens` * 16 inputs; returns where the weights of the inputs that are left begin. Compilers do not step through
+ * the weights as they load them. */
+static const int8_t *block64(const int8_t *weights, const int32_t *bias, const int8_t *in, int32_t sixteens, int32_t *acc)
+{
+    __asm__ volatile("ld1 {v16.4s, v17.4s, v18.4s, v19.4s}, [%[bias]], #64\n\t"
+                     "ld1 {v20.4s, v21.4s, v22.4s, v23.4s}, [%[bias]], #64\n\t"
+                     "ld1 {v24.4s, v25.4s, v26.4s, v27.4s}, [%[bias]], #64\n\t"
+                     "ld1 {v28.4s, v29.4s, v30.4s, v31.4s}, [%[bias]]\n\t"
+                     "cbz %w[sixteens], 2f\n\t"
+                     "1:\n\t"
+                     "ldr q0, [%[in]], #16\n\t"
+                     "subs %w[sixteens], %w[sixteens], #1\n\t"
+                     ADD_GROUP("0") ADD_GROUP("1") ADD_GROUP("2") ADD_GROUP("3")
+                     "b.gt 1b\n\t"
+                     "2:\n\t"
+                     "st1 {v16.4s, v17.4s, v18.4s, v19.4s}, [%[acc]], #64\n\t"
+                     "st1 {v20.4s, v21.4s, v22.4s, v23.4s}, [%[acc]], #64\n\t"
+                     "st1 {v24.4s, v25.4s, v26.4s, v27.4s}, [%[acc]], #64\n\t"
+                     "st1 {v28.4s, v29.4s, v30.4s, v31.4s}, [%[acc]]\n\t"
+                     : [weights] "+r"(weights), [bias] "+r"(bias), [in] "+r"(in), [sixteens] "+r"(sixteens), [acc] "+r"(acc)
+                     :
+                     : "cc", "memory", "v0", "v2", "v3", "v4", "v5", "v8", "v9", "v10", "v11", "v16", "v17", "v18", "v19", "v20", "v21", "v22",
+                       "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31");
+    return weights;
+}
+
+/* 4 * vectors rows; vectors is a constant wherever this is inlined. Returns where the next block's weights begin. */
 __attribute__((always_inline)) static inline const int8_t *block(const int8_t *weights, const int32_t *bias, const int8_t *in, int32_t in_len,
                                                                  int32_t *acc, const int32_t vectors)
 {
@@ -32,24 +59,32 @@ __attribute__((always_inline)) static inline const int8_t *block(const int8_t *w
     for (int32_t v = 0; v < vectors; v++) {
         sums[v] = vld1q_s32(&bias[4 * v]);
     }
-    for (; in_len >= 16; in_len -= 16) {
-        int8x16_t x = vld1q_s8(in);
-        in += 16;
-        ADD_GROUP(0);
-        ADD_GROUP(1);
-        ADD_GROUP(2);
-        ADD_GROUP(3);
+#pragma GCC unroll 4
+    for (; in_len >= 4; in_len -= 4) {
+        int32_t word;
+        (void)memcpy(&word, in, 4U);
+        int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(word));
+#pragma GCC unroll 16
+        for (int32_t v = 0; v < vectors; v++) {
+            sums[v] = vdotq_s32(sums[v], vld1q_s8(&weights[16 * v]), x);
+        }
+        in += 4;
+        weights += 16 * vectors;
     }
-    for (; in_len > 0; in_len -= 4) {
-        int32_t word = 0;
-        if (in_len >= 4) {
-            (void)memcpy(&word, in, 4U);
-        } else {
-            (void)memcpy(&word, in, (size_t)in_len);
+    if (in_len > 0) { /* one to three inputs */
+        int32_t word = (uint8_t)in[0];
+        if (in_len > 1) {
+            word |= (uint8_t)in[1] << 8;
+        }
+        if (in_len > 2) {
+            word |= (uint8_t)in[2] << 16;
         }
         int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(word));
-        in += 4;
-        ADD_GROUP(0);
+#pragma GCC unroll 16
+        for (int32_t v = 0; v < vectors; v++) {
+            sums[v] = vdotq_s32(sums[v], vld1q_s8(&weights[16 * v]), x);
+        }
+        weights += 16 * vectors;
     }
 #pragma GCC unroll 16
     for (int32_t v = 0; v < vectors; v++) {
@@ -63,7 +98,10 @@ void ql_mac_dot(const int8_t *weights, const int32_t *bias, const int8_t *in, in
     for (int32_t row = 0; row < rows;) {
         int32_t count = ql_neon_rows(rows - row);
         if (count == 64) {
-            weights = block(weights, &bias[row], in, in_len, &acc[row], 16);
+            weights = block64(weights, &bias[row], in, in_len / 16, &acc[row]);
+            if (in_len % 16 != 0) {
+                weights = block(weights, &acc[row], in + in_len / 16 * 16, in_len % 16, &acc[row], 16);
+            }
         } else if (count == 16) {
             weights = block(weights, &bias[row], in, in_len, &acc[row], 4);
         } else {

@@ -1,0 +1,83 @@
+"""Every shipped policy on every kind of core: outputs and actions equal the host's on all held-out observations, bit for bit.
+
+1,000 observations each and 100 of Atari, on a Cortex-M4 in both emulators and on M0, M33 and M55 in QEMU. What takes long is cut to a few
+observations, spread over all of them, in the tests that always run; `make test-all` runs the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quarl.boards import CpuName, Fpu, find_board
+from quarl.emitters.firmware import kernels_for, program_sources
+from quarl.emitters.shapes import multiply_accumulates
+from quarl.firmware.build import build_image, default_cache_dir
+from quarl.firmware.elf import read_image
+from quarl.firmware.example import with_example
+from quarl.firmware.image import harness_sources
+from quarl.firmware.lower import lower
+from quarl.integer import quantize_observations
+from quarl.links.qemu import MACHINES, QemuDevice, emulated_board
+from quarl.links.unicorn import UnicornDevice
+from quarl.resources import targets_dir
+from tests.conftest import need
+from tests.firmware.shipped import IMAGES, SHIPPED, VECTORS, Shipped, shipped
+
+DEVICES: list[tuple[str, CpuName, Fpu]] = [
+    ("unicorn", "cortex-m4", "single"),
+    ("qemu", "cortex-m4", "single"),
+    ("qemu", "cortex-m0", "none"),
+    ("qemu", "cortex-m33", "single"),
+    ("qemu", "cortex-m55", "double"),
+]
+QUICK_PRODUCTS = 20_000_000  # that a test which always runs may take on one core
+ROOMY_M0 = "cortex-m3"  # whose machine lends its memory to an M0 for what the only M0 of QEMU, with 256 KB of flash, cannot hold
+
+
+def open_device(emulator: str, cpu: CpuName, fpu: Fpu, policy: Shipped) -> UnicornDevice | QemuDevice:
+    """Return the policy's firmware in the memory of QEMU's machine with that core, booted; its example is replayed there."""
+    need("ziglang", "elftools", "capstone", "unicorn" if emulator == "unicorn" else "qemu-system-arm")
+    board = emulated_board(replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu, fpu=fpu))
+    program = with_example(lower(policy.policy, kernels_for(board)), policy.heldout)
+    if cpu == "cortex-m0" and program.table_bytes > board.flash.bytes // 2:
+        need("unicorn")
+        emulator, board = "unicorn", replace(board, flash=MACHINES[ROOMY_M0].flash, ram=MACHINES[ROOMY_M0].ram)
+    elf = build_image(program_sources(program) | harness_sources(board), board, default_cache_dir())
+    image = read_image(elf, board)
+    if emulator == "unicorn":
+        return UnicornDevice(image, board, program)
+    return QemuDevice(elf, image, board, program, default_cache_dir())
+
+
+def check(emulator: str, cpu: CpuName, fpu: Fpu, policy: Shipped) -> None:
+    device = open_device(emulator, cpu, fpu, policy)
+    integers = quantize_observations(policy.policy, policy.heldout)
+    assert device.run(integers).tobytes() == policy.outputs.tobytes()
+    actions = device.decisions(integers) if policy.is_image else device.act(policy.heldout)
+    np.testing.assert_array_equal(actions, policy.actions)
+
+
+def quick_count(name: str) -> int | None:
+    """Return how many observations a quick test takes; None where it takes all of them."""
+    policy = shipped(name, 2)
+    count = QUICK_PRODUCTS // multiply_accumulates(policy.policy)
+    return None if count >= (IMAGES if policy.is_image else VECTORS) else max(count, 2)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(("emulator", "cpu", "fpu"), DEVICES)
+def test_a_shipped_policy_answers_on_the_core_as_on_the_host(emulator: str, cpu: CpuName, fpu: Fpu, name: str) -> None:
+    check(emulator, cpu, fpu, shipped(name, quick_count(name)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(("emulator", "cpu", "fpu"), DEVICES)
+def test_a_large_shipped_policy_answers_on_the_core_as_on_the_host(emulator: str, cpu: CpuName, fpu: Fpu, name: str) -> None:
+    """All held-out observations of the policies of which the test above takes a few."""
+    if quick_count(name) is None:
+        return  # done above
+    check(emulator, cpu, fpu, shipped(name))
