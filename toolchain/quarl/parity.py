@@ -130,8 +130,8 @@ def play_pairs(
         played.append(tuple(block))
         ours, theirs = (log.by_episode(len(seeds)) for log in logs[:2])
         parted.append(first_divergence(ours, theirs, action))
-        whole = [join_episodes(parts) for parts in zip(*played, strict=True)]
-        paired = PairedEpisodes(env.id, *whole, looks=tuple(looks), divergence=np.concatenate(parted))
+        wanted, made, control = (join_episodes(parts) for parts in zip(*played, strict=True))
+        paired = PairedEpisodes(env.id, wanted, made, control, tuple(looks), np.concatenate(parted))
         done = look.episodes
         if is_settled(paired):
             break

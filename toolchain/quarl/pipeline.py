@@ -389,8 +389,8 @@ def _limits_of(source: Source, limits: Limits | None) -> Limits:
     if source.recipe is None:
         return DEFAULT_LIMITS
     table = {key: value for key, value in asdict(source.recipe.gate).items() if value is not None}
-    score = source.recipe.score
-    known = {} if score is None else {"source_return": score.mean_return}
+    score, scored_in = source.recipe.score, EnvSpec(source.recipe.env.id, source.recipe.env.kwargs)
+    known = {"source_return": score.mean_return} if score is not None and source.env == scored_in else {}
     return limits_from_table({**known, **table}, f"{source.recipe.name}: recipe.toml")
 
 

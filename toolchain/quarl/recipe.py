@@ -70,6 +70,7 @@ class GateRecipe:
     max_action_error: float | None  # box actions: greatest mean error as a share of the action range
     robustness_margin: float | None = None  # share of the same scale that int8 may lose against its source under each disturbance
     equivalence: bool = False  # whether a gain beyond the margin fails as well
+    source_return: float | None = None  # mean return the source reaches where it is judged, if that is not where it was scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,7 @@ def _read_gate(table: _Table) -> GateRecipe:
         max_action_error=table.share("max_action_error") if "max_action_error" in table else None,
         robustness_margin=table.share("robustness_margin") if "robustness_margin" in table else None,
         equivalence=table.flag("equivalence") if "equivalence" in table else False,
+        source_return=table.number("source_return") if "source_return" in table else None,
     )
     table.close()
     return gate
