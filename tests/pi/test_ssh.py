@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from quarl.errors import DeviceError, InputError, ToolMissingError
+from quarl.firmware.build import default_cache_dir
 from quarl.links.ssh import SshPi, connection_advice
 from quarl.pi.board import LinuxBoard, find_target
 from quarl.pi.compare import compare_on_pi
@@ -41,7 +42,7 @@ def job() -> tuple[Policy, QuantPolicy, np.ndarray]:  # type: ignore[type-arg]
 
 def measure(effort: Effort = QUICK) -> PiProfile:
     policy, quantized, obs = job()
-    return profile_pi(policy, quantized, obs, pi4(), SshPi("fakepi"), effort)
+    return profile_pi(policy, quantized, obs, pi4(), SshPi("fakepi"), default_cache_dir(), effort)
 
 
 def look() -> dict[str, object]:
@@ -65,6 +66,7 @@ def test_a_policy_is_measured_and_compared_through_every_line_of_the_real_path(f
         ("litert", "int8"),
         ("onnxruntime", "float32"),
         ("onnxruntime", "int8"),
+        ("c", "int8"),
     ]
     for model in profile.models:
         assert model.latency is not None
@@ -72,7 +74,7 @@ def test_a_policy_is_measured_and_compared_through_every_line_of_the_real_path(f
         assert model.before is not None
         assert 1 <= len(model.latency.samples_us) <= QUICK.samples
         assert model.memory.runtime_bytes > 0
-        assert model.before.clock_hz == 1_500_345_728
+        assert model.before.clock_hz == (None if model.runtime == "c" else 1_500_345_728)
         if model.precision == "int8":
             assert (model.observations, model.differing) == (40, 0)
             assert model.outputs_sha256 == model.expected_sha256
@@ -87,6 +89,7 @@ def test_a_policy_is_measured_and_compared_through_every_line_of_the_real_path(f
     assert [(backend.backend, backend.outputs, backend.differing) for backend in equal] == [
         ("pi_litert", 200, 0),
         ("pi_onnxruntime", 200, 0),
+        ("pi_c", 200, 0),
     ]
 
 
@@ -143,7 +146,7 @@ def test_another_board_than_the_one_named_is_refused(fake_pi: FakePi) -> None:
     board = find_target("raspberrypi_5", targets_dir())
     assert isinstance(board, LinuxBoard)
     with pytest.raises(InputError, match=r"has a cortex-a72 \(Raspberry Pi 4 Model B Rev 1.4\), raspberrypi_5 a cortex-a76"):
-        profile_pi(policy, quantized, obs, board, SshPi("fakepi"), QUICK)
+        profile_pi(policy, quantized, obs, board, SshPi("fakepi"), default_cache_dir(), QUICK)
 
 
 def test_a_missing_runtime_is_named_with_what_brings_it(fake_pi: FakePi) -> None:

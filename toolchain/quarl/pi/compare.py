@@ -19,14 +19,14 @@ from quarl.links.qemu_user import EmulatedPi
 from quarl.links.ssh import PREFIX, SshPi
 from quarl.parity import equality_of
 from quarl.pi.board import LinuxBoard
-from quarl.pi.measure import RUNTIMES, outputs_of_pi, profile_pi
+from quarl.pi.measure import ALL_RUNTIMES, outputs_of_pi, profile_pi
 from quarl.pi.report import PiProfile
 from quarl.pi.root import open_root
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
 
 FRAMES = 100  # of images: an emulated convolution takes a second or so a dozen
-BACKENDS = tuple(f"pi_{runtime}" for runtime in RUNTIMES)
+BACKENDS = tuple(f"pi_{runtime}" for runtime in ALL_RUNTIMES)
 EMULATED, LOCAL = "emulated", "local"
 
 
@@ -49,14 +49,14 @@ def open_link(words: str | None, board: LinuxBoard) -> PiLink:
 
 def profile_on_pi(source: Policy | None, quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, link: str | None) -> PiProfile:
     """Return the profile of a policy on a Pi; arguments and errors as `profile_pi` and `open_link`."""
-    return profile_pi(source, quantized, _some(quantized, obs), board, open_link(link, board))
+    return profile_pi(source, quantized, _some(quantized, obs), board, open_link(link, board), default_cache_dir())
 
 
 def compare_on_pi(quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, link: str | None) -> tuple[BackendEquality, ...]:
     """Return each runtime of the Pi beside the integer reference; of images the first FRAMES are asked. Errors as `profile_on_pi`."""
     shown = _some(quantized, obs)
     expected, opened = integer_outputs(quantized, shown), open_link(link, board)
-    found = outputs_of_pi(quantized, shown, board, opened)
+    found = outputs_of_pi(quantized, shown, board, opened, default_cache_dir())
     return tuple(
         equality_of(
             f"pi_{runtime}", f"{release} on {board.name} ({opened.link}, outputs SHA-256 {sha256_of(outputs.tobytes())})", expected, outputs

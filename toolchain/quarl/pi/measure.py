@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 
 from quarl.emitters.shapes import multiply_accumulates
 from quarl.errors import DeviceError, InputError, ToolMissingError
+from quarl.firmware.build import compiler_version
 from quarl.integer import integer_outputs
 from quarl.links.host import PACKAGES
 from quarl.links.pi import Answer, PiLink, sha256_of
 from quarl.pi.board import CORES, LinuxBoard
 from quarl.pi.health import Health, remarks, spoiling, without_clock
+from quarl.pi.program import RUNTIME, measure_program, program_of, run_program
 from quarl.pi.report import Instructions, Machine, PiModel, PiProfile, health_from, instructions_from, machine_from
 from quarl.pi.request import COUNTED, NOTHING, TIMED, Asked, Effort, package_of, run_request
 from quarl.policy import Policy
@@ -28,10 +31,17 @@ from quarl.profile import Latency, Memory
 from quarl.quant_policy import QuantPolicy
 
 RUNTIMES = ("litert", "onnxruntime")
+ALL_RUNTIMES = (*RUNTIMES, RUNTIME)
 
 
 def profile_pi(
-    source: Policy | None, quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, link: PiLink, effort: Effort = TIMED
+    source: Policy | None,
+    quantized: QuantPolicy,
+    obs: NDArray[Any],
+    board: LinuxBoard,
+    link: PiLink,
+    cache_dir: Path,
+    effort: Effort = TIMED,
 ) -> PiProfile:
     """Return the profile of a policy on a Pi; the files are written anew, as an export writes them.
 
@@ -44,7 +54,7 @@ def profile_pi(
         ToolMissingError: the Pi lacks a runtime.
         DeviceError: the link or a runtime failed, or the run is invalid; says why.
     """
-    package = package_of(source, quantized, obs, RUNTIMES)
+    package, program = package_of(source, quantized, obs, RUNTIMES), program_of(quantized, obs, board, cache_dir)
     expected = integer_outputs(quantized, obs)
     with link:
         link.push(package.files)
@@ -55,6 +65,8 @@ def profile_pi(
             answer = link.ask(run_request(package, asked, chosen))
             models = (*models, _model(asked, answer, expected, link.is_timed))
             _refuse_spoilt(idle, models, link.name)
+        models = (*models, measure_program(quantized, obs, expected, program, link, machine.cores, chosen))
+        _refuse_spoilt(idle, models, link.name)
     return PiProfile(
         board=board.name,
         link=link.link,
@@ -68,14 +80,18 @@ def profile_pi(
     )
 
 
-def outputs_of_pi(quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, link: PiLink) -> dict[str, tuple[str, NDArray[Any]]]:
+def outputs_of_pi(
+    quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, link: PiLink, cache_dir: Path
+) -> dict[str, tuple[str, NDArray[Any]]]:
     """Return the version and the outputs [n, count] of every runtime on the Pi, by runtime; errors as `profile_pi`."""
-    package = package_of(None, quantized, obs, RUNTIMES)
+    package, program = package_of(None, quantized, obs, RUNTIMES), program_of(quantized, obs, board, cache_dir)
     with link:
         link.push(package.files)
         look(link, board)
         answers = {asked.runtime: link.ask(run_request(package, asked, NOTHING)).fields for asked in package.asked}
-    return {runtime: (str(fields["runtime_version"]), outputs_in(fields)) for runtime, fields in answers.items()}
+        _, by_program = run_program(quantized, obs, program, link)
+    found = {runtime: (str(fields["runtime_version"]), outputs_in(fields)) for runtime, fields in answers.items()}
+    return found | {RUNTIME: (compiler_version(), by_program)}
 
 
 def look(link: PiLink, board: LinuxBoard) -> tuple[Machine, Mapping[str, str], Health]:

@@ -1,0 +1,81 @@
+"""The emulated Pi: every core answers as the integer reference does, and instructions are counted exactly; a time is never taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from quarl.errors import InputError, ToolMissingError
+from quarl.firmware.build import default_cache_dir
+from quarl.links.qemu_user import EmulatedPi
+from quarl.pi.board import LinuxBoard, find_target
+from quarl.pi.compare import BACKENDS, compare_on_pi, open_link
+from quarl.pi.measure import profile_pi
+from quarl.pi.report import instructions_from
+from quarl.pi.root import EmulatedRoot
+from quarl.resources import targets_dir
+from tests.conftest import need
+from tests.firmware.samples import observations, sample
+
+BOARDS = ("raspberrypi_3b", "raspberrypi_4", "raspberrypi_5")  # one of each core
+
+
+def board_named(name: str) -> LinuxBoard:
+    board = find_target(name, targets_dir())
+    assert isinstance(board, LinuxBoard)
+    return board
+
+
+@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize(("policy_name", "rung"), [("squashed", 3), ("small_images", 3)])
+def test_every_core_answers_like_the_reference_in_every_runtime(pi_root: EmulatedRoot, name: str, policy_name: str, rung: int) -> None:
+    need("ziglang")
+    policy, quantized = sample(policy_name, rung)
+    obs = observations(policy, np.random.default_rng(3), 30)
+    found = compare_on_pi(quantized, obs, board_named(name), "emulated")
+    assert tuple(backend.backend for backend in found) == BACKENDS
+    assert [backend.differing for backend in found] == [0, 0, 0]
+    assert all(backend.outputs == 30 * policy.contract.action.count and "outputs SHA-256" in backend.version for backend in found)
+    assert len({backend.version.rpartition(" ")[2] for backend in found}) == 1  # one digest
+
+
+def test_instructions_are_counted_and_no_time_is_kept(pi_root: EmulatedRoot) -> None:
+    need("ziglang")
+    policy, quantized = sample("argmax_mlp", 3)
+    obs, board, cache = observations(policy, np.random.default_rng(3), 20), board_named("raspberrypi_5"), default_cache_dir()
+    profile = profile_pi(policy, quantized, obs, board, EmulatedPi(board.cpu, pi_root, cache), cache)
+    assert (profile.kind, profile.link) == ("emulated", "emulated")
+    for model in profile.models:
+        assert (model.latency, model.decision, model.memory, model.load_us) == (None, None, None, None)
+        assert model.instructions is not None
+        assert 0 < model.instructions.typical_invoke <= model.instructions.typical
+    own, litert = profile.model("c", "int8"), profile.model("litert", "int8")
+    assert own is not None
+    assert litert is not None
+    assert own.instructions is not None
+    assert litert.instructions is not None
+    assert len(set(own.instructions.per_inference[1:])) <= 3  # nothing but the data's own branches
+    assert own.instructions.typical <= 0.5 * litert.instructions.typical_invoke  # no interpreter
+    assert {figure.kind for figure in profile.figures} == {"emulated"}
+    assert "pi_decision_us" not in {figure.name for figure in profile.figures}
+
+
+def test_the_cost_of_the_marks_is_taken_off() -> None:
+    empty = [(5, 100), (6, 110), (5, 120), (6, 130)]
+    call = [(1, 1000), (3, 1050), (4, 1560), (2, 1630)]
+    counted = instructions_from([*empty, *call])
+    assert (counted.per_inference, counted.of_invoke) == ((600,), (500,))
+    assert instructions_from([*empty, (1, 1000), (2, 1510), (0, 1600)]).per_inference == (500,)
+    with pytest.raises(ValueError, match="1 marks 1 and 0 marks 2"):
+        instructions_from([*empty, (1, 1000)])
+
+
+def test_an_emulated_pi_that_is_not_installed_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(ToolMissingError, match="quarl doctor --install pi-emulator"):
+        open_link(None, board_named("raspberrypi_4"))
+
+
+def test_an_unknown_link_is_refused() -> None:
+    with pytest.raises(InputError, match="reached by emulated, ssh:USER@HOST or local"):
+        open_link("serial:/dev/ttyUSB0", board_named("raspberrypi_4"))
