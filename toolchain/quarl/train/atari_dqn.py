@@ -3,7 +3,7 @@
 Goes in: a recipe and a run folder. Comes out: a `Player`, a plain Stable-Baselines3 DQN with its CnnPolicy.
 DQN's network has the shape of PPO's: the Nature features and one linear head. So it begins with the teacher's features and with
 Q(s, a) = V(s) + temperature * (logit(s, a) - mean logit), which are linear in them: it ranks actions as the teacher does.
-Then DQN learns from its own play, epsilon-greedy, on the signs of the points. The policy of step 0 is never kept: DQN has to finish it.
+Then DQN learns from its own play, epsilon-greedy, on the signs of the points. No policy of the first half is kept: DQN has to finish it.
 The store of transitions is not kept in the run folder; a resumed training fills it again with the play of its checkpoint.
 
 Hyperparameters of a recipe:
@@ -41,6 +41,7 @@ from quarl.train.journal import Journal
 from quarl.train.sb3 import LEFT_OUT, Lanes, save_model
 from quarl.train.trained import Progress, Trained
 
+FINISHED_BY_DQN = 0.5  # share of the steps before which no policy is kept: it would be the teacher's, not DQN's
 WANDERING = 0.05  # share of random actions in the games that calibrate
 OWN = ("teacher", "temperature", "learning_rate", "epsilon", "learning_starts", "evaluations")
 DQNS = ("buffer_size", "batch_size", "gamma", "n_steps", "gradient_steps", "target_update_interval")
@@ -88,7 +89,8 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
         with in_float32(model.policy.q_net.features_extractor):
             returns, lengths = play_games(game, _act(model), CHECKPOINT_SEED, games, 200 if quick else SELECTION_LENGTH)
         seeds = tuple(range(CHECKPOINT_SEED, CHECKPOINT_SEED + games))
-        if journal.judge(done, Episodes(seeds, returns, lengths.astype(np.int32), None)):
+        played = Episodes(seeds, returns, lengths.astype(np.int32), None)
+        if journal.judge(done, played, may_be_best=done >= FINISHED_BY_DQN * steps):
             model.save(best_path, exclude=[*LEFT_OUT, "replay_buffer"])
 
     if journal.steps < steps:
@@ -120,7 +122,7 @@ class _Judge(BaseCallback):
     def _on_rollout_end(self) -> None:
         assert isinstance(self.model, DQN)
         if self.num_timesteps >= self._filled:
-            self.model.train_freq = TrainFreq(1, TrainFrequencyUnit.STEP)
+            self.model.train_freq = TrainFreq(1, TrainFrequencyUnit.STEP)  # type: ignore[assignment]  # what it becomes after set-up
 
     def _on_training_end(self) -> None:
         assert isinstance(self.model, DQN)
@@ -177,8 +179,8 @@ def _story(recipe: Recipe, steps: int) -> str:
     teacher = recipe.train.hyperparameters["teacher"]
     return f"""1. **A warm start, not learnt from points.** The network begins with the features of `{teacher}` and with Q values made of
    its value head and its logits, so that it ranks actions as that policy does. How that one was trained, its SOURCE.md says.
-2. DQN of Stable-Baselines3 on the signs of the points, {steps:,} steps of its own play. The policy it began with was not
-   among those the weights were chosen from."""
+2. DQN of Stable-Baselines3 on the signs of the points, {steps:,} steps of its own play. The weights were chosen from
+   the second half of them, so that they are DQN's own."""
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:

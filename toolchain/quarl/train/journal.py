@@ -38,16 +38,16 @@ class Journal:
         with self.curve_path.open("w", newline="") as file:
             csv.writer(file).writerow(CURVE_FIELDS)
 
-    def judge(self, steps: int, episodes: Episodes) -> bool:
-        """Write down how the policy of `steps` plays; return whether none before it was better."""
+    def judge(self, steps: int, episodes: Episodes, *, may_be_best: bool = True) -> bool:
+        """Write down how the policy of `steps` plays; return whether it is to be kept: none before it that might have been was better."""
         mean = float(episodes.returns.mean())
         success = None if episodes.successes is None else float(episodes.successes.mean())
         cpu_s = self._cpu_s + time.process_time() - self._cpu_start_s
         with self.curve_path.open("a", newline="") as file:
             row = [steps, f"{mean:.3f}", f"{episodes.returns.std():.3f}", f"{episodes.lengths.mean():.1f}"]
             csv.writer(file).writerow([*row, "" if success is None else f"{success:.3f}", f"{cpu_s:.1f}"])
-        is_best = mean >= self._best_return
-        self.steps, self._best_return = steps, max(mean, self._best_return)
+        is_best = may_be_best and mean >= self._best_return
+        self.steps, self._best_return = steps, mean if is_best else self._best_return
         state = {"steps": steps, "best_return": self._best_return, "cpu_s": cpu_s}
         self._state_path.write_text(json.dumps(state), encoding="utf-8")
         if self._progress is not None:

@@ -205,7 +205,7 @@ class _Learner:
     def write(self, path: Path) -> None:
         """Write all that a later call needs to go on."""
         arrays = {name: variable.numpy() for name, variable in self._variables().items()}
-        np.savez(path, updates=self._updates, **arrays)  # type: ignore[arg-type]
+        np.savez(path, updates=self._updates, **arrays)
 
     def read(self, path: Path) -> None:
         """Go on from what `write` wrote."""

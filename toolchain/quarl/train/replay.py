@@ -76,7 +76,8 @@ class Replay:
     def draw(self, count: int, rng: np.random.Generator) -> Batch:
         """Return `count` transitions, each as likely as any other."""
         index = rng.integers(self.size, size=count)
-        return Batch(*(column[index] for column in self._rows))
+        rows = self._rows
+        return Batch(rows.obs[index], rows.action[index], rows.reward[index], rows.discount[index], rows.next_obs[index])
 
     def _store(self, rows: Batch) -> None:
         capacity = len(self._rows.action)
