@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from quarl.errors import InputError
 from quarl.evidence import evidence_from_json
 from quarl.gate import judge
 from quarl.limits import Limits
+from quarl.pi.report import Instructions, Machine, PiModel, PiProfile
 from quarl.report.contents import Contents, read_contents
 from quarl.report.render import render_contents, render_report
 from quarl.report.replay import Flight, NotReplayed
@@ -149,6 +151,65 @@ def test_a_core_without_a_timing_table_has_no_roofline(contents: Contents) -> No
     text = Page(render_contents(replace(contents, firmware=untimed))).text
     assert "No roofline: there is no timing table for the cortex-m55" in text
     assert "no estimate" in text
+
+
+def test_a_policy_that_came_as_integers_has_nothing_to_be_compared_with(contents: Contents) -> None:
+    assert contents.evidence is not None
+    assert contents.profile is not None
+    alone = replace(contents.evidence, has_source=False, paired=None, agreement=None, worst=(), trials=(), robustness=())
+    sourceless = replace(
+        contents,
+        manifest=replace(contents.manifest, rung=None, ladder=(), calibration=None),
+        evidence=alone,
+        verdict=judge(alone, Limits(), policy="nav_ppo"),
+        quantization=None,
+        profile=replace(contents.profile, models=tuple(model for model in contents.profile.models if model.precision == "int8")),
+        replay=NotReplayed("No paired episodes"),
+    )
+    text = Page(render_contents(sourceless)).text
+    for words in (
+        "there is no full-precision source whose episodes",
+        "without its float source the error of a layer",
+        "held integers already",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize("kind", ["measured", "emulated"])
+def test_a_raspberry_pi_takes_the_place_of_the_board(contents: Contents, kind: Literal["measured", "emulated"]) -> None:
+    assert contents.profile is not None
+    timed = kind == "measured"
+    models = tuple(
+        PiModel(
+            runtime=model.runtime,
+            runtime_version="2.3.0",
+            precision=model.precision,
+            file_bytes=model.file_bytes,
+            observations=64,
+            differing=0,
+            outputs_sha256="",
+            expected_sha256="",
+            load_us=None,
+            latency=model.latency if timed else None,
+            decision=model.latency if timed else None,
+            memory=None,
+            major_faults=None,
+            before=None,
+            after=None,
+            instructions=None if timed else Instructions((5000, 5001), (4000,)),
+        )
+        for model in contents.profile.models
+    )
+    machine = Machine("aarch64", 64, "Raspberry Pi 4 Model B", None, (), 4, 2**32, "Linux 6.1", "glibc 2.36", "3.11")
+    profile = PiProfile("raspberrypi_4", "ssh" if timed else "emulated", kind, machine, "", 10.0, 7104, models, ())
+    page = Page(render_contents(replace(contents, firmware=None, board=None, on_pi=profile)))
+    assert "On the Raspberry Pi" in page.text
+    assert "Raspberry Pi 4 Model B, aarch64 with 4 cores" in page.text
+    assert "for raspberrypi_4" in page.text
+    assert ("worst decision" in page.text) == timed
+    assert ("instructions than float32" in page.text) == (not timed)
+    drawn = [attributes for tag, attributes in page.tags if str(attributes.get("aria-label")).startswith("Histograms")]
+    assert len(drawn) == (2 if timed else 1)
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "</style></title>&amp;{{ 7*7 }}"])
