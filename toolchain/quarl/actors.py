@@ -58,9 +58,8 @@ def artifact_actor(policy: QuantPolicy, model: bytes) -> Actor:
     """Return the int8 policy as its `.tflite` plays it in LiteRT; its integers do not depend on the batch."""
     decode = policy.contract.action.decode
     threads = _cores() if policy.contract.observation.is_image else 1
-    runtimes = [open_runtime("litert", model) for _ in range(threads)]
-    shared = _shared([lambda obs, runtime=runtime: runtime.run(model_inputs(policy, obs)) for runtime in runtimes])
-    return lambda obs: decode(real_outputs(policy, shared(obs)))
+    outputs = _shared([_integers_of(policy, open_runtime("litert", model)) for _ in range(threads)])
+    return lambda obs: decode(real_outputs(policy, outputs(obs)))
 
 
 def row_by_row(actor: Actor) -> Actor:
@@ -108,6 +107,10 @@ def _image_outputs(policy: Policy) -> Outputs:
 def _outputs_of(policy: Policy, runtime: Runtime, in_batches: bool) -> Outputs:
     run = runtime.run if in_batches else row_by_row(runtime.run)
     return lambda obs: run(policy.graph_input(obs))
+
+
+def _integers_of(policy: QuantPolicy, runtime: Runtime) -> Outputs:
+    return lambda obs: runtime.run(model_inputs(policy, obs))
 
 
 def _rows_are_independent(runtime: Runtime, policy: Policy) -> bool:
