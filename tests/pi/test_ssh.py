@@ -112,7 +112,7 @@ def test_a_connection_dropped_during_the_push_leaves_nothing_and_the_next_try_wo
     fake_pi: FakePi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", fake_pi.client(dropping_proxy(tmp_path, fake_pi.port, 200_000)))
-    with pytest.raises(DeviceError, match="the connection was lost"), SshPi("fakepi") as pi:
+    with SshPi("fakepi") as pi, pytest.raises(DeviceError, match="the connection was lost"):
         pi.push({"model": bytes(1_000_000)})
     assert fake_pi.left_behind() == []
     monkeypatch.setenv("PATH", fake_pi.client())
