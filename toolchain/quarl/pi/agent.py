@@ -189,16 +189,18 @@ def run(request: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def timed(request: dict[str, Any], loaded: Any, singles: list[Any], decide: Any) -> dict[str, Any]:
     """Return raw samples of single inferences, or of blocks of them where one is too short for the clock, and of whole decisions."""
-    calls, end = [], time.monotonic() + request["warm_up_s"]
+    calls: list[int] = []
+    samples: list[int] = []
+    decisions: list[int] = []
+    end = time.monotonic() + request["warm_up_s"]
     while time.monotonic() < end or len(calls) < 2:
         calls.append(block_ns(loaded, singles[len(calls) % len(singles)], 1))
     typical = sorted(calls[len(calls) // 2 :])[len(calls) // 4]
     per_sample = 1 if typical >= SHORT_CALL_NS else -(-BLOCK_NS // max(typical, 1))
-    before, faults, samples = health(Path("/")), resource.getrusage(resource.RUSAGE_SELF).ru_majflt, []
+    before, faults = health(Path("/")), resource.getrusage(resource.RUSAGE_SELF).ru_majflt
     end = time.monotonic() + request["seconds"]
     while len(samples) < request["samples"] and time.monotonic() < end:
         samples.append(block_ns(loaded, singles[len(samples) % len(singles)], per_sample))
-    decisions: list[int] = []
     end = time.monotonic() + request["seconds"]
     while decide is not None and len(decisions) < request["samples"] and time.monotonic() < end:
         decisions.append(decide.timed_ns(len(decisions)))
@@ -255,13 +257,13 @@ def load_runtime(name: str) -> tuple[Any, Callable[[Path], Any], str]:
         import numpy
 
         if name == "onnxruntime":
-            import onnxruntime
+            import onnxruntime  # type: ignore[import-untyped]
 
             return numpy, lambda path: OnnxModel(onnxruntime, path), importlib.metadata.version(PACKAGES[name])
         if name == "litert":
-            from ai_edge_litert.interpreter import Interpreter
+            from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
         else:
-            from tflite_runtime.interpreter import Interpreter
+            from tflite_runtime.interpreter import Interpreter  # type: ignore[import-not-found]
         return numpy, lambda path: TfliteModel(Interpreter, path), importlib.metadata.version(PACKAGES[name])
     except ImportError as error:
         raise AgentError("missing", f"{PACKAGES[name]} cannot be imported ({error})") from error
