@@ -31,7 +31,7 @@ from quarl.npz import FRAMES_RATIO, npz_bytes, read_npz
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
 from quarl.robustness import DISTURBANCES, feature_spread, play_disturbed
-from quarl.rollouts import DEFAULT_LANES, Episodes, Progress, run_episodes
+from quarl.rollouts import DEFAULT_LANES, Episodes, Progress, run_beside, run_episodes
 from quarl.seeds import PARITY_SEED
 from quarl.sequential import Look
 
@@ -121,14 +121,13 @@ def play_pairs(
     done = 0
     for look in looks:
         seeds = range(PARITY_SEED + done, PARITY_SEED + look.episodes)
-        logs = [ActionLog(actor) for actor in actors]
+        logs = [ActionLog(actor) for actor in actors[:2]]
         logs[1].also(counter.observe)
-        block = []
-        for turn, log in enumerate(logs):
-            step = _step(progress, len(actors) * done + turn * len(seeds), len(actors) * most)
-            block.append(run_episodes(env, log, seeds, observe=log.observe, progress=step, lanes=lanes))
-        played.append(tuple(block))
-        ours, theirs = (log.by_episode(len(seeds)) for log in logs[:2])
+        steps = [_step(progress, len(actors) * done + turn * len(seeds), len(actors) * most) for turn in (0, 2)]
+        first, third = run_beside(env, logs[0], actors[2], seeds, observe=logs[0].observe, progress=steps[0], lanes=lanes)
+        second = run_episodes(env, logs[1], seeds, observe=logs[1].observe, progress=steps[1], lanes=lanes)
+        played.append((first, second, third))
+        ours, theirs = (log.by_episode(len(seeds)) for log in logs)
         parted.append(first_divergence(ours, theirs, action))
         wanted, made, control = (join_episodes(parts) for parts in zip(*played, strict=True))
         paired = PairedEpisodes(env.id, wanted, made, control, tuple(looks), np.concatenate(parted))

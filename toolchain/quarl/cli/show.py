@@ -54,12 +54,6 @@ def policies_table(recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
     ]
 
 
-def policies_text(recipes: Sequence[Recipe]) -> str:
-    """Return the shipped policies as text."""
-    rows = [(r.name, r.algorithm, r.framework, score_text(r.score), r.task) for r in recipes]
-    return table(("policy", "algorithm", "framework", "score (measured)", "task"), rows)
-
-
 def score_text(score: ScoreRecipe | None) -> str:
     """Return the score of a source policy in a few words."""
     if score is None:
