@@ -81,6 +81,14 @@ def test_a_failed_release_says_first_that_and_why_it_fails(contents: Contents) -
     assert places == sorted(places)
 
 
+def test_what_was_measured_to_help_is_said_at_the_top(contents: Contents) -> None:
+    assert contents.verdict is not None
+    helpful = [reason.text[1:] for reason in contents.verdict.why if reason.helps]
+    assert helpful
+    text = Page(render_contents(contents)).text
+    assert all(text.index(words) < text.index("Each check with what") for words in helpful)
+
+
 def test_every_check_and_every_reason_of_the_verdict_is_on_the_page(contents: Contents) -> None:
     text = Page(render_contents(contents)).text
     assert contents.verdict is not None

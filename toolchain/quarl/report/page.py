@@ -139,6 +139,7 @@ class Summary:
     sentence: str
     facts: tuple[str, ...]
     findings: tuple[Finding, ...]
+    hints: tuple[str, ...]  # changes that were measured to help
     key_figures: tuple[KeyFigure, ...]
 
 

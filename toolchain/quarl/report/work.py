@@ -10,7 +10,7 @@ from math import prod
 
 from quarl.boards import CpuName
 from quarl.emitters.shapes import quant_shapes
-from quarl.quant_policy import QuantPolicy, QuantWeighted
+from quarl.quant_policy import QuantPolicy, QuantWeighted, weight_bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,6 @@ def layer_work(policy: QuantPolicy) -> tuple[LayerWork, ...]:
         touched, macs = read + prod(shapes[node.name]) * width, 0
         if isinstance(node.op, QuantWeighted):
             macs = prod(shapes[node.name]) * prod(node.op.weights.shape[1:])
-            touched += node.op.weights.nbytes + node.op.bias.nbytes + node.op.multiplier.nbytes
+            touched += node.op.weights.nbytes * weight_bits(node.op) // 8 + node.op.bias.nbytes + node.op.multiplier.nbytes
         found.append(LayerWork(node.name, macs, touched))
     return tuple(found)

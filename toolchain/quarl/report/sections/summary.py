@@ -13,7 +13,9 @@ from quarl.verdict import Check, Verdict
 def summary(contents: Contents) -> Summary:
     """Return the verdict of a bundle for people."""
     state, word, sentence, findings = _verdict(contents)
-    return Summary(contents.manifest.name, state, word, sentence, _facts(contents), findings, _key_figures(contents))
+    return Summary(
+        contents.manifest.name, state, word, sentence, _facts(contents), findings, _hints(contents.verdict), _key_figures(contents)
+    )
 
 
 def _verdict(contents: Contents) -> tuple[State, str, str, tuple[Finding, ...]]:
@@ -37,6 +39,10 @@ def _verdict(contents: Contents) -> tuple[State, str, str, tuple[Finding, ...]]:
 
 def _finding(check: Check) -> Finding:
     return Finding(title_of(check.name), check.name, prose(check.detail), prose(check.advice))
+
+
+def _hints(verdict: Verdict | None) -> tuple[str, ...]:
+    return () if verdict is None or not verdict.int8_fails else tuple(prose(reason.text) for reason in verdict.why if reason.helps)
 
 
 def _facts(contents: Contents) -> tuple[str, ...]:
