@@ -172,6 +172,8 @@ def peer(widths: tuple[int, ...]) -> Callable[[np.random.Generator], Policy]:
 PEERS: dict[str, Callable[[np.random.Generator], Policy]] = {
     "mlp": peer((32, 64, 64, 4)),
     "mlp256": peer((17, 256, 256, 6)),
+    "mlp_8_64_64_4": peer((8, 64, 64, 4)),
+    "mlp_24_256_256_4": peer((24, 256, 256, 4)),
     "nature": nature,
 }
 
