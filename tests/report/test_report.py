@@ -133,7 +133,7 @@ def test_what_was_never_made_is_said_and_not_drawn(bare: Bundle) -> None:
     for words in (
         "no verdict.json",
         "No paired episodes were played",
-        "none was played again",
+        "so none was played again",
         "Latency was not measured",
         "exported without a board",
         "Nothing was gathered",

@@ -88,7 +88,7 @@ def replay_episodes(bundle: Bundle, paired: PairedEpisodes | None) -> Replay:
     kwargs = dict(env["kwargs"])
     spec = EnvSpec(str(env["id"]), kwargs)
     if spec.registered_id not in (MAP_ENV, GAME_ENV) or paired.env_id != spec.id:
-        return NotReplayed(f"quarl draws flights of {MAP_ENV} and frames of {GAME_ENV}; {paired.env_id} has no picture of its own.")
+        return NotReplayed(f"There are pictures for {MAP_ENV} and {GAME_ENV}; for {spec.registered_id} there are none.")
     try:
         players = source_actor(source), artifact_actor(bundle.quantized(), bundle.read("model.tflite"))
         if spec.registered_id == GAME_ENV:

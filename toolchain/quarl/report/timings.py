@@ -21,8 +21,9 @@ from quarl.report.sections.wording import kind_tag
 
 _WIDTH, _ROW, _HILL, _BINS = 420.0, 56.0, 28.0, 80
 _TAIL_SHARES = (0.5, 0.1, 0.01, 0.001)  # of the samples that take longer
-_TAIL_POINTS = 40
-_HEIGHT = 268.0
+_TAIL_POINTS = 43
+_MARKED = (0, 11, 26, 42)  # the points that lie nearest to those shares
+_KEY_ROW, _PLOT = 19.0, 164.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +50,18 @@ class Timed:
 
 
 def usual_times(models: Sequence[Timed]) -> Figure:
-    """Draw a histogram of each model on an axis of its own, from the shortest sample to the 99th percentile."""
+    """Draw a histogram of each model on an axis of its own, from the shortest sample to the 90th percentile."""
     parts: list[Markup] = []
     for row, model in enumerate(models):
         parts += _hill(_ROW * (row + 1) - 16, model)
-    words = "How often each time occurs: every row from its own shortest sample to its 99th percentile; the stroke is the median."
+    words = "How often each time occurs: every row from its own shortest sample to its 90th percentile; the stroke is the median."
     label = "Histograms of latency. " + "; ".join(f"{model.name}: median {time(model.latency.p50_us)}" for model in models)
     return Figure("Usual times", svg.drawing(_WIDTH, _ROW * len(models), label, parts), words, None, kind_tag("measured"))
 
 
 def _hill(base: float, model: Timed) -> list[Markup]:
     samples = model.samples()
-    low, high = float(samples.min()), model.latency.p99_us
+    low, high = float(samples.min()), model.latency.p90_us
     if high <= low:
         high = low * 1.01
     x = Scale(low, high, 128.0, _WIDTH - 4.0)
@@ -84,11 +85,14 @@ def _hill(base: float, model: Timed) -> list[Markup]:
 
 def tails(models: Sequence[Timed]) -> Figure:
     """Draw time over the share of samples that take longer, both logarithmic: the further right, the rarer."""
+    key_rows = -(-len(models) // 2)
+    top = _KEY_ROW * key_rows + 30
     x = Scale(_TAIL_SHARES[0], _TAIL_SHARES[-1], 48.0, _WIDTH - 22.0, is_log=True)
     shares = np.geomspace(_TAIL_SHARES[0], _TAIL_SHARES[-1], _TAIL_POINTS)
     quantiles = [np.quantile(model.samples(), 1 - shares) for model in models]
-    y = Scale(min(float(v[0]) for v in quantiles) * 0.8, max(float(v[-1]) for v in quantiles) * 1.25, _HEIGHT - 44, 26.0, is_log=True)
-    parts: list[Markup] = [svg.text(0, 12, "microseconds, logarithmic", "label")]
+    low, high = min(float(values[0]) for values in quantiles), max(float(values[-1]) for values in quantiles)
+    y = Scale(low * 0.8, high * 1.25, top + _PLOT, top, is_log=True)
+    parts: list[Markup] = [svg.text(0, top - 12, "microseconds, logarithmic", "label")]
     for share, words in zip(_TAIL_SHARES, ("50 %", "90 %", "99 %", "99.9 %"), strict=True):
         parts += [svg.line((x(share), y.start), (x(share), y.end), "grid"), svg.text(x(share), y.start + 17, words, "tick", "middle")]
     for value in y.ticks():
@@ -96,22 +100,21 @@ def tails(models: Sequence[Timed]) -> Figure:
             svg.line((x.start, y(value)), (x.end, y(value)), "grid"),
             svg.text(x.start - 6, y(value) + 4, number(value), "tick", "end"),
         ]
-    for model, values in zip(models, quantiles, strict=True):
+    for place, (model, values) in enumerate(zip(models, quantiles, strict=True)):
+        is_first = model.runtime == models[0].runtime
         points = [(x(float(share)), y(float(value))) for share, value in zip(shares, values, strict=True)]
-        at = points[2]
-        mark = svg.disc(at, 4, "fill-int8") if model.who == "int8" else svg.rectangle(at[0] - 4, at[1] - 4, 8, 8, "fill-source")
-        parts += [svg.path(points, f"tail-{model.who}"), mark]
-    parts += _names({model.name: y(float(values[0])) for model, values in zip(models, quantiles, strict=True)}, x.start + 34)
+        key = (_WIDTH / 2 * (place % 2), _KEY_ROW * (place // 2) + 10.0)
+        parts.append(svg.path(points, f"tail-{model.who}"))
+        parts += [_mark(model, (x(share), points[at][1]), is_first) for share, at in zip(_TAIL_SHARES, _MARKED, strict=True)]
+        parts += [svg.line(key, (key[0] + 28, key[1]), f"tail-{model.who}"), _mark(model, (key[0] + 14, key[1]), is_first)]
+        parts.append(svg.text(key[0] + 36, key[1] + 4, model.name, "name"))
     parts.append(svg.text((x.start + x.end) / 2, y.start + 36, "share of the samples that are no longer", "label", "middle"))
-    words = "The further to the right, the rarer. Disc and full line: int8; square and dashed line: float32."
+    words = "The further to the right, the rarer; a flat line is a steady runtime."
     label = "Tails of latency. " + "; ".join(f"{model.name}: p99 {time(model.latency.p99_us)}" for model in models)
-    return Figure("The tail", svg.drawing(_WIDTH, _HEIGHT, label, parts), words, None, kind_tag("measured"))
+    return Figure("The tail", svg.drawing(_WIDTH, y.start + 42, label, parts), words, None, kind_tag("measured"))
 
 
-def _names(heights: dict[str, float], x: float) -> list[Markup]:
-    """Write each line's name above its beginning, moved up where it would lie on another."""
-    parts, above = [], float("inf")
-    for name, height in sorted(heights.items(), key=lambda item: -item[1]):
-        above = min(height - 8, above - 14)
-        parts.append(svg.text(x, above, name, "name"))
-    return parts
+def _mark(model: Timed, at: svg.Point, is_filled: bool) -> Markup:
+    """Draw a disc for int8 and a square for float32; those of the first runtime are filled."""
+    css = f"{'fill' if is_filled else 'hollow'}-{model.who}"
+    return svg.disc(at, 4, css) if model.who == "int8" else svg.rectangle(at[0] - 3.5, at[1] - 3.5, 7, 7, css)

@@ -24,10 +24,10 @@ _FRAME, _GAP, _LEFT = 112.0, 6.0, 58.0
 def episodes(contents: Contents) -> Section:
     """Return the section of the replayed episodes."""
     replay = contents.replay
-    lead = "Source and int8 policy on the same seeds, played again for this page."
+    lead = "What source and int8 policy do on the same seeds, played again for this page."
     parts: tuple[Part, ...]
     if isinstance(replay, NotReplayed):
-        parts = (Note(replay.reason, True),)
+        lead, parts = "What source and int8 policy do on the same seeds.", (Note(replay.reason, True),)
     elif isinstance(replay, Frames):
         parts = (_strip(replay),)
     else:
