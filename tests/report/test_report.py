@@ -20,6 +20,7 @@ from quarl.bundle import Bundle, Origin, read_bundle
 from quarl.cli.app import app
 from quarl.errors import InputError
 from quarl.evidence import evidence_from_json
+from quarl.explain import explain
 from quarl.gate import judge
 from quarl.limits import Limits
 from quarl.pi.report import Instructions, Machine, PiModel, PiProfile
@@ -94,6 +95,7 @@ def test_every_check_and_every_reason_of_the_verdict_is_on_the_page(contents: Co
     assert contents.verdict is not None
     assert contents.verdict.why
     assert all(check.name in text for check in contents.verdict.checks)
+    assert all(" ".join(explain(check.name).meaning.split()) in text for check in contents.verdict.checks if check.group != "budget")
     assert all(reason.text[1:60] in text for reason in contents.verdict.why if reason.topic != "decisions")  # a table has those
 
 

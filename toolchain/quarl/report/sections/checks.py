@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from quarl.explain import EXPLANATIONS
 from quarl.report import svg
 from quarl.report.contents import Contents
 from quarl.report.numbers import percent, prose
@@ -45,6 +46,7 @@ def checks(contents: Contents) -> Section:
     parts: list[Part] = [_table("All checks by group", [check for check in verdict.checks if check not in unlimited])]
     if unlimited:
         parts.append(_table(f"Figures without a limit ({len(unlimited)})", unlimited, is_folded=True))
+    parts.append(_meanings([check for check in verdict.checks if check not in unlimited]))
     return Section("checks", "Checks and budgets", lead, tuple(parts))
 
 
@@ -55,6 +57,14 @@ def _table(caption: str, shown: Sequence[Check], *, is_folded: bool = False) -> 
             rows.append((Cell(_GROUPS.get(group, group.capitalize())),))
         rows += [_row(check) for check in shown if check.group == group]
     return Table(caption, _COLUMNS, tuple(rows), is_folded, "checks")
+
+
+def _meanings(shown: Sequence[Check]) -> Table:
+    """Return what each of the checks asks and how its limit was chosen, once for checks that differ by their target only."""
+    explained = [each for each in EXPLANATIONS if any(each.covers(check.name) for check in shown)]
+    rows = tuple((Cell(code=each.name), Cell(each.meaning), Cell(each.limit)) for each in explained)
+    columns = (Column("check"), Column("what it asks", "wide"), Column("how its limit was chosen", "wide"))
+    return Table("What the checks mean and how their limits were chosen", columns, rows, is_folded=True, css="meanings")
 
 
 def _row(check: Check) -> tuple[Cell, ...]:
