@@ -12,9 +12,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 
 from quarl import integer
 from quarl.actors import source_actor
-from quarl.boards import find_board
+from quarl.boards import Board, find_board
 from quarl.calibrate import read_observations
 from quarl.choose import choose_rung
 from quarl.closed_loop import failures_of
 from quarl.emitters import emit_tflite
 from quarl.firmware.build import default_cache_dir
-from quarl.firmware.profile import profile_firmware
+from quarl.firmware.profile import FirmwareProfile, profile_firmware
 from quarl.importers import read_policy
 from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.limits import failure_of, limits_from_table
@@ -38,11 +38,15 @@ from quarl.links.host import LitertRuntime, Runtime, evaluate
 from quarl.pipeline import import_source
 from quarl.policy import Policy
 from quarl.profile import cpu_name
+from quarl.quant_policy import QuantPolicy
 from quarl.resources import targets_dir
 from quarl.rollouts import run_episodes
 from quarl.seeds import PARITY_SEED
-from tests.bench import peers
+from tests.bench import peer_bakenn, peers
 from tests.bench.nature import atari_frames, write_nature_zip
+from tests.bench.pi import bench_pi
+from tests.bench.row import Row
+from tests.bench.sizes import bench_sizes
 from tests.firmware.samples import observations, sample
 
 POLICIES = Path(__file__).parent / "policies"
@@ -55,18 +59,9 @@ FIRMWARE = (  # board, shape, most instructions, the peer's
     ("mps3_an547", "mlp256", 82_332, 82_332),
     ("mps3_an547", "nature", 2_300_000, 3_726_183),
 )
+INT4_FLASH_BYTES = {"nature": 900_000}  # whole firmware, one frame of example included
 MARKS = {True: "ok  ", False: "MISS", None: "    "}
 THROUGHPUT_FRAMES = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One measured number."""
-
-    what: str
-    found: str
-    goal: str
-    holds: bool | None  # None: no goal of its own
 
 
 def run(argv: Sequence[str], folder: Path) -> tuple[float, float]:
@@ -212,7 +207,28 @@ def bench_firmware(folder: Path) -> list[Row]:
         found = f"{counted.instructions:,} instructions, {counted.flash_bytes:,} B flash, {counted.arena_bytes:,} B tensors"
         holds = counted.instructions <= goal and counted.differing == 0
         rows.append(Row(f"{name} on {board.cpu} (TFLM + CMSIS-NN: {peer:,}, emulated)", found, f"<= {goal:,}", holds))
+        if board.cpu == "cortex-m4":
+            rows.append(_bakenn_row(name, quantized, policy, board, counted))
+            rows.append(_int4_row(name, board, counted))
     return rows
+
+
+def _bakenn_row(name: str, quantized: QuantPolicy, policy: Policy, board: Board, ours: FirmwareProfile) -> Row:
+    cost = peer_bakenn.measure(quantized, observations(policy, np.random.default_rng(3), 2), board)
+    cycles = "" if cost.cycles is None or ours.cycles is None else f", {cost.cycles:,} cycles (ours {ours.cycles.mid:,}, both estimated)"
+    found = f"{cost.instructions:,} instructions, {cost.flash_bytes:,} B flash, {cost.tensor_bytes:,} B tensors{cycles}"
+    return Row(f"  bakenn {version('bakenn')} + CMSIS-NN, by {cost.compiler}", found, "", None)
+
+
+def _int4_row(name: str, board: Board, int8: FirmwareProfile) -> Row:
+    """The same network with int4 weights; the Nature CNN must fit a part of 1 MB."""
+    policy, quantized = sample(name, 0, weights="int4")
+    counted = profile_firmware(quantized, observations(policy, np.random.default_rng(3), 2), board, default_cache_dir())
+    more = counted.instructions / int8.instructions - 1
+    found = f"{counted.instructions:,} instructions ({more:+.1%}), {counted.flash_bytes:,} B flash, {counted.arena_bytes:,} B tensors"
+    most = INT4_FLASH_BYTES.get(name)
+    holds = None if most is None else counted.flash_bytes < most and counted.differing == 0
+    return Row("  int4 weights but in the first and the last layer", found, "" if most is None else f"< {most:,} B flash", holds)
 
 
 SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
@@ -222,6 +238,8 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "throughput": bench_throughput,
     "commands": bench_commands,
     "firmware": bench_firmware,
+    "pi": bench_pi,
+    "sizes": bench_sizes,
 }
 
 
