@@ -1,0 +1,106 @@
+"""Lowering for Armv8-A: where weights lie, which layers these kernels take, and that their int16 sums cannot overflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quarl.firmware.build import default_cache_dir
+from quarl.firmware.linux import CoreName, build_linux_sources
+from quarl.firmware.lower import lower
+from quarl.firmware.neon import NeonKernels, dense_weights, tile_weights
+from quarl.links.host import NumpyRuntime
+from quarl.quant_policy import QuantConv2D, QuantDense, QuantPolicy, QuantTensor
+from tests.conftest import need
+from tests.firmware.linux_programs import ask
+from tests.random_policies import Builder, wide_tensor
+
+
+def numbered(rows: int, inputs: int) -> np.ndarray:  # type: ignore[type-arg]
+    return (np.arange(rows * inputs).reshape(rows, inputs) % 251 - 125).astype(np.int8)
+
+
+def test_a_vector_of_a_dense_layer_holds_four_inputs_of_four_rows() -> None:
+    weights = numbered(4, 8)
+    a, b, c, d = weights[:, :4]
+    pairs = np.concatenate([*(row[:2] for row in (a, b, c, d)), *(row[2:] for row in (a, b, c, d))])
+    np.testing.assert_array_equal(dense_weights(weights, "neon")[:16], pairs)
+    np.testing.assert_array_equal(dense_weights(weights, "dot")[:16], np.concatenate([a, b, c, d]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "blocks"), [(4, [4]), (5, [4, 4]), (61, [64]), (60, [16, 16, 16, 4, 4, 4]), (84, [64, 16, 4]), (13, [16])]
+)
+def test_rows_stand_in_blocks_that_the_kernel_chooses_alike(rows: int, blocks: list[int]) -> None:
+    """ql_neon_rows: 64 if more than 60 are left, 16 if more than 12, else 4."""
+    weights = dense_weights(numbered(rows, 4), "dot")
+    assert len(weights) == sum(blocks) * 4
+    starts = np.cumsum([0, *blocks[:-1]])
+    for first, block in zip(starts, blocks, strict=True):
+        np.testing.assert_array_equal(weights[first * 4 : first * 4 + 4], numbered(rows, 4)[first])
+        assert block in (64, 16, 4)
+
+
+@pytest.mark.parametrize("kernels", ["neon", "dot"])
+@pytest.mark.parametrize(("rows", "inputs"), [(1, 1), (5, 17), (64, 256), (100, 33)])
+def test_no_weight_is_lost_and_the_rest_is_zero(rows: int, inputs: int, kernels: NeonKernels) -> None:
+    weights = np.where(numbered(rows, inputs) == 0, np.int8(1), numbered(rows, inputs))
+    for made in (dense_weights(weights, kernels), tile_weights(weights, kernels)):
+        found = np.sort(made[made != 0], axis=None)
+        np.testing.assert_array_equal(found, np.sort(weights, axis=None))
+
+
+def kernels_of(policy: QuantPolicy, kernels: NeonKernels) -> list[str]:
+    return [call.kernel for call in lower(policy, kernels).calls]
+
+
+def dense_policy(change: Callable[[QuantDense], QuantDense] = lambda op: op, tensor: QuantTensor | None = None) -> QuantPolicy:
+    builder = Builder(np.random.default_rng(0), (256,), tensor or QuantTensor(np.float32(0.03), 3))
+    builder.dense(70, None)
+    policy = builder.build()
+    node = policy.nodes[0]
+    assert isinstance(node.op, QuantDense)
+    return replace(policy, nodes=(replace(node, op=change(node.op)),))
+
+
+def with_weight(value: int) -> Callable[[QuantDense], QuantDense]:
+    return lambda op: replace(op, weights=np.full_like(op.weights, value))
+
+
+def test_a_weight_of_minus_128_is_left_to_the_portable_kernel_where_its_sums_would_overflow() -> None:
+    assert kernels_of(dense_policy(with_weight(-127)), "neon") == ["ql_dense_neon"]
+    assert kernels_of(dense_policy(with_weight(-128)), "neon") == ["ql_dense"]
+    assert kernels_of(dense_policy(with_weight(-128)), "dot") == ["ql_dense_dot"]
+
+
+def test_wide_inputs_are_left_to_the_portable_kernel() -> None:
+    wide = dense_policy(tensor=wide_tensor(12))
+    assert kernels_of(wide, "neon") == kernels_of(wide, "dot") == ["ql_dense"]
+
+
+@pytest.mark.parametrize(("channels", "pad", "in_place"), [(4, 0, "1"), (3, 0, "0"), (4, 1, "0")])
+def test_windows_are_read_in_place_where_their_lines_are_whole_vectors(channels: int, pad: int, in_place: str) -> None:
+    builder = Builder(np.random.default_rng(0), (9, 9, channels), QuantTensor(np.float32(1 / 255), -128))
+    builder.window("conv", 6, (4, 4), (2, 2), ((pad, pad), (pad, pad)), builder.output())
+    builder.flatten()
+    builder.dense(3, None)
+    policy = builder.build()
+    assert isinstance(policy.nodes[0].op, QuantConv2D)
+    call = lower(policy, "dot").calls[0]
+    assert call.kernel == "ql_conv2d_neon"
+    assert dict(call.fields)["is_in_place"] == in_place
+
+
+@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a76"])
+@pytest.mark.parametrize(("weight", "integer"), [(127, -128), (-127, -128), (127, 127), (-127, 127)])
+def test_the_largest_products_of_a_layer_do_not_overflow(core: CoreName, weight: int, integer: int) -> None:
+    need("ziglang", "qemu-aarch64")
+    policy = dense_policy(with_weight(weight))
+    inputs = np.full((2, 256), integer, np.int32)
+    path = build_linux_sources(lower(policy, "dot" if core == "cortex-a76" else "neon"), core, default_cache_dir())
+    done = ask(path, ["--run"], inputs.astype(np.int8).tobytes(), core)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == NumpyRuntime(policy).run(inputs).tobytes()
