@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,6 @@ def page(contents: Contents, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A headless Chromium."""
-    need(PROGRAMS[0])
+    need(next((name for name in PROGRAMS if shutil.which(name)), PROGRAMS[0]))
     with Browser(tmp_path_factory.mktemp("browser")) as opened:
         yield opened
