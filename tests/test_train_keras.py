@@ -128,6 +128,39 @@ def test_a_resumed_training_goes_on_where_the_checkpoint_stands(tmp_path: Path) 
     assert steps == [100, 200, 400]
 
 
+def test_a_student_learns_its_teachers_values_and_its_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quarl.train.keras_dqn.models_dir", lambda: tmp_path)
+    teacher = recipe_folder(tmp_path, TINY)
+    train(teacher, teacher, runs=tmp_path / "runs", quick=True)
+    text = TINY.replace("tiny_dqn", "tiny_student").replace("epsilon = 0.4", 'epsilon = 0.4\nteacher = "tiny_dqn"\nteacher_updates = 20')
+    student = recipe_folder(tmp_path, text)
+    train(student, student, runs=tmp_path / "runs")
+    assert "in the first 20 updates the network learns the values that `tiny_dqn` gives" in (student / "SOURCE.md").read_text()
+    with (tmp_path / "runs" / "tiny_student" / "curve.csv").open(newline="") as file:
+        assert int(next(csv.DictReader(file))["steps"]) > 64 + 20 * 4, "the teacher's part is not judged"
+
+    stranger = recipe_folder(tmp_path, text.replace("tiny_student", "stranger").replace("CartPole-v1", "Acrobot-v1"))
+    with pytest.raises(InputError, match="the same environment"):
+        train(stranger, stranger, runs=tmp_path / "runs", quick=True)
+
+
+def test_a_policy_that_may_not_be_the_best_is_not_kept(tmp_path: Path) -> None:
+    from quarl.rollouts import Episodes
+    from quarl.train.journal import Journal
+
+    def played(mean: float) -> Episodes:
+        return Episodes((1, 2), np.array([mean, mean]), np.array([3, 3], np.int32), None)
+
+    journal = Journal(tmp_path, 100, None, resume=False)
+    assert not journal.judge(10, played(9.0), may_be_best=False)
+    assert journal.judge(20, played(5.0))
+    assert not journal.judge(30, played(4.0))
+    again = Journal(tmp_path, 100, None, resume=True)
+    assert again.steps == 30
+    assert not again.judge(40, played(4.5))
+    assert again.judge(50, played(5.0))
+
+
 def test_resuming_without_a_checkpoint_says_so(tmp_path: Path) -> None:
     folder = recipe_folder(tmp_path, TINY)
     with pytest.raises(InputError, match="no checkpoint to resume from"):

@@ -67,7 +67,7 @@ def source_page(recipe: Recipe, trained: Trained, tail: NDArray[np.float64]) -> 
 Trained by the quarl project from `recipe.toml` in this folder: {recipe.algorithm} of {recipe.framework}, seed {recipe.train.seed}, \
 {trained.steps:,} steps in {recipe.train.envs} parallel environments, {cpu_s:,.0f} s of one core ({platform.machine()}).
 The weights are the checkpoint with the best mean return on {trained.checkpoint_episodes} episodes kept apart for choosing.
-The licence is quarl's own.
+{trained.warm_start}The licence is quarl's own.
 Packages: {", ".join(_versions(recipe.framework))}.
 
 Again: `quarl train FOLDER`, with this folder (writes to `runs/{recipe.name}/policy/{recipe.name}`).

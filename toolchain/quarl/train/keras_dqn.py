@@ -18,6 +18,8 @@ Hyperparameters of a recipe:
     target_update             updates after which the target network becomes a copy
     epsilon                   exploration of the boldest lane; the others go down to epsilon^8
     evaluations               how many checkpoints are made and judged
+    teacher, teacher_updates  optional: a shipped Keras DQN of the same environment, gamma and reward_scale, and how many updates learn its
+                              values of all actions, while it plays; then DQN goes on, and weights are kept from its second half alone
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,8 @@ with suppress(RuntimeError):  # once TensorFlow has computed something, its thre
 from quarl.actors import Actor
 from quarl.errors import InputError
 from quarl.lanes import EnvSpec
-from quarl.recipe import Recipe
+from quarl.recipe import Recipe, read_recipe
+from quarl.resources import models_dir
 from quarl.rollouts import run_episodes
 from quarl.seeds import CHECKPOINT_SEED
 from quarl.train.journal import Journal
@@ -77,6 +80,12 @@ class _Plan:
     target_update: int
     epsilon: float
     evaluations: int
+    teacher: str = ""
+    teacher_updates: int = 0
+
+    def taught_updates(self, steps: int, lanes: int) -> int:
+        """Return how many updates learn from the teacher in a training of `steps`: at most half of it."""
+        return min(self.teacher_updates, steps // (2 * lanes)) if self.teacher else 0
 
 
 def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None) -> Trained:
@@ -104,18 +113,30 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     finally:
         play.close()
     best = keras.saving.load_model(run / "best.keras", compile=False)
-    return Trained(_actor(best), lambda path: _save(best, path), None, journal.curve_path, steps, CHECKPOINT_EPISODES)
+    return Trained(
+        _actor(best), lambda path: _save(best, path), None, journal.curve_path, steps, CHECKPOINT_EPISODES, _warm_start(recipe, plan, steps)
+    )
 
 
 def _learn(recipe: Recipe, plan: _Plan, play: _Play, learner: _Learner, journal: Journal, checkpoint: Path, best: Path, steps: int) -> None:
     """Play and learn until `steps`, judging the policy now and then."""
     start = journal.steps
     every = max(1, steps // plan.evaluations)
-    done, warm = start, min(plan.learning_starts, steps // 2)
+    done, warm = start, min(plan.learning_starts, steps // 4)
     share = recipe.train.envs
+    taught = plan.taught_updates(steps, share)
+    if start == 0 and taught:
+        teacher = _Teacher(recipe, plan)
+        while play.store.size < warm:
+            play.step(teacher.values)
+        for _ in range(taught):
+            play.step(teacher.values)
+            obs = play.store.draw(plan.batch_size, play.rng).obs
+            learner.imitate(obs, teacher.values(obs))
     while play.store.size < warm:  # random play at first, the checkpoint's own play after a resume
         play.step(learner.values if start else None)
-    done += 0 if start else warm
+    done += 0 if start else warm + taught * share
+    judged_from = (warm + taught * share + steps) // 2 if taught else 0
     while done < steps:
         play.step(learner.values)
         done += share
@@ -124,7 +145,8 @@ def _learn(recipe: Recipe, plan: _Plan, play: _Play, learner: _Learner, journal:
         if done // every > (done - share) // every or done >= steps:
             learner.write(checkpoint)
             seeds = range(CHECKPOINT_SEED, CHECKPOINT_SEED + CHECKPOINT_EPISODES)
-            if journal.judge(done, run_episodes(EnvSpec(recipe.env.id, recipe.env.kwargs), _actor(learner.online), seeds)):
+            played = run_episodes(EnvSpec(recipe.env.id, recipe.env.kwargs), _actor(learner.online), seeds)
+            if journal.judge(done, played, may_be_best=done >= judged_from):
                 _save(learner.online, best)
 
 
@@ -174,6 +196,25 @@ class _Play:
         return np.array(self._envs.reset(**how)[0], np.float32)
 
 
+class _Teacher:
+    """A shipped policy and its values."""
+
+    def __init__(self, recipe: Recipe, plan: _Plan) -> None:
+        folder = models_dir() / plan.teacher
+        known = read_recipe(folder)
+        if known.framework != "keras" or (known.env.id, known.env.kwargs) != (recipe.env.id, recipe.env.kwargs):
+            raise InputError(
+                f"{recipe.name}: teacher {plan.teacher} is of {known.framework} for {known.env.id}; allowed: keras, the same environment"
+            )
+        network = keras.saving.load_model(folder / known.source, compile=False)
+        self._forward = tf.function(lambda obs: network(obs), reduce_retracing=True)
+
+    def values(self, obs: NDArray[Any]) -> NDArray[np.float32]:
+        """Return its values [n, actions]."""
+        values: NDArray[np.float32] = self._forward(tf.convert_to_tensor(obs)).numpy()
+        return values
+
+
 class _Learner:
     """The online and the target network and what updates them."""
 
@@ -187,6 +228,7 @@ class _Learner:
         self._updates = 0
         self._forward = tf.function(lambda obs: self.online(obs), reduce_retracing=True)
         self._descend = tf.function(self._gradient_step, reduce_retracing=True)
+        self._copy = tf.function(self._imitation_step, reduce_retracing=True)
 
     def values(self, obs: NDArray[Any]) -> NDArray[np.float32]:
         """Return the online network's values [n, actions]."""
@@ -200,6 +242,13 @@ class _Learner:
         self._descend(*(tf.convert_to_tensor(column) for column in batch))
         self._updates += 1
         if self._updates % plan.target_update == 0:
+            self._target.set_weights(self.online.get_weights())
+
+    def imitate(self, obs: NDArray[Any], values: NDArray[np.float32]) -> None:
+        """Take one step of Adam towards a teacher's values [n, actions]; the target network follows as after DQN's own updates."""
+        self._copy(tf.convert_to_tensor(obs), tf.convert_to_tensor(values))
+        self._updates += 1
+        if self._updates % self._plan.target_update == 0:
             self._target.set_weights(self.online.get_weights())
 
     def write(self, path: Path) -> None:
@@ -228,6 +277,22 @@ class _Learner:
             loss = tf.reduce_mean(keras.losses.huber(target[:, None], value[:, None]))
         gradients = tape.gradient(loss, self.online.trainable_variables)
         self._optimizer.apply_gradients(zip(gradients, self.online.trainable_variables, strict=True))
+
+    def _imitation_step(self, obs: Any, values: Any) -> None:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(self.online(obs) - values))
+        gradients = tape.gradient(loss, self.online.trainable_variables)
+        self._optimizer.apply_gradients(zip(gradients, self.online.trainable_variables, strict=True))
+
+
+def _warm_start(recipe: Recipe, plan: _Plan, steps: int) -> str:
+    taught = plan.taught_updates(steps, recipe.train.envs)
+    if not taught:
+        return ""
+    return (
+        f"A warm start: in the first {taught:,} updates the network learns the values that `{plan.teacher}` gives to all actions,\n"
+        f"on what is seen while that policy plays; then DQN goes on with its own play, and the weights are from its second half.\n"
+    )
 
 
 def _network(recipe: Recipe, plan: _Plan, play: _Play) -> Any:
@@ -264,14 +329,18 @@ def _save(network: Any, path: Path) -> None:
 def _read_plan(recipe: Recipe) -> _Plan:
     settings: dict[str, Any] = dict(recipe.train.hyperparameters)
     names = list(_Plan.__dataclass_fields__)
-    missing, unknown = [name for name in names if name not in settings], [name for name in settings if name not in names]
+    needed = [name for name, field in _Plan.__dataclass_fields__.items() if field.default is MISSING]
+    missing, unknown = [name for name in needed if name not in settings], [name for name in settings if name not in names]
     if missing or unknown:
         raise InputError(f"{recipe.name}: [train.hyperparameters]: missing {missing}, unknown {unknown}; allowed {names}")
     layers = settings.pop("layers")
     if not (isinstance(layers, list) and layers and all(isinstance(width, int) and width > 0 for width in layers)):
         raise InputError(f"{recipe.name}: layers: {layers!r}; allowed: widths above 0, as [64, 64]")
+    teacher = settings.pop("teacher", "")
+    if not isinstance(teacher, str):
+        raise InputError(f"{recipe.name}: teacher: {teacher!r}; allowed: the name of a shipped policy")
     for name, value in settings.items():
         whole = _Plan.__dataclass_fields__[name].type == "int"
         if not isinstance(value, int if whole else int | float) or value <= 0:
             raise InputError(f"{recipe.name}: {name}: {value!r}; allowed: {'an integer' if whole else 'a number'} above 0")
-    return _Plan(layers=tuple(layers), **settings)
+    return _Plan(layers=tuple(layers), teacher=teacher, **settings)
