@@ -53,7 +53,7 @@ class FakePi:
         self.vcgencmd(QUIET)
         self.fault("")
         self.python(f'exec {EMULATOR} -cpu cortex-a72 -L {self.prefix} {self.prefix / "usr" / "bin" / f"python{PYTHON}"} -S "$@"\n')
-        self.packages(self._root.site)
+        self.packages(self._root.site())
         shutil.rmtree(self.temporary)
         self.temporary.mkdir()
 

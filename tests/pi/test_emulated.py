@@ -49,6 +49,10 @@ def test_instructions_are_counted_and_no_time_is_kept(pi_root: EmulatedRoot) -> 
         assert (model.latency, model.decision, model.memory, model.load_us) == (None, None, None, None)
         assert model.instructions is not None
         assert 0 < model.instructions.typical_invoke <= model.instructions.typical
+    old = profile.model("tflite_runtime", "int8")
+    assert old is not None
+    assert old.largest_difference <= 2  # its own arithmetic, which is named
+    assert any("tflite_runtime 2.14.0 computes by another arithmetic" in sentence for sentence in profile.sentences())
     own, litert = profile.model("c", "int8"), profile.model("litert", "int8")
     assert own is not None
     assert litert is not None

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, Self
 
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.pi import agent
+from quarl.pi.wheels import WheelSet
 
 AGENT = "agent.py"
 AGENT_TIMEOUT_S = 900.0  # one request; an emulated convolution takes a second or so a dozen
@@ -39,6 +40,11 @@ class ProgramAnswer:
     stdout: bytes
     stderr: bytes
     marks: tuple[Mark, ...] = ()
+
+
+def wheels_for(request: Mapping[str, Any]) -> WheelSet:
+    """Return which packages a request needs: tflite-runtime cannot live beside the others' NumPy."""
+    return "tflite-runtime" if request.get("runtime") == "tflite_runtime" else "litert"
 
 
 class PiLink(Protocol):

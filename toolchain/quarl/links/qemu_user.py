@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from quarl import tools
 from quarl.errors import DeviceError
-from quarl.links.pi import AGENT, AGENT_TIMEOUT_S, Answer, Mark, ProgramAnswer, agent_source, last_words, read_answer
+from quarl.links.pi import AGENT, AGENT_TIMEOUT_S, Answer, Mark, ProgramAnswer, agent_source, last_words, read_answer, wheels_for
 from quarl.links.plugin import plugin_library
 from quarl.pi.board import CoreName
 from quarl.pi.root import EMULATOR, EmulatedRoot
@@ -44,7 +44,7 @@ class EmulatedPi:
 
     def ask(self, request: Mapping[str, Any]) -> Answer:
         """Return the agent's answer, with marks where the request sets some; errors as `read_answer`."""
-        text = json.dumps({**request, "site": str(self._root.site)}).encode()
+        text = json.dumps({**request, "site": str(self._root.site(wheels_for(request)))}).encode()
         argv = self._root.python_argv(self._core, Path(self._folder.name) / AGENT)
         done, marks = self._run(argv, text, counted=bool(request.get("marked")))
         return Answer(read_answer(done, self.name), marks)

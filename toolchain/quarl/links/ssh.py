@@ -20,10 +20,12 @@ from typing import Any, Literal, Self
 
 from quarl import tools
 from quarl.errors import DeviceError, InputError, ToolMissingError
-from quarl.links.pi import AGENT, AGENT_TIMEOUT_S, Answer, ProgramAnswer, agent_source, last_words, read_answer, sha256_of
+from quarl.links.pi import AGENT, AGENT_TIMEOUT_S, Answer, ProgramAnswer, agent_source, last_words, read_answer, sha256_of, wheels_for
+from quarl.pi.wheels import WheelSet
 
 PREFIX = "ssh:"
-SITE = "~/.local/share/quarl/pi"  # the environment that quarl provision makes there
+SITES: dict[WheelSet, str] = {"litert": "~/.local/share/quarl/pi", "tflite-runtime": "~/.local/share/quarl/pi-tflite-runtime"}
+"""The environments that quarl provision makes there."""
 OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=15", "ServerAliveInterval=5", "ServerAliveCountMax=3")
 SHORT_TIMEOUT_S = 60.0
 PUSH_TIMEOUT_S = 600.0
@@ -58,14 +60,14 @@ class SshPi:
     kind: Literal["measured", "emulated"] = "measured"
     is_timed = True
 
-    def __init__(self, host: str, site: str = SITE) -> None:
+    def __init__(self, host: str) -> None:
         if not host or host.startswith("-") or any(c.isspace() or not c.isprintable() for c in host):
             raise InputError(f"--link {PREFIX}{host}: must be ssh:USER@HOST, or ssh:NAME of a Host in your SSH configuration")
         if shutil.which("ssh") is None:
             raise ToolMissingError("there is no ssh on this machine: apt-get install openssh-client")
         self.name = f"{PREFIX}{host}"
         self.remedy = f"quarl provision {self.name}"
-        self._host, self._site = host, site
+        self._host = host
         self._folder: str | None = None
 
     def push(self, files: Mapping[str, bytes]) -> None:
@@ -84,7 +86,7 @@ class SshPi:
     def ask(self, request: Mapping[str, Any]) -> Answer:
         """Return the agent's answer; errors as `read_answer`, or the connection was lost."""
         assert self._folder is not None, "push comes first"
-        text = json.dumps({**request, "site": self._site, "temporary": True}).encode()
+        text = json.dumps({**request, "site": SITES[wheels_for(request)], "temporary": True}).encode()
         # the shell stays, so that a killed agent is told from a lost connection
         command = ["sh", "-c", 'python3 "$1"; exit $?', "sh", f"{self._folder}/{AGENT}"]
         return Answer(read_answer(self._remote(command, text, AGENT_TIMEOUT_S), self.name))

@@ -21,13 +21,14 @@ from quarl.firmware.build import compiler_version
 from quarl.integer import integer_outputs
 from quarl.links.host import PACKAGES
 from quarl.links.pi import Answer, PiLink, sha256_of
+from quarl.pi import agent
 from quarl.pi.board import CORES, LinuxBoard
 from quarl.pi.health import Health, remarks, spoiling, without_clock
 from quarl.pi.program import RUNTIME, measure_program, program_of, run_program
-from quarl.pi.report import Instructions, Machine, PiModel, PiProfile, health_from, instructions_from, machine_from
-from quarl.pi.request import COUNTED, NOTHING, TIMED, Asked, Effort, package_of, run_request
+from quarl.pi.report import Instructions, Machine, PiMemory, PiModel, PiProfile, health_from, instructions_from, machine_from
+from quarl.pi.request import COUNTED, NOTHING, TFLITE_RUNTIME, TIMED, Asked, Effort, package_of, run_request
 from quarl.policy import Policy
-from quarl.profile import Latency, Memory
+from quarl.profile import Latency
 from quarl.quant_policy import QuantPolicy
 
 RUNTIMES = ("litert", "onnxruntime")
@@ -54,14 +55,17 @@ def profile_pi(
         ToolMissingError: the Pi lacks a runtime.
         DeviceError: the link or a runtime failed, or the run is invalid; says why.
     """
-    package, program = package_of(source, quantized, obs, RUNTIMES), program_of(quantized, obs, board, cache_dir)
+    package = package_of(source, quantized, obs, (*RUNTIMES, TFLITE_RUNTIME))
+    program = program_of(quantized, obs, board, cache_dir)
     expected = integer_outputs(quantized, obs)
     with link:
         link.push(package.files)
         machine, versions, idle = look(link, board)
         chosen = effort if link.is_timed else COUNTED
+        others = link.ask({"ask": "look", "runtime": TFLITE_RUNTIME}).fields["runtimes"]
+        present = [name for name in (*RUNTIMES, TFLITE_RUNTIME) if name != TFLITE_RUNTIME or agent.PACKAGES[name] in others]
         models: tuple[PiModel, ...] = ()
-        for asked in package.asked:
+        for asked in (asked for asked in package.asked if asked.runtime in present):
             answer = link.ask(run_request(package, asked, chosen))
             models = (*models, _model(asked, answer, expected, link.is_timed))
             _refuse_spoilt(idle, models, link.name)
@@ -127,6 +131,11 @@ def version_remarks(versions: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
+def largest_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Return the largest difference of outputs [n, count], in steps where they are integers."""
+    return float(np.abs(found.astype(np.float64) - expected).max(initial=0))
+
+
 def outputs_in(fields: Mapping[str, Any]) -> NDArray[Any]:
     """Return the outputs [n, count] of an answer."""
     return np.frombuffer(base64.b64decode(fields["outputs"]), fields["outputs_dtype"]).reshape(fields["outputs_shape"])
@@ -151,6 +160,7 @@ def _model(asked: Asked, answer: Answer, expected: NDArray[Any], is_timed: bool)
         file_bytes=asked.file_bytes,
         observations=len(found) if compared else 0,
         differing=int((found != expected).sum()) if compared else 0,
+        largest_difference=largest_difference(found, expected) if compared else 0.0,
         outputs_sha256=sha256_of(found.tobytes()),
         expected_sha256=sha256_of(expected.tobytes()) if compared else "",
         load_us=float(fields["load_us"]) if is_timed else None,
@@ -169,9 +179,16 @@ def _latency(fields: Mapping[str, Any], samples: str, calls_per_sample: int) -> 
     return Latency(float(fields["first_call_us"]), values, calls_per_sample, int(fields["warm_up_calls"]))
 
 
-def _memory(table: Mapping[str, Any]) -> Memory:
-    before, after = table["before_load"]["resident_bytes"], table["after_load"]["resident_bytes"]
-    return Memory(before, max(after - before, 0), table["peak"])
+def _memory(table: Mapping[str, Any]) -> PiMemory:
+    before, after = table["before_load"], table["after_load"]
+    added = {key: None if after[key] is None else max(after[key] - before[key], 0) for key in ("resident_bytes", "proportional_bytes")}
+    return PiMemory(
+        runtime_bytes=before["resident_bytes"],
+        model_bytes=added["resident_bytes"] or 0,
+        model_proportional_bytes=added["proportional_bytes"],
+        peak_bytes=table["peak"],
+        swapped_bytes=after["swapped_bytes"],
+    )
 
 
 def _looks(models: tuple[PiModel, ...]) -> list[tuple[PiModel, Health, Health]]:

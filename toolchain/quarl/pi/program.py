@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import DeviceError
@@ -19,9 +20,9 @@ from quarl.firmware.linux import build_linux_program, program_inputs, program_ou
 from quarl.links.pi import PiLink, ProgramAnswer, sha256_of
 from quarl.pi.board import LinuxBoard
 from quarl.pi.health import Health, without_clock
-from quarl.pi.report import PiModel, instructions_from
+from quarl.pi.report import PiMemory, PiModel, instructions_from
 from quarl.pi.request import Effort
-from quarl.profile import Latency, Memory
+from quarl.profile import Latency
 from quarl.quant_policy import QuantPolicy
 
 RUNTIME = "c"
@@ -66,6 +67,7 @@ def measure_program(
         file_bytes=len(program),
         observations=len(found),
         differing=int((found != expected).sum()),
+        largest_difference=float(np.abs(found.astype(np.float64) - expected).max(initial=0)),
         outputs_sha256=sha256_of(found.tobytes()),
         expected_sha256=sha256_of(expected.tobytes()),
         load_us=None,
@@ -97,6 +99,6 @@ def _latency(fields: Mapping[str, Any]) -> Latency:
     return Latency(float(fields["first_call_us"]), samples, int(fields["calls_per_sample"]), int(fields["warm_up_calls"]))
 
 
-def _memory(fields: Mapping[str, Any]) -> Memory:
+def _memory(fields: Mapping[str, Any]) -> PiMemory:
     before, after = int(fields["rss_before_bytes"]), int(fields["rss_bytes"])
-    return Memory(before, max(after - before, 0), int(fields["peak_bytes"]))
+    return PiMemory(before, max(after - before, 0), None, int(fields["peak_bytes"]), None)

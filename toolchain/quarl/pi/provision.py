@@ -13,9 +13,9 @@ from pathlib import Path
 
 from quarl.errors import DeviceError, InputError
 from quarl.links.pi import PiLink, sha256_of
-from quarl.links.ssh import SITE
-from quarl.pi.report import machine_from
-from quarl.pi.wheels import download_wheels
+from quarl.links.ssh import SITES
+from quarl.pi.report import Machine, machine_from
+from quarl.pi.wheels import WheelSet, download_wheels
 
 ROOM = 4  # a wheel takes about three times its size unpacked, and lies there once itself
 OLDEST_PYTHON = (3, 10)  # for which the runtimes have wheels
@@ -30,10 +30,11 @@ class Provisioned:
     runtimes: Mapping[str, str]
 
 
-def provision(link: PiLink, folder: Path | None = None, target: str = SITE) -> Provisioned:
+def provision(link: PiLink, folder: Path | None = None, wheels: WheelSet = "litert") -> Provisioned:
     """Return what the Pi has after the wheels were unpacked there; an older environment is replaced when the new one is whole.
 
     Args:
+        wheels: which runtimes; each set has an environment of its own.
         folder: wheels to bring; None: those locked with this quarl, in the versions of this host.
     Raises:
         InputError: the folder holds no wheels.
@@ -45,8 +46,8 @@ def provision(link: PiLink, folder: Path | None = None, target: str = SITE) -> P
         machine = machine_from(fields)
         if (machine.machine, machine.bits) != ("aarch64", 64):
             raise DeviceError(f"{link.name}: is {machine.machine}, {machine.bits}-bit Python; the runtimes need the 64-bit Raspberry Pi OS")
-        wheels = _given(folder) if folder is not None else _downloaded(Path(scratch), machine.python, machine.libc, link.name)
-        files = {path.name: path.read_bytes() for path in wheels}
+        paths = _given(folder) if folder is not None else _downloaded(Path(scratch), machine, link.name, wheels)
+        files = {path.name: path.read_bytes() for path in paths}
         needed, free = ROOM * sum(map(len, files.values())), int(fields["free_bytes"])
         if needed > free:
             raise DeviceError(
@@ -54,7 +55,8 @@ def provision(link: PiLink, folder: Path | None = None, target: str = SITE) -> P
             )
         link.push(files)
         listed = [{"file": name, "sha256": sha256_of(data)} for name, data in files.items()]
-        answer = link.ask({"ask": "install", "target": target, "wheels": listed}).fields
+        request = {"ask": "install", "runtime": wheels.replace("-", "_"), "target": SITES[wheels], "wheels": listed}
+        answer = link.ask(request).fields
     return Provisioned(str(answer["target"]), tuple(files), dict(answer["runtimes"]))
 
 
@@ -67,10 +69,11 @@ def _given(folder: Path) -> tuple[Path, ...]:
     return wheels
 
 
-def _downloaded(scratch: Path, python: str, libc: str, name: str) -> tuple[Path, ...]:
-    major, minor = (int(part) for part in python.split(".")[:2])
+def _downloaded(scratch: Path, machine: Machine, name: str, wheels: WheelSet) -> tuple[Path, ...]:
+    major, minor = (int(part) for part in machine.python.split(".")[:2])
     if (major, minor) < OLDEST_PYTHON:
-        raise DeviceError(f"{name}: has Python {python}; the runtimes need {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]}: install a newer system")
-    found = re.search(r"(\d+)\.(\d+)", libc)
+        oldest = f"{OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]}"
+        raise DeviceError(f"{name}: has Python {machine.python}; the runtimes need {oldest}: install a newer system")
+    found = re.search(r"(\d+)\.(\d+)", machine.libc)
     glibc = (int(found[1]), int(found[2])) if found else (2, 28)
-    return download_wheels(scratch, f"{major}.{minor}", glibc, "litert")
+    return download_wheels(scratch, f"{major}.{minor}", glibc, wheels)

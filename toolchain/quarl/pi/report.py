@@ -16,7 +16,7 @@ from quarl.evidence import Figure
 from quarl.links.pi import Mark
 from quarl.pi import agent
 from quarl.pi.health import Health
-from quarl.profile import Latency, Memory, Precision
+from quarl.profile import Latency, Precision
 
 FORMAT = 1
 OTHER_ARITHMETIC = ("tflite_runtime",)  # runtimes that round otherwise: decision 0001
@@ -57,6 +57,17 @@ class Instructions:
 
 
 @dataclass(frozen=True, slots=True)
+class PiMemory:
+    """Memory of a process that holds one model: what loading it and its first call added, and the most there ever was."""
+
+    runtime_bytes: int  # resident before the model is loaded: Python, NumPy and the runtime
+    model_bytes: int  # resident, added
+    model_proportional_bytes: int | None  # added; pages that others hold too counted by share. None where the kernel does not tell
+    peak_bytes: int  # resident
+    swapped_bytes: int | None  # of the process, after the first call
+
+
+@dataclass(frozen=True, slots=True)
 class PiModel:
     """One model in one runtime on the Pi. What was not taken is None: times under emulation, instructions on a real one."""
 
@@ -66,12 +77,13 @@ class PiModel:
     file_bytes: int
     observations: int  # compared with the integer reference; 0 for float32
     differing: int  # outputs that differ
+    largest_difference: float  # in steps of the output
     outputs_sha256: str
     expected_sha256: str
     load_us: float | None
     latency: Latency | None
     decision: Latency | None  # from a raw observation to the action: quantise, infer, act
-    memory: Memory | None
+    memory: PiMemory | None
     major_faults: int | None  # while it was timed
     before: Health | None
     after: Health | None
@@ -124,7 +136,7 @@ class PiProfile:
 
     def sentences(self) -> tuple[str, ...]:
         """Return what the figures say in words: int8 against float32, the deadline, then the remarks."""
-        return (*self._comparisons(), *self._deadline(), *self.remarks)
+        return (*self._comparisons(), *self._deadline(), *self._other_arithmetic(), *self.remarks)
 
     def _comparisons(self) -> Sequence[str]:
         found = []
@@ -152,6 +164,14 @@ class PiProfile:
         margin = f"{period / worst:,.1f} times shorter than" if worst <= period else "LONGER than"
         return [
             f"worst decision {worst:,.1f} us ({fastest.runtime}): {margin} the control period of {period:,.0f} us ({self.step_hz:g} Hz)"
+        ]
+
+    def _other_arithmetic(self) -> Sequence[str]:
+        others = [model for model in self.models if model.runtime in OTHER_ARITHMETIC and model.precision == "int8"]
+        return [
+            f"{model.runtime} {model.runtime_version} computes by another arithmetic: {model.differing:,} of its outputs differ from the "
+            f"reference, by at most {model.largest_difference:g} steps; no gate asks it for equality"
+            for model in others
         ]
 
     def to_json(self) -> str:
@@ -229,7 +249,7 @@ def _model_from(entry: dict[str, Any]) -> PiModel:
     return PiModel(
         **entry,
         instructions=None if instructions is None else Instructions(*(tuple(instructions[key]) for key in ("per_inference", "of_invoke"))),
-        memory=None if memory is None else Memory(**memory),
+        memory=None if memory is None else PiMemory(**memory),
         latency=_latency_from(latency),
         decision=_latency_from(decision),
         before=health_from(before),

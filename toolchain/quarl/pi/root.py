@@ -20,9 +20,9 @@ from pathlib import Path
 from quarl import tools
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.pi.board import CORES, Core, CoreName
-from quarl.pi.wheels import lock_file, unpack_wheels
+from quarl.pi.wheels import LOCKS, WheelSet, lock_file, unpack_wheels
 
-RECIPE = 1  # raise it when what is built changes
+RECIPE = 2  # raise it when what is built changes
 EMULATOR = "qemu-aarch64"
 NEEDED = {EMULATOR: "qemu-user", "mmdebstrap": "mmdebstrap"}  # program -> Debian package
 SUITE = "bookworm"
@@ -38,10 +38,9 @@ class EmulatedRoot:
 
     folder: Path
 
-    @property
-    def site(self) -> Path:
-        """The folder of the Pi's packages."""
-        return self.folder / "site"
+    def site(self, wheels: WheelSet = "litert") -> Path:
+        """Return the folder of the Pi's packages, those of one set."""
+        return self.folder / f"site-{wheels}"
 
     def of_core(self, core: CoreName) -> Path:
         """Return the root prefix that says it is that core."""
@@ -59,7 +58,8 @@ class EmulatedRoot:
 
 def root_folder(cache_dir: Path) -> Path:
     """Return where the root of this recipe lies, built or not."""
-    parts = [str(RECIPE), SUITE, *PACKAGES, lock_file("litert").read_text(encoding="utf-8"), *map(cpuinfo, CORES.values())]
+    locks = [lock_file(wheels).read_text(encoding="utf-8") for wheels in LOCKS]
+    parts = [str(RECIPE), SUITE, *PACKAGES, *locks, *map(cpuinfo, CORES.values())]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return cache_dir / "pi-emulator" / digest[:16]
 
@@ -101,7 +101,8 @@ def build_root(cache_dir: Path) -> EmulatedRoot:
             with tempfile.TemporaryDirectory(prefix=".building-", dir=folder.parent) as scratch:
                 made = Path(scratch) / "made"
                 _extract_debian(made / "debian")
-                unpack_wheels(made / "site", PYTHON, GLIBC)
+                for wheels in LOCKS:
+                    unpack_wheels(made / f"site-{wheels}", PYTHON, GLIBC, wheels)
                 for name, core in CORES.items():
                     _write_core(made / name, core)
                 made.rename(folder)

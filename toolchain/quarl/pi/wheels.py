@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from quarl import tools
-from quarl.errors import DeviceError, ToolMissingError
+from quarl.errors import DeviceError, InputError, ToolMissingError
 
 PIP_TIMEOUT_S = 1800.0
 WheelSet = Literal["litert", "tflite-runtime"]
@@ -24,6 +24,18 @@ OLDEST_GLIBC = 17
 def lock_file(wheels: WheelSet) -> Path:
     """Return the lock: versions and hashes, as pip reads them."""
     return Path(__file__).parent / LOCKS[wheels]
+
+
+def wheel_set(name: str) -> WheelSet:
+    """Return the set of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    for known in LOCKS:
+        if name == known:
+            return known
+    raise InputError(f"--runtime {name}: must be one of {', '.join(LOCKS)}")
 
 
 def platform_options(python: str, glibc: tuple[int, int]) -> list[str]:
