@@ -1,6 +1,6 @@
 """`make bench`: every promised number, measured on this machine as the code stands, beside its goal.
 
-python -m tests.bench [SECTION ...] [--write FILE.md]     sections: export accuracy returns throughput commands firmware
+python -m tests.bench [SECTION ...] [--write FILE.md]     sections: export accuracy returns throughput commands firmware pi sizes
 """
 
 from __future__ import annotations
