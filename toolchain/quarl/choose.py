@@ -17,7 +17,7 @@ from quarl.emitters import emit_tflite
 from quarl.errors import InputError, QuantizationError
 from quarl.ladder import LADDER, decision_error, quantize_on_rung
 from quarl.lanes import EnvSpec
-from quarl.limits import Limits, failure_of, margin_of
+from quarl.limits import Limits, failure_of, looks_of, margin_of
 from quarl.noninferiority import FailureTest, MeanTest, compare_failures, compare_means
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
@@ -93,13 +93,14 @@ def _judge_play(result: RungResult, candidate: QuantPolicy, env: EnvSpec, source
     mean_source = float(source.returns.mean())
     margin = margin_of(limits, mean_source)
     assert margin is not None
-    mean = compare_means(source.returns, played.returns, margin, alpha=limits.alpha)
+    alpha = limits.alpha * looks_of(limits, limits.episodes)[-1].alpha_share  # what the gate's last look will have
+    mean = compare_means(source.returns, played.returns, margin, alpha=alpha)
     missed = [] if mean.passed else [f"the mean may lose {-mean.lower:.4g}, allowed {margin:.4g}"]
     failure = failure_of(limits, mean_source)
     source_failed, failed = failures_of(source, failure), failures_of(played, failure)
     failures = None
     if source_failed is not None and failed is not None:
-        failures = compare_failures(source_failed, failed, limits.failure_margin, alpha=limits.alpha)
+        failures = compare_failures(source_failed, failed, limits.failure_margin, alpha=alpha)
         if not failures.passed:
             missed.append(f"failures may rise by {100 * failures.upper:.2f} points, allowed {100 * limits.failure_margin:g}")
     return replace(result, mean=mean, failures=failures, missed=tuple(missed))
