@@ -165,6 +165,7 @@ int32_t ql_argmax_f32(const float *values, int32_t count);
 
 void ql_real_s8(const int8_t *values, float scale, int32_t zero_point, int32_t count, float *out);
 void ql_real_s16(const int16_t *values, float scale, int32_t zero_point, int32_t count, float *out);
+void ql_softmax_f32(const float *values, float beta, int32_t count, float *probabilities);
 void ql_act_box(const ql_box *box, const float *values, float *action);
 
 #endif

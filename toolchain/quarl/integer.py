@@ -28,6 +28,7 @@ from quarl.quant_policy import (
     accumulator_bound,
 )
 from quarl.rescale import rescale
+from quarl.softmax import softmax
 
 IMAGE_CHUNK = 32  # frames whose patches are held in memory at once
 
@@ -55,6 +56,12 @@ def real_outputs(policy: QuantPolicy, outputs: NDArray[Any]) -> NDArray[np.float
     """Return float32 [n, count] in real units from a backend's outputs, which have the policy's output type."""
     last = policy.nodes[-1].output
     return outputs.astype(np.float32) if last is None else last.dequantize(outputs)
+
+
+def probabilities(policy: QuantPolicy, outputs: NDArray[Any]) -> NDArray[np.float32]:
+    """Return float32 [n, count] from a backend's outputs, of a policy whose file ended in a softmax; outside the exact set."""
+    assert policy.softmax_beta is not None
+    return softmax(real_outputs(policy, outputs), policy.softmax_beta)
 
 
 def act(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:

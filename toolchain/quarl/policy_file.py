@@ -91,9 +91,11 @@ def read_quant_policy_file(path: Path) -> QuantPolicy:
         )
         if document["rung"] is not None and type(document["rung"]) is not int:
             raise InputError(f"rung is {document['rung']!r}, it must be a whole number, or null")
-        policy = QuantPolicy(
-            observation, nodes, Contract.from_json(document["contract"]), document["rung"], _text(document, "source_sha256")
-        )
+        beta = document.get("softmax_beta")
+        if beta is not None and type(beta) is not float:
+            raise InputError(f"softmax_beta is {beta!r}, it must be a number")
+        contract = Contract.from_json(document["contract"])
+        policy = QuantPolicy(observation, nodes, contract, document["rung"], _text(document, "source_sha256"), beta)
         _check_nothing_else(document, arrays, *_pack_quant(policy))
         return policy
 
@@ -182,6 +184,7 @@ def _pack_quant(policy: QuantPolicy) -> tuple[dict[str, Any], dict[str, NDArray[
         "contract": policy.contract.to_json(),
         "rung": policy.rung,
         "source_sha256": policy.source_sha256,
+        **({} if policy.softmax_beta is None else {"softmax_beta": policy.softmax_beta}),
     }
     observation = {"observation.inv_scale": quantizer.inv_scale, "observation.zero_point": quantizer.zero_point}
     return document, {**observation, **arrays}

@@ -185,10 +185,13 @@ class QuantPolicy:
     contract: Contract
     rung: int | None  # of the ladder; None where the integers are those of an int8 file
     source_sha256: str
+    softmax_beta: float | None = None  # of a softmax that the file ended in; no node, since it is outside the exact set
 
     def __post_init__(self) -> None:
         _check_observation(self.observation, self.contract.observation.graph_shape, is_image=self.contract.observation.is_image)
         _check_nodes(self)
+        if self.softmax_beta is not None and not (self.softmax_beta > 0 and np.isfinite(np.float32(self.softmax_beta))):
+            raise QuantizationError(f"the softmax has the factor {self.softmax_beta}, it must be a positive number")
 
     def tensor(self, name: str) -> QuantTensor:
         """Return the tensor of a node or of `INPUT`.

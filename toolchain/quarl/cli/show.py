@@ -140,6 +140,9 @@ def source_text(source: Source, proof: ImportProof) -> str:
     )
 
 
+SOFTMAX = "its softmax is outside the exact set: left out of the integers, which decide alike; ql_policy_probabilities computes it in float"
+
+
 def bundle_table(bundle: Bundle) -> dict[str, Any]:
     """Return a bundle as plain values."""
     return {"bundle": str(bundle.folder), **asdict(bundle.manifest)}
@@ -151,7 +154,8 @@ def bundle_text(bundle: Bundle) -> str:
     sizes = ", ".join(f"{name} {(bundle.folder / name).stat().st_size:,} B" for name in ("model.tflite", "model.onnx"))
     covered = manifest.calibration
     if covered is None:
-        return f"{bundle.folder}: {manifest.name}, the integers of {manifest.origin.file} as they are; {sizes}"
+        text = f"{bundle.folder}: {manifest.name}, the integers of {manifest.origin.file} as they are; {sizes}"
+        return text if bundle.quantized().softmax_beta is None else f"{text}\n{SOFTMAX}"
     where = f" from {covered['episodes']} episodes" if covered["episodes"] else ""
     still = f"; never moved: {', '.join(covered['constant_features'])}" if covered["constant_features"] else ""
     return (

@@ -70,7 +70,7 @@ ql_status ql_policy_act(const ql_observation_t *obs, ql_action *action);
 ql_input_t *ql_policy_input(void);
 const ql_output_t *ql_policy_infer(void);
 void ql_policy_decode(const ql_output_t *output, ql_action *action);
-
+{_probabilities_prototype(program)}
 #if QL_POLICY_EXAMPLES > 0
 /* Replays the examples of ql_policy_check.c. QL_ERR_EXAMPLE: one byte differs, the policy must not be used. */
 ql_status ql_policy_check(void);
@@ -110,6 +110,8 @@ def render_source(program: Program) -> str:
     )
     parts.append(_decode(program))
     parts.append(_act(program))
+    if program.policy.softmax_beta is not None:
+        parts.append(_probabilities(program, program.policy.softmax_beta))
     return "\n\n".join(parts) + "\n"
 
 
@@ -200,6 +202,26 @@ def _decode(program: Program) -> str:
         convert = f"    ql_real_{letters}(output, {float_text(tensor.scale)}, {tensor.zero_point}, QL_POLICY_OUTPUT_LEN, action->values);\n"
         values = "action->values"
     return f"{texts}\n\n{box}\n\n{head}{convert}    ql_act_box(&box, {values}, action->values);\n}}"
+
+
+def _probabilities_prototype(program: Program) -> str:
+    if program.policy.softmax_beta is None:
+        return ""
+    return """
+/* The softmax that the model ended in: probabilities [QL_POLICY_OUTPUT_LEN] of the actions. OUTSIDE THE EXACT SET: computed in float,
+ * not compared with any other runtime bit for bit; within 1/256 of LiteRT's. The action never depends on it. */
+void ql_policy_probabilities(const ql_output_t *output, float *probabilities);
+"""
+
+
+def _probabilities(program: Program, beta: float) -> str:
+    head = "void ql_policy_probabilities(const ql_output_t *output, float *probabilities)\n{\n"
+    tensor = program.policy.nodes[-1].output
+    values, convert = "output", ""
+    if tensor is not None:
+        real = f"ql_real_{LETTERS[program.output.ctype]}(output, {float_text(tensor.scale)}, {tensor.zero_point}"
+        values, convert = "probabilities", f"    {real}, QL_POLICY_OUTPUT_LEN, probabilities);\n"
+    return f"{head}{convert}    ql_softmax_f32({values}, {float_text(np.float32(beta))}, QL_POLICY_OUTPUT_LEN, probabilities);\n}}"
 
 
 def _act(program: Program) -> str:

@@ -82,6 +82,7 @@ class Network:
     count: int  # outputs
     output: int  # index of the tensor that holds the last node's integers
     head: str  # the last operator where it was left out: SOFTMAX, ARG_MAX or empty
+    softmax_beta: float | None
 
 
 def read_tflite(path: Path, options: ImportOptions) -> QuantPolicy:
@@ -102,7 +103,7 @@ def read_tflite(path: Path, options: ImportOptions) -> QuantPolicy:
             "use the bundle, or export its source again"
         )
     observation = _observation_quantizer(path, contract.observation, network.tensor)
-    return QuantPolicy(observation, network.nodes, contract, None, source_digest(path))
+    return QuantPolicy(observation, network.nodes, contract, None, source_digest(path), network.softmax_beta)
 
 
 def read_network(path: Path, graph: TfliteGraph, action: Action | None) -> Network:
@@ -146,6 +147,7 @@ class _Walk:
         self.names: dict[int, str] = {}
         self.paddings: dict[int, Padding] = {}  # of tensors that a PAD made of the named one
         self.fills: dict[int, int] = {}  # what they are padded with
+        self.softmax_beta: float | None = None
         self.heads: dict[int, str] = {}  # of tensors behind an operator that is left out
 
     def network(self) -> Network:
@@ -172,7 +174,8 @@ class _Walk:
         if len(self.shapes[last]) != 1:
             raise UnsupportedError(f"{self.path.name}: ends with shape {self.shapes[last]}, a policy ends with a vector: flatten it")
         count, head = self.shapes[last][0], self.heads.get(self.output, "")
-        return Network(tuple(self.nodes.values()), self.tensors[INPUT], taken.shape[1:], taken.dtype, count, self.homes[last], head)
+        nodes, beta = tuple(self.nodes.values()), self.softmax_beta
+        return Network(nodes, self.tensors[INPUT], taken.shape[1:], taken.dtype, count, self.homes[last], head, beta)
 
     def begin(self, index: int, tensor: QuantTensor) -> None:
         """Let a tensor hold the quantised observation."""
@@ -545,6 +548,7 @@ def _softmax(walk: _Walk, operator: Operator) -> None:
         raise walk.refused(operator)
     walk.same(operator)
     walk.heads[operator.outputs[0]] = operator.name
+    walk.softmax_beta = operator.settings.beta
 
 
 def _arg_max(walk: _Walk, operator: Operator) -> None:
