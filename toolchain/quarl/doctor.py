@@ -14,7 +14,7 @@ from quarl.errors import DeviceError, InputError, ToolMissingError
 
 INSTALL_TIMEOUT_S = 3600.0
 PI_EMULATOR = "pi-emulator"
-EXTRAS = ("sb3", "tf", "atari", "firmware", "probe")
+EXTRAS = ("sb3", "tf", "atari", "firmware", "probe", "video")
 
 PACKAGES: tuple[tuple[str, str, str, str], ...] = (  # distribution, module, what it is for, the extra that gives it
     ("numpy", "numpy", "the integer reference", ""),
@@ -35,6 +35,7 @@ PACKAGES: tuple[tuple[str, str, str, str], ...] = (  # distribution, module, wha
     ("pyelftools", "elftools", "reads firmware images", "firmware"),
     ("pyserial", "serial", "talks to a board", "firmware"),
     ("pyocd", "pyocd", "flashes a board", "probe"),
+    ("pillow", "PIL", "writes films of episodes", "video"),
 )
 
 

@@ -33,7 +33,7 @@ def gif_bytes(film: Film, most_bytes: int = MOST_BYTES) -> bytes:
     try:
         import PIL  # noqa: F401
     except ImportError as error:
-        raise ToolMissingError("a GIF needs the Python package pillow, which is not installed: pip install quarl[video]") from error
+        raise ToolMissingError("a GIF needs the Python package pillow, which is not installed: quarl doctor --install video") from error
     width = film.frames.shape[2]
     wanted = width * max(1, min(2, WIDEST // width)) if width <= WIDEST else WIDEST
     while wanted >= NARROWEST:
