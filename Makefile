@@ -29,6 +29,7 @@ bench: $(VENV)/test.done
 
 results: $(VENV)/test.done
 	$(BIN)/python -m tests.bench --write toolchain/docs/results.md
+	$(BIN)/python -m tests.bench.shipped --write toolchain/docs/policies.md
 
 lint: $(VENV)/test.done
 	$(BIN)/ruff check toolchain tests

@@ -1,0 +1,118 @@
+"""Every shipped policy through the whole chain, as `quarl ship` does it: what int8 keeps, and what it saves.
+
+python -m tests.bench.shipped [POLICY ...] [--write FILE.md]     a policy at a time, because Atari games take minutes
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from quarl import pipeline
+from quarl.agreement import BoxAgreement, DiscreteAgreement
+from quarl.budgets import PROFILE
+from quarl.evidence import Evidence, evidence_from_json
+from quarl.noninferiority import MeanTest
+from quarl.profile import Profile, cpu_name, profile_from_json
+from quarl.recipe import list_recipes
+from quarl.resources import models_dir
+from quarl.verdict import Verdict
+
+RUNTIME = "litert"
+HEADER = ("policy", "verdict", "float32", "int8", "difference (its interval)", "margin", "pairs", "actions", "size", "latency", "ship")
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """One policy after `quarl ship`."""
+
+    name: str
+    rung: int
+    verdict: Verdict
+    evidence: Evidence
+    profile: Profile
+    wall_s: float
+
+
+def ship(name: str, folder: Path) -> Shipped:
+    """Ship a policy with its own recipe's limits."""
+    began = time.perf_counter()
+    bundle, verdict = pipeline.ship(pipeline.import_source(name), folder / name, trust=True)
+    wall_s = time.perf_counter() - began
+    evidence = evidence_from_json(bundle.read(pipeline.PARITY).decode())
+    profile = profile_from_json(bundle.read(PROFILE).decode())
+    return Shipped(name, bundle.manifest.rung, verdict, evidence, profile, wall_s)
+
+
+def cells(shipped: Shipped) -> tuple[str, ...]:
+    """Return the policy's row of the table."""
+    loop = shipped.verdict.closed_loop
+    assert loop is not None, f"{shipped.name} played no episodes"
+    real, int8 = (shipped.profile.model(RUNTIME, precision) for precision in ("float32", "int8"))
+    size = f"{real.file_bytes / 1024:,.1f} / {int8.file_bytes / 1024:,.1f} KiB = {real.file_bytes / int8.file_bytes:.2f} x"
+    times = f"{real.latency.p50_us:,.1f} / {int8.latency.p50_us:,.1f} us = {shipped.profile.speedup(RUNTIME):.2f} x"
+    failed = ", ".join(check.name for check in shipped.verdict.failed)
+    answer = f"pass, rung {shipped.rung}" if shipped.verdict.passed else f"FAIL, rung {shipped.rung}: {failed}"
+    pairs, wall = str(loop.mean.episodes), f"{shipped.wall_s:.0f} s"
+    return (shipped.name, answer, *returns(loop.mean), pairs, actions(shipped.evidence), size, times, wall)
+
+
+def returns(mean: MeanTest) -> tuple[str, str, str, str]:
+    """Return both mean returns, their difference with its interval, and the margin."""
+    difference = f"{mean.mean_difference:+.3g} ({mean.lower:+.3g} to {mean.upper:+.3g})"
+    return f"{mean.mean_source:.4g}", f"{mean.mean_candidate:.4g}", difference, f"{mean.margin:.3g}"
+
+
+def actions(evidence: Evidence) -> str:
+    """Return how far the actions agree on held-out observations."""
+    agreement = evidence.agreement
+    if isinstance(agreement, DiscreteAgreement):
+        return f"{agreement.agreement:.1%} equal"
+    assert isinstance(agreement, BoxAgreement)
+    return "unbounded" if agreement.mean_share is None else f"{agreement.mean_share:.2%} of range off"
+
+
+def markdown(rows: Sequence[Sequence[str]], machine: str) -> str:
+    """Return the page of the table."""
+    table = ["| " + " | ".join(row) + " |" for row in (HEADER, ["---"] * len(HEADER), *rows)]
+    return "\n".join(
+        [
+            "# The shipped policies in int8",
+            "",
+            "Written by `python -m tests.bench.shipped`: each policy shipped with its own recipe's limits, the whole chain. Returns are",
+            "those of paired episodes, so they differ from a recipe's score, which was measured on others; the interval is the gate's own.",
+            f"Size and latency (median of one inference, one thread) are those of the `.tflite` in {RUNTIME}, float32 / int8, in one run.",
+            f"Machine: {machine}.",
+            "",
+            *table,
+            "",
+        ]
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Ship the policies, print their rows and write them where asked; 1 where a gate says no."""
+    names = [recipe.name for recipe in list_recipes(models_dir())]
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.shipped", description="Ship every policy.")
+    parser.add_argument("policies", nargs="*", choices=[*names, []], help="all of them unless named")
+    parser.add_argument("--write", type=Path, metavar="FILE.md", help="write the table as Markdown too")
+    options = parser.parse_args(arguments)
+    rows, passed = [], True
+    with tempfile.TemporaryDirectory(prefix="quarl-bench-") as folder:
+        for name in options.policies or names:
+            shipped = ship(name, Path(folder))
+            rows.append(cells(shipped))
+            passed = passed and shipped.verdict.passed
+            print(" | ".join(rows[-1]), flush=True)
+            if options.write is not None:
+                options.write.write_text(markdown(rows, cpu_name()))
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
