@@ -71,7 +71,8 @@ def average_pool(op: QuantAveragePool2D, x: NDArray[np.int32], target: QuantTens
     total = windows_of(x, op.kernel, op.stride, op.padding).sum(axis=(-1, -2), dtype=np.int64)
     count = pool_counts(op, x.shape[1:3])[None, :, :, None]
     rounded = np.where(total > 0, (total + count // 2) // count, -((count // 2 - total) // count))
-    return np.clip(rounded, target.qmin, target.qmax).astype(np.int32)
+    result: NDArray[np.int32] = np.clip(rounded, target.qmin, target.qmax).astype(np.int32)
+    return result
 
 
 def pool_counts(op: QuantAveragePool2D, size: tuple[int, ...]) -> NDArray[np.int64]:
@@ -85,11 +86,13 @@ def spatial_mean(op: QuantMean, x: NDArray[np.int32], source: QuantTensor, targe
     """Return int32 [n, channels] or [n, 1, 1, channels] from integers [n, height, width, channels]."""
     acc = (x - np.int32(source.zero_point)).sum(axis=(1, 2), keepdims=op.keeps_axes, dtype=np.int64)
     product = acc.astype(np.float32) * np.float32(op.multiplier) + np.float32(target.zero_point)
-    return np.clip(np.rint(product), target.qmin, target.qmax).astype(np.int32)
+    result: NDArray[np.int32] = np.clip(np.rint(product), target.qmin, target.qmax).astype(np.int32)
+    return result
 
 
 def scaled_sum(op: QuantAdd, inputs: list[NDArray[Any]], sources: list[QuantTensor], target: QuantTensor) -> NDArray[np.int32]:
     """Return int32 of the inputs' shape from two tensors' integers."""
     a, b = (x.astype(np.int64) - tensor.zero_point for x, tensor in zip(inputs, sources, strict=True))
     total = ((a * op.left + b * op.right + (1 << (op.shift - 1))) >> op.shift) + target.zero_point
-    return np.clip(total, target.qmin, target.qmax).astype(np.int32)
+    result: NDArray[np.int32] = np.clip(total, target.qmin, target.qmax).astype(np.int32)
+    return result

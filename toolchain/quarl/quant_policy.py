@@ -361,10 +361,8 @@ def _float_op(node: QuantNode) -> Op:
             return Conv2D(cast(Any, weights), cast(Any, bias), stride, padding)
         case QuantDepthwiseConv2D(weights=weights, bias=bias, stride=stride, padding=padding) if weights.ndim == 3:
             return DepthwiseConv2D(cast(Any, weights), cast(Any, bias), stride, padding)
-        case QuantTable(function="identity"):
-            return Activation("relu")
         case QuantTable(function=function):
-            return Activation(function)
+            return Activation("relu" if function == "identity" else function)  # of the same shape
         case QuantAveragePool2D(kernel=kernel, stride=stride, padding=padding):
             return MaxPool2D(kernel, stride, padding)
         case QuantAdd():

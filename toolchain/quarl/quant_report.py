@@ -123,6 +123,7 @@ def run_unrounded(quantized: QuantPolicy, graph_input: NDArray[np.float64]) -> M
         match node.op:
             case QuantTable(function=function):
                 assert node.output is not None
+                assert function != "identity", f"{node.name}: the quantiser changes no scale between layers"
                 exact = activate(function, _real(quantized.tensor(node.inputs[0]), inputs[0]))
                 values[node.name] = exact / np.float64(node.output.scale) + node.output.zero_point
             case Flatten():

@@ -101,7 +101,7 @@ def pool(file: TfliteFile, code: int, x: Value, window: Window, output: Value) -
     if scheme is None and code != OPS.MAX_POOL_2D:
         raise QuantizationError(f"an average pool has the padding {window.padding}, a .tflite knows SAME and VALID only")
     if scheme is None:
-        lowest = np.finfo(np.float32).min if x.dtype == np.float32 else INT8_MIN
+        lowest = float(np.finfo(np.float32).min) if x.dtype == np.float32 else INT8_MIN
         x = pad(file, x, window.padding, lowest)
     options = schema.Pool2DOptionsT()
     options.padding = schema.Padding.SAME if scheme == "SAME" else schema.Padding.VALID
