@@ -40,7 +40,7 @@ def figures_of(bundle: Bundle) -> tuple[Figure, ...]:
                     Figure(f"{model.runtime}_model_memory_bytes", float(model.memory.model_bytes), "B", "measured", 0.0, profile.cpu),
                 ]
     found = [p for p in (firmware_profile_of(bundle), device_profile_of(bundle), pi_profile_of(bundle)) if p is not None]
-    return (*figures, *(figure for profile in found for figure in profile.figures))
+    return (*figures, *(replace(figure, where=profile.board) for profile in found for figure in profile.figures))
 
 
 def firmware_profile_of(bundle: Bundle) -> FirmwareProfile | None:
@@ -80,7 +80,8 @@ def with_memory_and_deadline(limits: Limits, board: Board, step_hz: float | None
 def with_profile(bundle: Bundle, limits: Limits) -> Limits:
     """Return the limits with the memory and the control period of the board the bundle was profiled on, if it was.
 
-    On a Raspberry Pi the period limits the worst decision, where a clock measured one; an emulator has none.
+    On a Raspberry Pi the period limits the worst decision, where a clock measured one; an emulator has none. What was measured on a
+    microcontroller is not held to it, since its clock was left as after reset.
     """
     on_pi, step_hz = pi_profile_of(bundle), bundle.contract.step_hz
     if on_pi is not None and on_pi.fastest is not None and step_hz is not None:
@@ -88,7 +89,7 @@ def with_profile(bundle: Bundle, limits: Limits) -> Limits:
     firmware = firmware_profile_of(bundle)
     if firmware is None:
         return limits
-    return with_memory_and_deadline(limits, find_board(firmware.board, targets_dir()), bundle.contract.step_hz)
+    return with_memory_and_deadline(limits, find_board(firmware.board, targets_dir()), step_hz)
 
 
 def _noise(latency: Latency, percent: float) -> float:
