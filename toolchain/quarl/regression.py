@@ -17,9 +17,9 @@ MEASURED_NOISE = 0.1  # share by which a measured figure may be worse even where
 def compare_with_baseline(verdict: Verdict, baseline: Sequence[Check]) -> tuple[Check, ...]:
     """Return one check for each check of an earlier, accepted verdict: whether it is still made, still passes and is not worse.
 
-    Exact and emulated figures, and estimates made from them, must not be worse at all; measured ones by at most 10 % or three times what
-    differs between the rounds of one run, and only on the machine of the baseline. Tested bounds are judged by their own limit only,
-    for they move with the episodes. Of what has no limit only the figures of the profile are compared.
+    Exact and emulated figures, and estimates made from them, must not be worse at all, but where a runtime's own noise is known by three
+    times that; measured ones by at most 10 % or three times their noise, and only on the machine of the baseline. Tested bounds are
+    judged by their own limit only, for they move with the episodes. Of what has no limit only the figures of the profile are compared.
     """
     now = {check.name: check for check in verdict.checks}
     return tuple(_regression_check(now.get(before.name), before) for before in baseline if _is_compared(before))
@@ -42,7 +42,9 @@ def _regression_check(now: Check | None, before: Check) -> Check:
         machines = (check.where or "an unknown machine" for check in (now, before))
         detail = "{}, in the baseline {}: times of two machines are not compared".format(*machines)
         return Check(name, "regression", None, now.found, None, relation, unit, kind, detail)
-    noise = max(MEASURED_NOISE, 3 * max(now.noise, before.noise)) if kind == "measured" else 0.0
+    noise = 3 * max(now.noise, before.noise)
+    if kind == "measured":
+        noise = max(MEASURED_NOISE, noise)
     slack = abs(before.found) * noise
     allowed = before.found + slack if relation == "at most" else before.found - slack
     passed = now.found <= allowed if relation == "at most" else now.found >= allowed

@@ -20,12 +20,12 @@ from quarl.firmware.linux import build_linux_program, program_inputs, program_ou
 from quarl.links.pi import PiLink, ProgramAnswer, sha256_of
 from quarl.pi.board import LinuxBoard
 from quarl.pi.health import Health, without_clock
-from quarl.pi.report import PiMemory, PiModel, instructions_from
+from quarl.pi.report import PROGRAM, PiMemory, PiModel, instructions_from
 from quarl.pi.request import Effort
 from quarl.profile import Latency
 from quarl.quant_policy import QuantPolicy
 
-RUNTIME = "c"
+RUNTIME = PROGRAM
 
 
 def program_of(quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, cache_dir: Path) -> bytes:

@@ -19,6 +19,8 @@ from quarl.pi.health import Health
 from quarl.profile import Latency, Precision
 
 FORMAT = 1
+PROGRAM = "c"
+PYTHON_NOISE = 0.01  # the median of a run under Python differs by up to 0.5 % from another's; the C program's never
 OTHER_ARITHMETIC = ("tflite_runtime",)  # runtimes that round otherwise: decision 0001
 
 
@@ -115,17 +117,18 @@ class PiProfile:
         for model in self.models:
             if model.precision != "int8":
                 continue
-            name = f"pi_{model.runtime}"
+            name, where = f"pi_{model.runtime}", self.machine.model or self.board
             if model.latency is not None:
                 times = {"p50": model.latency.p50_us, "p99": model.latency.p99_us, "max": model.latency.max_us}
-                found += [Figure(f"{name}_{key}_us", value, "us", "measured") for key, value in times.items()]
+                found += [Figure(f"{name}_{key}_us", value, "us", "measured", 0.0, where) for key, value in times.items()]
             if model.memory is not None:
-                found.append(Figure(f"{name}_model_memory_bytes", float(model.memory.model_bytes), "B", "measured"))
+                found.append(Figure(f"{name}_model_memory_bytes", float(model.memory.model_bytes), "B", "measured", 0.0, where))
             if model.instructions is not None:
-                found.append(Figure(f"{name}_instructions", float(model.instructions.typical), "", "emulated"))
+                noise = 0.0 if model.runtime == PROGRAM else PYTHON_NOISE
+                found.append(Figure(f"{name}_instructions", float(model.instructions.typical), "", "emulated", noise, self.board))
         fastest = self.fastest
         if fastest is not None and fastest.decision is not None:
-            found.append(Figure("pi_decision_us", fastest.decision.max_us, "us", "measured"))
+            found.append(Figure("pi_decision_us", fastest.decision.max_us, "us", "measured", 0.0, self.machine.model or self.board))
         return tuple(found)
 
     @property
