@@ -226,10 +226,23 @@ def test_a_baseline_is_set_shown_found_and_kept_by_the_command_line(quarl: Quarl
     assert shown["policy"] == POLICY
 
 
-def test_a_check_is_explained_by_the_command_line(quarl: Quarl) -> None:
+def test_a_check_is_explained_by_the_command_line(quarl: Quarl, released: Bundle) -> None:
     done = quarl("gate", "--explain", "mean_return")
     assert done.returncode == 0, done.stderr
     assert "Limit: margin times" in done.stdout
     assert json.loads(quarl("gate", "--explain", "equality_litert", "--json").stdout)["name"] == "equality_*"
+    assert "of 3,099 integers of litert" in quarl("gate", released.folder, "--explain", "equality_litert").stdout
     assert quarl("gate", "--explain", "luck").returncode == 2
     assert "needs a BUNDLE" in quarl("gate").stderr
+
+
+def test_parity_plays_disturbed_episodes_and_takes_the_limits_of_the_gate(quarl: Quarl, touched: Path, tmp_path: Path) -> None:
+    (tmp_path / "gate.toml").write_text("[gate]\nepisodes = 24\nrobustness_margin = 0.5\nsequential = false\n")
+    done = quarl("parity", touched, "--limits", "gate.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    evidence = json.loads(done.stdout)
+    assert [disturbed["disturbance"] for disturbed in evidence["robustness"]] == ["noise", "drop", "delay"]
+    assert evidence["paired"]["looks"] == [{"alpha_share": 1.0, "episodes": 24}]
+    assert len(evidence["paired"]["divergence"]) == 24
+    checks = json.loads(quarl("gate", touched, "--limits", "gate.toml", "--json", "--no-history").stdout)["checks"]
+    assert {check["passed"] for check in checks if check["group"] == "robustness"} == {True}

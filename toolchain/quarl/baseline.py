@@ -61,6 +61,18 @@ def set_baseline(bundle: Bundle, verdict: Verdict, path: Path) -> Path:
     return path
 
 
+def find_baseline(bundle: Bundle, path: Path | None = None) -> Baseline | None:
+    """Return the baseline in `path`, or the one beside the bundle; None where none was set.
+
+    Raises:
+        InputError: as `read_baseline`.
+    """
+    beside = baseline_path(bundle)
+    if path is None and not beside.is_file():
+        return None
+    return read_baseline(path or beside)
+
+
 def read_baseline(path: Path) -> Baseline:
     """Return the baseline in a file, or the one that a bare verdict.json makes.
 

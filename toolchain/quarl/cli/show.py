@@ -255,10 +255,12 @@ def evidence_text(evidence: Evidence, bundle: Bundle, limits: Limits | None = No
     return checks_text(judge(evidence, limits or limits_of(bundle), policy=bundle.manifest.name).checks)
 
 
-def explanation_text(explanation: Explanation) -> str:
-    """Return what a check means as text."""
+def explanation_text(explanation: Explanation, checks: Sequence[Check] = ()) -> str:
+    """Return what a check means as text, and what was found where it was made."""
     parts = (("", explanation.meaning), ("Limit: ", explanation.limit), ("If it fails: ", explanation.remedy))
-    return "\n".join([explanation.name, *(fill(f"{head}{text}", 100, initial_indent="  ", subsequent_indent="  ") for head, text in parts)])
+    texts = [fill(f"{head}{text}", 100, initial_indent="  ", subsequent_indent="  ") for head, text in parts]
+    details = [f"{check.name}: {check.detail}" for check in checks]
+    return "\n".join([explanation.name, *texts, *([checks_text(checks), *details] if checks else [])])
 
 
 def baseline_text(baseline: Baseline, path: Path) -> str:

@@ -41,27 +41,36 @@ def gate(
     from quarl.errors import InputError
 
     if explain is not None:
-        _explain(explain, as_json)
+        _explain(explain, bundle, as_json)
         return
     if bundle is None:
         raise InputError("quarl gate needs a BUNDLE, the folder that quarl export or quarl ship has written; or --explain CHECK")
 
     from quarl import pipeline
-    from quarl.baseline import baseline_path, read_baseline
+    from quarl.baseline import find_baseline
     from quarl.bundle import read_bundle
 
     opened = read_bundle(bundle)
-    path = baseline or baseline_path(opened)
-    earlier = None if no_baseline or (baseline is None and not path.is_file()) else read_baseline(path).checks
-    verdict = pipeline.gate(opened, limits=limits_from(limits, opened), baseline=earlier)
+    accepted = None if no_baseline else find_baseline(opened, baseline)
+    verdict = pipeline.gate(opened, limits=limits_from(limits, opened), baseline=None if accepted is None else accepted.checks)
     conclude(verdict, opened, Destinations(junit, markdown, sarif, history, no_history), as_json)
 
 
-def _explain(check: str, as_json: bool) -> None:
+def _explain(check: str, bundle: Path | None, as_json: bool) -> None:
+    """Print what the check means, and what was found of it in the bundle's last verdict where a bundle is named."""
     from dataclasses import asdict
 
+    from quarl.archives import read_file
     from quarl.cli import show
     from quarl.explain import explain
+    from quarl.outputs.verdict_json import read_checks
 
     found = explain(check)
-    print_result(asdict(found) if as_json else show.explanation_text(found), as_json)
+    made = []
+    if bundle is not None:
+        path = bundle / "verdict.json"
+        made = [made for made in read_checks(read_file(path).decode(errors="replace"), str(path)) if found.covers(made.name)]
+    if as_json:
+        print_result({**asdict(found), "checks": [asdict(entry) for entry in made]}, as_json)
+    else:
+        print_result(show.explanation_text(found, made), as_json)

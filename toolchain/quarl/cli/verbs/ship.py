@@ -59,6 +59,7 @@ def ship(
 ) -> None:
     """The whole chain: import, export, profile, parity, gate, report."""
     from quarl import pipeline
+    from quarl.baseline import find_baseline
     from quarl.cli import show
     from quarl.cli.show_pi import pi_text
     from quarl.errors import QuarlError
@@ -80,7 +81,8 @@ def ship(
         on_board = show.firmware_text(pipeline.profile_board(bundle, target))
     with progress_bar(f"comparing {opened.name} with its source") as progress:
         pipeline.parity(bundle, episodes=episodes, proof=pipeline.prove(opened, trust=trust), link=link, progress=progress)
-    verdict = pipeline.gate(bundle)
+    accepted = find_baseline(bundle)
+    verdict = pipeline.gate(bundle, baseline=None if accepted is None else accepted.checks)
     try:
         pipeline.write_report(bundle)
     except QuarlError as error:  # a verdict is not lost for want of a picture
