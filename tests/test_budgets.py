@@ -11,7 +11,7 @@ from quarl import pipeline
 from quarl.boards import find_board
 from quarl.budgets import FIRMWARE, PROFILE, figures_of, with_board, with_profile
 from quarl.bundle import Bundle
-from quarl.firmware.profile import FirmwareProfile
+from quarl.firmware.profile import FirmwareProfile, LayerCost
 from quarl.limits import Limits
 from quarl.profile import Latency, Memory, ModelProfile, Profile
 from quarl.resources import targets_dir
@@ -31,7 +31,7 @@ FIRMWARE_PROFILE = FirmwareProfile(
     ram_bytes=456,
     arena_bytes=256,
     stack_bytes=360,
-    layers=(),
+    layers=(LayerCost("a", "ql_dense", 10, None, 1), LayerCost("b", "ql_table_s8", 5, None, 1), LayerCost("c", "ql_dense", 7, None, 1)),
     instructions=14_000,
     cycles=None,
     cycle_assumptions="",
@@ -60,6 +60,7 @@ def test_a_bundle_has_the_sizes_of_its_artifacts_and_the_figures_of_its_profiles
     figures = {figure.name: figure for figure in figures_of(bundle)}
     assert (figures["firmware_ram_bytes"].value, figures["firmware_instructions"].value) == (816, 14_249)
     assert (figures["firmware_instructions"].kind, figures["firmware_instructions"].where) == ("emulated", "nucleo_l4r5zi")
+    assert (figures["firmware_ql_dense_instructions"].value, figures["firmware_ql_table_s8_instructions"].value) == (17, 5)
     assert (figures["litert_p50_us"].where, figures["model_tflite_bytes"].where) == ("A CPU", "")
 
 

@@ -181,7 +181,8 @@ def test_a_slower_kernel_is_stopped_by_the_baselines_instruction_count(
     assert before.act_instructions is not None
     assert after.act_instructions > before.act_instructions
     found = failing(pipeline.gate(bundle, baseline=accepted.checks))
-    assert "regression_budget_firmware_instructions" in found
+    kernel = before.layers[0].kernel
+    assert {"regression_budget_firmware_instructions", f"regression_budget_firmware_{kernel}_instructions"} <= set(found)
     assert "in the baseline" in found["regression_budget_firmware_instructions"].detail
     assert "baseline set" in found["regression_budget_firmware_instructions"].advice
     assert all(name.startswith("regression_budget_firmware") for name in found)

@@ -39,8 +39,21 @@ def figures_of(bundle: Bundle) -> tuple[Figure, ...]:
                     Figure(f"{model.runtime}_p99_us", latency.p99_us, "us", "measured", _noise(latency, 99), profile.cpu),
                     Figure(f"{model.runtime}_model_memory_bytes", float(model.memory.model_bytes), "B", "measured", 0.0, profile.cpu),
                 ]
-    found = [p for p in (firmware_profile_of(bundle), device_profile_of(bundle), pi_profile_of(bundle)) if p is not None]
+    firmware = firmware_profile_of(bundle)
+    if firmware is not None:
+        figures += _kernel_figures(firmware)
+    found = [p for p in (firmware, device_profile_of(bundle), pi_profile_of(bundle)) if p is not None]
     return (*figures, *(replace(figure, where=profile.board) for profile in found for figure in profile.figures))
+
+
+def _kernel_figures(profile: FirmwareProfile) -> list[Figure]:
+    """Return what each kernel counts over all its layers, so that a baseline tells which one became slower."""
+    counts: dict[str, int] = {}
+    for layer in profile.layers:
+        counts[layer.kernel] = counts.get(layer.kernel, 0) + layer.instructions
+    return [
+        Figure(f"firmware_{kernel}_instructions", float(count), "", "emulated", where=profile.board) for kernel, count in counts.items()
+    ]
 
 
 def firmware_profile_of(bundle: Bundle) -> FirmwareProfile | None:
