@@ -88,6 +88,9 @@ class FakePi:
 
     def fault(self, line: str) -> None:
         """Let the Pi run a line of shell before each command."""
+        # the kernel here runs no program of the Pi's, which the link starts with "$@"
+        emulated = f's/&& "$@"/\\&\\& {EMULATOR} -cpu cortex-a72 "$@"/'
+        line += f"\nSSH_ORIGINAL_COMMAND=$(printf %s \"$SSH_ORIGINAL_COMMAND\" | sed '{emulated}')"
         places = f"export HOME={self.home} TMPDIR={self.temporary} PATH={self.bin}:$PATH\n"
         self._program("force", f'{places}{line}\neval "$SSH_ORIGINAL_COMMAND"\n', self.folder)
 

@@ -93,6 +93,7 @@ def machine(root: Path) -> dict[str, Any]:
         "cpu_part": fields.get("CPU part"),
         "cpu_features": sorted((fields.get("Features") or "").split()),
         "cores": os.cpu_count() or 1,
+        "last_core": max(os.sched_getaffinity(0)),
         "memory_bytes": memory,
         "system": platform.system() + " " + platform.release(),
         "libc": " ".join(platform.libc_ver()),

@@ -69,7 +69,7 @@ def profile_pi(
             answer = link.ask(run_request(package, asked, chosen))
             models = (*models, _model(asked, answer, expected, link.is_timed))
             _refuse_spoilt(idle, models, link.name)
-        models = (*models, measure_program(quantized, obs, expected, program, link, machine.cores, chosen))
+        models = (*models, measure_program(quantized, obs, expected, program, link, machine.last_core, chosen))
         _refuse_spoilt(idle, models, link.name)
     return PiProfile(
         board=board.name,

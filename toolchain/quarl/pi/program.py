@@ -41,13 +41,13 @@ def run_program(quantized: QuantPolicy, obs: NDArray[Any], program: bytes, link:
 
 
 def measure_program(
-    quantized: QuantPolicy, obs: NDArray[Any], expected: NDArray[Any], program: bytes, link: PiLink, cores: int, effort: Effort
+    quantized: QuantPolicy, obs: NDArray[Any], expected: NDArray[Any], program: bytes, link: PiLink, core: int, effort: Effort
 ) -> PiModel:
     """Return the program's figures: outputs for all observations, then instructions or times.
 
     Args:
         expected: outputs [n, count] of the integer reference.
-        cores: of the machine; the last one is the program's.
+        core: the one the program is kept on while it is timed.
     """
     answer, found = run_program(quantized, obs, program, link)
     if found.shape != expected.shape:
@@ -55,7 +55,7 @@ def measure_program(
     inference = decision = before = after = None
     if link.is_timed:
         pace = ["--seconds", str(effort.seconds), "--warm-up", str(effort.warm_up_s), "--samples", str(effort.samples)]
-        options = [*pace, "--cpu", str(cores - 1)]
+        options = [*pace, "--cpu", str(core)]
         before = _health(link)
         inference = _bench(link, program, ["--bench", *options])
         decision = _bench(link, program, ["--bench", "--act", *options])

@@ -38,6 +38,7 @@ class Machine:
     system: str
     libc: str
     python: str
+    last_core: int = 0  # that a process may use; where everything is measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,6 @@ class PiModel:
     file_bytes: int
     observations: int  # compared with the integer reference; 0 for float32
     differing: int  # outputs that differ
-    largest_difference: float  # in steps of the output
     outputs_sha256: str
     expected_sha256: str
     load_us: float | None
@@ -90,6 +90,7 @@ class PiModel:
     before: Health | None
     after: Health | None
     instructions: Instructions | None
+    largest_difference: float = 0.0  # of those that differ, in steps of the output
 
 
 @dataclass(frozen=True, slots=True)
