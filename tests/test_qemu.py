@@ -9,7 +9,6 @@ import pytest
 
 from quarl.boards import CpuName, Fpu, find_board
 from quarl.emitters.firmware import kernels_for, program_sources
-from quarl.errors import DeviceError
 from quarl.firmware.build import build_image, default_cache_dir
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources
@@ -67,12 +66,6 @@ def test_two_emulators_count_the_same_instructions_and_branches(cpu: CpuName, fp
     theirs = open_firmware(quantized, obs, board, default_cache_dir()).count_calls(integers)
     assert [count.instructions for count in ours] == [count.instructions for count in theirs]
     assert merged(ours).taken_branches == merged(theirs).taken_branches
-
-
-def test_a_fault_is_a_device_error() -> None:
-    crash = b"#include <stdint.h>\nint main(void) { return *(volatile const int32_t *)(uintptr_t)0x70000000U; }\n"
-    with pytest.raises(DeviceError, match="ended with code 99"):
-        boot(sample("argmax_mlp", 0)[1], "cortex-m4", "single", {"main.c": crash})
 
 
 @pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("small_images", 5)])

@@ -98,38 +98,6 @@ def test_a_damaged_request_is_refused_and_the_next_one_answered() -> None:
         np.testing.assert_array_equal(device.run(quantize_observations(quantized, obs)), integer_outputs(quantized, obs))
 
 
-def test_a_fault_is_reported_with_the_registers() -> None:
-    program = lower(sample("argmax_mlp", 0)[1], "dsp")
-    crash = b"#include <stdint.h>\nint main(void) { return *(volatile const int32_t *)(uintptr_t)0x70000000U; }\n"
-    with pytest.raises(DeviceError, match=r"stopped.*pc=0x08.*sp=0x2"):
-        boot(program, board_with("cortex-m4", "single"), {"main.c": crash})
-
-
-def test_a_firmware_that_hangs_is_stopped() -> None:
-    program = lower(sample("argmax_mlp", 0)[1], "dsp")
-    hang = b"int main(void)\n{\n    for (;;) {\n    }\n}\n"
-    with pytest.raises(DeviceError, match=r"did not answer within 0\.5 s; pc=0x08"):
-        boot(program, board_with("cortex-m4", "single"), {"main.c": hang}, timeout_s=0.5)
-
-
-def test_a_firmware_that_prints_garbage_is_a_device_error() -> None:
-    program = lower(sample("argmax_mlp", 0)[1], "dsp")
-    garbage = b"""#include "ql_port.h"
-int main(void)
-{
-    static const char words[] = "QL is what I say";
-    char request[12];
-    ql_port_open();
-    (void)ql_port_read(request, sizeof request);
-    ql_port_write(words, sizeof words);
-    (void)ql_port_read(request, 1U);
-    return 0;
-}
-"""
-    with pytest.raises(DeviceError, match="version 32 of the protocol"):
-        boot(program, board_with("cortex-m4", "single"), {"main.c": garbage})
-
-
 def test_sources_that_do_not_compile_are_reported_in_the_compilers_words() -> None:
     program = lower(sample("argmax_mlp", 0)[1], "dsp")
     with pytest.raises(DeviceError, match="unknown type name"):

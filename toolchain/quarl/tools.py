@@ -13,7 +13,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import quarl
 from quarl.errors import DeviceError, ToolMissingError
@@ -27,18 +27,28 @@ def run(
     input: bytes | None = None,  # noqa: A002, as subprocess.run calls it
     timeout: float,
     env: Mapping[str, str] | None = None,
+    stdout: IO[bytes] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Return the ended process with its exit code and both outputs; a non-zero code is the caller's to judge.
 
     Args:
         timeout: seconds after which the process is killed.
         env: variables added to this process's own.
+        stdout: the file its output goes to; None: into the returned value.
     Raises:
         ToolMissingError: there is no such program.
         DeviceError: it did not end in time.
     """
     try:
-        return subprocess.run(list(argv), input=input, capture_output=True, timeout=timeout, env={**os.environ, **(env or {})}, check=False)
+        return subprocess.run(
+            list(argv),
+            input=input,
+            stdout=subprocess.PIPE if stdout is None else stdout,
+            stderr=subprocess.PIPE,
+            timeout=timeout,
+            env={**os.environ, **(env or {})},
+            check=False,
+        )
     except FileNotFoundError as error:
         raise ToolMissingError(f"{argv[0]}: no such program; quarl doctor says how to get it") from error
     except subprocess.TimeoutExpired as error:

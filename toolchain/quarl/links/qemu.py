@@ -7,28 +7,28 @@ Each batch is one run of QEMU: all requests go in, all answers come out. Counts 
 from __future__ import annotations
 
 import shutil
-import struct
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from quarl.boards import Board, CpuName, Region
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.firmware.elf import Image
-from quarl.firmware.program import DTYPES, Program
+from quarl.firmware.program import Program
+from quarl.links.answers import TICKS, actions_of, expected_identity, input_payloads, observation_payloads, outputs_of
 from quarl.links.count import Block, Count, merged
-from quarl.links.frames import Frame, Kind, pack_frame, payload_of, take_frame
+from quarl.links.frames import CRC, HEADER, Frame, Kind, pack_frame, payload_of, take_frame
+from quarl.links.machine import QEMU, TIMEOUT_S, PluginError, converse
 from quarl.links.plugin import plugin_library
 from quarl.links.unicorn import decoder
 from quarl.tools import run
 
-QEMU = "qemu-system-arm"
-TIMEOUT_S = 300.0
+FAULT_HANDLER = "fault"  # in firmware_harness/startup
+SPARE_BYTES = 1 << 20  # beyond the answers: what a firmware may send before it is stopped
 PLUGIN_SOURCE = "emulator/ql_block_counter.c"
 _4M = 4 << 20
 
@@ -64,11 +64,12 @@ def emulated_board(board: Board) -> Board:
 class QemuDevice:
     """A firmware image for an `emulated_board`. Answers like the other runtimes: `run` and `infer`."""
 
-    def __init__(self, elf: bytes, image: Image, board: Board, program: Program, cache_dir: Path) -> None:
+    def __init__(self, elf: bytes, image: Image, board: Board, program: Program, cache_dir: Path, timeout_s: float = TIMEOUT_S) -> None:
         self.image, self.program, self._board, self._elf, self._cache_dir = image, program, board, elf, cache_dir
+        self._timeout_s, self._where, self._identity = timeout_s, f"{board.name} in QEMU", expected_identity(program)
         if shutil.which(QEMU) is None:
             raise ToolMissingError(f"{QEMU} is not installed: apt-get install qemu-system-arm")
-        self._sizes = struct.unpack("<4I", self._converse("I", [b""])[0][:16])
+        self._converse("I", [b""])
 
     @property
     def emulator(self) -> str:
@@ -83,9 +84,7 @@ class QemuDevice:
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for the graph's integers [n, ...]."""
-        dtype = DTYPES[self.program.output.ctype]
-        answers = self._converse("R", self._requests(inputs))
-        return np.stack([np.frombuffer(answer, dtype, self.program.output_len, 4) for answer in answers])
+        return outputs_of(self.program, self._converse("R", input_payloads(self.program, inputs)))
 
     def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] of a batch."""
@@ -93,30 +92,22 @@ class QemuDevice:
 
     def act(self, obs: NDArray[Any]) -> NDArray[Any]:
         """Return the actions for vector observations [n, features] in environment units, quantised on the device."""
-        answers = self._converse("A", [row.tobytes() for row in np.ascontiguousarray(obs, np.float32)])
-        return self._actions([answer[4:] for answer in answers])
+        return actions_of(self.program, [answer[TICKS.size :] for answer in self._converse("A", observation_payloads(obs))])
 
     def decisions(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the actions for the graph's integers [n, ...], decoded on the device."""
-        return self._actions([answer[4 + self._sizes[2] :] for answer in self._converse("R", self._requests(inputs))])
+        start = TICKS.size + self._identity.output_bytes
+        return actions_of(self.program, [answer[start:] for answer in self._converse("R", input_payloads(self.program, inputs))])
 
     def count_calls(self, inputs: NDArray[Any]) -> tuple[Count, ...]:
         """Return what each of the program's calls executes in one inference of inputs [1, ...]; see `UnicornDevice.count_calls`."""
-        *calls, end = self._counted("R", self._requests(inputs[:1]), "ql_policy_infer")
+        *calls, end = self._counted("R", input_payloads(self.program, inputs[:1]), "ql_policy_infer")
         assert len(calls) == len(self.program.calls), "each call of ql_policy_infer ends in a block of its own"
         return (*calls[:-1], merged([calls[-1], end]))
 
     def count_act(self, obs: NDArray[Any]) -> Count:
         """Return what `ql_policy_act` executes for one vector observation [features]."""
-        return merged(self._counted("A", [np.ascontiguousarray(obs, np.float32).tobytes()], "ql_policy_act"))
-
-    def _requests(self, inputs: NDArray[Any]) -> list[bytes]:
-        return [row.astype(DTYPES[self.program.input.ctype]).tobytes() for row in inputs]
-
-    def _actions(self, answers: Sequence[bytes]) -> NDArray[Any]:
-        if self.program.policy.contract.action.kind == "discrete":
-            return np.array([struct.unpack("<i", answer)[0] for answer in answers], np.int64)
-        return np.stack([np.frombuffer(answer, np.float32) for answer in answers])
+        return merged(self._counted("A", observation_payloads(obs[None]), "ql_policy_act"))
 
     def _counted(self, kind: Kind, payloads: Sequence[bytes], function: str) -> tuple[Count, ...]:
         symbol, caller = self.image.symbols[function], self.image.symbols["ql_serve"]
@@ -125,7 +116,11 @@ class QemuDevice:
             ranges = {"start": symbol.address, "end": symbol.address + symbol.bytes}
             ranges |= {"caller": caller.address, "caller_end": caller.address + caller.bytes}
             options = ",".join([f"out={out}", *(f"{name}={value}" for name, value in ranges.items())])
-            self._converse(kind, payloads, ["-plugin", f"{plugin_library(PLUGIN_SOURCE, self._cache_dir)},{options}"])
+            try:
+                library = plugin_library(PLUGIN_SOURCE, self._cache_dir)
+            except (ToolMissingError, DeviceError) as error:
+                raise PluginError(f"the counting plugin cannot be made: {error}") from error
+            self._converse(kind, payloads, ["-plugin", f"{library},{options}"])
             return self._parts(out.read_text())
 
     def _parts(self, text: str) -> tuple[Count, ...]:
@@ -152,21 +147,24 @@ class QemuDevice:
         Raises:
             DeviceError: the firmware faults, hangs, refuses or answers something else.
         """
-        requests = b"".join(pack_frame(Frame(kind, payload)) for payload in payloads) + pack_frame(Frame("X", b""))
-        with tempfile.TemporaryDirectory(prefix="quarl-qemu-") as folder:
-            elf = Path(folder) / "firmware.elf"
-            elf.write_bytes(self._elf)
-            argv = [QEMU, "-M", MACHINES[self._board.cpu].name, "-display", "none", "-monitor", "none", "-serial", "none"]
-            argv += ["-semihosting-config", "enable=on,target=native"]  # with a chardev, answers are lost when the firmware ends
-            done = run([*argv, "-kernel", str(elf), *options], input=requests, timeout=TIMEOUT_S)
-        if done.returncode != 0:
-            words = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
-            raise DeviceError(f"{self._board.name} in QEMU: the firmware ended with code {done.returncode}: {' '.join(words)}")
+        requests = b"".join(pack_frame(Frame(kind, payload, tag)) for tag, payload in enumerate(payloads)) + pack_frame(Frame("X", b""))
+        stream = converse(
+            MACHINES[self._board.cpu].name,
+            self._elf,
+            requests,
+            options,
+            where=self._where,
+            most_bytes=SPARE_BYTES + len(payloads) * (HEADER.size + self._identity.longest_answer + CRC.size),
+            fault=self.image.symbols[FAULT_HANDLER].address if FAULT_HANDLER in self.image.symbols else None,
+            timeout_s=self._timeout_s,
+        )
         answers: list[bytes] = []
-        stream = done.stdout
-        for _ in payloads:
-            frame, stream = take_frame(stream)
-            if frame is None:
-                raise DeviceError(f"{self._board.name} in QEMU: {len(payloads)} requests, {len(answers)} answers")
-            answers.append(payload_of(frame, kind))
+        for tag in range(len(payloads)):
+            try:
+                frame, stream = take_frame(stream)
+                if frame is None or frame.tag != tag:
+                    raise DeviceError(f"{len(payloads)} requests, {len(answers)} answers")
+                answers.append(payload_of(frame, kind))
+            except DeviceError as error:
+                raise DeviceError(f"{self._where}: {error}") from error
         return answers

@@ -6,7 +6,6 @@ Emulated, not timed: unicorn executes instructions, it has no pipeline and no cl
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 from quarl.boards import Board, CpuName
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.firmware.elf import Image
-from quarl.firmware.program import DTYPES, Program
+from quarl.firmware.program import Program
+from quarl.links.answers import TICKS, actions_of, identity_from, input_payloads, observation_payloads, outputs_of
 from quarl.links.count import Block, Count, merged
 from quarl.links.frames import Frame, Kind, pack_frame, payload_of, take_frame
 
@@ -25,6 +25,7 @@ PAGE = 4096
 SYSTEM_SPACE = (0xE000_0000, 1 << 20)  # peripherals of the core; reads as zero
 PAINT = 0xA5
 TIMEOUT_S = 120
+MOST_BYTES = 1 << 16  # of one answer
 SYS_OPEN, SYS_WRITE, SYS_READ, SYS_EXIT_EXTENDED = 0x01, 0x05, 0x06, 0x20
 MODELS: dict[CpuName, str] = {
     "cortex-m0": "UC_CPU_ARM_CORTEX_M0",
@@ -46,8 +47,9 @@ class UnicornDevice:
         self._to_device = b""
         self._from_device = b""
         self._exit_code: int | None = None
+        self._sends_without_end = False
         self._load()
-        self._sizes = struct.unpack("<4I", self._ask("I", b"")[:16])
+        self._identity = identity_from(self._ask("I", b""))
 
     @property
     def emulator(self) -> str:
@@ -61,37 +63,33 @@ class UnicornDevice:
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for the graph's integers [n, ...]."""
-        return np.concatenate([self.infer(inputs[i : i + 1]) for i in range(len(inputs))])
+        return outputs_of(self.program, [self._ask("R", payload) for payload in input_payloads(self.program, inputs)])
 
     def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """Return the outputs [1, count] of one inference."""
-        answer = self._ask("R", np.ascontiguousarray(inputs, DTYPES[self.program.input.ctype]).tobytes())
-        dtype = DTYPES[self.program.output.ctype]
-        outputs: NDArray[Any] = np.frombuffer(answer, dtype, self.program.output_len, 4)
-        return outputs[None]
+        """Return the outputs [n, count] of a batch."""
+        return self.run(inputs)
 
     def act(self, obs: NDArray[Any]) -> NDArray[Any]:
         """Return the actions for vector observations [n, features] in environment units, quantised on the device."""
-        rows = np.ascontiguousarray(obs, np.float32)
-        return self._actions([self._ask("A", row.tobytes())[4:] for row in rows])
+        return actions_of(self.program, [self._ask("A", payload)[TICKS.size :] for payload in observation_payloads(obs)])
 
     def decisions(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the actions for the graph's integers [n, ...], decoded on the device."""
-        dtype = DTYPES[self.program.input.ctype]
-        return self._actions([self._ask("R", row.astype(dtype).tobytes())[4 + self._sizes[2] :] for row in inputs])
+        start = TICKS.size + self._identity.output_bytes
+        return actions_of(self.program, [self._ask("R", payload)[start:] for payload in input_payloads(self.program, inputs)])
 
     def count_calls(self, inputs: NDArray[Any]) -> tuple[Count, ...]:
         """Return what each of the program's calls executes in one inference of inputs [1, ...], in order.
 
         The few instructions of `ql_policy_infer` itself are counted with the call they prepare, its return with the last.
         """
-        *calls, end = self._counted("R", inputs.astype(DTYPES[self.program.input.ctype]).tobytes(), "ql_policy_infer")
+        *calls, end = self._counted("R", input_payloads(self.program, inputs)[0], "ql_policy_infer")
         assert len(calls) == len(self.program.calls), "each call of ql_policy_infer ends in a block of its own"
         return (*calls[:-1], merged([calls[-1], end]))
 
     def count_act(self, obs: NDArray[Any]) -> Count:
         """Return what `ql_policy_act` executes for one vector observation [features]."""
-        return merged(self._counted("A", np.ascontiguousarray(obs, np.float32).tobytes(), "ql_policy_act"))
+        return merged(self._counted("A", observation_payloads(obs[None])[0], "ql_policy_act"))
 
     def stack_bytes(self) -> int:
         """Return the deepest the stack has been since boot."""
@@ -112,12 +110,6 @@ class UnicornDevice:
             self._uc.hook_del(hook)
             self._uc.ctl_flush_tb()
         return counter.result(self._uc)
-
-    def _actions(self, answers: Sequence[bytes]) -> NDArray[Any]:
-        action = self.program.policy.contract.action
-        if action.kind == "discrete":
-            return np.array([struct.unpack("<i", answer)[0] for answer in answers], np.int64)
-        return np.stack([np.frombuffer(answer, np.float32) for answer in answers])
 
     def _ask(self, kind: Kind, payload: bytes) -> bytes:
         return self.exchange(pack_frame(Frame(kind, payload)), kind)
@@ -170,6 +162,8 @@ class UnicornDevice:
             raise self._failure(f"stopped: {error}") from error
         if self._exit_code is not None:
             raise self._failure(f"ended with code {self._exit_code}" + (" (a fault)" if self._exit_code == 99 else ""))
+        if self._sends_without_end:
+            raise self._failure(f"sent more than {MOST_BYTES:,} bytes, which is no answer")
         if not self._waits:
             raise self._failure(f"did not answer within {self._timeout_s:g} s")
 
@@ -192,6 +186,10 @@ class UnicornDevice:
             uc.reg_write(c.UC_ARM_REG_R0, words[2] - len(part))
         elif operation == SYS_WRITE:
             self._from_device += bytes(uc.mem_read(words[1], words[2]))
+            if len(self._from_device) > MOST_BYTES:
+                self._sends_without_end = True
+                uc.emu_stop()
+                return
             uc.reg_write(c.UC_ARM_REG_R0, 0)
         elif operation == SYS_OPEN:
             uc.reg_write(c.UC_ARM_REG_R0, 1)
