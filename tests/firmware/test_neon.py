@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from quarl.firmware.build import default_cache_dir
-from quarl.firmware.linux import CoreName, build_linux_sources
+from quarl.firmware.linux import CoreName, build_linux_program, build_linux_sources, program_inputs
 from quarl.firmware.lower import lower
 from quarl.firmware.neon import NeonKernels, dense_weights, tile_weights
+from quarl.integer import integer_outputs
 from quarl.links.host import NumpyRuntime
 from quarl.quant_policy import QuantConv2D, QuantDense, QuantPolicy, QuantTensor
 from tests.conftest import need
 from tests.firmware.linux_programs import ask
+from tests.firmware.samples import observations, sample
 from tests.random_policies import Builder, wide_tensor
 
 
@@ -104,3 +106,36 @@ def test_the_largest_products_of_a_layer_do_not_overflow(core: CoreName, weight:
     done = ask(path, ["--run"], inputs.astype(np.int8).tobytes(), core)
     assert done.returncode == 0, done.stderr
     assert done.stdout == NumpyRuntime(policy).run(inputs).tobytes()
+
+
+def test_no_multiply_add_is_fused() -> None:
+    """A fused multiply-add rounds once where the rule rounds twice; the compiler must never make one."""
+    need("ziglang", "elftools", "capstone")
+    from capstone import CS_ARCH_ARM64, CS_MODE_ARM, Cs  # type: ignore[import-untyped]
+    from elftools.elf.elffile import ELFFile
+
+    policy, quantized = sample("branches", 4)
+    program = build_linux_program(quantized, observations(policy, np.random.default_rng(5), 1), "cortex-a72", default_cache_dir())
+    with program.open("rb") as file:
+        elf = ELFFile(file)
+        segments = [(s["p_vaddr"], s.data()) for s in elf.iter_segments() if s["p_type"] == "PT_LOAD"]
+        functions = [
+            s for s in elf.get_section_by_name(".symtab").iter_symbols() if s.name.startswith("ql_") and s["st_info"]["type"] == "STT_FUNC"
+        ]
+        mnemonics = set()
+        for function in functions:
+            address, size = function["st_value"], function["st_size"]
+            code = next(data[address - start :][:size] for start, data in segments if start <= address < start + len(data))
+            mnemonics |= {instruction.mnemonic for instruction in Cs(CS_ARCH_ARM64, CS_MODE_ARM).disasm(code, address)}
+    assert {"fmul", "fcvtns", "sadalp"} <= mnemonics
+    assert not [m for m in mnemonics if m.startswith(("fmadd", "fmsub", "fnmadd", "fnmsub", "fmla", "fmls"))]
+
+
+@pytest.mark.parametrize("core", ["cortex-a72", "cortex-a76"])
+def test_weights_of_four_bits_are_weights_like_others(core: CoreName) -> None:
+    need("ziglang", "qemu-aarch64")
+    policy, quantized = sample("stacked_frames", 0, weights="int4")
+    obs = observations(policy, np.random.default_rng(5), 20)
+    path = build_linux_program(quantized, obs, core, default_cache_dir())
+    done = ask(path, ["--run"], program_inputs(quantized, obs), core)
+    assert done.stdout == integer_outputs(quantized, obs).tobytes()
