@@ -93,6 +93,8 @@ def _source_page(recipe: Recipe, player: Player, scored: Episodes) -> str:
         rows = [[row[0], row[1], row[2], row[3], row[5]] for row in csv.reader(file)][1:]
     worst, low, median = np.quantile(scored.returns, (0.0, 0.05, 0.5))
     packages = ", ".join(f"{name} {version(name)}" for name in ("stable-baselines3", "torch", "ale-py", "gymnasium", "numpy"))
+    sticky = recipe.env.gate_kwargs.get("repeat_action_probability", 0.0)
+    chance = f"an action repeated with a chance of {sticky} as the gate has it" if sticky else "as those of the score"
     return f"""# {recipe.name}
 
 {recipe.task}
@@ -114,12 +116,12 @@ Again: `quarl train FOLDER`, with this folder (writes to `runs/{recipe.name}/pol
 mean return {scored.returns.mean():.2f} (standard deviation {scored.returns.std():.2f}), worst {worst:.0f}, 5 % quantile {low:.0f}, \
 median {median:.0f}; {scored.lengths.mean():,.0f} steps a game. Random play: {recipe.gate.random_return:.2f}.
 
-The game is deterministic, and so is the player: only the frames of waiting tell two games apart. There are some thirty different starts,
-so the games of the score and those that chose the checkpoint are largely the same ones.
+The game is deterministic, and so is the player: only the frames of waiting tell two games apart, so there are some thirty different
+games, and chance decides little and much at once: one other action makes another game of each.
 
 ## Learning curve
 
-{trained.checkpoint_episodes} games at each checkpoint, cut off after {SELECTION_LENGTH:,} steps.
+{trained.checkpoint_episodes} games at each checkpoint, {chance}, cut off after {SELECTION_LENGTH:,} steps.
 
 | steps | mean return | standard deviation | steps a game | cpu s |
 |---:|---:|---:|---:|---:|

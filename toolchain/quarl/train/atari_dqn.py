@@ -85,9 +85,9 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
 
     def judge(model: DQN, done: int) -> None:
         model.save(checkpoint, exclude=[*LEFT_OUT, "replay_buffer"])
-        game, games = str(recipe.env.kwargs["game"]), 2 if quick else SELECTION_EPISODES
+        games = 2 if quick else SELECTION_EPISODES
         with in_float32(model.policy.q_net.features_extractor):
-            returns, lengths = play_games(game, _act(model), CHECKPOINT_SEED, games, 200 if quick else SELECTION_LENGTH)
+            returns, lengths = play_games(recipe.env, _act(model), CHECKPOINT_SEED, games, 200 if quick else SELECTION_LENGTH)
         seeds = tuple(range(CHECKPOINT_SEED, CHECKPOINT_SEED + games))
         played = Episodes(seeds, returns, lengths.astype(np.int32), None)
         if journal.judge(done, played, may_be_best=done >= FINISHED_BY_DQN * steps):

@@ -36,7 +36,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 
 from quarl.errors import InputError
-from quarl.recipe import Recipe
+from quarl.recipe import EnvRecipe, Recipe
 from quarl.seeds import CHECKPOINT_SEED
 from quarl.train.dagger import EXPERTS, Imitation, choose, features_of, imitate
 from quarl.train.games import SELECTION_EPISODES, SELECTION_LENGTH, Player, Signs, compute_in_bfloat16, in_float32, play_games
@@ -50,6 +50,7 @@ IMITATION_JUDGED = 40_960  # steps between two looks at an imitating network
 class _Plan:
     """A recipe's numbers, read once."""
 
+    env: EnvRecipe
     imitation: Imitation
     sharpening: float
     value_steps: int
@@ -195,9 +196,8 @@ class _Journal:
 
     def judge(self, model: PPO, steps: int) -> None:
         """Play the games kept apart, write the curve, keep the policy if none was better."""
-        game, episodes = self._plan.imitation.game, self._plan.episodes
         with in_float32(model.policy.features_extractor):  # as it will be used: one other action can turn a won game into an endless rally
-            returns, lengths = play_games(game, _act(model), CHECKPOINT_SEED, episodes, self._plan.max_length)
+            returns, lengths = play_games(self._plan.env, _act(model), CHECKPOINT_SEED, self._plan.episodes, self._plan.max_length)
         mean = float(returns.mean())
         if mean >= self._best_return:
             self._best_return = mean
@@ -274,6 +274,7 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
         learning_rate=float(numbers["imitation_learning_rate"]),
     )
     return _Plan(
+        env=recipe.env,
         imitation=imitation,
         sharpening=float(numbers["sharpening"]),
         value_steps=min(int(numbers["value_steps"]), steps),

@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from quarl.actors import Actor
 from quarl.envs.atari import AtariLanes
+from quarl.recipe import EnvRecipe
 from quarl.train.trained import Trained
 
 SELECTION_EPISODES = 16
@@ -47,10 +48,15 @@ class Signs(VecEnvWrapper):
 
 
 def play_games(
-    game: str, act: Callable[[NDArray[np.uint8]], NDArray[np.int64]], seed: int, episodes: int, max_length: int = 27_000
+    env: EnvRecipe, act: Callable[[NDArray[np.uint8]], NDArray[np.int64]], seed: int, episodes: int, max_length: int = 27_000
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return returns and lengths of games with seeds `seed`, `seed + 1` ..., one lane each; a game is cut off after `max_length` steps."""
-    lanes = AtariLanes(game, episodes)
+    """Return returns and lengths of games with seeds `seed`, `seed + 1` ..., one lane each; a game is cut off after `max_length` steps.
+
+    The games are those the gate judges: where it repeats actions now and then, these do. Without, a Breakout policy that scored 287 over 16
+    games scored 79 with one action in fifty repeated: what is best among some thirty fixed games need not play well.
+    """
+    arguments: dict[str, Any] = {**env.kwargs, **env.gate_kwargs}
+    lanes = AtariLanes(num_envs=episodes, **arguments)
     obs, _ = lanes.reset(seed=seed)
     returns, lengths, playing = np.zeros(episodes), np.zeros(episodes, np.int64), np.ones(episodes, np.bool_)
     while playing.any():
