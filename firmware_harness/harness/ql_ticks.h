@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 void ql_ticks_start(void);
-/* Cycles since ql_ticks_start; modulo 2^32, or 2^24 for SysTick. 0 where the core has no such counter, as in emulators. */
+/* Cycles since ql_ticks_start, modulo 2^32. 0 where the core has no such counter, as in emulators, or where SysTick's 24 bits do not do. */
 uint32_t ql_ticks_passed(void);
 
 #endif

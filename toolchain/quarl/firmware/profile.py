@@ -29,6 +29,7 @@ from quarl.firmware.lower import lower
 from quarl.firmware.program import Program
 from quarl.integer import act, integer_outputs, quantize_observations
 from quarl.links.count import merged
+from quarl.links.machine import PluginError
 from quarl.links.qemu import QemuDevice, emulated_board
 from quarl.links.unicorn import MODELS, UnicornDevice
 from quarl.quant_policy import QuantPolicy
@@ -36,6 +37,7 @@ from quarl.resources import targets_dir
 
 FORMAT = 1
 Device: TypeAlias = UnicornDevice | QemuDevice
+TICKS_SOURCE = "ql_ticks.c"
 COMPARED = 8  # observations the device must answer like the reference before anything is counted
 
 
@@ -57,7 +59,7 @@ class FirmwareProfile:
     board: str
     cpu: str
     clock_hz: int
-    link: Literal["unicorn", "qemu-system"]
+    link: Literal["unicorn", "qemu-system", "qemu-system -icount"]
     compiler: str
     contract_sha256: str
     multiply_accumulates: int
@@ -171,8 +173,31 @@ def profile_unicorn(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_
 
 
 def profile_qemu(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> FirmwareProfile:
-    """Return the profile as qemu-system-arm gives it; arguments and errors as `profile_firmware`."""
-    return replace(_profile(open_qemu(policy, obs, board, cache_dir), policy, obs, board), link="qemu-system")
+    """Return the profile as qemu-system-arm gives it; arguments and errors as `profile_firmware`.
+
+    Where its counting plugin cannot be made or loaded, instructions come from -icount: for the whole call only, and without cycles.
+    """
+    device = open_qemu(policy, obs, board, cache_dir)
+    try:
+        return replace(_profile(device, policy, obs, board), link="qemu-system")
+    except PluginError as error:
+        return profile_icount(policy, obs, board, cache_dir, str(error))
+
+
+def profile_icount(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path, reason: str) -> FirmwareProfile:
+    """Return the profile as qemu-system-arm gives it without a plugin: no layers, no cycles; `reason` says why."""
+    device = open_qemu(policy, obs, board, cache_dir)
+    machine = emulated_board(board)
+    files: dict[str, bytes] = {**program_sources(device.program), **harness_sources(machine)}
+    files[TICKS_SOURCE] = b"#define QL_TICKS_BY_SYSTICK\n" + files[TICKS_SOURCE]
+    elf = build_image(files, machine, cache_dir)
+    counter = QemuDevice(elf, read_image(elf, machine), machine, device.program, cache_dir)
+    instructions, error = counter.icount_call(quantize_observations(policy, obs[:1]))
+    of_act = None if policy.contract.observation.is_image else counter.icount_act(obs[0])[0]
+    counted = _Counted((), instructions, None, of_act, None)
+    profile = _profile(device, policy, obs, board, counted)
+    note = f"no estimate: {reason}; QEMU's -icount counted the whole call, within {error} instructions, and no blocks"
+    return replace(profile, link="qemu-system -icount", cycle_assumptions=note)
 
 
 def checked_program(policy: QuantPolicy, obs: NDArray[Any], board: Board) -> Program:
@@ -188,18 +213,42 @@ def checked_program(policy: QuantPolicy, obs: NDArray[Any], board: Board) -> Pro
     return program
 
 
-def _profile(device: Device, policy: QuantPolicy, obs: NDArray[Any], board: Board) -> FirmwareProfile:
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What was counted, by whichever means."""
+
+    layers: tuple[LayerCost, ...]
+    instructions: int
+    cycles: Cycles | None
+    act_instructions: int | None
+    act_cycles: Cycles | None
+
+
+def _count_blocks(device: Device, policy: QuantPolicy, obs: NDArray[Any], board: Board) -> _Counted:
+    program = device.program
+    counts = device.count_calls(quantize_observations(policy, obs[:1]))
+    layers = tuple(
+        LayerCost(call.node, call.kernel, count.instructions, estimate_cycles(count, board), call.bytes)
+        for call, count in zip(program.calls, counts, strict=True)
+    )
+    whole = merged(counts)
+    of_act = None if policy.contract.observation.is_image else device.count_act(obs[0])
+    return _Counted(
+        layers,
+        whole.instructions,
+        estimate_cycles(whole, board),
+        None if of_act is None else of_act.instructions,
+        None if of_act is None else estimate_cycles(of_act, board),
+    )
+
+
+def _profile(device: Device, policy: QuantPolicy, obs: NDArray[Any], board: Board, counted: _Counted | None = None) -> FirmwareProfile:
     obs, program, image = obs[:COMPARED], device.program, device.image
     integers = quantize_observations(policy, obs)
     is_vector = not policy.contract.observation.is_image
     actions = device.act(obs) if is_vector else device.decisions(integers)
     equal = rows_equal(device.run(integers), integer_outputs(policy, obs)) & rows_equal(actions, act(policy, obs))
-    counts = device.count_calls(integers[:1])
-    layers = tuple(
-        LayerCost(call.node, call.kernel, count.instructions, estimate_cycles(count, board), call.bytes)
-        for call, count in zip(program.calls, counts, strict=True)
-    )
-    whole, of_act = merged(counts), device.count_act(obs[0]) if is_vector else None
+    found = counted or _count_blocks(device, policy, obs, board)
     return FirmwareProfile(
         board=board.name,
         cpu=board.cpu,
@@ -213,12 +262,12 @@ def _profile(device: Device, policy: QuantPolicy, obs: NDArray[Any], board: Boar
         ram_bytes=image.ram_bytes,
         arena_bytes=program.plan.arena_bytes,
         stack_bytes=None,
-        layers=layers,
-        instructions=whole.instructions,
-        cycles=estimate_cycles(whole, board),
+        layers=found.layers,
+        instructions=found.instructions,
+        cycles=found.cycles,
         cycle_assumptions=cycle_assumptions(board),
-        act_instructions=None if of_act is None else of_act.instructions,
-        act_cycles=None if of_act is None else estimate_cycles(of_act, board),
+        act_instructions=found.act_instructions,
+        act_cycles=found.act_cycles,
         compared=len(obs),
         differing=int((~equal).sum()),
     )

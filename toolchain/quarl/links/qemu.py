@@ -19,9 +19,10 @@ from quarl.boards import Board, CpuName, Region
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.firmware.elf import Image
 from quarl.firmware.program import Program
-from quarl.links.answers import TICKS, actions_of, expected_identity, input_payloads, observation_payloads, outputs_of
+from quarl.links.answers import TICKS, actions_of, expected_identity, input_payloads, observation_payloads, outputs_of, ticks_of
 from quarl.links.count import Block, Count, merged
 from quarl.links.frames import CRC, HEADER, Frame, Kind, pack_frame, payload_of, take_frame
+from quarl.links.icount import instructions_by_icount
 from quarl.links.machine import QEMU, TIMEOUT_S, PluginError, converse
 from quarl.links.plugin import plugin_library
 from quarl.links.unicorn import decoder
@@ -108,6 +109,17 @@ class QemuDevice:
     def count_act(self, obs: NDArray[Any]) -> Count:
         """Return what `ql_policy_act` executes for one vector observation [features]."""
         return merged(self._counted("A", observation_payloads(obs[None]), "ql_policy_act"))
+
+    def icount_call(self, inputs: NDArray[Any]) -> tuple[int, int]:
+        """Return the instructions of one inference of inputs [1, ...], and their possible error; for firmware with SysTick's ticks."""
+        return self._by_icount("R", input_payloads(self.program, inputs[:1]))
+
+    def icount_act(self, obs: NDArray[Any]) -> tuple[int, int]:
+        """Return the instructions of `ql_policy_act` for one vector observation [features], and their possible error; as above."""
+        return self._by_icount("A", observation_payloads(obs[None]))
+
+    def _by_icount(self, kind: Kind, payloads: Sequence[bytes]) -> tuple[int, int]:
+        return instructions_by_icount(lambda options: ticks_of(self._converse(kind, payloads, options))[0], self._board.cpu)
 
     def _counted(self, kind: Kind, payloads: Sequence[bytes], function: str) -> tuple[Count, ...]:
         symbol, caller = self.image.symbols[function], self.image.symbols["ql_serve"]
