@@ -287,7 +287,7 @@ def refused(keras: Any) -> dict[str, tuple[Any, str]]:
         "dilation": ([L.Input(IMAGE), L.Conv2D(2, 3, dilation_rate=2, name="c")], r"layer 'c' \(Conv2D\) has dilation_rate \[2, 2\]"),
         "groups": ([L.Input((8, 8, 4)), L.Conv2D(4, 3, groups=2, name="c")], r"layer 'c' \(Conv2D\) has 2 groups"),
         "multiplier": ([L.Input(IMAGE), L.DepthwiseConv2D(3, depth_multiplier=2, name="d")], r"has depth_multiplier 2"),
-        "pooling": ([L.Input(IMAGE), L.MaxPooling2D(name="m"), L.Flatten()], r"layer 'm' \(MaxPooling2D\)"),
+        "pooling": ([L.Input(IMAGE), L.GlobalMaxPooling2D(name="m")], r"layer 'm' \(GlobalMaxPooling2D\)"),
         "same pooling": ([L.Input(IMAGE), L.AveragePooling2D(2, padding="same", name="m"), L.Flatten()], r"layer 'm'.*pads"),
         "recurrent": ([L.Input((4, 5)), L.LSTM(3, name="memory")], r"the input has shape \(4, 5\)"),
         "sequence": ([L.Input((6, 4, 5)), L.Dense(3, name="a"), L.Flatten()], r"layer 'a' \(Dense\) is applied to shape \(6, 4, 5\)"),

@@ -23,7 +23,7 @@ from quarl.importers.detect import ZIP_MAGIC
 from quarl.importers.draft import Draft, DraftBuilder, DraftOp, Head, affine, average, choose_output, finish, same_padding
 from quarl.importers.hdf5 import Hdf5File, open_hdf5
 from quarl.importers.options import ImportOptions
-from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Function, Padding, Policy
+from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Function, MaxPool2D, Padding, Policy
 
 MAX_CONFIG_BYTES = 1 << 24
 UNKNOWN = "of unknown version"
@@ -495,6 +495,12 @@ def _average_pooling(walk: _Walk, layer: LayerSpec, inputs: list[str], place: st
     return walk.add(layer, average(*kernel_size, shape[2], stride), inputs)
 
 
+def _max_pooling(walk: _Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
+    shape, size = walk.shape(inputs[0]), layer.config["pool_size"]
+    kernel_size, stride, padding = _window(walk, layer, shape, size, layer.config.get("strides") or size)
+    return walk.add(layer, MaxPool2D(kernel_size, stride, padding), inputs)
+
+
 def _global_average_pooling(walk: _Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
     shape = walk.shape(inputs[0])
     if len(shape) != 3 or layer.config.get("data_format") not in (None, "channels_last"):
@@ -612,6 +618,7 @@ LAYERS: dict[str, Callable[[_Walk, LayerSpec, list[str], str], str]] = {
     "GaussianNoise": _nothing,
     "GlobalAveragePooling2D": _global_average_pooling,
     "Identity": _nothing,
+    "MaxPooling2D": _max_pooling,
     "Normalization": _normalization,
     "ReLU": _relu,
     "Relu": _function("relu"),

@@ -25,7 +25,7 @@ from quarl.contract import Layout
 from quarl.errors import InputError, QuarlError, UnsupportedError, UntrustedFileError
 from quarl.importers.draft import RELU, Clip, Draft, DraftBuilder, DraftOp, Head, affine, average, choose_output, finish, same_padding
 from quarl.importers.options import ImportOptions
-from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Padding, Policy
+from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, MaxPool2D, Padding, Policy
 
 MAX_NODES = 5_000
 MAX_CONSTANT_VALUES = 1 << 26
@@ -527,6 +527,14 @@ def _average_pool(walk: _Walk, node: NodeProto, inputs: Sequence[Known]) -> Valu
     return walk.add(node, average(*size, channels, stride, padding), [x])
 
 
+def _max_pool(walk: _Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    x, (height, width, _) = walk.image(node, inputs[0])
+    size, stride, padding = _window(walk, node, (height, width), _attribute(node, "kernel_shape", ()))
+    if _attribute(node, "ceil_mode", 0) or _attribute(node, "storage_order", 0) or len(node.output) > 1:
+        raise walk.unsupported(node, "has ceil_mode, storage_order or a second output: only the plain maximum is carried over")
+    return walk.add(node, MaxPool2D(size, stride, padding), [x])
+
+
 def _global_average_pool(walk: _Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
     x, (height, width, channels) = walk.image(node, inputs[0])
     return walk.add(node, average(height, width, channels, (1, 1)), [x])
@@ -758,6 +766,7 @@ OPERATORS: dict[str, Callable[[_Walk, NodeProto, Sequence[Known]], Value]] = {
     "LogSoftmax": _head,
     "MatMul": _matmul,
     "Max": _min_max,
+    "MaxPool": _max_pool,
     "Min": _min_max,
     "Mul": _mul,
     "Neg": _neg,

@@ -332,6 +332,11 @@ def _average_pool(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> st
     return _spatial(saved, node, "AveragePool", inputs, kernel_shape=size[1:3], **_window(saved, node))
 
 
+def _max_pool(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
+    size = list(node.attr["ksize"].list.i)
+    return _spatial(saved, node, "MaxPool", inputs, kernel_shape=size[1:3], **_window(saved, node))
+
+
 def _batch_norm(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
     _check_format(saved, node)
     if node.attr["is_training"].b:
@@ -464,6 +469,7 @@ OPERATORS: dict[str, Callable[[SavedGraph, Message, Sequence[str]], str]] = {
     "ExpandDims": _expand_dims,
     "FusedBatchNormV3": _batch_norm,
     "MatMul": _matmul,
+    "MaxPool": _max_pool,
     "Mean": _mean,
     "Pack": _pack,
     "ReadVariableOp": _read_variable,
