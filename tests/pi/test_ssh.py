@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +128,18 @@ def test_a_connection_dropped_during_the_run_is_told_and_the_next_try_works(fake
         look()
     fake_pi.fault("")
     assert look()["machine"] == "aarch64"
+
+
+def test_what_a_lost_run_left_is_removed_by_a_later_one(fake_pi: FakePi) -> None:
+    old, new = (fake_pi.temporary / f"quarl-run-{name}" for name in ("aaaaaaaaaa", "bbbbbbbbbb"))
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "agent.py").write_text("")
+    long_ago = time.time() - 13 * 3600
+    os.utime(old, (long_ago, long_ago))
+    look()
+    assert (old.exists(), new.exists()) == (False, True)  # another run's may still be at work
+    shutil.rmtree(new)
 
 
 def test_a_full_disk_stops_the_push_and_leaves_nothing(fake_pi: FakePi) -> None:
