@@ -64,6 +64,9 @@ def test_a_change_that_was_measured_to_help_comes_first_and_others_are_not_advis
     first = reasons(replace(GOOD, trials=(useless, helps)), None, REPORT)[0]
     assert first.helps
     assert "rung 4 (wide input): 20.00 % of the actions changed -> 5.00 %" in first.text
+    better = replace(helps, change="rung 5 (wide activations)", after=0.01)
+    both = [reason.text for reason in reasons(replace(GOOD, trials=(useless, helps, better)), None, None)]
+    assert ["rung 4" in both[0], "rung 5" in both[1], len(both)] == [True, True, 2]
     none = reasons(replace(GOOD, trials=(useless,)), None, None)
     assert [(reason.topic, reason.helps) for reason in none] == [("trial", False)]
 
@@ -96,7 +99,7 @@ def test_a_calibration_on_too_little_is_found_by_trying_another() -> None:
     held = observations(rng, 400, 6)
     narrow = calibrate(np.asarray(0.05 * held[:32] + held.mean(axis=0), np.float32), policy.contract)
     trials = try_changes(policy, quantize_on_rung(policy, narrow, 2), held)
-    assert [trial.change for trial in trials] == [RECALIBRATED]
+    assert trials[0].change == RECALIBRATED
     assert trials[0].helps
     assert trials[0].observations == 200
 
@@ -106,8 +109,8 @@ def test_a_higher_rung_is_advised_where_it_helps_on_observations_it_was_not_fitt
     policy = mlp(rng, (6, 24, 24, 3), "tanh", squash=True)
     held = observations(rng, 400, 6)
     trials = try_changes(policy, quantize_on_rung(policy, calibrate(held, policy.contract), 0), held)
-    assert trials[-1].helps
-    assert trials[-1].rung > 0
+    assert [trial.rung for trial in trials] == list(range(6))
+    assert any(trial.helps for trial in trials[1:])
     assert all(trial.before == trials[0].before for trial in trials)
 
 

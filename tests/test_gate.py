@@ -196,12 +196,12 @@ def test_a_source_that_certainly_plays_worse_than_it_is_known_to_fails(known: fl
 
 
 def test_episodes_that_stopped_early_are_judged_at_what_their_look_may_spend() -> None:
-    looks = plan_looks(2 * COUNT, LIMITS.failure_margin, LIMITS.alpha)
-    verdict = judge(replace(GOOD, paired=replace(pairs(), looks=looks)), LIMITS, policy="p")
+    looks = plan_looks(2 * COUNT, 0.02, 0.02, 0.05)
+    verdict = judge(replace(GOOD, paired=replace(pairs(), looks=looks)), replace(LIMITS, failure_margin=0.02), policy="p")
     loop = verdict.closed_loop
     assert loop is not None
     assert (loop.look, loop.looks, loop.planned_episodes) == (3, 4, 2 * COUNT)
-    assert loop.alpha == pytest.approx(0.05 * 12 / 64)
+    assert loop.alpha == pytest.approx(0.05 / 4, rel=1e-3)
     assert loop.mean.unseen_lower is not None
     assert "look 3 of 4" in next(check.detail for check in verdict.checks if check.name == "mean_return")
     assert judge(GOOD, LIMITS, policy="p").closed_loop.alpha == 0.05  # type: ignore[union-attr]
@@ -213,7 +213,7 @@ def test_episodes_that_are_none_of_the_planned_looks_are_no_evidence() -> None:
 
 
 def test_what_an_early_stop_left_open_is_reported_and_what_stopped_it_fails() -> None:
-    looks = plan_looks(2 * COUNT, 0.01, 0.05)
+    looks = plan_looks(2 * COUNT, 0.02, 0.01, 0.05)
     rng = np.random.default_rng(0)
     noisy = pairs()
     lost = np.where(np.arange(COUNT) < 40, 0.0, noisy.source.returns + rng.normal(40, 40, COUNT))

@@ -32,14 +32,18 @@ def reasons(evidence: Evidence, loop: ClosedLoop | None, report: QuantReport | N
 
 
 def _trial_reasons(evidence: Evidence) -> Iterator[Reason]:
-    for trial in evidence.trials:
+    """Return the cheapest change that helps and, if another one, the one that helps most."""
+    useful = [trial for trial in evidence.trials if trial.helps]
+    if not useful:
+        if evidence.trials:
+            tried = ", ".join(trial.change for trial in evidence.trials)
+            yield Reason("trial", f"tried without gain on the held-out observations: {tried}")
+        return
+    best = min(useful, key=lambda trial: trial.after)
+    for trial in (useful[0], best) if best != useful[0] else (best,):
         was, now = (f"{100 * value:.2f} %" if trial.unit.startswith("of ") else f"{value:.4g}" for value in (trial.before, trial.after))
         text = f"{trial.change}: {was} {trial.unit} -> {now} on {trial.observations:,} held-out observations, {trial.extra_bytes:+,} B"
-        if trial.helps:
-            yield Reason("trial", f"measured to help: {text}", helps=True)
-    if evidence.trials and not any(trial.helps for trial in evidence.trials):
-        tried = ", ".join(trial.change for trial in evidence.trials)
-        yield Reason("trial", f"tried without gain on the held-out observations: {tried}")
+        yield Reason("trial", f"measured to help: {text}", helps=True)
 
 
 def _calibration_reasons(evidence: Evidence) -> Iterator[Reason]:

@@ -67,7 +67,7 @@ def looks_of(limits: Limits, episodes: int) -> tuple[Look, ...]:
     """Return when at most `episodes` episodes are looked at; once, at the end, where limits cannot be judged or do not want it."""
     if not limits.sequential or limits.random_return is None:
         return (Look(episodes, 1.0),)
-    return plan_looks(episodes, limits.failure_margin, limits.alpha)
+    return plan_looks(episodes, limits.margin, limits.failure_margin, limits.alpha)
 
 
 def failure_of(limits: Limits, mean_source: float) -> Failure:

@@ -1,9 +1,10 @@
 """Sequential stopping: when the episodes are looked at, how much of the allowed error each look may use, and when a look is enough.
 
 In: the most episodes to play and what is asked of them. Out: `Look`s, and the answer to "is this settled?".
-By the share t of the episodes alpha * t ** 2 of the error is spent (power family of Kim and DeMets, Biometrika 74, 1987), and each look
-tests at what it spends. All looks together spend alpha, so the probability of passing wrongly at any of them is at most alpha, whatever
-the rule of stopping, the test or its distribution (toolchain/docs/decisions/0006-sequential-episodes.md). Giving up early costs nothing.
+By the share t of the episodes alpha * t ** 2 of the error is spent (power family of Kim and DeMets, Biometrika 74, 1987) where a look can
+pass at all, and each look tests at what it spends. All looks together spend alpha, so the probability of passing wrongly at any of them is
+at most alpha, whatever the rule of stopping, the test or its distribution (toolchain/docs/decisions/0006-sequential-episodes.md).
+Giving up early costs nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from quarl.noninferiority import FailureTest, MeanTest, tango_score
+from quarl.noninferiority import FailureTest, MeanTest, failure_p_value, tango_score
 
-LOOKS = (1 / 8, 1 / 4, 1 / 2, 1.0)  # shares of the episodes at which they are looked at
-POWER = 2  # of the share of the error that is spent: 1/64 of it in the first eighth, 3/4 in the last look
+LOOKS = (1 / 8, 1 / 4, 1 / 2)  # shares of the episodes at which they are looked at before the end
+POWER = 2  # of the share of the error that is spent: a quarter of it half-way, where that look can pass at all
 FEWEST = 8  # episodes before the first look
+TOKEN = 1e-4  # share of the error of a look that can only give a release up
 HOPELESS = 0.001  # one-sided error of giving up
 
 
@@ -30,16 +32,27 @@ class Look:
     alpha_share: float  # of the whole error that this look may use; those of all looks sum to 1
 
 
-def plan_looks(episodes: int, failure_margin: float, alpha: float) -> tuple[Look, ...]:
-    """Return the looks at `episodes`: several where that pays, otherwise one at the end.
+def plan_looks(episodes: int, margin: float, failure_margin: float, alpha: float) -> tuple[Look, ...]:
+    """Return the looks at `episodes`: early ones spend their part of the error only where a flawless release could pass by it.
 
-    It does not pay where so few episodes are played that the smaller error of the last look makes even a perfect score a failure.
+    Args:
+        margin: of the mean return, as a share of what the source is above random play, which an episode may lose without a look meeting it.
+        failure_margin: largest rise of the failure rate, 0..1.
     """
-    counts = sorted({max(FEWEST, math.ceil(share * episodes)) for share in LOOKS if share * episodes >= FEWEST} | {episodes})
-    spent = [(count / episodes) ** POWER for count in counts]
-    looks = tuple(Look(count, after - before) for count, before, after in zip(counts, [0.0, *spent], spent, strict=False))
-    can_pass = (1 - failure_margin) ** episodes <= alpha * looks[-1].alpha_share
-    return looks if can_pass else (Look(episodes, 1.0),)
+    looks: list[Look] = []
+    spent = 0.0
+    for share in LOOKS:
+        count = math.ceil(share * episodes)
+        if count < FEWEST or count >= episodes or (looks and count == looks[-1].episodes):
+            continue
+        part = (count / episodes) ** POWER - spent
+        can_pass = (1 - margin) ** count <= alpha * part and failure_p_value(count, 0, 0, failure_margin) <= alpha * part
+        looks.append(Look(count, part if can_pass else TOKEN))
+        spent += looks[-1].alpha_share
+    last = Look(episodes, 1 - spent)
+    if (1 - failure_margin) ** episodes > alpha * last.alpha_share:
+        return (Look(episodes, 1.0),)  # so few episodes that only the whole error lets a flawless release pass
+    return (*looks, last)
 
 
 def alpha_share(looks: tuple[Look, ...], episodes: int) -> float:

@@ -19,12 +19,13 @@ from quarl.integer import integer_outputs, real_outputs
 from quarl.ladder import LADDER, quantize_on_rung
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
+from quarl.quantize import weights_of
 
 RECALIBRATED = "calibration on the bundle's held-out observations"
 
 
 def try_changes(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> tuple[Trial, ...]:
-    """Return what the same rung does with another calibration, then what each higher rung does, up to the first that helps.
+    """Return what the same rung does with another calibration, then what each higher rung does.
 
     Nothing is tried on images, whose quantisation takes minutes, and on fewer than twice the observations a calibration needs.
     """
@@ -40,15 +41,12 @@ def _trials(source: Policy, quantized: QuantPolicy, fitted: Calibration, obs: ND
     before = _changed(source, quantized, obs)
     for rung in LADDER[quantized.rung :]:
         try:
-            other = quantize_on_rung(source, fitted, rung.number)
+            other = quantize_on_rung(source, fitted, rung.number, weights_of(quantized))
         except QuantizationError:  # a limit of the arithmetic: that rung cannot be had, so it is no advice
             continue
         change = RECALIBRATED if rung.number == quantized.rung else f"rung {rung.number} ({rung.name})"
         extra = other.parameter_bytes - quantized.parameter_bytes
-        trial = Trial(change, rung.number, len(obs), unit, before, _changed(source, other, obs), extra)
-        yield trial
-        if trial.helps:
-            return
+        yield Trial(change, rung.number, len(obs), unit, before, _changed(source, other, obs), extra)
 
 
 def _changed(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> float:
