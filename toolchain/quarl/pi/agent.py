@@ -119,13 +119,14 @@ def health(root: Path, ask_vcgencmd: Callable[[str], str | None] | None = None) 
     governor asked for, which under throttling is higher. swapped_pages: in and out since boot, of the whole machine.
     """
     ask = ask_vcgencmd or vcgencmd
+    clock = number((ask("measure_clock arm") or "").partition("=")[2])  # first: a governor lowers it as soon as there is no work
     frequencies = root / "sys/devices/system/cpu/cpu0/cpufreq"
     zone, swap = number(text(root / "sys/class/thermal/thermal_zone0/temp")), table(root / "proc/vmstat")
     load = (text(root / "proc/loadavg") or "").split()
     swapped = [swap[key] for key in ("pswpin", "pswpout") if key in swap]
     return {
         "throttled": number((ask("get_throttled") or "").partition("=")[2], 16),
-        "clock_hz": number((ask("measure_clock arm") or "").partition("=")[2]),
+        "clock_hz": clock,
         "requested_clock_hz": thousand(number(text(frequencies / "scaling_cur_freq"))),
         "highest_clock_hz": thousand(number(text(frequencies / "scaling_max_freq"))),
         "governor": text(frequencies / "scaling_governor"),
