@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from quarl.boards import CpuName, Fpu
 from quarl.contract import Action, Normalizer, Observation
 from quarl.emitters import emit_onnx, emit_tflite
 from quarl.emitters import tflite_layers as layers
 from quarl.emitters.tflite import native_tables
 from quarl.emitters.tflite_layers import OPS, Value
 from quarl.errors import InputError, QuarlError, UnsupportedError, UntrustedFileError
+from quarl.firmware.build import default_cache_dir
+from quarl.firmware.profile import profile_unicorn
 from quarl.importers import ImportOptions, read_policy
 from quarl.importers.proof import ImportProof, prove_integers
 from quarl.importers.tflite import read_network, read_tflite
@@ -26,7 +29,9 @@ from quarl.links.host import LitertRuntime, NumpyRuntime, OnnxRuntime
 from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.policy import Add, Concat, Flatten, MaxPool2D
 from quarl.quant_policy import QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantPolicy, QuantTable, QuantTensor
+from tests.conftest import need
 from tests.random_policies import CASES, random_policy
+from tests.test_firmware_numbers import M0, M4, board_with
 from tests.tflite_models import HandMade, convert, edited, keras_and_tensorflow, packed, shaken, write
 
 IMAGE = (12, 10, 2)
@@ -352,6 +357,15 @@ def test_converted_image_networks_give_litert_s_outputs_on_every_backend(pooling
     expected = NumpyRuntime(policy).run(integers)
     np.testing.assert_array_equal(LitertRuntime(emit_tflite(policy)).run(integers), expected)
     np.testing.assert_array_equal(OnnxRuntime(emit_onnx(policy)).run(integers), expected)
+
+
+@pytest.mark.parametrize("name", ["max", "average", "residual", "two_scales"])
+@pytest.mark.parametrize("core", [M4, M0])
+def test_firmware_of_a_converted_network_answers_as_litert_does(pooling: dict[str, Path], name: str, core: tuple[CpuName, Fpu]) -> None:
+    need("ziglang", "unicorn", "elftools", "capstone")
+    policy = read_tflite(pooling[name], ImportOptions())
+    frames = np.random.default_rng(3).integers(0, 256, (8, *IMAGE), np.uint8)
+    assert profile_unicorn(policy, frames, board_with(core), default_cache_dir()).differing == 0
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quarl.boards import find_board, read_boards
+from quarl.bundle import read_bundle
 from quarl.calibrate import calibrate
+from quarl.cli.options import weights_named
 from quarl.emitters import emit_onnx, emit_tflite
 from quarl.errors import BudgetError, InputError, QuantizationError, UnsupportedError
 from quarl.firmware.build import default_cache_dir
@@ -28,8 +30,8 @@ from quarl.npz import npz_bytes, read_npz
 from quarl.policy import Policy
 from quarl.policy_file import quant_policy_bytes, read_quant_policy_file
 from quarl.quant_policy import QuantDense, QuantDepthwiseConv2D, QuantPolicy, QuantTensor, QuantWeighted, weight_bits
-from quarl.quant_report import quant_report
-from quarl.quantize import Weights, quantize
+from quarl.quant_report import QuantReport, quant_report
+from quarl.quantize import Weights, quantize, weights_of
 from quarl.resources import targets_dir
 from quarl.rounding import INT4_MAX, clipped_scales, round_nearest, round_to_data, weight_scales
 from tests.conftest import need
@@ -195,9 +197,30 @@ def test_sums_that_the_kernels_cannot_carry_are_refused_by_name() -> None:
 def test_the_nature_network_fits_a_part_of_1_mb_with_int4_weights_only() -> None:
     board, others = find_board("nrf52840_dk", targets_dir()), read_boards(targets_dir()).values()
     assert board.flash.bytes == 1 << 20
-    with pytest.raises(BudgetError, match=r"B of flash, the board has 1,048,576 B"):
+    with pytest.raises(BudgetError, match=r"the board has 1,048,576 B.*with --weights int4 it would fit nrf52840_dk too"):
         check_fit(lower(sample("nature", 0)[1], "dsp"), board, others)
     check_fit(lower(sample("nature", 0, weights="int4")[1], "dsp"), board, others)
+
+
+def test_a_bundle_says_what_its_weights_are(tmp_path: Path) -> None:
+    from quarl.pipeline import export, import_source
+
+    source = import_source("cartpole_ppo")
+    bundle = export(source, tmp_path / "out", rung=3, weights="int4")
+    assert bundle.manifest.weights == "int4"
+    assert read_bundle(tmp_path / "out").manifest.weights == "int4"
+    assert weights_of(bundle.quantized()) == "int4"
+    report = QuantReport.from_json(bundle.read("quantization.json").decode())
+    assert [layer.weight_bits for layer in report.layers if layer.weight_bits] == [8, 4, 8]
+    integers = replace(source, policy=bundle.quantized())
+    with pytest.raises(InputError, match=r"--weights int4: policy\.zip holds integers already.*leave --weights away"):
+        export(integers, tmp_path / "other", weights="int4", calibration=source.file.parent / "calibration.npz")
+
+
+def test_other_weights_are_refused_on_the_command_line() -> None:
+    assert [weights_named(text) for text in ("int8", "int4", "int4-all")] == ["int8", "int4", "int4-all"]
+    with pytest.raises(InputError, match="--weights int3: must be one of int8, int4, int4-all"):
+        weights_named("int3")
 
 
 @pytest.mark.parametrize(

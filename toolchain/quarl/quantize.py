@@ -47,6 +47,7 @@ from quarl.quant_policy import (
     QuantTensor,
     QuantWeighted,
     accumulator_bound,
+    weight_bits,
 )
 from quarl.rescale import rescale_factor
 from quarl.rounding import DAMPING, INT4_MAX, WEIGHT_MAX, clipped_scales, round_nearest, round_to_data, weight_scales
@@ -234,6 +235,14 @@ def int4_layers(units: tuple[Unit, ...], weights: Weights) -> frozenset[str]:
     return names
 
 
+def weights_of(policy: QuantPolicy) -> Weights:
+    """Return what was asked for when the policy was quantised."""
+    bits = [weight_bits(node.op) for node in policy.nodes if isinstance(node.op, QuantDense | QuantConv2D)]
+    if 4 not in bits:
+        return "int8"
+    return "int4-all" if bits[0] == 4 or bits[-1] == 4 else "int4"
+
+
 def fit_layer(
     unit: Unit,
     real: NDArray[Any],
@@ -241,7 +250,7 @@ def fit_layer(
     tensor: QuantTensor,
     output: QuantTensor | None,
     settings: QuantSettings,
-    weight_bits: int = 8,
+    bits: int = 8,
 ) -> QuantWeighted:
     """Return the layer's integers, fitted to its float results on the calibration.
 
@@ -255,7 +264,7 @@ def fit_layer(
     bias: NDArray[np.float64] = unit.op.bias.astype(np.float64)
     is_wide = output is None or not output.is_int8 or not tensor.is_int8
     limit = EXACT_FLOAT_BOUND if is_wide else NARROW_BIAS_BOUND
-    is_int4 = weight_bits == 4
+    is_int4 = bits == 4
     most, inputs, damping = (INT4_MAX, INT4_INPUTS, INT4_DAMPING) if is_int4 else (WEIGHT_MAX, COVARIANCE_INPUTS, DAMPING)
     scale = weight_scales(weights, bias, tensor.scale, limit, most)
     if settings.data_rounding and isinstance(unit.op, Dense | Conv2D) and weights.shape[1] <= inputs:
@@ -270,10 +279,10 @@ def fit_layer(
     step = np.float64(tensor.scale) * scale.astype(np.float64)
     if settings.bias_correction:
         bias = _matching_bias(unit.op, rounded, real, integers, tensor, step)
-    layer = _layer(unit.op, rounded, np.rint(bias / step).astype(np.int32), multiplier, scale, weight_bits)
+    layer = _layer(unit.op, rounded, np.rint(bias / step).astype(np.int32), multiplier, scale, bits)
     if settings.data_rounding and is_wide and accumulator_bound(layer, tensor).max() >= EXACT_FLOAT_BOUND:
         # the widths were chosen for weights rounded to the nearest, which may be a little smaller
-        return fit_layer(unit, real, integers, tensor, output, replace(settings, data_rounding=False), weight_bits)
+        return fit_layer(unit, real, integers, tensor, output, replace(settings, data_rounding=False), bits)
     return layer
 
 
@@ -344,14 +353,14 @@ def _layer(
     bias: NDArray[np.int32],
     multiplier: NDArray[np.float32],
     scale: NDArray[np.float32],
-    weight_bits: int,
+    bits: int,
 ) -> QuantWeighted:
     weights = rounded.reshape(op.weights.shape)
     match op:
         case Dense():
-            return QuantDense(weights, bias, multiplier, scale, weight_bits)
+            return QuantDense(weights, bias, multiplier, scale, bits)
         case Conv2D():
-            return QuantConv2D(weights, bias, multiplier, scale, op.stride, op.padding, weight_bits)
+            return QuantConv2D(weights, bias, multiplier, scale, op.stride, op.padding, bits)
         case DepthwiseConv2D():
             return QuantDepthwiseConv2D(weights, bias, multiplier, scale, op.stride, op.padding)
 

@@ -9,6 +9,7 @@ from quarl.errors import BudgetError
 from quarl.firmware.image import STACK_BYTES
 from quarl.firmware.program import SIZES, Program
 from quarl.firmware.render import observation_bytes
+from quarl.quant_policy import QuantConv2D, QuantDense
 
 CODE_BYTES = 6144  # more than harness, kernels and start-up have ever taken; the true size is the profile's
 LARGEST = 3
@@ -25,6 +26,14 @@ def ram_needed(program: Program) -> int:
     contract = program.policy.contract
     observation = 0 if contract.observation.is_image else contract.observation.shape[0] * SIZES["float"]
     return program.plan.arena_bytes + observation + contract.action.count * SIZES["float"] + STACK_BYTES
+
+
+def int4_saves(program: Program) -> int:
+    """Return the bytes of flash that `--weights int4` would save; none where the policy came as integers, which stay as they are."""
+    ops = [node.op for node in program.policy.nodes if isinstance(node.op, QuantDense | QuantConv2D)]
+    if program.policy.rung is None:
+        return 0
+    return sum(op.weights.size // 2 for op in ops[1:-1] if op.weight_bits == 8)
 
 
 def check_fit(program: Program, board: Board, others: Iterable[Board] = ()) -> None:
@@ -53,4 +62,6 @@ def check_fit(program: Program, board: Board, others: Iterable[Board] = ()) -> N
         return
     fitting = [other.name for other in others if flash <= other.flash.bytes and ram <= other.ram.bytes]
     advice = f"it would fit {', '.join(fitting)}" if fitting else "use a narrower policy"
+    if flash - int4_saves(program) <= board.flash.bytes < flash and ram <= board.ram.bytes:
+        advice += f"; with --weights int4 it would fit {board.name} too"
     raise BudgetError(f"{board.name}: the policy " + "; it ".join(problems) + f": {advice}")
