@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,10 @@ from quarl.resources import models_dir
 from quarl.sources import observations_of, open_source
 
 SHIPPED = sorted({path.parent.name for path in models_dir().glob("*/policy.*")})
+LARGE = sorted({path.parent.name for path in models_dir().glob("*/policy.*") if path.stat().st_size > 1_000_000})
 VECTORS, IMAGES = 1000, 100  # held-out observations a device must answer like the host
+
+Device = TypeVar("Device")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +37,16 @@ class Shipped:
     @property
     def is_image(self) -> bool:
         return self.policy.contract.observation.is_image
+
+
+def pairs(devices: Sequence[Device], *, is_quick: bool) -> list[tuple[Device, str]]:
+    """Return what to run on what: every policy on every device; where it is to be quick, a large policy on one of them, in turn."""
+    return [
+        (device, name)
+        for name in SHIPPED
+        for turn, device in enumerate(devices)
+        if not is_quick or name not in LARGE or turn == LARGE.index(name) % len(devices)
+    ]
 
 
 @cache

@@ -1,7 +1,7 @@
 """Every shipped policy on every kind of core: outputs and actions equal the host's on all held-out observations, bit for bit.
 
-1,000 observations each and 100 of Atari, on a Cortex-M4 in both emulators and on M0, M33 and M55 in QEMU. What takes long is cut to a few
-observations, spread over all of them, in the tests that always run; `make test-all` runs the rest.
+1,000 observations each and 100 of Atari, on a Cortex-M4 in both emulators and on M0, M33 and M55 in QEMU. In the tests that always run
+a large network takes a few observations, spread over all of them, on one of the devices; `make test-all` runs all of it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from quarl.links.qemu import MACHINES, QemuDevice, emulated_board
 from quarl.links.unicorn import UnicornDevice
 from quarl.resources import targets_dir
 from tests.conftest import need
-from tests.firmware.shipped import IMAGES, SHIPPED, VECTORS, Shipped, shipped
+from tests.firmware.shipped import IMAGES, VECTORS, Shipped, pairs, shipped
 
 DEVICES: list[tuple[str, CpuName, Fpu]] = [
     ("unicorn", "cortex-m4", "single"),
@@ -70,17 +70,12 @@ def quick_count(name: str) -> int | None:
     return None if count >= (IMAGES if policy.is_image else VECTORS) else max(count, 2)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize(("emulator", "cpu", "fpu"), DEVICES)
-def test_a_shipped_policy_answers_on_the_core_as_on_the_host(emulator: str, cpu: CpuName, fpu: Fpu, name: str) -> None:
-    check(emulator, cpu, fpu, shipped(name, quick_count(name)))
+@pytest.mark.parametrize(("device", "name"), pairs(DEVICES, is_quick=True))
+def test_a_shipped_policy_answers_on_the_core_as_on_the_host(device: tuple[str, CpuName, Fpu], name: str) -> None:
+    check(*device, shipped(name, quick_count(name)))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize(("emulator", "cpu", "fpu"), DEVICES)
-def test_a_large_shipped_policy_answers_on_the_core_as_on_the_host(emulator: str, cpu: CpuName, fpu: Fpu, name: str) -> None:
-    """All held-out observations of the policies of which the test above takes a few."""
-    if quick_count(name) is None:
-        return  # done above
-    check(emulator, cpu, fpu, shipped(name))
+@pytest.mark.parametrize(("device", "name"), pairs(DEVICES, is_quick=False))
+def test_all_held_out_observations_of_a_shipped_policy_are_answered_as_on_the_host(device: tuple[str, CpuName, Fpu], name: str) -> None:
+    check(*device, shipped(name))

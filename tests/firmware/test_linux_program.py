@@ -31,7 +31,7 @@ from quarl.quant_policy import QuantPolicy
 from tests.conftest import need
 from tests.firmware.linux_programs import PI_CORES, ask, build_natively
 from tests.firmware.samples import SAMPLES, observations, sample
-from tests.firmware.shipped import SHIPPED, shipped
+from tests.firmware.shipped import LARGE, pairs, shipped
 from tests.firmware.test_random_graphs import random_graph
 from tests.random_policies import random_integers
 
@@ -180,10 +180,7 @@ def test_every_core_answers_like_the_reference_for_every_sample(core: CoreName, 
     check_on_core(quantized, observations(policy, np.random.default_rng(5), 200), core)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize("core", PI_CORES)
-def test_a_shipped_policy_answers_on_every_core_as_on_the_host(core: CoreName, name: str) -> None:
-    """Every held-out observation the issue asks for: 1,000, and 100 of Atari."""
+def check_shipped(core: CoreName, name: str) -> None:
     need("ziglang", "qemu-aarch64")
     policy = shipped(name)
     path = build_linux_program(policy.policy, policy.heldout, core, default_cache_dir())
@@ -191,6 +188,18 @@ def test_a_shipped_policy_answers_on_every_core_as_on_the_host(core: CoreName, n
     acted = ask(path, ["--act"], program_observations(policy.policy, policy.heldout), core)
     assert ran.stdout == policy.outputs.tobytes()
     np.testing.assert_array_equal(program_actions(policy.policy, acted.stdout), policy.actions)
+
+
+@pytest.mark.parametrize(("core", "name"), pairs(PI_CORES, is_quick=True))
+def test_a_shipped_policy_answers_on_the_cores_as_on_the_host(core: CoreName, name: str) -> None:
+    """1,000 held-out observations, 100 of Atari; a large network on one of the cores, the rest of them below."""
+    check_shipped(core, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("core", "name"), [(core, name) for core, name in pairs(PI_CORES, is_quick=False) if name in LARGE])
+def test_a_large_shipped_policy_answers_on_every_core_as_on_the_host(core: CoreName, name: str) -> None:
+    check_shipped(core, name)
 
 
 def check_random_graph(seed: int, core: CoreName, kernels: Kernels) -> None:
