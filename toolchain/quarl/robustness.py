@@ -32,7 +32,7 @@ class Sight:
     now: NDArray[Any]  # the observation the environment gives
     before: NDArray[Any]  # the one of the step before; on the first step the same
     shown: NDArray[Any]  # what the actor was shown last
-    spread: NDArray[np.float64]  # standard deviation of each feature
+    spread: NDArray[np.float64]  # standard deviation of each feature, or one for all
     generator: np.random.Generator
 
 
@@ -111,7 +111,7 @@ def play_disturbed(
 
 
 def feature_spread(obs: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the standard deviation of each feature of observations [n, *shape]; for pixels the whole range."""
+    """Return the standard deviation of each feature of observations [n, *shape]; for pixels the whole range, once for all of them."""
     if obs.dtype == np.uint8:
-        return np.full(obs.shape[1:], 255.0)
+        return np.array(255.0)
     return np.asarray(obs.astype(np.float64).std(axis=0))
