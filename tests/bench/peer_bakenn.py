@@ -100,17 +100,18 @@ class PeerCost:
     compiler: str
 
 
-def measure(policy: QuantPolicy, obs: NDArray[Any], board: Board) -> PeerCost:
+def measure(policy: QuantPolicy, obs: NDArray[Any], board: Board, *, with_cmsis_nn: bool = True) -> PeerCost:
     """Return the cost of the policy's network, built by bakenn with CMSIS-NN, by the installed compiler that suits it best.
 
     Args:
         obs: observations [n, *shape] in environment units; the first is counted, all are compared.
+        with_cmsis_nn: False: its own portable kernels.
     """
     policy = with_one_scale(policy)
     compilers: list[CompilerName] = ["zig", "gcc"] if shutil.which(GCC) else ["zig"]
     with tempfile.TemporaryDirectory(prefix="quarl-bakenn-") as text:
         folder = Path(text)
-        sources, includes = _generate(policy, folder / "generated")
+        sources, includes = _generate(policy, folder / "generated", with_cmsis_nn)
         return min((_cost(policy, obs, board, folder, sources, includes, name) for name in compilers), key=lambda cost: cost.instructions)
 
 
@@ -157,13 +158,13 @@ def with_one_scale(policy: QuantPolicy) -> QuantPolicy:
     return replace(policy, nodes=tuple(nodes))
 
 
-def _generate(policy: QuantPolicy, folder: Path) -> tuple[list[Path], list[Path]]:
+def _generate(policy: QuantPolicy, folder: Path, with_cmsis_nn: bool) -> tuple[list[Path], list[Path]]:
     """Return the C sources and include folders that bakenn writes."""
     import bakenn  # type: ignore[import-untyped]
 
     model = folder.with_suffix(".tflite")
     model.write_bytes(_as_it_reads(emit_tflite(policy)))
-    options = bakenn.CBackendOptions(kernel_policy=bakenn.KernelPolicy.STATIC_PRIORITY, enable_cmsis_nn=True, target=bakenn.CORTEX_M4)
+    options = bakenn.CBackendOptions(kernel_policy=bakenn.KernelPolicy.STATIC_PRIORITY, enable_cmsis_nn=with_cmsis_nn, target=bakenn.CORTEX_M4)
     compiled = bakenn.compile_tflite(str(model), folder, name="peer", backend_options=options)
     artifacts = compiled.artifacts
     return sorted(folder.rglob("*.c")), [folder, *map(Path, artifacts.support_include_dirs)]
