@@ -164,7 +164,8 @@ def _generate(policy: QuantPolicy, folder: Path, with_cmsis_nn: bool) -> tuple[l
 
     model = folder.with_suffix(".tflite")
     model.write_bytes(_as_it_reads(emit_tflite(policy)))
-    options = bakenn.CBackendOptions(kernel_policy=bakenn.KernelPolicy.STATIC_PRIORITY, enable_cmsis_nn=with_cmsis_nn, target=bakenn.CORTEX_M4)
+    kernels = bakenn.KernelPolicy.STATIC_PRIORITY
+    options = bakenn.CBackendOptions(kernel_policy=kernels, enable_cmsis_nn=with_cmsis_nn, target=bakenn.CORTEX_M4)
     compiled = bakenn.compile_tflite(str(model), folder, name="peer", backend_options=options)
     artifacts = compiled.artifacts
     return sorted(folder.rglob("*.c")), [folder, *map(Path, artifacts.support_include_dirs)]
