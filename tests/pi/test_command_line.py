@@ -56,7 +56,7 @@ def test_a_policy_ships_for_the_emulated_pi_and_is_then_measured_over_ssh(
 def test_links_that_lead_nowhere_are_refused_before_any_work(tmp_path: Path) -> None:
     assert "no board is named" in quarl(tmp_path, "ship", "nav_ppo", "--link", "ssh:pi", "--out", "nav", code=2)
     told = quarl(tmp_path, "ship", "nav_ppo", "--board", "stm32h743", "--link", "ssh:pi", "--out", "nav", code=2)
-    assert "no such link" in told
+    assert "must be serial:PORT" in told
     assert "must be ssh:USER@HOST" in quarl(tmp_path, "provision", "pi@host", code=2)
     assert not list(tmp_path.iterdir())
 
