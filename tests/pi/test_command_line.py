@@ -57,6 +57,8 @@ def test_links_that_lead_nowhere_are_refused_before_any_work(tmp_path: Path) -> 
     assert "no board is named" in quarl(tmp_path, "ship", "nav_ppo", "--link", "ssh:pi", "--out", "nav", code=2)
     told = quarl(tmp_path, "ship", "nav_ppo", "--board", "stm32h743", "--link", "ssh:pi", "--out", "nav", code=2)
     assert "must be serial:PORT" in told
+    told = quarl(tmp_path, "ship", "nav_ppo", "--board", "raspberrypi_4", "--link", "serial:/dev/ttyACM0", "--out", "nav", code=2)
+    assert "is reached by emulated, ssh:USER@HOST or local" in told
     assert "must be ssh:USER@HOST" in quarl(tmp_path, "provision", "pi@host", code=2)
     assert not list(tmp_path.iterdir())
 

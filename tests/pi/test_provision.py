@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from quarl.links.local import LocalPi
 from quarl.links.pi import sha256_of
 from quarl.links.ssh import SshPi
 from quarl.pi.provision import provision
+from quarl.pi.wheels import LOCKS, WheelSet, lock_file
 from tests.pi.fake_pi import FakePi
 
 
@@ -34,6 +36,16 @@ def test_wheels_become_an_environment_of_their_own(fake_pi: FakePi, tmp_path: Pa
     again = provision(SshPi("fakepi"), wheel(tmp_path / "wheels"))
     assert again == brought
     assert [path.name for path in fake_pi.site.parent.iterdir()] == ["pi"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wheels", LOCKS)
+def test_the_locked_wheels_are_brought_to_a_pi_that_has_none(fake_pi: FakePi, wheels: WheelSet) -> None:
+    fake_pi.packages(None)
+    brought = provision(SshPi("fakepi"), None, wheels)
+    locked = dict(line.split(" ")[0].split("==") for line in lock_file(wheels).read_text().splitlines() if "==" in line)
+    assert brought.runtimes == locked
+    shutil.rmtree(brought.target)
 
 
 def test_a_disk_that_fills_up_keeps_the_old_environment_and_leaves_nothing(fake_pi: FakePi, tmp_path: Path) -> None:

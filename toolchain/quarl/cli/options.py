@@ -155,10 +155,12 @@ def check_link(link: str | None, board: Target | None, flash_by: str | None = No
     from quarl.errors import InputError
     from quarl.firmware.links import check_board_link
     from quarl.pi.board import LinuxBoard
+    from quarl.pi.compare import check_pi_link
 
     if isinstance(board, LinuxBoard):
         if flash_by is not None:
             raise InputError(f"--flash {flash_by}: a {board.title} is not flashed: leave --flash away")
+        check_pi_link(link, board)
     elif board is not None:
         check_board_link(board, link, flash_by)
     elif link is not None or flash_by is not None:

@@ -30,21 +30,28 @@ BACKENDS = tuple(f"pi_{runtime}" for runtime in ALL_RUNTIMES)
 EMULATED, LOCAL = "emulated", "local"
 
 
-def open_link(words: str | None, board: LinuxBoard) -> PiLink:
-    """Return the way to a Pi that `--link` names; None is the emulated one.
+def check_pi_link(words: str | None, board: LinuxBoard) -> None:
+    """Check, before any work, that there is the link that `--link` names; nothing is connected yet.
 
     Raises:
         InputError: no such link.
         ToolMissingError: what it needs is not installed.
     """
     if words is None or words == EMULATED:
+        open_root(default_cache_dir())
+    elif words.startswith(PREFIX):
+        SshPi(words.removeprefix(PREFIX))
+    elif words != LOCAL:
+        raise InputError(f"--link {words}: a {board.title} is reached by {EMULATED}, {PREFIX}USER@HOST or {LOCAL}")
+
+
+def open_link(words: str | None, board: LinuxBoard) -> PiLink:
+    """Return the way to a Pi that `--link` names; None is the emulated one. Errors as `check_pi_link`."""
+    check_pi_link(words, board)
+    if words is None or words == EMULATED:
         cache = default_cache_dir()
         return EmulatedPi(board.cpu, open_root(cache), cache)
-    if words == LOCAL:
-        return LocalPi()
-    if words.startswith(PREFIX):
-        return SshPi(words.removeprefix(PREFIX))
-    raise InputError(f"--link {words}: a {board.title} is reached by {EMULATED}, {PREFIX}USER@HOST or {LOCAL}")
+    return LocalPi() if words == LOCAL else SshPi(words.removeprefix(PREFIX))
 
 
 def profile_on_pi(source: Policy | None, quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, link: str | None) -> PiProfile:

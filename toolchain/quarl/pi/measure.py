@@ -132,7 +132,7 @@ def version_remarks(versions: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def largest_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """Return the largest difference of outputs [n, count], in steps where they are integers."""
+    """Return the largest difference of outputs [n, count], in their own unit."""
     return float(np.abs(found.astype(np.float64) - expected).max(initial=0))
 
 

@@ -90,7 +90,7 @@ class PiModel:
     before: Health | None
     after: Health | None
     instructions: Instructions | None
-    largest_difference: float = 0.0  # of those that differ, in steps of the output
+    largest_difference: float = 0.0  # in the graph's own unit: steps of an integer output, real units of a wide head
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class PiProfile:
         others = [model for model in self.models if model.runtime in OTHER_ARITHMETIC and model.precision == "int8"]
         return [
             f"{model.runtime} {model.runtime_version} computes by another arithmetic: {model.differing:,} of its outputs differ from the "
-            f"reference, by at most {model.largest_difference:g} steps; no gate asks it for equality"
+            f"reference, the largest by {model.largest_difference:.3g} in the graph's own unit; no gate asks it for equality"
             for model in others
         ]
 
