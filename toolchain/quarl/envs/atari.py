@@ -61,7 +61,7 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
         self.single_action_space = first.single_action_space
         self.observation_space = batch_space(first.single_observation_space, num_envs)
         self.action_space = batch_space(first.single_action_space, num_envs)
-        self._obs: NDArray[np.uint8] = np.zeros(self.observation_space.shape, np.uint8)
+        self._obs = np.zeros((num_envs, *(first.single_observation_space.shape or ())), np.uint8)
         self._info = {key: np.zeros(num_envs, np.int32) for key in ("lives", "frame_number", "episode_frame_number")}
         self._seeds = np.random.default_rng()
 
