@@ -30,12 +30,48 @@ def test_every_board_folder_is_read() -> None:
     assert {board.cpu for board in boards.values()} <= set(CPUS)
 
 
+NUMBERS = ("clock_hz", "core_hz", "flash", "ram", "vectors", "flash_wait_states", "base", "pyocd")
+
+
 @pytest.mark.parametrize("name", BOARDS)
-def test_every_number_of_a_board_carries_its_source(name: str) -> None:
-    for line in (targets_dir() / name / "board.toml").read_text().splitlines():
-        key, _, rest = line.partition(" = ")
-        if key in ("clock_hz", "flash", "ram", "flash_wait_states"):
-            assert len(rest.partition("#")[2].strip()) > 10, line
+def test_every_number_of_a_board_carries_its_source_and_the_file_says_what_was_checked(name: str) -> None:
+    text = (targets_dir() / name / "board.toml").read_text()
+    assert "checked" in "".join(line for line in text.splitlines()[:2] if line.startswith("#"))
+    for line in text.splitlines():
+        key, _, rest = line.strip().partition(" = ")
+        if key in NUMBERS or key.startswith(("{ set", "{ wait")):
+            assert len(rest.partition("#")[2].strip()) > 5, line
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_boards_serial_port_and_probe_are_whole(name: str) -> None:
+    board = read_boards(targets_dir())[name]
+    assert board.uart is not None
+    assert board.uart.core_hz <= board.clock_hz
+    regions = [(board.flash.origin, board.flash.bytes), (board.ram.origin, board.ram.bytes)]
+    for address in (board.uart.base, *(step.address for step in board.uart.setup)):
+        assert not any(origin <= address < origin + size for origin, size in regions), "a register lies in memory"
+    if board.probe is not None:
+        assert board.probe.pyocd
+        assert len(board.probe.openocd) == 2
+
+
+def test_a_serial_port_is_read_as_strictly_as_the_rest() -> None:
+    uart = dict(GOOD["uart"])
+    uart |= {"kind": "8250", "baud": 0, "parity": "none", "setup": [{"set": 2, "mask": 1, "value": 2}, {"put": 4}, {"wait": 4, "mask": 1}]}
+    with pytest.raises(InputError) as error:
+        parse_board(GOOD | {"uart": uart, "probe": {"pyocd": 5, "openocd": [1]}}, "board.toml", "nucleo_l4r5zi")
+    for words in (
+        "kind is '8250'",
+        "uart.baud is 0",
+        "unknown key uart.parity",
+        "uart.setup[0]: the value must lie under the mask",
+        "uart.setup[1] is",
+        "uart.setup[2].value is missing",
+        "probe.pyocd is 5",
+        "probe.openocd is [1]",
+    ):
+        assert words in str(error.value)
 
 
 def test_all_problems_of_a_board_are_reported_at_once() -> None:
