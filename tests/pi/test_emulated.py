@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from quarl.doctor import examine, install
 from quarl.errors import InputError, ToolMissingError
 from quarl.firmware.build import default_cache_dir
 from quarl.links.qemu_user import EmulatedPi
@@ -78,6 +79,16 @@ def test_an_emulated_pi_that_is_not_installed_is_named_with_what_installs_it(mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ToolMissingError, match="quarl doctor --install pi-emulator"):
         open_link(None, board_named("raspberrypi_4"))
+
+
+def test_the_doctor_says_whether_the_emulated_pi_is_there_and_installs_it(
+    pi_root: EmulatedRoot, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    found = {finding.name: finding for finding in install("pi-emulator")}["pi-emulator"]
+    assert (found.version, found.remedy) == (pi_root.folder.name, "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    missing = {finding.name: finding for finding in examine()}["pi-emulator"]
+    assert "quarl doctor --install pi-emulator" in missing.remedy
 
 
 def test_an_unknown_link_is_refused() -> None:
