@@ -326,6 +326,16 @@ def test_poolings_round_and_pad_as_litert_does(
     assert isinstance(policy.nodes[1].op, MaxPool2D if name == "MAX_POOL_2D" else QuantAveragePool2D)
 
 
+def test_a_pooling_window_larger_than_its_image_is_refused_before_it_costs_anything(tmp_path: Path) -> None:
+    def build(f: HandMade, x: Value) -> Value:
+        y = f.conv(x, f.value((7, 9, 5), HIDDEN), (3, 3), (1, 1), "VALID", depthwise=False)
+        z = pool(f, "MAX_POOL_2D", y, (1 << 20, 2), (1, 1), "SAME")
+        return f.dense(layers.reshape(f, z, f.value((7 * 9 * 5,), HIDDEN)), 8, HEAD)
+
+    with pytest.raises(UnsupportedError, match=r"operator 1 \(MAX_POOL_2D\) pools windows of \(1048576, 2\) on shape \(7, 9, 5\)"):
+        read_policy(by_hand(tmp_path / "f.tflite", build, (9, 11, 3), PIXELS))
+
+
 @pytest.mark.parametrize("keeps_axes", [False, True])
 @pytest.mark.parametrize("target", [HIDDEN, QuantTensor(np.float32(0.009), 41), QuantTensor(np.float32(0.01), -20)])
 def test_means_over_an_image_are_those_of_litert(tmp_path: Path, keeps_axes: bool, target: QuantTensor) -> None:
