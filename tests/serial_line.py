@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from quarl.links.qemu import QEMU
+from quarl.links.machine import QEMU
 
 READY_S = 30.0
 Damage = Callable[[str, int, int], bytes | None]

@@ -144,7 +144,7 @@ def test_the_sources_for_a_board_are_the_same_every_time() -> None:
     obs = observations(policy, np.random.default_rng(0), 9)
     files = write_firmware(quantized, board("nucleo_l4r5zi"), obs)
     assert files == write_firmware(quantized, board("nucleo_l4r5zi"), obs)
-    assert {path.partition("/")[0] for path in files} == {"policy", "harness", "freestanding"}
+    assert {path.partition("/")[0] for path in files} == {"policy", "harness", "uart", "freestanding"}
     assert {path.partition("/")[0] for path in write_firmware(quantized, None, obs)} == {"policy"}
     assert "policy/ql_mac_dsp.c" in files
     assert "policy/ql_mac_s8.c" in write_firmware(quantized, None, obs)
@@ -173,6 +173,19 @@ def test_the_written_folder_builds_with_the_documented_command(index: int, tmp_p
     program = with_example(lower(quantized, "dsp"), obs)
     device = UnicornDevice(read_image((tmp_path / "firmware.elf").read_bytes(), target), target, program)
     np.testing.assert_array_equal(device.act(obs), act(quantized, obs))
+
+
+def test_the_written_folder_builds_for_a_serial_line_as_the_docs_say(tmp_path: Path) -> None:
+    policy, quantized = sample("squashed", 3)
+    target = board("nucleo_l4r5zi")
+    for name, content in write_firmware(quantized, target, observations(policy, np.random.default_rng(0), 9)).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    need("arm-none-eabi-gcc")
+    (tmp_path / "harness" / "ql_port_semihosting.c").unlink()
+    words = " ".join(commands_of_the_docs()[0]).replace("harness/*.c", "harness/*.c uart/*.c -Iuart")
+    done = run(["sh", "-c", f"cd {tmp_path} && exec {words} -Wall -Wextra -Wconversion -Werror"], timeout=300)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 @pytest.mark.parametrize(("name", "examples"), [("argmax_mlp", 8), ("stacked_frames", 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from dataclasses import replace
@@ -44,7 +45,7 @@ def test_a_board_a_tool_does_not_know_is_refused(tool: flashing.FlashTool, probe
 def test_a_missing_tool_names_what_gives_it(tool: flashing.FlashTool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setitem(sys.modules, "pyocd", None)
-    monkeypatch.setattr(flashing.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ToolMissingError, match=r"pip install 'quarl\[probe\]'|apt-get install openocd") as error:
         flash(tool, L4, b"")
     assert error.value.exit_code == 3

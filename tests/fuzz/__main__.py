@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import atheris  # type: ignore[import-not-found]
+import atheris  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 with atheris.instrument_imports(include=["quarl.importers.tflite", "quarl.importers.tflite_file", "quarl.links.frames"]):
     from tests.fuzz.targets import CORPUS, TARGETS

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quarl.boards import Board, read_boards
 from quarl.firmware.example import with_example
 from quarl.firmware.fit import check_fit
-from quarl.firmware.image import harness_sources
+from quarl.firmware.image import harness_sources, uart_sources
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Kernels, Program
 from quarl.firmware.render import render_check, render_header, render_source
@@ -23,14 +23,15 @@ IDENTIFIER = re.compile(r"\bql_\w+")
 INCLUDE = re.compile(r'#include "(ql_\w+\.h)"')
 
 
-POLICY_FOLDER, HARNESS_FOLDER, FREESTANDING_FOLDER = "policy", "harness", "freestanding"
+POLICY_FOLDER, HARNESS_FOLDER, UART_FOLDER, FREESTANDING_FOLDER = "policy", "harness", "uart", "freestanding"
 
 
 def write_firmware(policy: QuantPolicy, board: Board | None, obs: NDArray[Any]) -> dict[str, bytes]:
     """Return path -> bytes of the firmware's C sources, sorted.
 
-    `policy/` is what a user's own firmware needs, all of it. With a board, `harness/` makes a firmware of it that answers frames,
-    and `freestanding/` holds the few functions of a C library for a compiler that comes without one.
+    `policy/` is what a user's own firmware needs, all of it. With a board, `harness/` makes a firmware of it that answers frames over
+    semihosting, `uart/` holds what takes that port's place on a serial line, where the board file knows one, and `freestanding/` the few
+    functions of a C library for a compiler that comes without one.
 
     Args:
         obs: observations [n, *shape] in environment units; the first ones become the example that is replayed at boot.
@@ -43,6 +44,8 @@ def write_firmware(policy: QuantPolicy, board: Board | None, obs: NDArray[Any]) 
     if board is not None:
         check_fit(program, board, read_boards(targets_dir()).values())
         files |= {f"{HARNESS_FOLDER}/{name}": content for name, content in harness_sources(board).items()}
+        if board.uart is not None:
+            files |= {f"{UART_FOLDER}/{name}": content for name, content in uart_sources(board).items()}
         freestanding = (path for path in (firmware_dir() / "freestanding").iterdir() if path.is_file())
         files |= {f"{FREESTANDING_FOLDER}/{path.name}": path.read_bytes() for path in freestanding}
     return dict(sorted(files.items()))

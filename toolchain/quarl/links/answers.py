@@ -63,8 +63,8 @@ def identity_from(payload: bytes) -> Identity:
     """
     if len(payload) != IDENTITY.size:
         raise DeviceError(f"the device identifies itself in {len(payload)} bytes, expected are {IDENTITY.size}: export and flash again")
-    *sizes, digest = IDENTITY.unpack(payload)
-    return Identity(*sizes, digest.decode("ascii", "replace"))
+    observation, inputs, outputs, action, digest = IDENTITY.unpack(payload)
+    return Identity(observation, inputs, outputs, action, digest.decode("ascii", "replace"))
 
 
 def input_payloads(program: Program, inputs: NDArray[Any]) -> list[bytes]:
