@@ -34,6 +34,11 @@ def test_openocd_is_asked_to_program_verify_and_reset_with_the_path_in_braces() 
     ]
 
 
+def test_a_command_between_openocds_files_is_given_as_a_command() -> None:
+    command = flash_command("openocd", ["openocd"], NRF, Path("firmware.elf"))
+    assert command[1:7] == ["-f", "interface/jlink.cfg", "-c", "transport select swd", "-f", "target/nrf52.cfg"]
+
+
 @pytest.mark.parametrize("tool", ["pyocd", "openocd"])
 @pytest.mark.parametrize("probe", [None, Probe("", ())])
 def test_a_board_a_tool_does_not_know_is_refused(tool: flashing.FlashTool, probe: Probe | None) -> None:

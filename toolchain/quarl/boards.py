@@ -62,7 +62,7 @@ class Probe:
     """What the flashing tools call the board's chip; empty where a tool does not know it."""
 
     pyocd: str  # target name
-    openocd: tuple[str, ...]  # configuration files, the adapter's first
+    openocd: tuple[str, ...]  # configuration files, the adapter's first, and commands between them
 
 
 @dataclass(frozen=True, slots=True)

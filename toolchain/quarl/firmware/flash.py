@@ -67,7 +67,7 @@ def flash_command(tool: FlashTool, program: Sequence[str], board: Board, image: 
         )
     if tool == "pyocd":
         return [*program, "flash", "--no-wait", "--target", probe.pyocd, str(image)]
-    scripts = [word for script in probe.openocd for word in ("-f", script)]
+    scripts = [word for text in probe.openocd for word in ("-f" if text.endswith(".cfg") else "-c", text)]
     return [*program, *scripts, "-c", f"program {{{image}}} verify reset exit"]  # Tcl: in braces nothing is replaced
 
 
