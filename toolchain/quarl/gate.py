@@ -105,9 +105,7 @@ def _calibration_checks(evidence: Evidence, limits: Limits) -> Iterator[Check]:
         least = limits.min_calibration_episodes
         passed = None if used.episodes == 0 else used.episodes >= least
         origin = f"from {used.episodes:,} episodes" if used.episodes else "from an unknown number of episodes"
-        advice = (
-            f"Calibrate on more episodes: ranges {origin} seldom cover what the policy meets (leave --calibration away)"
-        )
+        advice = f"Calibrate on more episodes: ranges {origin} seldom cover what the policy meets (leave --calibration away)"
         yield Check(
             "calibration_episodes",
             "calibration",
