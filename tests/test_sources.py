@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +54,13 @@ def test_a_recipe_is_found_by_name_and_by_folder() -> None:
     assert recipe_folder(str(models_dir() / "nav_ppo")) == models_dir() / "nav_ppo"
     with pytest.raises(InputError, match="nav_ppo"):
         recipe_folder("nothing_here")
+
+
+def test_only_quarls_own_files_are_loaded_by_their_framework_unasked(tmp_path: Path) -> None:
+    own = pipeline.import_source("cartpole_ppo")
+    copied = pipeline.import_source(str(shutil.copytree(models_dir() / "cartpole_ppo", tmp_path / "cartpole_ppo")))
+    assert own.is_shipped
+    assert not copied.is_shipped
+    unasked = pipeline.prove(copied, trust=False)
+    assert unasked.max_abs_error is None
+    assert "--trust" in unasked.reason

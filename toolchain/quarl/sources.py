@@ -48,6 +48,11 @@ class Source:
         return self.file.stem if self.recipe is None else self.recipe.name
 
     @property
+    def is_shipped(self) -> bool:
+        """Whether the file is one of quarl's own; a folder with a recipe is anybody's."""
+        return self.file.resolve().is_relative_to(models_dir().resolve())
+
+    @property
     def algorithm(self) -> str:
         """What it was trained with."""
         return "unknown" if isinstance(self.policy, QuantPolicy) else self.policy.algorithm

@@ -31,5 +31,5 @@ def import_(
     from quarl.cli import show
 
     opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg), fetching=progress_bar)
-    proof = pipeline.prove(opened, trust=trust or opened.recipe is not None)
+    proof = pipeline.prove(opened, trust=trust)
     print_result(show.source_table(opened, proof) if as_json else show.source_text(opened, proof), as_json)
