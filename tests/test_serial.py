@@ -227,6 +227,20 @@ def test_a_silent_line_is_given_up_after_a_few_attempts() -> None:
     assert port.sent == 2 * ATTEMPTS - 1
 
 
+def test_a_line_that_never_stops_talking_is_given_up_too() -> None:
+    class Flood:
+        in_waiting = 4000
+
+        def write(self, data: bytes) -> int:
+            return len(data)
+
+        def read(self, size: int) -> bytes:
+            return (b"QL\x02I" + bytes(4) + b"noise")[:size] * (size // 13 or 1)
+
+    with pytest.raises(DeviceError, match=r"no whole answer to 5 requests 'I'.*bytes came"):
+        SerialDevice(Flood(), "a loud port", BOARDS["nucleo_l4r5zi"], lower(QUANTIZED, "dsp"), answer_s=0.001)
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [

@@ -32,6 +32,7 @@ ANSWER_S = 15.0  # for an inference, and for the example that is replayed at boo
 BITS_PER_BYTE = 10  # start, eight data, stop
 FAULT = 5  # the one refusal that belongs to no request
 READ_S = 0.05
+FLOOD_BYTES = 1 << 16  # a line that says more than this after its time is not answering
 
 
 class BytePort(Protocol):
@@ -161,12 +162,14 @@ class SerialDevice:
         before, received = self._scanner.skipped, 0
         line_s = self._byte_s * (2 * HEADER.size + 2 * CRC.size + sent + self._expected.longest_answer)
         end = time.monotonic() + self._answer_s + line_s
-        while time.monotonic() < end:
+        part, after = b"", 0  # bytes read when the time was already up: those that had come before are looked at all the same
+        while time.monotonic() < end or (after <= FLOOD_BYTES and (part or not received)):
             try:
                 part = self._port.read(max(1, self._port.in_waiting))
             except (OSError, TypeError) as error:  # pyserial raises TypeError where another thread has closed the port
                 raise self._gone(error) from error
             received += len(part)
+            after += (len(part) or FLOOD_BYTES + 1) if time.monotonic() >= end else 0
             for frame in self._scanner.feed(part):
                 if frame.tag == self._tag or frame.refusal == FAULT:
                     return frame, ""
