@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from quarl.boards import find_board, read_boards
 from quarl.bundle import read_bundle
@@ -33,7 +31,7 @@ from quarl.quant_policy import QuantDense, QuantDepthwiseConv2D, QuantPolicy, Qu
 from quarl.quant_report import QuantReport, quant_report
 from quarl.quantize import Weights, quantize, weights_of
 from quarl.resources import targets_dir
-from quarl.rounding import INT4_MAX, clipped_scales, round_nearest, round_to_data, weight_scales
+from quarl.rounding import INT4_MAX, round_nearest, round_to_data, weight_scales
 from tests.conftest import need
 from tests.firmware.samples import observations, sample
 from tests.random_policies import NO_PADDING, PIXELS, Builder, random_integers
@@ -80,22 +78,6 @@ def test_a_policy_without_inner_layers_is_refused_with_what_to_do() -> None:
 def test_two_weights_take_one_byte() -> None:
     source = mlp(rng(0), (6, 24, 24, 4))
     assert made(source, "int8").parameter_bytes - made(source, "int4").parameter_bytes == 24 * 24 // 2
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(2, 40))
-def test_a_clipped_step_brings_results_closer_than_the_one_that_clips_nothing(seed: int, inputs: int) -> None:
-    random = rng(seed)
-    weights = random.standard_t(3, (8, inputs))
-    variance = np.exp2(random.uniform(-3, 3, inputs))
-    widest = weight_scales(weights, np.zeros(8), np.float32(1), NARROW, INT4_MAX)
-    least = weight_scales(weights, np.zeros(8), np.float32(1), NARROW)
-    chosen = clipped_scales(weights, widest, least, variance)
-
-    def error(scale: Any) -> Any:
-        return np.square(weights - round_nearest(weights, scale, INT4_MAX) * scale[:, None].astype(np.float64)) @ variance
-
-    assert (error(chosen) <= error(widest)).all()
-    assert ((least <= chosen) & (chosen <= widest)).all()
 
 
 def test_following_the_data_gains_much_with_4_bits() -> None:

@@ -50,7 +50,7 @@ from quarl.quant_policy import (
     weight_bits,
 )
 from quarl.rescale import rescale_factor
-from quarl.rounding import DAMPING, INT4_MAX, WEIGHT_MAX, clipped_scales, round_nearest, round_to_data, weight_scales
+from quarl.rounding import DAMPING, INT4_MAX, WEIGHT_MAX, round_nearest, round_to_data, weight_scales
 from quarl.tensors import LARGEST, plan_tensors, spanning_tensor
 from quarl.units import Unit, center_head, equalize, fold_input, run_unit, units_of
 from quarl.widths import fits_wide, fitting_widths, output_widths
@@ -264,15 +264,10 @@ def fit_layer(
     bias: NDArray[np.float64] = unit.op.bias.astype(np.float64)
     is_wide = output is None or not output.is_int8 or not tensor.is_int8
     limit = EXACT_FLOAT_BOUND if is_wide else NARROW_BIAS_BOUND
-    is_int4 = bits == 4
-    most, inputs, damping = (INT4_MAX, INT4_INPUTS, INT4_DAMPING) if is_int4 else (WEIGHT_MAX, COVARIANCE_INPUTS, DAMPING)
+    most, inputs, damping = (INT4_MAX, INT4_INPUTS, INT4_DAMPING) if bits == 4 else (WEIGHT_MAX, COVARIANCE_INPUTS, DAMPING)
     scale = weight_scales(weights, bias, tensor.scale, limit, most)
     if settings.data_rounding and isinstance(unit.op, Dense | Conv2D) and weights.shape[1] <= inputs:
-        covariance = _input_covariance(unit.op, integers, tensor)
-        if is_int4:
-            least = weight_scales(weights, bias, tensor.scale, limit)
-            scale = clipped_scales(weights, scale, least, np.diag(covariance))
-        rounded = round_to_data(weights, scale, covariance, most, damping)
+        rounded = round_to_data(weights, scale, _input_covariance(unit.op, integers, tensor), most, damping)
     else:
         rounded = round_nearest(weights, scale, most)
     multiplier = rescale_factor(tensor.scale, scale, np.float32(1) if output is None else output.scale)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 WEIGHT_MAX = 127
 INT4_MAX = 7  # -8 is left out: two weights of 7 and their cross term still fit one byte (firmware_harness/include/ql_kernels.h)
-SHRINKS = np.linspace(1.0, 0.4, 25)  # of an int4 step: clipping the few largest weights lets all others be told apart
 DAMPING = 1e-3  # of the mean variance, keeps the inverse of a nearly singular covariance bounded
 BIAS_SHARE = 8
 LEAST_SHARE = 2.0**-24  # of the layer's largest step
@@ -40,26 +39,6 @@ def weight_scales(
     wanted = np.where(wanted > SMALLEST / float(in_scale), wanted, ZERO_LAYER / float(in_scale))
     scale = wanted.astype(np.float32)
     return np.where(scale < wanted, np.nextafter(scale, np.float32(np.inf)), scale)
-
-
-def clipped_scales(
-    weights: NDArray[np.float64], widest: NDArray[np.float32], least: NDArray[np.float32], variance: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Return float32 [out]: the int4 step of each channel that keeps its results closest when rounded to the nearest.
-
-    Args:
-        weights: float64 [out, in].
-        widest: float32 [out], the step that clips nothing.
-        least: float32 [out], below which no step may go.
-        variance: float64 [in] of the layer's inputs.
-    """
-    best, least_error = widest, np.full(len(weights), np.inf)
-    for shrink in SHRINKS:
-        scale = np.maximum((widest * np.float32(shrink)).astype(np.float32), least)
-        step = scale[:, None].astype(np.float64)
-        error = np.square(weights - round_nearest(weights, scale, INT4_MAX) * step) @ variance
-        best, least_error = np.where(error < least_error, scale, best), np.minimum(error, least_error)
-    return best
 
 
 def round_nearest(weights: NDArray[np.float64], scale: NDArray[np.float32], weight_max: int = WEIGHT_MAX) -> NDArray[np.int8]:
