@@ -63,6 +63,10 @@ def check(emulator: str, cpu: CpuName, fpu: Fpu, policy: Shipped) -> None:
     np.testing.assert_array_equal(actions, policy.actions)
 
 
+def label(part: str | tuple[str, str, str]) -> str:
+    return part if isinstance(part, str) else "-".join(part[:2])
+
+
 def quick_count(name: str) -> int | None:
     """Return how many observations a quick test takes; None where it takes all of them."""
     policy = shipped(name, 2)
@@ -70,12 +74,12 @@ def quick_count(name: str) -> int | None:
     return None if count >= (IMAGES if policy.is_image else VECTORS) else max(count, 2)
 
 
-@pytest.mark.parametrize(("device", "name"), pairs(DEVICES, is_quick=True))
+@pytest.mark.parametrize(("device", "name"), pairs(DEVICES, is_quick=True), ids=label)
 def test_a_shipped_policy_answers_on_the_core_as_on_the_host(device: tuple[str, CpuName, Fpu], name: str) -> None:
     check(*device, shipped(name, quick_count(name)))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("device", "name"), pairs(DEVICES, is_quick=False))
+@pytest.mark.parametrize(("device", "name"), pairs(DEVICES, is_quick=False), ids=label)
 def test_all_held_out_observations_of_a_shipped_policy_are_answered_as_on_the_host(device: tuple[str, CpuName, Fpu], name: str) -> None:
     check(*device, shipped(name))
