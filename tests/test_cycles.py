@@ -7,8 +7,9 @@ import pytest
 
 from quarl.boards import find_board
 from quarl.calibrate import Calibration
-from quarl.firmware.cycles import PUBLISHED, Published, cycle_assumptions
+from quarl.firmware.cycles import PUBLISHED, VECTOR_CYCLES, Published, cycle_assumptions, estimate_cycles
 from quarl.ladder import rung_numbered
+from quarl.links.count import Block, Count
 from quarl.quantize import quantize
 from quarl.resources import targets_dir
 from tests.conftest import need
@@ -37,3 +38,16 @@ def test_the_profile_states_the_error_where_there_was_something_to_compare_with_
     assert "on 2 published measurements of other kernels on silicon the middle came out -14 to -6 %" in texts["nrf52840_dk"]
     assert "not validated on silicon" in texts["nucleo_u575zi"]
     assert "not validated on silicon" in texts["rp2040_pico"]
+
+
+def test_a_core_without_a_timing_table_gets_a_wide_range_and_says_so() -> None:
+    block = Block(0, 8, ("ldr r0, [r1]", "adds r0, #1"))
+    vectors = Block(8, 8, ("", ""))  # what the decoder gives for vector instructions
+    count = Count(((block, 10, 4), (vectors, 5, 0)))
+    board = find_board("mps3_an547", targets_dir())
+    cycles = estimate_cycles(count, board)
+    assert cycles.low == count.instructions == 30
+    assert cycles.high == 10 * (2 + 1) + 5 * 2 * VECTOR_CYCLES + 4 * (3 + board.flash_wait_states)
+    assert cycles.mid == (cycles.low + cycles.high) // 2
+    assert "an instruction every cycle" in cycle_assumptions(board)
+    assert "not validated on silicon" in cycle_assumptions(board)

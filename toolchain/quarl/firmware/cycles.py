@@ -2,7 +2,8 @@
 
 In: what an emulator counted. Out: a range, never a measurement. Tables (zero wait states): Cortex-M4 TRM (100166) table 3-1,
 Cortex-M3 TRM (100165) table 3-1, Cortex-M0 TRM (DDI 0432) table 3-1, Cortex-M0+ TRM (DDI 0484) table 3-1. Arm publishes none for
-M7 and M33. `cycle_assumptions` says what is assumed. Background: toolchain/docs/firmware.md.
+M7, M33 and M55: M33 borrows the M4's, the other two get a wide range. `cycle_assumptions` says what is assumed.
+Background: toolchain/docs/firmware.md.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ REFILL_CYCLES: dict[CpuName, tuple[int, int, int]] = {  # a taken branch adds: l
     "cortex-m4": (1, 2, 3),
     "cortex-m33": (1, 2, 3),
     "cortex-m7": (1, 2, 3),
+    "cortex-m55": (1, 2, 3),
 }
+VECTOR_CYCLES = 2  # the M55 computes half a vector a cycle; the next instruction may begin when the first half is done
 Cost = Callable[[str, str, bool], int]
 
 
@@ -55,31 +58,30 @@ class Cycles:
         return (self.low * 1e6 / clock_hz, self.mid * 1e6 / clock_hz, self.high * 1e6 / clock_hz)
 
 
-def estimate_cycles(count: Count, board: Board) -> Cycles | None:
-    """Return the estimate for what was counted on a board's core, None where no timing table helps (M55).
-
-    `cycle_assumptions` says what it rests on.
-    """
-    if board.cpu not in REFILL_CYCLES:
-        return None
+def estimate_cycles(count: Count, board: Board) -> Cycles:
+    """Return the estimate for what was counted on a board's core; `cycle_assumptions` says what it rests on."""
     cost = _TABLES.get(board.cpu, _cost_m4)
     static = sum(_block_cycles(block.instructions, cost) * times for block, times, _ in count.blocks)
     taken = sum(branches for _, _, branches in count.blocks)
     least, usual, most = (static + taken * refill for refill in REFILL_CYCLES[board.cpu])
     high = most + taken * board.flash_wait_states
-    if board.cpu == "cortex-m7":
-        low = -(-count.instructions // 2)
+    if board.cpu in _WIDE:
+        low = -(-count.instructions // _WIDE[board.cpu])
         return Cycles(low, (low + high) // 2, high)
     return Cycles(least, usual, high)
 
 
 def cycle_assumptions(board: Board) -> str:
     """Return what the estimate for a board assumes, in one sentence."""
-    if board.cpu not in REFILL_CYCLES:
-        return f"no estimate: there is no timing table for the {board.cpu}"
     waits = f"high adds {board.flash_wait_states} flash wait states to each taken branch" if board.flash_wait_states else "no wait states"
     if board.cpu == "cortex-m7":
-        return f"low: two instructions every cycle; high: the Cortex-M4's timing table; mid: halfway; {waits}"
+        return f"low: two instructions every cycle; high: the Cortex-M4's timing table; mid: halfway; {waits}; {_validation(board.cpu)}"
+    if board.cpu == "cortex-m55":
+        return (
+            "low: an instruction every cycle, every vector instruction overlapped by the next; high: the Cortex-M4's timing table, and"
+            f" {VECTOR_CYCLES} cycles for each instruction of a block with vector instructions; mid: halfway; {waits};"
+            f" {_validation(board.cpu)}"
+        )
     refill = REFILL_CYCLES[board.cpu]
     core = "Cortex-M4, borrowed for this core," if board.cpu == "cortex-m33" else f"Cortex-{board.cpu.removeprefix('cortex-').upper()}"
     taken = (
@@ -145,4 +147,9 @@ def _cost_m0(mnemonic: str, operands: str, _: bool) -> int:
     return 2 if mnemonic.startswith(("ldr", "str")) else 1
 
 
-_TABLES: dict[CpuName, Cost] = {"cortex-m0": _cost_m0, "cortex-m0plus": _cost_m0, "cortex-m3": _cost_m3}
+def _cost_m55(mnemonic: str, operands: str, follows_access: bool) -> int:
+    return _cost_m4(mnemonic, operands, follows_access) if mnemonic else VECTOR_CYCLES  # the decoder knows no vector instructions
+
+
+_TABLES: dict[CpuName, Cost] = {"cortex-m0": _cost_m0, "cortex-m0plus": _cost_m0, "cortex-m3": _cost_m3, "cortex-m55": _cost_m55}
+_WIDE: dict[CpuName, int] = {"cortex-m7": 2, "cortex-m55": 1}  # most instructions a cycle, for the low end

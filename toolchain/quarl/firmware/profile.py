@@ -48,7 +48,7 @@ class LayerCost:
     layer: str
     kernel: str
     instructions: int  # emulated
-    cycles: Cycles | None  # estimated; None where there is no timing table
+    cycles: Cycles | None  # estimated; None where no blocks were counted
     table_bytes: int
 
 
@@ -79,7 +79,7 @@ class FirmwareProfile:
 
     @property
     def latency_us(self) -> tuple[float, float, float] | None:
-        """Estimated time of one decision at the board's clock: low, mid, high; None where there is no timing table."""
+        """Estimated time of one decision at the board's clock: low, mid, high; None where no blocks were counted."""
         cycles = self.act_cycles or self.cycles
         return None if cycles is None else cycles.latency_us(self.clock_hz)
 

@@ -48,7 +48,7 @@ def _facts(profile: FirmwareProfile, contents: Contents) -> Facts:
     period = None if contents.contract.step_hz is None else 1e6 / contents.contract.step_hz
     rows = []
     if profile.latency_us is None:
-        rows.append(("One decision", Cell("no estimate", note="There is no timing table for this core.")))
+        rows.append(("One decision", Cell("no estimate", note="No blocks were counted.")))
     else:
         low, usual, high = profile.latency_us
         of_period = "" if period is None else f"; at most {percent(high / period)} of the control period of {time(period)}"
@@ -97,7 +97,7 @@ def share_bar(share: float, css: str = "fill-int8") -> Markup:
 def _roofline(profile: FirmwareProfile, contents: Contents) -> Figure | Note:
     cpu = next((name for name in CORE_LIMITS if name == profile.cpu), None)
     if cpu is None or profile.cycles is None:
-        return Note(f"No roofline: there is no timing table for the {profile.cpu}, so MAC per cycle is not known.", True)
+        return Note("No roofline: no blocks were counted, so MAC per cycle is not known.", True)
     work = {layer.layer: layer for layer in contents.work}
     cycles: dict[str, int] = {}
     for layer in profile.layers:
