@@ -40,6 +40,7 @@ from tests.firmware.samples import observations, sample
 
 TOOLS = ("ziglang", "unicorn", "elftools", "capstone")
 SHIPPED = sorted(path.parent.name for path in models_dir().glob("*/policy.*"))
+BOARDS_OF = {"nav_dqn_large": ("rp2350",)}  # needs 3 MB of flash
 
 
 def board(name: str) -> Board:
@@ -101,7 +102,7 @@ def test_a_shipped_policy_acts_on_the_core_as_on_the_host(name: str) -> None:
     need(*TOOLS)
     quantized, heldout = shipped(name)
     integers = quantize_observations(quantized, heldout)
-    for target in ("nucleo_l4r5zi", "rp2040_pico"):
+    for target in BOARDS_OF.get(name, ("nucleo_l4r5zi", "rp2040_pico")):
         device = open_firmware(quantized, heldout, board(target), default_cache_dir())
         np.testing.assert_array_equal(device.run(integers), integer_outputs(quantized, heldout))
         actions = device.decisions(integers) if quantized.contract.observation.is_image else device.act(heldout)
@@ -111,7 +112,7 @@ def test_a_shipped_policy_acts_on_the_core_as_on_the_host(name: str) -> None:
 def shipped(name: str) -> tuple[QuantPolicy, np.ndarray]:  # type: ignore[type-arg]
     source = open_source(name, ImportOptions(), None)
     calibration, heldout = observations_of(source, None)
-    count = 10 if source.policy.contract.observation.is_image else 1000
+    count = 10 if source.policy.contract.observation.is_image or name in BOARDS_OF else 1000
     return quantize_on_rung(source.policy, calibration, DEFAULT_RUNG), heldout.obs[:count]
 
 
@@ -241,12 +242,13 @@ def test_both_emulators_give_one_profile_but_for_what_only_one_can_see(profile: 
     assert replace(other, link="unicorn", stack_bytes=profile.stack_bytes) == profile
 
 
-def test_a_core_without_a_timing_table_has_instructions_and_no_latency() -> None:
+def test_a_core_without_a_timing_table_has_a_wide_range() -> None:
     need("qemu-system-arm", "gcc", *TOOLS)
     policy, quantized = sample("tanh_mlp", 3)
     found = profile_qemu(quantized, observations(policy, np.random.default_rng(0), 8), board("mps3_an547"), default_cache_dir())
     assert found.differing == 0
     assert found.instructions > 0
-    assert (found.cycles, found.latency_us) == (None, None)
-    assert "firmware_latency_us" not in {figure.name for figure in found.figures}
+    assert found.cycles is not None
+    assert found.instructions <= found.cycles.low < found.cycles.mid < found.cycles.high
+    assert {figure.name: figure.kind for figure in found.figures}["firmware_latency_us"] == "estimated"
     assert firmware_profile_from_json(found.to_json(), "firmware.json") == found

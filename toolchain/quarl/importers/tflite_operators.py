@@ -32,6 +32,7 @@ from quarl.quant_policy import (
 from quarl.rescale import rescale_factor
 
 MAX_PADDING = 1 << 12
+LARGEST_WINDOW = 2  # of an image: SAME padding makes windows larger than a small one, and a huge window costs memory for nothing
 VERSIONS = {"ELU": 1}  # the first version with int8; of the others it is 2
 FUNCTIONS: dict[str, TableFunction] = {
     "TANH": "tanh",
@@ -80,8 +81,9 @@ def _depthwise_conv_2d(walk: Walk, operator: Operator) -> None:
 def _pool(walk: Walk, operator: Operator) -> None:
     name, source = walk.source(operator, is_padded=True)
     shape, settings = walk.shapes[name], operator.settings
-    if len(shape) != 3 or settings.kernel[0] > shape[0] or settings.kernel[1] > shape[1]:
-        raise walk.unsupported(operator, f"pools windows of {settings.kernel} on shape {shape}, carried over are windows within an image")
+    if len(shape) != 3 or any(window > LARGEST_WINDOW * size for window, size in zip(settings.kernel, shape[:2], strict=True)):
+        allowed = f"carried over are windows of up to {LARGEST_WINDOW} times an image's height and width"
+        raise walk.unsupported(operator, f"pools windows of {settings.kernel} on shape {shape}, {allowed}")
     padding, size = _window(walk, operator, shape, settings.kernel, shape[-1])
     target = walk.target(operator, settings.fused)
     if (source.scale, source.zero_point) != (target.scale, target.zero_point):

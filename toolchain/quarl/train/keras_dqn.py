@@ -122,8 +122,8 @@ def _learn(recipe: Recipe, plan: _Plan, play: _Play, learner: _Learner, journal:
     """Play and learn until `steps`, judging the policy now and then."""
     start = journal.steps
     every = max(1, steps // plan.evaluations)
-    done, warm = start, min(plan.learning_starts, steps // 4)
-    share = recipe.train.envs
+    done, share = start, recipe.train.envs
+    warm = min(plan.learning_starts, steps // 4) // share * share  # whole rounds of the lanes
     taught = plan.taught_updates(steps, share)
     if start == 0 and taught:
         teacher = _Teacher(recipe, plan)
