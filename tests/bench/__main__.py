@@ -1,13 +1,12 @@
 """`make bench`: every promised number, measured on this machine as the code stands, beside its goal.
 
-python -m tests.bench [SECTION ...] [--write FILE.md]     sections: export accuracy returns throughput commands firmware pi sizes
+python -m tests.bench [SECTION ...] [--write FILE.md]     sections: export accuracy returns throughput commands play firmware pi sizes
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +17,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,8 +41,10 @@ from quarl.resources import targets_dir
 from quarl.rollouts import run_episodes
 from quarl.seeds import PARITY_SEED
 from tests.bench import peer_bakenn, peers
+from tests.bench.commands import bench_commands, bench_play
 from tests.bench.nature import atari_frames, write_nature_zip
 from tests.bench.pi import bench_pi
+from tests.bench.process import run
 from tests.bench.row import Row
 from tests.bench.sizes import bench_sizes
 from tests.firmware.samples import observations, sample
@@ -62,17 +62,6 @@ FIRMWARE = (  # board, shape, most instructions, the peer's
 INT4_FLASH_BYTES = {"nature": 900_000}  # whole firmware, one frame of example included
 MARKS = {True: "ok  ", False: "MISS", None: "    "}
 THROUGHPUT_FRAMES = 100_000
-
-
-def run(argv: Sequence[str], folder: Path) -> tuple[float, float]:
-    """Return the wall time in seconds and the peak memory in MB of a process, started fresh."""
-    log = folder / "log"
-    launcher = [sys.executable, "-S", str(Path(__file__).with_name("launch.py")), str(log), *argv]
-    done = subprocess.run(launcher, capture_output=True, text=True, check=True, timeout=600)
-    wall_s, peak_kb, code = done.stdout.split()
-    if code != "0":
-        raise RuntimeError(f"{' '.join(argv)} failed: {log.read_text()[-2000:]}")
-    return float(wall_s), float(peak_kb) / 1024
 
 
 def bench_export(folder: Path) -> list[Row]:
@@ -184,19 +173,6 @@ def bench_throughput(folder: Path) -> list[Row]:
     ]
 
 
-def bench_commands(folder: Path) -> list[Row]:
-    """Start-up, and the whole chain on the navigation policy."""
-    help_s = min(run([sys.executable, "-m", "quarl", "--help"], folder)[0] for _ in range(5))
-    ship = [sys.executable, "-m", "quarl", "ship", "nav_ppo", "--episodes", "200", "--out", str(folder / "nav")]
-    ship_s, ship_mb = run(ship, folder)
-    steps_s = _flight_steps_s()
-    return [
-        Row("quarl/PointToPoint-v0, 256 environments, one core", f"{steps_s:,.0f} steps/s", ">= 50,000", steps_s >= 50_000),
-        Row("quarl --help", f"{help_s:.2f} s", "<= 0.3 s", help_s <= 0.3),
-        Row("quarl ship nav_ppo, 200 paired episodes", f"{ship_s:.1f} s, {ship_mb:.0f} MB", "<= 30 s", ship_s <= 30),
-    ]
-
-
 def bench_firmware(folder: Path) -> list[Row]:
     """Instructions of one inference on Cortex-M (emulated, they repeat exactly); TFLM with CMSIS-NN on the same shapes beside them."""
     rows = []
@@ -237,6 +213,7 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "returns": bench_returns,
     "throughput": bench_throughput,
     "commands": bench_commands,
+    "play": bench_play,
     "firmware": bench_firmware,
     "pi": bench_pi,
     "sizes": bench_sizes,
@@ -274,19 +251,6 @@ def markdown(measured: Mapping[str, Sequence[Row]], machine: str) -> str:
         lines += ["", f"## {(SECTIONS[name].__doc__ or name).strip()}", "", "| what | found | goal | |", "|---|---|---|---|"]
         lines += [f"| {row.what.strip()} | {row.found} | {row.goal} | {MARKS[row.holds].strip()} |" for row in rows]
     return "\n".join(lines) + "\n"
-
-
-def _flight_steps_s() -> float:
-    import quarl.envs  # noqa: F401 (registers the environment)
-
-    env = gymnasium.make_vec("quarl/PointToPoint-v0", num_envs=256, vectorization_mode="vector_entry_point")
-    env.reset(seed=0)
-    actions = [env.action_space.sample() for _ in range(8)]
-    began, steps = time.process_time(), 0
-    while steps < 100_000:
-        env.step(actions[steps // 256 % 8])
-        steps += 256
-    return steps / (time.process_time() - began)
 
 
 def _act(policy: Policy, outputs: peers.Outputs, obs: NDArray[Any]) -> NDArray[Any]:

@@ -13,9 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from quarl.errors import InputError
-from quarl.verdict import Verdict
+
+if TYPE_CHECKING:
+    from quarl.verdict import Verdict
 
 APPLICATION_ID = 0x7175726C  # "qurl": what the file says it is (SQLite's application_id)
 FORMAT = 1

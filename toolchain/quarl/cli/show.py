@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from quarl.cli.table import table
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -27,15 +29,6 @@ if TYPE_CHECKING:
     from quarl.sources import Source
     from quarl.train.trained import Progress
     from quarl.verdict import Check, Verdict
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of text in columns; a column of numbers is aligned to the right."""
-    lines = [list(header), *(list(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    right = [all(_is_number(row[i]) for row in rows) and bool(rows) for i in range(len(header))]
-    shown = ["  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip() for line in lines]
-    return "\n".join([shown[0], "  ".join("-" * width for width in widths), *shown[1:]])
 
 
 def policies_table(recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
@@ -309,7 +302,3 @@ def _layers(source: Source) -> list[tuple[str, str, tuple[int, ...], int]]:
 def _bounds(low: Sequence[float], high: Sequence[float]) -> str:
     pairs = sorted(set(zip(low, high, strict=True)))
     return ", ".join(f"[{np.float32(a):g}, {np.float32(b):g}]" for a, b in pairs)
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(",", "").replace(".", "").replace("-", "").isdigit() or not text

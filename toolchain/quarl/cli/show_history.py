@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from quarl.cli.show import table
+from quarl.cli.table import table
 from quarl.history import Answer, Change, Run
 
 BAR_CELLS = 40

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from quarl.cli.show import table
+from quarl.cli.table import table
 
 if TYPE_CHECKING:
     from quarl.pi.board import LinuxBoard

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from quarl.cli.show import table
+from quarl.cli.table import table
 
 if TYPE_CHECKING:
     from quarl.play import Film, Player

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from quarl.cli.show import policies_table, score_text, table
+from quarl.cli.show import policies_table, score_text
+from quarl.cli.table import table
 
 if TYPE_CHECKING:
     from quarl.sources import Shipped
