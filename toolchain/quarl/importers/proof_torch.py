@@ -5,7 +5,9 @@ Both compute on channels-first pictures with torch's kernels, so a mistake in la
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ CONTRIB = {"QR-DQN": "QRDQN", "TQC": "TQC", "TRPO": "TRPO", "ARS": "ARS"}
 
 def outputs_of_sb3(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDArray[np.floating[Any]], str]:
     """Return Stable-Baselines3's outputs [n, count] for observations [n, *shape]. Loading unpickles: only for trusted files."""
+    # Stable-Baselines3 imports TensorBoard, and that TensorFlow, for seconds and with warnings; this name tells it not to.
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
     try:
         import sb3_contrib
         import stable_baselines3
