@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,8 @@ def test_a_full_disk_leaves_nothing_half_written(quarl: Quarl, tmp_path: Path) -
 
 def test_ctrl_c_during_an_export_leaves_nothing_and_no_traceback(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "quarl", "export", "cartpole_ppo", "--out", "out"]
-    started = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores Ctrl-C, and its children inherit that
+    started = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     assert started.stderr is not None
     assert "exporting" in started.stderr.readline()
     assert "rung 0" in started.stderr.readline()  # now a rung is played, which takes a while
