@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_nothing_half_written(quarl: Quarl, tmp_path: Path) -
 
 def test_ctrl_c_during_an_export_leaves_nothing_and_no_traceback(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "quarl", "export", "cartpole_ppo", "--out", "out"]
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores Ctrl-C, and its children inherit that
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # in the background Ctrl-C is ignored, and that is inherited
     started = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     assert started.stderr is not None
     assert "exporting" in started.stderr.readline()
