@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,7 +87,7 @@ def record(path: Path, verdict: Verdict, *, board: str, manifest_sha256: str, ve
     """
     with _opened(path, write=True) as database:
         database.execute("BEGIN IMMEDIATE")
-        row = (_utc(at), verdict.policy, board, verdict.passed, manifest_sha256, version)
+        row = (at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), verdict.policy, board, verdict.passed, manifest_sha256, version)
         number = database.execute("INSERT INTO runs (at, policy, board, passed, manifest_sha256, version) VALUES (?, ?, ?, ?, ?, ?)", row)
         run = int(number.lastrowid or 0)
         database.executemany(
@@ -202,12 +202,6 @@ def _check_owner(database: sqlite3.Connection, path: Path, write: bool) -> None:
         raise InputError(f"{path}: is a database of another program, not a history of quarl. Name another file with --history.")
     if version != FORMAT:
         raise InputError(f"{path}: is a history of format {version}, this quarl reads format {FORMAT}. Name another file with --history.")
-
-
-def _utc(at: datetime) -> str:
-    from datetime import UTC
-
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _run(row: tuple[int, str, str, str, int, str, str]) -> Run:
