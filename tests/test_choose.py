@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from quarl import pipeline
+from quarl.actors import Actor
 from quarl.calibrate import Calibration
 from quarl.choose import choose_rung, fixed_rung
 from quarl.errors import InputError
 from quarl.ladder import LADDER, decision_error, quantize_on_rung, rung_numbered
 from quarl.limits import DEFAULT_LIMITS, Limits
+from quarl.quant_policy import QuantPolicy
 from quarl.sources import Source, observations_of
 
 
@@ -71,6 +74,31 @@ def test_where_rungs_were_played_and_none_holds_the_best_mean_is_taken(pendulum:
     assert all(result.missed for result in tried)
     assert quantized.rung is not None
     assert kept[quantized.rung] == max(kept.values())
+
+
+def test_a_rung_is_played_as_far_as_it_takes_and_the_source_once(pendulum: tuple[Source, Calibration]) -> None:
+    source, calibration = pendulum
+    assert source.env is not None
+    told: list[tuple[int, int]] = []
+    generous = replace(limits(max_action_error=0.008), episodes=400, margin=0.2)
+    _, tried = choose_rung(source.policy, calibration, source.env, generous, progress=lambda *done: told.append(done))
+    counts = [result.mean.episodes for result in tried if result.mean is not None]
+    assert counts == [50], "the first look at which a flawless release can pass"
+    assert told.count((50, 400)) == 2, "once by the source, once by the rung"
+    assert max(done for done, _ in told) == 50
+
+
+def test_a_ruined_rung_is_given_up_early(pendulum: tuple[Source, Calibration], monkeypatch: pytest.MonkeyPatch) -> None:
+    source, calibration = pendulum
+    assert source.env is not None
+
+    def still(policy: QuantPolicy, model: bytes) -> Actor:
+        return lambda obs: np.zeros((len(obs), 1), np.float32)
+
+    monkeypatch.setattr("quarl.choose.artifact_actor", still)
+    _, tried = choose_rung(source.policy, calibration, source.env, replace(limits(), episodes=400))
+    assert [result.mean.episodes for result in tried if result.mean is not None] == [50] * len(LADDER)
+    assert all("mean_return" in result.missed[0] for result in tried)
 
 
 def test_a_policy_no_better_than_random_play_cannot_be_chosen_by_its_return(pendulum: tuple[Source, Calibration]) -> None:

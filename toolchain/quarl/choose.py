@@ -1,6 +1,7 @@
 """Choose the rung: the lowest one on which the policy, played in its environment, keeps its mean return and its tail.
 
 The episodes that choose are other ones than the gate's, so the verdict on the chosen rung is not flattered by the choice.
+They are judged as the gate judges its own, at the same looks: a rung that is clearly good or clearly ruined costs a part of them.
 """
 
 from __future__ import annotations
@@ -9,20 +10,21 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from quarl.actors import artifact_actor, source_actor
+from quarl.actors import Actor, artifact_actor, source_actor
 from quarl.agreement import DiscreteAgreement, compare_decisions
 from quarl.calibrate import Calibration
-from quarl.closed_loop import failures_of
+from quarl.closed_loop import PairedEpisodes, join_episodes
 from quarl.emitters import emit_tflite
 from quarl.errors import InputError, QuantizationError
 from quarl.ladder import LADDER, decision_error, quantize_on_rung
 from quarl.lanes import EnvSpec
-from quarl.limits import Limits, failure_of, looks_of, margin_of
-from quarl.noninferiority import FailureTest, MeanTest, compare_failures, compare_means
+from quarl.limits import Limits, looks_of
+from quarl.loop_checks import closed_loop_checks, closed_loop_of, loop_is_settled
+from quarl.noninferiority import FailureTest, MeanTest
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
 from quarl.quantize import Weights
-from quarl.rollouts import Episodes, run_episodes
+from quarl.rollouts import Episodes, Progress, part_of, run_episodes
 from quarl.seeds import SELECTION_SEED
 
 Tried = Callable[["RungResult"], None]
@@ -48,21 +50,20 @@ def choose_rung(
     limits: Limits,
     tried: Tried = lambda result: None,
     weights: Weights = "int8",
+    progress: Progress | None = None,
 ) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
     """Return the policy on the lowest rung that holds the limits, and what was measured on every rung tried.
 
     A rung whose decisions on the calibration observations miss the limits is not played. Where no rung holds, the one whose mean return
     was best is taken, or the highest where none was played: the gate has the last word.
 
+    Args:
+        progress: called with (episodes, most episodes) of the source or of the rung that plays.
     Raises:
         QuantizationError: no rung can be had at all.
         InputError: the environment cannot be played, or the policy plays no better than random.
     """
-    seeds = range(SELECTION_SEED, SELECTION_SEED + limits.episodes)
-    source = run_episodes(env, source_actor(policy), seeds)
-    if margin_of(limits, float(source.returns.mean())) is None:
-        mean = f"{source.returns.mean():.4g}"
-        raise InputError(f"the policy's mean return {mean} in {env.id} is no better than random play: nothing can be chosen by it")
+    source = _Player(env, source_actor(policy), limits.episodes, progress)
     results: list[RungResult] = []
     best: tuple[float, QuantPolicy] | None = None
     for rung in LADDER:
@@ -74,7 +75,11 @@ def choose_rung(
             continue
         result = RungResult(rung.number, rung.name, candidate.parameter_bytes, decision_error(policy, candidate, calibration))
         missed = decisions_missed(policy, candidate, calibration, limits)
-        result = replace(result, missed=missed) if missed else _judge_play(result, candidate, env, source, limits)
+        if missed:
+            result = replace(result, missed=missed)
+        else:
+            int8 = _Player(env, artifact_actor(candidate, emit_tflite(candidate)), limits.episodes, progress)
+            result = _judge_play(result, source, int8, limits)
         results.append(result)
         tried(result)
         if not result.missed:
@@ -87,23 +92,47 @@ def choose_rung(
     return best[1], tuple(results)
 
 
-def _judge_play(result: RungResult, candidate: QuantPolicy, env: EnvSpec, source: Episodes, limits: Limits) -> RungResult:
-    """Return the result with the candidate's episodes on the source's seeds judged."""
-    played = run_episodes(env, artifact_actor(candidate, emit_tflite(candidate)), source.seeds)
-    mean_source = float(source.returns.mean())
-    margin = margin_of(limits, mean_source)
-    assert margin is not None
-    alpha = limits.alpha * looks_of(limits, limits.episodes)[-1].alpha_share  # what the gate's last look will have
-    mean = compare_means(source.returns, played.returns, margin, alpha=alpha)
-    missed = [] if mean.passed else [f"the mean may lose {-mean.lower:.4g}, allowed {margin:.4g}"]
-    failure = failure_of(limits, mean_source)
-    source_failed, failed = failures_of(source, failure), failures_of(played, failure)
-    failures = None
-    if source_failed is not None and failed is not None:
-        failures = compare_failures(source_failed, failed, limits.failure_margin, alpha=alpha)
-        if not failures.passed:
-            missed.append(f"failures may rise by {100 * failures.upper:.2f} points, allowed {100 * limits.failure_margin:g}")
-    return replace(result, mean=mean, failures=failures, missed=tuple(missed))
+class _Player:
+    """An actor whose episodes are played as far as they are asked for, and once."""
+
+    def __init__(self, env: EnvSpec, actor: Actor, most: int, progress: Progress | None) -> None:
+        self.env = env
+        self._actor, self._most, self._progress = actor, most, progress
+        self._parts: list[Episodes] = []
+
+    def first(self, count: int) -> Episodes:
+        """Return the first `count` episodes."""
+        played = sum(len(part.seeds) for part in self._parts)
+        if played < count:
+            seeds = range(SELECTION_SEED + played, SELECTION_SEED + count)
+            self._parts.append(run_episodes(self.env, self._actor, seeds, progress=part_of(self._progress, played, self._most)))
+        whole = join_episodes(self._parts)
+        successes = None if whole.successes is None else whole.successes[:count]
+        return Episodes(whole.seeds[:count], whole.returns[:count], whole.lengths[:count], successes)
+
+
+def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limits) -> RungResult:
+    """Return the result with the paired episodes judged, as many of them as it takes.
+
+    Raises:
+        InputError: the source plays no better than random.
+    """
+    asked = replace(limits, source_return=None)  # whether the source plays as well as it should is the gate's question
+    looks = looks_of(asked, limits.episodes)
+    for look in looks:
+        reference = source.first(look.episodes)  # its own control: chaos is the gate's question too
+        paired = PairedEpisodes(source.env.id, reference, int8.first(look.episodes), reference, looks)
+        loop, unusable = closed_loop_of(paired, asked)
+        if loop is not None and loop_is_settled(loop, asked):
+            break
+    if loop is None:
+        assert unusable is not None, "a comparison, or why there is none"
+        raise InputError(f"{source.env.id}: {unusable.detail}: nothing can be chosen by it")
+    failed = [check for check in closed_loop_checks(loop, asked) if check.passed is False]
+    missed = tuple(
+        f"{check.name} {check.found:.4g} {check.unit}, allowed {check.allowed:.4g}" for check in failed if check.found is not None
+    )
+    return replace(result, mean=loop.mean, failures=loop.failures, missed=missed)
 
 
 def decisions_missed(policy: Policy, candidate: QuantPolicy, calibration: Calibration, limits: Limits) -> tuple[str, ...]:

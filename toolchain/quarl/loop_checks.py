@@ -27,6 +27,11 @@ def is_settled(paired: PairedEpisodes, limits: Limits) -> bool:
     loop, unusable = closed_loop_of(paired, limits)
     if loop is None or unusable is not None:
         return True  # the source is no better than random play: more episodes will not change that
+    return loop_is_settled(loop, limits)
+
+
+def loop_is_settled(loop: ClosedLoop, limits: Limits) -> bool:
+    """Return whether the comparison passes at what its look may spend, or fails so clearly that no more episodes can help."""
     if mean_is_hopeless(loop.mean) or failures_are_hopeless(loop.failures):
         return True
     failing = {check.name for check in closed_loop_checks(loop, limits) if check.passed is False}

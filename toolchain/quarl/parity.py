@@ -31,7 +31,7 @@ from quarl.npz import FRAMES_RATIO, npz_bytes, read_npz
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
 from quarl.robustness import DISTURBANCES, feature_spread, play_disturbed
-from quarl.rollouts import DEFAULT_LANES, Episodes, Progress, run_beside, run_episodes
+from quarl.rollouts import DEFAULT_LANES, Episodes, Progress, part_of, run_beside, run_episodes
 from quarl.seeds import PARITY_SEED
 from quarl.sequential import Look
 
@@ -123,7 +123,7 @@ def play_pairs(
         seeds = range(PARITY_SEED + done, PARITY_SEED + look.episodes)
         logs = [ActionLog(actor) for actor in actors[:2]]
         logs[1].also(counter.observe)
-        steps = [_step(progress, len(actors) * done + turn * len(seeds), len(actors) * most) for turn in (0, 2)]
+        steps = [part_of(progress, len(actors) * done + turn * len(seeds), len(actors) * most) for turn in (0, 2)]
         first, third = run_beside(env, logs[0], actors[2], seeds, observe=logs[0].observe, progress=steps[0], lanes=lanes)
         second = run_episodes(env, logs[1], seeds, observe=logs[1].observe, progress=steps[1], lanes=lanes)
         played.append((first, second, third))
@@ -153,7 +153,7 @@ def play_robustness(
     for turn, name in enumerate(DISTURBANCES):
         starts = (episodes * (len(actors) * turn + k) for k in range(len(actors)))
         both = [
-            play_disturbed(env, actor, seeds, name, spread, _step(progress, start, turns))
+            play_disturbed(env, actor, seeds, name, spread, part_of(progress, start, turns))
             for actor, start in zip(actors, starts, strict=True)
         ]
         found.append(DisturbedEpisodes(name, *both))
@@ -175,13 +175,6 @@ def _artifact_actor(bundle: Bundle, env: EnvSpec) -> Actor:
     quantized = bundle.quantized()
     check_env(env, quantized.contract)
     return artifact_actor(quantized, bundle.read("model.tflite"))
-
-
-def _step(progress: Progress | None, start: int, total: int) -> Progress | None:
-    """Return the progress of one run that is a part of the whole; `start` episodes were done before it."""
-    if progress is None:
-        return None
-    return lambda done, count: progress(start + done, total)
 
 
 def equality_of(backend: str, release: str, expected: NDArray[Any], found: NDArray[Any]) -> BackendEquality:

@@ -137,7 +137,7 @@ def export(
             raise InputError(f"{asked_for}: {source.file.name} holds integers already, which are exported as they are: leave {option} away")
         quantized = policy
     elif rung is None and source.env is not None:
-        quantized, tried = choose_rung(policy, fitted, source.env, asked, lambda result: report(_rung_line(result)), weights)
+        quantized, tried = choose_rung(policy, fitted, source.env, asked, lambda result: report(_rung_line(result)), weights, progress)
     else:
         quantized, tried = fixed_rung(policy, fitted, DEFAULT_RUNG if rung is None else rung, weights)
         report(_rung_line(tried[-1]))

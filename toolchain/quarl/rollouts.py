@@ -64,6 +64,13 @@ def run_episodes(
     return _play(env, lambda episodes, obs: actor(obs), seeds, lanes, observe, progress, longest)
 
 
+def part_of(progress: Progress | None, start: int, total: int) -> Progress | None:
+    """Return the progress of one run that is a part of the whole; `start` episodes were done before it."""
+    if progress is None:
+        return None
+    return lambda done, count: progress(start + done, total)
+
+
 def run_beside(
     env: EnvSpec,
     actor: Actor,
