@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,37 @@ def test_the_breakout_expert_keeps_the_ball_in_play_and_breaks_bricks() -> None:
     assert console.ale.lives() == 5
 
 
+@pytest.mark.parametrize("game", ["pong", "breakout"])
+def test_the_expert_reads_the_memory_of_the_very_game_that_is_played_where_actions_stick(
+    game: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("ale_py", "torch", "stable_baselines3")
+    from quarl.train import dagger
+
+    console = {"game": game, "repeat_action_probability": 0.25}
+    plan = dagger.Imitation(console, game, seed=1, envs=2, steps=1, round_steps=1, epochs=1, batch_size=2, learning_rate=1e-4)
+    monkeypatch.setattr(dagger, "choose", lambda model, obs, sure: np.zeros(len(obs), np.int64))
+    school = dagger._School(plan, seed=3)
+    told = [0.0, 0.0]
+    for lane, (expert, played) in enumerate(zip(school._experts, school._consoles, strict=True)):
+        tried: list[float] = []  # the expert tries things out on its console, and puts it back
+
+        def step(action: int, tried: list[float] = tried, play: Callable[[int], float] = played.step) -> float:
+            tried.append(play(action))
+            return tried[-1]
+
+        def watch(action: int, lane: int = lane, tried: list[float] = tried, look: Callable[[int], None] = expert.watch) -> None:
+            told[lane] += tried[-1]
+            look(action)
+
+        monkeypatch.setattr(played, "step", step)
+        monkeypatch.setattr(expert, "watch", watch)
+    school.play(None, 300, followed=2)  # type: ignore[arg-type]  # the expert plays in both lanes
+    assert not school._finished, "no game ends in 300 steps"
+    assert school._returns.tolist() == told
+    assert any(told), "points were scored"
+
+
 def test_quick_training_goes_through_imitation_and_ppo_writes_the_folder_and_resumes(tmp_path: Path) -> None:
     need("ale_py", "torch", "stable_baselines3")
     from stable_baselines3 import PPO
@@ -126,7 +158,9 @@ def test_quick_training_goes_through_imitation_and_ppo_writes_the_folder_and_res
     out = tmp_path / "out" / "pong_ppo"
     runs = tmp_path / "runs"
     measured = train(POLICY, out, runs=runs, quick=True, progress=lambda progress: stages.append(progress.steps))
-    assert stages == [recipe.train.quick_steps // 4, recipe.train.quick_steps]
+    share = recipe.train.hyperparameters["imitation_share"]
+    assert isinstance(share, float)
+    assert stages == [int(share * recipe.train.quick_steps), recipe.train.quick_steps]
     assert measured.score is not None
     assert -21.0 <= measured.score.mean_return < 0.0
     assert "DAgger" in (out / "SOURCE.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -30,7 +30,16 @@ class EnvRecipe:
 
     id: str  # gymnasium id; "module:Id" imports the module first
     kwargs: Mapping[str, Setting]
-    gate_kwargs: Mapping[str, Setting]  # on top of `kwargs` where int8 is chosen and judged
+    gate_kwargs: Mapping[str, Setting]  # on top of `kwargs` where int8 is chosen and judged, and where an Atari policy learns
+
+    @property
+    def judged_kwargs(self) -> Mapping[str, Setting]:
+        """The arguments of the environment in which int8 is chosen and judged."""
+        return {**self.kwargs, **self.gate_kwargs}
+
+    def as_judged(self) -> EnvRecipe:
+        """Return the environment with what it is judged with as its only arguments."""
+        return replace(self, kwargs=self.judged_kwargs, gate_kwargs={})
 
 
 @dataclass(frozen=True, slots=True)

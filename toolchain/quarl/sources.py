@@ -82,7 +82,7 @@ def open_source(source: str, options: ImportOptions, env: EnvSpec | None, fetchi
         from quarl.obs_norm import read_normalizer
 
         options = replace(options, normalizer=read_normalizer(folder / recipe.normalizer))
-    own_env = env or EnvSpec(recipe.env.id, {**recipe.env.kwargs, **recipe.env.gate_kwargs})
+    own_env = env or EnvSpec(recipe.env.id, recipe.env.judged_kwargs)
     options = replace(options, step_hz=options.step_hz or recipe.step_hz)
     origin, cache = os.environ.get(VARIABLE), default_cache_dir()
     file, fitted, held = (

@@ -177,6 +177,15 @@ class Console:
             self.ale.act(wait if frame else fire)  # a lane presses the fire button first, then waits
         self.rams[:] = self.ale.getRAM()
 
+    def continue_from(self, other: Console) -> None:
+        """Take over another console's game of the same name, to try things out that must not happen there.
+
+        Which action the other one holds, and may repeat, is not part of a game: only a console without sticky actions can take it over.
+        """
+        assert not self._is_sticky, "a sticky console cannot go on as another one would"
+        self.ale.restoreState(other.ale.cloneState())
+        self.rams[:] = other.rams
+
     def step(self, action: int) -> float:
         """Hold the action for four frames; return the points scored."""
         points = 0.0

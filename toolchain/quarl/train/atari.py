@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import csv
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from quarl.envs.atari import Console
 from quarl.errors import InputError
@@ -28,8 +27,8 @@ from quarl.train.trained import Progress
 
 LEARNERS: dict[str, Callable[..., Player]] = {"PPO": atari_ppo.fit, "DQN": atari_dqn.fit}
 SCORE_EPISODES = 30
-CALIBRATION_EPISODES, CALIBRATION_OBSERVATIONS = 20, 300
-HELDOUT_EPISODES, HELDOUT_OBSERVATIONS = 10, 200
+CALIBRATION_EPISODES, CALIBRATION_OBSERVATIONS = 20, 600
+HELDOUT_EPISODES, HELDOUT_OBSERVATIONS = 20, 600
 
 
 def train_atari(
@@ -61,9 +60,11 @@ def train_atari(
 
 def _write_folder(recipe: Recipe, player: Player, folder: Path, out: Path, quick: bool) -> Recipe:
     """Measure the policy, write its folder, return the recipe with the score."""
-    trained, env = player.trained, EnvSpec(recipe.env.id, recipe.env.kwargs)
+    trained, env, judged = player.trained, EnvSpec(recipe.env.id, recipe.env.kwargs), EnvSpec(recipe.env.id, recipe.env.judged_kwargs)
     games = 1 if quick else SCORE_EPISODES
-    scored = run_episodes(env, trained.actor, range(SCORE_SEED, SCORE_SEED + games))
+    scored, *harder = [
+        run_episodes(spec, trained.actor, range(SCORE_SEED, SCORE_SEED + games)) for spec in ([env] if env == judged else [env, judged])
+    ]
     score = ScoreRecipe(float(scored.returns.mean()), float(scored.returns.std()), None, games, SCORE_SEED)
     chance = np.random.default_rng(RANDOM_SEED)
     actions = len(Console(str(recipe.env.kwargs["game"])).actions)
@@ -77,24 +78,28 @@ def _write_folder(recipe: Recipe, player: Player, folder: Path, out: Path, quick
         ("calibration.npz", calibration_seeds, CALIBRATION_OBSERVATIONS),
         ("heldout.npz", heldout_seeds, HELDOUT_OBSERVATIONS),
     ):
-        torch.manual_seed(seeds[0])  # `drawn` draws from torch's generator
-        write_observations(out / name, collect_observations(env, player.drawn, seeds, count))
+        write_observations(out / name, collect_observations(judged, trained.actor, seeds, count))
     text = fill_measured((folder / RECIPE_FILE).read_text(encoding="utf-8"), score, float(random_play.returns.mean()))
     (out / RECIPE_FILE).write_text(text, encoding="utf-8")
     measured = read_recipe(out)
-    (out / "SOURCE.md").write_text(_source_page(measured, player, scored), encoding="utf-8")
+    (out / "SOURCE.md").write_text(_source_page(measured, player, [scored, *harder]), encoding="utf-8")
     return measured
 
 
-def _source_page(recipe: Recipe, player: Player, scored: Episodes) -> str:
-    """Return SOURCE.md: who made the weights and how, the score, the learning curve."""
+def _source_page(recipe: Recipe, player: Player, scores: Sequence[Episodes]) -> str:
+    """Return SOURCE.md: who made the weights and how, the score, the learning curve.
+
+    Args:
+        scores: episodes of the score, and where the policy is judged in other games, episodes of these.
+    """
     trained = player.trained
     with trained.curve.open(newline="") as file:
         rows = [[row[0], row[1], row[2], row[3], row[5]] for row in csv.reader(file)][1:]
-    worst, low, median = np.quantile(scored.returns, (0.0, 0.05, 0.5))
     packages = ", ".join(f"{name} {version(name)}" for name in ("stable-baselines3", "torch", "ale-py", "gymnasium", "numpy"))
-    sticky = recipe.env.gate_kwargs.get("repeat_action_probability", 0.0)
-    chance = f"an action repeated with a chance of {sticky} as the gate has it" if sticky else "as those of the score"
+    repeats = recipe.env.gate_kwargs.get("repeat_action_probability", 0.0)
+    chance = f"sticky actions with a chance of {repeats}" if repeats else "no sticky actions"
+    titles = ("no sticky actions", f"{chance}, as in training and at the gate")
+    played = [_score_row(title, episodes) for title, episodes in zip(titles, scores, strict=False)]
     return f"""# {recipe.name}
 
 {recipe.task}
@@ -111,17 +116,19 @@ Again: `quarl train FOLDER`, with this folder (writes to `runs/{recipe.name}/pol
 
 ## Score
 
-{len(scored.returns)} whole games, true points, no sticky actions, 0 to 30 frames of waiting before each (seeds {SCORE_SEED:_} to \
-{SCORE_SEED + len(scored.returns) - 1:_}), the likeliest action in each step:
-mean return {scored.returns.mean():.2f} (standard deviation {scored.returns.std():.2f}), worst {worst:.0f}, 5 % quantile {low:.0f}, \
-median {median:.0f}; {scored.lengths.mean():,.0f} steps a game. Random play: {recipe.gate.random_return:.2f}.
+{len(scores[0].returns)} whole games, true points, 0 to 30 frames of waiting before each (seeds {SCORE_SEED:_} to \
+{SCORE_SEED + len(scores[0].returns) - 1:_}), the likeliest action in each step. Random play: {recipe.gate.random_return:.2f}.
 
-The game is deterministic, and so is the player: only the frames of waiting tell two games apart, so there are some thirty different
-games, and chance decides little and much at once: one other action makes another game of each.
+| games | mean return | standard deviation | worst | 5 % quantile | median | steps a game |
+|---|---:|---:|---:|---:|---:|---:|
+{chr(10).join(played)}
+
+Without sticky actions game and player are deterministic: only the frames of waiting tell two games apart, so there are some thirty
+different games, and one other action makes another game of each.
 
 ## Learning curve
 
-{trained.checkpoint_episodes} games at each checkpoint, {chance}, cut off after {SELECTION_LENGTH:,} steps.
+{trained.checkpoint_episodes} games at each checkpoint with {chance}, cut off after {SELECTION_LENGTH:,} steps.
 
 | steps | mean return | standard deviation | steps a game | cpu s |
 |---:|---:|---:|---:|---:|
@@ -130,6 +137,11 @@ games, and chance decides little and much at once: one other action makes anothe
 ## Observations
 
 `calibration.npz` and `heldout.npz` hold `obs`, uint8 [n, 4, 84, 84] (channels first: the network's own order, the newest frame last),
-and `episode`, the number of the game each is from. They come from games of this policy in which {player.chance}: without
-chance there are only some thirty different games. The two files share none.
+and `episode`, the number of the game each is from. They come from games of this policy with {chance}. The two files share none.
 """
+
+
+def _score_row(title: str, played: Episodes) -> str:
+    worst, low, median = np.quantile(played.returns, (0.0, 0.05, 0.5))
+    spread = f"{played.returns.mean():.2f} | {played.returns.std():.2f} | {worst:.0f} | {low:.0f} | {median:.0f}"
+    return f"| {title} | {spread} | {played.lengths.mean():,.0f} |"

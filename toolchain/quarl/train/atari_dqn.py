@@ -42,7 +42,6 @@ from quarl.train.sb3 import LEFT_OUT, Lanes, save_model
 from quarl.train.trained import Progress, Trained
 
 FINISHED_BY_DQN = 0.5  # share of the steps before which no policy is kept: it would be the teacher's, not DQN's
-WANDERING = 0.05  # share of random actions in the games that calibrate
 OWN = ("teacher", "temperature", "learning_rate", "epsilon", "learning_starts", "evaluations")
 DQNS = ("buffer_size", "batch_size", "gamma", "n_steps", "gradient_steps", "target_update_interval")
 
@@ -61,7 +60,7 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     set_random_seed(recipe.train.seed)
     journal = Journal(run, steps, progress, resume=resume)
     left = 1.0 - journal.steps / steps
-    envs = Signs(Lanes(recipe.env, lanes))
+    envs = Signs(Lanes(recipe.env.as_judged(), lanes))
     envs.seed(recipe.train.seed)
     model = DQN(
         "CnnPolicy",
@@ -99,8 +98,7 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     best = DQN.load(best_path, device="cpu")
     games = 2 if quick else SELECTION_EPISODES
     trained = Trained(_act(best), lambda path: save_model(best, path), None, journal.curve_path, steps, games)
-    chance = f"one action in {round(1 / WANDERING)} is random"
-    return Player(trained, _wander(best), chance, _story(recipe, steps))
+    return Player(trained, _story(recipe, steps))
 
 
 class _Judge(BaseCallback):
@@ -160,17 +158,6 @@ def _act(model: DQN) -> Actor:
         with torch.no_grad():
             values: torch.Tensor = model.policy.q_net(torch.from_numpy(obs))
         return values.argmax(dim=1).numpy()
-
-    return act
-
-
-def _wander(model: DQN) -> Actor:
-    """Return the policy with a share of random actions, drawn from torch's generator."""
-    sure, actions = _act(model), int(model.action_space.n)  # type: ignore[attr-defined]  # DQN has discrete actions
-
-    def act(obs: NDArray[np.uint8]) -> NDArray[np.int64]:
-        wanders = torch.rand(len(obs)).numpy() < WANDERING
-        return np.where(wanders, torch.randint(actions, (len(obs),)).numpy(), sure(obs))
 
     return act
 

@@ -75,7 +75,7 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     plan = _read_plan(recipe, quick)
     set_random_seed(recipe.train.seed)
     journal = _Journal(run, plan, progress, resume)
-    envs = Signs(Lanes(recipe.env, recipe.train.envs))
+    envs = Signs(Lanes(recipe.env.as_judged(), recipe.train.envs))
     envs.seed(recipe.train.seed)
     model = PPO("CnnPolicy", envs, seed=recipe.train.seed, device="cpu", **_ppo_settings(plan, journal))
     compute_in_bfloat16(model.policy.features_extractor)
@@ -85,8 +85,8 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
         if steps // IMITATION_JUDGED > (steps - plan.imitation.round_steps) // IMITATION_JUDGED or steps >= plan.imitation.steps:
             journal.judge(model, steps)
 
-    imitate(model, plan.imitation, run, after_round)
     if journal.ppo_steps == 0:
+        imitate(model, plan.imitation, run, after_round)
         head: Any = model.policy.action_net
         with torch.no_grad():
             head.weight.mul_(plan.sharpening)
@@ -98,7 +98,7 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
         model.learn(plan.ppo_steps - journal.ppo_steps, callback=_Judge(plan, journal))
     best = PPO.load(journal.best_path, device="cpu")
     trained = Trained(_act(best), lambda path: save_model(best, path), None, journal.curve_path, plan.steps, plan.episodes)
-    return Player(trained, lambda obs: choose(best, obs, False), "actions are drawn from its odds", _story(recipe, plan))
+    return Player(trained, _story(recipe, plan))
 
 
 def _fit_values(model: PPO, plan: _Plan) -> None:
@@ -263,7 +263,7 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
     n_steps = min(int(numbers["n_steps"]), max(2, (steps - imitation_steps) // recipe.train.envs))
     rollout = n_steps * recipe.train.envs
     imitation = Imitation(
-        game=str(recipe.env.kwargs["game"]),
+        console=recipe.env.judged_kwargs,
         expert=str(numbers["expert"]),
         seed=recipe.train.seed,
         envs=recipe.train.envs,

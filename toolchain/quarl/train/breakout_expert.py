@@ -52,6 +52,7 @@ class BreakoutExpert:
 
     def __init__(self, console: Console, rng: np.random.Generator) -> None:
         self._console = console
+        self._copy = Console("breakout")  # where it tries things out
         self._rng = rng
         self.start()
 
@@ -90,9 +91,9 @@ class BreakoutExpert:
 
     def _find_landing(self) -> float | None:
         """Return the x at which the ball will come down to the paddle; None if that is far away."""
-        ale, console = self._console.ale, self._console
-        kept, rams = ale.cloneState(), console.rams.copy()
-        landing, falling, y = None, False, int(rams[-1, BALL_Y])
+        console = self._copy
+        console.continue_from(self._console)
+        landing, falling, y = None, False, int(console.rams[-1, BALL_Y])
         for _ in range(ROLLOUT_STEPS):
             console.step(HOLD)
             for frame in range(FRAMES_PER_STEP):
@@ -103,8 +104,6 @@ class BreakoutExpert:
                     break
             if landing is not None or y == 0:
                 break
-        ale.restoreState(kept)
-        console.rams[:] = rams
         return landing
 
 

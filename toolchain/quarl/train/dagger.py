@@ -7,7 +7,7 @@ and the network's features must also tell the facts the expert goes by, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ EXPERTS: dict[str, Callable[[Console, np.random.Generator], Expert]] = {"breakou
 class Imitation:
     """How a network imitates."""
 
-    game: str
+    console: Mapping[str, Any]  # the game, and how often an action sticks: what `AtariLanes` and `Console` are made with
     expert: str
     seed: int
     envs: int
@@ -126,9 +126,9 @@ class _School:
     """Lanes with a console and an expert each."""
 
     def __init__(self, plan: Imitation, seed: int) -> None:
-        self._lanes = AtariLanes(plan.game, plan.envs)
+        self._lanes = AtariLanes(num_envs=plan.envs, **plan.console)
         self._rng = np.random.default_rng(seed)
-        self._consoles = [Console(plan.game) for _ in range(plan.envs)]
+        self._consoles = [Console(**plan.console) for _ in range(plan.envs)]
         self._experts = [EXPERTS[plan.expert](console, self._rng) for console in self._consoles]
         self.facts = self._experts[0].facts
         self._returns = np.zeros(plan.envs)
@@ -148,7 +148,7 @@ class _School:
             self._obs = obs
         self._obs[mask] = obs[mask]
         for lane in np.flatnonzero(mask):
-            self._consoles[lane].start(int(info["episode_frame_number"][lane]))
+            self._consoles[lane].start(int(info["episode_frame_number"][lane]), seeds[lane])
             self._experts[lane].start()
             self._returns[lane] = 0.0
 

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
-from quarl.actors import Actor
 from quarl.envs.atari import AtariLanes
 from quarl.recipe import EnvRecipe
 from quarl.train.trained import Trained
@@ -29,8 +28,6 @@ class Player:
     """An Atari policy as it comes out of training."""
 
     trained: Trained
-    drawn: Actor  # the same policy with some chance in it: without, there are only some thirty different games
-    chance: str  # what that chance is, for SOURCE.md
     story: str  # how it was trained, for SOURCE.md: Markdown
 
 
@@ -55,7 +52,7 @@ def play_games(
     The games are those the gate judges: where it repeats actions now and then, these do. Without, a Breakout policy that scored 287 over 16
     games scored 79 with one action in fifty repeated: what is best among some thirty fixed games need not play well.
     """
-    arguments: dict[str, Any] = {**env.kwargs, **env.gate_kwargs}
+    arguments: dict[str, Any] = dict(env.judged_kwargs)
     lanes = AtariLanes(num_envs=episodes, **arguments)
     obs, _ = lanes.reset(seed=seed)
     returns, lengths, playing = np.zeros(episodes), np.zeros(episodes, np.int64), np.ones(episodes, np.bool_)

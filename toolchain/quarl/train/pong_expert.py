@@ -61,6 +61,7 @@ class PongExpert:
 
     def __init__(self, console: Console, rng: np.random.Generator) -> None:
         self._console = console
+        self._copy = Console("pong")  # where it tries things out
         self._rng = rng
         self.start()
 
@@ -109,21 +110,19 @@ class PongExpert:
 
     def _try(self, zone: float) -> float:
         """Return the points scored until the opponent has returned the ball, when it is hit with this zone."""
-        ale, console = self._console.ale, self._console
-        kept, rams, sight = ale.cloneState(), console.rams.copy(), self._sight
+        console, sight = self._copy, self._sight
+        console.continue_from(self._console)
         points, returned = 0.0, False
         for _ in range(ROLLOUT_STEPS):
             action = _steer(console, sight, zone)
             points = console.step(action)
-            if points or ale.game_over():
+            if points or console.ale.game_over():
                 break
             sight = _look(console, _moved(console, sight, action))
             if sight.speed[0] < 0:
                 returned = True
             elif returned and sight.speed[0] > 0:
                 break
-        ale.restoreState(kept)
-        console.rams[:] = rams
         return points
 
 
