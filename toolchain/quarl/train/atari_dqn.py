@@ -34,7 +34,6 @@ from quarl.actors import Actor
 from quarl.errors import InputError
 from quarl.recipe import Recipe
 from quarl.resources import models_dir
-from quarl.rollouts import Episodes
 from quarl.seeds import CHECKPOINT_SEED
 from quarl.train.games import SELECTION_EPISODES, SELECTION_LENGTH, Player, Signs, compute_in_bfloat16, in_float32, play_games
 from quarl.train.journal import Journal
@@ -86,9 +85,8 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
         model.save(checkpoint, exclude=[*LEFT_OUT, "replay_buffer"])
         games = 2 if quick else SELECTION_EPISODES
         with in_float32(model.policy.q_net.features_extractor):
-            returns, lengths = play_games(recipe.env, _act(model), CHECKPOINT_SEED, games, 200 if quick else SELECTION_LENGTH)
-        seeds = tuple(range(CHECKPOINT_SEED, CHECKPOINT_SEED + games))
-        played = Episodes(seeds, returns, lengths.astype(np.int32), None)
+            seeds = range(CHECKPOINT_SEED, CHECKPOINT_SEED + games)
+            played = play_games(recipe.env, _act(model), seeds, 200 if quick else SELECTION_LENGTH)
         if journal.judge(done, played, may_be_best=done >= FINISHED_BY_DQN * steps):
             model.save(best_path, exclude=[*LEFT_OUT, "replay_buffer"])
 

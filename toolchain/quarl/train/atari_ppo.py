@@ -20,9 +20,6 @@ Hyperparameters of a recipe:
 
 from __future__ import annotations
 
-import csv
-import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +37,9 @@ from quarl.recipe import EnvRecipe, Recipe
 from quarl.seeds import CHECKPOINT_SEED
 from quarl.train.dagger import EXPERTS, Imitation, choose, features_of, imitate
 from quarl.train.games import SELECTION_EPISODES, SELECTION_LENGTH, Player, Signs, compute_in_bfloat16, in_float32, play_games
+from quarl.train.journal import Journal
 from quarl.train.sb3 import LEFT_OUT, Lanes, save_model
-from quarl.train.trained import CURVE_FIELDS, Progress, Trained
+from quarl.train.trained import Progress, Trained
 
 IMITATION_JUDGED = 40_960  # steps between two looks at an imitating network
 
@@ -74,18 +72,34 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     torch.set_num_threads(1)
     plan = _read_plan(recipe, quick)
     set_random_seed(recipe.train.seed)
-    journal = _Journal(run, plan, progress, resume)
+    journal = Journal(run, plan.steps, progress, resume=resume)
+    if not resume:
+        for lesson in (run / "lessons").glob("*.npz"):
+            lesson.unlink()
+    done = max(0, journal.steps - plan.imitation.steps)
     envs = Signs(Lanes(recipe.env.as_judged(), recipe.train.envs))
     envs.seed(recipe.train.seed)
-    model = PPO("CnnPolicy", envs, seed=recipe.train.seed, device="cpu", **_ppo_settings(plan, journal))
+    model = PPO("CnnPolicy", envs, seed=recipe.train.seed, device="cpu", **_ppo_settings(plan, done))
     compute_in_bfloat16(model.policy.features_extractor)
+
+    latest, best_path = run / "ppo.zip", run / "best.zip"
+
+    def judge(steps: int) -> None:
+        with in_float32(model.policy.features_extractor):  # as it will be used: one other action can turn a won game into an endless rally
+            played = play_games(plan.env, _act(model), range(CHECKPOINT_SEED, CHECKPOINT_SEED + plan.episodes), plan.max_length)
+        if journal.judge(steps, played):
+            model.save(best_path, exclude=list(LEFT_OUT))
 
     def after_round(steps: int, report: str) -> None:
         journal.note(report)
         if steps // IMITATION_JUDGED > (steps - plan.imitation.round_steps) // IMITATION_JUDGED or steps >= plan.imitation.steps:
-            journal.judge(model, steps)
+            judge(steps)
 
-    if journal.ppo_steps == 0:
+    def keep(ppo_steps: int) -> None:
+        model.save(latest, exclude=list(LEFT_OUT))
+        judge(plan.imitation.steps + ppo_steps)
+
+    if done == 0:
         imitate(model, plan.imitation, run, after_round)
         head: Any = model.policy.action_net
         with torch.no_grad():
@@ -93,10 +107,10 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
             head.bias.mul_(plan.sharpening)
         _fit_values(model, plan)
     else:
-        model.set_parameters(str(run / "ppo.zip"))
-    if journal.ppo_steps < plan.ppo_steps:
-        model.learn(plan.ppo_steps - journal.ppo_steps, callback=_Judge(plan, journal))
-    best = PPO.load(journal.best_path, device="cpu")
+        model.set_parameters(str(latest))
+    if done < plan.ppo_steps:
+        model.learn(plan.ppo_steps - done, callback=_Checkpoints(keep, journal.note, done, max(1, plan.ppo_steps // plan.evaluations)))
+    best = PPO.load(best_path, device="cpu")
     trained = Trained(_act(best), lambda path: save_model(best, path), None, journal.curve_path, plan.steps, plan.episodes)
     return Player(trained, _story(recipe, plan))
 
@@ -127,23 +141,20 @@ def _fit_values(model: PPO, plan: _Plan) -> None:
         head.bias.copy_(torch.from_numpy(weights[-1:]))
 
 
-class _Judge(BaseCallback):
-    """Plays PPO's policy now and then and keeps what a later call needs."""
+class _Checkpoints(BaseCallback):
+    """Has PPO's policy kept and judged every so many steps, and at the end."""
 
-    def __init__(self, plan: _Plan, journal: _Journal) -> None:
+    def __init__(self, keep: Callable[[int], None], note: Callable[[str], None], before: int, every: int) -> None:
         super().__init__()
-        self._journal = journal
-        self._before = journal.ppo_steps
-        self._every = max(1, plan.ppo_steps // plan.evaluations)
-        self._next = self._before + self._every
-        self._imitated = plan.imitation.steps
-        self._left = max(1, plan.ppo_steps)
+        self._keep, self._note = keep, note
+        self._before, self._every = before, every
+        self._next = before + every
 
     def _on_rollout_start(self) -> None:
         done = self._before + self.num_timesteps
         recent = self.model.ep_info_buffer
         if recent and (done // self.model.n_steps) % 64 == 0:  # type: ignore[attr-defined]
-            self._journal.note(f"{done} steps of PPO: {np.mean([game['r'] for game in recent]):.2f} in the last {len(recent)} games, drawn")
+            self._note(f"{done} steps of PPO: {np.mean([game['r'] for game in recent]):.2f} in the last {len(recent)} games, drawn")
         if done >= self._next:
             self._next = (done // self._every + 1) * self._every
             self._keep(done)
@@ -153,68 +164,6 @@ class _Judge(BaseCallback):
 
     def _on_step(self) -> bool:
         return True
-
-    def _keep(self, done: int) -> None:
-        assert isinstance(self.model, PPO)
-        self.model.save(self._journal.run / "ppo.zip", exclude=list(LEFT_OUT))
-        self._journal.ppo_steps = done
-        self._journal.judge(self.model, self._imitated + done)
-
-
-class _Journal:
-    """The run folder: what was learnt from, the curve, the best policy."""
-
-    def __init__(self, run: Path, plan: _Plan, progress: Callable[[Progress], None] | None, resume: bool) -> None:
-        self.run = run
-        self.best_path = run / "best.zip"
-        self.curve_path = run / "curve.csv"
-        self.ppo_steps = 0
-        self._state_path = run / "state.json"
-        self._plan = plan
-        self._progress = progress
-        self._best_return = float("-inf")
-        self._cpu_s = 0.0
-        self._cpu_start_s = time.process_time()
-        if resume:
-            if not self._state_path.exists():
-                raise InputError(f"{run}: there is no checkpoint to resume from. Train without --resume.")
-            state = json.loads(self._state_path.read_text())
-            self.ppo_steps, self._best_return, self._cpu_s = state["ppo_steps"], state["best_return"], state["cpu_s"]
-            return
-        run.mkdir(parents=True, exist_ok=True)
-        for path in (run / "lessons").glob("*.npz"):
-            path.unlink()
-        with self.curve_path.open("w", newline="") as file:
-            csv.writer(file).writerow(CURVE_FIELDS)
-        (run / "log.txt").write_text("")
-        self._write_state()
-
-    def note(self, line: str) -> None:
-        """Add a line to the log."""
-        with (self.run / "log.txt").open("a") as file:
-            file.write(f"{self._spent_s():8.0f} cpu s  {line}\n")
-
-    def judge(self, model: PPO, steps: int) -> None:
-        """Play the games kept apart, write the curve, keep the policy if none was better."""
-        with in_float32(model.policy.features_extractor):  # as it will be used: one other action can turn a won game into an endless rally
-            returns, lengths = play_games(self._plan.env, _act(model), CHECKPOINT_SEED, self._plan.episodes, self._plan.max_length)
-        mean = float(returns.mean())
-        if mean >= self._best_return:
-            self._best_return = mean
-            model.save(self.best_path, exclude=list(LEFT_OUT))
-        with self.curve_path.open("a", newline="") as file:
-            row = [steps, f"{mean:.3f}", f"{returns.std():.3f}", f"{lengths.mean():.1f}", "", f"{self._spent_s():.1f}"]
-            csv.writer(file).writerow(row)
-        self._write_state()
-        if self._progress is not None:
-            self._progress(Progress(steps, self._plan.steps, mean, None, self._spent_s()))
-
-    def _spent_s(self) -> float:
-        return self._cpu_s + time.process_time() - self._cpu_start_s
-
-    def _write_state(self) -> None:
-        state = {"ppo_steps": self.ppo_steps, "best_return": self._best_return, "cpu_s": self._spent_s()}
-        self._state_path.write_text(json.dumps(state))
 
 
 def _act(model: PPO) -> Callable[[NDArray[np.uint8]], NDArray[np.int64]]:
@@ -230,9 +179,9 @@ def _story(recipe: Recipe, plan: _Plan) -> str:
 3. PPO of Stable-Baselines3 on the signs of the points, {plan.ppo_steps:,} steps."""
 
 
-def _ppo_settings(plan: _Plan, journal: _Journal) -> dict[str, Any]:
+def _ppo_settings(plan: _Plan, done: int) -> dict[str, Any]:
     settings = dict(plan.ppo)
-    share_left = 1.0 - journal.ppo_steps / max(1, plan.ppo_steps)
+    share_left = 1.0 - done / max(1, plan.ppo_steps)
     settings["learning_rate"] = LinearSchedule(float(settings["learning_rate"]) * share_left, 0.0, 1.0)
     return settings
 
@@ -259,7 +208,8 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
         raise InputError(f'{recipe.name}: expert "{settings["expert"]}"; allowed: {", ".join(EXPERTS)}')
     numbers: dict[str, Any] = settings
     steps = recipe.train.quick_steps if quick else recipe.train.steps
-    imitation_steps = int(steps * float(numbers["imitation_share"]))
+    round_steps = min(int(numbers["imitation_round"]), int(steps * float(numbers["imitation_share"])))
+    imitation_steps = round(steps * float(numbers["imitation_share"]) / round_steps) * round_steps
     n_steps = min(int(numbers["n_steps"]), max(2, (steps - imitation_steps) // recipe.train.envs))
     rollout = n_steps * recipe.train.envs
     imitation = Imitation(
@@ -268,7 +218,7 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
         seed=recipe.train.seed,
         envs=recipe.train.envs,
         steps=imitation_steps,
-        round_steps=min(int(numbers["imitation_round"]), imitation_steps),
+        round_steps=round_steps,
         epochs=int(numbers["imitation_epochs"]),
         batch_size=int(numbers["imitation_batch_size"]),
         learning_rate=float(numbers["imitation_learning_rate"]),

@@ -1,6 +1,7 @@
 """The run folder of a training: its learning curve, what a later call resumes from, which checkpoint was the best.
 
-Goes in: a return each time the policy is judged. Comes out: `curve.csv`, `state.json`, and the answer whether this one is the best so far.
+Goes in: a return each time the policy is judged. Comes out: `curve.csv`, `state.json`, and the answer whether this one is the best so far;
+`log.txt` takes what else is worth a line.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Journal:
     def __init__(self, run: Path, total: int, progress: Callable[[Progress], None] | None, *, resume: bool) -> None:
         self.curve_path = run / "curve.csv"
         self.steps = 0  # when it was last judged
-        self._state_path = run / "state.json"
+        self._state_path, self._log_path = run / "state.json", run / "log.txt"
         self._total = total
         self._progress = progress
         self._best_return = float("-inf")
@@ -37,12 +38,13 @@ class Journal:
         run.mkdir(parents=True, exist_ok=True)
         with self.curve_path.open("w", newline="") as file:
             csv.writer(file).writerow(CURVE_FIELDS)
+        self._log_path.unlink(missing_ok=True)
 
     def judge(self, steps: int, episodes: Episodes, *, may_be_best: bool = True) -> bool:
         """Write down how the policy of `steps` plays; return whether it is to be kept: none before it that might have been was better."""
         mean = float(episodes.returns.mean())
         success = None if episodes.successes is None else float(episodes.successes.mean())
-        cpu_s = self._cpu_s + time.process_time() - self._cpu_start_s
+        cpu_s = self._spent_s()
         with self.curve_path.open("a", newline="") as file:
             row = [steps, f"{mean:.3f}", f"{episodes.returns.std():.3f}", f"{episodes.lengths.mean():.1f}"]
             csv.writer(file).writerow([*row, "" if success is None else f"{success:.3f}", f"{cpu_s:.1f}"])
@@ -53,3 +55,11 @@ class Journal:
         if self._progress is not None:
             self._progress(Progress(steps, self._total, mean, success, cpu_s))
         return is_best
+
+    def note(self, line: str) -> None:
+        """Add a line to the log."""
+        with self._log_path.open("a", encoding="utf-8") as file:
+            file.write(f"{self._spent_s():8.0f} cpu s  {line}\n")
+
+    def _spent_s(self) -> float:
+        return self._cpu_s + time.process_time() - self._cpu_start_s

@@ -14,9 +14,6 @@ Hyperparameters of a recipe go to the algorithm's constructor as they are, but f
 
 from __future__ import annotations
 
-import csv
-import json
-import time
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -40,8 +37,9 @@ from quarl.lanes import EnvSpec
 from quarl.recipe import EnvRecipe, Recipe, Setting
 from quarl.rollouts import run_episodes
 from quarl.seeds import CHECKPOINT_SEED
+from quarl.train.journal import Journal
 from quarl.train.parallel import make_lanes
-from quarl.train.trained import CURVE_FIELDS, Progress, Trained
+from quarl.train.trained import Progress, Trained
 
 CHECKPOINT_EPISODES = 40
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "elu": torch.nn.ELU}
@@ -71,23 +69,24 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
         envs = VecNormalize(envs, norm_obs=norm_obs, norm_reward=normalize_rewards, clip_obs=clip_obs, gamma=gamma)
     algorithm = _algorithm(recipe.algorithm)
     set_random_seed(recipe.train.seed)
-    checkpoint = _Checkpoint(run / "checkpoint")
+    journal = Journal(run, steps, progress, resume=resume)
+    checkpoint, best_checkpoint = _Checkpoint(run / "checkpoint"), _Checkpoint(run / "best")
     try:
         if resume:
             model = checkpoint.load(algorithm, envs)
         else:
             envs.seed(recipe.train.seed)
             model = algorithm("MlpPolicy", envs, seed=recipe.train.seed, device="cpu", **_constructor(settings))
-        judge = _Judge(recipe, run, steps, max(1, steps // evaluations), progress, resume)
+        judge = _Judge(EnvSpec(recipe.env.id, recipe.env.kwargs), journal, checkpoint, best_checkpoint, max(1, steps // evaluations))
         if steps > model.num_timesteps:
             model.learn(steps - model.num_timesteps, callback=judge, reset_num_timesteps=not resume)
-        best = algorithm.load(judge.best.model_path, device="cpu")
-        normalizer = judge.best.normalizer()
+        best = algorithm.load(best_checkpoint.model_path, device="cpu")
+        normalizer = best_checkpoint.normalizer()
         if fold and normalizer is not None:
             _fold(best, normalizer)
             normalizer = None
         return Trained(
-            _actor(best, normalizer), lambda path: save_model(best, path), normalizer, judge.curve_path, steps, CHECKPOINT_EPISODES
+            _actor(best, normalizer), lambda path: save_model(best, path), normalizer, journal.curve_path, steps, CHECKPOINT_EPISODES
         )
     finally:
         envs.close()
@@ -212,63 +211,29 @@ class _Checkpoint:
 
 
 class _Judge(BaseCallback):
-    """Plays the policy now and then, writes the curve, keeps the best and the latest checkpoint."""
+    """Plays the policy every so many steps and at the end, and keeps the latest and the best checkpoint."""
 
-    def __init__(
-        self, recipe: Recipe, run: Path, steps: int, every: int, progress: Callable[[Progress], None] | None, resume: bool
-    ) -> None:
+    def __init__(self, env: EnvSpec, journal: Journal, latest: _Checkpoint, best: _Checkpoint, every: int) -> None:
         super().__init__()
-        self.best = _Checkpoint(run / "best")
-        self.curve_path = run / "curve.csv"
-        self._latest = _Checkpoint(run / "checkpoint")
-        self._state_path = run / "state.json"
-        self._recipe = recipe
-        self._steps = steps
+        self._env, self._journal = env, journal
+        self._latest, self._best = latest, best
         self._every = every
-        self._progress = progress
-        self._next = every
-        self._judged = 0
-        self._best_return = float("-inf")
-        self._cpu_s = 0.0
-        self._cpu_start_s = time.process_time()
-        run.mkdir(parents=True, exist_ok=True)
-        if resume:
-            state = json.loads(self._state_path.read_text())
-            self._next, self._best_return, self._cpu_s = state["next"], state["best_return"], state["cpu_s"]
-            self._judged = state["judged"]
-        else:
-            with self.curve_path.open("w", newline="") as file:
-                csv.writer(file).writerow(CURVE_FIELDS)
 
     def _on_step(self) -> bool:
-        if self.num_timesteps >= self._next:
+        if self.num_timesteps // self._every > self._journal.steps // self._every:
             self._evaluate()
         return True
 
     def _on_training_end(self) -> None:
-        if self.num_timesteps > self._judged:
+        if self.num_timesteps > self._journal.steps:
             self._evaluate()
 
     def _evaluate(self) -> None:
         self._latest.save(self.model, whole=True)
-        env = EnvSpec(self._recipe.env.id, self._recipe.env.kwargs)
         actor = _actor(self.model, self._latest.normalizer())
-        episodes = run_episodes(env, actor, range(CHECKPOINT_SEED, CHECKPOINT_SEED + CHECKPOINT_EPISODES))
-        mean = float(episodes.returns.mean())
-        if mean >= self._best_return:
-            self._best_return = mean
-            self.best.save(self.model, whole=False)
-        self._judged = self.num_timesteps
-        self._next = (self.num_timesteps // self._every + 1) * self._every
-        cpu_s = self._cpu_s + time.process_time() - self._cpu_start_s
-        success = None if episodes.successes is None else float(episodes.successes.mean())
-        with self.curve_path.open("a", newline="") as file:
-            row = [self.num_timesteps, f"{mean:.3f}", f"{episodes.returns.std():.3f}", f"{episodes.lengths.mean():.1f}"]
-            csv.writer(file).writerow([*row, "" if success is None else f"{success:.3f}", f"{cpu_s:.1f}"])
-        state = {"judged": self._judged, "next": self._next, "best_return": self._best_return, "cpu_s": cpu_s}
-        self._state_path.write_text(json.dumps(state))
-        if self._progress is not None:
-            self._progress(Progress(self.num_timesteps, self._steps, mean, success, cpu_s))
+        played = run_episodes(self._env, actor, range(CHECKPOINT_SEED, CHECKPOINT_SEED + CHECKPOINT_EPISODES))
+        if self._journal.judge(self.num_timesteps, played):
+            self._best.save(self.model, whole=False)
 
 
 def _actor(model: BaseAlgorithm, normalizer: Normalizer | None) -> Actor:
