@@ -14,7 +14,7 @@ import pytest
 
 from quarl import weights
 from quarl.errors import InputError
-from quarl.rollouts import Progress
+from quarl.progress import Progress
 from quarl.sources import open_source
 from quarl.weights import find_file, read_stored, stored_text
 from tests.write_weights import MODELS, ROOT, left_out, parameters_of

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from quarl import pipeline
 from quarl.agreement import BoxAgreement, DiscreteAgreement
-from quarl.budgets import PROFILE
 from quarl.evidence import Evidence, evidence_from_json
 from quarl.noninferiority import MeanTest
-from quarl.profile import Profile, cpu_name, profile_from_json
+from quarl.profile import Profile, cpu_name
 from quarl.recipe import list_recipes
 from quarl.resources import models_dir
 from quarl.verdict import Verdict
@@ -42,11 +41,10 @@ class Shipped:
 def ship(name: str, folder: Path) -> Shipped:
     """Ship a policy with its own recipe's limits."""
     began = time.perf_counter()
-    bundle, verdict = pipeline.ship(pipeline.import_source(name), folder / name, trust=True)
+    made = pipeline.ship(pipeline.import_source(name), folder / name, trust=True)
     wall_s = time.perf_counter() - began
-    evidence = evidence_from_json(bundle.read(pipeline.PARITY).decode())
-    profile = profile_from_json(bundle.read(PROFILE).decode())
-    return Shipped(name, bundle.manifest.rung, verdict, evidence, profile, wall_s)
+    evidence = evidence_from_json(made.bundle.read(pipeline.PARITY).decode())
+    return Shipped(name, made.bundle.manifest.rung, made.verdict, evidence, made.profile, wall_s)
 
 
 def cells(shipped: Shipped) -> tuple[str, ...]:

@@ -21,9 +21,9 @@ def finished_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shipped CartPole bundle with every stage's result; copy it before you change it."""
     folder = tmp_path_factory.mktemp("bundles") / "cartpole_ppo"
     source = pipeline.import_source("cartpole_ppo")
-    bundle, verdict = pipeline.ship(source, folder, rung=4)
-    assert verdict.passed, [check.detail for check in verdict.failed]
-    return bundle.folder
+    made = pipeline.ship(source, folder, rung=4)
+    assert made.verdict.passed, [check.detail for check in made.verdict.failed]
+    return made.bundle.folder
 
 
 @pytest.fixture

@@ -22,9 +22,10 @@ from quarl.limits import Limits, looks_of
 from quarl.loop_checks import closed_loop_checks, closed_loop_of, loop_is_settled
 from quarl.noninferiority import FailureTest, MeanTest
 from quarl.policy import Policy
+from quarl.progress import Progress, part_of
 from quarl.quant_policy import QuantPolicy
 from quarl.quantize import Weights
-from quarl.rollouts import Episodes, Progress, part_of, run_episodes
+from quarl.rollouts import Episodes, run_episodes
 from quarl.seeds import SELECTION_SEED
 
 Tried = Callable[["RungResult"], None]

@@ -29,9 +29,10 @@ from quarl.lanes import EnvSpec, check_env
 from quarl.links.host import model_inputs, open_runtime
 from quarl.npz import FRAMES_RATIO, npz_bytes, read_npz
 from quarl.policy import Policy
+from quarl.progress import Progress, part_of
 from quarl.quant_policy import QuantPolicy
 from quarl.robustness import DISTURBANCES, feature_spread, play_disturbed
-from quarl.rollouts import DEFAULT_LANES, Episodes, Progress, part_of, run_beside, run_episodes
+from quarl.rollouts import DEFAULT_LANES, Episodes, run_beside, run_episodes
 from quarl.seeds import PARITY_SEED
 from quarl.sequential import Look
 

@@ -1,13 +1,13 @@
 """The chain: every verb as one function, in the order of travel. Each takes values and files and returns the next value.
 
-    import_source -> export -> profile -> parity -> gate        ship does all of them
+    import_source -> export -> profile -> parity -> gate -> write_report        ship does all of them
 Nothing here prints, decides or measures by itself; docs of each verb: README.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 
 from quarl import bundle as bundles
 from quarl.agreement import compare_decisions_and_worst
+from quarl.baseline import find_baseline
 from quarl.blame import reasons
 from quarl.boards import Board
 from quarl.budgets import DEVICE_PROFILE, FIRMWARE, PI, PROFILE, figures_of, with_board, with_profile
@@ -25,7 +26,7 @@ from quarl.choose import RungResult, choose_rung, fixed_rung
 from quarl.contract import Contract
 from quarl.emitters import EMITTERS
 from quarl.emitters.firmware import write_firmware
-from quarl.errors import InputError, ToolMissingError
+from quarl.errors import InputError, QuarlError, ToolMissingError
 from quarl.evidence import BackendEquality, CalibratedOn, Evidence, ImportProof, evidence_from_json
 from quarl.firmware.build import default_cache_dir
 from quarl.firmware.device import DeviceProfile
@@ -59,17 +60,17 @@ from quarl.pi.report import PiProfile
 from quarl.policy import Policy
 from quarl.policy_file import policy_bytes, quant_policy_bytes
 from quarl.profile import Profile, profile_bundle
+from quarl.progress import Progress, Stage, quietly
 from quarl.quant_policy import QuantPolicy
 from quarl.quant_report import QuantReport, quant_report
 from quarl.quantize import Weights
 from quarl.regression import compare_with_baseline
 from quarl.resources import targets_dir
-from quarl.rollouts import Progress, random_episodes
+from quarl.rollouts import random_episodes
 from quarl.seeds import RANDOM_SEED
 from quarl.sources import Source, observations_of, open_source
 from quarl.trials import try_changes
 from quarl.verdict import Check, Verdict
-from quarl.weights import Fetching, quietly
 
 Report = Callable[[str], None]
 """Called with a line for the user whenever a stage has something to tell."""
@@ -80,7 +81,7 @@ RANDOM_EPISODES = 100
 ROBUSTNESS_EPISODES = 100  # under each disturbance, at most
 
 
-def import_source(source: str, options: ImportOptions | None = None, env: EnvSpec | None = None, *, fetching: Fetching = quietly) -> Source:
+def import_source(source: str, options: ImportOptions | None = None, env: EnvSpec | None = None, *, fetching: Stage = quietly) -> Source:
     """Return the trained policy that `source` names: a shipped policy, a folder with a recipe, or a file of weights."""
     opened = open_source(source, options or ImportOptions(), env, fetching)
     if opened.env is not None:
@@ -310,6 +311,16 @@ def write_report(bundle: Bundle, out: Path | None = None) -> Path:
     return path
 
 
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """What the whole chain has made."""
+
+    bundle: Bundle
+    profile: Profile
+    on_board: FirmwareProfile | PiProfile | None  # None: for no board
+    verdict: Verdict
+
+
 def ship(
     source: Source,
     out: Path,
@@ -323,21 +334,33 @@ def ship(
     link: str | None = None,
     trust: bool = False,
     report: Report = lambda line: None,
-    progress: Progress | None = None,
-) -> tuple[Bundle, Verdict]:
-    """Return the bundle and its verdict: export, profile, parity, gate and report in one go."""
-    bundle = export(
-        source, out, rung=rung, weights=weights, calibration=calibration, limits=limits, board=board, report=report, progress=progress
-    )
-    profile(bundle)
+    stage: Stage = quietly,
+) -> Shipment:
+    """Return the bundle, its figures and its verdict: export, profile, parity, gate and report in one go.
+
+    A baseline that lies beside the bundle is held against it. A report that cannot be written is reported and loses no verdict.
+    """
+    with stage(f"exporting {source.name}") as progress:
+        bundle = export(
+            source, out, rung=rung, weights=weights, calibration=calibration, limits=limits, board=board, report=report, progress=progress
+        )
+    with stage(f"profiling {source.name}"):
+        measured, on_board = profile(bundle), _profile_on(bundle, board, link)
+    with stage(f"comparing {source.name} with its source") as progress:
+        parity(bundle, episodes=episodes, proof=prove(source, trust=trust), link=link, progress=progress)
+    accepted = find_baseline(bundle)
+    verdict = gate(bundle, baseline=None if accepted is None else accepted.checks)
+    try:
+        write_report(bundle)
+    except QuarlError as error:  # a verdict is not lost for want of a picture
+        report(f"{REPORT_PAGE} was not written: {error}")
+    return Shipment(bundle, measured, on_board, verdict)
+
+
+def _profile_on(bundle: Bundle, board: Target | None, link: str | None) -> FirmwareProfile | PiProfile | None:
     if isinstance(board, LinuxBoard):
-        profile_pi(bundle, board, link)
-    elif board is not None:
-        profile_board(bundle, board)
-    parity(bundle, episodes=episodes, proof=prove(source, trust=trust), link=link, progress=progress)
-    verdict = gate(bundle)
-    write_report(bundle)
-    return bundle, verdict
+        return profile_pi(bundle, board, link)
+    return None if board is None else profile_board(bundle, board)  # in the emulator, which alone counts layer by layer
 
 
 def bundle_env(bundle: Bundle) -> EnvSpec | None:

@@ -19,8 +19,9 @@ from quarl.emitters import emit_tflite
 from quarl.errors import InputError
 from quarl.ladder import quantize_on_rung
 from quarl.lanes import EnvSpec, blame, check_env, make_env
+from quarl.progress import Progress
 from quarl.quant_policy import QuantPolicy
-from quarl.rollouts import Episodes, Progress, run_episodes
+from quarl.rollouts import Episodes, run_episodes
 from quarl.sources import Source, observations_of
 
 MOST_FRAMES = 600  # of a film: 40 s of an Atari game

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from quarl.actors import Actor
 from quarl.lanes import EnvSpec
-from quarl.rollouts import Episodes, Progress, run_episodes
+from quarl.progress import Progress
+from quarl.rollouts import Episodes, run_episodes
 
 NOISE_SHARE = 0.02  # of each feature's standard deviation over the held-out observations; pixels: of 255
 DROP_CHANCE = 0.05  # of each step: the sensor is silent and the policy sees the last observation again

@@ -17,11 +17,10 @@ from quarl.actors import Actor
 from quarl.contract import Contract
 from quarl.errors import InputError
 from quarl.lanes import EnvSpec, open_lanes
+from quarl.progress import Progress
 
 Observe: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[Any]], None]
 """Called before each step with episode numbers [k], step numbers [k] and the observations [k, *shape] acted upon."""
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with (episodes done, episodes in all) whenever episodes end."""
 
 DEFAULT_LANES = 64
 REPLAYED = 2  # episodes that show whether the environment repeats itself
@@ -62,13 +61,6 @@ def run_episodes(
         ToolMissingError: the environment needs a package that is not installed.
     """
     return _play(env, lambda episodes, obs: actor(obs), seeds, lanes, observe, progress, longest)
-
-
-def part_of(progress: Progress | None, start: int, total: int) -> Progress | None:
-    """Return the progress of one run that is a part of the whole; `start` episodes were done before it."""
-    if progress is None:
-        return None
-    return lambda done, count: progress(start + done, total)
 
 
 def run_beside(

@@ -18,12 +18,13 @@ from quarl.firmware.build import default_cache_dir
 from quarl.importers import ImportOptions, read_policy
 from quarl.lanes import EnvSpec
 from quarl.policy import Policy
+from quarl.progress import Progress, Stage, quietly
 from quarl.quant_policy import QuantPolicy
 from quarl.recipe import RECIPE_FILE, Recipe, list_recipes, read_recipe
 from quarl.resources import models_dir
-from quarl.rollouts import Progress, collect_observations
+from quarl.rollouts import collect_observations
 from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED
-from quarl.weights import VARIABLE, Fetching, find_file, quietly, read_stored
+from quarl.weights import VARIABLE, find_file, read_stored
 
 CALIBRATION_FILE, HELDOUT_FILE = "calibration.npz", "heldout.npz"
 EPISODES = 40  # that a calibration is collected from: ranges from fewer clip what a longer life meets
@@ -63,7 +64,7 @@ class Source:
         return "int8 .tflite" if isinstance(self.policy, QuantPolicy) else self.policy.framework
 
 
-def open_source(source: str, options: ImportOptions, env: EnvSpec | None, fetching: Fetching = quietly) -> Source:
+def open_source(source: str, options: ImportOptions, env: EnvSpec | None, fetching: Stage = quietly) -> Source:
     """Return the source: a shipped policy's name, a policy's folder with a recipe, or a file of weights.
 
     Args:

@@ -15,23 +15,19 @@ import tempfile
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO
 
 from quarl.errors import InputError
-from quarl.rollouts import Progress
+from quarl.progress import Progress, Stage, quietly
 
 WEIGHTS_FILE = "weights.toml"
 VARIABLE = "QUARL_WEIGHTS"
 TIMEOUT_S = 30.0
 MOST_CACHED_BYTES = 512 * 2**20
 _CHUNK = 2**16
-
-Fetching: TypeAlias = Callable[[str], AbstractContextManager[Progress | None]]
-"""Called with what is fetched; gives a function to call with (bytes done, bytes in all), or None where nobody looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +40,7 @@ class StoredFile:
     parameters: int | None = None  # of the policy whose weights these are
 
 
-@contextmanager
-def quietly(what: str) -> Iterator[Progress | None]:
-    """Fetch without telling anybody."""
-    yield None
-
-
-def find_file(folder: Path, name: str, *, origin: str | None, cache: Path, fetching: Fetching = quietly) -> Path:
+def find_file(folder: Path, name: str, *, origin: str | None, cache: Path, fetching: Stage = quietly) -> Path:
     """Return the path of a policy's file: in its own folder, or else, where weights.toml lists it, one of the right digest from `origin`.
 
     Args:

@@ -59,37 +59,30 @@ def ship(
 ) -> None:
     """The whole chain: import, export, profile, parity, gate, report."""
     from quarl import pipeline
-    from quarl.baseline import find_baseline
     from quarl.cli import show
     from quarl.cli.show_pi import pi_text
-    from quarl.errors import QuarlError
-    from quarl.pi.board import LinuxBoard
+    from quarl.pi.report import PiProfile
 
     number, bits, wanted, target = rung_number(rung), weights_named(weights), limits_from(limits), board_named(board)
     check_link(link, target)
     opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg), fetching=progress_bar)
-    with progress_bar(f"exporting {opened.name}") as progress:
-        bundle = pipeline.export(
-            opened, out, rung=number, weights=bits, calibration=calibration, limits=wanted, board=target, report=say, progress=progress
-        )
-    say(f"profiling {opened.name} ...")
-    measured = pipeline.profile(bundle)
-    on_board = ""
-    if isinstance(target, LinuxBoard):
-        on_board = pi_text(pipeline.profile_pi(bundle, target, link))
-    elif target is not None:
-        on_board = show.firmware_text(pipeline.profile_board(bundle, target))
-    with progress_bar(f"comparing {opened.name} with its source") as progress:
-        pipeline.parity(bundle, episodes=episodes, proof=pipeline.prove(opened, trust=trust), link=link, progress=progress)
-    accepted = find_baseline(bundle)
-    verdict = pipeline.gate(bundle, baseline=None if accepted is None else accepted.checks)
-    try:
-        pipeline.write_report(bundle)
-    except QuarlError as error:  # a verdict is not lost for want of a picture
-        say(f"report.html was not written: {error}")
+    made = pipeline.ship(
+        opened,
+        out,
+        rung=number,
+        weights=bits,
+        calibration=calibration,
+        limits=wanted,
+        episodes=episodes,
+        board=target,
+        link=link,
+        trust=trust,
+        report=say,
+        stage=progress_bar,
+    )
     if not as_json:
-        print(show.bundle_text(bundle))
-        print(show.profile_text(measured))
-        if on_board:
-            print(on_board)
-    conclude(verdict, bundle, Destinations(junit, markdown, sarif, history, no_history), as_json)
+        print(show.bundle_text(made.bundle))
+        print(show.profile_text(made.profile))
+        if made.on_board is not None:
+            print(pi_text(made.on_board) if isinstance(made.on_board, PiProfile) else show.firmware_text(made.on_board))
+    conclude(made.verdict, made.bundle, Destinations(junit, markdown, sarif, history, no_history), as_json)
