@@ -55,7 +55,9 @@ class Source:
 
     @property
     def algorithm(self) -> str:
-        """What it was trained with."""
+        """What it was trained with, as its recipe says or else its file; Keras files do not say."""
+        if self.recipe is not None:
+            return self.recipe.algorithm
         return "unknown" if isinstance(self.policy, QuantPolicy) else self.policy.algorithm
 
     @property

@@ -38,7 +38,7 @@ TRACK = 150.0  # the bar's length in percent of the limit; what goes beyond is c
 
 def checks(contents: Contents) -> Section:
     """Return the section of all checks, by group; figures nobody limits are folded away."""
-    lead = "Each check with what was found and what is allowed. In a bar the upright stroke is the limit."
+    lead = "Each check with what was found and what is allowed. A bar's upright stroke is the limit; what must be at least that passes it."
     verdict = contents.verdict
     if verdict is None:
         return Section("checks", "Checks", lead, (Note("The bundle has no verdict.json, so no check was made: run quarl gate.", True),))
