@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -208,4 +209,13 @@ def test_training_names_the_hyperparameters_that_are_missing_or_unknown(tmp_path
 
     text = (POLICY / "recipe.toml").read_text(encoding="utf-8").replace("imitation_round", "imitation_rounds")
     with pytest.raises(InputError, match=r"missing \['imitation_round'\], unknown \['imitation_rounds'\]"):
+        fit(parse_recipe(text, "recipe.toml"), tmp_path, quick=True, resume=False, progress=None)
+
+
+def test_a_recipe_that_leaves_ppo_nothing_is_refused(tmp_path: Path) -> None:
+    need("ale_py", "torch", "stable_baselines3")
+    from quarl.train.atari_ppo import fit
+
+    text = re.sub(r"imitation_share = \S+", "imitation_share = 1.0", (POLICY / "recipe.toml").read_text(encoding="utf-8"))
+    with pytest.raises(InputError, match=r"imitation_share 1\.0; allowed: between 0 and 1"):
         fit(parse_recipe(text, "recipe.toml"), tmp_path, quick=True, resume=False, progress=None)

@@ -3,7 +3,8 @@
 Goes in: a recipe and a run folder. Comes out: a `Trained` policy, a plain Stable-Baselines3 PPO with its CnnPolicy.
 First DAgger (Ross et al. 2011): the network plays, the expert says what it would have done, and the network learns from all that was seen
 so far. Then the value head is fitted to the returns of the network's own play, so that PPO does not begin by undoing what was learnt.
-Then PPO on the game's points. The run folder holds all that a later call resumes from, the best policy so far, and the learning curve.
+Then PPO on the game's points; the policy kept is one of PPO's. The run folder holds all that a later call resumes from, the best policy
+so far, and the learning curve.
 
 Hyperparameters of a recipe:
     expert                    who teaches: a key of `EXPERTS`
@@ -87,7 +88,7 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     def judge(steps: int) -> None:
         with in_float32(model.policy.features_extractor):  # as it will be used: one other action can turn a won game into an endless rally
             played = play_games(plan.env, _act(model), range(CHECKPOINT_SEED, CHECKPOINT_SEED + plan.episodes), plan.max_length)
-        if journal.judge(steps, played):
+        if journal.judge(steps, played, may_be_best=steps > plan.imitation.steps):  # an imitator is not PPO's
             model.save(best_path, exclude=list(LEFT_OUT))
 
     def after_round(steps: int, report: str) -> None:
@@ -207,6 +208,8 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
     if settings["expert"] not in EXPERTS:
         raise InputError(f'{recipe.name}: expert "{settings["expert"]}"; allowed: {", ".join(EXPERTS)}')
     numbers: dict[str, Any] = settings
+    if not 0.0 < float(numbers["imitation_share"]) < 1.0:
+        raise InputError(f"{recipe.name}: imitation_share {numbers['imitation_share']}; allowed: between 0 and 1, PPO has the rest")
     steps = recipe.train.quick_steps if quick else recipe.train.steps
     round_steps = min(int(numbers["imitation_round"]), int(steps * float(numbers["imitation_share"])))
     imitation_steps = round(steps * float(numbers["imitation_share"]) / round_steps) * round_steps
