@@ -1,6 +1,6 @@
 """Every shipped policy through the whole chain, as `quarl ship` does it: what int8 keeps, and what it saves.
 
-python -m tests.bench.shipped [POLICY ...] [--write FILE.md]     a policy at a time, because Atari games take minutes
+python -m tests.bench.shipped [POLICY ...] [--write FILE.md]     a policy at a time if you like: Atari games take minutes
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from quarl.resources import models_dir
 from quarl.verdict import Verdict
 
 RUNTIME = "litert"
+MACHINE = "Machine: "
 HEADER = ("policy", "verdict", "float32", "int8", "difference (its interval)", "margin", "pairs", "actions", "size", "latency", "ship")
 
 
@@ -75,9 +76,9 @@ def actions(evidence: Evidence) -> str:
     return "unbounded" if agreement.mean_share is None else f"{agreement.mean_share:.2%} of range off"
 
 
-def markdown(rows: Sequence[Sequence[str]], machine: str) -> str:
-    """Return the page of the table."""
-    table = ["| " + " | ".join(row) + " |" for row in (HEADER, ["---"] * len(HEADER), *rows)]
+def markdown(rows: Mapping[str, Sequence[str]], machine: str) -> str:
+    """Return the page of the table: one row a policy, by name."""
+    table = ["| " + " | ".join(row) + " |" for row in (HEADER, ["---"] * len(HEADER), *(rows[name] for name in sorted(rows)))]
     return "\n".join(
         [
             "# The shipped policies in int8",
@@ -85,7 +86,7 @@ def markdown(rows: Sequence[Sequence[str]], machine: str) -> str:
             "Written by `python -m tests.bench.shipped`: each policy shipped with its own recipe's limits, the whole chain. Returns are",
             "those of paired episodes, so they differ from a recipe's score, which was measured on others; the interval is the gate's own.",
             f"Size and latency (median of one inference, one thread) are those of the `.tflite` in {RUNTIME}, float32 / int8, in one run.",
-            f"Machine: {machine}.",
+            f"{MACHINE}{machine}.",
             "",
             *table,
             "",
@@ -93,22 +94,32 @@ def markdown(rows: Sequence[Sequence[str]], machine: str) -> str:
     )
 
 
+def measured_before(page: Path, machine: str, names: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return the rows of these policies on a page written earlier on the same machine; none where there is no such page."""
+    lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
+    if f"{MACHINE}{machine}." not in lines:
+        return {}
+    rows = (line.strip("| ").split(" | ") for line in lines if line.startswith("| "))
+    return {row[0]: row for row in rows if row[0] in names and len(row) == len(HEADER)}
+
+
 def main(arguments: Sequence[str]) -> int:
     """Ship the policies, print their rows and write them where asked; 1 where a gate says no."""
     names = [recipe.name for recipe in list_recipes(models_dir())]
     parser = argparse.ArgumentParser(prog="python -m tests.bench.shipped", description="Ship every policy.")
     parser.add_argument("policies", nargs="*", choices=[*names, []], help="all of them unless named")
-    parser.add_argument("--write", type=Path, metavar="FILE.md", help="write the table as Markdown too")
+    parser.add_argument("--write", type=Path, metavar="FILE.md", help="write the table as Markdown too; rows of policies not named stay")
     options = parser.parse_args(arguments)
-    rows, passed = [], True
+    chosen = options.policies or names
+    rows, passed = {} if options.write is None else measured_before(options.write, cpu_name(), names), True
     with tempfile.TemporaryDirectory(prefix="quarl-bench-") as folder:
-        for name in options.policies or names:
+        for name in chosen:
             shipped = ship(name, Path(folder))
-            rows.append(cells(shipped))
+            rows[name] = cells(shipped)
             passed = passed and shipped.verdict.passed
-            print(" | ".join(rows[-1]), flush=True)
+            print(" | ".join(rows[name]), flush=True)
             if options.write is not None:
-                options.write.write_text(markdown(rows, cpu_name()))
+                options.write.write_text(markdown(rows, cpu_name()), encoding="utf-8")
     return 0 if passed else 1
 
 
