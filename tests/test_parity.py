@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from quarl import pipeline
-from quarl.bundle import Bundle
+from quarl.bundle import PARITY, Bundle
 from quarl.closed_loop import PairedEpisodes
 from quarl.evidence import evidence_from_json
 from quarl.lanes import EnvSpec
@@ -75,7 +75,7 @@ def test_a_clear_pass_needs_fewer_episodes_than_were_allowed_and_says_so(bundle:
 
 def test_the_whole_evidence_of_a_bundle_survives_its_file(bundle: Bundle) -> None:
     evidence = pipeline.parity(bundle, episodes=16, robustness=True)
-    text = (bundle.folder / pipeline.PARITY).read_text()
+    text = (bundle.folder / PARITY).read_text()
     assert evidence_from_json(text).to_json() == text == evidence.to_json()
     assert [disturbed.disturbance for disturbed in evidence.robustness] == list(DISTURBANCES)
     checks = {check.name for check in pipeline.gate(bundle).checks}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from quarl import pipeline
 from quarl.agreement import BoxAgreement, DiscreteAgreement
+from quarl.bundle import PARITY
 from quarl.evidence import Evidence, evidence_from_json
 from quarl.noninferiority import MeanTest
 from quarl.profile import Profile, cpu_name
@@ -44,7 +45,7 @@ def ship(name: str, folder: Path) -> Shipped:
     began = time.perf_counter()
     made = pipeline.ship(pipeline.import_source(name), folder / name, trust=True)
     wall_s = time.perf_counter() - began
-    evidence = evidence_from_json(made.bundle.read(pipeline.PARITY).decode())
+    evidence = evidence_from_json(made.bundle.read(PARITY).decode())
     return Shipped(name, made.bundle.manifest.rung, made.verdict, evidence, made.profile, wall_s)
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from quarl.boards import Board, find_board
-from quarl.bundle import Bundle
+from quarl.bundle import DEVICE_PROFILE, FIRMWARE, PI, PROFILE, Bundle
 from quarl.evidence import Figure
 from quarl.firmware.device import DeviceProfile, device_profile_from_json
 from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json
@@ -21,8 +21,6 @@ from quarl.pi.compare import BACKENDS
 from quarl.pi.report import PiProfile, pi_profile_from_json
 from quarl.profile import ROUNDS, Latency, profile_from_json
 from quarl.resources import targets_dir
-
-PROFILE, FIRMWARE, DEVICE_PROFILE, PI = "profile.json", "firmware.json", "device.json", "pi.json"
 
 
 def figures_of(bundle: Bundle) -> tuple[Figure, ...]:

@@ -7,7 +7,8 @@
                                     no source.npz where the policy came as an int8 file
     quantization.json               ranges, clipping and noise of each layer, and what each part does to the decisions
     example.npz     held-out observations with the outputs and actions they must give
-    profile.json parity.json verdict.json (verdict.xml, verdict.md)     added by the stages of those names
+    profile.json firmware.json device.json pi.json                      added by profile: this host, a board emulated, a board, a Pi
+    parity.json verdict.json                                            added by parity and gate
     report.html     all of it for people
 Same input, same bytes: no clocks, no paths, no dictionary order. Format: toolchain/docs/formats.md.
 """
@@ -35,7 +36,9 @@ from quarl.quant_policy import QuantPolicy
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-SOURCE = "source.npz"
+SOURCE, QUANTIZATION = "source.npz", "quantization.json"
+PROFILE, FIRMWARE, DEVICE_PROFILE, PI = "profile.json", "firmware.json", "device.json", "pi.json"
+PARITY, VERDICT, REPORT_PAGE = "parity.json", "verdict.json", "report.html"
 ARITHMETIC_PACKAGES = ("ai-edge-litert", "onnx", "onnxruntime", "numpy")
 
 

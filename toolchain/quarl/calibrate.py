@@ -5,6 +5,7 @@ In: observations of the policy's own rollouts (an `.npz` with `obs`, or an envir
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from quarl.contract import Contract
 from quarl.errors import InputError
-from quarl.npz import FRAMES_RATIO, read_npz
+from quarl.npz import FRAMES_RATIO, npz_bytes, read_npz
 
 MIN_OBSERVATIONS = 16
 
@@ -39,6 +40,7 @@ class Coverage:
     observations: int
     episodes: int
     constant_features: tuple[str, ...]
+    sha256: str  # of the observations, as an uncompressed `.npz` of `obs` holds them
 
 
 def calibrate(obs: NDArray[Any], contract: Contract, episode: NDArray[Any] | None = None) -> Calibration:
@@ -72,7 +74,8 @@ def coverage(calibration: Calibration, contract: Contract) -> Coverage:
         still = np.flatnonzero((calibration.obs == calibration.obs[0]).all(axis=0))
         names = contract.observation.names
         constant = tuple(names[i] if names else f"feature {i}" for i in still)
-    return Coverage(len(calibration.obs), calibration.episode_count, constant)
+    digest = hashlib.sha256(npz_bytes({"obs": np.ascontiguousarray(calibration.obs)}, compress=False)).hexdigest()
+    return Coverage(len(calibration.obs), calibration.episode_count, constant, digest)
 
 
 def read_observations(path: Path, contract: Contract) -> Calibration:

@@ -43,6 +43,16 @@ class RungResult:
     failures: FailureTest | None = None
     missed: tuple[str, ...] = ()  # what the limits ask and the rung does not hold, in words
 
+    def sentence(self) -> str:
+        """Return the result as a line for people."""
+        found = f"{self.parameter_bytes:,} B of parameters, decision error {self.decision_error:.3g}"
+        if self.mean is not None:
+            found += f", return {self.mean.mean_source:.5g} -> {self.mean.mean_candidate:.5g} over {self.mean.episodes} episodes"
+        if self.failures is not None:
+            found += f", failures {100 * self.failures.rate_difference:+.1f} points"
+        end = f": does not hold: {'; '.join(self.missed)}" if self.missed else ""
+        return f"rung {self.rung} ({self.name}): {found}{end}"
+
 
 def choose_rung(
     policy: Policy,

@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 from quarl.closed_loop import Failure
 from quarl.errors import InputError
+from quarl.lanes import EnvSpec
+from quarl.recipe import Recipe
 from quarl.sequential import Look, plan_looks
 
 GATE_FILE = "gate.toml"
@@ -113,6 +115,19 @@ def limits_from_table(table: Mapping[str, Any], where: str, base: Limits = DEFAU
     if problems:
         raise InputError(f"{where}: {len(problems)} problem(s) in [gate]:\n" + "\n".join(f"  {problem}" for problem in problems))
     return replace(base, **values)
+
+
+def recipe_limits(recipe: Recipe | None, env: EnvSpec | None) -> Limits:
+    """Return what a recipe asks of the int8 version of its policy, the defaults where there is none.
+
+    Its score is what the source is known to reach, where `env`, in which it is judged, is the one it was scored in.
+    """
+    if recipe is None:
+        return DEFAULT_LIMITS
+    table = {key: value for key, value in asdict(recipe.gate).items() if value is not None}
+    is_scored = recipe.score is not None and env == EnvSpec(recipe.env.id, recipe.env.kwargs)
+    known = {"source_return": recipe.score.mean_return} if recipe.score is not None and is_scored else {}
+    return limits_from_table({**known, **table}, f"{recipe.name}: recipe.toml")
 
 
 def _is_number(value: object) -> bool:

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from quarl.actors import Actor, artifact_actor, float64_actor, source_actor
 from quarl.boards import Board
-from quarl.bundle import MANIFEST, Bundle
+from quarl.bundle import MANIFEST, PARITY, Bundle
 from quarl.clipping import ClipCounter, ClippedInputs
 from quarl.closed_loop import PairedEpisodes, join_episodes
 from quarl.divergence import ActionLog, first_divergence
 from quarl.errors import InputError
-from quarl.evidence import BackendEquality, DisturbedEpisodes, ExampleReplay, FirstDifference, OwnEpisodes
+from quarl.evidence import BackendEquality, DisturbedEpisodes, Evidence, ExampleReplay, FirstDifference, OwnEpisodes, evidence_from_json
 from quarl.firmware.links import open_link
 from quarl.integer import integer_outputs, real_outputs
 from quarl.lanes import EnvSpec, check_env
@@ -71,6 +71,17 @@ def replay_example(bundle: Bundle) -> ExampleReplay:
         differing_actions=int((actions != example["actions"]).reshape(len(actions), -1).any(axis=1).sum()),
         changed_files=bundle.changed_files(),
     )
+
+
+def stored_evidence(bundle: Bundle) -> tuple[Evidence, tuple[str, ...]]:
+    """Return what parity.json holds, nothing where it speaks of another export, and then why."""
+    path = bundle.folder / PARITY
+    if not path.is_file():
+        return Evidence(), ()
+    evidence = evidence_from_json(path.read_text(encoding="utf-8"), str(path))
+    if evidence.manifest_sha256 != manifest_digest(bundle):
+        return Evidence(), (f"{PARITY}: was gathered on another export than {MANIFEST} describes",)
+    return evidence, ()
 
 
 def compare_backends(bundle: Bundle) -> tuple[BackendEquality, ...]:

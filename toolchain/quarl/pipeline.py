@@ -10,24 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from quarl import bundle as bundles
 from quarl.agreement import compare_decisions_and_worst
 from quarl.baseline import find_baseline
 from quarl.blame import reasons
 from quarl.boards import Board
-from quarl.budgets import DEVICE_PROFILE, FIRMWARE, PI, PROFILE, figures_of, with_board, with_profile
-from quarl.bundle import Bundle, Manifest, Origin
+from quarl.budgets import figures_of, with_board, with_profile
+from quarl.bundle import DEVICE_PROFILE, FIRMWARE, PARITY, PI, PROFILE, QUANTIZATION, REPORT_PAGE, VERDICT, Bundle, Manifest, Origin
 from quarl.calibrate import Calibration, coverage
 from quarl.choose import RungResult, choose_rung, fixed_rung
-from quarl.contract import Contract
 from quarl.emitters import EMITTERS
 from quarl.emitters.firmware import write_firmware
 from quarl.errors import InputError, QuarlError, ToolMissingError
-from quarl.evidence import BackendEquality, CalibratedOn, Evidence, ImportProof, evidence_from_json
+from quarl.evidence import BackendEquality, CalibratedOn, Evidence, ImportProof
 from quarl.firmware.build import default_cache_dir
 from quarl.firmware.device import DeviceProfile
 from quarl.firmware.links import profile_emulated, profile_over_serial
@@ -37,9 +33,8 @@ from quarl.importers import ImportOptions
 from quarl.importers.proof import NotProven, prove_import, prove_integers
 from quarl.ladder import DEFAULT_RUNG
 from quarl.lanes import EnvSpec, check_env
-from quarl.limits import DEFAULT_LIMITS, Limits, limits_from_table, looks_of
+from quarl.limits import Limits, limits_from_table, looks_of, recipe_limits
 from quarl.loop_checks import is_settled
-from quarl.npz import npz_bytes
 from quarl.outputs import OUTPUTS
 from quarl.parity import (
     ARTIFACTS,
@@ -53,6 +48,7 @@ from quarl.parity import (
     play_pairs,
     play_robustness,
     replay_example,
+    stored_evidence,
 )
 from quarl.pi.board import LinuxBoard, Target, find_target
 from quarl.pi.compare import compare_on_pi, profile_on_pi
@@ -75,8 +71,6 @@ from quarl.verdict import Check, Verdict
 Report = Callable[[str], None]
 """Called with a line for the user whenever a stage has something to tell."""
 
-PARITY, VERDICT = "parity.json", "verdict.json"
-REPORT, REPORT_PAGE = "quantization.json", "report.html"
 RANDOM_EPISODES = 100
 ROBUSTNESS_EPISODES = 100  # under each disturbance, at most
 
@@ -127,7 +121,7 @@ def export(
     """
     bundles.check_target(out)
     fitted, held = observations_of(source, calibration, progress)
-    asked, policy = _limits_of(source, limits), source.policy
+    asked, policy = limits or recipe_limits(source.recipe, source.env), source.policy
     if source.env is not None and asked.random_return is None:
         asked = replace(asked, random_return=_random_return(source, source.env))
     tried: tuple[RungResult, ...] = ()
@@ -138,10 +132,10 @@ def export(
             raise InputError(f"{asked_for}: {source.file.name} holds integers already, which are exported as they are: leave {option} away")
         quantized = policy
     elif rung is None and source.env is not None:
-        quantized, tried = choose_rung(policy, fitted, source.env, asked, lambda result: report(_rung_line(result)), weights, progress)
+        quantized, tried = choose_rung(policy, fitted, source.env, asked, lambda result: report(result.sentence()), weights, progress)
     else:
         quantized, tried = fixed_rung(policy, fitted, DEFAULT_RUNG if rung is None else rung, weights)
-        report(_rung_line(tried[-1]))
+        report(tried[-1].sentence())
     contract, bare = policy.contract, None if isinstance(board, LinuxBoard) else board
     if board is not None:
         asked = with_board(asked, board, contract.step_hz)
@@ -165,7 +159,7 @@ def export(
         contract_sha256=contract.digest,
         rung=quantized.rung,
         ladder=tuple(asdict(result) for result in tried),
-        calibration=None if isinstance(policy, QuantPolicy) else _calibration_table(fitted, contract),
+        calibration=None if isinstance(policy, QuantPolicy) else asdict(coverage(fitted, contract)),
         env=None if source.env is None else {"id": source.env.id, "kwargs": dict(source.env.kwargs)},
         limits=asked.to_table(),
         board=None if board is None else board.name,
@@ -280,7 +274,7 @@ def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: Sequence[Che
         limits: None: those of the bundle.
         baseline: checks of an earlier release that this one must not fall behind.
     """
-    evidence, stale = _stored_evidence(bundle)
+    evidence, stale = stored_evidence(bundle)
     example = replay_example(bundle)
     example = replace(example, changed_files=(*example.changed_files, *stale))
     on_device = tuple(backend for backend in evidence.backends if backend.backend not in ARTIFACTS)
@@ -388,7 +382,7 @@ def _compare_board(bundle: Bundle, board: Target | None, link: str | None) -> tu
 
 
 def _source_files(policy: Policy, quantized: QuantPolicy, held: Calibration) -> dict[str, bytes]:
-    return {bundles.SOURCE: policy_bytes(policy), REPORT: quant_report(policy, quantized, held.obs).to_json().encode()}
+    return {bundles.SOURCE: policy_bytes(policy), QUANTIZATION: quant_report(policy, quantized, held.obs).to_json().encode()}
 
 
 def _calibrated_on(bundle: Bundle) -> CalibratedOn | None:
@@ -398,54 +392,14 @@ def _calibrated_on(bundle: Bundle) -> CalibratedOn | None:
 
 def _quant_report(bundle: Bundle) -> QuantReport | None:
     """Return the bundle's report of its layers; None where there is none, or one that was damaged, which its digest tells."""
-    if REPORT not in bundle.manifest.files or not (bundle.folder / REPORT).is_file():
+    if QUANTIZATION not in bundle.manifest.files or not (bundle.folder / QUANTIZATION).is_file():
         return None
     try:
-        return QuantReport.from_json(bundle.read(REPORT).decode(errors="replace"))
+        return QuantReport.from_json(bundle.read(QUANTIZATION).decode(errors="replace"))
     except InputError:
         return None
-
-
-def _limits_of(source: Source, limits: Limits | None) -> Limits:
-    if limits is not None:
-        return limits
-    if source.recipe is None:
-        return DEFAULT_LIMITS
-    table = {key: value for key, value in asdict(source.recipe.gate).items() if value is not None}
-    score, scored_in = source.recipe.score, EnvSpec(source.recipe.env.id, source.recipe.env.kwargs)
-    known = {"source_return": score.mean_return} if score is not None and source.env == scored_in else {}
-    return limits_from_table({**known, **table}, f"{source.recipe.name}: recipe.toml")
 
 
 def _random_return(source: Source, env: EnvSpec) -> float:
     seeds = range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES)
     return float(random_episodes(env, source.policy.contract, seeds).returns.mean())
-
-
-def _stored_evidence(bundle: Bundle) -> tuple[Evidence, tuple[str, ...]]:
-    """Return what parity.json holds, nothing where it speaks of another export, and then why."""
-    path = bundle.folder / PARITY
-    if not path.is_file():
-        return Evidence(), ()
-    evidence = evidence_from_json(path.read_text(encoding="utf-8"), str(path))
-    if evidence.manifest_sha256 != manifest_digest(bundle):
-        return Evidence(), (f"{PARITY}: was gathered on another export than {bundles.MANIFEST} describes",)
-    return evidence, ()
-
-
-def _calibration_table(calibration: Calibration, contract: Contract) -> dict[str, Any]:
-    import hashlib
-
-    covered = coverage(calibration, contract)
-    digest = hashlib.sha256(npz_bytes({"obs": np.ascontiguousarray(calibration.obs)}, compress=False)).hexdigest()
-    return {"sha256": digest, **asdict(covered)}
-
-
-def _rung_line(result: RungResult) -> str:
-    found = f"{result.parameter_bytes:,} B of parameters, decision error {result.decision_error:.3g}"
-    if result.mean is not None:
-        found += f", return {result.mean.mean_source:.5g} -> {result.mean.mean_candidate:.5g} over {result.mean.episodes} episodes"
-    if result.failures is not None:
-        found += f", failures {100 * result.failures.rate_difference:+.1f} points"
-    end = f": does not hold: {'; '.join(result.missed)}" if result.missed else ""
-    return f"rung {result.rung} ({result.name}): {found}{end}"

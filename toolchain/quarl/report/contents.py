@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quarl.boards import Board
-from quarl.bundle import MANIFEST, Bundle, Manifest
+from quarl.bundle import FIRMWARE, MANIFEST, PARITY, PI, PROFILE, QUANTIZATION, VERDICT, Bundle, Manifest
 from quarl.contract import Contract
 from quarl.errors import InputError
 from quarl.evidence import Evidence, evidence_from_json
@@ -24,9 +24,6 @@ from quarl.report.stored_verdict import read_verdict
 from quarl.report.work import LayerWork, layer_work
 from quarl.resources import targets_dir
 from quarl.verdict import Verdict
-
-PROFILE, FIRMWARE, PI = "profile.json", "firmware.json", "pi.json"
-PARITY, VERDICT, QUANTIZATION = "parity.json", "verdict.json", "quantization.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -42,6 +42,7 @@ def export(
 ) -> None:
     """Quantise a policy and write its bundle: int8 .tflite and .onnx from the same integers."""
     from quarl import pipeline
+    from quarl.bundle import QUANTIZATION
     from quarl.cli import show
     from quarl.quant_report import QuantReport
 
@@ -56,4 +57,4 @@ def export(
         return
     print(show.bundle_text(bundle))
     if bundle.has_source:
-        print(show.quantization_text(QuantReport.from_json(bundle.read(pipeline.REPORT).decode())))
+        print(show.quantization_text(QuantReport.from_json(bundle.read(QUANTIZATION).decode())))

@@ -61,6 +61,7 @@ def _explain(check: str, bundle: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from quarl.archives import read_file
+    from quarl.bundle import VERDICT
     from quarl.cli import show
     from quarl.explain import explain
     from quarl.outputs.verdict_json import read_checks
@@ -68,7 +69,7 @@ def _explain(check: str, bundle: Path | None, as_json: bool) -> None:
     found = explain(check)
     made = []
     if bundle is not None:
-        path = bundle / "verdict.json"
+        path = bundle / VERDICT
         made = [made for made in read_checks(read_file(path).decode(errors="replace"), str(path)) if found.covers(made.name)]
     if as_json:
         print_result({**asdict(found), "checks": [asdict(entry) for entry in made]}, as_json)
