@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from quarl.errors import InputError
-from quarl.recipe import parse_recipe, read_recipe
+from quarl.recipe import EnvRecipe, parse_recipe, read_recipe
 from tests.conftest import need
 
 POLICY = Path(__file__).parents[1] / "models" / "pong_ppo"
@@ -219,3 +219,24 @@ def test_a_recipe_that_leaves_ppo_nothing_is_refused(tmp_path: Path) -> None:
     text = re.sub(r"imitation_share = \S+", "imitation_share = 1.0", (POLICY / "recipe.toml").read_text(encoding="utf-8"))
     with pytest.raises(InputError, match=r"imitation_share 1\.0; allowed: between 0 and 1"):
         fit(parse_recipe(text, "recipe.toml"), tmp_path, quick=True, resume=False, progress=None)
+
+
+def test_to_a_learner_an_episode_ends_with_each_life_and_the_game_goes_on() -> None:
+    need("ale_py", "torch", "stable_baselines3")
+    from quarl.train.games import Learning
+    from quarl.train.sb3 import Lanes
+
+    lanes = Learning(Lanes(EnvRecipe("quarl.envs.atari:quarl/Atari-v0", {"game": "breakout"}, {}), 2))
+    lanes.seed(0)
+    lanes.reset()
+    lives, games = [], 0
+    for _ in range(250):  # the fire button alone: every ball is lost
+        lanes.step_async(np.array([1, 1]))
+        _, signs, ended, infos = lanes.step_wait()
+        assert set(signs.tolist()) <= {0.0, 1.0}
+        if ended[0]:
+            lives.append(infos[0]["lives"])
+            games += "episode" in infos[0]
+            assert ("terminal_observation" in infos[0]) == (lives[-1] == 5), "only a whole game begins another one"
+    assert lives[:6] == [4, 3, 2, 1, 5, 4]
+    assert games == lives.count(5)

@@ -35,7 +35,7 @@ from quarl.errors import InputError
 from quarl.recipe import Recipe
 from quarl.resources import models_dir
 from quarl.seeds import CHECKPOINT_SEED
-from quarl.train.games import SELECTION_EPISODES, SELECTION_LENGTH, Player, Signs, compute_in_bfloat16, in_float32, play_games
+from quarl.train.games import SELECTION_EPISODES, SELECTION_LENGTH, Learning, Player, compute_in_bfloat16, in_float32, play_games
 from quarl.train.journal import Journal
 from quarl.train.sb3 import LEFT_OUT, Lanes, save_model
 from quarl.train.trained import Progress, Trained
@@ -59,7 +59,7 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     set_random_seed(recipe.train.seed)
     journal = Journal(run, steps, progress, resume=resume)
     left = 1.0 - journal.steps / steps
-    envs = Signs(Lanes(recipe.env.as_judged(), lanes))
+    envs = Learning(Lanes(recipe.env.as_judged(), lanes))
     envs.seed(recipe.train.seed)
     model = DQN(
         "CnnPolicy",

@@ -37,7 +37,7 @@ from quarl.errors import InputError
 from quarl.recipe import EnvRecipe, Recipe
 from quarl.seeds import CHECKPOINT_SEED
 from quarl.train.dagger import EXPERTS, Imitation, choose, features_of, imitate
-from quarl.train.games import SELECTION_EPISODES, SELECTION_LENGTH, Player, Signs, compute_in_bfloat16, in_float32, play_games
+from quarl.train.games import SELECTION_EPISODES, SELECTION_LENGTH, Learning, Player, compute_in_bfloat16, in_float32, play_games
 from quarl.train.journal import Journal
 from quarl.train.sb3 import LEFT_OUT, Lanes, save_model
 from quarl.train.trained import Progress, Trained
@@ -78,7 +78,7 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
         for lesson in (run / "lessons").glob("*.npz"):
             lesson.unlink()
     done = max(0, journal.steps - plan.imitation.steps)
-    envs = Signs(Lanes(recipe.env.as_judged(), recipe.train.envs))
+    envs = Learning(Lanes(recipe.env.as_judged(), recipe.train.envs))
     envs.seed(recipe.train.seed)
     model = PPO("CnnPolicy", envs, seed=recipe.train.seed, device="cpu", **_ppo_settings(plan, done))
     compute_in_bfloat16(model.policy.features_extractor)

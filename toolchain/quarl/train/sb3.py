@@ -131,7 +131,9 @@ class Lanes(VecEnv):
                     infos[lane]["is_success"] = bool(info["success"][lane])
             self._returns[done] = 0.0
             self._lengths[done] = 0
-            obs, _ = self._envs.reset(options={"reset_mask": done})
+            obs, info = self._envs.reset(options={"reset_mask": done})
+        for told, lives in zip(infos, info.get("lives", ()), strict=False):  # of the games that go on, or have just begun
+            told["lives"] = int(lives)
         return np.array(obs), np.asarray(rewards, np.float32), done, infos
 
     def close(self) -> None:
