@@ -85,3 +85,17 @@ def test_the_lanes_of_an_atari_environment_are_the_ones_that_rest() -> None:
 def test_a_chance_that_is_none_is_refused(chance: float) -> None:
     with pytest.raises(InputError, match="repeat_action_probability"):
         make_env(EnvSpec("quarl.envs.atari:quarl/Atari-v0", {"game": "pong", "repeat_action_probability": chance}))
+
+
+def test_a_game_is_cut_off_after_so_many_frames() -> None:
+    env = make_env(EnvSpec("quarl.envs.atari:quarl/Atari-v0", {"game": "pong", "max_num_frames_per_episode": 120}))
+    env.reset(seed=1)
+    ends = [env.step(np.int64(0))[2:4] for _ in range(30)]
+    assert (False, True) in ends, "truncated, not terminated"
+    assert ends.index((False, True)) >= 20
+
+
+@pytest.mark.parametrize("frames", [0, 108_001])
+def test_a_number_of_frames_that_is_none_is_refused(frames: int) -> None:
+    with pytest.raises(InputError, match="max_num_frames_per_episode"):
+        make_env(EnvSpec("quarl.envs.atari:quarl/Atari-v0", {"game": "pong", "max_num_frames_per_episode": frames}))

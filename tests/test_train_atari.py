@@ -123,8 +123,8 @@ def test_the_expert_reads_the_memory_of_the_very_game_that_is_played_where_actio
     need("ale_py", "torch", "stable_baselines3")
     from quarl.train import dagger
 
-    console = {"game": game, "repeat_action_probability": 0.25}
-    plan = dagger.Imitation(console, game, seed=1, envs=2, steps=1, round_steps=1, epochs=1, batch_size=2, learning_rate=1e-4)
+    sticky = {"game": game, "repeat_action_probability": 0.25}
+    plan = dagger.Imitation(sticky, game, seed=1, envs=2, steps=1, round_steps=1, epochs=1, batch_size=2, learning_rate=1e-4)
     monkeypatch.setattr(dagger, "choose", lambda model, obs, sure: np.zeros(len(obs), np.int64))
     school = dagger._School(plan, seed=3)
     told = [0.0, 0.0]

@@ -4,7 +4,7 @@ In: the name of a game. Out: observations uint8 [4, 84, 84] (four grey frames, t
 and the true score as reward. An episode is a whole game; its seed decides how many frames (0 to 30) pass before the player may act.
 A console is deterministic, so a player without chance of its own has only some thirty different games. `repeat_action_probability` makes
 them as many as there are seeds: in each frame the console repeats, with that chance, the action of the frame before (sticky actions).
-The chance of a game comes from its seed alone.
+The chance of a game comes from its seed alone. `max_num_frames_per_episode` cuts games off: a careful player rallies for ever.
 Preprocessing follows Mnih et al. 2015 and Machado et al. 2018 (who recommend 0.25), as `ale_py.vector_env` implements it.
 Importing this module registers the id: `gymnasium.make("quarl.envs.atari:quarl/Atari-v0", game="pong")`.
 """
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 ATARI = "quarl/Atari-v0"
 FRAMES_PER_STEP = 4
 FRAMES_PER_SECOND = 60
+LONGEST_GAME = 108_000  # frames, half an hour; where the console's own interface ends a game
 
 Info = dict[str, Any]
 
@@ -45,16 +46,16 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
         num_envs: int,
         *,
         repeat_action_probability: float = 0.0,
+        max_num_frames_per_episode: int = LONGEST_GAME,
         autoreset_mode: AutoresetMode = AutoresetMode.DISABLED,
     ) -> None:
         if autoreset_mode != AutoresetMode.DISABLED:
             raise ValueError(f"autoreset_mode={autoreset_mode}; allowed: AutoresetMode.DISABLED")
         _rom(game)
         _check_chance(repeat_action_probability)
-        self._games = [
-            AtariVectorEnv(game, 1, num_threads=1, reward_clipping=False, repeat_action_probability=repeat_action_probability)
-            for _ in range(num_envs)
-        ]
+        _check_frames(max_num_frames_per_episode)
+        settings: Info = {"repeat_action_probability": repeat_action_probability, "max_num_frames_per_episode": max_num_frames_per_episode}
+        self._games = [AtariVectorEnv(game, 1, num_threads=1, reward_clipping=False, **settings) for _ in range(num_envs)]
         first = self._games[0]
         self.num_envs = num_envs
         self.single_observation_space = first.single_observation_space
@@ -114,11 +115,20 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": FRAMES_PER_SECOND // FRAMES_PER_STEP}  # noqa: RUF012
 
-    def __init__(self, game: str, *, repeat_action_probability: float = 0.0, render_mode: str | None = None) -> None:
+    def __init__(
+        self,
+        game: str,
+        *,
+        repeat_action_probability: float = 0.0,
+        max_num_frames_per_episode: int = LONGEST_GAME,
+        render_mode: str | None = None,
+    ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f'render_mode="{render_mode}"; allowed: None, "rgb_array"')
         self.render_mode = render_mode
-        self._lanes = AtariLanes(game, 1, repeat_action_probability=repeat_action_probability)
+        self._lanes = AtariLanes(
+            game, 1, repeat_action_probability=repeat_action_probability, max_num_frames_per_episode=max_num_frames_per_episode
+        )
         self._console = Console(game, repeat_action_probability=repeat_action_probability) if render_mode else None
         self.observation_space = self._lanes.single_observation_space
         self.action_space = self._lanes.single_action_space
@@ -209,6 +219,11 @@ def _rom(game: str) -> Path:
 def _check_chance(repeat_action_probability: float) -> None:
     if not 0.0 <= repeat_action_probability < 1.0:
         raise ValueError(f"repeat_action_probability={repeat_action_probability}; allowed: from 0 to below 1")
+
+
+def _check_frames(max_num_frames_per_episode: int) -> None:
+    if not 1 <= max_num_frames_per_episode <= LONGEST_GAME:
+        raise ValueError(f"max_num_frames_per_episode={max_num_frames_per_episode}; allowed: from 1 to {LONGEST_GAME}")
 
 
 def _of_lane(info: Info, lane: int) -> Info:

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from quarl.envs.atari import Console
+from quarl.actors import source_actor
+from quarl.envs.atari import LONGEST_GAME, Console
 from quarl.errors import InputError
+from quarl.importers import ImportOptions, read_policy
 from quarl.lanes import EnvSpec
+from quarl.policy import Policy
 from quarl.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
 from quarl.rollouts import Episodes, collect_observations, run_episodes
 from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
@@ -60,10 +63,15 @@ def train_atari(
 
 def _write_folder(recipe: Recipe, player: Player, folder: Path, out: Path, quick: bool) -> Recipe:
     """Measure the policy, write its folder, return the recipe with the score."""
-    trained, env, judged = player.trained, EnvSpec(recipe.env.id, recipe.env.kwargs), EnvSpec(recipe.env.id, recipe.env.judged_kwargs)
+    out.mkdir(parents=True, exist_ok=True)
+    player.trained.save(out / recipe.source)
+    policy = read_policy(out / recipe.source, ImportOptions())  # the file as written, and four times as fast as its framework
+    assert isinstance(policy, Policy), "only an int8 .tflite holds integers"
+    actor = source_actor(policy)
+    env, judged = EnvSpec(recipe.env.id, recipe.env.kwargs), EnvSpec(recipe.env.id, recipe.env.judged_kwargs)
     games = 1 if quick else SCORE_EPISODES
     scored, *harder = [
-        run_episodes(spec, trained.actor, range(SCORE_SEED, SCORE_SEED + games)) for spec in ([env] if env == judged else [env, judged])
+        run_episodes(spec, actor, range(SCORE_SEED, SCORE_SEED + games)) for spec in ([env] if env == judged else [env, judged])
     ]
     score = ScoreRecipe(float(scored.returns.mean()), float(scored.returns.std()), None, games, SCORE_SEED)
     chance = np.random.default_rng(RANDOM_SEED)
@@ -72,13 +80,11 @@ def _write_folder(recipe: Recipe, player: Player, folder: Path, out: Path, quick
     calibration_seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + (1 if quick else CALIBRATION_EPISODES))
     heldout_seeds = range(HELDOUT_SEED, HELDOUT_SEED + (1 if quick else HELDOUT_EPISODES))
 
-    out.mkdir(parents=True, exist_ok=True)
-    trained.save(out / recipe.source)
     for name, seeds, count in (
         ("calibration.npz", calibration_seeds, CALIBRATION_OBSERVATIONS),
         ("heldout.npz", heldout_seeds, HELDOUT_OBSERVATIONS),
     ):
-        write_observations(out / name, collect_observations(judged, trained.actor, seeds, count))
+        write_observations(out / name, collect_observations(judged, actor, seeds, count))
     text = fill_measured((folder / RECIPE_FILE).read_text(encoding="utf-8"), score, float(random_play.returns.mean()))
     (out / RECIPE_FILE).write_text(text, encoding="utf-8")
     measured = read_recipe(out)
@@ -99,6 +105,7 @@ def _source_page(recipe: Recipe, player: Player, scores: Sequence[Episodes]) -> 
     repeats = recipe.env.gate_kwargs.get("repeat_action_probability", 0.0)
     chance = f"sticky actions with a chance of {repeats}" if repeats else "no sticky actions"
     titles = ("no sticky actions", f"{chance}, as in training and at the gate")
+    frames = recipe.env.kwargs.get("max_num_frames_per_episode", LONGEST_GAME)
     played = [_score_row(title, episodes) for title, episodes in zip(titles, scores, strict=False)]
     return f"""# {recipe.name}
 
@@ -116,8 +123,9 @@ Again: `quarl train FOLDER`, with this folder (writes to `runs/{recipe.name}/pol
 
 ## Score
 
-{len(scores[0].returns)} whole games, true points, 0 to 30 frames of waiting before each (seeds {SCORE_SEED:_} to \
-{SCORE_SEED + len(scores[0].returns) - 1:_}), the likeliest action in each step. Random play: {recipe.gate.random_return:.2f}.
+{len(scores[0].returns)} whole games (cut off after {frames:,} frames), true points, 0 to 30 frames of waiting before each \
+(seeds {SCORE_SEED:_} to {SCORE_SEED + len(scores[0].returns) - 1:_}), the likeliest action in each step. \
+Random play: {recipe.gate.random_return:.2f}.
 
 | games | mean return | standard deviation | worst | 5 % quantile | median | steps a game |
 |---|---:|---:|---:|---:|---:|---:|

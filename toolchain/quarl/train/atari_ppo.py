@@ -216,7 +216,7 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
     n_steps = min(int(numbers["n_steps"]), max(2, (steps - imitation_steps) // recipe.train.envs))
     rollout = n_steps * recipe.train.envs
     imitation = Imitation(
-        console=recipe.env.judged_kwargs,
+        game=recipe.env.judged_kwargs,
         expert=str(numbers["expert"]),
         seed=recipe.train.seed,
         envs=recipe.train.envs,

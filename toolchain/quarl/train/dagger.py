@@ -35,7 +35,7 @@ EXPERTS: dict[str, Callable[[Console, np.random.Generator], Expert]] = {"breakou
 class Imitation:
     """How a network imitates."""
 
-    console: Mapping[str, Any]  # the game, and how often an action sticks: what `AtariLanes` and `Console` are made with
+    game: Mapping[str, Any]  # what `AtariLanes` are made with
     expert: str
     seed: int
     envs: int
@@ -126,9 +126,10 @@ class _School:
     """Lanes with a console and an expert each."""
 
     def __init__(self, plan: Imitation, seed: int) -> None:
-        self._lanes = AtariLanes(num_envs=plan.envs, **plan.console)
+        self._lanes = AtariLanes(num_envs=plan.envs, **plan.game)
         self._rng = np.random.default_rng(seed)
-        self._consoles = [Console(**plan.console) for _ in range(plan.envs)]
+        sticky = plan.game.get("repeat_action_probability", 0.0)
+        self._consoles = [Console(plan.game["game"], repeat_action_probability=sticky) for _ in range(plan.envs)]
         self._experts = [EXPERTS[plan.expert](console, self._rng) for console in self._consoles]
         self.facts = self._experts[0].facts
         self._returns = np.zeros(plan.envs)
