@@ -7,13 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quarl import pipeline
+from quarl import integer, pipeline
 from quarl.actors import Actor
+from quarl.agreement import BoxAgreement, compare_decisions
 from quarl.calibrate import Calibration
 from quarl.choose import choose_rung, fixed_rung
 from quarl.errors import InputError
 from quarl.ladder import LADDER, decision_error, quantize_on_rung, rung_numbered
 from quarl.limits import DEFAULT_LIMITS, Limits
+from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
 from quarl.sources import Source, observations_of
 
@@ -56,6 +58,23 @@ def test_a_rung_that_misses_what_is_asked_of_decisions_is_left_unplayed(pendulum
     assert tried[0].mean is None
     assert "off by" in tried[0].missed[0]
     assert not tried[1].missed
+
+
+def test_a_rung_that_the_gate_would_refuse_for_its_held_out_decisions_is_left_unplayed(pendulum: tuple[Source, Calibration]) -> None:
+    source, calibration = pendulum
+    assert source.env is not None
+    assert isinstance(source.policy, Policy)
+    plain = quantize_on_rung(source.policy, calibration, 0)
+    fitted = compare_decisions(source.policy, plain, calibration.obs)
+    assert isinstance(fitted, BoxAgreement)
+    assert fitted.mean_share is not None
+    asked = limits(max_action_error=1.05 * fitted.mean_share)
+    made = integer.act(plain, calibration.obs)
+    worst = np.abs(made - source.policy.act(calibration.obs)).max(axis=1).argsort()[-200:]
+    _, tried = choose_rung(source.policy, calibration, source.env, asked, held=calibration.obs[worst])
+    assert tried[0].mean is None
+    assert "off by" in tried[0].missed[0]
+    assert [result.rung for result in choose_rung(source.policy, calibration, source.env, asked)[1]] == [0]
 
 
 def test_where_no_rung_holds_the_highest_is_returned_and_every_line_says_why(pendulum: tuple[Source, Calibration]) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from quarl.actors import Actor, artifact_actor, source_actor
 from quarl.agreement import DiscreteAgreement, compare_decisions
@@ -62,13 +65,17 @@ def choose_rung(
     tried: Tried = lambda result: None,
     weights: Weights = "int8",
     progress: Progress | None = None,
+    *,
+    held: NDArray[Any] | None = None,
 ) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
     """Return the policy on the lowest rung that holds the limits, and what was measured on every rung tried.
 
-    A rung whose decisions on the calibration observations miss the limits is not played. Where no rung holds, the one whose mean return
-    was best is taken, or the highest where none was played: the gate has the last word.
+    A rung whose decisions miss the limits is not played. Where no rung holds, the one whose mean return was best is taken, or the highest
+    where none was played: the gate has the last word.
 
     Args:
+        held: held-out observations [n, *shape] that the gate will ask; they only refuse rungs that it would refuse. None: the
+            calibration's alone are asked, which fitted rounding fits best.
         progress: called with (episodes, most episodes) of the source or of the rung that plays.
     Raises:
         QuantizationError: no rung can be had at all.
@@ -85,7 +92,9 @@ def choose_rung(
             tried(results[-1])
             continue
         result = RungResult(rung.number, rung.name, candidate.parameter_bytes, decision_error(policy, candidate, calibration))
-        missed = decisions_missed(policy, candidate, calibration, limits)
+        missed = decisions_missed(policy, candidate, calibration.obs, limits)
+        if held is not None and not missed:
+            missed = decisions_missed(policy, candidate, held, limits)
         if missed:
             result = replace(result, missed=missed)
         else:
@@ -146,9 +155,9 @@ def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limi
     return replace(result, mean=loop.mean, failures=loop.failures, missed=missed)
 
 
-def decisions_missed(policy: Policy, candidate: QuantPolicy, calibration: Calibration, limits: Limits) -> tuple[str, ...]:
-    """Return what the limits ask of single decisions and the candidate does not hold on the calibration observations; none or one line."""
-    agreement = compare_decisions(policy, candidate, calibration.obs)
+def decisions_missed(policy: Policy, candidate: QuantPolicy, obs: NDArray[Any], limits: Limits) -> tuple[str, ...]:
+    """Return what the limits ask of single decisions and the candidate does not hold on observations [n, *shape]; none or one line."""
+    agreement = compare_decisions(policy, candidate, obs)
     if isinstance(agreement, DiscreteAgreement):
         least = limits.min_agreement
         return (f"{agreement.agreement:.2%} of the actions agree, asked {least:.2%}",) if least and agreement.agreement < least else ()

@@ -132,7 +132,9 @@ def export(
             raise InputError(f"{asked_for}: {source.file.name} holds integers already, which are exported as they are: leave {option} away")
         quantized = policy
     elif rung is None and source.env is not None:
-        quantized, tried = choose_rung(policy, fitted, source.env, asked, lambda result: report(result.sentence()), weights, progress)
+        quantized, tried = choose_rung(
+            policy, fitted, source.env, asked, lambda result: report(result.sentence()), weights, progress, held=held.obs
+        )
     else:
         quantized, tried = fixed_rung(policy, fitted, DEFAULT_RUNG if rung is None else rung, weights)
         report(tried[-1].sentence())
