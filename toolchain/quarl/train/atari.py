@@ -65,7 +65,7 @@ def _write_folder(recipe: Recipe, player: Player, folder: Path, out: Path, quick
     """Measure the policy, write its folder, return the recipe with the score."""
     out.mkdir(parents=True, exist_ok=True)
     player.trained.save(out / recipe.source)
-    policy = read_policy(out / recipe.source, ImportOptions())  # the file as written, and four times as fast as its framework
+    policy = read_policy(out / recipe.source, ImportOptions())  # the file as written, by the actor the gate uses
     assert isinstance(policy, Policy), "only an int8 .tflite holds integers"
     actor = source_actor(policy)
     env, judged = EnvSpec(recipe.env.id, recipe.env.kwargs), EnvSpec(recipe.env.id, recipe.env.judged_kwargs)
