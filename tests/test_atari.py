@@ -99,3 +99,48 @@ def test_a_game_is_cut_off_after_so_many_frames() -> None:
 def test_a_number_of_frames_that_is_none_is_refused(frames: int) -> None:
     with pytest.raises(InputError, match="max_num_frames_per_episode"):
         make_env(EnvSpec("quarl.envs.atari:quarl/Atari-v0", {"game": "pong", "max_num_frames_per_episode": frames}))
+
+
+def test_a_console_that_was_laid_by_plays_what_a_new_one_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    from quarl.envs import atari
+
+    monkeypatch.setattr(atari, "_LAID_BY", {})
+    rng = np.random.default_rng(2)
+    new = AtariLanes("breakout", 2, repeat_action_probability=STICKY)
+    start, info = new.reset(seed=[5, 6])
+    actions = rng.integers(0, 4, (80, 2))
+    seen = [new.step(action) for action in actions]
+    used = AtariLanes("breakout", 2, repeat_action_probability=STICKY)
+    used.reset(seed=[7, 8])
+    for action in rng.integers(0, 4, (50, 2)):
+        used.step(action)
+    consoles = set(used._games)
+    used.close()
+    again = AtariLanes("breakout", 2, repeat_action_probability=STICKY)
+    assert set(again._games) == consoles
+    obs, told = again.reset(seed=[5, 6])
+    np.testing.assert_array_equal(obs, start)
+    for key in info:
+        np.testing.assert_array_equal(told[key], info[key])
+    for action, expected in zip(actions, seen, strict=True):
+        for found, wanted in zip(again.step(action)[:4], expected[:4], strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    other = AtariLanes("breakout", 1)
+    assert not consoles & set(other._games), "other settings are other consoles"
+
+
+def test_a_console_that_was_interrupted_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from quarl.envs import atari
+
+    monkeypatch.setattr(atari, "_LAID_BY", {})
+    lanes = AtariLanes("pong", 2)
+    lanes.reset(seed=[1, 2])
+
+    def interrupt(*answer: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lanes, "_keep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        lanes.step(np.array([0, 0]))  # the second console has not been heard
+    lanes.close()
+    assert not atari._LAID_BY

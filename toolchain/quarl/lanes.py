@@ -24,6 +24,7 @@ from quarl.errors import InputError, QuarlError, ToolMissingError
 
 _NAMESPACE_MODULES = {"quarl": "quarl.envs", "ALE": "ale_py"}  # who registers ids that gymnasium does not know by itself
 _PROBE_STEPS = 8
+_INDEPENDENT: dict[str, bool] = {}  # what the probe said, by what gymnasium knows of the environment and its arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,12 @@ def _make_vector(env: EnvSpec, lanes: int) -> VectorEnv[Any, Any, Any] | None:
     _import_namespace(env)
     with blame(env, lambda: "when it is looked up"):
         spec = gymnasium.spec(env.registered_id)
-    if spec.vector_entry_point is None or not _lanes_are_independent(env):
+    if spec.vector_entry_point is None:
+        return None
+    asked = repr((spec, sorted(env.kwargs.items())))
+    if asked not in _INDEPENDENT:
+        _INDEPENDENT[asked] = _lanes_are_independent(env)
+    if not _INDEPENDENT[asked]:
         return None
     with blame(env, lambda: "when it is made"):
         return _call_vector_entry_point(env, lanes)

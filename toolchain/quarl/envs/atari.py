@@ -11,8 +11,10 @@ Importing this module registers the id: `gymnasium.make("quarl.envs.atari:quarl/
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ale_py
 import gymnasium
@@ -54,8 +56,9 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
         _rom(game)
         _check_chance(repeat_action_probability)
         _check_frames(max_num_frames_per_episode)
-        settings: Info = {"repeat_action_probability": repeat_action_probability, "max_num_frames_per_episode": max_num_frames_per_episode}
-        self._games = [AtariVectorEnv(game, 1, num_threads=1, reward_clipping=False, **settings) for _ in range(num_envs)]
+        self._settings = _Settings(game, repeat_action_probability, max_num_frames_per_episode)
+        self._games = [_take_console(self._settings) for _ in range(num_envs)]
+        self._is_waiting = False  # for consoles that were told to go on and have not answered
         first = self._games[0]
         self.num_envs = num_envs
         self.single_observation_space = first.single_observation_space
@@ -78,9 +81,13 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
             seed = [None] * self.num_envs
         elif isinstance(seed, int | np.integer):
             seed = [int(seed) + lane for lane in range(self.num_envs)]
-        for lane in lanes:
-            chosen = int(self._seeds.integers(2**31 - 1)) if seed[lane] is None else int(seed[lane]) % 2**31
-            self._keep(lane, *self._games[lane].reset(seed=np.array([chosen])))
+        drawn = {lane: self._seeds.integers(2**31 - 1) if seed[lane] is None else seed[lane] % 2**31 for lane in lanes}
+        self._is_waiting = True
+        with ThreadPoolExecutor() as pool:
+            begun = pool.map(lambda lane: self._games[lane].reset(seed=np.array([int(drawn[lane])])), lanes)
+            for lane, (obs, info) in zip(lanes, begun, strict=True):
+                self._keep(lane, obs, info)
+        self._is_waiting = False
         return self._obs.copy(), {key: values.copy() for key, values in self._info.items()}
 
     def step(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], Info]:
@@ -92,6 +99,7 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
     ) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], Info]:
         """Do in these lanes what `step` does in all, one action [k] each, and return what it returns, for them; the others rest."""
         games = [self._games[lane] for lane in lanes]
+        self._is_waiting = True
         for game, action in zip(games, np.asarray(actions, np.int64)[:, None], strict=True):
             game.send(action)  # the lane's own thread begins at once
         points = np.empty(len(games))
@@ -99,6 +107,7 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
         for k, (lane, game) in enumerate(zip(lanes, games, strict=True)):
             obs, points[k : k + 1], terminated[k : k + 1], truncated[k : k + 1], info = game.recv()
             self._keep(lane, obs, info)
+        self._is_waiting = False
         return self._obs[lanes], points, terminated, truncated, {key: values[lanes] for key, values in self._info.items()}
 
     def _keep(self, lane: int, obs: NDArray[np.uint8], info: Info) -> None:
@@ -107,7 +116,27 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
             values[lane] = info[key][0]
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Nothing to give back: the consoles go with the object."""
+        """Lay the consoles by for the next lanes; interrupted ones go with the object."""
+        if not self._is_waiting:
+            _LAID_BY.setdefault((os.getpid(), self._settings), []).extend(self._games)
+        self._games = []
+
+
+class _Settings(NamedTuple):
+    """What a lane's console is made with."""
+
+    game: str
+    repeat_action_probability: float
+    max_num_frames_per_episode: int
+
+
+_LAID_BY: dict[tuple[int, _Settings], list[AtariVectorEnv]] = {}  # by process too: a console's thread stays behind in a fork
+
+
+def _take_console(settings: _Settings) -> AtariVectorEnv:
+    """Return a console that was laid by, or a new one: to make one takes as long as to play 300 steps."""
+    laid_by = _LAID_BY.get((os.getpid(), settings))
+    return laid_by.pop() if laid_by else AtariVectorEnv(num_envs=1, num_threads=1, reward_clipping=False, **settings._asdict())
 
 
 class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
