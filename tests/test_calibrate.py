@@ -95,6 +95,14 @@ def test_coverage_names_the_features_that_never_moved() -> None:
     assert coverage(calibrate(frames(), IMAGE), IMAGE).constant_features == ()
 
 
+def test_coverage_counts_the_observations_that_differ() -> None:
+    values = obs()
+    values[30:] = values[29]  # the policy stood still
+    assert coverage(calibrate(values, VECTOR), VECTOR).distinct == 30
+    screens = np.repeat(frames(), 2, axis=0)
+    assert coverage(calibrate(screens, IMAGE), IMAGE).distinct == len(frames())
+
+
 def written(folder: Path, **arrays: Any) -> Path:
     path = folder / "calibration.npz"
     path.write_bytes(npz_bytes({name: np.asarray(array) for name, array in arrays.items()}))

@@ -35,9 +35,13 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What the calibration covers: a range seen once, or a feature never seen to move, is a range to doubt."""
+    """What the calibration covers: a range seen once, or a feature never seen to move, is a range to doubt.
+
+    A policy that stands still shows the same observation over and over: many observations then cover little.
+    """
 
     observations: int
+    distinct: int  # different ones among them
     episodes: int
     constant_features: tuple[str, ...]
     sha256: str  # of the observations, as an uncompressed `.npz` of `obs` holds them
@@ -75,7 +79,8 @@ def coverage(calibration: Calibration, contract: Contract) -> Coverage:
         names = contract.observation.names
         constant = tuple(names[i] if names else f"feature {i}" for i in still)
     digest = hashlib.sha256(npz_bytes({"obs": np.ascontiguousarray(calibration.obs)}, compress=False)).hexdigest()
-    return Coverage(len(calibration.obs), calibration.episode_count, constant, digest)
+    distinct = len({row.tobytes() for row in calibration.obs})
+    return Coverage(len(calibration.obs), distinct, calibration.episode_count, constant, digest)
 
 
 def read_observations(path: Path, contract: Contract) -> Calibration:

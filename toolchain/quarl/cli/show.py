@@ -150,10 +150,12 @@ def bundle_text(bundle: Bundle) -> str:
         text = f"{bundle.folder}: {manifest.name}, the integers of {manifest.origin.file} as they are; {sizes}"
         return text if bundle.quantized().softmax_beta is None else f"{text}\n{SOFTMAX}"
     where = f" from {covered['episodes']} episodes" if covered["episodes"] else ""
+    distinct = covered.get("distinct", covered["observations"])  # bundles of earlier releases do not say
+    alike = f", {distinct:,} of them different" if distinct < covered["observations"] else ""
     still = f"; never moved: {', '.join(covered['constant_features'])}" if covered["constant_features"] else ""
     return (
         f"{bundle.folder}: {manifest.name} on rung {manifest.rung}, {manifest.weights} weights; {sizes}\n"
-        f"calibrated on {covered['observations']:,} observations{where}{still}"
+        f"calibrated on {covered['observations']:,} observations{where}{alike}{still}"
     )
 
 

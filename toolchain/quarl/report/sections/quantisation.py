@@ -52,12 +52,11 @@ def _ladder(tried: tuple[Mapping[str, Any], ...], taken: int) -> Table:
 
 def _calibration(covered: Mapping[str, Any]) -> Facts:
     still = ", ".join(str(name) for name in covered["constant_features"]) or "none"
-    episodes = int(covered["episodes"])
+    episodes, observations = int(covered["episodes"]), int(covered["observations"])
+    origin = f"from {episodes:,} episodes" if episodes else "episodes not known"
     rows = (
-        (
-            "Observations",
-            Cell(f"{int(covered['observations']):,}", note=f"from {episodes:,} episodes" if episodes else "episodes not known"),
-        ),
+        ("Observations", Cell(f"{observations:,}", note=origin)),
+        ("Different ones among them", Cell(f"{int(covered.get('distinct', observations)):,}")),
         ("Features that never moved", Cell(still)),
         ("SHA-256", Cell(code=str(covered["sha256"]))),
     )
