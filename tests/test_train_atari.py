@@ -156,15 +156,20 @@ def test_quick_training_goes_through_imitation_and_ppo_writes_the_folder_and_res
 
     recipe = read_recipe(POLICY)
     stages = []
-    out = tmp_path / "out" / "pong_ppo"
-    runs = tmp_path / "runs"
-    measured = train(POLICY, out, runs=runs, quick=True, progress=lambda progress: stages.append(progress.steps))
+    folder, out, runs = tmp_path / "pong_ppo", tmp_path / "out" / "pong_ppo", tmp_path / "runs"
+    folder.mkdir()
+    text = (POLICY / "recipe.toml").read_text(encoding="utf-8")
+    (folder / "recipe.toml").write_text(text.replace("rehearsals = 0", "rehearsals = 1"), encoding="utf-8")
+    measured = train(folder, out, runs=runs, quick=True, progress=lambda progress: stages.append(progress.steps))
     share = recipe.train.hyperparameters["imitation_share"]
     assert isinstance(share, float)
     assert stages == [int(share * recipe.train.quick_steps), recipe.train.quick_steps]
     assert measured.score is not None
     assert -21.0 <= measured.score.mean_return < 0.0
-    assert "DAgger" in (out / "SOURCE.md").read_text(encoding="utf-8")
+    story = (out / "SOURCE.md").read_text(encoding="utf-8")
+    assert "DAgger" in story
+    assert "before each rollout, 1 x 256 steps" in story
+    assert "rehearsed: " in (runs / "pong_ppo" / "log.txt").read_text(encoding="utf-8")
 
     loaded = PPO.load(out / "policy.zip", device="cpu")
     assert (out / "policy.zip").stat().st_size < 8_000_000
@@ -219,6 +224,46 @@ def test_a_recipe_that_leaves_ppo_nothing_is_refused(tmp_path: Path) -> None:
     text = re.sub(r"imitation_share = \S+", "imitation_share = 1.0", (POLICY / "recipe.toml").read_text(encoding="utf-8"))
     with pytest.raises(InputError, match=r"imitation_share 1\.0; allowed: between 0 and 1"):
         fit(parse_recipe(text, "recipe.toml"), tmp_path, quick=True, resume=False, progress=None)
+
+
+@pytest.mark.parametrize("setting", ["imitation_share = 1e-5", "imitation_round = 0"])
+def test_a_recipe_with_rounds_too_short_to_learn_from_is_refused(setting: str, tmp_path: Path) -> None:
+    need("ale_py", "torch", "stable_baselines3")
+    from quarl.train.atari_ppo import fit
+
+    name = setting.partition(" ")[0]
+    text = re.sub(rf"{name} = \S+", setting, (POLICY / "recipe.toml").read_text(encoding="utf-8"))
+    with pytest.raises(InputError, match="a round of imitation has 0 steps; at least 4 steps in each of 8 games"):
+        fit(parse_recipe(text, "recipe.toml"), tmp_path, quick=True, resume=False, progress=None)
+
+
+def test_a_rehearsal_brings_back_what_the_expert_said_and_ppo_has_forgotten(tmp_path: Path) -> None:
+    need("ale_py", "torch", "stable_baselines3")
+    import torch
+    from stable_baselines3 import PPO
+
+    from quarl.train.dagger import LESSONS, Rehearsal, choose
+    from quarl.train.sb3 import Lanes
+
+    rng = np.random.default_rng(0)
+    steps, lanes = 40, 2
+    frames = rng.integers(0, 256, (steps, lanes, 84, 84), np.uint8)
+    said = rng.integers(0, 4, (steps, lanes))
+    odds = np.full((steps, lanes, 4), 0.1, np.float32)
+    np.put_along_axis(odds, said[..., None], 0.7, axis=2)
+    age = np.broadcast_to(np.arange(steps, dtype=np.int32)[:, None], (steps, lanes))
+    (tmp_path / LESSONS).mkdir()
+    urgency, facts = np.ones((steps, lanes), np.float32), np.zeros((steps, lanes, 1), np.float32)
+    np.savez(tmp_path / LESSONS / "0000.npz", frames=frames, age=age, odds=odds, urgency=urgency, facts=facts)
+    torch.manual_seed(0)
+    env = EnvRecipe("quarl.envs.atari:quarl/Atari-v0", {"game": "breakout"}, {})
+    model = PPO("CnnPolicy", Lanes(env, 1), n_steps=8, batch_size=8, device="cpu")
+    rehearsal = Rehearsal(model, tmp_path, 3.0, 32, seed=0)
+    likely = [rehearsal.update(1e-3) for _ in range(60)]
+    assert likely[0] < 0.4
+    assert likely[-1] > 0.9, "0.7 against 0.1 is 0.99 once sharpened"
+    stacks = np.stack([frames[step - 3 : step + 1, 0] for step in range(3, steps)])
+    assert (choose(model, stacks, True) == said[3:, 0]).mean() > 0.95
 
 
 def test_to_a_learner_an_episode_ends_with_each_life_and_the_game_goes_on() -> None:

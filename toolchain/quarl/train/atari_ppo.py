@@ -3,8 +3,8 @@
 Goes in: a recipe and a run folder. Comes out: a `Trained` policy, a plain Stable-Baselines3 PPO with its CnnPolicy.
 First DAgger (Ross et al. 2011): the network plays, the expert says what it would have done, and the network learns from all that was seen
 so far. Then the value head is fitted to the returns of the network's own play, so that PPO does not begin by undoing what was learnt.
-Then PPO on the game's points; the policy kept is one of PPO's. The run folder holds all that a later call resumes from, the best policy
-so far, and the learning curve.
+Then PPO on the game's points, which may rehearse what the expert said; the policy kept is one of PPO's. The run folder holds all that a
+later call resumes from, the best policy so far, and the learning curve.
 
 Hyperparameters of a recipe:
     expert                    who teaches: a key of `EXPERTS`
@@ -16,6 +16,7 @@ Hyperparameters of a recipe:
     sharpening                factor of the logits before PPO: odds are soft, and PPO should not begin with a careless player
     value_steps               steps played to fit the value head
     n_steps, batch_size, n_epochs, gamma, gae_lambda, learning_rate, clip_range, ent_coef     PPO's own; the rate falls to 0
+    rehearsals                batches of what the expert said that are gone through again before each of PPO's rollouts; 0 for none
     evaluations               how often PPO's policy is judged
 """
 
@@ -30,13 +31,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 
 from quarl.errors import InputError
 from quarl.recipe import EnvRecipe, Recipe
 from quarl.seeds import CHECKPOINT_SEED
-from quarl.train.dagger import EXPERTS, Imitation, choose, features_of, imitate
+from quarl.train.dagger import EXPERTS, LESSONS, STACK, Imitation, Rehearsal, choose, features_of, imitate
 from quarl.train.games import SELECTION_EPISODES, SELECTION_LENGTH, Learning, Player, compute_in_bfloat16, in_float32, play_games
 from quarl.train.journal import Journal
 from quarl.train.sb3 import LEFT_OUT, Lanes, save_model
@@ -54,6 +55,7 @@ class _Plan:
     sharpening: float
     value_steps: int
     ppo_steps: int
+    rehearsals: int
     evaluations: int
     episodes: int
     max_length: int
@@ -75,7 +77,7 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     set_random_seed(recipe.train.seed)
     journal = Journal(run, plan.steps, progress, resume=resume)
     if not resume:
-        for lesson in (run / "lessons").glob("*.npz"):
+        for lesson in (run / LESSONS).glob("*.npz"):
             lesson.unlink()
     done = max(0, journal.steps - plan.imitation.steps)
     envs = Learning(Lanes(recipe.env.as_judged(), recipe.train.envs))
@@ -110,7 +112,11 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     else:
         model.set_parameters(str(latest))
     if done < plan.ppo_steps:
-        model.learn(plan.ppo_steps - done, callback=_Checkpoints(keep, journal.note, done, max(1, plan.ppo_steps // plan.evaluations)))
+        callbacks: list[BaseCallback] = [_Checkpoints(keep, journal.note, done, max(1, plan.ppo_steps // plan.evaluations))]
+        if plan.rehearsals:
+            rehearsal = Rehearsal(model, run, plan.sharpening, int(plan.ppo["batch_size"]), recipe.train.seed)
+            callbacks.append(_Rehearse(rehearsal, plan.rehearsals, journal.note))
+        model.learn(plan.ppo_steps - done, callback=CallbackList(callbacks))
     best = PPO.load(best_path, device="cpu")
     trained = Trained(_act(best), lambda path: save_model(best, path), None, journal.curve_path, plan.steps, plan.episodes)
     return Player(trained, _story(recipe, plan))
@@ -167,17 +173,39 @@ class _Checkpoints(BaseCallback):
         return True
 
 
+class _Rehearse(BaseCallback):
+    """Has what the expert said gone through again before each rollout, at PPO's own rate."""
+
+    def __init__(self, rehearsal: Rehearsal, batches: int, note: Callable[[str], None]) -> None:
+        super().__init__()
+        self._rehearsal, self._batches, self._note = rehearsal, batches, note
+        self._rollouts = 0
+
+    def _on_rollout_start(self) -> None:
+        rate = self.model.lr_schedule(self.model._current_progress_remaining)
+        likely = [self._rehearsal.update(rate) for _ in range(self._batches)]
+        if self._rollouts % 8 == 0:
+            self._note(f"rehearsed: {np.mean(likely):.3f} for the expert's choice")
+        self._rollouts += 1
+
+    def _on_step(self) -> bool:
+        return True
+
+
 def _act(model: PPO) -> Callable[[NDArray[np.uint8]], NDArray[np.int64]]:
     return lambda obs: choose(model, obs, True)
 
 
 def _story(recipe: Recipe, plan: _Plan) -> str:
     expert = recipe.train.hyperparameters["expert"]
+    again = f"""; before each rollout, {plan.rehearsals} x {plan.ppo["batch_size"]} steps
+   of what the expert had said are gone through again"""
+    rehearsed = again if plan.rehearsals else ""
     return f"""1. **A warm start, not learnt from points.** The first {plan.imitation.steps:,} steps are DAgger: the network plays, a
    scripted expert that reads the console's memory (`quarl.train.{expert}_expert`) says what it would have done, and the network learns to
    say the same. The network itself sees only the screen.
 2. The value head is fitted to the returns of the network's own play.
-3. PPO of Stable-Baselines3 on the signs of the points, {plan.ppo_steps:,} steps."""
+3. PPO of Stable-Baselines3 on the signs of the points, {plan.ppo_steps:,} steps{rehearsed}."""
 
 
 def _ppo_settings(plan: _Plan, done: int) -> dict[str, Any]:
@@ -198,6 +226,7 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
         "imitation_learning_rate",
         "sharpening",
         "value_steps",
+        "rehearsals",
         "evaluations",
     )
     ppo = ("n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "learning_rate", "clip_range", "ent_coef")
@@ -212,6 +241,11 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
         raise InputError(f"{recipe.name}: imitation_share {numbers['imitation_share']}; allowed: between 0 and 1, PPO has the rest")
     steps = recipe.train.quick_steps if quick else recipe.train.steps
     round_steps = min(int(numbers["imitation_round"]), int(steps * float(numbers["imitation_share"])))
+    if round_steps < STACK * recipe.train.envs:
+        least = f"{STACK} steps in each of {recipe.train.envs} games"
+        raise InputError(
+            f"{recipe.name}: a round of imitation has {round_steps} steps; at least {least}: a larger imitation_share or _round"
+        )
     imitation_steps = round(steps * float(numbers["imitation_share"]) / round_steps) * round_steps
     n_steps = min(int(numbers["n_steps"]), max(2, (steps - imitation_steps) // recipe.train.envs))
     rollout = n_steps * recipe.train.envs
@@ -232,6 +266,7 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
         sharpening=float(numbers["sharpening"]),
         value_steps=min(int(numbers["value_steps"]), steps),
         ppo_steps=(steps - imitation_steps) // rollout * rollout,  # so that the learning rate ends at 0 and not below
+        rehearsals=int(numbers["rehearsals"]),
         evaluations=1 if quick else int(numbers["evaluations"]),
         episodes=2 if quick else SELECTION_EPISODES,
         max_length=200 if quick else SELECTION_LENGTH,

@@ -25,6 +25,7 @@ CONTACT_Y = 177
 PLACES = (3.0, 8.0, 13.0)  # ball x - paddle x at contact
 FINE_FRAMES = 12
 ROLLOUT_STEPS = 80
+URGENT = 3.0  # the last frames before the paddle, and the shot that begins a life: who misses it waits for ever
 TEMPERATURE = 4.0  # pixels of error that make an action e times less advisable
 
 _DIRECTION = {RIGHT: 1, LEFT: -1}
@@ -73,14 +74,14 @@ class BreakoutExpert:
         self._sight = sight
         if sight.ball is None:
             odds = (0.0, 1.0, 0.0, 0.0)
-            return Advice(FIRE, odds, 1.0, (0.0, 0.0, 0.0, 0.0, ram[PADDLE_X] / 64 - 2, 0.0, float(sight.lever), 0.0, 0.0, 0.0))
+            return Advice(FIRE, odds, URGENT, (0.0, 0.0, 0.0, 0.0, ram[PADDLE_X] / 64 - 2, 0.0, float(sight.lever), 0.0, 0.0, 0.0))
         cost, wanted = _costs(self._console, sight, self._place)
         shares = np.exp((cost.min() - cost) / TEMPERATURE)
         left, hold, right = shares / shares.sum()
         error = wanted - (ram[PADDLE_X] + sight.paddle_speed + 6 * sight.lever)
         seen = (sight.ball[0] / 64 - 2, sight.ball[1] / 64 - 2, sight.speed[0] / 8, sight.speed[1] / 8, ram[PADDLE_X] / 64 - 2)
         hidden = (sight.paddle_speed / 6, float(sight.lever), float(np.clip(error / 64, -1.5, 1.5)), wanted / 64 - 2, 1.0)
-        urgency = 0.3 if sight.speed[1] <= 0 else 3.0 if _frames(sight) <= FINE_FRAMES else 1.0
+        urgency = 0.3 if sight.speed[1] <= 0 else URGENT if _frames(sight) <= FINE_FRAMES else 1.0
         return Advice((LEFT, HOLD, RIGHT)[int(np.argmin(cost))], (hold, 0.0, right, left), urgency, (*seen, *hidden))
 
     def watch(self, action: int) -> None:

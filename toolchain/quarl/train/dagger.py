@@ -3,14 +3,15 @@
 The network plays, the expert says what it would have done, and the network learns to say the same from all that was seen so far.
 Two things make it quick: the expert's advice is odds rather than one action, so that close calls are not learnt as if they were clear,
 and the network's features must also tell the facts the expert goes by, so that its eyes are taught directly.
+`Rehearsal` goes through what was seen again while another learner has the network: points alone do not keep what they seldom ask for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -22,9 +23,11 @@ from quarl.train.breakout_expert import BreakoutExpert
 from quarl.train.expert import Expert
 from quarl.train.pong_expert import PongExpert
 
+LESSONS = "lessons"  # their folder in the run's
 STACK = 4
 CONTRAST = 4.0
 FACTS_WEIGHT = 10.0  # of their squared error against the divergence from the odds
+MAX_GRADIENT = 0.5  # norm of a rehearsal's gradient, as PPO clips its own
 FOLLOWING_SHARE = 0.3  # of the rounds: until then fewer and fewer lanes are played by the expert
 
 
@@ -58,9 +61,9 @@ def imitate(model: PPO, plan: Imitation, run: Path, after_round: Callable[[int, 
     facts_net = torch.nn.Linear(policy.features_dim, school.facts)
     parameters = [*policy.features_extractor.parameters(), *policy.action_net.parameters(), *facts_net.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=plan.learning_rate)
-    folder = run / "lessons"
+    folder = run / LESSONS
     folder.mkdir(parents=True, exist_ok=True)
-    lessons = [_read_lesson(path) for path in sorted(folder.glob("*.npz"))]
+    lessons = _read_lessons(folder)
     parts: dict[str, Any] = {"policy": policy, "facts_net": facts_net, "optimizer": optimizer}
     if lessons:
         for name, state in torch.load(run / "imitation.pt", weights_only=True).items():
@@ -74,7 +77,7 @@ def imitate(model: PPO, plan: Imitation, run: Path, after_round: Callable[[int, 
             _open_eyes(policy, float(lesson.frames.mean()) / 255)
         for group in optimizer.param_groups:
             group["lr"] = plan.learning_rate * (1.0 - number / plan.rounds)
-        studied = _study(policy, facts_net, optimizer, lessons, plan, np.random.default_rng((plan.seed, number)))
+        studied = _study(policy, facts_net, optimizer, _Shelf(lessons), plan, np.random.default_rng((plan.seed, number)))
         torch.save({name: part.state_dict() for name, part in parts.items()}, run / "imitation.pt")
         _write_lesson(folder / f"{number:04d}.npz", lesson)
         report = f"round {number + 1} of {plan.rounds}: {studied}, games {school.report()}"
@@ -101,9 +104,35 @@ class _Lesson:
         return np.stack([self.frames[step - back, lane] for back in range(STACK - 1, -1, -1)], axis=1)
 
 
-def _read_lesson(path: Path) -> _Lesson:
-    with np.load(path) as arrays:
-        return _Lesson(arrays["frames"], arrays["age"], arrays["odds"], arrays["urgency"], arrays["facts"])
+class _Shelf:
+    """Lessons to draw steps from, each step as likely as any other."""
+
+    def __init__(self, lessons: Sequence[_Lesson]) -> None:
+        self.lessons = lessons
+        self._usable = [lesson.usable() for lesson in lessons]
+        self._ends = np.cumsum([len(usable) for usable in self._usable])
+
+    def draw(self, count: int, rng: np.random.Generator) -> list[_Part]:
+        """Return `count` steps."""
+        drawn = rng.integers(self._ends[-1], size=count)
+        owner = np.searchsorted(self._ends, drawn, side="right")
+        parts = []
+        for which in np.unique(owner):
+            first = self._ends[which] - len(self._usable[which])
+            parts.append((self.lessons[which], self._usable[which][drawn[owner == which] - first]))
+        return parts
+
+
+_Part: TypeAlias = tuple[_Lesson, NDArray[np.int64]]
+"""A lesson and flat indices of steps in it."""
+
+
+def _read_lessons(folder: Path) -> list[_Lesson]:
+    lessons = []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as arrays:
+            lessons.append(_Lesson(arrays["frames"], arrays["age"], arrays["odds"], arrays["urgency"], arrays["facts"]))
+    return lessons
 
 
 def _write_lesson(path: Path, lesson: _Lesson) -> None:
@@ -192,7 +221,7 @@ def _study(
     policy: Any,
     facts_net: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    lessons: list[_Lesson],
+    shelf: _Shelf,
     plan: Imitation,
     rng: np.random.Generator,
 ) -> str:
@@ -202,23 +231,15 @@ def _study(
     """
     marks = []
     half = plan.batch_size // 2
-    new = lessons[-1].usable()
-    old = [lesson.usable() for lesson in lessons]
-    ends = np.cumsum([len(usable) for usable in old])
+    newest = shelf.lessons[-1]
+    new = newest.usable()
     for _ in range(plan.epochs):
         order = rng.permutation(new)
         for start in range(0, len(order) - half + 1, half):
-            parts = [(lessons[-1], order[start : start + half])]
-            drawn = rng.integers(ends[-1], size=half)
-            owner = np.searchsorted(ends, drawn, side="right")
-            for which in np.unique(owner):
-                first = ends[which] - len(old[which])
-                parts.append((lessons[which], old[which][drawn[owner == which] - first]))
-            obs = torch.from_numpy(np.concatenate([lesson.stacks(index) for lesson, index in parts]))
-            odds, urgency, facts = (torch.from_numpy(np.concatenate(column)) for column in zip(*_columns(parts), strict=True))
+            obs, odds, urgency, facts = _tensors([(newest, order[start : start + half]), *shelf.draw(half, rng)])
             features = policy.extract_features(obs)
             logits = policy.action_net(features)
-            loss = (torch.nn.functional.cross_entropy(logits, odds, reduction="none") * urgency).sum() / urgency.sum()
+            loss = _advice_loss(logits, odds, urgency)
             entropy = (torch.special.entr(odds).sum(1) * urgency).sum() / urgency.sum()
             seen = torch.nn.functional.mse_loss(facts_net(features), facts)
             optimizer.zero_grad()
@@ -230,7 +251,50 @@ def _study(
     return f"divergence from the odds {divergence:.3f}, error of the facts {blindness:.4f}, agreement {agreement:.3f}"
 
 
-def _columns(parts: list[tuple[_Lesson, NDArray[np.int64]]]) -> Iterable[tuple[NDArray[np.float32], ...]]:
+class Rehearsal:
+    """What the expert said of all that was seen, gone through again, a batch of steps at a time.
+
+    A Breakout player that PPO took on without it forgot to serve: its likeliest action was to wait, in 15 of 24 games to their end, and
+    as it waited so seldom where actions are drawn, points did not tell it. The idea is that of DAPG (Rajeswaran et al. 2018).
+    """
+
+    def __init__(self, model: PPO, run: Path, sharpening: float, batch_size: int, seed: int) -> None:
+        policy: Any = model.policy
+        self._policy = policy
+        self._shelf = _Shelf(_read_lessons(run / LESSONS))
+        self._sharpening, self._batch_size = sharpening, batch_size
+        self._rng = np.random.default_rng(seed)
+        self._parameters = [*policy.features_extractor.parameters(), *policy.action_net.parameters()]
+        self._optimizer = torch.optim.Adam(self._parameters)
+
+    def update(self, learning_rate: float) -> float:
+        """Take a step of Adam towards the expert's odds, as sharp as the policy's own; return how likely its favourite action was."""
+        obs, odds, urgency, _ = _tensors(self._shelf.draw(self._batch_size, self._rng))
+        sharp = odds**self._sharpening
+        logits = self._policy.action_net(self._policy.extract_features(obs))
+        loss = _advice_loss(logits, sharp / sharp.sum(1, keepdim=True), urgency)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._parameters, MAX_GRADIENT)
+        self._optimizer.step()
+        likely = logits.detach().softmax(1).gather(1, odds.argmax(1, keepdim=True))
+        return float(likely.mean())
+
+
+def _advice_loss(logits: torch.Tensor, odds: torch.Tensor, urgency: torch.Tensor) -> torch.Tensor:
+    return (torch.nn.functional.cross_entropy(logits, odds, reduction="none") * urgency).sum() / urgency.sum()
+
+
+def _tensors(parts: list[_Part]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return observations, odds, urgency and facts of the steps."""
+    obs = torch.from_numpy(np.concatenate([lesson.stacks(index) for lesson, index in parts]))
+    odds, urgency, facts = (torch.from_numpy(np.concatenate(column)) for column in zip(*_columns(parts), strict=True))
+    return obs, odds, urgency, facts
+
+
+def _columns(parts: list[_Part]) -> Iterable[tuple[NDArray[np.float32], ...]]:
     for lesson, index in parts:
         step, lane = np.divmod(index, lesson.age.shape[1])
         yield lesson.odds[step, lane], lesson.urgency[step, lane], lesson.facts[step, lane]
