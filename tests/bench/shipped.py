@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from quarl import pipeline
 from quarl.agreement import BoxAgreement, DiscreteAgreement
@@ -25,7 +26,20 @@ from quarl.verdict import Verdict
 
 RUNTIME = "litert"
 MACHINE = "Machine: "
-HEADER = ("policy", "verdict", "float32", "int8", "difference (its interval)", "margin", "pairs", "actions", "size", "latency", "ship")
+HEADER = (
+    "policy",
+    "verdict",
+    "float32",
+    "int8",
+    "difference (its interval)",
+    "margin",
+    "pairs",
+    "actions",
+    "size",
+    "latency",
+    "ship",
+    "refused",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,7 @@ class Shipped:
 
     name: str
     rung: int
+    ladder: tuple[Mapping[str, Any], ...]  # the rungs tried, as the manifest tells them
     verdict: Verdict
     evidence: Evidence
     profile: Profile
@@ -45,8 +60,8 @@ def ship(name: str, folder: Path) -> Shipped:
     began = time.perf_counter()
     made = pipeline.ship(pipeline.import_source(name), folder / name, trust=True)
     wall_s = time.perf_counter() - began
-    evidence = evidence_from_json(made.bundle.read(PARITY).decode())
-    return Shipped(name, made.bundle.manifest.rung, made.verdict, evidence, made.profile, wall_s)
+    manifest, evidence = made.bundle.manifest, evidence_from_json(made.bundle.read(PARITY).decode())
+    return Shipped(name, manifest.rung, manifest.ladder, made.verdict, evidence, made.profile, wall_s)
 
 
 def cells(shipped: Shipped) -> tuple[str, ...]:
@@ -59,7 +74,18 @@ def cells(shipped: Shipped) -> tuple[str, ...]:
     failed = ", ".join(check.name for check in shipped.verdict.failed)
     answer = f"pass, rung {shipped.rung}" if shipped.verdict.passed else f"FAIL, rung {shipped.rung}: {failed}"
     pairs, wall = str(loop.mean.episodes), f"{shipped.wall_s:.0f} s"
-    return (shipped.name, answer, *returns(loop.mean), pairs, actions(shipped.evidence), size, times, wall)
+    return (shipped.name, answer, *returns(loop.mean), pairs, actions(shipped.evidence), size, times, wall, refused(shipped.ladder))
+
+
+def refused(ladder: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the rungs that were not taken do to the mean return, or why they were not played."""
+    told = []
+    for tried in ladder:
+        mean, missed = tried["mean"], tried["missed"]
+        if missed:
+            lost = "" if mean is None else f" {mean['mean_source']:.4g} -> {mean['mean_candidate']:.4g} over {mean['episodes']}"
+            told.append(f"{tried['rung']}:{lost or ' ' + missed[0]}")
+    return "; ".join(told) or "-"
 
 
 def returns(mean: MeanTest) -> tuple[str, str, str, str]:
@@ -86,6 +112,7 @@ def markdown(rows: Mapping[str, Sequence[str]], machine: str) -> str:
             "",
             "Written by `python -m tests.bench.shipped`: each policy shipped with its own recipe's limits, the whole chain. Returns are",
             "those of paired episodes, so they differ from a recipe's score, which was measured on others; the interval is the gate's own.",
+            "Refused are the lower rungs, by float32 -> int8 over paired episodes that only choose; rung 0 is what standard converters do.",
             f"Size and latency (median of one inference, one thread) are those of the `.tflite` in {RUNTIME}, float32 / int8, in one run.",
             f"{MACHINE}{machine}.",
             "",
