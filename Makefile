@@ -25,9 +25,11 @@ test-all: $(VENV)/test.done
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 bench: $(VENV)/test.done
+	$(BIN)/quarl doctor --install pi-emulator
 	$(BIN)/python -m tests.bench
 
 results: $(VENV)/test.done
+	$(BIN)/quarl doctor --install pi-emulator
 	$(BIN)/python -m tests.bench --write toolchain/docs/results.md
 	$(BIN)/python -m tests.bench.shipped --write toolchain/docs/policies.md
 

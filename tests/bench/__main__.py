@@ -54,7 +54,7 @@ from tests.firmware.samples import observations, sample
 POLICIES = Path(__file__).parent / "policies"
 PAIRED_EPISODES = 400
 MOST_LOST = 0.02  # share of the return
-ATARI_POLICY, ATARI_RUNG, ATARI_EPISODES = "breakout_ppo", 3, 100
+ATARI_POLICY, ATARI_RUNG, ATARI_EPISODES = "breakout_ppo", 3, 300
 FIRMWARE = (  # board, shape, most instructions, the peer's
     ("nucleo_l4r5zi", "mlp", 12_500, 19_944),
     ("nucleo_l4r5zi", "mlp256", 115_000, 162_300),
@@ -140,7 +140,7 @@ def bench_returns(folder: Path) -> list[Row]:
 
 
 def bench_atari(folder: Path) -> list[Row]:
-    """An Atari policy that 8 bits of output do not serve: 100 paired sticky games, as above, and the rung it is shipped on."""
+    """An Atari policy that 8 bits of output do not serve: 300 paired sticky games, as above, and the rung it is shipped on."""
     source = import_source(ATARI_POLICY)
     policy, limits = source.policy, recipe_limits(source.recipe, source.env)
     assert isinstance(policy, Policy)

@@ -112,7 +112,7 @@ def markdown(rows: Mapping[str, Sequence[str]], machine: str) -> str:
             "",
             "Written by `python -m tests.bench.shipped`: each policy shipped with its own recipe's limits, the whole chain. Returns are",
             "those of paired episodes, so they differ from a recipe's score, which was measured on others; the interval is the gate's own.",
-            "Refused are the lower rungs, by float32 -> int8 over paired episodes that only choose; rung 0 is what standard converters do.",
+            "Refused are the lower rungs, by float32 -> int8 over paired episodes that only choose, or why they were not played.",
             f"Size and latency (median of one inference, one thread) are those of the `.tflite` in {RUNTIME}, float32 / int8, in one run.",
             f"{MACHINE}{machine}.",
             "",
