@@ -9,9 +9,12 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, settings
 
+from quarl.importers.beside_tensorflow import prepare_for_tensorflow
+
 # No test depends on wall time. CI tries the same cases every time; new ones are found where somebody can look at them.
 settings.register_profile("quarl", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=os.environ.get("CI") == "true")
 settings.load_profile("quarl")
+prepare_for_tensorflow()  # the same process tests both frameworks
 
 
 def need(*names: str) -> None:

@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -35,7 +37,6 @@ BOX = Action("box", 2, (-2.0, -3.0), (2.0, 3.0))
 @pytest.fixture(scope="module")
 def keras() -> Any:
     need("keras", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     import keras
 
@@ -577,3 +578,18 @@ def test_a_file_of_keras_2_computes_what_keras_2_computed(tmp_path: Path, name: 
     obs = keras2_observations(policy.contract.observation.shape, golden["dtype"])
     assert policy.framework == "keras 2.21.0"
     assert np.abs(policy.outputs(obs) - np.array(golden["outputs"])).max() <= TOLERANCE
+
+
+def test_triton_is_loaded_before_tensorflow_which_it_would_crash_beside(tmp_path: Path) -> None:
+    need("keras", "tensorflow")
+    (tmp_path / "triton.py").write_text("import sys\n\ncame_first = 'tensorflow' not in sys.modules\n")
+    program = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from quarl import pipeline
+proof = pipeline.prove(pipeline.import_source("nav_dqn_small"), trust=False)
+print(proof.framework, "tensorflow" in sys.modules, sys.modules["triton"].came_first)
+"""
+    run = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("Keras ")
+    assert run.stdout.split()[-2:] == ["True", "True"]

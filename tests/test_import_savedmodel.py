@@ -27,7 +27,6 @@ IMAGE = (11, 8, 3)  # not square, three channels: a mistaken order of axes canno
 @pytest.fixture(scope="module")
 def tf() -> Any:
     need("tensorflow", "keras")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     import tensorflow
 

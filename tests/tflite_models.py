@@ -22,7 +22,6 @@ from tests.conftest import need
 def keras_and_tensorflow() -> tuple[Any, Any]:
     """Return both packages, quiet and on the CPU."""
     need("tensorflow", "keras")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     import keras
     import tensorflow

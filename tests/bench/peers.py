@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.emitters import emit_float_onnx
+from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.policy import INPUT, Activation, Conv2D, Dense, Flatten, Policy
 
 Outputs: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float32]]
@@ -22,6 +23,7 @@ Outputs: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 def keras_model(policy: Policy) -> Any:
     """Return the policy as a Keras model with a batch of one, the form TFLiteConverter needs."""
+    prepare_for_tensorflow()
     import keras
 
     x = inputs = keras.Input(batch_shape=(1, *policy.contract.observation.graph_shape))

@@ -5,7 +5,6 @@ Only a description made of Keras' own layers and settings is handed to Keras, an
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import ToolMissingError
+from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.draft import dropped_nodes
 from quarl.importers.keras import ARITHMETIC, LAYERS, MODELS, open_keras, read_draft
 from quarl.importers.options import ImportOptions
@@ -34,7 +34,7 @@ def outputs_of_keras(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDA
         raise ToolMissingError(f"{path.name} describes parts that are not Keras' own layers, so it is not given to Keras")
     if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise ToolMissingError(f"Keras reads files called .keras or .h5 alone: rename {path.name}")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    prepare_for_tensorflow()
     try:
         import keras  # type: ignore[import-untyped]
     except ImportError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import ToolMissingError
+from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.draft import Head, dropped_nodes
 from quarl.importers.options import ImportOptions
 from quarl.importers.savedmodel import SavedGraph, read_draft
@@ -24,7 +24,7 @@ def outputs_of_savedmodel(path: Path, policy: Policy, obs: NDArray[Any]) -> tupl
     Raises:
         ToolMissingError: TensorFlow is not installed, or the outputs before the last step cannot be had from it.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    prepare_for_tensorflow()
     try:
         import tensorflow as tf  # type: ignore[import-untyped]
     except ImportError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from quarl.archives import read_file, source_digest
 from quarl.errors import InputError, ToolMissingError, UnsupportedError, UntrustedFileError
+from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.draft import Draft, finish
 from quarl.importers.onnx import MAX_CONSTANT_VALUES, MAX_NODES, OnnxFile, draft_of
 from quarl.importers.options import ImportOptions
@@ -82,7 +82,7 @@ class SavedGraph:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        prepare_for_tensorflow()
         try:
             import tensorflow as tf  # type: ignore[import-untyped]
             from google.protobuf.message import DecodeError  # type: ignore[import-untyped]

@@ -16,6 +16,7 @@ import numpy as np
 
 from quarl.contract import Contract
 from quarl.errors import InputError, ToolMissingError
+from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.spaces import action_of, observation_of
 from quarl.lanes import EnvSpec
 from quarl.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
@@ -111,6 +112,8 @@ def _trainer(recipe: Recipe) -> Trainer:
 
 
 def _import(recipe: Recipe, module: str) -> ModuleType:
+    if recipe.framework == "keras":
+        prepare_for_tensorflow()
     try:
         return import_module(module)
     except ImportError as error:

@@ -25,7 +25,6 @@ Hyperparameters of a recipe:
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,14 +32,11 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
+import keras  # type: ignore[import-untyped]
 import numpy as np
+import tensorflow as tf  # type: ignore[import-untyped]
 from gymnasium import spaces
 from numpy.typing import NDArray
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras  # type: ignore[import-untyped]
-import tensorflow as tf  # type: ignore[import-untyped]
 
 with suppress(RuntimeError):  # once TensorFlow has computed something, its threads cannot be changed
     tf.config.threading.set_intra_op_parallelism_threads(1)
