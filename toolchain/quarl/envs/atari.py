@@ -12,7 +12,9 @@ Importing this module registers the id: `gymnasium.make("quarl.envs.atari:quarl/
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +60,7 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
         _check_frames(max_num_frames_per_episode)
         self._settings = _Settings(game, repeat_action_probability, max_num_frames_per_episode)
         self._games = [_take_console(self._settings) for _ in range(num_envs)]
-        self._is_waiting = False  # for consoles that were told to go on and have not answered
+        self._was_interrupted = False  # some consoles were told to go on and have not been heard
         first = self._games[0]
         self.num_envs = num_envs
         self.single_observation_space = first.single_observation_space
@@ -82,12 +84,10 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
         elif isinstance(seed, int | np.integer):
             seed = [int(seed) + lane for lane in range(self.num_envs)]
         drawn = {lane: self._seeds.integers(2**31 - 1) if seed[lane] is None else seed[lane] % 2**31 for lane in lanes}
-        self._is_waiting = True
-        with ThreadPoolExecutor() as pool:
+        with self._to_be_heard(), ThreadPoolExecutor() as pool:
             begun = pool.map(lambda lane: self._games[lane].reset(seed=np.array([int(drawn[lane])])), lanes)
             for lane, (obs, info) in zip(lanes, begun, strict=True):
                 self._keep(lane, obs, info)
-        self._is_waiting = False
         return self._obs.copy(), {key: values.copy() for key, values in self._info.items()}
 
     def step(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], Info]:
@@ -99,16 +99,23 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
     ) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], Info]:
         """Do in these lanes what `step` does in all, one action [k] each, and return what it returns, for them; the others rest."""
         games = [self._games[lane] for lane in lanes]
-        self._is_waiting = True
-        for game, action in zip(games, np.asarray(actions, np.int64)[:, None], strict=True):
-            game.send(action)  # the lane's own thread begins at once
         points = np.empty(len(games))
         terminated, truncated = np.empty(len(games), np.bool_), np.empty(len(games), np.bool_)
-        for k, (lane, game) in enumerate(zip(lanes, games, strict=True)):
-            obs, points[k : k + 1], terminated[k : k + 1], truncated[k : k + 1], info = game.recv()
-            self._keep(lane, obs, info)
-        self._is_waiting = False
+        with self._to_be_heard():
+            for game, action in zip(games, np.asarray(actions, np.int64)[:, None], strict=True):
+                game.send(action)  # the lane's own thread begins at once
+            for k, (lane, game) in enumerate(zip(lanes, games, strict=True)):
+                obs, points[k : k + 1], terminated[k : k + 1], truncated[k : k + 1], info = game.recv()
+                self._keep(lane, obs, info)
         return self._obs[lanes], points, terminated, truncated, {key: values[lanes] for key, values in self._info.items()}
+
+    @contextmanager
+    def _to_be_heard(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._was_interrupted = True
+            raise
 
     def _keep(self, lane: int, obs: NDArray[np.uint8], info: Info) -> None:
         self._obs[lane] = obs[0]
@@ -117,7 +124,7 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Lay the consoles by for the next lanes; interrupted ones go with the object."""
-        if not self._is_waiting:
+        if not self._was_interrupted:
             _LAID_BY.setdefault((os.getpid(), self._settings), []).extend(self._games)
         self._games = []
 
