@@ -73,6 +73,7 @@ def play_games(env: EnvRecipe, act: Callable[[NDArray[np.uint8]], NDArray[np.int
         returns[rows] += points
         lengths[rows] += 1
         playing[rows] = ~(terminated | truncated) & (lengths[rows] < max_length)
+    lanes.close()
     return Episodes(tuple(seeds), returns, lengths, None)
 
 
