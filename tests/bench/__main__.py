@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from quarl import integer
 from quarl.actors import Actor, artifact_actor, source_actor
 from quarl.boards import Board, find_board
-from quarl.calibrate import read_observations
+from quarl.calibrate import Calibration, read_observations
 from quarl.choose import choose_rung
 from quarl.closed_loop import failures_of
 from quarl.emitters import emit_tflite
@@ -125,16 +125,7 @@ def bench_returns(folder: Path) -> list[Row]:
             table["failure_return"] = recipe.gate.failure_return
         limits = limits_from_table(table, path.name)
         chosen, _ = choose_rung(policy, calibration, env, limits)
-        plain = quantize_on_rung(policy, calibration, 0)
-        tflite = peers.tflite_outputs(policy, peers.tflite_converter(policy, calibration.obs))
-        onnx = peers.onnx_outputs(policy, peers.quantize_static(policy, calibration.obs))
-        actors = {
-            "source": source_actor(policy),
-            "rung 0": partial(integer.act, plain),
-            "TFLiteConverter": partial(_act, policy, tflite),
-            "quantize_static": partial(_act, policy, onnx),
-            f"auto (rung {chosen.rung})": partial(integer.act, chosen),
-        }
+        actors = _players(policy, calibration, {f"auto (rung {chosen.rung})": chosen})
         rows += _paired_rows(path.name, env, actors, PAIRED_EPISODES, limits, MOST_LOST)
     return rows
 
@@ -146,17 +137,22 @@ def bench_atari(folder: Path) -> list[Row]:
     assert isinstance(policy, Policy)
     assert source.env is not None
     calibration, _ = observations_of(source, None)
-    plain, shipped = (quantize_on_rung(policy, calibration, number) for number in (0, ATARI_RUNG))
+    actors = _players(policy, calibration, {f"rung {ATARI_RUNG}": quantize_on_rung(policy, calibration, ATARI_RUNG)})
+    return _paired_rows(ATARI_POLICY, source.env, actors, ATARI_EPISODES, limits, limits.margin)
+
+
+def _players(policy: Policy, calibration: Calibration, ours: Mapping[str, QuantPolicy]) -> dict[str, Actor]:
+    """Return the source, rung 0, both standard converters and ours, by name and in this order."""
     tflite = peers.tflite_outputs(policy, peers.tflite_converter(policy, calibration.obs))
     onnx = peers.onnx_outputs(policy, peers.quantize_static(policy, calibration.obs))
-    actors = {
+    plain = quantize_on_rung(policy, calibration, 0)
+    return {
         "source": source_actor(policy),
         "rung 0": artifact_actor(plain, emit_tflite(plain)),
         "TFLiteConverter": partial(_act, policy, tflite),
         "quantize_static": partial(_act, policy, onnx),
-        f"rung {ATARI_RUNG}": artifact_actor(shipped, emit_tflite(shipped)),
+        **{name: artifact_actor(quantized, emit_tflite(quantized)) for name, quantized in ours.items()},
     }
-    return _paired_rows(ATARI_POLICY, source.env, actors, ATARI_EPISODES, limits, limits.margin)
 
 
 def _paired_rows(policy: str, env: EnvSpec, actors: Mapping[str, Actor], episodes: int, limits: Limits, most_lost: float) -> list[Row]:
