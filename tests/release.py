@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from quarl.agreement import DiscreteAgreement
 from quarl.clipping import ClippedInputs
 from quarl.closed_loop import PairedEpisodes
-from quarl.evidence import BackendEquality, CalibratedOn, Evidence, ExampleReplay, Figure, ImportProof
+from quarl.evidence import BackendEquality, CalibratedOn, Evidence, ExampleReplay, ImportProof
 from quarl.limits import Limits
+from quarl.profile_figure import Figure
 from quarl.rollouts import Episodes
 
 COUNT = 400

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from quarl.bundle import MANIFEST, Manifest, Origin, check_target, digests, read_bundle, write_bundle, write_whole
+from quarl.bundle import MANIFEST, Manifest, Origin, check_target, digests, read_bundle, write_bundle
 from quarl.errors import InputError
+from quarl.files.atomic import write_whole
 
 FILES = {"contract.json": b"{}\n", "model.tflite": b"\x00\x01\x02"}
 

@@ -12,13 +12,13 @@ import pytest
 
 from quarl.boards import Board, CpuName, Fpu, find_board
 from quarl.emitters.firmware import program_sources
-from quarl.firmware.build import build_image, default_cache_dir
+from quarl.firmware.build import build_image
 from quarl.firmware.elf import Image, read_image
 from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
 from quarl.firmware.profile import profile_qemu, profile_unicorn
 from quarl.firmware.program import Program
-from quarl.resources import targets_dir
+from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.firmware.samples import observations, sample
 

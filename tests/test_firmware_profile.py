@@ -11,7 +11,7 @@ import pytest
 from quarl.boards import Board, find_board, read_boards
 from quarl.emitters.firmware import program_sources, write_firmware
 from quarl.errors import BudgetError, DeviceError, InputError
-from quarl.firmware.build import build_image, default_cache_dir
+from quarl.firmware.build import build_image
 from quarl.firmware.cycles import cycle_assumptions, estimate_cycles
 from quarl.firmware.elf import read_image
 from quarl.firmware.example import with_example
@@ -32,7 +32,7 @@ from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.links.count import Block, Count
 from quarl.links.unicorn import MODELS, UnicornDevice
 from quarl.quant_policy import QuantPolicy
-from quarl.resources import models_dir, targets_dir
+from quarl.resources import default_cache_dir, models_dir, targets_dir
 from quarl.sources import observations_of, open_source
 from quarl.tools import run
 from tests.conftest import need

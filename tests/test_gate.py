@@ -16,7 +16,6 @@ from quarl.evidence import (
     DisturbedEpisodes,
     Evidence,
     ExampleReplay,
-    Figure,
     FirstDifference,
     ImportProof,
     OwnEpisodes,
@@ -25,6 +24,7 @@ from quarl.evidence import (
 )
 from quarl.gate import judge
 from quarl.limits import Limits, limits_from_table, read_limits
+from quarl.profile_figure import Figure
 from quarl.regression import compare_with_baseline
 from quarl.sequential import Look, plan_looks
 from quarl.verdict import Check, Verdict

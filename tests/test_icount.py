@@ -10,12 +10,11 @@ import pytest
 
 from quarl.boards import CpuName, Fpu, find_board
 from quarl.errors import DeviceError, ToolMissingError
-from quarl.firmware.build import default_cache_dir
 from quarl.firmware.profile import firmware_profile_from_json, profile_icount, profile_qemu
 from quarl.links import qemu
 from quarl.links.icount import OVERHEAD, SHIFTS, instructions_by_icount
 from quarl.links.machine import PluginError
-from quarl.resources import targets_dir
+from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.firmware.samples import observations, sample
 

@@ -18,7 +18,6 @@ from quarl.emitters import tflite_layers as layers
 from quarl.emitters.tflite import native_tables
 from quarl.emitters.tflite_layers import OPS, Value
 from quarl.errors import InputError, QuarlError, UnsupportedError, UntrustedFileError
-from quarl.firmware.build import default_cache_dir
 from quarl.firmware.profile import profile_unicorn
 from quarl.importers import ImportOptions, read_policy
 from quarl.importers.proof import ImportProof, prove_integers
@@ -29,6 +28,7 @@ from quarl.links.host import LitertRuntime, NumpyRuntime, OnnxRuntime
 from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.policy import Add, Concat, Flatten, MaxPool2D
 from quarl.quant_policy import QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantPolicy, QuantTable, QuantTensor
+from quarl.resources import default_cache_dir
 from tests.conftest import need
 from tests.random_policies import CASES, random_policy
 from tests.test_firmware_numbers import M0, M4, board_with

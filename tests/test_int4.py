@@ -16,7 +16,6 @@ from quarl.calibrate import calibrate
 from quarl.cli.options import weights_named
 from quarl.emitters import emit_onnx, emit_tflite
 from quarl.errors import BudgetError, InputError, QuantizationError, UnsupportedError
-from quarl.firmware.build import default_cache_dir
 from quarl.firmware.fit import check_fit
 from quarl.firmware.lower import lower
 from quarl.firmware.packing import folded_bias, int4_pairs
@@ -30,7 +29,7 @@ from quarl.policy_file import quant_policy_bytes, read_quant_policy_file
 from quarl.quant_policy import QuantDense, QuantDepthwiseConv2D, QuantPolicy, QuantTensor, QuantWeighted, weight_bits
 from quarl.quant_report import QuantReport, quant_report
 from quarl.quantize import Weights, quantize, weights_of
-from quarl.resources import targets_dir
+from quarl.resources import default_cache_dir, targets_dir
 from quarl.rounding import INT4_MAX, round_nearest, round_to_data, weight_scales
 from tests.conftest import need
 from tests.firmware.samples import observations, sample

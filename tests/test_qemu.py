@@ -9,7 +9,7 @@ import pytest
 
 from quarl.boards import CpuName, Fpu, find_board
 from quarl.emitters.firmware import kernels_for, program_sources
-from quarl.firmware.build import build_image, default_cache_dir
+from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
@@ -19,7 +19,7 @@ from quarl.integer import act, integer_outputs, quantize_observations
 from quarl.links.count import merged
 from quarl.links.qemu import QemuDevice, emulated_board
 from quarl.quant_policy import QuantPolicy
-from quarl.resources import targets_dir
+from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.firmware.samples import observations, sample
 

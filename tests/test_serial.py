@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from quarl.boards import Board, Region, find_board, read_boards
 from quarl.emitters.firmware import kernels_for, program_sources
 from quarl.errors import DeviceError, InputError
-from quarl.firmware.build import build_image, default_cache_dir
+from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.example import with_example
 from quarl.firmware.image import PortName, harness_sources
@@ -24,7 +24,7 @@ from quarl.links.frames import HEADER, Frame, pack_frame
 from quarl.links.qemu import emulated_board
 from quarl.links.serial import ATTEMPTS, SerialDevice, open_port
 from quarl.links.unicorn import UnicornDevice
-from quarl.resources import targets_dir
+from quarl.resources import default_cache_dir, targets_dir
 from quarl.uart import Uart, UartKind
 from tests.conftest import need
 from tests.firmware.samples import observations, sample

@@ -11,7 +11,7 @@ import pytest
 from quarl.boards import Board, CpuName, Fpu, find_board
 from quarl.emitters.firmware import program_sources
 from quarl.errors import DeviceError, InputError
-from quarl.firmware.build import build_image, default_cache_dir
+from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
@@ -20,7 +20,7 @@ from quarl.integer import act, integer_outputs, quantize_observations
 from quarl.links.count import merged
 from quarl.links.frames import Frame, pack_frame
 from quarl.links.unicorn import UnicornDevice
-from quarl.resources import targets_dir
+from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.firmware.samples import observations, sample
 

@@ -27,7 +27,6 @@ from quarl.calibrate import Calibration, read_observations
 from quarl.choose import choose_rung
 from quarl.closed_loop import failures_of
 from quarl.emitters import emit_tflite
-from quarl.firmware.build import default_cache_dir
 from quarl.firmware.profile import FirmwareProfile, profile_firmware
 from quarl.importers import read_policy
 from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
@@ -38,7 +37,7 @@ from quarl.pipeline import import_source
 from quarl.policy import Policy
 from quarl.profile import cpu_name
 from quarl.quant_policy import QuantPolicy
-from quarl.resources import targets_dir
+from quarl.resources import default_cache_dir, targets_dir
 from quarl.rollouts import run_episodes
 from quarl.seeds import PARITY_SEED
 from quarl.sources import observations_of

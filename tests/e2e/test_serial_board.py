@@ -12,13 +12,13 @@ from quarl import pipeline
 from quarl.boards import find_board
 from quarl.bundle import Bundle
 from quarl.emitters.firmware import program_sources
-from quarl.evidence import Figure
-from quarl.firmware.build import build_image, default_cache_dir
+from quarl.firmware.build import build_image
 from quarl.firmware.device import DeviceProfile, device_profile_from_json
 from quarl.firmware.image import harness_sources
 from quarl.firmware.profile import checked_program
 from quarl.parity import example_observations
-from quarl.resources import targets_dir
+from quarl.profile_figure import Figure
+from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.e2e.conftest import Quarl
 from tests.serial_line import Line, emulated_uart

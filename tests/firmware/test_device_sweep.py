@@ -14,7 +14,7 @@ import pytest
 from quarl.boards import CpuName, Fpu, Region, find_board
 from quarl.emitters.firmware import kernels_for, program_sources
 from quarl.emitters.shapes import multiply_accumulates
-from quarl.firmware.build import build_image, default_cache_dir
+from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.example import with_example
 from quarl.firmware.image import harness_sources
@@ -22,7 +22,7 @@ from quarl.firmware.lower import lower
 from quarl.integer import quantize_observations
 from quarl.links.qemu import MACHINES, QemuDevice, emulated_board
 from quarl.links.unicorn import UnicornDevice
-from quarl.resources import targets_dir
+from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.firmware.shipped import IMAGES, VECTORS, Shipped, pairs, shipped
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarl.firmware.build import default_cache_dir
 from quarl.firmware.linux import CoreName, build_linux_program, program_inputs, program_outputs
 from quarl.integer import integer_outputs
 from quarl.links.plugin import plugin_library
 from quarl.links.qemu_user import PLUGIN_SOURCE
 from quarl.pi.report import Instructions, instructions_from
 from quarl.quant_policy import QuantPolicy
+from quarl.resources import default_cache_dir
 from quarl.tools import run
 from tests.conftest import need
 from tests.firmware.samples import observations, sample

@@ -11,7 +11,6 @@ import pytest
 
 from quarl.errors import DeviceError, InputError
 from quarl.firmware import linux
-from quarl.firmware.build import default_cache_dir
 from quarl.firmware.linux import (
     CoreName,
     build_linux_program,
@@ -28,6 +27,7 @@ from quarl.integer import act, integer_outputs
 from quarl.links.frames import Frame, pack_frame, payload_of, take_frame
 from quarl.links.host import NumpyRuntime
 from quarl.quant_policy import QuantPolicy
+from quarl.resources import default_cache_dir
 from tests.conftest import need
 from tests.firmware.linux_programs import PI_CORES, ask, build_natively
 from tests.firmware.samples import SAMPLES, observations, sample

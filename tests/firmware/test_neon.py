@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quarl.firmware.build import default_cache_dir
 from quarl.firmware.linux import CoreName, build_linux_program, build_linux_sources, program_inputs
 from quarl.firmware.lower import lower
 from quarl.firmware.neon import NeonKernels, dense_weights, tile_weights
 from quarl.integer import integer_outputs
 from quarl.links.host import NumpyRuntime
 from quarl.quant_policy import QuantConv2D, QuantDense, QuantPolicy, QuantTensor
+from quarl.resources import default_cache_dir
 from tests.conftest import need
 from tests.firmware.linux_programs import ask
 from tests.firmware.samples import observations, sample

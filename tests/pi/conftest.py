@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from quarl.firmware.build import default_cache_dir
 from quarl.pi.root import EmulatedRoot, build_root
+from quarl.resources import default_cache_dir
 from tests.conftest import need
 from tests.pi.fake_pi import FakePi, sshd_program
 

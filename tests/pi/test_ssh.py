@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from quarl.errors import DeviceError, InputError, ToolMissingError
-from quarl.firmware.build import default_cache_dir
 from quarl.links.ssh import SshPi, connection_advice
 from quarl.pi.board import LinuxBoard, find_target
 from quarl.pi.compare import compare_on_pi
@@ -24,7 +23,7 @@ from quarl.pi.report import PiProfile, pi_profile_from_json
 from quarl.pi.request import Effort
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
-from quarl.resources import targets_dir
+from quarl.resources import default_cache_dir, targets_dir
 from tests.firmware.samples import observations, sample
 from tests.pi.fake_pi import FakePi, dropping_proxy
 

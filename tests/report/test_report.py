@@ -23,7 +23,8 @@ from quarl.evidence import evidence_from_json
 from quarl.explain import explain
 from quarl.gate import judge
 from quarl.limits import Limits
-from quarl.pi.report import Instructions, Machine, PiModel, PiProfile
+from quarl.links.pi_machine import Machine
+from quarl.pi.report import Instructions, PiModel, PiProfile
 from quarl.report.contents import Contents, read_contents
 from quarl.report.render import render_contents, render_report
 from quarl.report.replay import Flight, NotReplayed

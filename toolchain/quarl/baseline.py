@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from quarl.archives import read_file
-from quarl.bundle import Bundle, write_whole
+from quarl.bundle import Bundle
 from quarl.errors import InputError
+from quarl.files.atomic import write_whole
 from quarl.outputs.verdict_json import checks_of, verdict_table
 from quarl.verdict import Check, Verdict
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from quarl.boards import Board, find_board
 from quarl.bundle import DEVICE_PROFILE, FIRMWARE, PI, PROFILE, Bundle
-from quarl.evidence import Figure
 from quarl.firmware.device import DeviceProfile, device_profile_from_json
 from quarl.firmware.profile import FirmwareProfile, firmware_profile_from_json
 from quarl.limits import Limits
@@ -20,6 +19,7 @@ from quarl.pi.board import LinuxBoard, Target
 from quarl.pi.compare import BACKENDS
 from quarl.pi.report import PiProfile, pi_profile_from_json
 from quarl.profile import ROUNDS, Latency, profile_from_json
+from quarl.profile_figure import Figure
 from quarl.resources import targets_dir
 
 

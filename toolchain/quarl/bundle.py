@@ -30,6 +30,7 @@ import quarl
 from quarl.archives import read_file
 from quarl.contract import Contract
 from quarl.errors import InputError
+from quarl.files.atomic import write_whole
 from quarl.policy import Policy
 from quarl.policy_file import read_policy_file, read_quant_policy_file
 from quarl.quant_policy import QuantPolicy
@@ -211,19 +212,3 @@ def read_bundle(folder: Path) -> Bundle:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: not a manifest ({error}): export the bundle again") from error
     return Bundle(folder, manifest)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name and rename it, so that a reader never sees half of it.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    scratch = path.with_name(f".{path.name}.part")
-    try:
-        scratch.write_bytes(data)
-        scratch.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}): free space or name another place") from error
-    finally:
-        scratch.unlink(missing_ok=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from quarl.verdict import Check, Group, Kind
+from quarl.profile_figure import Kind
+from quarl.verdict import Check, Group
 
 SOFTER_INT8 = "Use a higher rung (--rung), or calibrate on more and more varied episodes"
 

@@ -79,8 +79,8 @@ def install(extra: str) -> tuple[Finding, ...]:
         DeviceError: pip failed; its last words are in the message.
     """
     if extra == PI_EMULATOR:
-        from quarl.firmware.build import default_cache_dir
         from quarl.pi.root import build_root
+        from quarl.resources import default_cache_dir
 
         build_root(default_cache_dir())
         return examine()
@@ -96,8 +96,8 @@ def install(extra: str) -> tuple[Finding, ...]:
 
 
 def _pi_emulator() -> Finding:
-    from quarl.firmware.build import default_cache_dir
     from quarl.pi.root import EMULATOR, find_root
+    from quarl.resources import default_cache_dir
 
     root = find_root(default_cache_dir())
     found = root.folder.name if root is not None and shutil.which(EMULATOR) is not None else ""

@@ -17,9 +17,9 @@ from quarl.agreement import Agreement, BoxAgreement, DiscreteAgreement, WorstDec
 from quarl.clipping import ClippedInputs
 from quarl.closed_loop import PairedEpisodes
 from quarl.errors import InputError
+from quarl.profile_figure import Figure
 from quarl.rollouts import Episodes
 from quarl.sequential import Look
-from quarl.verdict import Kind
 
 FORMAT = 2
 
@@ -72,18 +72,6 @@ class ExampleReplay:
     differing_outputs: int
     differing_actions: int
     changed_files: tuple[str, ...]  # what differs from the manifest, one line each
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One figure of the profile that a budget may limit."""
-
-    name: str
-    value: float
-    unit: str
-    kind: Kind
-    noise: float = 0.0  # share by which it differs between runs of the same thing, where that was measured
-    where: str = ""  # the machine a measured figure belongs to; figures of two machines are not compared
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from quarl.agreement import BoxAgreement, DiscreteAgreement
 from quarl.checks import SOFTER_INT8, at_most, missing, reported
-from quarl.evidence import BackendEquality, Evidence, ExampleReplay, Figure, ImportProof
+from quarl.evidence import BackendEquality, Evidence, ExampleReplay, ImportProof
 from quarl.limits import Limits
 from quarl.loop_checks import closed_loop_checks, closed_loop_of, own_checks, robustness_checks
+from quarl.profile_figure import Figure
 from quarl.verdict import Check, Verdict
 
 _TOO_LARGE = "Use a narrower policy, a lower rung or another board (quarl boards)"

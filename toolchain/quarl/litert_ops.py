@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarl.policy import Padding, windows_of
-
-if TYPE_CHECKING:
-    from quarl.quant_ops import QuantTensor
+from quarl.quant_tensor import QuantTensor
 
 ADD_BITS = 20  # of the larger multiplier of a sum
 ADD_RATIOS = (2.0**-10, 2.0**8)  # in_scale / out_scale; beyond them LiteRT computes sums in another way

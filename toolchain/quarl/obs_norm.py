@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.archives import Archive, read_file
-from quarl.bundle import write_whole
 from quarl.contract import Normalizer
 from quarl.errors import InputError, ToolMissingError, UnsupportedError, UntrustedFileError
+from quarl.files.atomic import write_whole
 from quarl.npz import npz_bytes, parse_npy
 
 FIELDS = ("mean", "var", "epsilon", "clip_obs")

@@ -24,7 +24,7 @@ from quarl.emitters import EMITTERS
 from quarl.emitters.firmware import write_firmware
 from quarl.errors import InputError, QuarlError, ToolMissingError
 from quarl.evidence import BackendEquality, CalibratedOn, Evidence, ImportProof
-from quarl.firmware.build import default_cache_dir
+from quarl.files.atomic import write_whole
 from quarl.firmware.device import DeviceProfile
 from quarl.firmware.links import profile_emulated, profile_over_serial
 from quarl.firmware.profile import FirmwareProfile
@@ -61,7 +61,7 @@ from quarl.quant_policy import QuantPolicy
 from quarl.quant_report import QuantReport, quant_report
 from quarl.quantize import Weights
 from quarl.regression import compare_with_baseline
-from quarl.resources import targets_dir
+from quarl.resources import default_cache_dir, targets_dir
 from quarl.rollouts import random_episodes
 from quarl.seeds import RANDOM_SEED
 from quarl.sources import Source, observations_of, open_source
@@ -303,7 +303,7 @@ def write_report(bundle: Bundle, out: Path | None = None) -> Path:
     except ModuleNotFoundError as error:
         raise ToolMissingError(f"the report needs the Python package {error.name}: pip install {error.name}") from error
     path = bundle.folder / REPORT_PAGE if out is None else out
-    bundles.write_whole(path, render_report(bundle).encode())
+    write_whole(path, render_report(bundle).encode())
     return path
 
 

@@ -24,9 +24,9 @@ from quarl import tools
 from quarl.emitters import EMITTERS, FLOAT_EMITTERS
 from quarl.emitters.shapes import multiply_accumulates
 from quarl.errors import InputError
-from quarl.evidence import Figure
 from quarl.links.host import FILE_FORMAT, model_inputs
 from quarl.policy import Policy
+from quarl.profile_figure import Figure
 from quarl.quant_policy import QuantPolicy
 
 FORMAT = 1

@@ -32,22 +32,19 @@ from quarl.policy import (
     output_shape,
 )
 from quarl.quant_ops import (
-    INT8_MAX,
-    INT8_MIN,
-    ObservationQuantizer,
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
     QuantNode,
     QuantOp,
     QuantTable,
-    QuantTensor,
     QuantWeighted,
     TableFunction,
     accumulator_bound,
     is_wide_layer,
     weight_bits,
 )
+from quarl.quant_tensor import INT8_MAX, INT8_MIN, ObservationQuantizer, QuantTensor
 
 __all__ = [
     "ACCUMULATOR_BOUND",

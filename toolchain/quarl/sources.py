@@ -14,14 +14,13 @@ import numpy as np
 
 from quarl.calibrate import Calibration, calibrate, read_observations
 from quarl.errors import InputError
-from quarl.firmware.build import default_cache_dir
 from quarl.importers import ImportOptions, read_policy
 from quarl.lanes import EnvSpec
 from quarl.policy import Policy
 from quarl.progress import Progress, Stage, quietly
 from quarl.quant_policy import QuantPolicy
 from quarl.recipe import RECIPE_FILE, Recipe, list_recipes, read_recipe
-from quarl.resources import models_dir
+from quarl.resources import default_cache_dir, models_dir
 from quarl.rollouts import collect_observations
 from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED
 from quarl.weights import VARIABLE, find_file, read_stored

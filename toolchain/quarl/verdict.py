@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from quarl.closed_loop import ClosedLoop
+from quarl.profile_figure import Kind
 
 Group: TypeAlias = Literal["import", "equality", "example", "calibration", "agreement", "closed loop", "robustness", "budget", "regression"]
-Kind: TypeAlias = Literal["exact", "tested", "measured", "emulated", "estimated"]
-"""How a figure was made: exact (the same on every run), tested (a confidence bound), measured (a clock on the device),
-emulated (exact instruction counts), estimated (a model, with its assumptions)."""
 
 
 @dataclass(frozen=True, slots=True)

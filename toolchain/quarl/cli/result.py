@@ -38,8 +38,8 @@ class Destinations:
 
 def conclude(verdict: Verdict, bundle: Bundle, destinations: Destinations, as_json: bool) -> None:
     """Write the verdict where it was asked for, print it, and exit with its code."""
-    from quarl.bundle import write_whole
     from quarl.cli import show
+    from quarl.files.atomic import write_whole
     from quarl.outputs import OUTPUTS
     from quarl.outputs.markdown import append_summary
 

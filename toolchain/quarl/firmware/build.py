@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import shutil
 import sys
 import tempfile
@@ -24,12 +23,6 @@ from quarl.tools import run
 COMPILE_TIMEOUT_S = 600.0
 ELF_FILE = "firmware.elf"
 GCC = "arm-none-eabi-gcc"
-
-
-def default_cache_dir() -> Path:
-    """Return where built images are kept: $XDG_CACHE_HOME/quarl, or ~/.cache/quarl."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "quarl"
 
 
 def compiler_version(compiler: CompilerName = "zig") -> str:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from quarl.boards import Board
 from quarl.emitters.firmware import program_sources
 from quarl.errors import InputError
-from quarl.evidence import Figure
 from quarl.firmware.build import build_image, compiler_version
 from quarl.firmware.elf import read_image
 from quarl.firmware.flash import FlashTool, flash
@@ -26,6 +25,7 @@ from quarl.firmware.image import harness_sources
 from quarl.firmware.profile import checked_program, rows_equal
 from quarl.integer import act, integer_outputs, quantize_observations
 from quarl.links.serial import SerialDevice, open_port
+from quarl.profile_figure import Figure
 from quarl.quant_policy import QuantPolicy
 
 FORMAT = 1

@@ -90,7 +90,7 @@ def build_linux_program(policy: QuantPolicy, example: NDArray[Any], core: CoreNa
 
     Args:
         example: observations [n, *shape] in environment units, n >= 1; the first ones are replayed at every start.
-        cache_dir: where programs are kept, by the digest of all that went in (`quarl.firmware.build.default_cache_dir`).
+        cache_dir: where programs are kept, by the digest of all that went in (`quarl.resources.default_cache_dir`).
     Raises:
         InputError: no observations.
         ToolMissingError: the compiler is not installed.

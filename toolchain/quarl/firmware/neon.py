@@ -7,17 +7,15 @@ draws them. Nothing overlaps: memory is not short on these machines.
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.firmware.lowering import Lowering
 from quarl.firmware.packing import folded_bias, pad_rows, padded_length
 from quarl.firmware.program import SIZES, Array, Operand
 from quarl.quant_policy import QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantNode, QuantTensor, QuantWeighted
-
-if TYPE_CHECKING:
-    from quarl.firmware.lower import _Lowering as Lowering
 
 NeonKernels: TypeAlias = Literal["neon", "dot"]
 NEON: tuple[NeonKernels, ...] = get_args(NeonKernels)
@@ -50,10 +48,10 @@ def add_layer(lowering: Lowering, step: int, node: QuantNode, op: QuantWeighted,
         case QuantConv2D():
             _conv2d(lowering, step, node, op, prefix, arrays, base)
         case QuantDepthwiseConv2D():
-            fields = (*base, ("window", lowering._window_text(node, op)), ("out_bytes", str(SIZES[lowering.ctype(node.name)])))
+            fields = (*base, ("window", lowering.window_text(node, op)), ("out_bytes", str(SIZES[lowering.ctype(node.name)])))
             weights = Array(f"{prefix}_weights", "int8_t", np.ascontiguousarray(op.weights.transpose(1, 2, 0)))
             operands = [lowering.operand(node.inputs[0]), lowering.operand(node.name)]
-            lowering._call(node, "ql_depthwise_neon", operands, "ql_depthwise_layer", prefix, fields, (weights, *arrays))
+            lowering.call(node, "ql_depthwise_neon", operands, "ql_depthwise_layer", prefix, fields, (weights, *arrays))
 
 
 def dense_weights(rows: NDArray[np.int8], kernels: NeonKernels) -> NDArray[np.int8]:
@@ -93,9 +91,9 @@ def _dense(
     fields = (*base, ("in_len", str(length)), ("out_len", str(len(op.weights))))
     operands = [lowering.operand(node.inputs[0])]
     if kernels == "neon":
-        operands.append(lowering._scratch(step, 4 * padded_length(length, INPUT_STEP[kernels]), "int8_t"))
+        operands.append(lowering.add_scratch(step, 4 * padded_length(length, INPUT_STEP[kernels]), "int8_t"))
     operands.append(lowering.operand(node.name))
-    lowering._call(node, f"ql_dense_{kernels}", operands, "ql_dense_neon_layer", prefix, fields, (weights, *arrays))
+    lowering.call(node, f"ql_dense_{kernels}", operands, "ql_dense_neon_layer", prefix, fields, (weights, *arrays))
 
 
 def _conv2d(
@@ -119,15 +117,15 @@ def _conv2d(
     fields = (
         *base,
         ("tile", f"ql_tile_{kernels}"),
-        ("window", lowering._window_text(node, op)),
+        ("window", lowering.window_text(node, op)),
         ("lines", "{" + ", ".join(map(str, lines)) + "}"),
         ("is_in_place", str(int(is_in_place))),
         ("out_len", str(len(op.weights))),
         ("out_bytes", str(SIZES[lowering.ctype(node.name)])),
     )
-    scratch: Operand = lowering._scratch(step, LANES if is_in_place else PIXELS * lines[1], "int8_t")
+    scratch: Operand = lowering.add_scratch(step, LANES if is_in_place else PIXELS * lines[1], "int8_t")
     operands = [lowering.operand(node.inputs[0]), scratch, lowering.operand(node.name)]
-    lowering._call(node, "ql_conv2d_neon", operands, "ql_conv2d_neon_layer", prefix, fields, (weights, *arrays))
+    lowering.call(node, "ql_conv2d_neon", operands, "ql_conv2d_neon_layer", prefix, fields, (weights, *arrays))
 
 
 def _base(lowering: Lowering, node: QuantNode, op: QuantWeighted, prefix: str) -> tuple[tuple[Array, ...], tuple[tuple[str, str], ...]]:

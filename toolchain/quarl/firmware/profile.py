@@ -18,7 +18,6 @@ from quarl.boards import Board, read_boards
 from quarl.emitters.firmware import kernels_for, program_sources
 from quarl.emitters.shapes import multiply_accumulates
 from quarl.errors import InputError
-from quarl.evidence import Figure
 from quarl.firmware.build import build_image, compiler_version
 from quarl.firmware.cycles import Cycles, cycle_assumptions, estimate_cycles
 from quarl.firmware.elf import Image, read_image
@@ -32,6 +31,7 @@ from quarl.links.count import merged
 from quarl.links.machine import PluginError
 from quarl.links.qemu import QemuDevice, emulated_board
 from quarl.links.unicorn import MODELS, UnicornDevice
+from quarl.profile_figure import Figure
 from quarl.quant_policy import QuantPolicy
 from quarl.resources import targets_dir
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError
 from quarl.evidence import BackendEquality
-from quarl.firmware.build import default_cache_dir
 from quarl.integer import integer_outputs
 from quarl.links.local import LocalPi
 from quarl.links.pi import PiLink, sha256_of
@@ -24,6 +23,7 @@ from quarl.pi.report import PiProfile
 from quarl.pi.root import open_root
 from quarl.policy import Policy
 from quarl.quant_policy import QuantPolicy
+from quarl.resources import default_cache_dir
 
 FRAMES = 100  # of images: an emulated convolution takes a second or so a dozen
 BACKENDS = tuple(f"pi_{runtime}" for runtime in ALL_RUNTIMES)

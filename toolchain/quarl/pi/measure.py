@@ -21,11 +21,12 @@ from quarl.firmware.build import compiler_version
 from quarl.integer import integer_outputs
 from quarl.links.host import PACKAGES
 from quarl.links.pi import Answer, PiLink, sha256_of
+from quarl.links.pi_machine import Machine, machine_from
 from quarl.pi import agent
 from quarl.pi.board import CORES, LinuxBoard
 from quarl.pi.health import Health, remarks, spoiling, without_clock
 from quarl.pi.program import RUNTIME, measure_program, program_of, run_program
-from quarl.pi.report import Instructions, Machine, PiMemory, PiModel, PiProfile, health_from, instructions_from, machine_from
+from quarl.pi.report import Instructions, PiMemory, PiModel, PiProfile, health_from, instructions_from
 from quarl.pi.request import COUNTED, NOTHING, TFLITE_RUNTIME, TIMED, Asked, Effort, package_of, run_request
 from quarl.policy import Policy
 from quarl.profile import Latency

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from quarl.errors import DeviceError, InputError
 from quarl.links.pi import PiLink, sha256_of
+from quarl.links.pi_machine import Machine, machine_from
 from quarl.links.ssh import SITES
-from quarl.pi.report import Machine, machine_from
 from quarl.pi.wheels import WheelSet, download_wheels
 
 ROOM = 4  # a wheel takes about three times its size unpacked, and lies there once itself

@@ -12,33 +12,17 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from quarl.errors import InputError
-from quarl.evidence import Figure
 from quarl.links.pi import Mark
+from quarl.links.pi_machine import Machine, machine_from
 from quarl.pi import agent
 from quarl.pi.health import Health
 from quarl.profile import Latency, Precision
+from quarl.profile_figure import Figure
 
 FORMAT = 1
 PROGRAM = "c"
 PYTHON_NOISE = 0.01  # the median of a run under Python differs by up to 0.5 % from another's; the C program's never
 OTHER_ARITHMETIC = ("tflite_runtime",)  # runtimes that round otherwise: decision 0001
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """The Pi as it describes itself."""
-
-    machine: str
-    bits: int
-    model: str | None
-    cpu_part: str | None
-    cpu_features: tuple[str, ...]
-    cores: int
-    memory_bytes: int
-    system: str
-    libc: str
-    python: str
-    last_core: int = 0  # that a process may use; where everything is measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +183,6 @@ def pi_profile_from_json(text: str, where: str) -> PiProfile:
         return PiProfile(**{**document, "remarks": tuple(document["remarks"])}, machine=machine, models=models)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: not a profile of a Pi ({error!r}): run quarl profile again") from error
-
-
-def machine_from(table: Mapping[str, Any]) -> Machine:
-    """Return the machine a table describes."""
-    names = Machine.__dataclass_fields__
-    return Machine(**{**{name: table[name] for name in names}, "cpu_features": tuple(table["cpu_features"])})
 
 
 def health_from(table: Mapping[str, Any] | None) -> Health | None:

@@ -38,9 +38,10 @@ def play(
 ) -> None:
     """Play a policy in its environment, in float32 or int8, and film it."""
     from quarl import play as stage
-    from quarl.bundle import MANIFEST, read_bundle, write_whole
+    from quarl.bundle import MANIFEST, read_bundle
     from quarl.cli import show_play
     from quarl.errors import InputError
+    from quarl.files.atomic import write_whole
     from quarl.ladder import DEFAULT_RUNG
     from quarl.pipeline import import_source
     from quarl.seeds import SCORE_SEED

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from quarl.profile_figure import Kind
 from quarl.report.numbers import GAP, with_unit
 from quarl.report.page import Tag
-from quarl.verdict import Check, Kind
+from quarl.verdict import Check
 
 TITLES = {
     "import_error": "Read as its framework computes it",
