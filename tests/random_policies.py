@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.contract import Action, Contract, Observation
-from quarl.litert_ops import QuantAveragePool2D, QuantMean, add_multipliers, mean_multiplier
-from quarl.policy import INPUT, Add, Concat, Flatten, Function, MaxPool2D, Padding, activate
-from quarl.quant_policy import (
+from quarl.graph.contract import Action, Contract, Observation
+from quarl.graph.litert_ops import QuantAveragePool2D, QuantMean, add_multipliers, mean_multiplier
+from quarl.graph.policy import INPUT, Add, Concat, Flatten, Function, MaxPool2D, Padding, activate
+from quarl.graph.quant_policy import (
     ObservationQuantizer,
     QuantConv2D,
     QuantDense,
@@ -27,7 +27,7 @@ from quarl.quant_policy import (
     QuantTable,
     QuantTensor,
 )
-from quarl.rescale import rescale_factor
+from quarl.graph.rescale import rescale_factor
 
 Kind = Literal["conv", "depthwise"]
 NO_PADDING: Padding = ((0, 0), (0, 0))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.agreement import DiscreteAgreement
-from quarl.clipping import ClippedInputs
-from quarl.closed_loop import PairedEpisodes
-from quarl.evidence import BackendEquality, CalibratedOn, Evidence, ExampleReplay, ImportProof
-from quarl.limits import Limits
-from quarl.profile_figure import Figure
-from quarl.rollouts import Episodes
+from quarl.evidence.agreement import DiscreteAgreement
+from quarl.evidence.closed_loop import PairedEpisodes
+from quarl.evidence.evidence import BackendEquality, CalibratedOn, Evidence, ExampleReplay, ImportProof
+from quarl.profiles.figure import Figure
+from quarl.rollouts.clipping import ClippedInputs
+from quarl.rollouts.episodes import Episodes
+from quarl.verdict.limits import Limits
 
 COUNT = 400
 LIMITS = Limits(

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.contract import Action, Contract, Normalizer, Observation
-from quarl.policy import INPUT, Activation, Conv2D, Dense, DepthwiseConv2D, Flatten, Function, Node, Op, Padding, Policy, linear_chain
+from quarl.graph.contract import Action, Contract, Normalizer, Observation
+from quarl.graph.policy import INPUT, Activation, Conv2D, Dense, DepthwiseConv2D, Flatten, Function, Node, Op, Padding, Policy, linear_chain
 
 
 def dense(rng: np.random.Generator, outputs: int, inputs: int, gain: float = 1.0) -> Dense:

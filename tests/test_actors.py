@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quarl import actors
-from quarl.actors import Actor, artifact_actor, float64_actor, row_by_row, source_actor
-from quarl.calibrate import calibrate
-from quarl.contract import Action, Contract, Observation
 from quarl.emitters import emit_tflite
-from quarl.ladder import quantize_on_rung
-from quarl.lanes import EnvSpec
-from quarl.policy import Activation, Conv2D, Dense, Flatten, Policy, linear_chain
+from quarl.graph.contract import Action, Contract, Observation
+from quarl.graph.policy import Activation, Conv2D, Dense, Flatten, Policy, linear_chain
+from quarl.quantize.calibration import calibrate
+from quarl.quantize.ladder import quantize_on_rung
 from quarl.resources import models_dir
-from quarl.rollouts import run_episodes
-from quarl.sources import open_source
+from quarl.rollouts import actors
+from quarl.rollouts.actors import Actor, artifact_actor, float64_actor, row_by_row, source_actor
+from quarl.rollouts.episodes import run_episodes
+from quarl.rollouts.vector_env import EnvSpec
+from quarl.sources.source import open_source
 from tests.conftest import need
 
 IMAGE_POLICIES = sorted(

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from quarl.agreement import compare_actions, compare_choices
 from quarl.errors import InputError
+from quarl.evidence.agreement import compare_actions, compare_choices
 
 SOURCE = np.array([[0.0, 1.0, 5.0], [2.0, 1.9, 0.0], [0.0, 0.0, -1.0], [7.0, 3.0, 0.0]], np.float32)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from quarl import archives
-from quarl.archives import Archive, open_file, source_digest
 from quarl.errors import InputError, UntrustedFileError
+from quarl.files import archives
+from quarl.files.archives import Archive, open_file, source_digest
 from tests.bombs import zip_bytes
 
 

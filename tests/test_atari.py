@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quarl.errors import InputError
-from quarl.lanes import EnvSpec, make_env, open_lanes
+from quarl.rollouts.vector_env import EnvSpec, make_env, open_lanes
 from tests.conftest import need
 
 need("ale_py")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from quarl import pipeline
-from quarl.baseline import baseline_path, read_baseline, set_baseline
-from quarl.bundle import Bundle
+from quarl.bundle.bundle import Bundle
 from quarl.errors import InputError
-from quarl.gate import judge
-from quarl.limits import Limits
-from quarl.outputs.verdict_json import json_text
+from quarl.verdict.baseline import baseline_path, read_baseline, set_baseline
+from quarl.verdict.formats.verdict_json import json_text
+from quarl.verdict.judge import judge
+from quarl.verdict.limits import Limits
 from tests.release import GOOD, LIMITS
 
 PASSED = judge(GOOD, LIMITS, policy="pendulum_sac")

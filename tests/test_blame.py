@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quarl.agreement import WorstDecision, worst_decisions
-from quarl.blame import reasons
-from quarl.calibrate import calibrate
-from quarl.closed_loop import Divergence
-from quarl.contract import Action
-from quarl.evidence import Trial
-from quarl.gate import judge
-from quarl.ladder import quantize_on_rung
-from quarl.quant_report import LayerReport, PartReport, QuantReport
-from quarl.trials import RECALIBRATED, try_changes
+from quarl.evidence.agreement import WorstDecision, worst_decisions
+from quarl.evidence.closed_loop import Divergence
+from quarl.evidence.evidence import Trial
+from quarl.evidence.trials import RECALIBRATED, try_changes
+from quarl.graph.contract import Action
+from quarl.quantize.calibration import calibrate
+from quarl.quantize.error_report import LayerReport, PartReport, QuantReport
+from quarl.quantize.ladder import quantize_on_rung
+from quarl.verdict.diagnosis import reasons
+from quarl.verdict.judge import judge
 from tests.release import AGREEMENT, GOOD, LIMITS
 from tests.small_policies import cnn, mlp, observations, pixels
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from quarl.boards import CPUS, find_board, parse_board, read_boards
+from quarl.boards.cortex_m import CPUS, find_board, parse_board, read_boards
 from quarl.errors import InputError
 from quarl.resources import targets_dir
 

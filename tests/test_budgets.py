@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from quarl import pipeline
-from quarl.boards import find_board
-from quarl.budgets import FIRMWARE, PROFILE, figures_of, with_board, with_profile
-from quarl.bundle import Bundle
-from quarl.firmware.profile import FirmwareProfile, LayerCost
-from quarl.limits import Limits
-from quarl.profile import Latency, Memory, ModelProfile, Profile
+from quarl.boards.cortex_m import find_board
+from quarl.bundle.bundle import Bundle
+from quarl.profiles.emulated import FirmwareProfile, LayerCost
+from quarl.profiles.host import Latency, Memory, ModelProfile, Profile
 from quarl.resources import targets_dir
+from quarl.verdict.budgets import FIRMWARE, PROFILE, figures_of, with_board, with_profile
+from quarl.verdict.limits import Limits
 
 STEADY = tuple([10.0] * 100)
 UNSTEADY = tuple([10.0] * 80 + [15.0] * 20)  # the last of five rounds was half as fast again

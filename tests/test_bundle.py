@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quarl.bundle import MANIFEST, Manifest, Origin, check_target, digests, read_bundle, write_bundle
+from quarl.bundle.bundle import MANIFEST, Manifest, Origin, check_target, digests, read_bundle, write_bundle
 from quarl.errors import InputError
 from quarl.files.atomic import write_whole
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quarl.calibrate import MIN_OBSERVATIONS, calibrate, coverage, read_observations
-from quarl.contract import Action, Contract, Observation
 from quarl.errors import InputError, UntrustedFileError
-from quarl.npz import npz_bytes
+from quarl.files.npz import npz_bytes
+from quarl.graph.contract import Action, Contract, Observation
+from quarl.quantize.calibration import MIN_OBSERVATIONS, calibrate, coverage, read_observations
 
 VECTOR = Contract(Observation((3,), "float32", "vector", ("x", "y", "speed")), Action("discrete", 2))
 IMAGE = Contract(Observation((2, 8, 8), "uint8", "chw"), Action("discrete", 2))

@@ -7,17 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quarl import integer, pipeline
-from quarl.actors import Actor
-from quarl.agreement import BoxAgreement, compare_decisions
-from quarl.calibrate import Calibration
-from quarl.choose import choose_rung, fixed_rung
+from quarl import pipeline
+from quarl.choose_rung import choose_rung, fixed_rung
 from quarl.errors import InputError
-from quarl.ladder import LADDER, decision_error, quantize_on_rung, rung_numbered
-from quarl.limits import DEFAULT_LIMITS, Limits
-from quarl.policy import Policy
-from quarl.quant_policy import QuantPolicy
-from quarl.sources import Source, observations_of
+from quarl.evidence.agreement import BoxAgreement, compare_decisions
+from quarl.graph import reference as integer
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.quantize.calibration import Calibration
+from quarl.quantize.ladder import LADDER, decision_error, quantize_on_rung, rung_numbered
+from quarl.rollouts.actors import Actor
+from quarl.sources.source import Source, observations_of
+from quarl.verdict.limits import DEFAULT_LIMITS, Limits
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_a_ruined_rung_is_given_up_early(pendulum: tuple[Source, Calibration], m
     def still(policy: QuantPolicy, model: bytes) -> Actor:
         return lambda obs: np.zeros((len(obs), 1), np.float32)
 
-    monkeypatch.setattr("quarl.choose.artifact_actor", still)
+    monkeypatch.setattr("quarl.choose_rung.artifact_actor", still)
     _, tried = choose_rung(source.policy, calibration, source.env, replace(limits(), episodes=400))
     assert [result.mean.episodes for result in tried if result.mean is not None] == [50] * len(LADDER)
     assert all("mean_return" in result.missed[0] for result in tried)

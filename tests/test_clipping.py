@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quarl.calibrate import calibrate
-from quarl.clipping import ClipCounter
-from quarl.ladder import quantize_on_rung
+from quarl.quantize.calibration import calibrate
+from quarl.quantize.ladder import quantize_on_rung
+from quarl.rollouts.clipping import ClipCounter
 from tests.small_policies import cnn, mlp, observations, pixels
 
 NONE = np.zeros(0, np.int64)

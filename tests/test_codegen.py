@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarl.emitters.firmware import policy_sources
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Kernels
-from quarl.integer import act, integer_outputs, quantize_observations
-from quarl.links.host import NumpyRuntime
-from quarl.quant_policy import QuantTensor
+from quarl.firmware.sources import policy_sources
+from quarl.graph.quant_policy import QuantTensor
+from quarl.graph.reference import act, integer_outputs, quantize_observations
+from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
 from tests.firmware.host_build import HostPolicy, filter_outputs, kernel_objects
 from tests.firmware.samples import SAMPLES, observations, sample

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quarl.contract import Action, Contract, Normalizer, Observation, box_bounds
 from quarl.errors import InputError, QuarlError
+from quarl.graph.contract import Action, Contract, Normalizer, Observation, box_bounds
 
 VECTOR = Observation((3,), "float32", "vector", ("x", "y", "speed"), Normalizer((0.1, -2.0, 1e6), (1.0, 0.0, 3e-9), 1e-8, 10.0))
 IMAGE = Observation((4, 12, 10), "uint8", "chw")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quarl.boards import find_board
-from quarl.calibrate import Calibration
-from quarl.firmware.cycles import PUBLISHED, VECTOR_CYCLES, Published, cycle_assumptions, estimate_cycles
-from quarl.ladder import rung_numbered
+from quarl.boards.cortex_m import find_board
 from quarl.links.count import Block, Count
-from quarl.quantize import quantize
+from quarl.profiles.cycles import PUBLISHED, VECTOR_CYCLES, Published, cycle_assumptions, estimate_cycles
+from quarl.quantize.calibration import Calibration
+from quarl.quantize.ladder import rung_numbered
+from quarl.quantize.quantizer import quantize
 from quarl.resources import targets_dir
 from tests.conftest import need
 from tests.firmware.samples import observations, peer

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from quarl.contract import Action
-from quarl.divergence import NEVER, PARTED_SHARE, ActionLog, first_divergence
-from quarl.lanes import EnvSpec
-from quarl.rollouts import run_episodes
+from quarl.graph.contract import Action
+from quarl.rollouts.divergence import NEVER, PARTED_SHARE, ActionLog, first_divergence
+from quarl.rollouts.episodes import run_episodes
+from quarl.rollouts.vector_env import EnvSpec
 
 DISCRETE = Action("discrete", 3)
 BOX = Action("box", 2, (-1.0, -2.0), (1.0, 2.0), "clip")

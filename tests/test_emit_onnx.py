@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 
 from quarl.emitters import emit_float_onnx, emit_onnx
-from quarl.links.host import NumpyRuntime, OnnxRuntime
-from quarl.policy import Add
-from quarl.quant_policy import QuantDense, QuantNode, QuantTensor
+from quarl.graph.policy import Add
+from quarl.graph.quant_policy import QuantDense, QuantNode, QuantTensor
+from quarl.runtimes.host import NumpyRuntime, OnnxRuntime
 from tests.random_policies import CASES, NARROW, Builder, near_tie_policy, random_integers, random_policy, wide_tensor
 from tests.test_emit_tflite import small_float_policy
 

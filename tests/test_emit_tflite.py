@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quarl.contract import Action, Contract, Observation
 from quarl.emitters import emit_float_tflite, emit_tflite
 from quarl.emitters.tflite import native_tables
 from quarl.emitters.tflite_file import ALIGNMENT, metadata_of
 from quarl.emitters.tflite_layers import Window, padding_scheme
 from quarl.errors import QuantizationError
-from quarl.links.host import LitertRuntime, NumpyRuntime
-from quarl.policy import Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Node, Policy
-from quarl.quant_policy import QuantDense, QuantPolicy, QuantTable, QuantTensor
+from quarl.graph.contract import Action, Contract, Observation
+from quarl.graph.policy import Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Node, Policy
+from quarl.graph.quant_policy import QuantDense, QuantPolicy, QuantTable, QuantTensor
+from quarl.runtimes.host import LitertRuntime, NumpyRuntime
 from tests.random_policies import CASES, NARROW, TANH_TENSOR, Builder, near_tie_policy, random_integers, random_policy, wide_tensor
 
 

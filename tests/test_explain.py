@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from quarl.errors import InputError
-from quarl.evidence import DisturbedEpisodes, Evidence
-from quarl.explain import EXPLANATIONS, explain
-from quarl.gate import judge
-from quarl.regression import compare_with_baseline
-from quarl.robustness import DISTURBANCES
+from quarl.evidence.evidence import DisturbedEpisodes, Evidence
+from quarl.rollouts.robustness import DISTURBANCES
+from quarl.verdict.explanations import EXPLANATIONS, explain
+from quarl.verdict.judge import judge
+from quarl.verdict.regression import compare_with_baseline
 from tests.release import GOOD, LIMITS
 from tests.test_gate import BOX_AGREEMENT, SOURCELESS
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from quarl.boards import Board, CpuName, Fpu, find_board
-from quarl.emitters.firmware import kernels_for, program_sources
+from quarl.boards.cortex_m import Board, CpuName, Fpu, find_board
 from quarl.errors import DeviceError
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
+from quarl.firmware.sources import kernels_for, program_sources
 from quarl.links.qemu import QemuDevice, emulated_board
 from quarl.links.unicorn import UnicornDevice
 from quarl.resources import default_cache_dir, targets_dir

@@ -10,14 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quarl.boards import Board, CpuName, Fpu, find_board
-from quarl.emitters.firmware import program_sources
+from quarl.boards.cortex_m import Board, CpuName, Fpu, find_board
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import Image, read_image
 from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
-from quarl.firmware.profile import profile_qemu, profile_unicorn
 from quarl.firmware.program import Program
+from quarl.firmware.sources import program_sources
+from quarl.profiles.emulated import profile_qemu, profile_unicorn
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.firmware.samples import observations, sample

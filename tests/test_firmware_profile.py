@@ -8,17 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarl.boards import Board, find_board, read_boards
-from quarl.emitters.firmware import program_sources, write_firmware
+from quarl.boards.cortex_m import Board, find_board, read_boards
 from quarl.errors import BudgetError, DeviceError, InputError
 from quarl.firmware.build import build_image
-from quarl.firmware.cycles import cycle_assumptions, estimate_cycles
 from quarl.firmware.elf import read_image
 from quarl.firmware.example import with_example
 from quarl.firmware.fit import check_fit, flash_needed, ram_needed
 from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
-from quarl.firmware.profile import (
+from quarl.firmware.sources import program_sources, write_firmware
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.reference import act, integer_outputs, quantize_observations
+from quarl.importers import ImportOptions
+from quarl.links.count import Block, Count
+from quarl.links.unicorn import MODELS, UnicornDevice
+from quarl.profiles.cycles import cycle_assumptions, estimate_cycles
+from quarl.profiles.emulated import (
     FirmwareProfile,
     firmware_profile_from_json,
     open_firmware,
@@ -26,14 +31,9 @@ from quarl.firmware.profile import (
     profile_qemu,
     profile_unicorn,
 )
-from quarl.importers import ImportOptions
-from quarl.integer import act, integer_outputs, quantize_observations
-from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
-from quarl.links.count import Block, Count
-from quarl.links.unicorn import MODELS, UnicornDevice
-from quarl.quant_policy import QuantPolicy
+from quarl.quantize.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.resources import default_cache_dir, models_dir, targets_dir
-from quarl.sources import observations_of, open_source
+from quarl.sources.source import observations_of, open_source
 from quarl.tools import run
 from tests.conftest import need
 from tests.firmware.samples import observations, sample

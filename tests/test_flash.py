@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from quarl.boards import Probe, find_board, read_boards
+from quarl.boards.cortex_m import Probe, find_board, read_boards
 from quarl.errors import DeviceError, InputError, ToolMissingError
-from quarl.firmware import flash as flashing
-from quarl.firmware.flash import find_program, flash, flash_command
+from quarl.links import flash as flashing
+from quarl.links.flash import find_program, flash, flash_command
 from quarl.resources import targets_dir
 from tests.conftest import need
 

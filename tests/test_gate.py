@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quarl.agreement import WorstDecision, compare_actions
-from quarl.closed_loop import PairedEpisodes
 from quarl.errors import InputError
-from quarl.evidence import (
+from quarl.evidence.agreement import WorstDecision, compare_actions
+from quarl.evidence.closed_loop import PairedEpisodes
+from quarl.evidence.evidence import (
     BackendEquality,
     CalibratedOn,
     DisturbedEpisodes,
@@ -22,12 +22,12 @@ from quarl.evidence import (
     Trial,
     evidence_from_json,
 )
-from quarl.gate import judge
-from quarl.limits import Limits, limits_from_table, read_limits
-from quarl.profile_figure import Figure
-from quarl.regression import compare_with_baseline
-from quarl.sequential import Look, plan_looks
-from quarl.verdict import Check, Verdict
+from quarl.profiles.figure import Figure
+from quarl.stats.sequential import Look, plan_looks
+from quarl.verdict.judge import judge
+from quarl.verdict.limits import Limits, limits_from_table, read_limits
+from quarl.verdict.regression import compare_with_baseline
+from quarl.verdict.verdict import Check, Verdict
 from tests.release import COUNT, GOOD, LIMITS, episodes, pairs
 
 

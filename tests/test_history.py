@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from quarl.errors import InputError
-from quarl.gate import judge
-from quarl.history import Run, answers_of, compare_runs, figure_over_runs, list_runs, record
-from quarl.verdict import Verdict
+from quarl.verdict.history import Run, answers_of, compare_runs, figure_over_runs, list_runs, record
+from quarl.verdict.judge import judge
+from quarl.verdict.verdict import Verdict
 from tests.release import GOOD, LIMITS
 
 PASSED = judge(GOOD, LIMITS, policy="cartpole_ppo")
@@ -24,8 +24,8 @@ WRITER = """
 import sys
 from datetime import datetime, UTC
 from pathlib import Path
-from quarl.history import record
-from quarl.verdict import Check, Verdict
+from quarl.verdict.history import record
+from quarl.verdict.verdict import Check, Verdict
 verdict = Verdict("policy", tuple(Check(f"check_{i}", "budget", True, i, None, "at most", "", "exact", "") for i in range(20)))
 for _ in range(25):
     record(Path(sys.argv[1]), verdict, board="", manifest_sha256="", version="1", at=datetime(2026, 1, 1, tzinfo=UTC))

@@ -11,9 +11,9 @@ from quarl.emitters import EMITTERS, emit_onnx, emit_tflite
 from quarl.emitters.tflite_file import TfliteFile
 from quarl.emitters.tflite_layers import Value, dense
 from quarl.errors import DeviceError, InputError
-from quarl.integer import integer_outputs, quantize_observations
-from quarl.links.host import FILE_FORMAT, RUNTIMES, LitertRuntime, NumpyRuntime, OnnxRuntime, evaluate, model_inputs, open_runtime
-from quarl.quant_policy import QuantPolicy
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.reference import integer_outputs, quantize_observations
+from quarl.runtimes.host import FILE_FORMAT, RUNTIMES, LitertRuntime, NumpyRuntime, OnnxRuntime, evaluate, model_inputs, open_runtime
 from tests.random_policies import random_policy, wide_tensor
 
 

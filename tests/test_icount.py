@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarl.boards import CpuName, Fpu, find_board
+from quarl.boards.cortex_m import CpuName, Fpu, find_board
 from quarl.errors import DeviceError, ToolMissingError
-from quarl.firmware.profile import firmware_profile_from_json, profile_icount, profile_qemu
 from quarl.links import qemu
 from quarl.links.icount import OVERHEAD, SHIFTS, instructions_by_icount
 from quarl.links.machine import PluginError
+from quarl.profiles.emulated import firmware_profile_from_json, profile_icount, profile_qemu
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.firmware.samples import observations, sample

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quarl.contract import Action, Normalizer, Observation
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
+from quarl.graph.contract import Action, Normalizer, Observation
 from quarl.importers import ImportOptions, read_policy
 from quarl.importers.proof import ImportProof, prove_import, sample_observations
 from tests.bombs import bomb_pickle, torch_file

@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from quarl.contract import Action, Normalizer, Observation
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
+from quarl.graph.contract import Action, Normalizer, Observation
+from quarl.graph.policy import Activation, Conv2D, Dense, DepthwiseConv2D, Policy
 from quarl.importers import ImportOptions, detect_format, read_policy
 from quarl.importers.onnx import read_onnx
 from quarl.importers.proof_onnx import outputs_of_onnx
-from quarl.policy import Activation, Conv2D, Dense, DepthwiseConv2D, Policy
 from tests.conftest import need
 
 TOLERANCE = 1e-5

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from quarl.contract import Action, Observation
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
+from quarl.graph.contract import Action, Observation
+from quarl.graph.policy import Activation, Conv2D, Policy
 from quarl.importers import ImportOptions, detect_format, read_policy
 from quarl.importers.proof_tensorflow import outputs_of_savedmodel
 from quarl.importers.savedmodel import read_savedmodel
-from quarl.policy import Activation, Conv2D, Policy
 from tests.conftest import need
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")

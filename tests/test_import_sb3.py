@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from quarl.contract import Action, Normalizer, Observation
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
+from quarl.graph.contract import Action, Normalizer, Observation
+from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions, read_policy
 from quarl.importers.proof import ImportProof, NotProven, prove_import, sample_observations
-from quarl.policy import Policy
 from tests.bombs import bomb_pickle, replaced, torch_file, zip_bytes
 from tests.conftest import need
 
@@ -475,7 +475,7 @@ def test_the_import_needs_neither_torch_nor_stable_baselines3_nor_tensorflow(goo
 
 
 def test_a_layout_mistake_would_not_pass_the_proof(tmp_path: Path) -> None:
-    from quarl.policy import Dense, Node
+    from quarl.graph.policy import Dense, Node
 
     path = saved(made(sb3.PPO, "CnnPolicy", PIXELS, CHOICES), tmp_path)
     policy = read_policy(path)

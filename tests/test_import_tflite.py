@@ -11,24 +11,24 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from quarl.boards import CpuName, Fpu
-from quarl.contract import Action, Normalizer, Observation
+from quarl.boards.cortex_m import CpuName, Fpu
 from quarl.emitters import emit_onnx, emit_tflite
 from quarl.emitters import tflite_layers as layers
 from quarl.emitters.tflite import native_tables
 from quarl.emitters.tflite_layers import OPS, Value
 from quarl.errors import InputError, QuarlError, UnsupportedError, UntrustedFileError
-from quarl.firmware.profile import profile_unicorn
+from quarl.graph.contract import Action, Normalizer, Observation
+from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
+from quarl.graph.policy import Add, Concat, Flatten, MaxPool2D
+from quarl.graph.quant_policy import QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantPolicy, QuantTable, QuantTensor
+from quarl.graph.reference import act, integer_outputs
 from quarl.importers import ImportOptions, read_policy
 from quarl.importers.proof import ImportProof, prove_integers
 from quarl.importers.tflite import read_network, read_tflite
 from quarl.importers.tflite_file import read_graph
-from quarl.integer import act, integer_outputs
-from quarl.links.host import LitertRuntime, NumpyRuntime, OnnxRuntime
-from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
-from quarl.policy import Add, Concat, Flatten, MaxPool2D
-from quarl.quant_policy import QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantPolicy, QuantTable, QuantTensor
+from quarl.profiles.emulated import profile_unicorn
 from quarl.resources import default_cache_dir
+from quarl.runtimes.host import LitertRuntime, NumpyRuntime, OnnxRuntime
 from tests.conftest import need
 from tests.random_policies import CASES, random_policy
 from tests.test_firmware_numbers import M0, M4, board_with

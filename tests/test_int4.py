@@ -10,27 +10,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quarl.boards import find_board, read_boards
-from quarl.bundle import read_bundle
-from quarl.calibrate import calibrate
+from quarl.boards.cortex_m import find_board, read_boards
+from quarl.bundle.bundle import read_bundle
+from quarl.bundle.policy_file import quant_policy_bytes, read_quant_policy_file
 from quarl.cli.options import weights_named
 from quarl.emitters import emit_onnx, emit_tflite
 from quarl.errors import BudgetError, InputError, QuantizationError, UnsupportedError
+from quarl.files.npz import npz_bytes, read_npz
 from quarl.firmware.fit import check_fit
 from quarl.firmware.lower import lower
 from quarl.firmware.packing import folded_bias, int4_pairs
-from quarl.firmware.profile import profile_qemu, profile_unicorn
-from quarl.integer import integer_outputs, real_outputs
-from quarl.ladder import LADDER
-from quarl.links.host import LitertRuntime, NumpyRuntime, OnnxRuntime
-from quarl.npz import npz_bytes, read_npz
-from quarl.policy import Policy
-from quarl.policy_file import quant_policy_bytes, read_quant_policy_file
-from quarl.quant_policy import QuantDense, QuantDepthwiseConv2D, QuantPolicy, QuantTensor, QuantWeighted, weight_bits
-from quarl.quant_report import QuantReport, quant_report
-from quarl.quantize import Weights, quantize, weights_of
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantDense, QuantDepthwiseConv2D, QuantPolicy, QuantTensor, QuantWeighted, weight_bits
+from quarl.graph.reference import integer_outputs, real_outputs
+from quarl.profiles.emulated import profile_qemu, profile_unicorn
+from quarl.quantize.calibration import calibrate
+from quarl.quantize.error_report import QuantReport, quant_report
+from quarl.quantize.ladder import LADDER
+from quarl.quantize.quantizer import Weights, quantize, weights_of
+from quarl.quantize.weight_rounding import INT4_MAX, round_nearest, round_to_data, weight_scales
 from quarl.resources import default_cache_dir, targets_dir
-from quarl.rounding import INT4_MAX, round_nearest, round_to_data, weight_scales
+from quarl.runtimes.host import LitertRuntime, NumpyRuntime, OnnxRuntime
 from tests.conftest import need
 from tests.firmware.samples import observations, sample
 from tests.random_policies import NO_PADDING, PIXELS, Builder, random_integers

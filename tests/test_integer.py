@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from quarl.contract import Observation
-from quarl.integer import accumulate, act, integer_outputs, quantize_observations, real_outputs, run_integers
-from quarl.policy import INPUT, Add, Concat, Flatten
-from quarl.quant_policy import (
+from quarl.graph.contract import Observation
+from quarl.graph.policy import INPUT, Add, Concat, Flatten
+from quarl.graph.quant_policy import (
     EXACT_FLOAT_BOUND,
     QuantConv2D,
     QuantDense,
@@ -26,6 +25,7 @@ from quarl.quant_policy import (
     QuantTensor,
     accumulator_bound,
 )
+from quarl.graph.reference import accumulate, act, integer_outputs, quantize_observations, real_outputs, run_integers
 from tests.golden import exact
 from tests.random_policies import SIGMOID_TENSOR, TANH_TENSOR, Builder, random_integers, wide_tensor
 from tests.small_policies import pixels

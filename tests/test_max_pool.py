@@ -8,18 +8,18 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from quarl.calibrate import calibrate
-from quarl.contract import Action, Contract, Observation
 from quarl.emitters import emit_float_onnx, emit_float_tflite, emit_onnx, emit_tflite
 from quarl.errors import InputError
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Kernels
+from quarl.graph.contract import Action, Contract, Observation
+from quarl.graph.policy import Activation, Flatten, MaxPool2D, Op, Policy, linear_chain
+from quarl.graph.reference import integer_outputs, quantize_observations, real_outputs
 from quarl.importers import ImportOptions, read_policy
-from quarl.integer import integer_outputs, quantize_observations, real_outputs
-from quarl.ladder import LADDER
-from quarl.links.host import LitertRuntime, NumpyRuntime, OnnxRuntime
-from quarl.policy import Activation, Flatten, MaxPool2D, Op, Policy, linear_chain
-from quarl.quantize import quantize
+from quarl.quantize.calibration import calibrate
+from quarl.quantize.ladder import LADDER
+from quarl.quantize.quantizer import quantize
+from quarl.runtimes.host import LitertRuntime, NumpyRuntime, OnnxRuntime
 from tests.conftest import need
 from tests.firmware.host_build import filter_outputs
 from tests.small_policies import conv, dense

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from quarl.noninferiority import (
+from quarl.stats.noninferiority import (
     _SEED,
     ALPHA,
     POWER,
@@ -21,7 +21,7 @@ from quarl.noninferiority import (
     compare_quantiles,
     failure_p_value,
 )
-from quarl.ranks import interquartile_mean
+from quarl.stats.ranks import interquartile_mean
 
 Returns = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from quarl.errors import InputError, QuarlError, UntrustedFileError
-from quarl.npz import npz_bytes, parse_npy, read_npz
+from quarl.files.npz import npz_bytes, parse_npy, read_npz
 from tests.bombs import Bomb, zip_bytes
 
 plain = st.sampled_from(["f4", "f8", "i4", "i8", "i2", "i1", "u1", "?", ">f4", ">i8"])

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quarl.contract import Normalizer
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
-from quarl.obs_norm import convert_vecnormalize, read_normalizer, write_normalizer
+from quarl.graph.contract import Normalizer
+from quarl.sources.normalizer_file import convert_vecnormalize, read_normalizer, write_normalizer
 from tests.bombs import bomb_pickle, zip_bytes
 from tests.conftest import need
 

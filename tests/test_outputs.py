@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quarl.errors import InputError
-from quarl.evidence import BackendEquality, FirstDifference
-from quarl.gate import judge
-from quarl.outputs import OUTPUTS
-from quarl.outputs.junit import junit_text
-from quarl.outputs.markdown import append_summary, markdown_text
-from quarl.outputs.verdict_json import json_text, read_checks
-from quarl.verdict import Check, Verdict
+from quarl.evidence.evidence import BackendEquality, FirstDifference
+from quarl.verdict.formats import OUTPUTS
+from quarl.verdict.formats.junit import junit_text
+from quarl.verdict.formats.markdown import append_summary, markdown_text
+from quarl.verdict.formats.verdict_json import json_text, read_checks
+from quarl.verdict.judge import judge
+from quarl.verdict.verdict import Check, Verdict
 from tests.release import GOOD, LIMITS
 
 PASSED = judge(GOOD, LIMITS, policy="cartpole_ppo")

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from quarl import pipeline
-from quarl.bundle import PARITY, Bundle
-from quarl.closed_loop import PairedEpisodes
-from quarl.evidence import evidence_from_json
-from quarl.lanes import EnvSpec
-from quarl.limits import Limits, looks_of
-from quarl.loop_checks import is_settled
-from quarl.parity import play_pairs, play_robustness
-from quarl.policy import Policy
-from quarl.robustness import DISTURBANCES
-from quarl.sequential import Look
+from quarl.bundle.bundle import PARITY, Bundle
+from quarl.evidence.closed_loop import PairedEpisodes
+from quarl.evidence.evidence import evidence_from_json
+from quarl.evidence.gather import play_pairs, play_robustness
+from quarl.graph.policy import Policy
+from quarl.rollouts.robustness import DISTURBANCES
+from quarl.rollouts.vector_env import EnvSpec
+from quarl.stats.sequential import Look
+from quarl.verdict.closed_loop_checks import is_settled
+from quarl.verdict.limits import Limits, looks_of
 
 ENV = EnvSpec("Pendulum-v1")
 LIMITS = Limits(episodes=32, margin=0.3, random_return=-1230.0, failure_return=-1200.0, failure_margin=0.3)

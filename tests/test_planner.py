@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quarl.firmware.lower import lower
-from quarl.planner import ALIGNMENT, Buffer, MemoryPlan, Overlap, elementwise_distance, plan_memory, window_distance
+from quarl.firmware.memory_planner import ALIGNMENT, Buffer, MemoryPlan, Overlap, elementwise_distance, plan_memory, window_distance
 from tests.firmware.samples import sample
 
 

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from quarl import pipeline
 from quarl.cli.app import app
 from quarl.errors import InputError
-from quarl.gif import gif_bytes
-from quarl.lanes import EnvSpec
-from quarl.play import Film, bundle_player, film, play, source_player
-from quarl.rollouts import run_episodes
+from quarl.player.gif import gif_bytes
+from quarl.player.player import Film, bundle_player, film, play, source_player
+from quarl.rollouts.episodes import run_episodes
+from quarl.rollouts.vector_env import EnvSpec
 from tests.conftest import need
 
 

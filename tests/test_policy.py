@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quarl.contract import Action, Normalizer, Observation
 from quarl.errors import InputError, UnsupportedError
-from quarl.policy import (
+from quarl.graph.contract import Action, Normalizer, Observation
+from quarl.graph.policy import (
     INPUT,
     Activation,
     Add,

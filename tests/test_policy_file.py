@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quarl.contract import Action, Normalizer, Observation
+from quarl.bundle.policy_file import policy_bytes, quant_policy_bytes, read_policy_file, read_quant_policy_file
 from quarl.errors import InputError, QuarlError, UntrustedFileError
-from quarl.integer import integer_outputs
-from quarl.npz import npz_bytes, read_npz
-from quarl.policy import Add, Concat, Policy
-from quarl.policy_file import policy_bytes, quant_policy_bytes, read_policy_file, read_quant_policy_file
-from quarl.quant_policy import QuantPolicy, QuantTensor
+from quarl.files.npz import npz_bytes, read_npz
+from quarl.graph.contract import Action, Normalizer, Observation
+from quarl.graph.policy import Add, Concat, Policy
+from quarl.graph.quant_policy import QuantPolicy, QuantTensor
+from quarl.graph.reference import integer_outputs
 from tests.bombs import Bomb, zip_bytes
 from tests.random_policies import TANH_TENSOR, Builder, wide_tensor
 from tests.small_policies import cnn, mlp, pixels, two_branches

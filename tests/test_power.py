@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from quarl.noninferiority import ALPHA, POWER, compare_means, episodes_by_formula
-from quarl.power import LARGEST_DRAW, episodes_needed
+from quarl.stats.noninferiority import ALPHA, POWER, compare_means, episodes_by_formula
+from quarl.stats.power import LARGEST_DRAW, episodes_needed
 from tests.test_noninferiority import mixed, normal
 
 

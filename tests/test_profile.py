@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quarl.contract import Contract
 from quarl.emitters import FLOAT_EMITTERS, emit_tflite
 from quarl.errors import InputError
-from quarl.policy import Activation, Dense, Policy, linear_chain
-from quarl.profile import Latency, Memory, ModelProfile, Profile, profile_bundle, profile_from_json
+from quarl.graph.contract import Contract
+from quarl.graph.policy import Activation, Dense, Policy, linear_chain
+from quarl.profiles.host import Latency, Memory, ModelProfile, Profile, profile_bundle, profile_from_json
 from tests.random_policies import random_policy
 
 

@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quarl.boards import CpuName, Fpu, find_board
-from quarl.emitters.firmware import kernels_for, program_sources
+from quarl.boards.cortex_m import CpuName, Fpu, find_board
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
-from quarl.firmware.profile import open_firmware
 from quarl.firmware.program import Program
-from quarl.integer import act, integer_outputs, quantize_observations
+from quarl.firmware.sources import kernels_for, program_sources
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.reference import act, integer_outputs, quantize_observations
 from quarl.links.count import merged
 from quarl.links.qemu import QemuDevice, emulated_board
-from quarl.quant_policy import QuantPolicy
+from quarl.profiles.emulated import open_firmware
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.firmware.samples import observations, sample

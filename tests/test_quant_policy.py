@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quarl.contract import Action, Contract, Observation
 from quarl.errors import InputError, QuantizationError
-from quarl.policy import INPUT, Add, Concat, Flatten
-from quarl.quant_policy import (
+from quarl.graph.contract import Action, Contract, Observation
+from quarl.graph.policy import INPUT, Add, Concat, Flatten
+from quarl.graph.quant_policy import (
     ObservationQuantizer,
     QuantConv2D,
     QuantDense,

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from quarl import pipeline
-from quarl.calibrate import calibrate
-from quarl.integer import quantize_observations, run_integers
-from quarl.ladder import LADDER
-from quarl.policy import Policy
-from quarl.quant_report import QuantReport, quant_report, run_unrounded, unrounded_input
-from quarl.quantize import quantize
-from quarl.sources import observations_of
+from quarl.graph.policy import Policy
+from quarl.graph.reference import quantize_observations, run_integers
+from quarl.quantize.calibration import calibrate
+from quarl.quantize.error_report import QuantReport, quant_report, run_unrounded, unrounded_input
+from quarl.quantize.ladder import LADDER
+from quarl.quantize.quantizer import quantize
+from quarl.sources.source import observations_of
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quarl.calibrate import calibrate
-from quarl.contract import Action, Normalizer, Observation
+from quarl.bundle.policy_file import quant_policy_bytes
 from quarl.errors import QuantizationError
-from quarl.integer import accumulate, act, integer_outputs, quantize_observations, real_outputs, run_integers
-from quarl.ladder import LADDER
-from quarl.policy import (
+from quarl.graph.contract import Action, Normalizer, Observation
+from quarl.graph.policy import (
     INPUT,
     Activation,
     Add,
@@ -36,10 +34,12 @@ from quarl.policy import (
     linear_chain,
     run_graph,
 )
-from quarl.policy_file import quant_policy_bytes
-from quarl.quant_policy import QuantPolicy, QuantTable, QuantTensor, QuantWeighted, accumulator_bound, is_wide_layer
-from quarl.quantize import QuantSettings, fit_layer, function_table, observation_quantizer, quantize
-from quarl.units import Unit, run_units, units_of
+from quarl.graph.quant_policy import QuantPolicy, QuantTable, QuantTensor, QuantWeighted, accumulator_bound, is_wide_layer
+from quarl.graph.reference import accumulate, act, integer_outputs, quantize_observations, real_outputs, run_integers
+from quarl.quantize.calibration import calibrate
+from quarl.quantize.ladder import LADDER
+from quarl.quantize.quantizer import QuantSettings, fit_layer, function_table, observation_quantizer, quantize
+from quarl.quantize.transforms import Unit, run_units, units_of
 from tests.conftest import need
 from tests.small_policies import cnn, conv, dense, depthwise, mlp, observations, pixels, policy, two_branches
 
@@ -478,10 +478,10 @@ def test_quantising_twice_gives_the_same_bytes(rung: int) -> None:
 PRINT_DIGEST = """
 import hashlib
 import numpy as np
-from quarl.calibrate import calibrate
-from quarl.ladder import LADDER
-from quarl.policy_file import quant_policy_bytes
-from quarl.quantize import quantize
+from quarl.quantize.calibration import calibrate
+from quarl.quantize.ladder import LADDER
+from quarl.bundle.policy_file import quant_policy_bytes
+from quarl.quantize.quantizer import quantize
 from tests.small_policies import cnn, mlp, observations, pixels
 
 rng = np.random.default_rng(0)
@@ -561,7 +561,7 @@ def test_what_the_quantiser_makes_runs_alike_everywhere(shape: str, rung: int) -
     need("ai_edge_litert", "onnxruntime")
     from quarl.emitters.onnx_graph import emit_onnx
     from quarl.emitters.tflite import emit_tflite
-    from quarl.links.host import LitertRuntime, NumpyRuntime, OnnxRuntime
+    from quarl.runtimes.host import LitertRuntime, NumpyRuntime, OnnxRuntime
 
     source, obs = SHAPES[shape](np.random.default_rng(11))
     quantized = made(source, obs, RUNGS[rung])

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from quarl.intervals import quantile_interval, rate_interval
-from quarl.noninferiority import ALPHA
-from quarl.ranks import compare_middles, compare_ranks, interquartile_mean, signed_rank_p_value
+from quarl.stats.intervals import quantile_interval, rate_interval
+from quarl.stats.noninferiority import ALPHA
+from quarl.stats.ranks import compare_middles, compare_ranks, interquartile_mean, signed_rank_p_value
 
 Returns = NDArray[np.float64]
 

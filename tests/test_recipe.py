@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quarl.errors import InputError
-from quarl.recipe import ScoreRecipe, list_recipes, parse_recipe, read_recipe
+from quarl.sources.recipe import ScoreRecipe, list_recipes, parse_recipe, read_recipe
 
 ROOT = Path(__file__).parents[1]
 ROOTS = ("models", "tests/bench/policies", "tests/bench/stress")

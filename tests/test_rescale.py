@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quarl.rescale import rescale, rescale_factor
+from quarl.graph.rescale import rescale, rescale_factor
 from tests.golden import exact
 from tests.golden.generate import FOLDER, files, rows
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from quarl.lanes import EnvSpec
-from quarl.robustness import DISTURBANCES, DROP_CHANCE, NOISE_SHARE, DisturbedActor, feature_spread, play_disturbed
+from quarl.rollouts.robustness import DISTURBANCES, DROP_CHANCE, NOISE_SHARE, DisturbedActor, feature_spread, play_disturbed
+from quarl.rollouts.vector_env import EnvSpec
 
 CARTPOLE = EnvSpec("CartPole-v1")
 SEEDS = (7, 8, 9, 10, 11)

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quarl.actors import Actor, float64_actor, row_by_row, source_actor
-from quarl.contract import Action, Contract, Normalizer, Observation
 from quarl.errors import InputError, ToolMissingError
-from quarl.lanes import EnvSpec, check_env, open_lanes
-from quarl.policy import Activation, Conv2D, Dense, Flatten, Policy, linear_chain
-from quarl.rollouts import Episodes, _equal_shares, collect_observations, random_episodes, run_beside, run_episodes
+from quarl.graph.contract import Action, Contract, Normalizer, Observation
+from quarl.graph.policy import Activation, Conv2D, Dense, Flatten, Policy, linear_chain
+from quarl.rollouts.actors import Actor, float64_actor, row_by_row, source_actor
+from quarl.rollouts.episodes import Episodes, _equal_shares, collect_observations, random_episodes, run_beside, run_episodes
+from quarl.rollouts.vector_env import EnvSpec, check_env, open_lanes
 from tests.conftest import need
 
 CARTPOLE = EnvSpec("CartPole-v1")
@@ -162,7 +162,7 @@ def test_an_unknown_module_is_named() -> None:
 
 
 def test_a_package_an_environment_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quarl.lanes._NAMESPACE_MODULES", {"Far": "package_not_here"})
+    monkeypatch.setattr("quarl.rollouts.vector_env._NAMESPACE_MODULES", {"Far": "package_not_here"})
     with pytest.raises(ToolMissingError, match="needs the Python package package_not_here"):
         run_episodes(EnvSpec("Far/Away-v0"), lean, [0])
 

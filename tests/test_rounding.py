@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quarl.rescale import rescale_factor
-from quarl.rounding import BLOCK, WEIGHT_MAX, round_nearest, round_to_data, weight_scales
+from quarl.graph.rescale import rescale_factor
+from quarl.quantize.weight_rounding import BLOCK, WEIGHT_MAX, round_nearest, round_to_data, weight_scales
 
 NARROW = 2**24
 seeds = st.integers(0, 2**32 - 1)
@@ -124,7 +124,7 @@ def test_inputs_that_never_move_do_no_harm(still: int) -> None:
 def test_columns_are_rounded_the_same_in_blocks_and_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     weights, scale, covariance = case(2, inputs=150)
     blocks = round_to_data(weights, scale, covariance)
-    monkeypatch.setattr("quarl.rounding.BLOCK", 1)
+    monkeypatch.setattr("quarl.quantize.weight_rounding.BLOCK", 1)
     np.testing.assert_array_equal(round_to_data(weights, scale, covariance), blocks)
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarl.gate import judge
-from quarl.outputs.sarif import sarif_text
-from quarl.verdict import Check, Verdict
+from quarl.verdict.formats.sarif import sarif_text
+from quarl.verdict.judge import judge
+from quarl.verdict.verdict import Check, Verdict
 from tests.conftest import need
 from tests.release import GOOD, LIMITS
 

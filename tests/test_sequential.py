@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from quarl.noninferiority import ALPHA, POWER, FailureTest, compare_failures, compare_means, failure_p_value
-from quarl.power import episodes_needed
-from quarl.sequential import FEWEST, TOKEN, alpha_share, failures_are_hopeless, is_early, mean_is_hopeless, plan_looks
+from quarl.stats.noninferiority import ALPHA, POWER, FailureTest, compare_failures, compare_means, failure_p_value
+from quarl.stats.power import episodes_needed
+from quarl.stats.sequential import FEWEST, TOKEN, alpha_share, failures_are_hopeless, is_early, mean_is_hopeless, plan_looks
 from tests.test_noninferiority import mixed, normal, rare, skewed
 
 SHARE = 0.05  # the margin, as a share of what an episode may lose

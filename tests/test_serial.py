@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quarl.boards import Board, Region, find_board, read_boards
-from quarl.emitters.firmware import kernels_for, program_sources
+from quarl.boards.cortex_m import Board, Region, find_board, read_boards
+from quarl.boards.uart import Uart, UartKind
 from quarl.errors import DeviceError, InputError
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
@@ -19,13 +19,13 @@ from quarl.firmware.example import with_example
 from quarl.firmware.image import PortName, harness_sources
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Program
-from quarl.integer import act, integer_outputs, quantize_observations
+from quarl.firmware.sources import kernels_for, program_sources
+from quarl.graph.reference import act, integer_outputs, quantize_observations
 from quarl.links.frames import HEADER, Frame, pack_frame
 from quarl.links.qemu import emulated_board
 from quarl.links.serial import ATTEMPTS, SerialDevice, open_port
 from quarl.links.unicorn import UnicornDevice
 from quarl.resources import default_cache_dir, targets_dir
-from quarl.uart import Uart, UartKind
 from tests.conftest import need
 from tests.firmware.samples import observations, sample
 from tests.serial_line import Damage, Line, emulated_uart

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from quarl import pipeline
-from quarl.play import play, source_player
+from quarl.player.player import play, source_player
 from quarl.resources import models_dir
-from quarl.sources import observations_of
+from quarl.sources.source import observations_of
 from tests.conftest import need
 
 FINISHED = sorted(path.parent.name for path in models_dir().glob("*/SOURCE.md"))

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from quarl.bundle.policy_file import quant_policy_bytes, read_quant_policy_file
 from quarl.errors import InputError, QuantizationError, UnsupportedError
 from quarl.firmware.lower import lower
 from quarl.firmware.render import render_header
+from quarl.graph.quant_policy import QuantTensor
+from quarl.graph.reference import integer_outputs, probabilities
+from quarl.graph.softmax import exponential, softmax
 from quarl.importers import ImportOptions
 from quarl.importers.tflite import read_tflite
-from quarl.integer import integer_outputs, probabilities
-from quarl.links.host import LitertRuntime
-from quarl.policy_file import quant_policy_bytes, read_quant_policy_file
-from quarl.quant_policy import QuantTensor
-from quarl.softmax import exponential, softmax
+from quarl.runtimes.host import LitertRuntime
 from tests.conftest import need
 from tests.firmware.host_build import HostPolicy, kernel_objects
 from tests.tflite_models import HandMade

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from quarl.contract import Action, Observation
 from quarl.errors import InputError, UnsupportedError
+from quarl.graph.contract import Action, Observation
 from quarl.importers.spaces import action_of, observation_of, spaces_of
-from quarl.lanes import EnvSpec
+from quarl.rollouts.vector_env import EnvSpec
 
 
 def test_an_environment_gives_both() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quarl.boards import find_board
-from quarl.emitters.firmware import kernels_for, program_sources
+from quarl.boards.cortex_m import find_board
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
-from quarl.integer import act
+from quarl.firmware.sources import kernels_for, program_sources
+from quarl.graph.reference import act
 from quarl.links.serial import SerialDevice
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need

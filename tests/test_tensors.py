@@ -10,12 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quarl.contract import Action, Observation
 from quarl.errors import QuantizationError, UnsupportedError
-from quarl.policy import INPUT, Activation, Add, Concat, Flatten, Function, Node, Op, Policy, activate, linear_chain
-from quarl.quant_policy import QuantTensor
-from quarl.tensors import function_tensor, plan_tensors, spanning_tensor, table_input_tensor
-from quarl.units import run_units, units_of
+from quarl.graph.contract import Action, Observation
+from quarl.graph.policy import INPUT, Activation, Add, Concat, Flatten, Function, Node, Op, Policy, activate, linear_chain
+from quarl.graph.quant_policy import QuantTensor
+from quarl.quantize.qparams import function_tensor, plan_tensors, spanning_tensor, table_input_tensor
+from quarl.quantize.transforms import run_units, units_of
 from tests.small_policies import cnn, conv, dense, mlp, pixels, policy, two_branches
 
 bounds = st.floats(-1e30, 1e30)

@@ -49,7 +49,7 @@ def test_a_worker_that_keeps_silent_is_stopped() -> None:
 
 def test_the_profile_s_worker_reports_a_model_it_cannot_load() -> None:
     with (
-        tools.Conversation(tools.own_module("quarl.links.worker"), timeout=60) as worker,
+        tools.Conversation(tools.own_module("quarl.runtimes.worker"), timeout=60) as worker,
         pytest.raises(DeviceError, match="No such file"),
     ):
         worker.ask({"ask": "load", "runtime": "litert", "model": "none.tflite", "inputs": "none.npy", "warm_up_s": 0.01})

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from quarl.errors import InputError
-from quarl.lanes import EnvSpec
-from quarl.recipe import RECIPE_FILE, ScoreRecipe, parse_recipe, read_recipe
-from quarl.rollouts import run_episodes
+from quarl.rollouts.episodes import run_episodes
+from quarl.rollouts.vector_env import EnvSpec
+from quarl.sources.recipe import RECIPE_FILE, ScoreRecipe, parse_recipe, read_recipe
 from quarl.train import folder as policy_folder
 from quarl.train import train
 from tests.conftest import need

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from quarl.errors import InputError
-from quarl.recipe import EnvRecipe, parse_recipe, read_recipe
+from quarl.sources.recipe import EnvRecipe, parse_recipe, read_recipe
 from tests.conftest import need
 
 POLICY = Path(__file__).parents[1] / "models" / "pong_ppo"

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from quarl.errors import InputError
+from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions
-from quarl.lanes import EnvSpec
-from quarl.policy import Policy
-from quarl.recipe import RECIPE_FILE, parse_recipe, read_recipe
-from quarl.rollouts import run_episodes
-from quarl.sources import open_source
+from quarl.rollouts.episodes import run_episodes
+from quarl.rollouts.vector_env import EnvSpec
+from quarl.sources.recipe import RECIPE_FILE, parse_recipe, read_recipe
+from quarl.sources.source import open_source
 from quarl.train import train
 from tests.conftest import need
 
@@ -145,7 +145,7 @@ def test_a_student_learns_its_teachers_values_and_its_page_says_so(tmp_path: Pat
 
 
 def test_a_policy_that_may_not_be_the_best_is_not_kept(tmp_path: Path) -> None:
-    from quarl.rollouts import Episodes
+    from quarl.rollouts.episodes import Episodes
     from quarl.train.journal import Journal
 
     def played(mean: float) -> Episodes:

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarl.boards import Board, CpuName, Fpu, find_board
-from quarl.emitters.firmware import program_sources
+from quarl.boards.cortex_m import Board, CpuName, Fpu, find_board
 from quarl.errors import DeviceError, InputError
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Program
-from quarl.integer import act, integer_outputs, quantize_observations
+from quarl.firmware.sources import program_sources
+from quarl.graph.reference import act, integer_outputs, quantize_observations
 from quarl.links.count import merged
 from quarl.links.frames import Frame, pack_frame
 from quarl.links.unicorn import UnicornDevice

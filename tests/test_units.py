@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quarl.contract import Action, Observation
-from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, Flatten, Node, Policy, linear_chain, run_graph
-from quarl.units import Unit, center_head, equalize, fold_input, run_units, units_of
+from quarl.graph.contract import Action, Observation
+from quarl.graph.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, Flatten, Node, Policy, linear_chain, run_graph
+from quarl.quantize.transforms import Unit, center_head, equalize, fold_input, run_units, units_of
 from tests.small_policies import cnn, dense, mlp, pixels, policy, two_branches
 
 seeds = st.integers(0, 2**32 - 1)

@@ -8,9 +8,9 @@ from dataclasses import replace
 import jsonschema
 import pytest
 
-from quarl.gate import judge
-from quarl.outputs.verdict_json import json_text
-from quarl.verdict import Check, Verdict
+from quarl.verdict.formats.verdict_json import json_text
+from quarl.verdict.judge import judge
+from quarl.verdict.verdict import Check, Verdict
 from tests.release import GOOD, LIMITS
 from tests.verdict_schema import SCHEMA, schema_text
 

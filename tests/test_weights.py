@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from quarl import weights
 from quarl.errors import InputError
 from quarl.progress import Progress
-from quarl.sources import open_source
-from quarl.weights import find_file, read_stored, stored_text
+from quarl.sources import weights
+from quarl.sources.source import open_source
+from quarl.sources.weights import find_file, read_stored, stored_text
 from tests.write_weights import MODELS, ROOT, left_out, parameters_of
 
 DATA = bytes(range(256)) * 1000
@@ -209,7 +209,7 @@ def test_a_shipped_policy_without_its_weights_is_opened_from_where_the_variable_
     with pytest.raises(InputError, match="QUARL_WEIGHTS"):
         open_source(installed, ImportOptions(), None)
     monkeypatch.setenv("QUARL_WEIGHTS", str(tmp_path / "elsewhere"))
-    from quarl.sources import observations_of
+    from quarl.sources.source import observations_of
 
     source = open_source(installed, ImportOptions(), None)
     fitted, held = observations_of(source, None)

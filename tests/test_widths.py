@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quarl.calibrate import calibrate
-from quarl.policy import INPUT, Activation, Add, Concat, Dense, Flatten, Policy
-from quarl.quant_policy import EXACT_FLOAT_BOUND, QuantTensor, QuantWeighted, accumulator_bound
-from quarl.quantize import QuantSettings, fit_layer, quantize
-from quarl.tensors import plan_tensors, spanning_tensor
-from quarl.units import Unit, run_units, units_of
-from quarl.widths import OUTPUT_BITS, TABLE_BITS, fits_wide, fitting_widths, output_widths
+from quarl.graph.policy import INPUT, Activation, Add, Concat, Dense, Flatten, Policy
+from quarl.graph.quant_policy import EXACT_FLOAT_BOUND, QuantTensor, QuantWeighted, accumulator_bound
+from quarl.quantize.bit_widths import OUTPUT_BITS, TABLE_BITS, fits_wide, fitting_widths, output_widths
+from quarl.quantize.calibration import calibrate
+from quarl.quantize.qparams import plan_tensors, spanning_tensor
+from quarl.quantize.quantizer import QuantSettings, fit_layer, quantize
+from quarl.quantize.transforms import Unit, run_units, units_of
 from tests.small_policies import cnn, dense, mlp, observations, pixels, two_branches
 
 INT8 = QuantTensor(np.float32(0.05), 0)

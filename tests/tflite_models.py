@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quarl.emitters import tflite_layers as layers
 from quarl.emitters.tflite_file import TfliteFile
 from quarl.emitters.tflite_layers import OPS, Value, Window
-from quarl.quant_policy import QuantTensor
+from quarl.graph.quant_policy import QuantTensor
 from tests.conftest import need
 
 

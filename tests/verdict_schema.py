@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import quarl.outputs
-from quarl.outputs.verdict_json import SCHEMA_VERSION
-from quarl.verdict import Verdict
+import quarl.verdict.formats
+from quarl.verdict.formats.verdict_json import SCHEMA_VERSION
+from quarl.verdict.verdict import Verdict
 
-SCHEMA = Path(quarl.outputs.__file__).parent / "verdict.schema.json"
+SCHEMA = Path(quarl.verdict.formats.__file__).parent / "verdict.schema.json"
 
 
 def schema_text() -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions, read_policy
-from quarl.policy import Policy
-from quarl.recipe import read_recipe
-from quarl.weights import WEIGHTS_FILE, stored_text
+from quarl.sources.recipe import read_recipe
+from quarl.sources.weights import WEIGHTS_FILE, stored_text
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"

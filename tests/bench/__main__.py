@@ -20,27 +20,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl import integer
-from quarl.actors import Actor, artifact_actor, source_actor
-from quarl.boards import Board, find_board
-from quarl.calibrate import Calibration, read_observations
-from quarl.choose import choose_rung
-from quarl.closed_loop import failures_of
+from quarl.boards.cortex_m import Board, find_board
+from quarl.choose_rung import choose_rung
 from quarl.emitters import emit_tflite
-from quarl.firmware.profile import FirmwareProfile, profile_firmware
+from quarl.evidence.closed_loop import failures_of
+from quarl.graph import reference as integer
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers import read_policy
-from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
-from quarl.lanes import EnvSpec
-from quarl.limits import Limits, failure_of, limits_from_table, recipe_limits
-from quarl.links.host import LitertRuntime, Runtime, evaluate
 from quarl.pipeline import import_source
-from quarl.policy import Policy
-from quarl.profile import cpu_name
-from quarl.quant_policy import QuantPolicy
+from quarl.profiles.emulated import FirmwareProfile, profile_firmware
+from quarl.profiles.host import cpu_name
+from quarl.quantize.calibration import Calibration, read_observations
+from quarl.quantize.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.resources import default_cache_dir, targets_dir
-from quarl.rollouts import run_episodes
+from quarl.rollouts.actors import Actor, artifact_actor, source_actor
+from quarl.rollouts.episodes import run_episodes
+from quarl.rollouts.vector_env import EnvSpec
+from quarl.runtimes.host import LitertRuntime, Runtime, evaluate
 from quarl.seeds import PARITY_SEED
-from quarl.sources import observations_of
+from quarl.sources.source import observations_of
+from quarl.verdict.limits import Limits, failure_of, limits_from_table, recipe_limits
 from tests.bench import peer_bakenn, peers
 from tests.bench.commands import bench_commands, bench_play
 from tests.bench.nature import atari_frames, write_nature_zip

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import gymnasium
 
-from quarl import history
-from quarl.verdict import Check, Verdict
+from quarl.verdict import history
+from quarl.verdict.verdict import Check, Verdict
 from tests.bench.episodes import GOAL_STEPS_PER_S, speeds
 from tests.bench.process import run
 from tests.bench.row import Row

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from quarl.files.npz import read_npz
 from quarl.importers import read_policy
-from quarl.npz import read_npz
 from tests.bench.peers import tflite_converter
 
 if __name__ == "__main__":

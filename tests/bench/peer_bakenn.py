@@ -18,19 +18,19 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from quarl.boards import Board
+from quarl.boards.cortex_m import Board
 from quarl.emitters import emit_tflite
 from quarl.firmware.build import ELF_FILE, GCC, compiler_version
-from quarl.firmware.cycles import estimate_cycles
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import CompilerName, compile_command, harness_sources
 from quarl.firmware.lower import lower
 from quarl.firmware.render import render_header
-from quarl.integer import quantize_observations, run_integers
+from quarl.graph.quant_policy import QuantDense, QuantPolicy
+from quarl.graph.reference import quantize_observations, run_integers
+from quarl.graph.rescale import rescale_factor
 from quarl.links.count import merged
 from quarl.links.unicorn import UnicornDevice
-from quarl.quant_policy import QuantDense, QuantPolicy
-from quarl.rescale import rescale_factor
+from quarl.profiles.cycles import estimate_cycles
 from quarl.resources import firmware_dir
 from quarl.tools import run
 from tests.tflite_models import packed

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.emitters import emit_float_onnx
+from quarl.graph.policy import INPUT, Activation, Conv2D, Dense, Flatten, Policy
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
-from quarl.policy import INPUT, Activation, Conv2D, Dense, Flatten, Policy
 
 Outputs: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float32]]
 """Observations [n, *shape] in environment units -> network outputs float32 [n, count]."""

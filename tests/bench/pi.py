@@ -7,15 +7,15 @@ from statistics import median
 
 import numpy as np
 
+from quarl.boards.linux import CoreName
 from quarl.errors import ToolMissingError
 from quarl.firmware.linux import build_linux_program, program_inputs, program_outputs
-from quarl.integer import integer_outputs
+from quarl.graph.reference import integer_outputs
 from quarl.links.qemu_user import EmulatedPi
-from quarl.pi.board import CoreName
-from quarl.pi.measure import outputs_in
-from quarl.pi.report import Instructions, instructions_from
-from quarl.pi.request import Effort, package_of, run_request
 from quarl.pi.root import open_root
+from quarl.profiles.pi.measure import outputs_in
+from quarl.profiles.pi.report import Instructions, instructions_from
+from quarl.profiles.pi.request import Effort, package_of, run_request
 from quarl.resources import default_cache_dir
 from tests.bench.row import Row
 from tests.firmware.samples import observations, sample

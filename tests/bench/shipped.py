@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from quarl import pipeline
-from quarl.agreement import BoxAgreement, DiscreteAgreement
-from quarl.bundle import PARITY
-from quarl.evidence import Evidence, evidence_from_json
-from quarl.noninferiority import MeanTest
-from quarl.profile import Profile, cpu_name
-from quarl.recipe import list_recipes
+from quarl.bundle.bundle import PARITY
+from quarl.evidence.agreement import BoxAgreement, DiscreteAgreement
+from quarl.evidence.evidence import Evidence, evidence_from_json
+from quarl.profiles.host import Profile, cpu_name
 from quarl.resources import models_dir
-from quarl.verdict import Verdict
+from quarl.sources.recipe import list_recipes
+from quarl.stats.noninferiority import MeanTest
+from quarl.verdict.verdict import Verdict
 
 RUNTIME = "litert"
 MACHINE = "Machine: "

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from quarl.calibrate import Calibration
 from quarl.emitters import EMITTERS, FLOAT_EMITTERS
-from quarl.ladder import rung_numbered
-from quarl.policy import Policy
-from quarl.profile import Profile, profile_bundle
-from quarl.quant_policy import QuantPolicy
-from quarl.quantize import quantize
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.profiles.host import Profile, profile_bundle
+from quarl.quantize.calibration import Calibration
+from quarl.quantize.ladder import rung_numbered
+from quarl.quantize.quantizer import quantize
 from tests.bench.row import Row
 from tests.firmware.samples import observations, peer
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from quarl import pipeline
-from quarl.boards import find_board
-from quarl.bundle import Bundle
-from quarl.emitters.firmware import program_sources
+from quarl.boards.cortex_m import find_board
+from quarl.bundle.bundle import Bundle
+from quarl.evidence.gather import example_observations
 from quarl.firmware.build import build_image
-from quarl.firmware.device import DeviceProfile, device_profile_from_json
 from quarl.firmware.image import harness_sources
-from quarl.firmware.profile import checked_program
-from quarl.parity import example_observations
-from quarl.profile_figure import Figure
+from quarl.firmware.sources import program_sources
+from quarl.profiles.device import DeviceProfile, device_profile_from_json
+from quarl.profiles.emulated import checked_program
+from quarl.profiles.figure import Figure
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.e2e.conftest import Quarl

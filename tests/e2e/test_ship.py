@@ -12,8 +12,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from quarl import pipeline
-from quarl.bundle import MANIFEST
-from quarl.npz import npz_bytes, read_npz
+from quarl.bundle.bundle import MANIFEST
+from quarl.files.npz import npz_bytes, read_npz
 from tests.conftest import need
 from tests.e2e.conftest import Quarl
 

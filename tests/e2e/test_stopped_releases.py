@@ -15,20 +15,20 @@ import onnx
 import pytest
 
 from quarl import pipeline
-from quarl.actors import source_actor
-from quarl.baseline import baseline_path, read_baseline, set_baseline
-from quarl.boards import find_board
-from quarl.bundle import Bundle, read_bundle
-from quarl.calibrate import Calibration
-from quarl.choose import fixed_rung
-from quarl.limits import Limits
-from quarl.npz import npz_bytes, read_npz
-from quarl.policy import Policy
-from quarl.quant_policy import QuantPolicy, QuantWeighted
+from quarl.boards.cortex_m import find_board
+from quarl.bundle.bundle import Bundle, read_bundle
+from quarl.choose_rung import fixed_rung
+from quarl.files.npz import npz_bytes, read_npz
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy, QuantWeighted
+from quarl.quantize.calibration import Calibration
 from quarl.resources import firmware_dir, models_dir, targets_dir
-from quarl.rollouts import collect_observations
-from quarl.sources import Source
-from quarl.verdict import Check, Verdict
+from quarl.rollouts.actors import source_actor
+from quarl.rollouts.episodes import collect_observations
+from quarl.sources.source import Source
+from quarl.verdict.baseline import baseline_path, read_baseline, set_baseline
+from quarl.verdict.limits import Limits
+from quarl.verdict.verdict import Check, Verdict
 from tests.conftest import need
 from tests.e2e.conftest import Quarl
 
@@ -174,7 +174,7 @@ def test_a_slower_kernel_is_stopped_by_the_baselines_instruction_count(
     before = pipeline.profile_board(bundle, board)
     accepted = pipeline.gate(bundle)
     harness = _with_slower_kernel(before.layers[0].kernel, Path(shutil.copytree(firmware_dir(), tmp_path / "harness")))
-    for user in ("quarl.emitters.firmware.firmware_dir", "quarl.firmware.image.firmware_dir"):
+    for user in ("quarl.firmware.sources.firmware_dir", "quarl.firmware.image.firmware_dir"):
         monkeypatch.setattr(user, harness)
     after = pipeline.profile_board(bundle, board)
     assert after.act_instructions is not None

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarl.bundle import MANIFEST, read_bundle
-from quarl.npz import npz_bytes
-from quarl.quant_policy import QuantPolicy
-from quarl.sources import ImportOptions, open_source
+from quarl.bundle.bundle import MANIFEST, read_bundle
+from quarl.files.npz import npz_bytes
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.sources.source import ImportOptions, open_source
 from tests.e2e.conftest import Quarl
 from tests.e2e.test_bad_input import refused
 from tests.tflite_models import convert, keras_and_tensorflow

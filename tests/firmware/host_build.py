@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.emitters.firmware import program_sources
 from quarl.firmware.program import Program
+from quarl.firmware.sources import program_sources
 from quarl.resources import firmware_dir
 from quarl.tools import run
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from quarl.emitters.firmware import program_sources
 from quarl.firmware.linux import CoreName, port_sources
 from quarl.firmware.program import Program
+from quarl.firmware.sources import program_sources
 from quarl.tools import run
 from tests.conftest import need
 from tests.firmware.host_build import FLAGS, TIMEOUT_S

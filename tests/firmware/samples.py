@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from quarl.calibrate import Calibration
-from quarl.contract import Action, Contract, Normalizer, Observation
-from quarl.ladder import rung_numbered
-from quarl.policy import Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Node, Op, Policy, linear_chain
-from quarl.quant_policy import QuantPolicy
-from quarl.quantize import Weights, quantize
+from quarl.graph.contract import Action, Contract, Normalizer, Observation
+from quarl.graph.policy import Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Node, Op, Policy, linear_chain
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.quantize.calibration import Calibration
+from quarl.quantize.ladder import rung_numbered
+from quarl.quantize.quantizer import Weights, quantize
 
 
 def dense(rng: np.random.Generator, inputs: int, outputs: int) -> Dense:

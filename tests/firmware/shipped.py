@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.reference import act, integer_outputs
 from quarl.importers import ImportOptions
-from quarl.integer import act, integer_outputs
-from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
-from quarl.policy import Policy
-from quarl.quant_policy import QuantPolicy
+from quarl.quantize.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.resources import models_dir
-from quarl.sources import observations_of, open_source
+from quarl.sources.source import observations_of, open_source
 
 SHIPPED = sorted({path.parent.name for path in models_dir().glob("*/policy.*")})
 LARGE = sorted({path.parent.name for path in models_dir().glob("*/policy.*") if path.stat().st_size > 1_000_000})

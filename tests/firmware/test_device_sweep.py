@@ -11,15 +11,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quarl.boards import CpuName, Fpu, Region, find_board
-from quarl.emitters.firmware import kernels_for, program_sources
-from quarl.emitters.shapes import multiply_accumulates
+from quarl.boards.cortex_m import CpuName, Fpu, Region, find_board
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.example import with_example
 from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
-from quarl.integer import quantize_observations
+from quarl.firmware.sources import kernels_for, program_sources
+from quarl.graph.reference import quantize_observations
+from quarl.graph.shapes import multiply_accumulates
 from quarl.links.qemu import MACHINES, QemuDevice, emulated_board
 from quarl.links.unicorn import UnicornDevice
 from quarl.resources import default_cache_dir, targets_dir

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from quarl.boards import find_board
-from quarl.emitters.firmware import write_firmware
+from quarl.boards.cortex_m import find_board
+from quarl.firmware.sources import write_firmware
 from quarl.importers import ImportOptions
-from quarl.ladder import DEFAULT_RUNG, quantize_on_rung
+from quarl.quantize.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.resources import firmware_dir, targets_dir
-from quarl.sources import observations_of, open_source
+from quarl.sources.source import observations_of, open_source
 from quarl.tools import run
 from tests.conftest import need
 

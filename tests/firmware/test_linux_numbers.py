@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from quarl.firmware.linux import CoreName, build_linux_program, program_inputs, program_outputs
-from quarl.integer import integer_outputs
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.reference import integer_outputs
 from quarl.links.plugin import plugin_library
 from quarl.links.qemu_user import PLUGIN_SOURCE
-from quarl.pi.report import Instructions, instructions_from
-from quarl.quant_policy import QuantPolicy
+from quarl.profiles.pi.report import Instructions, instructions_from
 from quarl.resources import default_cache_dir
 from quarl.tools import run
 from tests.conftest import need

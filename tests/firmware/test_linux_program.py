@@ -23,11 +23,11 @@ from quarl.firmware.linux import (
 )
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Example, Kernels
-from quarl.integer import act, integer_outputs
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.reference import act, integer_outputs
 from quarl.links.frames import Frame, pack_frame, payload_of, take_frame
-from quarl.links.host import NumpyRuntime
-from quarl.quant_policy import QuantPolicy
 from quarl.resources import default_cache_dir
+from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
 from tests.firmware.linux_programs import PI_CORES, ask, build_natively
 from tests.firmware.samples import SAMPLES, observations, sample

@@ -11,10 +11,10 @@ import pytest
 from quarl.firmware.linux import CoreName, build_linux_program, build_linux_sources, program_inputs
 from quarl.firmware.lower import lower
 from quarl.firmware.neon import NeonKernels, dense_weights, tile_weights
-from quarl.integer import integer_outputs
-from quarl.links.host import NumpyRuntime
-from quarl.quant_policy import QuantConv2D, QuantDense, QuantPolicy, QuantTensor
+from quarl.graph.quant_policy import QuantConv2D, QuantDense, QuantPolicy, QuantTensor
+from quarl.graph.reference import integer_outputs
 from quarl.resources import default_cache_dir
+from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
 from tests.firmware.linux_programs import ask
 from tests.firmware.samples import observations, sample

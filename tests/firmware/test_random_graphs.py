@@ -10,8 +10,8 @@ import pytest
 
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Kernels
-from quarl.links.host import NumpyRuntime
-from quarl.quant_policy import QuantPolicy, QuantTensor
+from quarl.graph.quant_policy import QuantPolicy, QuantTensor
+from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
 from tests.firmware.host_build import filter_outputs
 from tests.random_policies import Builder, random_integers, wide_tensor

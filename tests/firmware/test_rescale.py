@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from quarl.rescale import rescale
+from quarl.graph.rescale import rescale
 from quarl.resources import firmware_dir
 from quarl.tools import run
 from tests.conftest import need

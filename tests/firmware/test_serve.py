@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quarl.emitters.firmware import program_sources
 from quarl.firmware.example import with_example
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Program
-from quarl.integer import integer_outputs, quantize_observations
+from quarl.firmware.sources import program_sources
+from quarl.graph.reference import integer_outputs, quantize_observations
 from quarl.links.frames import Frame, pack_frame, payload_of, take_frame
 from quarl.resources import firmware_dir
 from quarl.tools import run

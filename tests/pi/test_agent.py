@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from quarl.errors import DeviceError, ToolMissingError
-from quarl.integer import integer_outputs
+from quarl.graph.reference import integer_outputs
 from quarl.links.local import LocalPi
 from quarl.links.pi import agent_source, read_answer, sha256_of
-from quarl.pi.measure import outputs_in
-from quarl.pi.request import NOTHING, Effort, package_of, run_request
+from quarl.profiles.pi.measure import outputs_in
+from quarl.profiles.pi.request import NOTHING, Effort, package_of, run_request
 from tests.firmware.samples import observations, sample
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from quarl.boards import Board, read_boards
+from quarl.boards.cortex_m import Board, read_boards
+from quarl.boards.linux import CORES, LinuxBoard, find_target, parse_linux_board, read_linux_boards
 from quarl.errors import InputError
-from quarl.pi.board import CORES, LinuxBoard, find_target, parse_linux_board, read_linux_boards
 from quarl.pi.root import cpuinfo, mirror_of
 from quarl.pi.wheels import LOCKS, lock_file, platform_options
 from quarl.resources import targets_dir

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from quarl.boards.linux import LinuxBoard, find_target
 from quarl.doctor import examine, install
 from quarl.errors import InputError, ToolMissingError
+from quarl.evidence.pi import BACKENDS, compare_on_pi, open_link
 from quarl.links.qemu_user import EmulatedPi
-from quarl.pi.board import LinuxBoard, find_target
-from quarl.pi.compare import BACKENDS, compare_on_pi, open_link
-from quarl.pi.measure import profile_pi
-from quarl.pi.report import instructions_from
 from quarl.pi.root import EmulatedRoot
+from quarl.profiles.pi.measure import profile_pi
+from quarl.profiles.pi.report import instructions_from
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.firmware.samples import observations, sample

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from quarl.pi import agent
-from quarl.pi.health import Health, remarks, spoiling
+from quarl.profiles.pi.health import Health, remarks, spoiling
 from tests.pi.fake_pi import PI_FILES
 
 GOOD = Health(0, 1_500_345_728, 1_500_000_000, 1_500_000_000, "performance", 48.2, 52, 0.4)

@@ -11,8 +11,8 @@ import pytest
 from quarl.errors import DeviceError, InputError
 from quarl.links.local import LocalPi
 from quarl.links.pi import sha256_of
+from quarl.links.provision import provision
 from quarl.links.ssh import SshPi
-from quarl.pi.provision import provision
 from quarl.pi.wheels import LOCKS, WheelSet, lock_file
 from tests.pi.fake_pi import FakePi
 

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quarl.boards.linux import LinuxBoard, find_target
 from quarl.errors import DeviceError, InputError, ToolMissingError
+from quarl.evidence.pi import compare_on_pi
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
 from quarl.links.ssh import SshPi, connection_advice
-from quarl.pi.board import LinuxBoard, find_target
-from quarl.pi.compare import compare_on_pi
-from quarl.pi.measure import look as look_at
-from quarl.pi.measure import profile_pi, version_remarks
-from quarl.pi.report import PiProfile, pi_profile_from_json
-from quarl.pi.request import Effort
-from quarl.policy import Policy
-from quarl.quant_policy import QuantPolicy
+from quarl.profiles.pi.measure import look as look_at
+from quarl.profiles.pi.measure import profile_pi, version_remarks
+from quarl.profiles.pi.report import PiProfile, pi_profile_from_json
+from quarl.profiles.pi.request import Effort
 from quarl.resources import default_cache_dir, targets_dir
 from tests.firmware.samples import observations, sample
 from tests.pi.fake_pi import FakePi, dropping_proxy

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from quarl import pipeline
-from quarl.boards import find_board
-from quarl.bundle import Bundle
-from quarl.report.contents import Contents, read_contents
-from quarl.report.render import render_contents
+from quarl.boards.cortex_m import find_board
+from quarl.bundle.bundle import Bundle
+from quarl.reports.contents import Contents, read_contents
+from quarl.reports.render import render_contents
 from quarl.resources import targets_dir
 from tests.conftest import need
 from tests.report.browser import PROGRAMS, Browser

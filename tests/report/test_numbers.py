@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from quarl.report import svg
-from quarl.report.axes import Scale, even_ticks, log_ticks, spread
-from quarl.report.numbers import count, micro, number, percent, signed, size, time, with_unit
-from quarl.report.png import png_bytes
+from quarl.reports import svg
+from quarl.reports.axes import Scale, even_ticks, log_ticks, spread
+from quarl.reports.numbers import count, micro, number, percent, signed, size, time, with_unit
+from quarl.reports.png import png_bytes
 
 
 @pytest.mark.parametrize(

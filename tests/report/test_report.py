@@ -16,20 +16,20 @@ import pytest
 from typer.testing import CliRunner
 
 from quarl import pipeline
-from quarl.bundle import Bundle, Origin, read_bundle
+from quarl.bundle.bundle import Bundle, Origin, read_bundle
 from quarl.cli.app import app
 from quarl.errors import InputError
-from quarl.evidence import evidence_from_json
-from quarl.explain import explain
-from quarl.gate import judge
-from quarl.limits import Limits
+from quarl.evidence.evidence import evidence_from_json
 from quarl.links.pi_machine import Machine
-from quarl.pi.report import Instructions, PiModel, PiProfile
-from quarl.report.contents import Contents, read_contents
-from quarl.report.render import render_contents, render_report
-from quarl.report.replay import Flight, NotReplayed
-from quarl.report.stored_verdict import read_verdict
-from quarl.verdict import Verdict
+from quarl.profiles.pi.report import Instructions, PiModel, PiProfile
+from quarl.reports.contents import Contents, read_contents
+from quarl.reports.render import render_contents, render_report
+from quarl.reports.replay import Flight, NotReplayed
+from quarl.reports.stored_verdict import read_verdict
+from quarl.verdict.explanations import explain
+from quarl.verdict.judge import judge
+from quarl.verdict.limits import Limits
+from quarl.verdict.verdict import Verdict
 from tests.conftest import need
 
 MOST_BYTES = 1_500_000
@@ -262,7 +262,8 @@ def renamed(contents: Contents, name: str) -> Contents:
 
 def test_the_same_bundle_gives_the_same_bytes(release: Bundle) -> None:
     program = (
-        "import sys; from pathlib import Path; from quarl.bundle import read_bundle; from quarl.report.render import render_report\n"
+        "import sys; from pathlib import Path\n"
+        "from quarl.bundle.bundle import read_bundle; from quarl.reports.render import render_report\n"
         "sys.stdout.buffer.write(render_report(read_bundle(Path(sys.argv[1]))).encode())\n"
         "assert not {'torch', 'tensorflow', 'stable_baselines3', 'matplotlib'} & set(sys.modules)"
     )
@@ -325,8 +326,8 @@ def test_a_damaged_file_is_named(bare: Bundle, tmp_path: Path) -> None:
 
 def test_frames_of_a_game_are_pictures_in_the_page(release: Bundle, contents: Contents) -> None:
     need("ale_py")
-    from quarl.actors import Actor
-    from quarl.report.replay import _frames
+    from quarl.reports.replay import _frames
+    from quarl.rollouts.actors import Actor
 
     def steady(action: int) -> Actor:
         return lambda obs: np.full(len(obs), action, np.int64)

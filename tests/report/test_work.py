@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from quarl.bundle import Bundle
-from quarl.emitters.shapes import multiply_accumulates
-from quarl.firmware.cycles import REFILL_CYCLES
-from quarl.report.contents import Contents
-from quarl.report.work import CORE_LIMITS, layer_work
+from quarl.bundle.bundle import Bundle
+from quarl.graph.shapes import multiply_accumulates
+from quarl.profiles.cycles import REFILL_CYCLES
+from quarl.reports.contents import Contents
+from quarl.reports.work import CORE_LIMITS, layer_work
 
 
 def test_a_dense_layer_touches_weights_biases_factors_inputs_and_outputs(release: Bundle) -> None:

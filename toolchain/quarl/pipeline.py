@@ -11,32 +11,17 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from quarl import bundle as bundles
-from quarl.agreement import compare_decisions_and_worst
-from quarl.baseline import find_baseline
-from quarl.blame import reasons
-from quarl.boards import Board
-from quarl.budgets import figures_of, with_board, with_profile
-from quarl.bundle import DEVICE_PROFILE, FIRMWARE, PARITY, PI, PROFILE, QUANTIZATION, REPORT_PAGE, VERDICT, Bundle, Manifest, Origin
-from quarl.calibrate import Calibration, coverage
-from quarl.choose import RungResult, choose_rung, fixed_rung
+from quarl.boards.cortex_m import Board
+from quarl.boards.linux import LinuxBoard, Target, find_target
+from quarl.bundle import bundle as bundles
+from quarl.bundle.bundle import DEVICE_PROFILE, FIRMWARE, PARITY, PI, PROFILE, QUANTIZATION, REPORT_PAGE, VERDICT, Bundle, Manifest, Origin
+from quarl.bundle.policy_file import policy_bytes, quant_policy_bytes
+from quarl.choose_rung import RungResult, choose_rung, fixed_rung
 from quarl.emitters import EMITTERS
-from quarl.emitters.firmware import write_firmware
 from quarl.errors import InputError, QuarlError, ToolMissingError
-from quarl.evidence import BackendEquality, CalibratedOn, Evidence, ImportProof
-from quarl.files.atomic import write_whole
-from quarl.firmware.device import DeviceProfile
-from quarl.firmware.links import profile_emulated, profile_over_serial
-from quarl.firmware.profile import FirmwareProfile
-from quarl.gate import judge
-from quarl.importers import ImportOptions
-from quarl.importers.proof import NotProven, prove_import, prove_integers
-from quarl.ladder import DEFAULT_RUNG
-from quarl.lanes import EnvSpec, check_env
-from quarl.limits import Limits, limits_from_table, looks_of, recipe_limits
-from quarl.loop_checks import is_settled
-from quarl.outputs import OUTPUTS
-from quarl.parity import (
+from quarl.evidence.agreement import compare_decisions_and_worst
+from quarl.evidence.evidence import BackendEquality, CalibratedOn, Evidence, ImportProof
+from quarl.evidence.gather import (
     ARTIFACTS,
     EXAMPLE,
     compare_backends,
@@ -50,23 +35,38 @@ from quarl.parity import (
     replay_example,
     stored_evidence,
 )
-from quarl.pi.board import LinuxBoard, Target, find_target
-from quarl.pi.compare import compare_on_pi, profile_on_pi
-from quarl.pi.report import PiProfile
-from quarl.policy import Policy
-from quarl.policy_file import policy_bytes, quant_policy_bytes
-from quarl.profile import Profile, profile_bundle
+from quarl.evidence.pi import compare_on_pi, profile_on_pi
+from quarl.evidence.trials import try_changes
+from quarl.files.atomic import write_whole
+from quarl.firmware.sources import write_firmware
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.importers import ImportOptions
+from quarl.importers.proof import NotProven, prove_import, prove_integers
+from quarl.profiles.board_link import profile_emulated, profile_over_serial
+from quarl.profiles.device import DeviceProfile
+from quarl.profiles.emulated import FirmwareProfile
+from quarl.profiles.host import Profile, profile_bundle
+from quarl.profiles.pi.report import PiProfile
 from quarl.progress import Progress, Stage, quietly
-from quarl.quant_policy import QuantPolicy
-from quarl.quant_report import QuantReport, quant_report
-from quarl.quantize import Weights
-from quarl.regression import compare_with_baseline
+from quarl.quantize.calibration import Calibration, coverage
+from quarl.quantize.error_report import QuantReport, quant_report
+from quarl.quantize.ladder import DEFAULT_RUNG
+from quarl.quantize.quantizer import Weights
 from quarl.resources import default_cache_dir, targets_dir
-from quarl.rollouts import random_episodes
+from quarl.rollouts.episodes import random_episodes
+from quarl.rollouts.vector_env import EnvSpec, check_env
 from quarl.seeds import RANDOM_SEED
-from quarl.sources import Source, observations_of, open_source
-from quarl.trials import try_changes
-from quarl.verdict import Check, Verdict
+from quarl.sources.source import Source, observations_of, open_source
+from quarl.verdict.baseline import find_baseline
+from quarl.verdict.budgets import figures_of, with_board, with_profile
+from quarl.verdict.closed_loop_checks import is_settled
+from quarl.verdict.diagnosis import reasons
+from quarl.verdict.formats import OUTPUTS
+from quarl.verdict.judge import judge
+from quarl.verdict.limits import Limits, limits_from_table, looks_of, recipe_limits
+from quarl.verdict.regression import compare_with_baseline
+from quarl.verdict.verdict import Check, Verdict
 
 Report = Callable[[str], None]
 """Called with a line for the user whenever a stage has something to tell."""
@@ -299,7 +299,7 @@ def write_report(bundle: Bundle, out: Path | None = None) -> Path:
         ToolMissingError: jinja2 is not installed.
     """
     try:
-        from quarl.report.render import render_report  # imported here: every other verb works without jinja2
+        from quarl.reports.render import render_report  # imported here: every other verb works without jinja2
     except ModuleNotFoundError as error:
         raise ToolMissingError(f"the report needs the Python package {error.name}: pip install {error.name}") from error
     path = bundle.folder / REPORT_PAGE if out is None else out

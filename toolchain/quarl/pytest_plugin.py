@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from quarl.verdict import Check
+    from quarl.verdict.verdict import Check
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,10 +54,10 @@ class Bundle(pytest.Collector):
             pytest.UsageError: the bundle or the limits cannot be read.
         """
         from quarl import pipeline
-        from quarl.archives import read_file
-        from quarl.bundle import read_bundle
+        from quarl.bundle.bundle import read_bundle
         from quarl.errors import QuarlError
-        from quarl.limits import read_limits
+        from quarl.files.archives import read_file
+        from quarl.verdict.limits import read_limits
 
         try:
             bundle = read_bundle(self.path)
@@ -100,7 +100,7 @@ class CheckFailedError(AssertionError):
     """A check of the gate says no."""
 
     def __init__(self, check: Check) -> None:
-        from quarl.outputs.wording import found_text, limit_text
+        from quarl.verdict.formats.wording import found_text, limit_text
 
         found = f"{check.name}: found {found_text(check)}, allowed {limit_text(check)} ({check.kind})"
         super().__init__("\n".join(line for line in (found, check.detail, check.advice) if line))

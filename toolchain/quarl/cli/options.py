@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 if TYPE_CHECKING:
+    from quarl.boards.linux import Target
     from quarl.importers import ImportOptions
-    from quarl.lanes import EnvSpec
-    from quarl.limits import Limits
-    from quarl.pi.board import Target
-    from quarl.quantize import Weights
+    from quarl.quantize.quantizer import Weights
+    from quarl.rollouts.vector_env import EnvSpec
+    from quarl.verdict.limits import Limits
 
 SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a shipped policy, or a file of trained weights.")]
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by quarl export or quarl ship.")]
@@ -75,7 +75,7 @@ NoHistoryOption = Annotated[bool, typer.Option("--no-history", help="Keep no rec
 def import_options(obs_norm: Path | None, no_obs_norm: bool) -> ImportOptions:
     """Return what the importer is told about observation statistics."""
     from quarl.importers import ImportOptions
-    from quarl.obs_norm import read_normalizer
+    from quarl.sources.normalizer_file import read_normalizer
 
     return ImportOptions(normalizer=None if obs_norm is None else read_normalizer(obs_norm), no_normalizer=no_obs_norm)
 
@@ -87,7 +87,7 @@ def env_spec(env_id: str | None, arguments: Sequence[str] | None) -> EnvSpec | N
         InputError: an argument that is not KEY=VALUE, or one without an environment.
     """
     from quarl.errors import InputError
-    from quarl.lanes import EnvSpec
+    from quarl.rollouts.vector_env import EnvSpec
 
     if env_id is None:
         if arguments:
@@ -112,7 +112,7 @@ def rung_number(text: str) -> int | None:
         InputError: no such rung.
     """
     from quarl.errors import InputError
-    from quarl.ladder import rung_numbered
+    from quarl.quantize.ladder import rung_numbered
 
     if text == "auto":
         return None
@@ -128,7 +128,7 @@ def weights_named(text: str) -> Weights:
         InputError: no such weights.
     """
     from quarl.errors import InputError
-    from quarl.quantize import Weights
+    from quarl.quantize.quantizer import Weights
 
     for known in get_args(Weights):
         if text == known:
@@ -140,7 +140,7 @@ def board_named(name: str | None) -> Target | None:
     """Return the board of that name, or None for none."""
     if name is None:
         return None
-    from quarl.pi.board import find_target
+    from quarl.boards.linux import find_target
     from quarl.resources import targets_dir
 
     return find_target(name, targets_dir())
@@ -152,10 +152,10 @@ def check_link(link: str | None, board: Target | None, flash_by: str | None = No
     Raises:
         InputError: it has not, or no board is named.
     """
+    from quarl.boards.linux import LinuxBoard
     from quarl.errors import InputError
-    from quarl.firmware.links import check_board_link
-    from quarl.pi.board import LinuxBoard
-    from quarl.pi.compare import check_pi_link
+    from quarl.evidence.pi import check_pi_link
+    from quarl.profiles.board_link import check_board_link
 
     if isinstance(board, LinuxBoard):
         if flash_by is not None:
@@ -172,9 +172,9 @@ def limits_from(path: Path | None, bundle: Any = None) -> Limits | None:
     """Return the limits of a file, on top of the bundle's own or the defaults; None without a file."""
     if path is None:
         return None
-    from quarl.archives import read_file
-    from quarl.limits import DEFAULT_LIMITS, read_limits
+    from quarl.files.archives import read_file
     from quarl.pipeline import limits_of
+    from quarl.verdict.limits import DEFAULT_LIMITS, read_limits
 
     base = DEFAULT_LIMITS if bundle is None else limits_of(bundle)
     return read_limits(read_file(path).decode(errors="replace"), str(path), base)

@@ -14,8 +14,8 @@ import typer
 from quarl.cli.progress import say
 
 if TYPE_CHECKING:
-    from quarl.bundle import Bundle
-    from quarl.verdict import Verdict
+    from quarl.bundle.bundle import Bundle
+    from quarl.verdict.verdict import Verdict
 
 
 class Exit(IntEnum):
@@ -40,8 +40,8 @@ def conclude(verdict: Verdict, bundle: Bundle, destinations: Destinations, as_js
     """Write the verdict where it was asked for, print it, and exit with its code."""
     from quarl.cli import show
     from quarl.files.atomic import write_whole
-    from quarl.outputs import OUTPUTS
-    from quarl.outputs.markdown import append_summary
+    from quarl.verdict.formats import OUTPUTS
+    from quarl.verdict.formats.markdown import append_summary
 
     for kind in ("junit", "markdown", "sarif"):
         path: Path | None = getattr(destinations, kind)
@@ -62,8 +62,8 @@ def _remember(verdict: Verdict, bundle: Bundle, path: Path | None) -> None:
 
     import quarl
     from quarl.errors import InputError
-    from quarl.history import default_path, record
-    from quarl.parity import manifest_digest
+    from quarl.evidence.gather import manifest_digest
+    from quarl.verdict.history import default_path, record
 
     board = bundle.manifest.board or ""
     at = datetime.now(UTC)

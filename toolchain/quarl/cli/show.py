@@ -14,21 +14,21 @@ from quarl.cli.table import table
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from quarl.baseline import Baseline
-    from quarl.boards import Board
-    from quarl.bundle import Bundle
+    from quarl.boards.cortex_m import Board
+    from quarl.bundle.bundle import Bundle
     from quarl.doctor import Finding
-    from quarl.evidence import Evidence, ImportProof
-    from quarl.explain import Explanation
-    from quarl.firmware.device import DeviceProfile
-    from quarl.firmware.profile import FirmwareProfile
-    from quarl.limits import Limits
-    from quarl.profile import Profile
-    from quarl.quant_report import QuantReport
-    from quarl.recipe import Recipe, ScoreRecipe
-    from quarl.sources import Source
+    from quarl.evidence.evidence import Evidence, ImportProof
+    from quarl.profiles.device import DeviceProfile
+    from quarl.profiles.emulated import FirmwareProfile
+    from quarl.profiles.host import Profile
+    from quarl.quantize.error_report import QuantReport
+    from quarl.sources.recipe import Recipe, ScoreRecipe
+    from quarl.sources.source import Source
     from quarl.train.trained import Progress
-    from quarl.verdict import Check, Verdict
+    from quarl.verdict.baseline import Baseline
+    from quarl.verdict.explanations import Explanation
+    from quarl.verdict.limits import Limits
+    from quarl.verdict.verdict import Check, Verdict
 
 
 def policies_table(recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
@@ -244,8 +244,8 @@ def device_text(profile: DeviceProfile) -> str:
 
 def evidence_text(evidence: Evidence, bundle: Bundle, limits: Limits | None = None) -> str:
     """Return the evidence as text: the gate's checks against the limits, or the bundle's own, without a verdict."""
-    from quarl.gate import judge
     from quarl.pipeline import limits_of
+    from quarl.verdict.judge import judge
 
     return checks_text(judge(evidence, limits or limits_of(bundle), policy=bundle.manifest.name).checks)
 
@@ -278,7 +278,7 @@ def verdict_text(verdict: Verdict) -> str:
 
 def checks_text(checks: Sequence[Check]) -> str:
     """Return checks as a table: found beside allowed, and how the figure was made; below it why some could not be judged."""
-    from quarl.outputs.wording import found_text, limit_text
+    from quarl.verdict.formats.wording import found_text, limit_text
 
     word = {True: "pass", False: "FAIL", None: "-"}
     rows = [(word[c.passed], c.name, found_text(c), limit_text(c), c.kind) for c in checks]
@@ -287,9 +287,9 @@ def checks_text(checks: Sequence[Check]) -> str:
 
 
 def _layers(source: Source) -> list[tuple[str, str, tuple[int, ...], int]]:
-    from quarl.emitters.shapes import quant_shapes
-    from quarl.policy import Activation, Weighted, node_shapes
-    from quarl.quant_policy import QuantPolicy, QuantTable, QuantWeighted
+    from quarl.graph.policy import Activation, Weighted, node_shapes
+    from quarl.graph.quant_policy import QuantPolicy, QuantTable, QuantWeighted
+    from quarl.graph.shapes import quant_shapes
 
     policy = source.policy
     shapes = quant_shapes(policy) if isinstance(policy, QuantPolicy) else node_shapes(policy)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from quarl.cli.table import table
-from quarl.history import Answer, Change, Run
+from quarl.verdict.history import Answer, Change, Run
 
 BAR_CELLS = 40
 _ANSWERS = {True: "pass", False: "FAIL", None: "reported"}

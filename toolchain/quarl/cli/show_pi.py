@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from quarl.cli.table import table
 
 if TYPE_CHECKING:
-    from quarl.pi.board import LinuxBoard
-    from quarl.pi.report import PiModel, PiProfile
+    from quarl.boards.linux import LinuxBoard
+    from quarl.profiles.pi.report import PiModel, PiProfile
 
 
 def pi_boards_text(boards: Sequence[LinuxBoard]) -> str:

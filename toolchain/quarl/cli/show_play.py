@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from quarl.cli.table import table
 
 if TYPE_CHECKING:
-    from quarl.play import Film, Player
-    from quarl.rollouts import Episodes
+    from quarl.player.player import Film, Player
+    from quarl.rollouts.episodes import Episodes
 
 
 def played_table(player: Player, played: Episodes) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from quarl.cli.show import policies_table, score_text
 from quarl.cli.table import table
 
 if TYPE_CHECKING:
-    from quarl.sources import Shipped
+    from quarl.sources.source import Shipped
 
 
 def shipped_table(shipped: Sequence[Shipped]) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from quarl.policy import Policy
-from quarl.quant_policy import QuantPolicy
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
 
 
 def emit_tflite(policy: QuantPolicy) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 
 from quarl.emitters.onnx_file import OUTPUT, OnnxFile, onnx_pads
 from quarl.emitters.provenance import provenance
-from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, MaxPool2D, Node, Policy, node_shapes
+from quarl.graph.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, MaxPool2D, Node, Policy, node_shapes
 
 FUNCTIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "elu": "Elu"}
 

@@ -13,7 +13,7 @@ from quarl.emitters import tflite_layers as layers
 from quarl.emitters.provenance import provenance
 from quarl.emitters.tflite_file import TfliteFile
 from quarl.emitters.tflite_layers import OPS, Value, Window
-from quarl.policy import (
+from quarl.graph.policy import (
     INPUT,
     Activation,
     Add,

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from quarl.policy import INPUT, Padding
+from quarl.graph.policy import INPUT, Padding
 
 OPSET = 17  # of 2022; nothing newer is needed, and old runtimes read it
 IR_VERSION = 8

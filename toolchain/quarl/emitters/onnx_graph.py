@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from quarl.emitters.onnx_file import OUTPUT, OnnxFile, onnx_pads, onnx_type
 from quarl.emitters.provenance import provenance
-from quarl.emitters.shapes import quant_shapes
 from quarl.emitters.tflite import check_equal_tensors, check_multiplier
-from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean, pool_counts
-from quarl.policy import INPUT, Add, Concat, Flatten, MaxPool2D
-from quarl.quant_policy import (
+from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean, pool_counts
+from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D
+from quarl.graph.quant_policy import (
     INT8_MAX,
     INT8_MIN,
     QuantConv2D,
@@ -36,6 +35,7 @@ from quarl.quant_policy import (
     QuantWeighted,
     is_wide_layer,
 )
+from quarl.graph.shapes import quant_shapes
 
 OFFSET = 128  # a byte of the graph is the int8 plus this
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import quarl
-from quarl.policy import Policy
-from quarl.quant_policy import QuantPolicy
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
 
 
 def provenance(policy: QuantPolicy | Policy) -> dict[str, str]:

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from quarl.emitters import tflite_layers as layers
 from quarl.emitters.provenance import provenance
-from quarl.emitters.shapes import Shape, quant_shapes
 from quarl.emitters.tflite_file import TfliteFile
 from quarl.emitters.tflite_layers import OPS, Value, Window
 from quarl.errors import QuantizationError
-from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
-from quarl.policy import INPUT, Add, Concat, Flatten, MaxPool2D
-from quarl.quant_policy import (
+from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
+from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D
+from quarl.graph.quant_policy import (
     INT8_MAX,
     INT8_MIN,
     QuantConv2D,
@@ -35,7 +34,8 @@ from quarl.quant_policy import (
     QuantWeighted,
     is_wide_layer,
 )
-from quarl.rescale import rescale_factor
+from quarl.graph.rescale import rescale_factor
+from quarl.graph.shapes import Shape, quant_shapes
 
 NATIVE_FUNCTIONS = {"tanh": (OPS.TANH, np.float32(1 / 128), 0), "sigmoid": (OPS.LOGISTIC, np.float32(1 / 256), -128)}
 
@@ -64,7 +64,7 @@ def _is_native(policy: QuantPolicy, node: QuantNode, op: QuantTable) -> bool:
     code, scale, zero_point = NATIVE_FUNCTIONS[op.function]
     if (target.scale, target.zero_point, target.qmin, target.qmax) != (scale, zero_point, INT8_MIN, INT8_MAX):
         return False
-    from quarl.links.host import LitertRuntime
+    from quarl.runtimes.host import LitertRuntime
 
     file = TfliteFile()
     x = file.activation(INPUT, (1,), np.int8, source)
@@ -289,7 +289,7 @@ def check_multiplier(node: QuantNode, op: QuantWeighted, source: QuantTensor) ->
         channel = int(wrong[0])
         raise QuantizationError(
             f"{node.name}, channel {channel}: the stored multiplier is {op.multiplier[channel]!r}, "
-            f"in_scale * weight_scale / out_scale gives {computed[channel]!r}: compute it with quarl.rescale.rescale_factor"
+            f"in_scale * weight_scale / out_scale gives {computed[channel]!r}: compute it with quarl.graph.rescale.rescale_factor"
         )
 
 

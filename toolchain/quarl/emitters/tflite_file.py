@@ -15,8 +15,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from quarl.policy import INPUT
-from quarl.quant_policy import QuantTensor
+from quarl.graph.policy import INPUT
+from quarl.graph.quant_policy import QuantTensor
 
 ALIGNMENT = 16  # bytes; what the TensorFlow Lite file format asks of buffers
 OUTPUT = "output"  # name of the result in the signature, beside INPUT

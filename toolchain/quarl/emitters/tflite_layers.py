@@ -10,8 +10,8 @@ from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-
 
 from quarl.emitters.tflite_file import TfliteFile
 from quarl.errors import QuantizationError
-from quarl.policy import Padding
-from quarl.quant_policy import INT8_MIN, QuantTensor
+from quarl.graph.policy import Padding
+from quarl.graph.quant_policy import INT8_MIN, QuantTensor
 
 ActivationName = str  # a member of schema.ActivationFunctionType
 OPS = schema.BuiltinOperator

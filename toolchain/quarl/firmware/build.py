@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from quarl.boards import Board
+from quarl.boards.cortex_m import Board
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.firmware.image import CompilerName, compile_command
 from quarl.resources import firmware_dir

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 
-from quarl.boards import Board, Region
+from quarl.boards.cortex_m import Board, Region
 from quarl.errors import DeviceError, ToolMissingError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.firmware.program import DTYPES, Example, Program
-from quarl.integer import integer_outputs, quantize_observations
+from quarl.graph.reference import integer_outputs, quantize_observations
 
 EXAMPLE_BYTES = 1024  # of inputs, which a small policy's flash can spare; one observation where even that is larger
 EXAMPLES = 8

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from quarl.boards import Board
+from quarl.boards.cortex_m import Board
 from quarl.errors import BudgetError
 from quarl.firmware.image import STACK_BYTES
 from quarl.firmware.program import SIZES, Program
 from quarl.firmware.render import observation_bytes
-from quarl.quant_policy import QuantConv2D, QuantDense
+from quarl.graph.quant_policy import QuantConv2D, QuantDense
 
 CODE_BYTES = 6144  # more than harness, kernels and start-up have ever taken; the true size is the profile's
 LARGEST = 3

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from quarl.boards import Board
+from quarl.boards.cortex_m import Board
+from quarl.boards.uart import HEADER, uart_header
 from quarl.errors import InputError
 from quarl.resources import firmware_dir
-from quarl.uart import HEADER, uart_header
 
 STACK_BYTES = 2048  # least room the linker script keeps for the stack; what is used is measured
 LINKER_SCRIPT = "board.ld"

@@ -12,7 +12,7 @@ was asked. Everything is little-endian, arrays are in C order, records follow ea
                               int32 index of a discrete action, float32 values of a box (`program_actions`)
     policy --marked --run [FILE], policy --marked --act [FILE]
                               the same; each record sets marks 5, 6, 1, 2 (quarl.pi.agent's EMPTY_BEGIN, EMPTY_END, BEGIN, END) for
-                              firmware_harness/emulator/ql_region_counter.c, so `quarl.pi.report.instructions_from` reads them
+                              firmware_harness/emulator/ql_region_counter.c, so `quarl.profiles.pi.report.instructions_from` reads them
     policy --serve            the frames of firmware_harness/harness/ql_frame.h on standard input and output (`quarl.links.frames`); each
                               answer is flushed before the next request is read. Ticks are nanoseconds of the monotonic clock
     policy --bench [--act] [--inputs FILE] [--seconds 2] [--warm-up 0.5] [--samples 2000] [--block N] [--cpu N]
@@ -41,14 +41,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.emitters.firmware import program_sources
 from quarl.errors import DeviceError, InputError
 from quarl.firmware.build import COMPILE_TIMEOUT_S, compiler_version
 from quarl.firmware.example import with_example
 from quarl.firmware.lower import lower
 from quarl.firmware.program import DTYPES, Kernels, Program, ctype_of
-from quarl.integer import quantize_observations
-from quarl.quant_policy import QuantPolicy
+from quarl.firmware.sources import program_sources
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.reference import quantize_observations
 from quarl.resources import firmware_dir
 from quarl.tools import run
 
@@ -107,7 +107,7 @@ def linux_program(policy: QuantPolicy, example: NDArray[Any], core: CoreName) ->
 
 
 def port_sources() -> dict[str, bytes]:
-    """Return name -> bytes of the C files around a policy's own (`quarl.emitters.firmware.program_sources`) that make a program of it."""
+    """Return name -> bytes of the C files around a policy's own (`quarl.firmware.sources.program_sources`) that make a program of it."""
     root = firmware_dir()
     paths = [root / "harness" / name for name in HARNESS_FILES]
     paths += [path for path in (root / "ports" / "linux").iterdir() if path.suffix in (".c", ".h")]

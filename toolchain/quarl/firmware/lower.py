@@ -9,10 +9,10 @@ from math import prod
 
 import numpy as np
 
-from quarl.emitters.shapes import quant_shapes
 from quarl.errors import UnsupportedError
 from quarl.firmware import neon
 from quarl.firmware.lowering import Lowering
+from quarl.firmware.memory_planner import Overlap, elementwise_distance
 from quarl.firmware.packing import (
     MVE_LANES,
     MVE_ROWS,
@@ -26,10 +26,9 @@ from quarl.firmware.packing import (
     portable_weights,
 )
 from quarl.firmware.program import SIZES, Array, Call, CType, Kernels, Operand, Program, ctype_of, float_text
-from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
-from quarl.planner import Overlap, elementwise_distance
-from quarl.policy import INPUT, Add, Concat, Flatten, MaxPool2D
-from quarl.quant_policy import (
+from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
+from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D
+from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
@@ -40,6 +39,7 @@ from quarl.quant_policy import (
     QuantWeighted,
     weight_bits,
 )
+from quarl.graph.shapes import quant_shapes
 
 WORD = 4  # bytes; LDM faults on less
 LETTERS: dict[CType, str] = {"int8_t": "s8", "int16_t": "s16", "float": "f32"}

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TypeAlias
 
-from quarl.emitters.shapes import Shape
 from quarl.errors import UnsupportedError
+from quarl.firmware.memory_planner import Buffer, MemoryPlan, Overlap, plan_memory, window_distance
 from quarl.firmware.program import SIZES, Array, Call, CType, Kernels, Operand
-from quarl.litert_ops import QuantAveragePool2D
-from quarl.planner import Buffer, MemoryPlan, Overlap, plan_memory, window_distance
-from quarl.policy import INPUT, MaxPool2D
-from quarl.quant_policy import QuantConv2D, QuantDepthwiseConv2D, QuantNode, QuantPolicy
+from quarl.graph.litert_ops import QuantAveragePool2D
+from quarl.graph.policy import INPUT, MaxPool2D
+from quarl.graph.quant_policy import QuantConv2D, QuantDepthwiseConv2D, QuantNode, QuantPolicy
+from quarl.graph.shapes import Shape
 
 Windowed: TypeAlias = QuantConv2D | QuantDepthwiseConv2D | MaxPool2D | QuantAveragePool2D
 SCRATCH = "\0scratch"  # no layer can be called so

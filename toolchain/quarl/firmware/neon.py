@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from quarl.firmware.lowering import Lowering
 from quarl.firmware.packing import folded_bias, pad_rows, padded_length
 from quarl.firmware.program import SIZES, Array, Operand
-from quarl.quant_policy import QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantNode, QuantTensor, QuantWeighted
+from quarl.graph.quant_policy import QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantNode, QuantTensor, QuantWeighted
 
 NeonKernels: TypeAlias = Literal["neon", "dot"]
 NEON: tuple[NeonKernels, ...] = get_args(NeonKernels)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import QuantizationError
-from quarl.quant_policy import ACCUMULATOR_BOUND, QuantDepthwiseConv2D, QuantTensor, QuantWeighted, weight_bits
+from quarl.graph.quant_policy import ACCUMULATOR_BOUND, QuantDepthwiseConv2D, QuantTensor, QuantWeighted, weight_bits
 
 STEP = 8  # inputs the DSP kernels take at once
 ROWS = 2  # rows that stand together in the DSP layout

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.planner import MemoryPlan
-from quarl.quant_policy import QuantPolicy
+from quarl.firmware.memory_planner import MemoryPlan
+from quarl.graph.quant_policy import QuantPolicy
 
 CType = Literal["int8_t", "int16_t", "int32_t", "float"]
 Kernels = Literal["portable", "dsp", "mve", "neon", "dot"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import quarl
 from quarl.firmware.program import SIZES, Array, Call, CType, Example, Operand, Program, float_text
-from quarl.quant_policy import ObservationQuantizer
+from quarl.graph.quant_policy import ObservationQuantizer
 
 PER_LINE = 24  # values in a line of a table
 LETTERS: dict[CType, str] = {"int8_t": "s8", "int16_t": "s16", "float": "f32"}

@@ -10,10 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers.detect import detect_format
 from quarl.importers.options import Importer, ImportOptions, make_contract
-from quarl.policy import Policy
-from quarl.quant_policy import QuantPolicy
 
 __all__ = ["IMPORTERS", "ImportOptions", "Importer", "detect_format", "make_contract", "read_policy"]
 

@@ -17,10 +17,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.contract import Action, Contract, Layout, Normalizer, Observation
 from quarl.errors import InputError, QuarlError, UnsupportedError
+from quarl.graph.contract import Action, Contract, Layout, Normalizer, Observation
+from quarl.graph.policy import INPUT, Activation, Dense, DepthwiseConv2D, Flatten, Function, Node, Op, Policy, Weighted, output_shape
 from quarl.importers.options import ImportOptions, make_contract
-from quarl.policy import INPUT, Activation, Dense, DepthwiseConv2D, Flatten, Function, Node, Op, Policy, Weighted, output_shape
 
 MAX_LAYERS = 500
 NO_CLIP = float(np.finfo(np.float32).max)  # a normaliser that does not clip

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.archives import read_file
 from quarl.errors import DeviceError, InputError, QuarlError, UnsupportedError, UntrustedFileError
+from quarl.files.archives import read_file
 from quarl.importers.hdf5_worker import MAX_ARRAY_BYTES
 from quarl.tools import ONE_THREAD, own_module, run
 

@@ -17,13 +17,13 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.archives import Archive, open_file, source_digest
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
+from quarl.files.archives import Archive, open_file, source_digest
+from quarl.graph.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Function, MaxPool2D, Padding, Policy
 from quarl.importers.detect import ZIP_MAGIC
 from quarl.importers.draft import Draft, DraftBuilder, DraftOp, Head, affine, average, choose_output, finish, same_padding
 from quarl.importers.hdf5 import Hdf5File, open_hdf5
 from quarl.importers.options import ImportOptions
-from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, Function, MaxPool2D, Padding, Policy
 
 MAX_CONFIG_BYTES = 1 << 24
 UNKNOWN = "of unknown version"

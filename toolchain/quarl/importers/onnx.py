@@ -20,12 +20,12 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
-from quarl.archives import read_file
-from quarl.contract import Layout
 from quarl.errors import InputError, QuarlError, UnsupportedError, UntrustedFileError
+from quarl.files.archives import read_file
+from quarl.graph.contract import Layout
+from quarl.graph.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, MaxPool2D, Padding, Policy
 from quarl.importers.draft import RELU, Clip, Draft, DraftBuilder, DraftOp, Head, affine, average, choose_output, finish, same_padding
 from quarl.importers.options import ImportOptions
-from quarl.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, MaxPool2D, Padding, Policy
 
 MAX_NODES = 5_000
 MAX_CONSTANT_VALUES = 1 << 26

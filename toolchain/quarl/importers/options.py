@@ -10,10 +10,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.contract import Action, Contract, Normalizer, Observation
 from quarl.errors import InputError
-from quarl.policy import Policy
-from quarl.quant_policy import QuantPolicy
+from quarl.graph.contract import Action, Contract, Normalizer, Observation
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
 
 
 @dataclass(frozen=True, slots=True)

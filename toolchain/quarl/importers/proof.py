@@ -11,12 +11,12 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.contract import Observation
 from quarl.errors import DeviceError, ToolMissingError
+from quarl.graph.contract import Observation
+from quarl.graph.policy import Policy, run_graph
+from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers.detect import detect_format
-from quarl.links.host import NumpyRuntime
-from quarl.policy import Policy, run_graph
-from quarl.quant_policy import QuantPolicy
+from quarl.runtimes.host import NumpyRuntime
 
 MAX_ERROR = 1e-5  # float32 sums in another order differ by about 1e-6 of the largest value
 OBSERVATIONS = 256

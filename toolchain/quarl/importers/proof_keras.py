@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import ToolMissingError
+from quarl.graph.policy import Policy
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.draft import dropped_nodes
 from quarl.importers.keras import ARITHMETIC, LAYERS, MODELS, open_keras, read_draft
 from quarl.importers.options import ImportOptions
-from quarl.policy import Policy
 
 SETTING_MODULES = ("keras.initializers", "keras.regularizers", "keras.constraints", "keras.activations")
 SETTING_CLASSES = ("DTypePolicy", "Policy", "__keras_tensor__", "__numpy__", "__tensor__")

@@ -9,10 +9,10 @@ import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from quarl.graph.policy import Policy
 from quarl.importers.draft import split_action
 from quarl.importers.onnx import draft_of, open_onnx
 from quarl.importers.options import ImportOptions
-from quarl.policy import Policy
 
 
 def outputs_of_onnx(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDArray[np.float32], str]:

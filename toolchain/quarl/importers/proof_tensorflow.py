@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import ToolMissingError
+from quarl.graph.policy import Policy
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.draft import Head, dropped_nodes
 from quarl.importers.options import ImportOptions
 from quarl.importers.savedmodel import SavedGraph, read_draft
-from quarl.policy import Policy
 
 
 def outputs_of_savedmodel(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDArray[np.float32], str]:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import DeviceError
+from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers.tflite import read_network
 from quarl.importers.tflite_file import read_graph
-from quarl.links.host import LitertRuntime, runtime_version
-from quarl.quant_policy import QuantPolicy
+from quarl.runtimes.host import LitertRuntime, runtime_version
 
 
 def outputs_of_tflite(path: Path, policy: QuantPolicy, integers: NDArray[np.int32]) -> tuple[NDArray[np.int32], str]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, ToolMissingError
-from quarl.policy import Policy
+from quarl.graph.policy import Policy
 
 CONTRIB = {"QR-DQN": "QRDQN", "TQC": "TQC", "TRPO": "TRPO", "ARS": "ARS"}
 

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from quarl.archives import read_file, source_digest
 from quarl.errors import InputError, ToolMissingError, UnsupportedError, UntrustedFileError
+from quarl.files.archives import read_file, source_digest
+from quarl.graph.policy import Policy
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.draft import Draft, finish
 from quarl.importers.onnx import MAX_CONSTANT_VALUES, MAX_NODES, OnnxFile, draft_of
 from quarl.importers.options import ImportOptions
-from quarl.policy import Policy
 
 DEFAULT_SIGNATURE = "serving_default"
 INITIALIZER = "__saved_model_init_op"

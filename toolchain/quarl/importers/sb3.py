@@ -1,7 +1,7 @@
 """Stable-Baselines3 and sb3-contrib zips become a `Policy`, without torch or Stable-Baselines3, and without loading a pickle.
 
 One entry per policy class: where its deterministic actor lies in the state dict, and what its outputs mean.
-Normalisation is not in the zip: VecNormalize writes a file of its own (quarl.obs_norm).
+Normalisation is not in the zip: VecNormalize writes a file of its own (quarl.sources.normalizer_file).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from quarl.archives import Archive, source_digest
-from quarl.contract import Action, Observation
 from quarl.errors import InputError, UnsupportedError
+from quarl.files.archives import Archive, source_digest
+from quarl.graph.contract import Action, Observation
+from quarl.graph.policy import Activation, Dense, Flatten, Function, Policy, linear_chain
 from quarl.importers.options import ImportOptions, make_contract
 from quarl.importers.sb3_data import Sb3Data, read_data
 from quarl.importers.torch_layers import Layers, TorchState, channels_last_columns, clipped, nature_cnn, scaled_input, sequential
 from quarl.importers.torch_state import read_state_dict
-from quarl.policy import Activation, Dense, Flatten, Function, Policy, linear_chain
 
 CLIP_MEAN = 2.0  # default of SACPolicy and TQCPolicy, in force only with use_sde
 

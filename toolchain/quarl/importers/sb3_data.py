@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from quarl.archives import Archive
-from quarl.contract import Action, Observation
 from quarl.errors import InputError, UnsupportedError
+from quarl.files.archives import Archive
+from quarl.graph.contract import Action, Observation
+from quarl.graph.policy import Function
 from quarl.importers.options import ImportOptions, box_from_environment
 from quarl.importers.torch_layers import activation_named
-from quarl.policy import Function
 
 MAX_DATA_BYTES = 1 << 26  # holds the last observations of all environments, in base64
 NUMBER = re.compile(r"-?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|inf)|nan")

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from quarl.contract import Action, Observation, box_bounds
 from quarl.errors import UnsupportedError
-from quarl.lanes import EnvSpec, make_env
+from quarl.graph.contract import Action, Observation, box_bounds
+from quarl.rollouts.vector_env import EnvSpec, make_env
 
 
 def spaces_of(env: EnvSpec) -> tuple[Observation, Action]:

@@ -3,7 +3,7 @@
 In: a file made by TFLiteConverter or any tool that writes full-integer models (int8 activations and weights, int32 biases).
 Out: a `QuantPolicy` whose outputs equal LiteRT's on that file, integer for integer (`proof_tflite` shows it on every import).
 What cannot be had exactly is refused by name: floats inside, other widths, unknown operators. Where LiteRT computes an operator in an
-arithmetic of its own (average pooling, means, sums and other scales), the node computes the same (`quarl.litert_ops`).
+arithmetic of its own (average pooling, means, sums and other scales), the node computes the same (`quarl.graph.litert_ops`).
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-from quarl.archives import source_digest
-from quarl.contract import Action, Observation
 from quarl.errors import InputError, QuarlError, UnsupportedError
-from quarl.importers.options import ImportOptions, box_from_environment, make_contract
-from quarl.importers.tflite_file import TfliteGraph, read_graph
-from quarl.importers.tflite_operators import OPERATORS
-from quarl.importers.tflite_walk import SOURCE_ADVICE, Network, Walk
-from quarl.quant_policy import (
+from quarl.files.archives import source_digest
+from quarl.graph.contract import Action, Observation
+from quarl.graph.quant_policy import (
     ObservationQuantizer,
     QuantPolicy,
     QuantTable,
     QuantTensor,
 )
+from quarl.importers.options import ImportOptions, box_from_environment, make_contract
+from quarl.importers.tflite_file import TfliteGraph, read_graph
+from quarl.importers.tflite_operators import OPERATORS
+from quarl.importers.tflite_walk import SOURCE_ADVICE, Network, Walk
 
 WHOLE = 1e-6  # steps: an offset this close to a whole number of them is one
 

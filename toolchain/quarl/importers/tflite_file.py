@@ -19,8 +19,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from quarl.archives import read_file
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
+from quarl.files.archives import read_file
 from quarl.importers.detect import TFLITE_MAGIC
 
 MAX_BYTES = 1 << 27

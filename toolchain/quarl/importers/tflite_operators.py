@@ -9,17 +9,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.emitters.shapes import window_count
 from quarl.emitters.tflite_file import TfliteFile
 from quarl.emitters.tflite_layers import OPS
 from quarl.errors import DeviceError
-from quarl.importers.draft import same_padding
-from quarl.importers.tflite_file import Operator, Tensor
-from quarl.importers.tflite_walk import NO_PADDING, Walk
-from quarl.links.host import LitertRuntime
-from quarl.litert_ops import QuantAveragePool2D, QuantMean, add_multipliers, mean_multiplier
-from quarl.policy import INPUT, Add, Concat, Flatten, MaxPool2D, Padding
-from quarl.quant_policy import (
+from quarl.graph.litert_ops import QuantAveragePool2D, QuantMean, add_multipliers, mean_multiplier
+from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D, Padding
+from quarl.graph.quant_policy import (
     INT8_MAX,
     INT8_MIN,
     QuantConv2D,
@@ -29,7 +24,12 @@ from quarl.quant_policy import (
     QuantTensor,
     TableFunction,
 )
-from quarl.rescale import rescale_factor
+from quarl.graph.rescale import rescale_factor
+from quarl.graph.shapes import window_count
+from quarl.importers.draft import same_padding
+from quarl.importers.tflite_file import Operator, Tensor
+from quarl.importers.tflite_walk import NO_PADDING, Walk
+from quarl.runtimes.host import LitertRuntime
 
 MAX_PADDING = 1 << 12
 LARGEST_WINDOW = 2  # of an image: SAME padding makes windows larger than a small one, and a huge window costs memory for nothing

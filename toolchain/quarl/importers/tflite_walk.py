@@ -16,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, UnsupportedError
-from quarl.importers.tflite_file import Operator, TfliteGraph
-from quarl.links.host import WEIGHTED_OPERATORS
-from quarl.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
-from quarl.policy import INPUT, Add, MaxPool2D, Padding
-from quarl.quant_policy import (
+from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
+from quarl.graph.policy import INPUT, Add, MaxPool2D, Padding
+from quarl.graph.quant_policy import (
     INT8_MAX,
     INT8_MIN,
     QuantNode,
@@ -28,6 +26,8 @@ from quarl.quant_policy import (
     QuantTensor,
     QuantWeighted,
 )
+from quarl.importers.tflite_file import Operator, TfliteGraph
+from quarl.runtimes.host import WEIGHTED_OPERATORS
 
 SCALES = (2.0**-40, 2.0**40)  # of activations; beyond them no float32 holds the rescale factors
 NO_PADDING: Padding = ((0, 0), (0, 0))

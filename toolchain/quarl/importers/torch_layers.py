@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, UnsupportedError
-from quarl.policy import Activation, Conv2D, Dense, Flatten, Function, Op
+from quarl.graph.policy import Activation, Conv2D, Dense, Flatten, Function, Op
 
 Layers: TypeAlias = list[tuple[str, Op]]
 

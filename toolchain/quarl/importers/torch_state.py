@@ -18,8 +18,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from quarl.archives import Archive
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
+from quarl.files.archives import Archive
 
 MAX_PICKLE_BYTES = 1 << 22
 MAX_TENSORS = 20_000

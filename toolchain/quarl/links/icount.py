@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from quarl.boards import CpuName
+from quarl.boards.cortex_m import CpuName
 from quarl.errors import DeviceError
 
 SHIFTS = (6, 3, 0)  # one instruction is at least a tick; an eighth; a fortieth or so

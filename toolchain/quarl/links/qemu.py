@@ -15,7 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from quarl.boards import Board, CpuName, Region
+from quarl.boards.cortex_m import Board, CpuName, Region
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.firmware.elf import Image
 from quarl.firmware.program import Program

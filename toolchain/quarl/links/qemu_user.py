@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from quarl import tools
+from quarl.boards.linux import CoreName
 from quarl.errors import DeviceError
 from quarl.links.pi import AGENT, AGENT_TIMEOUT_S, Answer, Mark, ProgramAnswer, agent_source, last_words, read_answer, wheels_for
 from quarl.links.plugin import plugin_library
-from quarl.pi.board import CoreName
 from quarl.pi.root import EMULATOR, EmulatedRoot
 
 PLUGIN_SOURCE = "emulator/ql_region_counter.c"

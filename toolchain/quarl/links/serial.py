@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from quarl.boards import Board
+from quarl.boards.cortex_m import Board
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.firmware.program import Program
 from quarl.links.answers import (

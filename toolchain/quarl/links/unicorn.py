@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.boards import Board, CpuName
+from quarl.boards.cortex_m import Board, CpuName
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.firmware.elf import Image
 from quarl.firmware.program import Program

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quarl import tools
+from quarl.boards.linux import CORES, Core, CoreName
 from quarl.errors import DeviceError, ToolMissingError
-from quarl.pi.board import CORES, Core, CoreName
 from quarl.pi.wheels import LOCKS, WheelSet, lock_file, unpack_wheels
 
 RECIPE = 2  # raise it when what is built changes

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from quarl.actors import source_actor
 from quarl.envs.atari import LONGEST_GAME, Console
 from quarl.errors import InputError
+from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions, read_policy
-from quarl.lanes import EnvSpec
-from quarl.policy import Policy
-from quarl.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
-from quarl.rollouts import Episodes, collect_observations, run_episodes
+from quarl.rollouts.actors import source_actor
+from quarl.rollouts.episodes import Episodes, collect_observations, run_episodes
+from quarl.rollouts.vector_env import EnvSpec
 from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
+from quarl.sources.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
 from quarl.train import atari_dqn, atari_ppo
 from quarl.train.folder import fill_measured, write_observations
 from quarl.train.games import SELECTION_LENGTH, Player

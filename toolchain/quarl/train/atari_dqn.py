@@ -30,11 +30,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 
-from quarl.actors import Actor
 from quarl.errors import InputError
-from quarl.recipe import Recipe
 from quarl.resources import models_dir
+from quarl.rollouts.actors import Actor
 from quarl.seeds import CHECKPOINT_SEED
+from quarl.sources.recipe import Recipe
 from quarl.train.games import SELECTION_EPISODES, SELECTION_LENGTH, Learning, Player, compute_in_bfloat16, in_float32, play_games
 from quarl.train.journal import Journal
 from quarl.train.sb3 import LEFT_OUT, Lanes, save_model

@@ -35,8 +35,8 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 
 from quarl.errors import InputError
-from quarl.recipe import EnvRecipe, Recipe
 from quarl.seeds import CHECKPOINT_SEED
+from quarl.sources.recipe import EnvRecipe, Recipe
 from quarl.train.dagger import EXPERTS, LESSONS, STACK, Imitation, Rehearsal, choose, features_of, imitate
 from quarl.train.games import SELECTION_EPISODES, SELECTION_LENGTH, Learning, Player, compute_in_bfloat16, in_float32, play_games
 from quarl.train.journal import Journal

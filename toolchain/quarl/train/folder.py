@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.contract import Normalizer
-from quarl.npz import npz_bytes
-from quarl.recipe import Recipe, ScoreRecipe
-from quarl.rollouts import Observations
+from quarl.files.npz import npz_bytes
+from quarl.graph.contract import Normalizer
+from quarl.rollouts.episodes import Observations
+from quarl.sources.recipe import Recipe, ScoreRecipe
 from quarl.train.trained import CURVE_FIELDS, Trained
 
 _PACKAGES = {

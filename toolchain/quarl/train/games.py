@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from quarl.envs.atari import AtariLanes
-from quarl.recipe import EnvRecipe
-from quarl.rollouts import Episodes
+from quarl.rollouts.episodes import Episodes
+from quarl.sources.recipe import EnvRecipe
 from quarl.train.trained import Trained
 
 SELECTION_EPISODES = 16

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from quarl.errors import InputError
-from quarl.rollouts import Episodes
+from quarl.rollouts.episodes import Episodes
 from quarl.train.trained import CURVE_FIELDS, Progress
 
 

@@ -42,13 +42,13 @@ with suppress(RuntimeError):  # once TensorFlow has computed something, its thre
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
-from quarl.actors import Actor
 from quarl.errors import InputError
-from quarl.lanes import EnvSpec
-from quarl.recipe import Recipe, read_recipe
 from quarl.resources import models_dir
-from quarl.rollouts import run_episodes
+from quarl.rollouts.actors import Actor
+from quarl.rollouts.episodes import run_episodes
+from quarl.rollouts.vector_env import EnvSpec
 from quarl.seeds import CHECKPOINT_SEED
+from quarl.sources.recipe import Recipe, read_recipe
 from quarl.train.journal import Journal
 from quarl.train.parallel import make_lanes
 from quarl.train.replay import Batch, Replay

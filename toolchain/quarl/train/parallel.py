@@ -12,7 +12,7 @@ import gymnasium
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from quarl.errors import InputError
-from quarl.recipe import EnvRecipe
+from quarl.sources.recipe import EnvRecipe
 
 
 def make_lanes(env: EnvRecipe, lanes: int) -> VectorEnv[Any, Any, Any]:

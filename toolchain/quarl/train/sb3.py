@@ -30,13 +30,13 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from quarl.actors import Actor
-from quarl.contract import Normalizer
 from quarl.errors import InputError
-from quarl.lanes import EnvSpec
-from quarl.recipe import EnvRecipe, Recipe, Setting
-from quarl.rollouts import run_episodes
+from quarl.graph.contract import Normalizer
+from quarl.rollouts.actors import Actor
+from quarl.rollouts.episodes import run_episodes
+from quarl.rollouts.vector_env import EnvSpec
 from quarl.seeds import CHECKPOINT_SEED
+from quarl.sources.recipe import EnvRecipe, Recipe, Setting
 from quarl.train.journal import Journal
 from quarl.train.parallel import make_lanes
 from quarl.train.trained import Progress, Trained

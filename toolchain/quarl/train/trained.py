@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from quarl.actors import Actor
-from quarl.contract import Normalizer
-from quarl.recipe import Recipe
+from quarl.graph.contract import Normalizer
+from quarl.rollouts.actors import Actor
+from quarl.sources.recipe import Recipe
 
 CURVE_FIELDS = ("steps", "mean_return", "std_return", "mean_length", "success_rate", "cpu_s")
 """Columns of the learning curve: deterministic play on episodes kept apart for it; success_rate is empty where there is none."""

@@ -32,9 +32,9 @@ def baseline(
     from dataclasses import asdict
 
     from quarl import pipeline
-    from quarl.baseline import baseline_path, read_baseline, set_baseline
-    from quarl.bundle import read_bundle
+    from quarl.bundle.bundle import read_bundle
     from quarl.cli import show
+    from quarl.verdict.baseline import baseline_path, read_baseline, set_baseline
 
     opened = read_bundle(bundle)
     path = baseline or baseline_path(opened)

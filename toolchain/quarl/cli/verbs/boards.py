@@ -10,10 +10,10 @@ from quarl.cli.result import print_result
 
 def boards(as_json: JsonOption = False) -> None:
     """List the boards quarl knows."""
-    from quarl.boards import read_boards
+    from quarl.boards.cortex_m import read_boards
+    from quarl.boards.linux import read_linux_boards
     from quarl.cli import show
     from quarl.cli.show_pi import pi_boards_text
-    from quarl.pi.board import read_linux_boards
     from quarl.resources import targets_dir
 
     known, linux = tuple(read_boards(targets_dir()).values()), tuple(read_linux_boards(targets_dir()).values())

@@ -18,7 +18,7 @@ def convert_normalizer(
     as_json: JsonOption = False,
 ) -> None:
     """Turn a VecNormalize pickle into plain numbers; loading a pickle runs what it says, so --trust is needed."""
-    from quarl.obs_norm import convert_vecnormalize
+    from quarl.sources.normalizer_file import convert_vecnormalize
 
     normalizer = convert_vecnormalize(pickle, out, trust)
     count = len(normalizer.mean)

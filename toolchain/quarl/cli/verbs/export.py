@@ -42,9 +42,9 @@ def export(
 ) -> None:
     """Quantise a policy and write its bundle: int8 .tflite and .onnx from the same integers."""
     from quarl import pipeline
-    from quarl.bundle import QUANTIZATION
+    from quarl.bundle.bundle import QUANTIZATION
     from quarl.cli import show
-    from quarl.quant_report import QuantReport
+    from quarl.quantize.error_report import QuantReport
 
     number, bits, wanted, target = rung_number(rung), weights_named(weights), limits_from(limits), board_named(board)
     opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg), fetching=progress_bar)

@@ -47,8 +47,8 @@ def gate(
         raise InputError("quarl gate needs a BUNDLE, the folder that quarl export or quarl ship has written; or --explain CHECK")
 
     from quarl import pipeline
-    from quarl.baseline import find_baseline
-    from quarl.bundle import read_bundle
+    from quarl.bundle.bundle import read_bundle
+    from quarl.verdict.baseline import find_baseline
 
     opened = read_bundle(bundle)
     accepted = None if no_baseline else find_baseline(opened, baseline)
@@ -60,11 +60,11 @@ def _explain(check: str, bundle: Path | None, as_json: bool) -> None:
     """Print what the check means, and what was found of it in the bundle's last verdict where a bundle is named."""
     from dataclasses import asdict
 
-    from quarl.archives import read_file
-    from quarl.bundle import VERDICT
+    from quarl.bundle.bundle import VERDICT
     from quarl.cli import show
-    from quarl.explain import explain
-    from quarl.outputs.verdict_json import read_checks
+    from quarl.files.archives import read_file
+    from quarl.verdict.explanations import explain
+    from quarl.verdict.formats.verdict_json import read_checks
 
     found = explain(check)
     made = []

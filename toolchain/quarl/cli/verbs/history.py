@@ -19,8 +19,8 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """List the runs of the gate, draw a figure over them, or compare two."""
-    from quarl import history as past
     from quarl.cli import show_history as show
+    from quarl.verdict import history as past
 
     path = history or past.default_path()
     if diff is not None:

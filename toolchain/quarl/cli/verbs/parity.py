@@ -38,7 +38,7 @@ def parity(
     The episodes stop as soon as the answer is certain; the limits say when that is.
     """
     from quarl import pipeline
-    from quarl.bundle import read_bundle
+    from quarl.bundle.bundle import read_bundle
     from quarl.cli import show
 
     opened = read_bundle(bundle)

@@ -37,13 +37,13 @@ def play(
     as_json: JsonOption = False,
 ) -> None:
     """Play a policy in its environment, in float32 or int8, and film it."""
-    from quarl import play as stage
-    from quarl.bundle import MANIFEST, read_bundle
+    from quarl.bundle.bundle import MANIFEST, read_bundle
     from quarl.cli import show_play
     from quarl.errors import InputError
     from quarl.files.atomic import write_whole
-    from quarl.ladder import DEFAULT_RUNG
     from quarl.pipeline import import_source
+    from quarl.player import player as stage
+    from quarl.quantize.ladder import DEFAULT_RUNG
     from quarl.seeds import SCORE_SEED
 
     spec = env_spec(env, env_arg)
@@ -66,7 +66,7 @@ def play(
         played = stage.play(player, range(first, first + episodes), progress)
     filmed = size = None
     if video is not None:
-        from quarl.gif import gif_bytes
+        from quarl.player.gif import gif_bytes
 
         with progress_bar(f"filming {player.name}"):
             filmed = stage.film(player, first)

@@ -9,7 +9,7 @@ from quarl.cli.result import print_result
 def policies(as_json: JsonOption = False) -> None:
     """List the policies that ship with quarl."""
     from quarl.cli import show_policies
-    from quarl.sources import list_shipped
+    from quarl.sources.source import list_shipped
 
     shipped = list_shipped()
     print_result(show_policies.shipped_table(shipped) if as_json else show_policies.shipped_text(shipped), as_json)

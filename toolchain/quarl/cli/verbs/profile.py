@@ -14,11 +14,11 @@ def profile(
 ) -> None:
     """Measure latency and memory on this host, a Raspberry Pi or a board; with --board alone count them in the emulated board."""
     from quarl import pipeline
-    from quarl.bundle import read_bundle
+    from quarl.boards.linux import LinuxBoard
+    from quarl.bundle.bundle import read_bundle
     from quarl.cli import show
     from quarl.cli.show_pi import pi_text
-    from quarl.firmware.links import is_serial
-    from quarl.pi.board import LinuxBoard
+    from quarl.profiles.board_link import is_serial
 
     opened, target = read_bundle(bundle), board_named(board)
     check_link(link, target, flash)

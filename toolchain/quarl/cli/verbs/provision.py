@@ -23,8 +23,8 @@ def provision(
 ) -> None:
     """Bring the runtimes to a Raspberry Pi over SSH, into an environment of their own; the Pi needs no network."""
     from quarl.errors import InputError
+    from quarl.links.provision import provision as bring
     from quarl.links.ssh import PREFIX, SshPi
-    from quarl.pi.provision import provision as bring
     from quarl.pi.wheels import wheel_set
 
     if not link.startswith(PREFIX):

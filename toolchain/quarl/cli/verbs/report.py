@@ -18,7 +18,7 @@ def report(
 ) -> None:
     """Write what is known about a bundle as one HTML page that loads nothing."""
     from quarl import pipeline
-    from quarl.bundle import read_bundle
+    from quarl.bundle.bundle import read_bundle
 
     path = pipeline.write_report(read_bundle(bundle), out)
     count = path.stat().st_size

@@ -61,7 +61,7 @@ def ship(
     from quarl import pipeline
     from quarl.cli import show
     from quarl.cli.show_pi import pi_text
-    from quarl.pi.report import PiProfile
+    from quarl.profiles.pi.report import PiProfile
 
     number, bits, wanted, target = rung_number(rung), weights_named(weights), limits_from(limits), board_named(board)
     check_link(link, target)

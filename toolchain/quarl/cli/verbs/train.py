@@ -22,7 +22,7 @@ def train(
 ) -> None:
     """Train a policy again from its recipe."""
     from quarl.cli import show
-    from quarl.sources import recipe_folder
+    from quarl.sources.source import recipe_folder
     from quarl.train import train as train_policy
 
     folder = recipe_folder(policy)

@@ -1,0 +1,1 @@
+"""The bundle: the folder an export writes, and the files in it."""

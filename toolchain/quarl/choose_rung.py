@@ -1,0 +1,175 @@
+"""Choose the rung: the lowest one on which the policy, played in its environment, keeps its mean return and its tail.
+
+The episodes that choose are other ones than the gate's, so the verdict on the chosen rung is not flattered by the choice.
+They are judged as the gate judges its own, at the same looks: a rung that is clearly good or clearly ruined costs a part of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from quarl.emitters import emit_tflite
+from quarl.errors import InputError, QuantizationError
+from quarl.evidence.agreement import DiscreteAgreement, compare_decisions
+from quarl.evidence.closed_loop import PairedEpisodes, join_episodes
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.progress import Progress, part_of
+from quarl.quantize.calibration import Calibration
+from quarl.quantize.ladder import LADDER, decision_error, quantize_on_rung
+from quarl.quantize.quantizer import Weights
+from quarl.rollouts.actors import Actor, artifact_actor, source_actor
+from quarl.rollouts.episodes import Episodes, run_episodes
+from quarl.rollouts.vector_env import EnvSpec
+from quarl.seeds import SELECTION_SEED
+from quarl.stats.noninferiority import FailureTest, MeanTest
+from quarl.verdict.closed_loop_checks import closed_loop_checks, closed_loop_of, loop_is_settled
+from quarl.verdict.limits import Limits, looks_of
+
+Tried = Callable[["RungResult"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RungResult:
+    """What was measured on one rung; the closed loop is None where it was not played."""
+
+    rung: int
+    name: str
+    parameter_bytes: int
+    decision_error: float  # on the calibration: value lost per decision (discrete) or action error (box), in the policy's units
+    mean: MeanTest | None = None
+    failures: FailureTest | None = None
+    missed: tuple[str, ...] = ()  # what the limits ask and the rung does not hold, in words
+
+    def sentence(self) -> str:
+        """Return the result as a line for people."""
+        found = f"{self.parameter_bytes:,} B of parameters, decision error {self.decision_error:.3g}"
+        if self.mean is not None:
+            found += f", return {self.mean.mean_source:.5g} -> {self.mean.mean_candidate:.5g} over {self.mean.episodes} episodes"
+        if self.failures is not None:
+            found += f", failures {100 * self.failures.rate_difference:+.1f} points"
+        end = f": does not hold: {'; '.join(self.missed)}" if self.missed else ""
+        return f"rung {self.rung} ({self.name}): {found}{end}"
+
+
+def choose_rung(
+    policy: Policy,
+    calibration: Calibration,
+    env: EnvSpec,
+    limits: Limits,
+    tried: Tried = lambda result: None,
+    weights: Weights = "int8",
+    progress: Progress | None = None,
+    *,
+    held: NDArray[Any] | None = None,
+) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
+    """Return the policy on the lowest rung that holds the limits, and what was measured on every rung tried.
+
+    A rung whose decisions miss the limits is not played. Where no rung holds, the one whose mean return was best is taken, or the highest
+    where none was played: the gate has the last word.
+
+    Args:
+        held: held-out observations [n, *shape] that the gate will ask; they only refuse rungs that it would refuse. None: the
+            calibration's alone are asked, which fitted rounding fits best.
+        progress: called with (episodes, most episodes) of the source or of the rung that plays.
+    Raises:
+        QuantizationError: no rung can be had at all.
+        InputError: the environment cannot be played, or the policy plays no better than random.
+    """
+    source = _Player(env, source_actor(policy), limits.episodes, progress)
+    results: list[RungResult] = []
+    best: tuple[float, QuantPolicy] | None = None
+    for rung in LADDER:
+        try:
+            candidate = quantize_on_rung(policy, calibration, rung.number, weights)
+        except QuantizationError as error:
+            results.append(RungResult(rung.number, rung.name, 0, 0.0, missed=(f"cannot be had: {error}",)))
+            tried(results[-1])
+            continue
+        result = RungResult(rung.number, rung.name, candidate.parameter_bytes, decision_error(policy, candidate, calibration))
+        missed = decisions_missed(policy, candidate, calibration.obs, limits)
+        if held is not None and not missed:
+            missed = decisions_missed(policy, candidate, held, limits)
+        if missed:
+            result = replace(result, missed=missed)
+        else:
+            int8 = _Player(env, artifact_actor(candidate, emit_tflite(candidate)), limits.episodes, progress)
+            result = _judge_play(result, source, int8, limits)
+        results.append(result)
+        tried(result)
+        if not result.missed:
+            return candidate, tuple(results)
+        kept = -math.inf if result.mean is None else result.mean.lower
+        if best is None or kept >= best[0]:
+            best = kept, candidate
+    if best is None:
+        raise QuantizationError(f"no rung of the ladder can be had: {results[-1].missed[0]}")
+    return best[1], tuple(results)
+
+
+class _Player:
+    """An actor whose episodes are played as far as they are asked for, and once."""
+
+    def __init__(self, env: EnvSpec, actor: Actor, most: int, progress: Progress | None) -> None:
+        self.env = env
+        self._actor, self._most, self._progress = actor, most, progress
+        self._parts: list[Episodes] = []
+
+    def first(self, count: int) -> Episodes:
+        """Return the first `count` episodes."""
+        played = sum(len(part.seeds) for part in self._parts)
+        if played < count:
+            seeds = range(SELECTION_SEED + played, SELECTION_SEED + count)
+            self._parts.append(run_episodes(self.env, self._actor, seeds, progress=part_of(self._progress, played, self._most)))
+        whole = join_episodes(self._parts)
+        successes = None if whole.successes is None else whole.successes[:count]
+        return Episodes(whole.seeds[:count], whole.returns[:count], whole.lengths[:count], successes)
+
+
+def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limits) -> RungResult:
+    """Return the result with the paired episodes judged, as many of them as it takes.
+
+    Raises:
+        InputError: the source plays no better than random.
+    """
+    asked = replace(limits, source_return=None)  # whether the source plays as well as it should is the gate's question
+    looks = looks_of(asked, limits.episodes)
+    for look in looks:
+        reference = source.first(look.episodes)  # its own control: chaos is the gate's question too
+        paired = PairedEpisodes(source.env.id, reference, int8.first(look.episodes), reference, looks)
+        loop, unusable = closed_loop_of(paired, asked)
+        if loop is not None and loop_is_settled(loop, asked):
+            break
+    if loop is None:
+        assert unusable is not None, "a comparison, or why there is none"
+        raise InputError(f"{source.env.id}: {unusable.detail}: nothing can be chosen by it")
+    failed = [check for check in closed_loop_checks(loop, asked) if check.passed is False]
+    missed = tuple(
+        f"{check.name} {check.found:.4g} {check.unit}, allowed {check.allowed:.4g}" for check in failed if check.found is not None
+    )
+    return replace(result, mean=loop.mean, failures=loop.failures, missed=missed)
+
+
+def decisions_missed(policy: Policy, candidate: QuantPolicy, obs: NDArray[Any], limits: Limits) -> tuple[str, ...]:
+    """Return what the limits ask of single decisions and the candidate does not hold on observations [n, *shape]; none or one line."""
+    agreement = compare_decisions(policy, candidate, obs)
+    if isinstance(agreement, DiscreteAgreement):
+        least = limits.min_agreement
+        return (f"{agreement.agreement:.2%} of the actions agree, asked {least:.2%}",) if least and agreement.agreement < least else ()
+    most, share = limits.max_action_error, agreement.mean_share
+    is_missed = most is not None and share is not None and share > most
+    return (f"actions are off by {share:.2%} of the range, allowed {most:.2%}",) if is_missed else ()
+
+
+def fixed_rung(
+    policy: Policy, calibration: Calibration, number: int, weights: Weights = "int8"
+) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
+    """Return the policy on the rung, and its error on the calibration; nothing is played."""
+    candidate = quantize_on_rung(policy, calibration, number, weights)
+    error = decision_error(policy, candidate, calibration)
+    return candidate, (RungResult(number, LADDER[number].name, candidate.parameter_bytes, error),)

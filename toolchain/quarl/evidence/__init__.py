@@ -1,0 +1,1 @@
+"""Evidence that the int8 policy is its source's equal: gathered, stored, read."""

@@ -1,0 +1,56 @@
+"""Shapes and work of a quantised graph, which its integers alone do not state."""
+
+from __future__ import annotations
+
+from math import prod
+
+from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
+from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D, Padding
+from quarl.graph.quant_policy import QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantPolicy, QuantTable
+
+Shape = tuple[int, ...]
+
+
+def quant_shapes(policy: QuantPolicy) -> dict[str, Shape]:
+    """Return each node's output shape without the batch, `INPUT` included; images are [height, width, channels]."""
+    shapes: dict[str, Shape] = {INPUT: policy.contract.observation.graph_shape}
+    for node in policy.nodes:
+        first = shapes[node.inputs[0]]
+        match node.op:
+            case QuantDense(weights=weights):
+                shapes[node.name] = (weights.shape[0],)
+            case (
+                QuantConv2D(weights=weights, stride=stride, padding=padding)
+                | QuantDepthwiseConv2D(weights=weights, stride=stride, padding=padding)
+            ):
+                rows, cols = (window_count(first[a], weights.shape[1 + a], stride[a], padding, a) for a in (0, 1))
+                shapes[node.name] = (rows, cols, weights.shape[0])
+            case (
+                MaxPool2D(kernel=kernel, stride=stride, padding=padding) | QuantAveragePool2D(kernel=kernel, stride=stride, padding=padding)
+            ):
+                rows, cols = (window_count(first[a], kernel[a], stride[a], padding, a) for a in (0, 1))
+                shapes[node.name] = (rows, cols, first[2])
+            case QuantMean(keeps_axes=keeps_axes):
+                shapes[node.name] = (1, 1, first[2]) if keeps_axes else (first[2],)
+            case QuantTable() | Add() | QuantAdd():
+                shapes[node.name] = first
+            case Flatten():
+                shapes[node.name] = (prod(first),)
+            case Concat():
+                shapes[node.name] = (*first[:-1], sum(shapes[name][-1] for name in node.inputs))
+    return shapes
+
+
+def window_count(length: int, kernel: int, stride: int, padding: Padding, axis: int) -> int:
+    """Return how many windows fit along one axis."""
+    return (length + sum(padding[axis]) - kernel) // stride + 1
+
+
+def multiply_accumulates(policy: QuantPolicy) -> int:
+    """Return the multiply-accumulates of one inference, padding counted, as a dense loop executes them."""
+    shapes = quant_shapes(policy)
+    total = 0
+    for node in policy.nodes:
+        if isinstance(node.op, QuantDense | QuantConv2D | QuantDepthwiseConv2D):
+            total += prod(shapes[node.name]) * prod(node.op.weights.shape[1:])
+    return total

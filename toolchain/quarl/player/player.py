@@ -1,0 +1,135 @@
+"""Play: a policy in its environment for somebody to look at, as numbers and as a film.
+
+In: a source or a bundle, in float32 or in int8. Out: its episodes, and the pictures of one of them.
+The film shows the very episode that the numbers tell of: the environment is played again from the same seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.bundle.bundle import Bundle
+from quarl.emitters import emit_tflite
+from quarl.errors import InputError
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.progress import Progress
+from quarl.quantize.ladder import quantize_on_rung
+from quarl.rollouts.actors import Actor, artifact_actor, source_actor
+from quarl.rollouts.episodes import Episodes, run_episodes
+from quarl.rollouts.vector_env import EnvSpec, blame, check_env, make_env
+from quarl.sources.source import Source, observations_of
+
+MOST_FRAMES = 600  # of a film: 40 s of an Atari game
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """A policy ready to play."""
+
+    name: str
+    arithmetic: str  # "float32", or int8 and its rung
+    actor: Actor
+    env: EnvSpec
+    step_hz: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Film:
+    """The pictures of an episode, from its beginning."""
+
+    frames: NDArray[np.uint8]  # [count, height, width, 3], one before each step and one at the end
+    frames_hz: float
+    steps: int  # of the episode, which may be longer than the film
+
+
+def source_player(source: Source, env: EnvSpec | None, rung: int | None) -> Player:
+    """Return the source as a player, where it was trained unless `env` says otherwise.
+
+    Args:
+        rung: plays in int8, quantised now on this rung of the ladder; None: in float32.
+    Raises:
+        InputError: there is no environment, or the file holds integers and float32 was asked for, or the other way round.
+    """
+    played = env or _home(source)
+    if played is None:
+        raise InputError(f"{source.name}: says not where it plays: name the environment, --env ID")
+    policy = source.policy
+    check_env(played, policy.contract)
+    if isinstance(policy, QuantPolicy):
+        if rung is None:
+            raise InputError(f"{source.file.name} holds integers, there is no float32 to play: add --int8")
+        return Player(source.name, "int8", artifact_actor(policy, emit_tflite(policy)), played, policy.contract.step_hz)
+    if rung is None:
+        return Player(source.name, "float32", source_actor(policy), played, policy.contract.step_hz)
+    fitted, _ = observations_of(source, None)
+    candidate = quantize_on_rung(policy, fitted, rung)
+    actor = artifact_actor(candidate, emit_tflite(candidate))
+    return Player(source.name, f"int8, rung {rung}", actor, played, policy.contract.step_hz)
+
+
+def bundle_player(bundle: Bundle, env: EnvSpec | None, *, int8: bool) -> Player:
+    """Return the bundle's int8 `.tflite`, or its float32 source, as a player, where the gate judges it unless `env` says otherwise.
+
+    Raises:
+        InputError: there is no environment, or no source.
+    """
+    manifest, quantized = bundle.manifest, bundle.quantized()
+    played = env or (None if manifest.env is None else EnvSpec(str(manifest.env["id"]), dict(manifest.env["kwargs"])))
+    if played is None:
+        raise InputError(f"{bundle.folder}: says not where the policy plays: name the environment, --env ID")
+    check_env(played, quantized.contract)
+    if int8:
+        actor, arithmetic = artifact_actor(quantized, bundle.read("model.tflite")), f"int8, rung {manifest.rung}"
+    else:
+        source = bundle.source()
+        if source is None:
+            raise InputError(f"{bundle.folder}: came from an int8 file, there is no float32 to play: add --int8")
+        actor, arithmetic = source_actor(source), "float32"
+    return Player(manifest.name, arithmetic, actor, played, quantized.contract.step_hz)
+
+
+def play(player: Player, seeds: Sequence[int], progress: Progress | None = None) -> Episodes:
+    """Return one episode per seed."""
+    return run_episodes(player.env, player.actor, seeds, progress=progress)
+
+
+def film(player: Player, seed: int, most_frames: int = MOST_FRAMES) -> Film:
+    """Return the pictures of the episode of this seed, at most `most_frames`.
+
+    Raises:
+        InputError: the environment draws no pictures.
+    """
+    env = make_env(replace(player.env, kwargs={**player.env.kwargs, "render_mode": "rgb_array"}))
+    frames: list[NDArray[np.uint8]] = []
+    try:
+        with blame(player.env, lambda: f"while it was filmed, seed {seed}"):
+            obs, _ = env.reset(seed=seed)
+            steps, ended = 0, False
+            while not ended:
+                if len(frames) < most_frames:
+                    frames.append(_picture(player, env.render()))
+                obs, _, terminated, truncated, _ = env.step(player.actor(np.asarray(obs)[None])[0])
+                steps, ended = steps + 1, terminated or truncated
+            if len(frames) < most_frames:
+                frames.append(_picture(player, env.render()))
+            rate = player.step_hz or float(env.metadata.get("render_fps") or 30)
+    finally:
+        env.close()
+    return Film(np.stack(frames), rate, steps)
+
+
+def _picture(player: Player, drawn: Any) -> NDArray[np.uint8]:
+    if not isinstance(drawn, np.ndarray) or drawn.dtype != np.uint8 or drawn.ndim != 3 or drawn.shape[2] != 3:
+        found = f"{drawn.dtype} {drawn.shape}" if isinstance(drawn, np.ndarray) else type(drawn).__name__
+        raise InputError(f"{player.env.id}: its pictures are {found}, not uint8 [height, width, 3]: it cannot be filmed")
+    return drawn
+
+
+def _home(source: Source) -> EnvSpec | None:
+    """Return where the policy was trained, so that it plays what its score was measured on."""
+    return source.env if source.recipe is None else EnvSpec(source.recipe.env.id, dict(source.recipe.env.kwargs))

@@ -1,0 +1,1 @@
+"""What one decision costs, on this host, on an emulated board, on a board, on a Pi."""

@@ -1,0 +1,1 @@
+"""What one decision costs on a Raspberry Pi."""

@@ -1,0 +1,1 @@
+"""From float policy and observations to integers: calibration, transforms, rounding, the ladder."""

@@ -1,0 +1,106 @@
+"""Calibration: the observations a policy meets when it plays, from which every range is taken.
+
+In: observations of the policy's own rollouts (an `.npz` with `obs`, or an environment). Out: a frozen value with what they cover.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.errors import InputError
+from quarl.files.npz import FRAMES_RATIO, npz_bytes, read_npz
+from quarl.graph.contract import Contract
+
+MIN_OBSERVATIONS = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """Observations [n, *shape] in environment units, and the episode each came from (int32 [n], or empty where unknown)."""
+
+    obs: NDArray[Any]
+    episode: NDArray[np.int32]
+
+    @property
+    def episode_count(self) -> int:
+        """How many episodes the observations are spread over; 0 where unknown."""
+        return len(np.unique(self.episode))
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What the calibration covers: a range seen once, or a feature never seen to move, is a range to doubt.
+
+    A policy that stands still shows the same observation over and over: many observations then cover little.
+    """
+
+    observations: int
+    distinct: int  # different ones among them
+    episodes: int
+    constant_features: tuple[str, ...]
+    sha256: str  # of the observations, as an uncompressed `.npz` of `obs` holds them
+
+
+def calibrate(obs: NDArray[Any], contract: Contract, episode: NDArray[Any] | None = None) -> Calibration:
+    """Return the observations as a Calibration.
+
+    Args:
+        obs: [n, *shape] in environment units, at least 16 of them.
+    Raises:
+        InputError: no real numbers, wrong shape, too few, NaN or inf, or nothing that ever changes.
+    """
+    if obs.dtype.kind not in "biuf":
+        raise InputError(f"calibration: observations of type {obs.dtype}, real numbers are needed")
+    contract.observation.to_graph(obs)
+    if len(obs) < MIN_OBSERVATIONS:
+        raise InputError(f"calibration: {len(obs)} observations, at least {MIN_OBSERVATIONS} are needed (2,000 over 20 episodes are good)")
+    if contract.observation.is_image and obs.dtype != np.uint8:
+        raise InputError(f"calibration: images are {obs.dtype}, the contract says uint8 pixels")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite on every target
+        bad = obs.size - int(np.isfinite(obs.astype(np.float32)).sum()) if obs.dtype.kind == "f" else 0
+    if bad:
+        raise InputError(f"calibration: {bad} of {obs.size} values are NaN or infinite: record the observations again")
+    if (obs == obs[0]).all():
+        raise InputError(f"calibration: all {len(obs)} observations are the same, so no range can be measured: record whole episodes")
+    return Calibration(obs, np.zeros(0, np.int32) if episode is None else episode.astype(np.int32))
+
+
+def coverage(calibration: Calibration, contract: Contract) -> Coverage:
+    """Return what the calibration covers."""
+    constant: tuple[str, ...] = ()
+    if not contract.observation.is_image:
+        still = np.flatnonzero((calibration.obs == calibration.obs[0]).all(axis=0))
+        names = contract.observation.names
+        constant = tuple(names[i] if names else f"feature {i}" for i in still)
+    digest = hashlib.sha256(npz_bytes({"obs": np.ascontiguousarray(calibration.obs)}, compress=False)).hexdigest()
+    distinct = len({row.tobytes() for row in calibration.obs})
+    return Coverage(len(calibration.obs), distinct, calibration.episode_count, constant, digest)
+
+
+def read_observations(path: Path, contract: Contract) -> Calibration:
+    """Return the observations stored in an `.npz` file: array `obs`, optionally `episode`.
+
+    Raises:
+        InputError: not such a file, or observations that do not fit the contract.
+        UntrustedFileError: it asks to be unpickled, or claims too much memory.
+    """
+    arrays = read_npz(path, max_ratio=FRAMES_RATIO)
+    if "obs" not in arrays:
+        raise InputError(
+            f"{path}: holds {', '.join(sorted(arrays))}, needs an array `obs` [n, {', '.join(map(str, contract.observation.shape))}]"
+        )
+    obs, episode = arrays["obs"], arrays.get("episode")
+    calibration = calibrate(obs, contract)
+    if episode is None:
+        return calibration
+    if episode.shape != obs.shape[:1]:
+        raise InputError(f"{path}: {len(obs)} observations, but `episode` has shape {episode.shape}")
+    if episode.dtype.kind not in "iu":
+        raise InputError(f"{path}: `episode` holds {episode.dtype}, the number of an episode is an integer")
+    return Calibration(obs, episode.astype(np.int32))

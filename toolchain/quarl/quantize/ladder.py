@@ -1,0 +1,111 @@
+"""The ladder: named sets of what the quantiser does, from what everybody does to what keeps the hardest policies.
+
+`auto` climbs from the bottom and stops at the first rung on which the policy still plays: what a rung costs is paid only where the
+measured return asks for it. Gains and costs of each rung: toolchain/docs/results.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.errors import InputError
+from quarl.graph.contract import Action
+from quarl.graph.policy import Activation, Policy
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.reference import integer_outputs, real_outputs
+from quarl.quantize.calibration import Calibration
+from quarl.quantize.quantizer import QuantSettings, Weights, quantize
+
+EQUALIZE_POWERS = (0.0, 0.5)  # full equalisation (1.0) ruins the next layer's weights
+WIDE_BITS = 12
+IMAGES = 64  # that a decision error is measured on; convolutions in NumPy take their time
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of the ladder; it does all that the rungs below it do."""
+
+    number: int
+    name: str
+    adds: str  # what it does on top of the rung below, for people
+    settings: QuantSettings
+
+
+_PLAIN = QuantSettings()
+_LOSSLESS = replace(_PLAIN, center_head=True, feature_scales=True)
+_FITTED = replace(_LOSSLESS, bias_correction=True, data_rounding=True)
+_WIDE_HEAD = replace(_FITTED, wide_head=True)
+_WIDE_INPUT = replace(_WIDE_HEAD, input_bits=WIDE_BITS)
+_WIDE_HIDDEN = replace(_WIDE_INPUT, hidden_bits=WIDE_BITS)
+
+LADDER: tuple[Rung, ...] = (
+    Rung(0, "plain", "rounding to the nearest, one scale per tensor, as the standard converters do", _PLAIN),
+    Rung(1, "lossless", "centred argmax head, one scale per observation feature where it helps", _LOSSLESS),
+    Rung(2, "fitted", "biases fitted to the calibration; rounding fitted and hidden units equalised where it helps", _FITTED),
+    Rung(3, "wide head", "the last layer's int32 accumulators decide", _WIDE_HEAD),
+    Rung(4, "wide input", f"observations of up to {WIDE_BITS} bits", _WIDE_INPUT),
+    Rung(5, "wide activations", f"hidden activations of up to {WIDE_BITS} bits", _WIDE_HIDDEN),
+)
+DEFAULT_RUNG = 3  # without an environment to play in: as small and fast as int8 gets, and no output step
+
+
+def rung_numbered(number: int) -> Rung:
+    """Return the rung.
+
+    Raises:
+        InputError: there is no such rung.
+    """
+    if not 0 <= number < len(LADDER):
+        raise InputError(f"rung {number}: the ladder has rungs 0 to {len(LADDER) - 1}")
+    return LADDER[number]
+
+
+def quantize_on_rung(policy: Policy, calibration: Calibration, number: int, weights: Weights = "int8") -> QuantPolicy:
+    """Return the policy quantised as the rung says, in the variant that decides best on the calibration; images have one variant only.
+
+    Raises:
+        QuantizationError: a limit of the arithmetic would be broken.
+    """
+    settings = replace(rung_numbered(number).settings, weights=weights)
+    if policy.contract.observation.is_image:
+        return quantize(policy, calibration, settings, number)
+    candidates = [quantize(policy, calibration, variant, number) for variant in variants(policy, settings)]
+    return min(candidates, key=lambda candidate: decision_error(policy, candidate, calibration))
+
+
+def variants(policy: Policy, settings: QuantSettings) -> list[QuantSettings]:
+    """Return the settings with each step that helps some policies and hurts others taken and left, as far as the policy can tell.
+
+    Scales per feature may hurt where a normaliser has evened the features out; fitted rounding and equalised units may fit the
+    calibration alone.
+    """
+    is_normalized = policy.contract.observation.normalizer is not None
+    has_relu = any(isinstance(node.op, Activation) and node.op.function == "relu" for node in policy.nodes)
+    scales = (True, False) if settings.feature_scales and is_normalized else (settings.feature_scales,)
+    roundings = (True, False) if settings.data_rounding else (False,)
+    powers = EQUALIZE_POWERS if settings.data_rounding and has_relu else (0.0,)
+    return [replace(settings, feature_scales=s, data_rounding=r, equalize_power=p) for s in scales for r in roundings for p in powers]
+
+
+def decision_error(policy: Policy, quantized: QuantPolicy, calibration: Calibration) -> float:
+    """Return how much worse the quantised decisions are on the calibration observations, on average.
+
+    Discrete: the source's value of its best action minus that of the action chosen, in the source's output units.
+    Box: the mean absolute difference of the actions, in environment units.
+    """
+    obs = calibration.obs
+    if policy.contract.observation.is_image:
+        obs = obs[:: max(1, len(obs) // IMAGES)]
+    return decision_loss(policy.contract.action, policy.outputs(obs), real_outputs(quantized, integer_outputs(quantized, obs)))
+
+
+def decision_loss(action: Action, source: NDArray[Any], made: NDArray[Any]) -> float:
+    """Return the mean loss of the decisions that outputs `made` [n, count] mean, against those of `source`; units as `decision_error`."""
+    if action.kind == "discrete":
+        chosen = made.argmax(axis=1)
+        return float((source.max(axis=1) - source[np.arange(len(source)), chosen]).mean())
+    return float(np.abs(action.decode(source) - action.decode(made)).mean())

@@ -1,0 +1,133 @@
+"""Units: the policy's graph as the quantiser sees it, ReLU joined to the layer before, parameters in float64.
+
+In: a Policy. Out: the same function, exactly, in the shape the integers will have. The lossless transforms (rung 1) live here:
+they change how numbers are written, not what the policy does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.graph.policy import INPUT, Activation, Conv2D, Dense, DepthwiseConv2D, Flatten, Node, Op, Policy, Weighted, apply_op
+
+IDENTITY = f"{INPUT}/identity"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One operation and, where `relu_max` is given, the clamp to [0, relu_max] that follows it."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    relu_max: float | None = None
+
+
+def units_of(policy: Policy) -> tuple[Unit, ...]:
+    """Return the policy's units in order: each ReLU that alone reads a weighted layer is joined to it.
+
+    Of a vector observation only dense layers are readers: a Flatten of it is dropped, and what else reads it does so through an
+    identity layer. So the scales and the normaliser of an observation can always be folded.
+    """
+    readers: dict[str, list[Node]] = {}
+    for node in policy.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    is_vector = not policy.contract.observation.is_image
+    units: dict[str, Unit] = {}
+    renamed: dict[str, str] = {}
+    for node in policy.nodes:
+        inputs = tuple(renamed.get(name, name) for name in node.inputs)
+        before = units.get(inputs[0])
+        match node.op:
+            case Activation(function="relu" | "relu6" as function) if (
+                before is not None and isinstance(before.op, Weighted) and before.relu_max is None and len(readers[node.inputs[0]]) == 1
+            ):
+                units[before.name] = replace(before, relu_max=np.inf if function == "relu" else 6.0)
+                renamed[node.name] = before.name
+            case Flatten() if is_vector and inputs == (INPUT,) and node.name in readers:
+                renamed[node.name] = INPUT
+            case Dense() | Conv2D() | DepthwiseConv2D():
+                op = _with(node.op, node.op.weights.astype(np.float64), node.op.bias.astype(np.float64))
+                units[node.name] = Unit(node.name, op, inputs)
+            case _:
+                if is_vector and INPUT in inputs:
+                    count = policy.contract.observation.shape[0]
+                    units.setdefault(IDENTITY, Unit(IDENTITY, Dense(np.eye(count), np.zeros(count)), (INPUT,)))
+                    inputs = tuple(IDENTITY if name == INPUT else name for name in inputs)
+                units[node.name] = Unit(node.name, node.op, inputs)
+    return tuple(units.values())
+
+
+def run_unit(unit: Unit, inputs: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return the unit's float result, clamp included, in the float type of its inputs."""
+    result = apply_op(unit.op, inputs)
+    return result if unit.relu_max is None else np.clip(result, result.dtype.type(0), result.dtype.type(unit.relu_max))
+
+
+def run_units(units: tuple[Unit, ...], graph_input: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+    """Return every unit's result by name, `INPUT` included."""
+    values: dict[str, NDArray[Any]] = {INPUT: graph_input}
+    for unit in units:
+        values[unit.name] = run_unit(unit, [values[name] for name in unit.inputs])
+    return values
+
+
+def center_head(units: tuple[Unit, ...]) -> tuple[Unit, ...]:
+    """Return the units with the mean row of the last dense layer subtracted: the differences between actions, and so the argmax, stay.
+
+    The common value (a Q of 100 with gaps of 0.1) no longer takes the range that the gaps need. A head that is not dense stays as it is.
+    """
+    head = units[-1]
+    if not isinstance(head.op, Dense) or head.relu_max is not None:
+        return units
+    weights = head.op.weights - head.op.weights.mean(axis=0)
+    return (*units[:-1], replace(head, op=_with(head.op, weights, head.op.bias - head.op.bias.mean())))
+
+
+def equalize(units: tuple[Unit, ...], peaks: Mapping[str, NDArray[np.float64]], power: float) -> tuple[Unit, ...]:
+    """Return the units with each hidden channel scaled by (its peak / the largest peak) ** -power, and its readers' weights by the inverse.
+
+    Exact for ReLU without an upper bound, whose output scales with its input. Only layers read by dense layers alone are touched.
+
+    Args:
+        peaks: float64 [channels] per unit, the largest output on the calibration observations.
+        power: 0 changes nothing; 1 gives every channel the same peak; 0.5 goes half-way (facts on the gain: docs/quantizer.md).
+    """
+    result = list(units)
+    for index, unit in enumerate(units):
+        readers = [i for i, other in enumerate(units) if unit.name in other.inputs]
+        is_inside = bool(readers) and all(isinstance(units[i].op, Dense) for i in readers)
+        if unit.relu_max != np.inf or not isinstance(unit.op, Dense) or not is_inside:
+            continue
+        peak = peaks[unit.name]
+        scale = np.where(peak > 0, peak / peak.max(), 1.0) if peak.max() > 0 else np.ones_like(peak)
+        scale = np.maximum(scale, 2.0**-6) ** power
+        op = result[index].op
+        assert isinstance(op, Dense)
+        result[index] = replace(result[index], op=_with(op, op.weights / scale[:, None], op.bias / scale))
+        for i in readers:
+            reader = result[i].op
+            assert isinstance(reader, Dense)
+            result[i] = replace(result[i], op=_with(reader, reader.weights * scale, reader.bias))
+    return tuple(result)
+
+
+def fold_input(units: tuple[Unit, ...], step: NDArray[np.float64], offset: NDArray[np.float64]) -> tuple[Unit, ...]:
+    """Return the units reading integers q instead of values step * q + offset (per feature): every reader of `INPUT` must be dense."""
+    folded = []
+    for unit in units:
+        if INPUT in unit.inputs:
+            assert isinstance(unit.op, Dense)
+            unit = replace(unit, op=_with(unit.op, unit.op.weights * step, unit.op.bias + unit.op.weights @ offset))
+        folded.append(unit)
+    return tuple(folded)
+
+
+def _with(op: Weighted, weights: NDArray[np.floating[Any]], bias: NDArray[np.floating[Any]]) -> Weighted:
+    return replace(op, weights=weights, bias=bias)

@@ -1,0 +1,26 @@
+"""`render_report`: a bundle in, one HTML document out."""
+
+from __future__ import annotations
+
+import quarl
+from quarl.bundle.bundle import Bundle
+from quarl.reports.contents import Contents, read_contents
+from quarl.reports.page import render_page
+from quarl.reports.sections import SECTIONS
+from quarl.reports.sections.summary import summary
+
+REPORT_FILE = "report.html"
+
+
+def render_report(bundle: Bundle) -> str:
+    """Return the report of a bundle; the same bundle gives the same text on the same machine.
+
+    Raises:
+        InputError: a file of the bundle that is not what its name says.
+    """
+    return render_contents(read_contents(bundle))
+
+
+def render_contents(contents: Contents) -> str:
+    """Return the report of what a bundle holds."""
+    return render_page(summary(contents), tuple(section(contents) for section in SECTIONS), quarl.__version__)

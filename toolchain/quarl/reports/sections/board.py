@@ -1,0 +1,172 @@
+"""What one decision costs on the board: where the cycles go, and how near each layer comes to what the core can do."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from quarl.boards.cortex_m import CpuName
+from quarl.profiles.emulated import FirmwareProfile
+from quarl.reports import svg
+from quarl.reports.axes import Scale, frame
+from quarl.reports.contents import Contents
+from quarl.reports.numbers import fixed, number, percent, size, time
+from quarl.reports.page import Cell, Column, Facts, Figure, Gallery, Note, Part, Section, Table
+from quarl.reports.sections.pi import on_pi
+from quarl.reports.sections.wording import kind_tag
+from quarl.reports.work import CORE_LIMITS, CoreLimit, LayerWork
+
+_TITLE = "On the board"
+_WIDTH, _HEIGHT = 420.0, 340.0
+
+
+def board(contents: Contents) -> Section:
+    """Return the section of the firmware."""
+    profile = contents.firmware
+    if profile is None and contents.on_pi is not None:
+        return on_pi(contents.on_pi)
+    if profile is None:
+        name = contents.manifest.board
+        if name is None:
+            words = "The bundle was exported without a board, so there is no firmware to count: quarl ship SOURCE --board NAME."
+        else:
+            what = "Nothing was measured on" if contents.is_for_linux else "No firmware was counted for"
+            words = f"{what} {name}: run quarl profile BUNDLE --board {name}."
+        return Section("board", _TITLE, "What a decision costs where it will run.", (Note(words, True),))
+    lead = (
+        f"{profile.board}: {profile.cpu} at {number(profile.clock_hz / 1e6)} MHz, firmware by {profile.compiler}, run in {profile.link}."
+        f" {profile.compared - profile.differing} of {profile.compared} observations answered bit for bit as the reference does."
+    )
+    facts, roof = _facts(profile, contents), _roofline(profile, contents)
+    parts: list[Part] = [Gallery((facts, roof) if isinstance(roof, Figure) else (facts,)), _layers(profile)]
+    parts.append(Note(f"Cycles are estimated, never measured: {profile.cycle_assumptions}."))
+    parts += [roof] if isinstance(roof, Note) else []
+    return Section("board", _TITLE, lead, tuple(parts))
+
+
+def _facts(profile: FirmwareProfile, contents: Contents) -> Facts:
+    known = contents.board
+    period = None if contents.contract.step_hz is None else 1e6 / contents.contract.step_hz
+    rows = []
+    if profile.latency_us is None:
+        rows.append(("One decision", Cell("no estimate", note="No blocks were counted.")))
+    else:
+        low, usual, high = profile.latency_us
+        of_period = "" if period is None else f"; at most {percent(high / period)} of the control period of {time(period)}"
+        rows.append(("One decision", Cell(time(usual), f"{time(low)} to {time(high)}{of_period}", kind_tag("estimated"))))
+    counted = profile.instructions if profile.act_instructions is None else profile.act_instructions
+    whole = "from the observation to the action" if profile.act_instructions is not None else "from the graph's integers to its outputs"
+    rows.append(("Instructions", Cell(f"{counted:,}", whole, kind_tag("emulated"))))
+    flash_of = "" if known is None else f"{percent(profile.flash_bytes / known.flash.bytes)} of {size(known.flash.bytes)}; "
+    rows.append(("Flash", Cell(size(profile.flash_bytes), f"{flash_of}tables {size(profile.table_bytes)}", kind_tag("exact"))))
+    ram_of = "" if known is None else f"{percent(profile.ram_bytes / known.ram.bytes)} of {size(known.ram.bytes)}; "
+    rows.append(("RAM", Cell(size(profile.ram_bytes), f"{ram_of}tensors {size(profile.arena_bytes)}", kind_tag("exact"))))
+    stack = (
+        Cell("not seen", "the link cannot look")
+        if profile.stack_bytes is None
+        else Cell(size(profile.stack_bytes), "the deepest seen", kind_tag("exact"))
+    )
+    rows.append(("Stack", stack))
+    return Facts("One decision on the board", tuple(rows))
+
+
+def _layers(profile: FirmwareProfile) -> Table:
+    costs = [layer.instructions if layer.cycles is None else layer.cycles.mid for layer in profile.layers]
+    whole, most = sum(costs), max(costs)
+    columns = (
+        Column("layer"),
+        Column("instructions", "number"),
+        Column("cycles", "number"),
+        Column("share", "number"),
+        Column("tables", "number"),
+    )
+    rows = []
+    for layer, cost in zip(profile.layers, costs, strict=True):
+        cycles = Cell("none") if layer.cycles is None else Cell(f"{layer.cycles.mid:,}", f"{layer.cycles.low:,} to {layer.cycles.high:,}")
+        share = Cell(percent(cost / whole), strip=share_bar(cost / most))
+        rows.append((Cell(layer.layer, code=layer.kernel), Cell(f"{layer.instructions:,}"), cycles, share, Cell(size(layer.table_bytes))))
+    return Table("Cost of each layer: instructions emulated, cycles estimated, tables exact", columns, tuple(rows))
+
+
+def share_bar(share: float, css: str = "fill-int8") -> Markup:
+    """Return a bar from nothing to everything."""
+    return svg.strip(
+        100, 12, [svg.rectangle(0, 2, 100, 8, "track"), svg.rectangle(0, 2, max(100 * share, 0.6 if share > 0 else 0.0), 8, css)]
+    )
+
+
+def _roofline(profile: FirmwareProfile, contents: Contents) -> Figure | Note:
+    cpu = next((name for name in CORE_LIMITS if name == profile.cpu), None)
+    if cpu is None or profile.cycles is None:
+        return Note("No roofline: no blocks were counted, so MAC per cycle is not known.", True)
+    work = {layer.layer: layer for layer in contents.work}
+    cycles: dict[str, int] = {}
+    for layer in profile.layers:
+        if layer.cycles is not None:
+            cycles[layer.layer] = cycles.get(layer.layer, 0) + layer.cycles.mid
+    found = [(work[name], count) for name, count in cycles.items() if name in work and work[name].multiply_accumulates]
+    if not found:
+        return Note("No roofline: no layer multiplies.", True)
+    return _roof_figure(found, cpu)
+
+
+def _roof_figure(found: list[tuple[LayerWork, int]], cpu: CpuName) -> Figure:
+    limit = CORE_LIMITS[cpu]
+    rates = [layer.multiply_accumulates / cycles for layer, cycles in found]
+    x = Scale(
+        min(0.25, *(layer.intensity / 1.5 for layer, _ in found)),
+        max(8.0, *(layer.intensity * 2 for layer, _ in found)),
+        52,
+        _WIDTH - 12,
+        is_log=True,
+    )
+    y = Scale(min(rates) / 2.5, limit.mac_per_cycle * 1.8, _HEIGHT - 46, 24, is_log=True)
+    parts = frame(x, y, "MAC for each byte touched", "MAC per cycle")
+    corner = limit.mac_per_cycle / limit.bytes_per_cycle
+    start = max(x.low, y.low / limit.bytes_per_cycle)
+    roof = [
+        (x(start), y(start * limit.bytes_per_cycle)),
+        (x(max(corner, x.low)), y(min(limit.mac_per_cycle, max(corner, x.low) * limit.bytes_per_cycle))),
+        (x.end, y(limit.mac_per_cycle)),
+    ]
+    parts += [
+        svg.path(roof, "roof"),
+        svg.text(x.end, y(limit.mac_per_cycle) - 7, f"core: {number(limit.mac_per_cycle)} MAC per cycle", "quiet", "end"),
+    ]
+    rows = []
+    for place, ((layer, cycles), rate) in enumerate(zip(found, rates, strict=True), start=1):
+        at = (x(layer.intensity), y(rate))
+        parts += [svg.disc(at, 9, "fill-int8", layer.layer), svg.text(at[0], at[1] + 4, str(place), "on-int8", "middle")]
+        rows.append(_roof_row(place, layer, cycles, rate, limit))
+    columns = (
+        Column("layer"),
+        Column("MAC", "number"),
+        Column("MAC per cycle", "number"),
+        Column("of the limit", "number"),
+        Column("MAC per byte", "number"),
+    )
+    table = Table("Each layer beside the limit that binds it", columns, tuple(rows))
+    best = max(range(len(found)), key=lambda i: rates[i])
+    words = (
+        f"The upper edge is what a {cpu} can do at best: {limit.mac_source}; and below it, {limit.bytes_source}."
+        f" The best layer, {found[best][0].layer}, reaches {percent(rates[best] / _roof(found[best][0], limit))} of its limit."
+        " Bytes are counted once each; layers without weights are left out."
+    )
+    label = f"Roofline of {cpu}. " + "; ".join(
+        f"{layer.layer} {number(rate, 3)} MAC per cycle" for (layer, _), rate in zip(found, rates, strict=True)
+    )
+    return Figure("Roofline", svg.drawing(_WIDTH, _HEIGHT, label, parts), words, table, kind_tag("estimated"))
+
+
+def _roof(layer: LayerWork, limit: CoreLimit) -> float:
+    return min(limit.mac_per_cycle, layer.intensity * limit.bytes_per_cycle)
+
+
+def _roof_row(place: int, layer: LayerWork, cycles: int, rate: float, limit: CoreLimit) -> tuple[Cell, ...]:
+    name = Cell(f"{place}. {layer.layer}", note=f"{cycles:,} cycles")
+    return (
+        name,
+        Cell(f"{layer.multiply_accumulates:,}"),
+        Cell(fixed(rate, 3)),
+        Cell(percent(rate / _roof(layer, limit))),
+        Cell(fixed(layer.intensity, 2)),
+    )

@@ -1,0 +1,63 @@
+"""How the integers were chosen: the rungs that were tried, and what the calibration covers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quarl.reports.contents import Contents
+from quarl.reports.numbers import number, signed, size
+from quarl.reports.page import Cell, Column, Facts, Note, Part, Section, Table, Tag
+
+_TITLE = "How it was quantised"
+_HOLDS, _LOST = Tag("\N{CHECK MARK} holds", "pass"), Tag("\N{MULTIPLICATION X} does not", "fail")
+
+
+def quantisation(contents: Contents) -> Section:
+    """Return the section of ladder and calibration."""
+    manifest = contents.manifest
+    if manifest.rung is None:
+        words = f"{manifest.origin.file} held integers already; they were exported as they are."
+        return Section("quantisation", _TITLE, "Nothing was rounded by quarl.", (Note(words, True),))
+    parts: list[Part] = [_ladder(manifest.ladder, manifest.rung)]
+    if manifest.calibration is not None:
+        parts.append(_calibration(manifest.calibration))
+    lead = f"Rung {manifest.rung} of the ladder; the lowest that keeps the paired return is taken, on other episodes than the gate's."
+    return Section("quantisation", _TITLE, lead, tuple(parts))
+
+
+def _ladder(tried: tuple[Mapping[str, Any], ...], taken: int) -> Table:
+    columns = (
+        Column("rung"),
+        Column("holds"),
+        Column("parameters", "number"),
+        Column("decision error", "number"),
+        Column("return lost", "number"),
+        Column("failures", "number"),
+    )
+    rows = []
+    for rung in tried:
+        mean, failures, missed = rung["mean"], rung["failures"], tuple(str(reason) for reason in rung["missed"])
+        holds = Cell("not played") if mean is None else Cell(tag=_LOST if missed else _HOLDS, note="; ".join(missed))
+        lost = Cell("not played")
+        if mean is not None:
+            lost = Cell(
+                number(0.0 - float(mean["mean_difference"])), note=f"of {number(float(mean['mean_source']))}, {mean['episodes']} episodes"
+            )
+        rise = Cell("not known") if failures is None else Cell(f"{signed(100 * float(failures['rate_difference']), 3)} points")
+        name = Cell(f"{rung['rung']} {rung['name']}", note="taken" if rung["rung"] == taken else "")
+        rows.append((name, holds, Cell(size(float(rung["parameter_bytes"]))), Cell(number(float(rung["decision_error"]))), lost, rise))
+    return Table("Rungs tried, each with its measured return", columns, tuple(rows))
+
+
+def _calibration(covered: Mapping[str, Any]) -> Facts:
+    still = ", ".join(str(name) for name in covered["constant_features"]) or "none"
+    episodes, observations = int(covered["episodes"]), int(covered["observations"])
+    origin = f"from {episodes:,} episodes" if episodes else "episodes not known"
+    rows = (
+        ("Observations", Cell(f"{observations:,}", note=origin)),
+        ("Different ones among them", Cell(f"{int(covered.get('distinct', observations)):,}")),
+        ("Features that never moved", Cell(still)),
+        ("SHA-256", Cell(code=str(covered["sha256"]))),
+    )
+    return Facts("Calibration", rows)

@@ -1,0 +1,192 @@
+"""Actors: what chooses actions in an environment, built so that each row's action is independent of the batch around it.
+
+In: a policy. Out: a function from observations [n, *shape] in environment units to actions.
+A matrix product over a batch may add up in another order than over one row, and in a chaotic environment the last bit decides an episode.
+The actors here compute every row as if it were alone, so an episode is the same in any company.
+Images go through ONNX Runtime (float32) and LiteRT (int8), with one runtime for each core.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.emitters import emit_float_onnx
+from quarl.graph.policy import Activation, Add, Concat, Dense, Policy, Weighted, run_graph
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.reference import real_outputs
+from quarl.runtimes.host import BATCH_SIZES, Runtime, model_inputs, open_runtime
+
+Actor: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
+"""Observations [n, *shape] in raw environment units -> actions: int64 [n], or float32 [n, count] in environment units."""
+
+Outputs: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
+"""Observations [n, *shape] in raw environment units -> the network's outputs [n, count]."""
+
+SAFETY = 1_000  # how many times the largest float32 error seen two outputs must be apart for float32 to be believed
+_FLOAT32_STEP = 2.0**-24
+_SMALLEST_SHARE = 4  # rows; below this a second thread costs more than it saves
+
+
+def source_actor(policy: Policy) -> Actor:
+    """Return the policy in float32: for each observation the action a batch of one gives, whatever the batch."""
+    decode = policy.contract.action.decode
+    if not policy.contract.observation.is_image:
+        return lambda obs: decode(_row_outputs(policy, policy.graph_input(obs)))
+    outputs = _image_outputs(policy)
+    return lambda obs: decode(outputs(obs))
+
+
+def float64_actor(policy: Policy) -> Actor:
+    """Return the same weights in float64 arithmetic: the control that tells chaos from loss."""
+    decode = policy.contract.action.decode
+    if not policy.contract.observation.is_image:
+        return lambda obs: decode(_row_outputs(policy, _float64_input(policy, obs)))
+    exact = _float64_outputs(policy)
+    if policy.contract.action.kind == "discrete" and policy.contract.action.count > 1:
+        return _Screened(_image_outputs(policy), exact, _probes(policy))
+    return lambda obs: decode(exact(obs))
+
+
+def artifact_actor(policy: QuantPolicy, model: bytes) -> Actor:
+    """Return the int8 policy as its `.tflite` plays it in LiteRT; its integers do not depend on the batch."""
+    decode = policy.contract.action.decode
+    threads = _cores() if policy.contract.observation.is_image else 1
+    outputs = _shared([_integers_of(policy, open_runtime("litert", model)) for _ in range(threads)])
+    return lambda obs: decode(real_outputs(policy, outputs(obs)))
+
+
+def row_by_row(actor: Actor) -> Actor:
+    """Return an actor that shows `actor` one observation at a time; for actors whose rows depend on the batch."""
+    return lambda obs: np.concatenate([actor(obs[row : row + 1]) for row in range(len(obs))])
+
+
+class _Screened:
+    """The float64 policy's action at nearly the price of float32: only rows whose best two outputs are close are computed in float64.
+
+    Float32 is believed where the gap is SAFETY times the largest error, relative to the row's largest output, that was seen on the probes
+    or on any row computed both ways since. A proven worst-case bound would be some 10^7 times the error and would believe no row at all.
+    """
+
+    def __init__(self, fast: Outputs, exact: Outputs, probes: NDArray[np.uint8]) -> None:
+        self._fast, self._exact = fast, exact
+        self._error = _FLOAT32_STEP
+        self._learn(fast(probes), exact(probes))
+
+    def __call__(self, obs: NDArray[Any]) -> NDArray[np.int64]:
+        outputs = self._fast(obs)
+        actions: NDArray[np.int64] = outputs.argmax(axis=1)
+        best = np.partition(outputs, -2, axis=1)[:, -2:].astype(np.float64)
+        is_clear = best[:, 1] - best[:, 0] > SAFETY * self._error * np.abs(outputs).max(axis=1)
+        close = np.flatnonzero(~is_clear)  # NaN is not clear either
+        if close.size:
+            exact = self._exact(obs[close])
+            actions[close] = exact.argmax(axis=1)
+            self._learn(outputs[close], exact)
+        return actions
+
+    def _learn(self, fast: NDArray[Any], exact: NDArray[Any]) -> None:
+        size = np.maximum(np.abs(exact).max(axis=1), np.finfo(np.float32).tiny)
+        self._error = max(self._error, float((np.abs(fast - exact).max(axis=1) / size).max()))
+
+
+def _image_outputs(policy: Policy) -> Outputs:
+    """Return the float32 outputs by ONNX Runtime: in batches where these give what single rows give, otherwise one row at a time."""
+    model = emit_float_onnx(policy)
+    runtimes = [open_runtime("onnxruntime", model) for _ in range(_cores())]
+    in_batches = _rows_are_independent(runtimes[0], policy)
+    return _shared([_outputs_of(policy, runtime, in_batches) for runtime in runtimes])
+
+
+def _outputs_of(policy: Policy, runtime: Runtime, in_batches: bool) -> Outputs:
+    run = runtime.run if in_batches else row_by_row(runtime.run)
+    return lambda obs: run(policy.graph_input(obs))
+
+
+def _integers_of(policy: QuantPolicy, runtime: Runtime) -> Outputs:
+    return lambda obs: runtime.run(model_inputs(policy, obs))
+
+
+def _rows_are_independent(runtime: Runtime, policy: Policy) -> bool:
+    """Whether each place of each batch size in use gives the bits a batch of one gives.
+
+    The order in which a kernel adds up depends on shapes and never on values, and another order shows in the last bits of nearly every
+    sum: a row of noise in each place decides the question.
+    """
+    shape = policy.contract.observation.shape
+    noise = np.random.default_rng(0).integers(0, 256, (max(BATCH_SIZES), *shape), np.uint8)
+    inputs = np.ascontiguousarray(policy.graph_input(noise))
+    alone = np.concatenate([runtime.infer(inputs[row : row + 1]) for row in range(len(inputs))])
+    return all(np.array_equal(runtime.infer(inputs[:size]), alone[:size]) for size in BATCH_SIZES)
+
+
+def _float64_outputs(policy: Policy) -> Outputs:
+    """Return the outputs in float64, one row at a time."""
+    nodes = tuple(
+        replace(node, op=replace(node.op, weights=node.op.weights.astype(np.float64), bias=node.op.bias.astype(np.float64)))
+        if isinstance(node.op, Weighted)
+        else node
+        for node in policy.nodes
+    )
+    last = nodes[-1].name
+    return row_by_row(lambda obs: run_graph(nodes, _float64_input(policy, obs))[last])
+
+
+def _probes(policy: Policy) -> NDArray[np.uint8]:
+    """Return 16 images [16, *shape]: noise, and patches of even colour as a screen shows them."""
+    shape = policy.contract.observation.shape
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (8, *shape), np.uint8)
+    patches = rng.integers(0, 256, (8, *shape), np.uint8)
+    for axis, length in enumerate(shape, start=1):
+        patches = patches.take(np.arange(length) // 12 * 12, axis=axis)
+    return np.concatenate([noise, patches])
+
+
+def _shared(workers: Sequence[Outputs]) -> Outputs:
+    """Return one function that cuts its rows into consecutive parts, one for each worker, each in a thread of its own."""
+    if len(workers) == 1:
+        return workers[0]
+    pool = ThreadPoolExecutor(len(workers))
+
+    def run(obs: NDArray[Any]) -> NDArray[Any]:
+        count = min(len(workers), max(1, len(obs) // _SMALLEST_SHARE))
+        if count == 1:
+            return workers[0](obs)
+        parts = np.array_split(obs, count)
+        return np.concatenate(list(pool.map(lambda worker, part: worker(part), workers[:count], parts)))
+
+    return run
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _float64_input(policy: Policy, obs: NDArray[Any]) -> NDArray[np.float64]:
+    observation = policy.contract.observation
+    values = observation.to_graph(obs)
+    if observation.is_image:
+        return values.astype(np.float64) / 255
+    if observation.normalizer is not None:
+        return observation.normalizer.apply(values)
+    return values.astype(np.float64)
+
+
+def _row_outputs(policy: Policy, graph_input: NDArray[Any]) -> NDArray[Any]:
+    """Return outputs [n, count], in the float type of `graph_input`, each row as a batch of one gives it."""
+    last = policy.nodes[-1].name
+    outputs: NDArray[Any]
+    if all(isinstance(node.op, Dense | Activation | Concat | Add) for node in policy.nodes):
+        # [n, 1, features] @ [features, out] is a stack of one-row products: 20 times faster than a loop, the same bits
+        outputs = run_graph(policy.nodes, graph_input[:, None, :])[last][:, 0, :]
+    else:
+        outputs = np.concatenate([run_graph(policy.nodes, graph_input[row : row + 1])[last] for row in range(len(graph_input))])
+    return outputs

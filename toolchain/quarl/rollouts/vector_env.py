@@ -1,0 +1,347 @@
+"""Lanes: environments that step side by side and know nothing of one another.
+
+In: an environment's id and a number of lanes. Out: `Lanes`, which start an episode with a seed and step those lanes that are asked for.
+Single environments are made anew for every episode, because some keep state across a reset (Box2D's walker does). The vectorised form
+an environment brings along is used only when a probe shows that its lanes are independent and that a reset lane forgets its past.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from quarl.errors import InputError, QuarlError, ToolMissingError
+from quarl.graph.contract import Contract
+
+_NAMESPACE_MODULES = {"quarl": "quarl.envs", "ALE": "ale_py"}  # who registers ids that gymnasium does not know by itself
+_PROBE_STEPS = 8
+_INDEPENDENT: dict[str, bool] = {}  # what the probe said, by what gymnasium knows of the environment and its arguments
+
+
+@dataclass(frozen=True, slots=True)
+class EnvSpec:
+    """An environment: a gymnasium id (`module:Id` imports its module first) and the arguments it is made with."""
+
+    id: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def registered_id(self) -> str:
+        """The id as gymnasium knows it, without the module."""
+        return self.id.rpartition(":")[2]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """What one step of k lanes gave."""
+
+    rewards: NDArray[np.float64]  # [k]
+    ended: NDArray[np.bool_]  # [k], terminated or truncated
+    successes: tuple[bool | None, ...]  # [k], info["success"] or info["is_success"]; None where it was not reported
+
+
+class Lanes(Protocol):
+    """Environments side by side; `obs` [lanes, *shape] holds the latest observation of each."""
+
+    obs: NDArray[Any]
+
+    def start(self, lanes: list[int], seeds: list[int]) -> None:
+        """Begin an episode with its seed in each of these lanes."""
+
+    def step(self, lanes: NDArray[np.int64], actions: NDArray[Any]) -> Step:
+        """Step these lanes, one action [k, ...] each; the others stay as they are."""
+
+    def close(self) -> None:
+        """Give back what the environments hold."""
+
+
+@runtime_checkable
+class StepsSomeLanes(Protocol):
+    """A vectorised environment that can let lanes rest."""
+
+    def step_lanes(self, lanes: NDArray[np.int64], actions: NDArray[Any]) -> tuple[NDArray[Any], Any, Any, Any, dict[str, Any]]:
+        """Do in these lanes what `step` does in all, one action each, and return what it returns, for them."""
+
+
+def open_lanes(env: EnvSpec, lanes: int) -> Lanes:
+    """Return the fastest faithful lanes of the environment.
+
+    Raises:
+        InputError: there is no such environment, it cannot be made, or its observations are not a Box.
+        ToolMissingError: it needs a package that is not installed.
+    """
+    vector = _make_vector(env, lanes)
+    if vector is None:
+        return _SingleLanes(env, lanes)
+    return _RestingLanes(env, vector) if isinstance(vector, StepsSomeLanes) else _VectorLanes(env, vector)
+
+
+def check_env(env: EnvSpec, contract: Contract) -> None:
+    """Check that the environment's spaces are those of the contract.
+
+    Raises:
+        InputError: the environment cannot be made or its spaces are others; names both sides.
+        ToolMissingError: it needs a package that is not installed.
+    """
+    made = make_env(env)
+    space, action_space = made.observation_space, made.action_space
+    made.close()
+    observation, action = contract.observation, contract.action
+    advice = "Use the environment the policy was trained on: --env"
+    is_box = isinstance(space, gymnasium.spaces.Box)
+    fits_kind = np.issubdtype(space.dtype, np.uint8 if observation.is_image else np.floating)
+    if not is_box or space.shape not in {observation.shape, observation.graph_shape} or not fits_kind:
+        wanted = f"{observation.dtype} observations of shape {observation.shape}"
+        raise InputError(f"{env.id} gives observations {space}, the policy takes {wanted}. {advice}")
+    if action.kind == "discrete":
+        if not isinstance(action_space, gymnasium.spaces.Discrete) or (int(action_space.n), int(action_space.start)) != (action.count, 0):
+            raise InputError(f"{env.id} takes actions {action_space}, the policy chooses one of {action.count} counted from 0. {advice}")
+        return
+    if not isinstance(action_space, gymnasium.spaces.Box) or action_space.shape != (action.count,):
+        raise InputError(f"{env.id} takes actions {action_space}, the policy gives {action.count} real values. {advice}")
+    low, high = np.array(action.low, np.float32), np.array(action.high, np.float32)
+    if not (np.array_equal(action_space.low, low) and np.array_equal(action_space.high, high)):
+        bounds = f"{list(action.low)} to {list(action.high)}"
+        raise InputError(f"{env.id} takes actions {action_space}, the policy gives values from {bounds}. {advice}")
+
+
+class _SingleLanes:
+    """Single environments, a new one for each episode."""
+
+    def __init__(self, env: EnvSpec, lanes: int) -> None:
+        self._env = env
+        self._envs: dict[int, gymnasium.Env[Any, Any]] = {}
+        self._seeds = [0] * lanes
+        sample = make_env(env)
+        space = sample.observation_space
+        sample.close()
+        if not isinstance(space, gymnasium.spaces.Box):
+            raise InputError(f"{env.id} gives observations {space}: only Box observations can be played")
+        self.obs = np.zeros((lanes, *space.shape), space.dtype)
+
+    def start(self, lanes: list[int], seeds: list[int]) -> None:
+        for lane, seed in zip(lanes, seeds, strict=True):
+            self._seeds[lane] = seed
+            self._begin(lane)
+
+    def _begin(self, lane: int) -> None:
+        if lane in self._envs:
+            self._envs.pop(lane).close()
+        env = self._envs[lane] = make_env(self._env)
+        seed = self._seeds[lane]
+        with blame(self._env, lambda: f"in reset, seed {seed}"):
+            self.obs[lane] = env.reset(seed=seed)[0]
+
+    def step(self, lanes: NDArray[np.int64], actions: NDArray[Any]) -> Step:
+        rewards = np.empty(len(lanes))
+        ended = np.zeros(len(lanes), np.bool_)
+        successes: list[bool | None] = [None] * len(lanes)
+        envs, obs = self._envs, self.obs
+        lane = -1
+        with blame(self._env, lambda: f"in step, seed {self._seeds[lane]}"):
+            for k, lane in enumerate(lanes.tolist()):
+                obs[lane], rewards[k], terminated, truncated, info = envs[lane].step(actions[k])
+                if terminated or truncated:
+                    ended[k] = True
+                    success = info.get("success", info.get("is_success"))
+                    successes[k] = None if success is None else bool(success)
+        return Step(rewards, ended, tuple(successes))
+
+    def close(self) -> None:
+        for env in self._envs.values():
+            env.close()
+        self._envs.clear()
+
+
+class _VectorLanes:
+    """The environment's own vectorised form; lanes that are not asked for step too and are reset when they end, unseen."""
+
+    def __init__(self, env: EnvSpec, vector: VectorEnv[Any, Any, Any]) -> None:
+        self._env = env
+        self._vector = vector
+        self._seeds = [0] * vector.num_envs
+        self._ended = np.zeros(vector.num_envs, np.bool_)
+        self._started = False
+        space = vector.single_action_space
+        self._actions = np.zeros((vector.num_envs, *(space.shape or ())), space.dtype)
+        self.obs: NDArray[Any] = np.zeros(0)
+
+    def start(self, lanes: list[int], seeds: list[int]) -> None:
+        for lane, seed in zip(lanes, seeds, strict=True):
+            self._seeds[lane] = seed
+        self._ended[lanes] = False
+        with blame(self._env, lambda: f"in reset, seeds {seeds}"):
+            if self._started:
+                self.obs[lanes] = _reset(self._vector, self._seeds, np.array(lanes))[lanes]
+            else:
+                self.obs = _reset(self._vector, self._seeds)
+                self._started = True
+
+    def step(self, lanes: NDArray[np.int64], actions: NDArray[Any]) -> Step:
+        idle = np.flatnonzero(self._ended)
+        if idle.size:  # a lane that has ended must be reset before the next step, even if nobody looks at it any more
+            self.start(idle.tolist(), [self._seeds[lane] for lane in idle])
+        self._actions[:] = 0
+        self._actions[lanes] = actions
+        with blame(self._env, lambda: "in step"):
+            obs, rewards, terminated, truncated, infos = self._vector.step(self._actions)
+        self.obs = np.array(obs)
+        ended = np.asarray(terminated | truncated, np.bool_)
+        successes = _vector_successes(infos, lanes, ended)
+        self._ended = ended.copy()
+        return Step(np.asarray(rewards, np.float64)[lanes], ended[lanes], successes)
+
+    def close(self) -> None:
+        self._vector.close()
+
+
+class _RestingLanes(_VectorLanes):
+    """The environment's own vectorised form, of which lanes that are not asked for cost nothing."""
+
+    def step(self, lanes: NDArray[np.int64], actions: NDArray[Any]) -> Step:
+        vector = self._vector
+        assert isinstance(vector, StepsSomeLanes)
+        with blame(self._env, lambda: "in step"):
+            obs, rewards, terminated, truncated, infos = vector.step_lanes(lanes, actions)
+        self.obs[lanes] = obs
+        ended = np.asarray(terminated | truncated, np.bool_)
+        return Step(np.asarray(rewards, np.float64), ended, _vector_successes(infos, np.arange(len(lanes)), ended))
+
+
+def _vector_successes(infos: Mapping[str, Any], lanes: NDArray[np.int64], ended: NDArray[np.bool_]) -> tuple[bool | None, ...]:
+    key = "success" if "success" in infos else "is_success"
+    if key not in infos:
+        return (None,) * len(lanes)
+    reported = np.asarray(infos.get(f"_{key}", np.ones(len(ended), np.bool_)), np.bool_) & ended
+    return tuple(bool(infos[key][lane]) if reported[lane] else None for lane in lanes)
+
+
+def make_env(env: EnvSpec) -> gymnasium.Env[Any, Any]:
+    """Return one environment of the kind.
+
+    Raises:
+        InputError: no such environment, or it refuses its arguments.
+        ToolMissingError: it needs a package that is not installed.
+    """
+    _import_namespace(env)
+    with warnings.catch_warnings(), blame(env, lambda: "when it is made"):
+        warnings.simplefilter("ignore")  # gymnasium warns about every older version of an environment
+        return gymnasium.make(env.registered_id, disable_env_checker=True, **env.kwargs)
+
+
+def _make_vector(env: EnvSpec, lanes: int) -> VectorEnv[Any, Any, Any] | None:
+    """Return the environment's own vectorised form, None where it has none or one whose episodes depend on their company."""
+    _import_namespace(env)
+    with blame(env, lambda: "when it is looked up"):
+        spec = gymnasium.spec(env.registered_id)
+    if spec.vector_entry_point is None:
+        return None
+    asked = repr((spec, sorted(env.kwargs.items())))
+    if asked not in _INDEPENDENT:
+        _INDEPENDENT[asked] = _lanes_are_independent(env)
+    if not _INDEPENDENT[asked]:
+        return None
+    with blame(env, lambda: "when it is made"):
+        return _call_vector_entry_point(env, lanes)
+
+
+def _call_vector_entry_point(env: EnvSpec, lanes: int) -> VectorEnv[Any, Any, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return gymnasium.make_vec(
+            env.registered_id,
+            num_envs=lanes,
+            vectorization_mode="vector_entry_point",
+            **env.kwargs,
+            autoreset_mode=AutoresetMode.DISABLED,
+        )
+
+
+def _lanes_are_independent(env: EnvSpec) -> bool:
+    """Whether equal seeds give equal lanes next to a different one, and a reset with a seed begins that episode again."""
+    try:
+        vector = _call_vector_entry_point(env, 3)
+    except TypeError:  # takes no autoreset_mode: it resets by itself and hides where an episode ends
+        return False
+    try:
+        if vector.metadata.get("autoreset_mode") != AutoresetMode.DISABLED:
+            return False
+        vector.action_space.seed(0)
+        actions = vector.action_space.sample()
+        actions[1] = actions[2] = actions[0]
+        start = _reset(vector, [101, 101, 102])
+        whole = _trace(vector, start, actions, 2 * _PROBE_STEPS)
+        _trace(vector, _reset(vector, [101, 101, 102]), actions, _PROBE_STEPS)
+        part = _trace(vector, _reset(vector, [101, 102, 101], np.array([1, 2])), actions, _PROBE_STEPS)
+        is_apart = np.array_equal(whole[:, 0], whole[:, 1]) and np.array_equal(part[1:, 0], whole[_PROBE_STEPS + 1 :, 0])
+        forgets = np.array_equal(part[:, 1], whole[: len(part), 2]) and np.array_equal(part[:, 2], whole[: len(part), 0])
+        return is_apart and forgets
+    except Exception:  # whatever it does not support, single environments do
+        return False
+    finally:
+        vector.close()
+
+
+def _reset(vector: VectorEnv[Any, Any, Any], seeds: list[int], lanes: NDArray[np.int64] | None = None) -> NDArray[Any]:
+    """Return all observations after a reset of these lanes (all without `lanes`); those of other lanes mean nothing."""
+    options = None
+    if lanes is not None:
+        mask = np.zeros(vector.num_envs, np.bool_)
+        mask[lanes] = True
+        options = {"reset_mask": mask}
+    reset: Callable[..., tuple[Any, Any]] = vector.reset  # the base class does not say that one seed per lane is allowed
+    return np.array(reset(seed=list(seeds), options=options)[0])
+
+
+def _trace(vector: VectorEnv[Any, Any, Any], obs: NDArray[Any], actions: NDArray[Any], steps: int) -> NDArray[Any]:
+    """Return observations [steps + 1, lanes, ...]: `obs`, then those after each step."""
+    return np.stack([obs, *(np.array(vector.step(actions)[0]) for _ in range(steps))])
+
+
+def _import_namespace(env: EnvSpec) -> None:
+    """Import what registers the id, as `module:Id` asks for or as the namespace needs."""
+    module = env.id.rpartition(":")[0]
+    namespace = env.registered_id.rpartition("/")[0]
+    wanted = module or _NAMESPACE_MODULES.get(namespace, "")
+    if not wanted:
+        return
+    try:
+        imported = importlib.import_module(wanted)
+    except ModuleNotFoundError as error:
+        if module and error.name is not None and wanted.startswith(error.name):
+            raise InputError(f"{env.id}: there is no Python module {wanted}: check the name, or set PYTHONPATH to its folder") from error
+        package = error.name
+        raise ToolMissingError(f"{env.id} needs the Python package {package}, which is not installed: pip install {package}") from error
+    except Exception as error:
+        raise InputError(f"{env.id}: importing {wanted} failed: {_reason(error)}") from error
+    if namespace == "ALE":
+        gymnasium.register_envs(imported)
+
+
+@contextmanager
+def blame(env: EnvSpec, when: Callable[[], str]) -> Iterator[None]:
+    """Turn what an environment raises into one clear error that names it."""
+    try:
+        yield
+    except QuarlError:
+        raise
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise ToolMissingError(f"{env.id} needs a package that is not installed: {_reason(error)}") from error
+    except gymnasium.error.UnregisteredEnv as error:
+        advice = "Check the id, or write module:Id where a module registers it"
+        raise InputError(f"{env.id}: gymnasium knows no such environment ({_reason(error)}). {advice}") from error
+    except Exception as error:
+        raise InputError(f"{env.id} failed {when()}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().rstrip(".:").partition("\n")[0]

@@ -1,0 +1,1 @@
+"""The runtimes of this machine: LiteRT, ONNX Runtime, NumPy."""

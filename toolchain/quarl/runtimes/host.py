@@ -1,0 +1,241 @@
+"""Runtimes of this machine: LiteRT, ONNX Runtime and the NumPy reference, one thread each, any batch.
+
+In: a model file's bytes and the graph's integers. Out: the model's outputs, the same for every batch size and thread count.
+LiteRT runs with its default delegate, and a model of which a weighted layer is left to another kernel is refused: those kernels
+follow another arithmetic (decision 0001).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.errors import DeviceError, InputError
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.reference import run_integers
+
+BATCH_SIZES = (1, 8, 32)  # a call is cut into these; larger batches fall out of the cache on convolutions
+CHUNK = 256  # observations quantised at once while many are evaluated
+_STDERR = Lock()  # one thread at a time may turn it away
+WEIGHTED_OPERATORS = {"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"}
+
+
+class Runtime(Protocol):
+    """One model, loaded. Not for use by two threads at once."""
+
+    def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the model's outputs [n, count] for its inputs [n, ...], any n."""
+        ...
+
+    def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs of one call of the runtime: what the profile times. inputs contiguous [batch, ...]."""
+        ...
+
+
+class NumpyRuntime:
+    """The integer reference, the judge of the others."""
+
+    def __init__(self, policy: QuantPolicy) -> None:
+        self._policy = policy
+
+    def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the last node's result for the graph's integers [n, ...]."""
+        return _in_batches(inputs, self.infer)
+
+    def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the last node's result of one batch."""
+        last = self._policy.nodes[-1]
+        outputs: NDArray[Any] = run_integers(self._policy, inputs.astype(np.int32))[last.name]
+        if last.output is None:
+            return outputs
+        return outputs.astype(np.int8 if last.output.is_int8 else np.int16)
+
+
+class LitertRuntime:
+    """LiteRT with its default delegate. Each batch size has its own interpreter, since resizing one packs the weights again."""
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        self._interpreters: dict[int, Any] = {}
+        self._interpreter(1)
+
+    def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs [n, count] for inputs [n, ...] of the model's own type."""
+        return _in_batches(inputs, self.infer)
+
+    def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs of one invocation; the first of each batch size loads an interpreter.
+
+        Raises:
+            DeviceError: the model takes another shape or type, or fails.
+        """
+        interpreter, source, target = self._interpreter(len(inputs))
+        try:
+            interpreter.set_tensor(source, inputs)
+            interpreter.invoke()
+            outputs: NDArray[Any] = interpreter.get_tensor(target)
+        except (ValueError, RuntimeError) as error:
+            raise DeviceError(f"LiteRT cannot run the model on {inputs.dtype} {inputs.shape}: {error}") from error
+        return outputs
+
+    def _interpreter(self, batch: int) -> Any:
+        if batch not in self._interpreters:
+            from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
+
+            try:
+                with _muted_stderr():
+                    interpreter = Interpreter(model_content=self._model, num_threads=1)
+                    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]["index"]
+                    if batch != 1:
+                        interpreter.resize_tensor_input(source["index"], [batch, *source["shape"][1:]])
+                    interpreter.allocate_tensors()
+            except (ValueError, RuntimeError) as error:
+                raise DeviceError(f"LiteRT cannot load the model: {error}") from error
+            check_delegation(interpreter)
+            self._interpreters[batch] = interpreter, source["index"], target
+        return self._interpreters[batch]
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU, one thread."""
+
+    def __init__(self, model: bytes) -> None:
+        import onnxruntime  # type: ignore[import-untyped]
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the package raises its own classes, one per status code
+            raise DeviceError(f"ONNX Runtime cannot load the model: {error}") from error
+        self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
+
+    def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs [n, count] for inputs [n, ...] of the model's own type."""
+        return _in_batches(inputs, self.infer)
+
+    def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs of one run of the session.
+
+        Raises:
+            DeviceError: the model takes another shape or type, or fails.
+        """
+        try:
+            outputs: NDArray[Any] = self._session.run([self._output], {self._input: inputs})[0]
+        except Exception as error:  # as above
+            raise DeviceError(f"ONNX Runtime cannot run the model on {inputs.dtype} {inputs.shape}: {error}") from error
+        return outputs
+
+
+PACKAGES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
+RUNTIMES: dict[str, Callable[[bytes], Runtime]] = {"litert": LitertRuntime, "onnxruntime": OnnxRuntime}
+FILE_FORMAT = {"litert": "tflite", "onnxruntime": "onnx"}
+
+
+def open_runtime(name: str, model: bytes) -> Runtime:
+    """Return the model loaded by the runtime of that name.
+
+    Raises:
+        InputError: no runtime has that name.
+        DeviceError: the runtime refuses the model.
+    """
+    if name not in RUNTIMES:
+        raise InputError(f"no runtime is called {name!r}: use one of {', '.join(RUNTIMES)}")
+    return RUNTIMES[name](model)
+
+
+def preload(name: str) -> None:
+    """Import a runtime, so that what is measured afterwards is the model's alone."""
+    import_module("ai_edge_litert.interpreter" if name == "litert" else name)
+
+
+def runtime_version(name: str) -> str:
+    """Return the installed version of a runtime's package."""
+    return version(PACKAGES[name])
+
+
+def model_inputs(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
+    """Return the model's inputs [n, *graph_shape], int8 or int16, from observations [n, *shape] in environment units."""
+    quantizer = policy.observation
+    values = policy.contract.observation.to_graph(obs)
+    if quantizer.is_pixels:
+        pixels: NDArray[np.uint8] = np.ascontiguousarray(values, np.uint8)
+        return (pixels ^ np.uint8(0x80)).view(np.int8)
+    return quantizer.quantize(values).astype(np.int8 if quantizer.tensor.is_int8 else np.int16)
+
+
+def evaluate(runtimes: Sequence[Runtime], policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
+    """Return the outputs [n, count] for many observations [n, *shape], shared among the runtimes, one thread for each.
+
+    Observations are quantised in small parts, so memory does not grow with them; `obs` may be a memory map.
+    """
+    starts = range(0, len(obs), CHUNK)
+
+    def share(turn: int) -> list[NDArray[Any]]:
+        runtime = runtimes[turn]
+        return [runtime.run(model_inputs(policy, obs[at : at + CHUNK])) for at in starts[turn :: len(runtimes)]]
+
+    with ThreadPoolExecutor(len(runtimes)) as pool:
+        shares = list(pool.map(share, range(len(runtimes))))
+    parts = [shares[i % len(runtimes)][i // len(runtimes)] for i in range(len(starts))]
+    return np.concatenate(parts) if parts else runtimes[0].run(model_inputs(policy, obs))
+
+
+def check_delegation(interpreter: Any) -> None:
+    """Check that LiteRT's default delegate took every weighted layer.
+
+    Raises:
+        DeviceError: a layer is left to the built-in kernels, whose rounding differs; names it.
+    """
+    operators = interpreter._get_ops_details()
+    delegated = {int(i) for op in operators if op["op_name"] == "DELEGATE" for i in op["inputs"]}
+    packed_by = {int(op["outputs"][0]): int(op["inputs"][0]) for op in operators if op["op_name"] == "DEQUANTIZE"}
+    for op in operators:
+        if op["op_name"] in WEIGHTED_OPERATORS:
+            weights = int(op["inputs"][1])
+            if not {weights, packed_by.get(weights, weights)} & delegated:
+                raise DeviceError(
+                    f"LiteRT left {op['op_name']} (operator {op['index']}) to its built-in kernels, which round differently: "
+                    "the default delegate must take every weighted layer; use ai-edge-litert 2.3 with its default delegate"
+                )
+
+
+@contextmanager
+def _muted_stderr() -> Iterator[None]:
+    """LiteRT announces its delegate on standard error and has no switch for it; its errors come as exceptions as well."""
+    with _STDERR:
+        kept = os.dup(2)
+        try:
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _in_batches(inputs: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+    """Run inputs [n, ...] in batches of BATCH_SIZES; what is left below the middle one is filled up with copies of the last row."""
+    if len(inputs) in BATCH_SIZES:
+        return run(np.ascontiguousarray(inputs))
+    single, middle, full = BATCH_SIZES
+    results, at = [], 0
+    while at < len(inputs):
+        left = len(inputs) - at
+        size = full if left >= full else middle if left > single else single
+        part = inputs[at : at + size]
+        filler = np.repeat(part[-1:], size - len(part), axis=0)
+        results.append(run(np.concatenate([part, filler]))[: len(part)])
+        at += size
+    return np.concatenate(results) if results else run(np.zeros((1, *inputs.shape[1:]), inputs.dtype))[:0]

@@ -1,0 +1,110 @@
+"""The process in which one model is measured alone: what runs on the other side of `quarl.profiles.host`.
+
+Reads one JSON object per line from standard input, answers each on standard output:
+    {"ask": "load", "runtime": "litert", "model": PATH, "inputs": PATH.npy, "warm_up_s": 0.1}
+        -> first call, load time, memory before and after, calls per sample
+    {"ask": "measure", "seconds": 0.1, "samples": 500}   -> samples_us, peak memory so far
+Standard error is left to the runtimes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quarl.errors import QuarlError
+from quarl.runtimes.host import open_runtime, preload, runtime_version
+
+SHORT_CALL_US = 20.0  # below it the clock's own cost shows, and calls are timed in blocks
+BLOCK_US = 100.0
+
+
+def main() -> None:
+    """Answer until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a runtime prints must not look like an answer
+    worker: Worker | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if request["ask"] == "load":
+                worker, answer = load(request)
+            else:
+                assert worker is not None
+                answer = worker.measure(request["seconds"], request["samples"])
+        except (QuarlError, OSError, ValueError) as error:
+            answer = {"error": str(error)}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+class Worker:
+    """One loaded model, called with one observation after another."""
+
+    def __init__(self, call: Callable[[Any], Any], inputs: list[Any], calls_per_sample: int) -> None:
+        self._call, self._inputs, self._calls_per_sample = call, cycle(inputs), calls_per_sample
+
+    def measure(self, seconds: float, count: int) -> dict[str, Any]:
+        """Return samples until the time or the count is reached; each is the mean of one block of calls, in order."""
+        samples: list[float] = []
+        end = time.perf_counter() + seconds
+        while len(samples) < count and time.perf_counter() < end:
+            samples.append(_time_block(self._call, [next(self._inputs) for _ in range(self._calls_per_sample)]))
+        return {"samples_us": [round(s, 3) for s in samples], "peak_bytes": memory_bytes("VmHWM")}
+
+
+def load(request: dict[str, Any]) -> tuple[Worker, dict[str, Any]]:
+    """Return the worker for a model, and what loading it took."""
+    inputs = np.load(request["inputs"], allow_pickle=False)
+    singles = [np.ascontiguousarray(inputs[i : i + 1]) for i in range(len(inputs))]
+    preload(request["runtime"])
+    before = memory_bytes("VmRSS")
+    start = time.perf_counter()
+    runtime = open_runtime(request["runtime"], Path(request["model"]).read_bytes())
+    load_us = (time.perf_counter() - start) * 1e6
+    first_call_us = _time_block(runtime.infer, singles[:1])
+    after = memory_bytes("VmRSS")
+    calls, end = [], time.perf_counter() + request["warm_up_s"]
+    for x in cycle(singles):
+        calls.append(_time_block(runtime.infer, [x]))
+        if time.perf_counter() > end:
+            break
+    typical = float(np.median(calls[len(calls) // 2 :]))
+    block = int(np.ceil(BLOCK_US / typical)) if typical < SHORT_CALL_US else 1
+    return Worker(runtime.infer, singles, block), {
+        "runtime_version": runtime_version(request["runtime"]),
+        "load_us": round(load_us, 3),
+        "first_call_us": round(first_call_us, 3),
+        "warm_up_calls": len(calls),
+        "calls_per_sample": block,
+        "runtime_bytes": before,
+        "model_bytes": max(after - before, 0),
+    }
+
+
+def memory_bytes(field: str) -> int:
+    """Return a field of this process's memory, "VmRSS" (now) or "VmHWM" (the most so far)."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # all that a system without /proc tells
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _time_block(call: Callable[[Any], Any], inputs: list[Any]) -> float:
+    """Return the mean time of a call in microseconds, from inputs in to outputs out."""
+    start = time.perf_counter_ns()
+    for x in inputs:
+        call(x)
+    return (time.perf_counter_ns() - start) / 1e3 / len(inputs)

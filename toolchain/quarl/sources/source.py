@@ -1,0 +1,201 @@
+"""Sources: the name of a shipped policy, or a file of trained weights or of int8, becomes a policy with the observations it meets.
+
+In: what the user typed. Out: a `Source`: policy, environment, calibration and held-out observations (of other episodes).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from quarl.errors import InputError
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.importers import ImportOptions, read_policy
+from quarl.progress import Progress, Stage, quietly
+from quarl.quantize.calibration import Calibration, calibrate, read_observations
+from quarl.resources import default_cache_dir, models_dir
+from quarl.rollouts.episodes import collect_observations
+from quarl.rollouts.vector_env import EnvSpec
+from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED
+from quarl.sources.recipe import RECIPE_FILE, Recipe, list_recipes, read_recipe
+from quarl.sources.weights import VARIABLE, find_file, read_stored
+
+CALIBRATION_FILE, HELDOUT_FILE = "calibration.npz", "heldout.npz"
+EPISODES = 40  # that a calibration is collected from: ranges from fewer clip what a longer life meets
+CALIBRATION_OBSERVATIONS = 2_000
+HELDOUT_OBSERVATIONS = 1_000
+HELDOUT_SHARE = 5  # one observation block in five of a user's own file is held out
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A trained policy and where it came from."""
+
+    policy: Policy | QuantPolicy  # integers from the start where the file is an int8 `.tflite`
+    file: Path
+    recipe: Recipe | None
+    env: EnvSpec | None  # the one int8 is chosen and judged in
+    observations: tuple[Path, Path] | None = None  # the recipe's own: calibration and held-out
+
+    @property
+    def name(self) -> str:
+        """Name for the bundle."""
+        return self.file.stem if self.recipe is None else self.recipe.name
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the file is one of quarl's own; a folder with a recipe is anybody's."""
+        return self.file.resolve().is_relative_to(models_dir().resolve())
+
+    @property
+    def algorithm(self) -> str:
+        """What it was trained with, as its recipe says or else its file; Keras files do not say."""
+        if self.recipe is not None:
+            return self.recipe.algorithm
+        return "unknown" if isinstance(self.policy, QuantPolicy) else self.policy.algorithm
+
+    @property
+    def framework(self) -> str:
+        """What wrote the file."""
+        return "int8 .tflite" if isinstance(self.policy, QuantPolicy) else self.policy.framework
+
+
+def open_source(source: str, options: ImportOptions, env: EnvSpec | None, fetching: Stage = quietly) -> Source:
+    """Return the source: a shipped policy's name, a policy's folder with a recipe, or a file of weights.
+
+    Args:
+        fetching: told about weights that are fetched (`quarl.sources.weights`).
+    Raises:
+        InputError: neither a policy nor a file; or the file cannot be had or imported.
+    """
+    folder = _find_recipe(source)
+    if folder is None:
+        path = Path(source)
+        if not path.exists():
+            raise InputError(f"{source}: neither a file nor a shipped policy: give a path, or one of {_shipped()}")
+        return Source(read_policy(path, _with_spaces(options, env)), path, None, env)
+    recipe = read_recipe(folder)
+    if recipe.normalizer is not None and options.normalizer is None:
+        from quarl.sources.normalizer_file import read_normalizer
+
+        options = replace(options, normalizer=read_normalizer(folder / recipe.normalizer))
+    own_env = env or EnvSpec(recipe.env.id, recipe.env.judged_kwargs)
+    options = replace(options, step_hz=options.step_hz or recipe.step_hz)
+    origin, cache = os.environ.get(VARIABLE), default_cache_dir()
+    file, fitted, held = (
+        find_file(folder, name, origin=origin, cache=cache, fetching=fetching) for name in (recipe.source, CALIBRATION_FILE, HELDOUT_FILE)
+    )
+    if not file.is_file():
+        raise InputError(
+            f"{recipe.name}: its weights ({recipe.source}) are not in {folder}: restore them, or train it: quarl train {folder}"
+        )
+    return Source(read_policy(file, _with_spaces(options, own_env)), file, recipe, own_env, (fitted, held))
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A policy that ships with quarl."""
+
+    recipe: Recipe
+    parameters: int | None  # None where it has not been trained yet
+    weights_bytes: int | None  # of the file of its weights
+
+
+def list_shipped() -> tuple[Shipped, ...]:
+    """Return the shipped policies by name, those whose weights are not installed among them."""
+    models = models_dir()
+    stored = read_stored(models)
+    shipped = []
+    for recipe in list_recipes(models):
+        file, known = models / recipe.name / recipe.source, stored.get(f"{recipe.name}/{recipe.source}")
+        if known is not None:
+            shipped.append(Shipped(recipe, known.parameters, known.bytes))
+        elif file.is_file():
+            shipped.append(Shipped(recipe, _parameters_in(file), file.stat().st_size))
+        else:
+            shipped.append(Shipped(recipe, None, None))
+    return tuple(shipped)
+
+
+def recipe_folder(policy: str) -> Path:
+    """Return the folder of a shipped policy, or the folder itself.
+
+    Raises:
+        InputError: there is no recipe.
+    """
+    folder = _find_recipe(policy)
+    if folder is None:
+        raise InputError(f"{policy}: neither a folder with a {RECIPE_FILE} nor a shipped policy: give one of {_shipped()}")
+    return folder
+
+
+def observations_of(source: Source, calibration_file: Path | None, progress: Progress | None = None) -> tuple[Calibration, Calibration]:
+    """Return the calibration and the held-out observations, of different episodes: from a file, from the recipe, or played now.
+
+    Raises:
+        InputError: there is neither a file nor an environment, or the observations do not fit the contract.
+    """
+    contract = source.policy.contract
+    if calibration_file is not None:
+        return _split(read_observations(calibration_file, contract))
+    if source.observations is not None:
+        fitted_file, held_file = source.observations
+        return read_observations(fitted_file, contract), read_observations(held_file, contract)
+    if source.env is None:
+        raise InputError("quantising needs observations the policy meets: give --env ID to play, or --calibration FILE.npz with `obs`")
+    from quarl.graph import reference as integer
+    from quarl.rollouts.actors import source_actor
+
+    policy, env = source.policy, source.env
+    actor = partial(integer.act, policy) if isinstance(policy, QuantPolicy) else source_actor(policy)
+    fitted = collect_observations(
+        env, actor, range(CALIBRATION_SEED, CALIBRATION_SEED + EPISODES), CALIBRATION_OBSERVATIONS, progress=progress
+    )
+    held = collect_observations(env, actor, range(HELDOUT_SEED, HELDOUT_SEED + EPISODES // 2), HELDOUT_OBSERVATIONS, progress=progress)
+    return calibrate(fitted.obs, contract, fitted.episode), calibrate(held.obs, contract, held.episode)
+
+
+def _split(observations: Calibration) -> tuple[Calibration, Calibration]:
+    """Return four fifths and one fifth: whole episodes where they are known, otherwise blocks in order."""
+    count = len(observations.obs)
+    episodes = np.unique(observations.episode)
+    if len(episodes) >= HELDOUT_SHARE:
+        held = np.isin(observations.episode, episodes[HELDOUT_SHARE - 1 :: HELDOUT_SHARE])
+    else:
+        held = np.arange(count) * 4 * HELDOUT_SHARE // count % HELDOUT_SHARE == HELDOUT_SHARE - 1
+    episode = observations.episode
+    parts = (
+        replace(observations, obs=observations.obs[keep], episode=episode[keep] if len(episode) else episode) for keep in (~held, held)
+    )
+    fitted, rest = parts
+    return fitted, rest
+
+
+def _parameters_in(file: Path) -> int | None:
+    policy = read_policy(file, ImportOptions())
+    return policy.parameter_count if isinstance(policy, Policy) else None
+
+
+def _find_recipe(source: str) -> Path | None:
+    shipped = models_dir() / source
+    if Path(source).name == source and (shipped / RECIPE_FILE).is_file():
+        return shipped
+    return Path(source) if (Path(source) / RECIPE_FILE).is_file() else None
+
+
+def _shipped() -> str:
+    return ", ".join(sorted(path.parent.name for path in models_dir().glob(f"*/{RECIPE_FILE}")))
+
+
+def _with_spaces(options: ImportOptions, env: EnvSpec | None) -> ImportOptions:
+    if env is None or (options.observation is not None and options.action_space is not None):
+        return options
+    from quarl.importers.spaces import spaces_of
+
+    observation, action = spaces_of(env)
+    return replace(options, observation=options.observation or observation, action_space=options.action_space or action)

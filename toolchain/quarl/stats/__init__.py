@@ -1,0 +1,1 @@
+"""Statistics: non-inferiority, sequential looks, ranks, power, intervals."""

@@ -1,0 +1,1 @@
+"""The verdict: limits, checks, budgets, baseline, history, and its formats."""

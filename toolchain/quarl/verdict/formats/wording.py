@@ -1,0 +1,22 @@
+"""How a figure and its limit read in every output."""
+
+from __future__ import annotations
+
+from quarl.verdict.verdict import Check
+
+
+def found_text(check: Check) -> str:
+    """Return what was found, with its unit."""
+    if check.found is None:
+        return "nothing" if check.passed is False else "not known"
+    return _with_unit(check.found, check.unit)
+
+
+def limit_text(check: Check) -> str:
+    """Return the limit with its relation and unit."""
+    return "no limit" if check.allowed is None else f"{check.relation} {_with_unit(check.allowed, check.unit)}"
+
+
+def _with_unit(value: float, unit: str) -> str:
+    number = f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:,.4g}"
+    return f"{number} {unit}".rstrip()

@@ -1,0 +1,214 @@
+"""The history of verdicts: one SQLite file, a row for each run of the gate and one for each of its checks.
+
+Goes in: a verdict and what it was on. Comes out: the runs of a policy, a figure over the runs, what changed between two of them.
+Writers may run side by side: each run is one transaction, and SQLite lets one after the other write. A file that is damaged or belongs to
+another program is reported and never written to. Format: toolchain/docs/formats.md.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quarl.errors import InputError
+
+if TYPE_CHECKING:
+    from quarl.verdict.verdict import Verdict
+
+APPLICATION_ID = 0x7175726C  # "qurl": what the file says it is (SQLite's application_id)
+FORMAT = 1
+WAIT_S = 30.0  # for another writer
+
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS runs (
+        number INTEGER PRIMARY KEY, at TEXT NOT NULL, policy TEXT NOT NULL, board TEXT NOT NULL, passed INTEGER NOT NULL,
+        manifest_sha256 TEXT NOT NULL, version TEXT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS checks (
+        run INTEGER NOT NULL REFERENCES runs (number), name TEXT NOT NULL, passed INTEGER, found REAL, allowed REAL,
+        unit TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (run, name)) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS runs_of_policy ON runs (policy, number)",
+)
+_RUN_COLUMNS = "number, at, policy, board, passed, manifest_sha256, version"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the gate."""
+
+    number: int
+    at: str  # UTC, ISO 8601, to the second
+    policy: str
+    board: str  # "" where the bundle is for none
+    passed: bool
+    manifest_sha256: str
+    version: str  # of quarl
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A check's answer in one run."""
+
+    name: str
+    passed: bool | None
+    found: float | None
+    allowed: float | None
+    unit: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A check whose answer differs between two runs; None where the run does not have it."""
+
+    name: str
+    before: Answer | None
+    after: Answer | None
+
+
+def default_path() -> Path:
+    """Return where the history lies: the user's data folder of this platform."""
+    from platformdirs import user_data_path
+
+    return user_data_path("quarl", appauthor=False) / "history.sqlite3"
+
+
+def record(path: Path, verdict: Verdict, *, board: str, manifest_sha256: str, version: str, at: datetime) -> int:
+    """Add a run to the history and return its number; the file and its folder are made where there is none.
+
+    Args:
+        at: when the verdict was given, with its time zone.
+    Raises:
+        InputError: the file is damaged, belongs to something else, or cannot be written.
+    """
+    with _opened(path, write=True) as database:
+        database.execute("BEGIN IMMEDIATE")
+        row = (at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), verdict.policy, board, verdict.passed, manifest_sha256, version)
+        number = database.execute("INSERT INTO runs (at, policy, board, passed, manifest_sha256, version) VALUES (?, ?, ?, ?, ?, ?)", row)
+        run = int(number.lastrowid or 0)
+        database.executemany(
+            "INSERT INTO checks VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(run, check.name, check.passed, check.found, check.allowed, check.unit, check.kind) for check in verdict.checks],
+        )
+        database.execute("COMMIT")
+    return run
+
+
+def list_runs(path: Path, policy: str | None = None, limit: int = 20) -> tuple[Run, ...]:
+    """Return the latest runs, of one policy or of all, oldest first; none where there is no file yet.
+
+    Raises:
+        InputError: the file is damaged or belongs to something else.
+    """
+    if not path.exists():
+        return ()
+    where, values = ("", ()) if policy is None else ("WHERE policy = ?", (policy,))
+    with _opened(path, write=False) as database:
+        rows = database.execute(f"SELECT {_RUN_COLUMNS} FROM runs {where} ORDER BY number DESC LIMIT ?", (*values, limit)).fetchall()
+    return tuple(_run(row) for row in reversed(rows))
+
+
+def answers_of(path: Path, number: int) -> tuple[Answer, ...]:
+    """Return the checks of a run, by name.
+
+    Raises:
+        InputError: there is no such run, or as `list_runs`.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no history yet. Run quarl gate or quarl ship first.")
+    with _opened(path, write=False) as database:
+        if database.execute("SELECT 1 FROM runs WHERE number = ?", (number,)).fetchone() is None:
+            last = database.execute("SELECT max(number) FROM runs").fetchone()[0]
+            raise InputError(f"{path}: has no run {number}; its runs are numbered 1 to {last or 0}. List them with quarl history.")
+        query = "SELECT name, passed, found, allowed, unit, kind FROM checks WHERE run = ? ORDER BY name"
+        return tuple(_answer(row) for row in database.execute(query, (number,)))
+
+
+def compare_runs(path: Path, before: int, after: int) -> tuple[Change, ...]:
+    """Return the checks whose answers differ between two runs, by name.
+
+    Raises:
+        InputError: as `answers_of`.
+    """
+    first, second = ({answer.name: answer for answer in answers_of(path, number)} for number in (before, after))
+    changes = (Change(name, first.get(name), second.get(name)) for name in sorted({*first, *second}))
+    return tuple(change for change in changes if change.before != change.after)
+
+
+def figure_over_runs(path: Path, check: str, policy: str | None = None, limit: int = 20) -> tuple[tuple[Run, Answer], ...]:
+    """Return what a check found in the latest runs that made it, oldest first.
+
+    Raises:
+        InputError: no run made it, or as `list_runs`.
+    """
+    found: list[tuple[Run, Answer]] = []
+    if path.exists():
+        where, values = ("", ()) if policy is None else ("AND runs.policy = ?", (policy,))
+        columns = ", ".join(f"runs.{column.strip()}" for column in _RUN_COLUMNS.split(","))
+        query = (
+            f"SELECT {columns}, checks.name, checks.passed, checks.found, checks.allowed, checks.unit, checks.kind FROM runs"
+            f" JOIN checks ON checks.run = runs.number WHERE checks.name = ? AND checks.found IS NOT NULL {where}"
+            " ORDER BY runs.number DESC LIMIT ?"
+        )
+        with _opened(path, write=False) as database:
+            rows = database.execute(query, (check, *values, limit)).fetchall()
+        found = [(_run(row[:7]), _answer(row[7:])) for row in reversed(rows)]
+    if not found:
+        raise InputError(f"{path}: no run has a figure {check}. quarl history --diff A B shows the names of the checks that changed.")
+    return tuple(found)
+
+
+@contextmanager
+def _opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
+    """Open the history, after making sure that it is one."""
+    try:
+        if write:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        uri = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
+        database = sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None)
+        try:
+            _check_owner(database, path, write)
+            yield database
+        finally:
+            database.close()
+    except sqlite3.OperationalError as error:
+        raise InputError(f"{path}: the history cannot be opened or written ({error}). Name another file with --history.") from error
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{path}: the history is damaged ({error}); nothing was written. Move it away, or name another file.") from error
+    except OSError as error:
+        raise InputError(f"{path}: the history cannot be opened ({error.strerror or error}). Name another file with --history.") from error
+
+
+def _check_owner(database: sqlite3.Connection, path: Path, write: bool) -> None:
+    """Make the tables of an empty file; refuse one that is not ours."""
+    database.execute("PRAGMA cell_size_check = ON")  # a damaged page is an error, not a strange answer
+    if write:
+        damage = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise sqlite3.DatabaseError(damage)
+        database.execute("BEGIN IMMEDIATE")  # two first writers at once: the second finds the tables of the first
+        if not database.execute("SELECT 1 FROM sqlite_master").fetchone():
+            for table in _TABLES:
+                database.execute(table)
+            database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            database.execute(f"PRAGMA user_version = {FORMAT}")
+        database.execute("COMMIT")
+    owner, version = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    if owner != APPLICATION_ID:
+        raise InputError(f"{path}: is a database of another program, not a history of quarl. Name another file with --history.")
+    if version != FORMAT:
+        raise InputError(f"{path}: is a history of format {version}, this quarl reads format {FORMAT}. Name another file with --history.")
+
+
+def _run(row: tuple[int, str, str, str, int, str, str]) -> Run:
+    number, at, policy, board, passed, manifest_sha256, version = row
+    return Run(number, at, policy, board, bool(passed), manifest_sha256, version)
+
+
+def _answer(row: tuple[str, int | None, float | None, float | None, str, str]) -> Answer:
+    name, passed, found, allowed, unit, kind = row
+    return Answer(name, None if passed is None else bool(passed), found, allowed, unit, kind)
