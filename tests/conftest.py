@@ -11,15 +11,25 @@ from hypothesis import HealthCheck, settings
 
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 
-# No test depends on wall time. CI tries the same cases every time; new ones are found where somebody can look at them.
-settings.register_profile("quarl", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=os.environ.get("CI") == "true")
+# No test depends on wall time. CI tries the same cases every time; new ones are found where
+# somebody can look at them.
+settings.register_profile(
+    "quarl",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("CI") == "true",
+)
 settings.load_profile("quarl")
 prepare_for_tensorflow()  # the same process tests both frameworks
 
 
 def need(*names: str) -> None:
     """Skip the test where a Python package or a program is missing; under CI that is a failure."""
-    missing = [name for name in names if importlib.util.find_spec(name) is None and shutil.which(name) is None]
+    missing = [
+        name
+        for name in names
+        if importlib.util.find_spec(name) is None and shutil.which(name) is None
+    ]
     if missing:
         if os.environ.get("CI") == "true":
             pytest.fail(f"needs {', '.join(missing)}, which CI must have")

@@ -23,9 +23,17 @@ def test_every_extra_that_a_remedy_names_can_be_installed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "package"), [("sb3", "stable-baselines3"), ("tf", "tensorflow-cpu"), ("atari", "ale-py"), ("firmware", "ziglang")]
+    ("extra", "package"),
+    [
+        ("sb3", "stable-baselines3"),
+        ("tf", "tensorflow-cpu"),
+        ("atari", "ale-py"),
+        ("firmware", "ziglang"),
+    ],
 )
-def test_the_command_installs_the_packages_of_the_extra_into_this_python(extra: str, package: str) -> None:
+def test_the_command_installs_the_packages_of_the_extra_into_this_python(
+    extra: str, package: str
+) -> None:
     argv = install_command(extra, tuple(requires("quarl") or ()))
     assert argv[:4] == [sys.executable, "-m", "pip", "install"]
     assert any(word.startswith(package) for word in argv[4:])

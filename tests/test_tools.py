@@ -17,7 +17,10 @@ def test_a_process_gets_its_input_and_returns_both_outputs_and_its_code() -> Non
 
 
 def test_a_program_that_is_not_there_is_named() -> None:
-    for start in (lambda: tools.run(["no-such-program"], timeout=5), lambda: tools.Conversation(["no-such-program"], timeout=5)):
+    for start in (
+        lambda: tools.run(["no-such-program"], timeout=5),
+        lambda: tools.Conversation(["no-such-program"], timeout=5),
+    ):
         with pytest.raises(ToolMissingError, match="no-such-program"):
             start()
 
@@ -28,20 +31,28 @@ def test_a_process_that_does_not_end_is_stopped() -> None:
 
 
 def test_a_conversation_answers_each_request() -> None:
-    code = "import sys, json\nfor line in sys.stdin: print(json.dumps({'got': json.loads(line)['n'] + 1}), flush=True)"
+    code = (
+        "import sys, json\nfor line in sys.stdin: print(json.dumps({'got': "
+        "json.loads(line)['n'] + 1}), flush=True)"
+    )
     with tools.Conversation([sys.executable, "-c", code], timeout=30) as worker:
         assert [worker.ask({"n": n})["got"] for n in (1, 5)] == [2, 6]
 
 
 def test_a_worker_that_dies_is_quoted() -> None:
     code = "import sys; sys.stdin.readline(); sys.exit('the runtime crashed')"
-    with tools.Conversation([sys.executable, "-c", code], timeout=30) as worker, pytest.raises(DeviceError, match="the runtime crashed"):
+    with (
+        tools.Conversation([sys.executable, "-c", code], timeout=30) as worker,
+        pytest.raises(DeviceError, match="the runtime crashed"),
+    ):
         worker.ask({})
 
 
 def test_a_worker_that_keeps_silent_is_stopped() -> None:
     with (
-        tools.Conversation([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.3) as worker,
+        tools.Conversation(
+            [sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.3
+        ) as worker,
         pytest.raises(DeviceError, match="without an answer"),
     ):
         worker.ask({})
@@ -52,4 +63,12 @@ def test_the_profile_s_worker_reports_a_model_it_cannot_load() -> None:
         tools.Conversation(tools.own_module("quarl.runtimes.worker"), timeout=60) as worker,
         pytest.raises(DeviceError, match="No such file"),
     ):
-        worker.ask({"ask": "load", "runtime": "litert", "model": "none.tflite", "inputs": "none.npy", "warm_up_s": 0.01})
+        worker.ask(
+            {
+                "ask": "load",
+                "runtime": "litert",
+                "model": "none.tflite",
+                "inputs": "none.npy",
+                "warm_up_s": 0.01,
+            }
+        )

@@ -1,1 +1,3 @@
-"""What quarl promises in numbers, measured here, beside the standard tools in the same run: `make bench`."""
+"""What quarl promises in numbers, measured here, beside the standard tools in the same run: `make
+bench`.
+"""

@@ -1,4 +1,5 @@
-"""`make bench`: every promised number, measured on this machine as the code stands, beside its goal.
+"""`make bench`: every promised number, measured on this machine as the code stands, beside its
+goal.
 
 python -m tests.bench [SECTION ...] [--write FILE.md]     sections: export accuracy returns atari throughput commands play firmware pi sizes
 """
@@ -48,7 +49,7 @@ from tests.bench.pi import bench_pi
 from tests.bench.process import run
 from tests.bench.row import Row
 from tests.bench.sizes import bench_sizes
-from tests.firmware.samples import observations, sample
+from tests.support.samples import observations, sample
 
 POLICIES = Path(__file__).parent / "policies"
 PAIRED_EPISODES = 400
@@ -68,10 +69,28 @@ THROUGHPUT_FRAMES = 100_000
 
 
 def bench_export(folder: Path) -> list[Row]:
-    """A Nature-CNN zip with 300 frames to a bundle, whole process, against the same job through TFLiteConverter."""
+    """A Nature-CNN zip with 300 frames to a bundle, whole process, against the same job through
+    TFLiteConverter.
+    """
     policy_zip, frames = _nature(folder)
-    quarl = [sys.executable, "-m", "quarl", "export", str(policy_zip), "--calibration", str(frames), "--out"]
-    peer = [sys.executable, "-m", "tests.bench.converter_job", str(policy_zip), str(frames), str(folder / "peer.tflite")]
+    quarl = [
+        sys.executable,
+        "-m",
+        "quarl",
+        "export",
+        str(policy_zip),
+        "--calibration",
+        str(frames),
+        "--out",
+    ]
+    peer = [
+        sys.executable,
+        "-m",
+        "tests.bench.converter_job",
+        str(policy_zip),
+        str(frames),
+        str(folder / "peer.tflite"),
+    ]
     ours = [run([*quarl, str(folder / f"bundle{i}")], folder) for i in range(3)]
     theirs = [run(peer, folder) for _ in range(2)]
     (wall_s, peak_mb), (peer_s, peer_mb) = min(ours), min(theirs)
@@ -85,33 +104,56 @@ def bench_export(folder: Path) -> list[Row]:
 
 
 def bench_accuracy(folder: Path) -> list[Row]:
-    """Argmax agreement and SQNR of the Nature CNN on frames that were not calibrated on, beside both standard tools."""
+    """Argmax agreement and SQNR of the Nature CNN on frames that were not calibrated on, beside
+    both standard tools.
+    """
     policy_zip, frames = _nature(folder)
     policy = read_policy(policy_zip)
     calibration = read_observations(frames, policy.contract)
     test = atari_frames(1000, seed=2)
     wanted = policy.outputs(test)
     quantized = quantize_on_rung(policy, calibration, DEFAULT_RUNG)
-    # the head is centred, which changes no decision: compare what is left of both after the common value is taken out
+    # the head is centred, which changes no decision: compare what is left of both after the common
+    # value is taken out
     found = {
         "quarl": integer.real_outputs(quantized, integer.integer_outputs(quantized, test)),
-        "TFLiteConverter": peers.tflite_outputs(policy, peers.tflite_converter(policy, calibration.obs))(test),
-        "onnxruntime.quantize_static": peers.onnx_outputs(policy, peers.quantize_static(policy, calibration.obs))(test),
+        "TFLiteConverter": peers.tflite_outputs(
+            policy, peers.tflite_converter(policy, calibration.obs)
+        )(test),
+        "onnxruntime.quantize_static": peers.onnx_outputs(
+            policy, peers.quantize_static(policy, calibration.obs)
+        )(test),
     }
     scores = {name: _agreement_and_sqnr(wanted, outputs) for name, outputs in found.items()}
     best_agreement = max(agreement for name, (agreement, _) in scores.items() if name != "quarl")
     best_sqnr = max(sqnr for name, (_, sqnr) in scores.items() if name != "quarl")
     agreement, sqnr = scores["quarl"]
-    rows = [Row(f"  {name}", f"{a:.2%}, {s:.1f} dB", "", None) for name, (a, s) in scores.items() if name != "quarl"]
+    rows = [
+        Row(f"  {name}", f"{a:.2%}, {s:.1f} dB", "", None)
+        for name, (a, s) in scores.items()
+        if name != "quarl"
+    ]
     return [
-        Row("Nature CNN: argmax agreement over 1,000 frames", f"{agreement:.2%}", f">= {best_agreement:.2%}", agreement >= best_agreement),
-        Row("  SQNR of the differences between actions", f"{sqnr:.1f} dB", f">= {best_sqnr:.1f} dB", sqnr >= best_sqnr),
+        Row(
+            "Nature CNN: argmax agreement over 1,000 frames",
+            f"{agreement:.2%}",
+            f">= {best_agreement:.2%}",
+            agreement >= best_agreement,
+        ),
+        Row(
+            "  SQNR of the differences between actions",
+            f"{sqnr:.1f} dB",
+            f">= {best_sqnr:.1f} dB",
+            sqnr >= best_sqnr,
+        ),
         *rows,
     ]
 
 
 def bench_returns(folder: Path) -> list[Row]:
-    """The hard policies: 400 paired episodes of the source, rung 0, both standard tools, and the rung that `auto` takes."""
+    """The hard policies: 400 paired episodes of the source, rung 0, both standard tools, and the
+    rung that `auto` takes.
+    """
     rows = []
     for path in sorted(p.parent for p in POLICIES.glob("*/policy.zip")):
         source = import_source(str(path))
@@ -119,7 +161,11 @@ def bench_returns(folder: Path) -> list[Row]:
         assert env is not None
         assert recipe is not None
         calibration = read_observations(path / "calibration.npz", policy.contract)
-        table = {"random_return": recipe.gate.random_return, "failure": recipe.gate.failure, "episodes": PAIRED_EPISODES}
+        table = {
+            "random_return": recipe.gate.random_return,
+            "failure": recipe.gate.failure,
+            "episodes": PAIRED_EPISODES,
+        }
         if recipe.gate.failure_return is not None:
             table["failure_return"] = recipe.gate.failure_return
         limits = limits_from_table(table, path.name)
@@ -130,17 +176,25 @@ def bench_returns(folder: Path) -> list[Row]:
 
 
 def bench_atari(folder: Path) -> list[Row]:
-    """An Atari policy that 8 bits of output do not serve: 300 paired sticky games, as above, and the rung it is shipped on."""
+    """An Atari policy that 8 bits of output do not serve: 300 paired sticky games, as above, and
+    the rung it is shipped on.
+    """
     source = import_source(ATARI_POLICY)
     policy, limits = source.policy, recipe_limits(source.recipe, source.env)
     assert isinstance(policy, Policy)
     assert source.env is not None
     calibration, _ = observations_of(source, None)
-    actors = _players(policy, calibration, {f"rung {ATARI_RUNG}": quantize_on_rung(policy, calibration, ATARI_RUNG)})
+    actors = _players(
+        policy,
+        calibration,
+        {f"rung {ATARI_RUNG}": quantize_on_rung(policy, calibration, ATARI_RUNG)},
+    )
     return _paired_rows(ATARI_POLICY, source.env, actors, ATARI_EPISODES, limits, limits.margin)
 
 
-def _players(policy: Policy, calibration: Calibration, ours: Mapping[str, QuantPolicy]) -> dict[str, Actor]:
+def _players(
+    policy: Policy, calibration: Calibration, ours: Mapping[str, QuantPolicy]
+) -> dict[str, Actor]:
     """Return the source, rung 0, both standard converters and ours, by name and in this order."""
     tflite = peers.tflite_outputs(policy, peers.tflite_converter(policy, calibration.obs))
     onnx = peers.onnx_outputs(policy, peers.quantize_static(policy, calibration.obs))
@@ -150,11 +204,21 @@ def _players(policy: Policy, calibration: Calibration, ours: Mapping[str, QuantP
         "rung 0": artifact_actor(plain, emit_tflite(plain)),
         "TFLiteConverter": partial(_act, policy, tflite),
         "quantize_static": partial(_act, policy, onnx),
-        **{name: artifact_actor(quantized, emit_tflite(quantized)) for name, quantized in ours.items()},
+        **{
+            name: artifact_actor(quantized, emit_tflite(quantized))
+            for name, quantized in ours.items()
+        },
     }
 
 
-def _paired_rows(policy: str, env: EnvSpec, actors: Mapping[str, Actor], episodes: int, limits: Limits, most_lost: float) -> list[Row]:
+def _paired_rows(
+    policy: str,
+    env: EnvSpec,
+    actors: Mapping[str, Actor],
+    episodes: int,
+    limits: Limits,
+    most_lost: float,
+) -> list[Row]:
     """Return a row for each player of the same episodes.
 
     Args:
@@ -174,66 +238,120 @@ def _paired_rows(policy: str, env: EnvSpec, actors: Mapping[str, Actor], episode
         assert failed is not None
         lost = (mean_source - float(found.returns.mean())) / abs(mean_source)
         rise = float(failed.mean() - failed_source.mean())
-        text = f"return {found.returns.mean():.2f}, lost {100 * lost:+.2f} %, failures {100 * failed.mean():.2f} % ({100 * rise:+.2f})"
+        text = (
+            f"return {found.returns.mean():.2f}, lost {100 * lost:+.2f} %, failures "
+            f"{100 * failed.mean():.2f} % ({100 * rise:+.2f})"
+        )
         goal = f"<= {100 * most_lost:.0f} % lost, <= +1 point" if name == ours else ""
-        rows.append(Row(f"{policy}: {name}", text, goal, (lost <= most_lost and rise <= 0.01) if goal else None))
+        rows.append(
+            Row(
+                f"{policy}: {name}",
+                text,
+                goal,
+                (lost <= most_lost and rise <= 0.01) if goal else None,
+            )
+        )
     return rows
 
 
 def bench_throughput(folder: Path) -> list[Row]:
-    """100,000 Atari frames through the int8 Nature CNN on two threads, and whether batches change anything."""
+    """100,000 Atari frames through the int8 Nature CNN on two threads, and whether batches change
+    anything.
+    """
     policy_zip, frames = _nature(folder)
     policy = read_policy(policy_zip)
     calibration = read_observations(frames, policy.contract)
     quantized = quantize_on_rung(policy, calibration, DEFAULT_RUNG)
     model = emit_tflite(quantized)
     thousand = atari_frames(1000, seed=3)
-    many = np.broadcast_to(thousand, (THROUGHPUT_FRAMES // 1000, *thousand.shape)).reshape(-1, *thousand.shape[1:])
+    many = np.broadcast_to(thousand, (THROUGHPUT_FRAMES // 1000, *thousand.shape)).reshape(
+        -1, *thousand.shape[1:]
+    )
     runtimes: list[Runtime] = [LitertRuntime(model), LitertRuntime(model)]
     evaluate(runtimes, quantized, thousand)
     began = time.perf_counter()
     outputs = evaluate(runtimes, quantized, many)
     wall_s = time.perf_counter() - began
-    single = np.concatenate([evaluate(runtimes[:1], quantized, thousand[i : i + 1]) for i in range(200)])
+    single = np.concatenate(
+        [evaluate(runtimes[:1], quantized, thousand[i : i + 1]) for i in range(200)]
+    )
     same = bool((outputs[:200] == single).all())
     return [
-        Row("100,000 frames through the int8 Nature CNN, 2 threads", f"{wall_s:.1f} s", "<= 15 s", wall_s <= 15),
+        Row(
+            "100,000 frames through the int8 Nature CNN, 2 threads",
+            f"{wall_s:.1f} s",
+            "<= 15 s",
+            wall_s <= 15,
+        ),
         Row("  outputs equal to batch 1", "yes" if same else "no", "yes", same),
     ]
 
 
 def bench_firmware(folder: Path) -> list[Row]:
-    """Instructions of one inference on Cortex-M (emulated, they repeat exactly); TFLM with CMSIS-NN on the same shapes beside them."""
+    """Instructions of one inference on Cortex-M (emulated, they repeat exactly); TFLM with CMSIS-NN
+    on the same shapes beside them.
+    """
     rows = []
     for board_name, name, goal, peer in FIRMWARE:
         board = find_board(board_name, targets_dir())
         policy, quantized = sample(name, 0)
-        counted = profile_firmware(quantized, observations(policy, np.random.default_rng(3), 2), board, default_cache_dir())
-        found = f"{counted.instructions:,} instructions, {counted.flash_bytes:,} B flash, {counted.arena_bytes:,} B tensors"
+        counted = profile_firmware(
+            quantized, observations(policy, np.random.default_rng(3), 2), board, default_cache_dir()
+        )
+        found = (
+            f"{counted.instructions:,} instructions, {counted.flash_bytes:,} B flash, "
+            f"{counted.arena_bytes:,} B tensors"
+        )
         holds = counted.instructions <= goal and counted.differing == 0
-        rows.append(Row(f"{name} on {board.cpu} (TFLM + CMSIS-NN: {peer:,}, emulated)", found, f"<= {goal:,}", holds))
+        rows.append(
+            Row(
+                f"{name} on {board.cpu} (TFLM + CMSIS-NN: {peer:,}, emulated)",
+                found,
+                f"<= {goal:,}",
+                holds,
+            )
+        )
         if board.cpu == "cortex-m4":
             rows.append(_bakenn_row(name, quantized, policy, board, counted))
             rows.append(_int4_row(name, board, counted))
     return rows
 
 
-def _bakenn_row(name: str, quantized: QuantPolicy, policy: Policy, board: Board, ours: FirmwareProfile) -> Row:
+def _bakenn_row(
+    name: str, quantized: QuantPolicy, policy: Policy, board: Board, ours: FirmwareProfile
+) -> Row:
     cost = peer_bakenn.measure(quantized, observations(policy, np.random.default_rng(3), 2), board)
-    cycles = "" if cost.cycles is None or ours.cycles is None else f", {cost.cycles:,} cycles (ours {ours.cycles.mid:,}, both estimated)"
-    found = f"{cost.instructions:,} instructions, {cost.flash_bytes:,} B flash, {cost.tensor_bytes:,} B tensors{cycles}"
+    cycles = (
+        ""
+        if cost.cycles is None or ours.cycles is None
+        else f", {cost.cycles:,} cycles (ours {ours.cycles.mid:,}, both estimated)"
+    )
+    found = (
+        f"{cost.instructions:,} instructions, {cost.flash_bytes:,} B flash, "
+        f"{cost.tensor_bytes:,} B tensors{cycles}"
+    )
     return Row(f"  bakenn {version('bakenn')} + CMSIS-NN, by {cost.compiler}", found, "", None)
 
 
 def _int4_row(name: str, board: Board, int8: FirmwareProfile) -> Row:
     """The same network with int4 weights; the Nature CNN must fit a part of 1 MB."""
     policy, quantized = sample(name, 0, weights="int4")
-    counted = profile_firmware(quantized, observations(policy, np.random.default_rng(3), 2), board, default_cache_dir())
+    counted = profile_firmware(
+        quantized, observations(policy, np.random.default_rng(3), 2), board, default_cache_dir()
+    )
     more = counted.instructions / int8.instructions - 1
-    found = f"{counted.instructions:,} instructions ({more:+.1%}), {counted.flash_bytes:,} B flash, {counted.arena_bytes:,} B tensors"
+    found = (
+        f"{counted.instructions:,} instructions ({more:+.1%}), {counted.flash_bytes:,} B "
+        f"flash, {counted.arena_bytes:,} B tensors"
+    )
     most = INT4_FLASH_BYTES.get(name)
     holds = None if most is None else counted.flash_bytes < most and counted.differing == 0
-    return Row("  int4 weights but in the first and the last layer", found, "" if most is None else f"< {most:,} B flash", holds)
+    return Row(
+        "  int4 weights but in the first and the last layer",
+        found,
+        "" if most is None else f"< {most:,} B flash",
+        holds,
+    )
 
 
 SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
@@ -251,10 +369,18 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure the sections, print their rows and write them where asked; 1 where a goal is missed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure what quarl promises.")
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="all of them unless named")
-    parser.add_argument("--write", type=Path, metavar="FILE.md", help="write the tables as Markdown too")
+    """Measure the sections, print their rows and write them where asked; 1 where a goal is
+    missed.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description="Measure what quarl promises."
+    )
+    parser.add_argument(
+        "sections", nargs="*", choices=[*SECTIONS, []], help="all of them unless named"
+    )
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE.md", help="write the tables as Markdown too"
+    )
     options = parser.parse_args(arguments)
     measured: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory(prefix="quarl-bench-") as folder:
@@ -262,7 +388,10 @@ def main(arguments: Sequence[str]) -> int:
             measured[name] = SECTIONS[name](Path(folder))
             for row in measured[name]:
                 print(f"{MARKS[row.holds]} {row.what:<58} {row.found:<58} {row.goal}", flush=True)
-    machine = f"{cpu_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {datetime.now(UTC):%Y-%m-%d}"
+    machine = (
+        f"{cpu_name()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+        f"{datetime.now(UTC):%Y-%m-%d}"
+    )
     print(f"measured on {machine}")
     if options.write is not None:
         options.write.write_text(markdown(measured, machine))
@@ -274,13 +403,24 @@ def markdown(measured: Mapping[str, Sequence[Row]], machine: str) -> str:
     lines = [
         "# Measured results",
         "",
-        "Written by `make results`. Every number was measured in one run of the code as it stands, unless its line says emulated",
+        "Written by `make results`. Every number was measured in one run of the code as it "
+        "stands, unless its line says emulated",
         f"(exact instruction counts) or estimated. Machine: {machine}.",
-        "The shipped policies through the whole chain, returns, agreement, sizes and latencies: [policies.md](policies.md).",
+        "The shipped policies through the whole chain, returns, agreement, sizes and "
+        "latencies: [policies.md](policies.md).",
     ]
     for name, rows in measured.items():
-        lines += ["", f"## {(SECTIONS[name].__doc__ or name).strip()}", "", "| what | found | goal | |", "|---|---|---|---|"]
-        lines += [f"| {row.what.strip()} | {row.found} | {row.goal} | {MARKS[row.holds].strip()} |" for row in rows]
+        lines += [
+            "",
+            f"## {(SECTIONS[name].__doc__ or name).strip()}",
+            "",
+            "| what | found | goal | |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {row.what.strip()} | {row.found} | {row.goal} | {MARKS[row.holds].strip()} |"
+            for row in rows
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -297,9 +437,14 @@ def _nature(folder: Path) -> tuple[Path, Path]:
 
 
 def _agreement_and_sqnr(wanted: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
-    centred = [values - values.mean(axis=1, keepdims=True) for values in (wanted.astype(np.float64), found.astype(np.float64))]
+    centred = [
+        values - values.mean(axis=1, keepdims=True)
+        for values in (wanted.astype(np.float64), found.astype(np.float64))
+    ]
     noise = np.square(centred[0] - centred[1]).sum()
-    return float((wanted.argmax(axis=1) == found.argmax(axis=1)).mean()), float(10 * np.log10(np.square(centred[0]).sum() / noise))
+    return float((wanted.argmax(axis=1) == found.argmax(axis=1)).mean()), float(
+        10 * np.log10(np.square(centred[0]).sum() / noise)
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The same job through TFLiteConverter, as a process of its own: weights and calibration frames in, an int8 .tflite out.
+"""The same job through TFLiteConverter, as a process of its own: weights and calibration frames in,
+an int8 .tflite out.
 
 python -m tests.bench.converter_job POLICY.zip FRAMES.npz OUT.tflite
 """

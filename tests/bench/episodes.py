@@ -57,4 +57,7 @@ def speeds(policy: str) -> tuple[Speed, ...]:
 if __name__ == "__main__":
     for speed in speeds(sys.argv[1] if len(sys.argv) > 1 else "pong_ppo"):
         found = f"{speed.steps_per_s:,.0f} agent steps a second on {os.cpu_count()} cores"
-        print(f"{speed.arithmetic}: {found}, {speed.steps_per_cpu_s:,.0f} for each second of a core (goal {GOAL_STEPS_PER_S:,})")
+        print(
+            f"{speed.arithmetic}: {found}, {speed.steps_per_cpu_s:,.0f} for each second of a "
+            f"core (goal {GOAL_STEPS_PER_S:,})"
+        )

@@ -1,6 +1,7 @@
 """Runs a command from a small process and prints its wall time and peak memory.
 
-A process counts what its parent held when it was started as memory of its own, so a large parent must not start what it measures.
+A process counts what its parent held when it was started as memory of its own, so a large parent
+must not start what it measures.
 """
 
 import os
@@ -11,7 +12,10 @@ if __name__ == "__main__":
     log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     began = time.perf_counter()
     child = os.posix_spawnp(
-        sys.argv[2], sys.argv[2:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
+        sys.argv[2],
+        sys.argv[2:],
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
     )
     _, status, usage = os.wait4(child, 0)
     print(time.perf_counter() - began, usage.ru_maxrss, os.waitstatus_to_exitcode(status))

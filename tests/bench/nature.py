@@ -1,4 +1,6 @@
-"""The Nature CNN of the benchmarks: a Stable-Baselines3 zip with random weights, and real Atari frames."""
+"""The Nature CNN of the benchmarks: a Stable-Baselines3 zip with random weights, and real Atari
+frames.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def write_nature_zip(path: Path) -> None:
         def step(self, action: Any) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
             return np.zeros((84, 84, 4), np.uint8), 0.0, True, False, {}
 
-    PPO("CnnPolicy", Frames(), n_steps=16, seed=0, device="cpu", policy_kwargs={"ortho_init": True}).save(path)
+    PPO(
+        "CnnPolicy", Frames(), n_steps=16, seed=0, device="cpu", policy_kwargs={"ortho_init": True}
+    ).save(path)
 
 
 def atari_frames(count: int, seed: int) -> NDArray[np.uint8]:

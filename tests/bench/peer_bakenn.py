@@ -1,7 +1,10 @@
-"""bakenn, a published int8 compiler with CMSIS-NN inside, measured as our firmware is: same networks, harness, compiler and counters.
+"""bakenn, a published int8 compiler with CMSIS-NN inside, measured as our firmware is: same
+networks, harness, compiler and counters.
 
-In: a quantised policy. Out: what one inference of its bakenn build executes on a core, and the size of the firmware around it.
-bakenn reads a `.tflite` with a fixed batch and one weight scale per dense layer; the file is given to it so. Its kernels are compiled for
+In: a quantised policy. Out: what one inference of its bakenn build executes on a core, and the size
+    of the firmware around it.
+bakenn reads a `.tflite` with a fixed batch and one weight scale per dense layer; the file is given
+to it so. Its kernels are compiled for
 speed (-O2), as its manual does; ours for size.
 """
 
@@ -33,7 +36,7 @@ from quarl.links.unicorn import UnicornDevice
 from quarl.profiles.cycles import estimate_cycles
 from quarl.resources import firmware_dir
 from quarl.tools import run
-from tests.tflite_models import packed
+from tests.support.tflite_models import packed
 
 CLOSE = 2  # steps: its rounding is of the fixed-point family
 MEMSET = """\
@@ -100,8 +103,11 @@ class PeerCost:
     compiler: str
 
 
-def measure(policy: QuantPolicy, obs: NDArray[Any], board: Board, *, with_cmsis_nn: bool = True) -> PeerCost:
-    """Return the cost of the policy's network, built by bakenn with CMSIS-NN, by the installed compiler that suits it best.
+def measure(
+    policy: QuantPolicy, obs: NDArray[Any], board: Board, *, with_cmsis_nn: bool = True
+) -> PeerCost:
+    """Return the cost of the policy's network, built by bakenn with CMSIS-NN, by the installed
+    compiler that suits it best.
 
     Args:
         obs: observations [n, *shape] in environment units; the first is counted, all are compared.
@@ -112,15 +118,28 @@ def measure(policy: QuantPolicy, obs: NDArray[Any], board: Board, *, with_cmsis_
     with tempfile.TemporaryDirectory(prefix="quarl-bakenn-") as text:
         folder = Path(text)
         sources, includes = _generate(policy, folder / "generated", with_cmsis_nn)
-        return min((_cost(policy, obs, board, folder, sources, includes, name) for name in compilers), key=lambda cost: cost.instructions)
+        return min(
+            (_cost(policy, obs, board, folder, sources, includes, name) for name in compilers),
+            key=lambda cost: cost.instructions,
+        )
 
 
 def _cost(
-    policy: QuantPolicy, obs: NDArray[Any], board: Board, folder: Path, sources: list[Path], includes: list[Path], compiler: CompilerName
+    policy: QuantPolicy,
+    obs: NDArray[Any],
+    board: Board,
+    folder: Path,
+    sources: list[Path],
+    includes: list[Path],
+    compiler: CompilerName,
 ) -> PeerCost:
     program = lower(policy, "portable")
     program = replace(program, calls=program.calls[:1])  # the shim makes one call
-    files = {**harness_sources(board), "ql_policy.h": render_header(program).encode(), "ql_policy.c": SHIM.encode()}
+    files = {
+        **harness_sources(board),
+        "ql_policy.h": render_header(program).encode(),
+        "ql_policy.c": SHIM.encode(),
+    }
     files["ql_status.h"] = (firmware_dir() / "include" / "ql_status.h").read_bytes()
     files["math.h"] = b""  # CMSIS-NN's headers ask for it; its integer kernels use nothing of it
     if compiler == "gcc":
@@ -128,9 +147,15 @@ def _cost(
     for name, content in files.items():
         (folder / name).write_bytes(content)
     freestanding = firmware_dir() / "freestanding"
-    every = [*sorted(folder.glob("*.c")), *sources, *(sorted(freestanding.glob("*.c")) if compiler == "gcc" else [])]
+    every = [
+        *sorted(folder.glob("*.c")),
+        *sources,
+        *(sorted(freestanding.glob("*.c")) if compiler == "gcc" else []),
+    ]
     argv = [sys.executable, "-m", "ziglang"] if compiler == "zig" else [GCC]
-    command = compile_command(compiler, argv, board, every, [folder, *includes, freestanding], folder / ELF_FILE)
+    command = compile_command(
+        compiler, argv, board, every, [folder, *includes, freestanding], folder / ELF_FILE
+    )
     command = ["-O2" if word == "-Os" else word for word in command if word not in WARNINGS]
     done = run(command, timeout=600)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
@@ -138,41 +163,59 @@ def _cost(
     device = UnicornDevice(image, board, program)
     integers = quantize_observations(policy, obs)
     wanted = run_integers(policy, integers)[policy.nodes[-1].name]
-    assert np.abs(device.run(integers).astype(np.int32) - wanted).max() <= CLOSE, "the peer computes something else"
+    assert np.abs(device.run(integers).astype(np.int32) - wanted).max() <= CLOSE, (
+        "the peer computes something else"
+    )
     count = merged(device.count_calls(integers[:1]))
     cycles = estimate_cycles(count, board)
     tensors = sum(image.symbols[name].bytes for name in ("peer_arena", "peer_input", "peer_output"))
-    return PeerCost(count.instructions, None if cycles is None else cycles.mid, image.flash_bytes, tensors, compiler_version(compiler))
+    return PeerCost(
+        count.instructions,
+        None if cycles is None else cycles.mid,
+        image.flash_bytes,
+        tensors,
+        compiler_version(compiler),
+    )
 
 
 def with_one_scale(policy: QuantPolicy) -> QuantPolicy:
-    """Return the policy with one weight scale per dense layer, its largest; for counting instructions any network of the shape will do."""
+    """Return the policy with one weight scale per dense layer, its largest; for counting
+    instructions any network of the shape will do.
+    """
     nodes = []
     for node in policy.nodes:
         if isinstance(node.op, QuantDense):
             assert node.output is not None
             scale = np.full_like(node.op.weight_scale, node.op.weight_scale.max())
-            multiplier = rescale_factor(policy.tensor(node.inputs[0]).scale, scale, node.output.scale)
+            multiplier = rescale_factor(
+                policy.tensor(node.inputs[0]).scale, scale, node.output.scale
+            )
             node = replace(node, op=replace(node.op, weight_scale=scale, multiplier=multiplier))
         nodes.append(node)
     return replace(policy, nodes=tuple(nodes))
 
 
-def _generate(policy: QuantPolicy, folder: Path, with_cmsis_nn: bool) -> tuple[list[Path], list[Path]]:
+def _generate(
+    policy: QuantPolicy, folder: Path, with_cmsis_nn: bool
+) -> tuple[list[Path], list[Path]]:
     """Return the C sources and include folders that bakenn writes."""
     import bakenn  # type: ignore[import-untyped]
 
     model = folder.with_suffix(".tflite")
     model.write_bytes(_as_it_reads(emit_tflite(policy)))
     kernels = bakenn.KernelPolicy.STATIC_PRIORITY
-    options = bakenn.CBackendOptions(kernel_policy=kernels, enable_cmsis_nn=with_cmsis_nn, target=bakenn.CORTEX_M4)
+    options = bakenn.CBackendOptions(
+        kernel_policy=kernels, enable_cmsis_nn=with_cmsis_nn, target=bakenn.CORTEX_M4
+    )
     compiled = bakenn.compile_tflite(str(model), folder, name="peer", backend_options=options)
     artifacts = compiled.artifacts
     return sorted(folder.rglob("*.c")), [folder, *map(Path, artifacts.support_include_dirs)]
 
 
 def _as_it_reads(content: bytes) -> bytes:
-    """Return the file with a fixed batch, one scale per dense layer and the operator version that goes with it."""
+    """Return the file with a fixed batch, one scale per dense layer and the operator version that
+    goes with it.
+    """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     graph = model.subgraphs[0]
     for tensor in graph.tensors:
@@ -185,7 +228,10 @@ def _as_it_reads(content: bytes) -> bytes:
         if code == schema.BuiltinOperator.FULLY_CONNECTED:
             for index in operator.inputs[1:]:
                 quantization = graph.tensors[index].quantization
-                quantization.scale, quantization.zeroPoint = quantization.scale[:1], quantization.zeroPoint[:1]
+                quantization.scale, quantization.zeroPoint = (
+                    quantization.scale[:1],
+                    quantization.zeroPoint[:1],
+                )
         elif code == schema.BuiltinOperator.RESHAPE:
             shape = np.array(graph.tensors[operator.outputs[0]].shape, np.int32)
             operator.builtinOptions.newShape = shape

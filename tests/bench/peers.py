@@ -1,6 +1,8 @@
-"""The standard int8 converters, as second opinions: TFLiteConverter and onnxruntime.quantize_static, each as its manual says.
+"""The standard int8 converters, as second opinions: TFLiteConverter and
+onnxruntime.quantize_static, each as its manual says.
 
-In: our float policy and the calibration observations. Out: an actor's outputs, computed by the converted model.
+In: our float policy and the calibration observations. Out: an actor's outputs, computed by the
+    converted model.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ def tflite_converter(policy: Policy, obs: NDArray[Any]) -> bytes:
 
 
 def tflite_outputs(policy: Policy, model: bytes) -> Outputs:
-    """Return what an int8 .tflite by TFLiteConverter answers in LiteRT, its own scales at both ends."""
+    """Return what an int8 .tflite by TFLiteConverter answers in LiteRT, its own scales at both
+    ends.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=model, num_threads=1)
@@ -73,20 +77,32 @@ def tflite_outputs(policy: Policy, model: bytes) -> Outputs:
     (in_scale, in_zero), (out_scale, out_zero) = source["quantization"], target["quantization"]
 
     def outputs(obs: NDArray[Any]) -> NDArray[np.float32]:
-        integers = np.clip(np.rint(policy.graph_input(obs) / np.float32(in_scale)) + in_zero, -128, 127).astype(np.int8)
+        integers = np.clip(
+            np.rint(policy.graph_input(obs) / np.float32(in_scale)) + in_zero, -128, 127
+        ).astype(np.int8)
         made = np.empty((len(obs), policy.contract.action.count), np.float32)
         for row in range(len(obs)):  # the converter fixes the batch
             interpreter.set_tensor(source["index"], integers[row : row + 1])
             interpreter.invoke()
-            made[row] = (interpreter.get_tensor(target["index"])[0].astype(np.float32) - out_zero) * np.float32(out_scale)
+            made[row] = (
+                interpreter.get_tensor(target["index"])[0].astype(np.float32) - out_zero
+            ) * np.float32(out_scale)
         return made
 
     return outputs
 
 
 def quantize_static(policy: Policy, obs: NDArray[Any]) -> bytes:
-    """Return onnxruntime's static QDQ model (MinMax, per channel), calibrated on observations [n, *shape]."""
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+    """Return onnxruntime's static QDQ model (MinMax, per channel), calibrated on observations [n,
+    *shape].
+    """
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     rows = policy.graph_input(obs)

@@ -1,4 +1,6 @@
-"""What a Raspberry Pi's cores execute in one inference: our C program beside LiteRT, counted in the same emulator by the same plugin."""
+"""What a Raspberry Pi's cores execute in one inference: our C program beside LiteRT, counted in the
+same emulator by the same plugin.
+"""
 
 from __future__ import annotations
 
@@ -18,38 +20,68 @@ from quarl.profiles.pi.report import Instructions, instructions_from
 from quarl.profiles.pi.request import Effort, package_of, run_request
 from quarl.resources import default_cache_dir
 from tests.bench.row import Row
-from tests.firmware.samples import observations, sample
+from tests.support.samples import observations, sample
 
 CORES: tuple[CoreName, ...] = ("cortex-a53", "cortex-a72", "cortex-a76")
-SHAPES = {"mlp_8_64_64_4": 0.5, "mlp_24_256_256_4": 0.5, "nature": 1.0}  # most of LiteRT's instructions
+SHAPES = {
+    "mlp_8_64_64_4": 0.5,
+    "mlp_24_256_256_4": 0.5,
+    "nature": 1.0,
+}  # most of LiteRT's instructions
 WITH_GOAL: tuple[CoreName, ...] = ("cortex-a72", "cortex-a76")
 COUNTED = 4  # inferences
 
 
 def bench_pi(folder: Path) -> list[Row]:
-    """Instructions of one int8 inference on the cores of the Raspberry Pis (emulated): the C program against LiteRT 2.3."""
+    """Instructions of one int8 inference on the cores of the Raspberry Pis (emulated): the C
+    program against LiteRT 2.3.
+    """
     rows = []
     for name, goal in SHAPES.items():
         for core in CORES:
             try:
                 own, peer, differing = instructions_of(name, core)
             except ToolMissingError as error:
-                return [Row("instructions on the cores of the Raspberry Pis", f"not counted here: {error}", "", None)]
+                return [
+                    Row(
+                        "instructions on the cores of the Raspberry Pis",
+                        f"not counted here: {error}",
+                        "",
+                        None,
+                    )
+                ]
             ratio = median(own.per_inference) / median(peer.per_inference)
             of_invoke = median(own.per_inference) / median(peer.of_invoke)
             found = (
-                f"{median(own.per_inference):,.0f} of {median(peer.per_inference):,.0f}, {ratio:.2f} x; of invoke() alone {of_invoke:.2f} x"
+                f"{median(own.per_inference):,.0f} of {median(peer.per_inference):,.0f}, "
+                f"{ratio:.2f} x; of invoke() alone {of_invoke:.2f} x"
             )
             has_goal = core in WITH_GOAL
-            rows.append(Row(f"{name} on {core}", found, f"<= {goal:g} x" if has_goal else "", ratio <= goal if has_goal else None))
-            rows.append(Row("  outputs of both that differ from the host's", str(differing), "0", differing == 0))
+            rows.append(
+                Row(
+                    f"{name} on {core}",
+                    found,
+                    f"<= {goal:g} x" if has_goal else "",
+                    ratio <= goal if has_goal else None,
+                )
+            )
+            rows.append(
+                Row(
+                    "  outputs of both that differ from the host's",
+                    str(differing),
+                    "0",
+                    differing == 0,
+                )
+            )
     return rows
 
 
 def instructions_of(name: str, core: CoreName) -> tuple[Instructions, Instructions, int]:
-    """Return the instructions of the C program and of LiteRT for one shape, and how many outputs differ from the reference.
+    """Return the instructions of the C program and of LiteRT for one shape, and how many outputs
+    differ from the reference.
 
-    LiteRT's inference is input in, invoke, output out, from Python; invoke() alone is counted too. Ours is the whole inference.
+    LiteRT's inference is input in, invoke, output out, from Python; invoke() alone is counted too.
+    Ours is the whole inference.
     """
     policy, quantized = sample(name, 0)
     obs = observations(policy, np.random.default_rng(5), COUNTED)
@@ -59,6 +91,10 @@ def instructions_of(name: str, core: CoreName) -> tuple[Instructions, Instructio
     with EmulatedPi(core, open_root(default_cache_dir()), default_cache_dir()) as link:
         link.push(package.files)
         peer = link.ask(run_request(package, package.asked[0], Effort(marked=COUNTED)))
-        own = link.run_program(program.read_bytes(), ["--marked", "--run"], program_inputs(quantized, obs))
-    differing = int((outputs_in(peer.fields) != expected).sum()) + int((program_outputs(quantized, own.stdout) != expected).sum())
+        own = link.run_program(
+            program.read_bytes(), ["--marked", "--run"], program_inputs(quantized, obs)
+        )
+    differing = int((outputs_in(peer.fields) != expected).sum()) + int(
+        (program_outputs(quantized, own.stdout) != expected).sum()
+    )
     return instructions_from(own.marks), instructions_from(peer.marks), differing

@@ -1,4 +1,5 @@
-"""Every shipped policy through the whole chain, as `quarl ship` does it: what int8 keeps, and what it saves.
+"""Every shipped policy through the whole chain, as `quarl ship` does it: what int8 keeps, and what
+it saves.
 
 python -m tests.bench.shipped [POLICY ...] [--write FILE.md]     a policy at a time if you like: Atari games take minutes
 """
@@ -61,7 +62,9 @@ def ship(name: str, folder: Path) -> Shipped:
     made = pipeline.ship(pipeline.import_source(name), folder / name, trust=True)
     wall_s = time.perf_counter() - began
     manifest, evidence = made.bundle.manifest, evidence_from_json(made.bundle.read(PARITY).decode())
-    return Shipped(name, manifest.rung, manifest.ladder, made.verdict, evidence, made.profile, wall_s)
+    return Shipped(
+        name, manifest.rung, manifest.ladder, made.verdict, evidence, made.profile, wall_s
+    )
 
 
 def cells(shipped: Shipped) -> tuple[str, ...]:
@@ -69,21 +72,48 @@ def cells(shipped: Shipped) -> tuple[str, ...]:
     loop = shipped.verdict.closed_loop
     assert loop is not None, f"{shipped.name} played no episodes"
     real, int8 = (shipped.profile.model(RUNTIME, precision) for precision in ("float32", "int8"))
-    size = f"{real.file_bytes / 1024:,.1f} / {int8.file_bytes / 1024:,.1f} KiB = {real.file_bytes / int8.file_bytes:.2f} x"
-    times = f"{real.latency.p50_us:,.1f} / {int8.latency.p50_us:,.1f} us = {shipped.profile.speedup(RUNTIME):.2f} x"
+    size = (
+        f"{real.file_bytes / 1024:,.1f} / {int8.file_bytes / 1024:,.1f} KiB = "
+        f"{real.file_bytes / int8.file_bytes:.2f} x"
+    )
+    times = (
+        f"{real.latency.p50_us:,.1f} / {int8.latency.p50_us:,.1f} us = "
+        f"{shipped.profile.speedup(RUNTIME):.2f} x"
+    )
     failed = ", ".join(check.name for check in shipped.verdict.failed)
-    answer = f"pass, rung {shipped.rung}" if shipped.verdict.passed else f"FAIL, rung {shipped.rung}: {failed}"
+    answer = (
+        f"pass, rung {shipped.rung}"
+        if shipped.verdict.passed
+        else f"FAIL, rung {shipped.rung}: {failed}"
+    )
     pairs, wall = str(loop.mean.episodes), f"{shipped.wall_s:.0f} s"
-    return (shipped.name, answer, *returns(loop.mean), pairs, actions(shipped.evidence), size, times, wall, refused(shipped.ladder))
+    return (
+        shipped.name,
+        answer,
+        *returns(loop.mean),
+        pairs,
+        actions(shipped.evidence),
+        size,
+        times,
+        wall,
+        refused(shipped.ladder),
+    )
 
 
 def refused(ladder: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the rungs that were not taken do to the mean return, or why they were not played."""
+    """Return what the rungs that were not taken do to the mean return, or why they were not
+    played.
+    """
     told = []
     for tried in ladder:
         mean, missed = tried["mean"], tried["missed"]
         if missed:
-            lost = "" if mean is None else f" {mean['mean_source']:.4g} -> {mean['mean_candidate']:.4g} over {mean['episodes']}"
+            lost = (
+                ""
+                if mean is None
+                else f" {mean['mean_source']:.4g} -> {mean['mean_candidate']:.4g} over "
+                f"{mean['episodes']}"
+            )
             told.append(f"{tried['rung']}:{lost or ' ' + missed[0]}")
     return "; ".join(told) or "-"
 
@@ -100,20 +130,29 @@ def actions(evidence: Evidence) -> str:
     if isinstance(agreement, DiscreteAgreement):
         return f"{agreement.agreement:.1%} equal"
     assert isinstance(agreement, BoxAgreement)
-    return "unbounded" if agreement.mean_share is None else f"{agreement.mean_share:.2%} of range off"
+    return (
+        "unbounded" if agreement.mean_share is None else f"{agreement.mean_share:.2%} of range off"
+    )
 
 
 def markdown(rows: Mapping[str, Sequence[str]], machine: str) -> str:
     """Return the page of the table: one row a policy, by name."""
-    table = ["| " + " | ".join(row) + " |" for row in (HEADER, ["---"] * len(HEADER), *(rows[name] for name in sorted(rows)))]
+    table = [
+        "| " + " | ".join(row) + " |"
+        for row in (HEADER, ["---"] * len(HEADER), *(rows[name] for name in sorted(rows)))
+    ]
     return "\n".join(
         [
             "# The shipped policies in int8",
             "",
-            "Written by `python -m tests.bench.shipped`: each policy shipped with its own recipe's limits, the whole chain. Returns are",
-            "those of paired episodes, so they differ from a recipe's score, which was measured on others; the interval is the gate's own.",
-            "Refused are the lower rungs, by float32 -> int8 over paired episodes that only choose, or why they were not played.",
-            f"Size and latency (median of one inference, one thread) are those of the `.tflite` in {RUNTIME}, float32 / int8, in one run.",
+            "Written by `python -m tests.bench.shipped`: each policy shipped with its own "
+            "recipe's limits, the whole chain. Returns are",
+            "those of paired episodes, so they differ from a recipe's score, which was "
+            "measured on others; the interval is the gate's own.",
+            "Refused are the lower rungs, by float32 -> int8 over paired episodes that only "
+            "choose, or why they were not played.",
+            "Size and latency (median of one inference, one thread) are those of the "
+            f"`.tflite` in {RUNTIME}, float32 / int8, in one run.",
             f"{MACHINE}{machine}.",
             "",
             *table,
@@ -123,7 +162,9 @@ def markdown(rows: Mapping[str, Sequence[str]], machine: str) -> str:
 
 
 def measured_before(page: Path, machine: str, names: Sequence[str]) -> dict[str, Sequence[str]]:
-    """Return the rows of these policies on a page written earlier on the same machine; none where there is no such page."""
+    """Return the rows of these policies on a page written earlier on the same machine; none where
+    there is no such page.
+    """
     lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
     if f"{MACHINE}{machine}." not in lines:
         return {}
@@ -134,12 +175,24 @@ def measured_before(page: Path, machine: str, names: Sequence[str]) -> dict[str,
 def main(arguments: Sequence[str]) -> int:
     """Ship the policies, print their rows and write them where asked; 1 where a gate says no."""
     names = [recipe.name for recipe in list_recipes(models_dir())]
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.shipped", description="Ship every policy.")
-    parser.add_argument("policies", nargs="*", choices=[*names, []], help="all of them unless named")
-    parser.add_argument("--write", type=Path, metavar="FILE.md", help="write the table as Markdown too; rows of policies not named stay")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.shipped", description="Ship every policy."
+    )
+    parser.add_argument(
+        "policies", nargs="*", choices=[*names, []], help="all of them unless named"
+    )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE.md",
+        help="write the table as Markdown too; rows of policies not named stay",
+    )
     options = parser.parse_args(arguments)
     chosen = options.policies or names
-    rows, passed = {} if options.write is None else measured_before(options.write, cpu_name(), names), True
+    rows, passed = (
+        {} if options.write is None else measured_before(options.write, cpu_name(), names),
+        True,
+    )
     with tempfile.TemporaryDirectory(prefix="quarl-bench-") as folder:
         for name in chosen:
             shipped = ship(name, Path(folder))

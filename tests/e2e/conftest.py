@@ -39,6 +39,14 @@ def quarl(tmp_path: Path) -> Quarl:
     def run(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "COLUMNS": "200", **options.pop("env", {})}  # type: ignore[dict-item]
         argv = [sys.executable, "-m", "quarl", *map(str, arguments)]
-        return subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload, no-any-return]
+        return subprocess.run(
+            argv,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            **options,
+        )  # type: ignore[call-overload, no-any-return]
 
     return run

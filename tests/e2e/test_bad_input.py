@@ -48,7 +48,9 @@ def test_a_file_of_another_type_is_refused(quarl: Quarl, tmp_path: Path) -> None
     refused(quarl("import", "photo.png"), "photo.png")
 
 
-def test_a_pickle_bomb_in_a_zip_does_not_run(quarl: Quarl, policy_zip: Path, tmp_path: Path) -> None:
+def test_a_pickle_bomb_in_a_zip_does_not_run(
+    quarl: Quarl, policy_zip: Path, tmp_path: Path
+) -> None:
     marker = tmp_path / "it-ran"
 
     class Bomb:
@@ -85,7 +87,9 @@ def test_an_unknown_environment_is_named(quarl: Quarl, policy_zip: Path) -> None
     ],
     ids=["shape", "constant", "few", "nan"],
 )
-def test_calibration_that_cannot_be_used_is_refused(quarl: Quarl, policy_zip: Path, tmp_path: Path, obs: np.ndarray, word: str) -> None:
+def test_calibration_that_cannot_be_used_is_refused(
+    quarl: Quarl, policy_zip: Path, tmp_path: Path, obs: np.ndarray, word: str
+) -> None:
     np.savez(tmp_path / "calibration.npz", obs=obs)
     refused(quarl("export", policy_zip, "--calibration", "calibration.npz", "--out", "out"), word)
     assert not (tmp_path / "out").exists()
@@ -116,15 +120,33 @@ def test_a_full_disk_leaves_nothing_half_written(quarl: Quarl, tmp_path: Path) -
     def little_space() -> None:  # a file may not grow beyond 4 KiB, as on a disk that is full
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
-    done = quarl("export", "cartpole_ppo", "--rung", "0", "--out", "out", preexec_fn=little_space, env={"PYTHONDONTWRITEBYTECODE": "1"})
+    done = quarl(
+        "export",
+        "cartpole_ppo",
+        "--rung",
+        "0",
+        "--out",
+        "out",
+        preexec_fn=little_space,
+        env={"PYTHONDONTWRITEBYTECODE": "1"},
+    )
     refused(done, "cannot be written")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_during_an_export_leaves_nothing_and_no_traceback(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "quarl", "export", "cartpole_ppo", "--out", "out"]
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # in the background Ctrl-C is ignored, and that is inherited
-    started = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
+    heard = partial(
+        signal.signal, signal.SIGINT, signal.SIG_DFL
+    )  # in the background Ctrl-C is ignored, and that is inherited
+    started = subprocess.Popen(
+        argv,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heard,
+    )
     assert started.stderr is not None
     assert "exporting" in started.stderr.readline()
     assert "rung 0" in started.stderr.readline()  # now a rung is played, which takes a while
@@ -146,7 +168,9 @@ def test_a_manifest_that_points_outside_is_not_followed(quarl: Quarl, bundle_cop
     refused(quarl("gate", bundle_copy), "outside")
 
 
-def test_limits_with_unknown_keys_are_all_named(quarl: Quarl, bundle_copy: Path, tmp_path: Path) -> None:
+def test_limits_with_unknown_keys_are_all_named(
+    quarl: Quarl, bundle_copy: Path, tmp_path: Path
+) -> None:
     (tmp_path / "gate.toml").write_text("[gate]\nmargn = 0.1\nepisodes = 'many'\n")
     refused(quarl("gate", bundle_copy, "--limits", "gate.toml"), "margn", "episodes")
 

@@ -1,4 +1,6 @@
-"""What a user puts into a CI works as far as it can be tried without the service: files that follow its schema, scripts that run."""
+"""What a user puts into a CI works as far as it can be tried without the service: files that follow
+its schema, scripts that run.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +37,29 @@ def environment(tmp_path: Path, **values: str) -> dict[str, str]:
 
 def run(script: str, tmp_path: Path, **values: str) -> subprocess.CompletedProcess[str]:
     argv = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
-    return subprocess.run(argv, cwd=tmp_path, env=environment(tmp_path, **values), capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        argv,
+        cwd=tmp_path,
+        env=environment(tmp_path, **values),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def action_step(name: str) -> dict[str, Any]:
-    step: dict[str, Any] = next(step for step in read(ACTION)["runs"]["steps"] if step.get("id", step.get("name")) == name)
+    step: dict[str, Any] = next(
+        step for step in read(ACTION)["runs"]["steps"] if step.get("id", step.get("name")) == name
+    )
     return step
 
 
 def run_action(tmp_path: Path, **inputs: str) -> subprocess.CompletedProcess[str]:
     """Run the action's script with its inputs as the service hands them over."""
-    step, given = action_step("gate"), {key: value["default"] for key, value in read(ACTION)["inputs"].items()} | inputs
+    step, given = (
+        action_step("gate"),
+        {key: value["default"] for key, value in read(ACTION)["inputs"].items()} | inputs,
+    )
     values = {}
     for name, expression in step["env"].items():
         values[name] = given[expression.removeprefix("${{ inputs.").removesuffix(" }}")]
@@ -56,7 +70,9 @@ def outputs(tmp_path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in (tmp_path / "output").read_text().splitlines())
 
 
-@pytest.mark.parametrize(("schema", "path"), [("vendor.github-actions", ACTION), ("vendor.gitlab-ci", GITLAB)])
+@pytest.mark.parametrize(
+    ("schema", "path"), [("vendor.github-actions", ACTION), ("vendor.gitlab-ci", GITLAB)]
+)
 def test_files_follow_the_schema_of_the_service(schema: str, path: Path) -> None:
     need("check_jsonschema")
     argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
@@ -64,7 +80,9 @@ def test_files_follow_the_schema_of_the_service(schema: str, path: Path) -> None
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_action_passes_a_good_bundle_and_says_where_its_files_are(bundle_copy: Path, tmp_path: Path) -> None:
+def test_the_action_passes_a_good_bundle_and_says_where_its_files_are(
+    bundle_copy: Path, tmp_path: Path
+) -> None:
     result = run_action(tmp_path, bundle="bundle")
     assert result.returncode == 0, result.stdout + result.stderr
     said = outputs(tmp_path)
@@ -80,15 +98,21 @@ def test_the_action_stops_a_bad_bundle(bundle_copy: Path, tmp_path: Path) -> Non
     assert "mean_return" in result.stdout
 
 
-def test_the_action_holds_a_shipped_policy_to_its_baseline(bundle_copy: Path, tmp_path: Path) -> None:
+def test_the_action_holds_a_shipped_policy_to_its_baseline(
+    bundle_copy: Path, tmp_path: Path
+) -> None:
     baseline = tmp_path / "accepted.json"
-    baseline.write_text((bundle_copy / "verdict.json").read_text().replace('"found": 0', '"found": -1', 1))
+    baseline.write_text(
+        (bundle_copy / "verdict.json").read_text().replace('"found": 0', '"found": -1', 1)
+    )
     result = run_action(tmp_path, source="cartpole_ppo", bundle="shipped", baseline="accepted.json")
     assert result.returncode == 1, result.stdout + result.stderr
     assert "regression_" in result.stdout
 
 
-@pytest.mark.parametrize("hostile", ["$(touch broken)", "; touch broken", "`touch broken`", "a b", "--help"])
+@pytest.mark.parametrize(
+    "hostile", ["$(touch broken)", "; touch broken", "`touch broken`", "a b", "--help"]
+)
 def test_inputs_are_data_to_the_action(tmp_path: Path, hostile: str) -> None:
     result = run_action(tmp_path, source="cartpole_ppo", board=hostile)
     assert result.returncode == 2, result.stdout + result.stderr
@@ -100,7 +124,9 @@ def test_no_script_of_the_action_takes_an_input_as_text() -> None:
         assert "${{" not in step.get("run", "")
 
 
-def test_the_gitlab_job_stops_a_bad_bundle_and_passes_a_good_one(bundle_copy: Path, tmp_path: Path) -> None:
+def test_the_gitlab_job_stops_a_bad_bundle_and_passes_a_good_one(
+    bundle_copy: Path, tmp_path: Path
+) -> None:
     job = read(GITLAB)[".quarl-gate"]
     script = "\n".join(job["script"])
     assert run(script, tmp_path, **job["variables"]).returncode == 0
@@ -114,15 +140,25 @@ def test_the_hook_runs_in_a_repository(bundle_copy: Path, tmp_path: Path) -> Non
     pre_commit = [sys.executable, "-m", "pre_commit"]
     subprocess.run([*pre_commit, "validate-manifest", str(HOOKS)], check=True, timeout=120)
     hook = read(HOOKS)[0]
-    local = {**hook, "language": "system", "args": ["bundle"]}  # the environment of this test instead of one of its own
-    (tmp_path / ".pre-commit-config.yaml").write_text(yaml.safe_dump({"repos": [{"repo": "local", "hooks": [local]}]}))
+    local = {
+        **hook,
+        "language": "system",
+        "args": ["bundle"],
+    }  # the environment of this test instead of one of its own
+    (tmp_path / ".pre-commit-config.yaml").write_text(
+        yaml.safe_dump({"repos": [{"repo": "local", "hooks": [local]}]})
+    )
     values = environment(tmp_path, PRE_COMMIT_HOME=str(tmp_path / "cache"))
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True, timeout=60)
     subprocess.run(["git", "add", "."], cwd=tmp_path, check=True, timeout=60)
     argv = [*pre_commit, "run", "--all-files"]
-    good = subprocess.run(argv, cwd=tmp_path, env=values, capture_output=True, text=True, timeout=300)
+    good = subprocess.run(
+        argv, cwd=tmp_path, env=values, capture_output=True, text=True, timeout=300
+    )
     assert good.returncode == 0, good.stdout
     (bundle_copy / "parity.json").unlink()
-    bad = subprocess.run(argv, cwd=tmp_path, env=values, capture_output=True, text=True, timeout=300)
+    bad = subprocess.run(
+        argv, cwd=tmp_path, env=values, capture_output=True, text=True, timeout=300
+    )
     assert bad.returncode == 1
     assert "mean_return" in bad.stdout

@@ -1,4 +1,6 @@
-"""Every run of the gate is remembered, unless the user says no; a history that cannot take it changes no verdict."""
+"""Every run of the gate is remembered, unless the user says no; a history that cannot take it
+changes no verdict.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,23 @@ from pathlib import Path
 from tests.e2e.conftest import Quarl
 
 
-def test_runs_are_listed_drawn_and_compared(quarl: Quarl, bundle_copy: Path, tmp_path: Path) -> None:
+def test_runs_are_listed_drawn_and_compared(
+    quarl: Quarl, bundle_copy: Path, tmp_path: Path
+) -> None:
     history = tmp_path / "history.sqlite3"
     assert quarl("gate", bundle_copy, "--history", history).returncode == 0
     (bundle_copy / "parity.json").unlink()
     assert quarl("gate", bundle_copy, "--history", history).returncode == 1
     runs = json.loads(quarl("history", "--history", history, "--json").stdout)
-    assert [(run["number"], run["policy"], run["passed"]) for run in runs] == [(1, "cartpole_ppo", True), (2, "cartpole_ppo", False)]
+    assert [(run["number"], run["policy"], run["passed"]) for run in runs] == [
+        (1, "cartpole_ppo", True),
+        (2, "cartpole_ppo", False),
+    ]
     assert "2026" not in quarl("history", "--history", history, "--policy", "unheard").stdout
-    assert "model" not in (drawn := quarl("history", "--history", history, "--plot", "mean_return")).stderr
+    assert (
+        "model"
+        not in (drawn := quarl("history", "--history", history, "--plot", "mean_return")).stderr
+    )
     assert "\N{FULL BLOCK}" in drawn.stdout or "bars from" in drawn.stdout
     changed = quarl("history", "--history", history, "--diff", "1", "2")
     assert "mean_return" in changed.stdout
@@ -29,7 +39,9 @@ def test_a_run_can_be_left_out(quarl: Quarl, bundle_copy: Path, tmp_path: Path) 
     assert not history.exists()
 
 
-def test_a_damaged_history_is_reported_and_the_verdict_stands(quarl: Quarl, bundle_copy: Path, tmp_path: Path) -> None:
+def test_a_damaged_history_is_reported_and_the_verdict_stands(
+    quarl: Quarl, bundle_copy: Path, tmp_path: Path
+) -> None:
     history = tmp_path / "history.sqlite3"
     history.write_bytes(b"no database" * 500)
     result = quarl("gate", bundle_copy, "--history", history)

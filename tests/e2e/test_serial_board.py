@@ -1,4 +1,6 @@
-"""A board on a serial port, as a user meets it: the Black Pill's own image on an emulated STM32F4 behind a real pty."""
+"""A board on a serial port, as a user meets it: the Black Pill's own image on an emulated STM32F4
+behind a real pty.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from quarl.profiles.figure import Figure
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.e2e.conftest import Quarl
-from tests.serial_line import Line, emulated_uart
+from tests.support.serial_line import Line, emulated_uart
 
 BOARD = "stm32f411_blackpill"
 
@@ -30,14 +32,21 @@ BOARD = "stm32f411_blackpill"
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     need("ziglang", "elftools", "serial", "qemu-system-arm")
     folder = tmp_path_factory.mktemp("serial") / "cartpole"
-    return pipeline.export(pipeline.import_source("cartpole_ppo"), folder, rung=0, board=find_board(BOARD, targets_dir()))
+    return pipeline.export(
+        pipeline.import_source("cartpole_ppo"),
+        folder,
+        rung=0,
+        board=find_board(BOARD, targets_dir()),
+    )
 
 
 @pytest.fixture(scope="module")
 def port(bundle: Bundle) -> Iterator[str]:
     board = find_board(BOARD, targets_dir())
     program = checked_program(bundle.quantized(), example_observations(bundle), board)
-    elf = build_image(program_sources(program) | harness_sources(board, "uart"), board, default_cache_dir())
+    elf = build_image(
+        program_sources(program) | harness_sources(board, "uart"), board, default_cache_dir()
+    )
     with emulated_uart("netduinoplus2", elf) as path:
         yield path
 
@@ -48,12 +57,22 @@ def test_a_profile_over_the_line_says_what_was_compared_and_claims_no_time_where
     done = quarl("profile", bundle.folder, "--board", BOARD, "--link", f"serial:{port}", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["board"], found["differing"], found["counter"], found["cycles"]) == (BOARD, 0, "none", [])
+    assert (found["board"], found["differing"], found["counter"], found["cycles"]) == (
+        BOARD,
+        0,
+        "none",
+        [],
+    )
     assert found["compared"] > 0
-    assert device_profile_from_json((bundle.folder / "device.json").read_text(), "device.json").figures == ()
+    assert (
+        device_profile_from_json((bundle.folder / "device.json").read_text(), "device.json").figures
+        == ()
+    )
 
 
-def test_parity_over_the_line_compares_the_board_itself(bundle: Bundle, port: str, quarl: Quarl) -> None:
+def test_parity_over_the_line_compares_the_board_itself(
+    bundle: Bundle, port: str, quarl: Quarl
+) -> None:
     done = quarl("parity", bundle.folder, "--episodes", "2", "--link", f"serial:{port}", "--json")
     assert done.returncode == 0, done.stderr
     backends = {backend["backend"]: backend for backend in json.loads(done.stdout)["backends"]}
@@ -61,7 +80,9 @@ def test_parity_over_the_line_compares_the_board_itself(bundle: Bundle, port: st
     assert backends["firmware"]["differing"] == 0
 
 
-def test_a_cable_pulled_in_the_middle_ends_with_code_4_and_writes_nothing(bundle: Bundle, port: str, quarl: Quarl, tmp_path: Path) -> None:
+def test_a_cable_pulled_in_the_middle_ends_with_code_4_and_writes_nothing(
+    bundle: Bundle, port: str, quarl: Quarl, tmp_path: Path
+) -> None:
     (bundle.folder / "device.json").unlink(missing_ok=True)
     with Line(port, cut_after=500) as line:
         done = quarl("profile", bundle.folder, "--board", BOARD, "--link", f"serial:{line.path}")
@@ -74,12 +95,24 @@ def test_a_cable_pulled_in_the_middle_ends_with_code_4_and_writes_nothing(bundle
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--board", BOARD, "--link", "serial:/dev/nothing"], 4, "/dev/nothing: cannot open the serial port"),
+        (
+            ["--board", BOARD, "--link", "serial:/dev/nothing"],
+            4,
+            "/dev/nothing: cannot open the serial port",
+        ),
         (["--board", BOARD, "--link", "serial:"], 2, "must be serial:PORT"),
         (["--board", BOARD, "--link", "usb"], 2, "must be serial:PORT"),
         (["--board", BOARD, "--flash", "pyocd"], 2, "only a real board is flashed"),
-        (["--board", "mps3_an547", "--link", "serial:/dev/null", "--flash", "pyocd"], 2, "cannot be flashed by pyocd"),
-        (["--board", BOARD, "--link", "serial:/dev/null", "--flash", "jlink"], 2, "must be one of pyocd, openocd"),
+        (
+            ["--board", "mps3_an547", "--link", "serial:/dev/null", "--flash", "pyocd"],
+            2,
+            "cannot be flashed by pyocd",
+        ),
+        (
+            ["--board", BOARD, "--link", "serial:/dev/null", "--flash", "jlink"],
+            2,
+            "must be one of pyocd, openocd",
+        ),
         (["--link", "serial:/dev/null"], 2, "no board is named"),
     ],
 )
@@ -87,7 +120,11 @@ def test_what_cannot_be_done_is_said_before_or_with_the_right_code(
     bundle: Bundle, quarl: Quarl, options: list[str], code: int, words: str
 ) -> None:
     done = quarl("profile", bundle.folder, *options)
-    assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (code, True, False), done.stderr
+    assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (
+        code,
+        True,
+        False,
+    ), done.stderr
 
 
 def test_cycles_of_a_real_counter_are_measured_figures_and_nothing_else_is() -> None:
@@ -108,7 +145,11 @@ def test_cycles_of_a_real_counter_are_measured_figures_and_nothing_else_is() -> 
         compared=3,
         differing=0,
     )
-    assert measured.latency_us == (pytest.approx(103.125), pytest.approx(106.1875), pytest.approx(106.25))
+    assert measured.latency_us == (
+        pytest.approx(103.125),
+        pytest.approx(106.1875),
+        pytest.approx(106.25),
+    )
     assert measured.figures == (
         Figure("device_cycles", 1700.0, "", "measured"),
         Figure("device_latency_us", 106.25, "us", "measured"),

@@ -1,4 +1,6 @@
-"""The main job, as a user runs it: a trained policy becomes a gated int8 release, and a damaged one is stopped."""
+"""The main job, as a user runs it: a trained policy becomes a gated int8 release, and a damaged one
+is stopped.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,16 @@ from quarl.files.npz import npz_bytes, read_npz
 from tests.conftest import need
 from tests.e2e.conftest import Quarl
 
-STAGES = {"manifest.json", "contract.json", "model.tflite", "model.onnx", "policy.npz", "source.npz", "example.npz", "quantization.json"}
+STAGES = {
+    "manifest.json",
+    "contract.json",
+    "model.tflite",
+    "model.onnx",
+    "policy.npz",
+    "source.npz",
+    "example.npz",
+    "quantization.json",
+}
 RESULTS = {"profile.json", "parity.json", "verdict.json", "report.html"}
 
 
@@ -26,7 +37,11 @@ def damage_weights(model: bytes, steps: int) -> bytes:
     parsed = schema.ModelT.InitFromPackedBuf(model, 0)
     tensors = parsed.subgraphs[0].tensors
     buffer = next(
-        t.buffer for t in tensors if t.type == schema.TensorType.INT8 and len(t.shape) >= 2 and parsed.buffers[t.buffer].data is not None
+        t.buffer
+        for t in tensors
+        if t.type == schema.TensorType.INT8
+        and len(t.shape) >= 2
+        and parsed.buffers[t.buffer].data is not None
     )
     weights = bytes(parsed.buffers[buffer].data)
     at = model.index(weights) + len(weights) // 2
@@ -35,7 +50,19 @@ def damage_weights(model: bytes, steps: int) -> bytes:
 
 
 def test_ship_writes_a_bundle_whose_verdict_says_pass(quarl: Quarl, tmp_path: Path) -> None:
-    done = quarl("ship", "nav_ppo", "--out", "nav", "--episodes", "100", "--junit", "gate.xml", "--json", "--limits", _limits(tmp_path))
+    done = quarl(
+        "ship",
+        "nav_ppo",
+        "--out",
+        "nav",
+        "--episodes",
+        "100",
+        "--junit",
+        "gate.xml",
+        "--json",
+        "--limits",
+        _limits(tmp_path),
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     verdict = json.loads((tmp_path / "nav" / "verdict.json").read_text())
     assert verdict == json.loads(done.stdout)
@@ -47,11 +74,15 @@ def test_ship_writes_a_bundle_whose_verdict_says_pass(quarl: Quarl, tmp_path: Pa
 def test_exporting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     source = pipeline.import_source("pendulum_sac")
     first, second = (pipeline.export(source, tmp_path / name, rung=5) for name in ("a", "b"))
-    assert {p.name: p.read_bytes() for p in first.folder.iterdir()} == {p.name: p.read_bytes() for p in second.folder.iterdir()}
+    assert {p.name: p.read_bytes() for p in first.folder.iterdir()} == {
+        p.name: p.read_bytes() for p in second.folder.iterdir()
+    }
 
 
 @pytest.mark.parametrize("is_manifest_forged", [False, True])
-def test_gate_stops_a_bundle_whose_weights_were_damaged_and_says_where(quarl: Quarl, bundle_copy: Path, is_manifest_forged: bool) -> None:
+def test_gate_stops_a_bundle_whose_weights_were_damaged_and_says_where(
+    quarl: Quarl, bundle_copy: Path, is_manifest_forged: bool
+) -> None:
     path = bundle_copy / "model.tflite"
     path.write_bytes(damage_weights(path.read_bytes(), 5))
     if is_manifest_forged:
@@ -65,10 +96,14 @@ def test_gate_stops_a_bundle_whose_weights_were_damaged_and_says_where(quarl: Qu
     assert "first at observation" in checks["equality_litert"]["detail"]
     assert checks["equality_onnxruntime"]["passed"] is True
     assert checks["files_unchanged"]["passed"] is False
-    assert ("parity.json" if is_manifest_forged else "model.tflite") in checks["files_unchanged"]["detail"]
+    assert ("parity.json" if is_manifest_forged else "model.tflite") in checks["files_unchanged"][
+        "detail"
+    ]
 
 
-def test_gate_stops_a_bundle_whose_integers_do_not_answer_its_example(quarl: Quarl, bundle_copy: Path) -> None:
+def test_gate_stops_a_bundle_whose_integers_do_not_answer_its_example(
+    quarl: Quarl, bundle_copy: Path
+) -> None:
     path = bundle_copy / "policy.npz"
     arrays = read_npz(path)
     weights = next(name for name in sorted(arrays) if name.endswith(".weights"))
@@ -80,7 +115,9 @@ def test_gate_stops_a_bundle_whose_integers_do_not_answer_its_example(quarl: Qua
     assert "must not be released" in done.stdout
 
 
-def test_gate_without_evidence_fails_and_says_how_to_gather_it(quarl: Quarl, bundle_copy: Path) -> None:
+def test_gate_without_evidence_fails_and_says_how_to_gather_it(
+    quarl: Quarl, bundle_copy: Path
+) -> None:
     (bundle_copy / "parity.json").unlink()
     done = quarl("gate", bundle_copy)
     assert done.returncode == 1
@@ -93,7 +130,9 @@ def test_gate_passes_again_after_parity_was_gathered_again(quarl: Quarl, bundle_
     assert quarl("gate", bundle_copy).returncode == 0
 
 
-def test_limits_of_a_file_are_judged_on_top_of_the_bundles_own(quarl: Quarl, bundle_copy: Path, tmp_path: Path) -> None:
+def test_limits_of_a_file_are_judged_on_top_of_the_bundles_own(
+    quarl: Quarl, bundle_copy: Path, tmp_path: Path
+) -> None:
     (tmp_path / "gate.toml").write_text("[gate.budgets]\nmodel_tflite_bytes = 100\n")
     done = quarl("gate", bundle_copy, "--limits", "gate.toml", "--markdown", "gate.md")
     assert done.returncode == 1
@@ -101,7 +140,9 @@ def test_limits_of_a_file_are_judged_on_top_of_the_bundles_own(quarl: Quarl, bun
     assert "mean_return" in (tmp_path / "gate.md").read_text().replace("\\", "")
 
 
-def test_gate_appends_its_summary_where_the_ci_collects_it(quarl: Quarl, bundle_copy: Path, tmp_path: Path) -> None:
+def test_gate_appends_its_summary_where_the_ci_collects_it(
+    quarl: Quarl, bundle_copy: Path, tmp_path: Path
+) -> None:
     summary = tmp_path / "summary.md"
     summary.write_text("before\n")
     assert quarl("gate", bundle_copy, env={"GITHUB_STEP_SUMMARY": str(summary)}).returncode == 0
@@ -109,9 +150,13 @@ def test_gate_appends_its_summary_where_the_ci_collects_it(quarl: Quarl, bundle_
     assert "equality_litert" in summary.read_text().replace("\\", "")
 
 
-def test_a_file_with_an_environment_is_exported_like_a_shipped_policy(quarl: Quarl, tmp_path: Path) -> None:
+def test_a_file_with_an_environment_is_exported_like_a_shipped_policy(
+    quarl: Quarl, tmp_path: Path
+) -> None:
     weights = shutil.copy(pipeline.import_source("cartpole_ppo").file, tmp_path / "mine.zip")
-    done = quarl("export", weights, "--env", "CartPole-v1", "--rung", "3", "--out", "mine", "--json")
+    done = quarl(
+        "export", weights, "--env", "CartPole-v1", "--rung", "3", "--out", "mine", "--json"
+    )
     assert done.returncode == 0, done.stderr
     manifest = json.loads((tmp_path / "mine" / MANIFEST).read_text())
     assert manifest["rung"] == 3
@@ -129,9 +174,13 @@ def test_verbs_without_arguments_answer_in_json(quarl: Quarl, verb: str) -> None
     assert quarl(verb).stdout
 
 
-def test_ship_for_a_board_writes_firmware_that_answers_like_the_host_and_keeps_the_deadline(quarl: Quarl, tmp_path: Path) -> None:
+def test_ship_for_a_board_writes_firmware_that_answers_like_the_host_and_keeps_the_deadline(
+    quarl: Quarl, tmp_path: Path
+) -> None:
     need("ziglang", "unicorn")
-    done = quarl("ship", "pendulum_sac", "--rung", "3", "--board", "nucleo_l4r5zi", "--out", "out", "--json")
+    done = quarl(
+        "ship", "pendulum_sac", "--rung", "3", "--board", "nucleo_l4r5zi", "--out", "out", "--json"
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert checks["equality_firmware"]["passed"] is True
@@ -152,8 +201,20 @@ def test_import_shows_graph_contract_and_proof(quarl: Quarl) -> None:
     done = quarl("import", "cartpole_ppo", "--json")
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
-    assert [layer["operation"] for layer in shown["layers"]] == ["dense", "tanh", "dense", "tanh", "dense"]
-    assert shown["contract"]["action"] == {"kind": "discrete", "count": 2, "low": [], "high": [], "transform": "argmax"}
+    assert [layer["operation"] for layer in shown["layers"]] == [
+        "dense",
+        "tanh",
+        "dense",
+        "tanh",
+        "dense",
+    ]
+    assert shown["contract"]["action"] == {
+        "kind": "discrete",
+        "count": 2,
+        "low": [],
+        "high": [],
+        "transform": "argmax",
+    }
     assert shown["proof"]["max_abs_error"] <= 1e-5
 
 
@@ -161,12 +222,22 @@ def test_profile_is_measured_for_both_precisions_in_both_runtimes(finished_bundl
     profile = json.loads((finished_bundle / "profile.json").read_text())
     assert profile["kind"] == "measured"
     measured = {(model["runtime"], model["precision"]) for model in profile["models"]}
-    assert measured == {(runtime, precision) for runtime in ("litert", "onnxruntime") for precision in ("float32", "int8")}
-    assert all(min(model["latency"]["samples_us"]) > 0 and model["memory"]["peak_bytes"] > 0 for model in profile["models"])
+    assert measured == {
+        (runtime, precision)
+        for runtime in ("litert", "onnxruntime")
+        for precision in ("float32", "int8")
+    }
+    assert all(
+        min(model["latency"]["samples_us"]) > 0 and model["memory"]["peak_bytes"] > 0
+        for model in profile["models"]
+    )
 
 
 def _limits(folder: Path) -> Path:
     """Return limits that 100 episodes can prove."""
     path = folder / "gate.toml"
-    path.write_text("[gate]\nepisodes = 100\nmargin = 0.15\nrandom_return = -21.0\nfailure = 'success'\nfailure_margin = 0.12\n")
+    path.write_text(
+        "[gate]\nepisodes = 100\nmargin = 0.15\nrandom_return = -21.0\nfailure = "
+        "'success'\nfailure_margin = 0.12\n"
+    )
     return path

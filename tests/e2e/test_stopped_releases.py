@@ -1,4 +1,6 @@
-"""A change that worsens a shipped policy is stopped by the right check with a message that names the cause; an untouched one passes."""
+"""A change that worsens a shipped policy is stopped by the right check with a message that names
+the cause; an untouched one passes.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,12 @@ LIMITS = Limits(
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The release as it is, with its evidence and its baseline beside it."""
-    bundle = pipeline.export(pipeline.import_source(POLICY), tmp_path_factory.mktemp("release") / "nav", rung=RUNG, limits=LIMITS)
+    bundle = pipeline.export(
+        pipeline.import_source(POLICY),
+        tmp_path_factory.mktemp("release") / "nav",
+        rung=RUNG,
+        limits=LIMITS,
+    )
     pipeline.parity(bundle)
     set_baseline(bundle, pipeline.gate(bundle), baseline_path(bundle))
     return bundle
@@ -70,8 +77,12 @@ def judged(source: Source, out: Path, **changes: Any) -> Verdict:
     return pipeline.gate(bundle)
 
 
-def test_an_untouched_release_passes_and_does_not_fall_behind_its_baseline(released: Bundle, tmp_path: Path) -> None:
-    again = pipeline.export(pipeline.import_source(POLICY), tmp_path / "again", rung=RUNG, limits=LIMITS)
+def test_an_untouched_release_passes_and_does_not_fall_behind_its_baseline(
+    released: Bundle, tmp_path: Path
+) -> None:
+    again = pipeline.export(
+        pipeline.import_source(POLICY), tmp_path / "again", rung=RUNG, limits=LIMITS
+    )
     pipeline.parity(again)
     verdict = pipeline.gate(again, baseline=read_baseline(baseline_path(released)).checks)
     assert verdict.passed
@@ -87,22 +98,38 @@ def flipped_tflite(model: bytes, weights: bytes) -> bytes:
 def flipped_onnx(model: bytes, weights: bytes) -> bytes:
     """Return the .onnx with one bit of the weights of as many bytes changed."""
     parsed = onnx.load_model_from_string(model)
-    values = max((entry for entry in parsed.graph.initializer), key=lambda entry: len(entry.raw_data))
+    values = max(
+        (entry for entry in parsed.graph.initializer), key=lambda entry: len(entry.raw_data)
+    )
     assert len(values.raw_data) == len(weights)
     middle = len(weights) // 2
-    values.raw_data = values.raw_data[:middle] + bytes([values.raw_data[middle] ^ 0x40]) + values.raw_data[middle + 1 :]
+    values.raw_data = (
+        values.raw_data[:middle]
+        + bytes([values.raw_data[middle] ^ 0x40])
+        + values.raw_data[middle + 1 :]
+    )
     return bytes(parsed.SerializeToString())
 
 
 @pytest.mark.parametrize(
     ("name", "flipped", "stopped_by"),
-    [("model.tflite", flipped_tflite, "equality_litert"), ("model.onnx", flipped_onnx, "equality_onnxruntime")],
+    [
+        ("model.tflite", flipped_tflite, "equality_litert"),
+        ("model.onnx", flipped_onnx, "equality_onnxruntime"),
+    ],
 )
 def test_a_flipped_bit_in_the_weights_is_stopped_by_the_backend_and_by_the_digest(
     touched: Path, name: str, flipped: Callable[[bytes, bytes], bytes], stopped_by: str
 ) -> None:
     path, bundle = touched / name, read_bundle(touched)
-    weights = max((node.op.weights for node in bundle.quantized().nodes if isinstance(node.op, QuantWeighted)), key=lambda w: w.size)
+    weights = max(
+        (
+            node.op.weights
+            for node in bundle.quantized().nodes
+            if isinstance(node.op, QuantWeighted)
+        ),
+        key=lambda w: w.size,
+    )
     path.write_bytes(flipped(path.read_bytes(), weights.tobytes()))
     found = failing(pipeline.gate(bundle))
     assert set(found) == {stopped_by, "files_unchanged"}
@@ -114,7 +141,9 @@ def test_a_quietly_worse_quantisation_is_stopped_by_the_actions_and_says_where_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def coarser(policy: Policy, calibration: Calibration, number: int, *rest: Any) -> Any:
-        """The rung as it is, but with the weights in steps of 24: what a wrong shift in the quantiser would do."""
+        """The rung as it is, but with the weights in steps of 24: what a wrong shift in the
+        quantiser would do.
+        """
         quantized, results = fixed_rung(policy, calibration, number, *rest)
         return _coarsened(quantized, 24), results
 
@@ -122,13 +151,22 @@ def test_a_quietly_worse_quantisation_is_stopped_by_the_actions_and_says_where_t
     verdict = judged(pipeline.import_source(POLICY), tmp_path / "nav")
     found = failing(verdict)
     assert "action_error" in found
-    assert not {"equality_litert", "equality_onnxruntime", "example_outputs", "files_unchanged"} & set(found)
+    assert not {
+        "equality_litert",
+        "equality_onnxruntime",
+        "example_outputs",
+        "files_unchanged",
+    } & set(found)
     part = next(reason.text for reason in verdict.why if reason.topic == "part")
     assert "largest first: weights" in part
-    assert any(reason.helps and "calibration" in reason.text for reason in verdict.why)  # the same rung made anew is better
+    assert any(
+        reason.helps and "calibration" in reason.text for reason in verdict.why
+    )  # the same rung made anew is better
 
 
-def test_a_wrong_normaliser_is_stopped_since_the_source_plays_worse_than_its_record(tmp_path: Path) -> None:
+def test_a_wrong_normaliser_is_stopped_since_the_source_plays_worse_than_its_record(
+    tmp_path: Path,
+) -> None:
     folder = Path(shutil.copytree(models_dir() / POLICY, tmp_path / POLICY))
     statistics = read_npz(folder / "normalizer.npz")
     statistics["var"] = np.roll(statistics["var"], 1)
@@ -138,7 +176,9 @@ def test_a_wrong_normaliser_is_stopped_since_the_source_plays_worse_than_its_rec
     assert "normaliser" in check.advice
 
 
-def test_a_calibration_from_one_episode_is_stopped_and_told_by_what_it_does_not_cover(tmp_path: Path) -> None:
+def test_a_calibration_from_one_episode_is_stopped_and_told_by_what_it_does_not_cover(
+    tmp_path: Path,
+) -> None:
     source = pipeline.import_source(POLICY)
     assert source.env is not None
     assert isinstance(source.policy, Policy)
@@ -148,10 +188,14 @@ def test_a_calibration_from_one_episode_is_stopped_and_told_by_what_it_does_not_
     found = failing(verdict)
     assert found["calibration_episodes"].found == 1
     assert {"mean_return", "failure_rate"} & set(found)
-    assert "does not cover what is met in play" in next(reason.text for reason in verdict.why if reason.topic == "calibration")
+    assert "does not cover what is met in play" in next(
+        reason.text for reason in verdict.why if reason.topic == "calibration"
+    )
 
 
-def test_one_kilobyte_over_the_flash_and_a_missed_deadline_are_stopped_by_their_budgets(touched: Path) -> None:
+def test_one_kilobyte_over_the_flash_and_a_missed_deadline_are_stopped_by_their_budgets(
+    touched: Path,
+) -> None:
     need("ziglang", "unicorn")
     bundle = read_bundle(touched)
     board = find_board("nucleo_l4r5zi", targets_dir())
@@ -173,7 +217,9 @@ def test_a_slower_kernel_is_stopped_by_the_baselines_instruction_count(
     bundle, board = read_bundle(touched), find_board("nucleo_l4r5zi", targets_dir())
     before = pipeline.profile_board(bundle, board)
     accepted = pipeline.gate(bundle)
-    harness = _with_slower_kernel(before.layers[0].kernel, Path(shutil.copytree(firmware_dir(), tmp_path / "harness")))
+    harness = _with_slower_kernel(
+        before.layers[0].kernel, Path(shutil.copytree(firmware_dir(), tmp_path / "harness"))
+    )
     for user in ("quarl.firmware.sources.firmware_dir", "quarl.firmware.image.firmware_dir"):
         monkeypatch.setattr(user, harness)
     after = pipeline.profile_board(bundle, board)
@@ -182,7 +228,10 @@ def test_a_slower_kernel_is_stopped_by_the_baselines_instruction_count(
     assert after.act_instructions > before.act_instructions
     found = failing(pipeline.gate(bundle, baseline=accepted.checks))
     kernel = before.layers[0].kernel
-    assert {"regression_budget_firmware_instructions", f"regression_budget_firmware_{kernel}_instructions"} <= set(found)
+    assert {
+        "regression_budget_firmware_instructions",
+        f"regression_budget_firmware_{kernel}_instructions",
+    } <= set(found)
     assert "in the baseline" in found["regression_budget_firmware_instructions"].detail
     assert "baseline set" in found["regression_budget_firmware_instructions"].advice
     assert all(name.startswith("regression_budget_firmware") for name in found)
@@ -203,24 +252,37 @@ def _with_slower_kernel(kernel: str, harness: Path) -> Callable[[], Path]:
     """Return where the harness lies in which the kernel idles for a few rounds before it begins."""
     path = harness / "kernels" / f"{kernel}.c"
     idle = "    for (volatile int32_t idle = 0; idle < 8; idle++) {\n    }\n"
-    source, count = re.subn(r"(^\w[^\n;]*" + kernel + r"\([^;{]*\)\n\{\n)", r"\1" + idle, path.read_text(), count=1, flags=re.MULTILINE)
+    source, count = re.subn(
+        r"(^\w[^\n;]*" + kernel + r"\([^;{]*\)\n\{\n)",
+        r"\1" + idle,
+        path.read_text(),
+        count=1,
+        flags=re.MULTILINE,
+    )
     assert count == 1
     path.write_text(source)
     return lambda: harness
 
 
-def test_a_baseline_is_set_shown_found_and_kept_by_the_command_line(quarl: Quarl, released: Bundle, touched: Path) -> None:
+def test_a_baseline_is_set_shown_found_and_kept_by_the_command_line(
+    quarl: Quarl, released: Bundle, touched: Path
+) -> None:
     bundle = read_bundle(touched)
     done = quarl("baseline", "set", touched)
     assert done.returncode == 0, done.stderr
     assert "nav_ppo on rung 3" in done.stdout
     path = baseline_path(bundle)
-    smaller = path.read_text().replace(f'"found": {len(bundle.read("model.tflite"))}.0', '"found": 9000.0')
+    smaller = path.read_text().replace(
+        f'"found": {len(bundle.read("model.tflite"))}.0', '"found": 9000.0'
+    )
     path.write_text(smaller)
     done = quarl("gate", touched, "--no-history")
     assert done.returncode == 1
     assert "regression_budget_model_tflite_bytes" in done.stdout
-    assert quarl("gate", touched, "--no-history", "--baseline", baseline_path(released)).returncode == 0
+    assert (
+        quarl("gate", touched, "--no-history", "--baseline", baseline_path(released)).returncode
+        == 0
+    )
     shown = json.loads(quarl("baseline", "show", touched, "--json").stdout)
     assert shown["policy"] == POLICY
 
@@ -229,19 +291,35 @@ def test_a_check_is_explained_by_the_command_line(quarl: Quarl, released: Bundle
     done = quarl("gate", "--explain", "mean_return")
     assert done.returncode == 0, done.stderr
     assert "Limit: margin times" in done.stdout
-    assert json.loads(quarl("gate", "--explain", "equality_litert", "--json").stdout)["name"] == "equality_*"
-    assert "of 3,099 integers of litert" in quarl("gate", released.folder, "--explain", "equality_litert").stdout
+    assert (
+        json.loads(quarl("gate", "--explain", "equality_litert", "--json").stdout)["name"]
+        == "equality_*"
+    )
+    assert (
+        "of 3,099 integers of litert"
+        in quarl("gate", released.folder, "--explain", "equality_litert").stdout
+    )
     assert quarl("gate", "--explain", "luck").returncode == 2
     assert "needs a BUNDLE" in quarl("gate").stderr
 
 
-def test_parity_plays_disturbed_episodes_and_takes_the_limits_of_the_gate(quarl: Quarl, touched: Path, tmp_path: Path) -> None:
-    (tmp_path / "gate.toml").write_text("[gate]\nepisodes = 24\nrobustness_margin = 0.5\nsequential = false\n")
+def test_parity_plays_disturbed_episodes_and_takes_the_limits_of_the_gate(
+    quarl: Quarl, touched: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "gate.toml").write_text(
+        "[gate]\nepisodes = 24\nrobustness_margin = 0.5\nsequential = false\n"
+    )
     done = quarl("parity", touched, "--limits", "gate.toml", "--json")
     assert done.returncode == 0, done.stderr
     evidence = json.loads(done.stdout)
-    assert [disturbed["disturbance"] for disturbed in evidence["robustness"]] == ["noise", "drop", "delay"]
+    assert [disturbed["disturbance"] for disturbed in evidence["robustness"]] == [
+        "noise",
+        "drop",
+        "delay",
+    ]
     assert evidence["paired"]["looks"] == [{"alpha_share": 1.0, "episodes": 24}]
     assert len(evidence["paired"]["divergence"]) == 24
-    checks = json.loads(quarl("gate", touched, "--limits", "gate.toml", "--json", "--no-history").stdout)["checks"]
+    checks = json.loads(
+        quarl("gate", touched, "--limits", "gate.toml", "--json", "--no-history").stdout
+    )["checks"]
     assert {check["passed"] for check in checks if check["group"] == "robustness"} == {True}

@@ -1,4 +1,6 @@
-"""An int8 `.tflite` of TensorFlow's converter goes through the command line: shown, exported as it is, compared, judged."""
+"""An int8 `.tflite` of TensorFlow's converter goes through the command line: shown, exported as it
+is, compared, judged.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from quarl.graph.quant_policy import QuantPolicy
 from quarl.sources.source import ImportOptions, open_source
 from tests.e2e.conftest import Quarl
 from tests.e2e.test_bad_input import refused
-from tests.tflite_models import convert, keras_and_tensorflow
+from tests.support.tflite_models import convert, keras_and_tensorflow
 
 STAGES = {MANIFEST, "contract.json", "model.tflite", "model.onnx", "policy.npz", "example.npz"}
 
@@ -37,7 +39,9 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / f"{name}.tflite" for name in files}
 
 
-def test_import_shows_graph_contract_and_a_proof_without_any_difference(quarl: Quarl, converted: dict[str, Path]) -> None:
+def test_import_shows_graph_contract_and_a_proof_without_any_difference(
+    quarl: Quarl, converted: dict[str, Path]
+) -> None:
     done = quarl("import", converted["cart"], "--env", "CartPole-v1", "--json")
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
@@ -71,15 +75,24 @@ def test_export_parity_and_gate_keep_the_integers_and_say_what_has_no_source(
     done = quarl("gate", "cart", "--json", "--junit", "gate.xml", "--markdown", "gate.md")
     assert done.returncode == 0, done.stdout
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
-    assert checks["equality_litert"]["passed"] is checks["equality_onnxruntime"]["passed"] is checks["example_outputs"]["passed"] is True
+    assert (
+        checks["equality_litert"]["passed"]
+        is checks["equality_onnxruntime"]["passed"]
+        is checks["example_outputs"]["passed"]
+        is True
+    )
     assert checks["source_comparison"]["passed"] is None
     assert checks["int8_return"]["found"] == 500
     assert "there is no full-precision source" in quarl("gate", "cart").stdout
     assert "there is no full-precision source" in (tmp_path / "gate.md").read_text()
 
 
-def test_ship_measures_int8_alone_and_proves_the_import(quarl: Quarl, converted: dict[str, Path], tmp_path: Path) -> None:
-    done = quarl("ship", converted["cart"], "--env", "CartPole-v1", "--out", "cart", "--episodes", "10")
+def test_ship_measures_int8_alone_and_proves_the_import(
+    quarl: Quarl, converted: dict[str, Path], tmp_path: Path
+) -> None:
+    done = quarl(
+        "ship", converted["cart"], "--env", "CartPole-v1", "--out", "cart", "--episodes", "10"
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     profile = json.loads((tmp_path / "cart" / "profile.json").read_text())
     assert {model["precision"] for model in profile["models"]} == {"int8"}
@@ -87,22 +100,40 @@ def test_ship_measures_int8_alone_and_proves_the_import(quarl: Quarl, converted:
     assert {check["name"]: check["passed"] for check in verdict["checks"]}["import_error"] is True
 
 
-def test_observations_of_a_file_are_enough_to_export(quarl: Quarl, converted: dict[str, Path], tmp_path: Path) -> None:
-    (tmp_path / "obs.npz").write_bytes(npz_bytes({"obs": np.random.default_rng(2).normal(0, 0.3, (100, 4)).astype(np.float32)}))
+def test_observations_of_a_file_are_enough_to_export(
+    quarl: Quarl, converted: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "obs.npz").write_bytes(
+        npz_bytes({"obs": np.random.default_rng(2).normal(0, 0.3, (100, 4)).astype(np.float32)})
+    )
     done = quarl("export", converted["cart"], "--calibration", "obs.npz", "--out", "cart", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["env"] is None
     refused(quarl("export", converted["cart"], "--out", "other"), "--env ID", "--calibration")
 
 
-def test_a_rung_is_refused_for_integers_that_are_final(quarl: Quarl, converted: dict[str, Path]) -> None:
-    refused(quarl("export", converted["cart"], "--env", "CartPole-v1", "--rung", "2", "--out", "cart"), "--rung 2", "leave --rung away")
+def test_a_rung_is_refused_for_integers_that_are_final(
+    quarl: Quarl, converted: dict[str, Path]
+) -> None:
+    refused(
+        quarl("export", converted["cart"], "--env", "CartPole-v1", "--rung", "2", "--out", "cart"),
+        "--rung 2",
+        "leave --rung away",
+    )
 
 
-def test_files_that_are_no_int8_policy_are_refused_in_one_line(quarl: Quarl, converted: dict[str, Path], tmp_path: Path) -> None:
-    refused(quarl("export", converted["float"], "--env", "CartPole-v1", "--out", "out"), "float layer", "give quarl export the model")
+def test_files_that_are_no_int8_policy_are_refused_in_one_line(
+    quarl: Quarl, converted: dict[str, Path], tmp_path: Path
+) -> None:
+    refused(
+        quarl("export", converted["float"], "--env", "CartPole-v1", "--out", "out"),
+        "float layer",
+        "give quarl export the model",
+    )
     (tmp_path / "cut.tflite").write_bytes(converted["cart"].read_bytes()[:1000])
     refused(quarl("import", "cut.tflite"), "cut.tflite", "cut off or damaged")
-    (tmp_path / "noise.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3" + np.random.default_rng(3).bytes(400))
+    (tmp_path / "noise.tflite").write_bytes(
+        b"\x1c\x00\x00\x00TFL3" + np.random.default_rng(3).bytes(400)
+    )
     refused(quarl("import", "noise.tflite"), "noise.tflite", "damaged")
     assert not (tmp_path / "out").exists()

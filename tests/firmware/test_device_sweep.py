@@ -1,7 +1,10 @@
-"""Every shipped policy on every kind of core: outputs and actions equal the host's on all held-out observations, bit for bit.
+"""Every shipped policy on every kind of core: outputs and actions equal the host's on all held-out
+observations, bit for bit.
 
-1,000 observations each and 100 of Atari, on a Cortex-M4 in both emulators and on M0, M33 and M55 in QEMU. In the tests that always run
-a large network takes a few observations, spread over all of them, on one of the devices; `make test-all` runs all of it.
+1,000 observations each and 100 of Atari, on a Cortex-M4 in both emulators and on M0, M33 and M55 in
+QEMU. In the tests that always run
+a large network takes a few observations, spread over all of them, on one of the devices; `make
+test-all` runs all of it.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from quarl.links.qemu import MACHINES, QemuDevice, emulated_board
 from quarl.links.unicorn import UnicornDevice
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
-from tests.firmware.shipped import IMAGES, VECTORS, Shipped, pairs, shipped
+from tests.support.shipped import IMAGES, VECTORS, Shipped, pairs, shipped
 
 DEVICES: list[tuple[str, CpuName, Fpu]] = [
     ("unicorn", "cortex-m4", "single"),
@@ -34,17 +37,30 @@ DEVICES: list[tuple[str, CpuName, Fpu]] = [
     ("qemu", "cortex-m55", "double"),
 ]
 QUICK_PRODUCTS = 20_000_000  # that a test which always runs may take on one core
-MPS3_DRAM = Region(0x6000_0000, 16 << 20)  # of QEMU's machine with an M55, for what its 2 MB of SRAM cannot hold
+MPS3_DRAM = Region(
+    0x6000_0000, 16 << 20
+)  # of QEMU's machine with an M55, for what its 2 MB of SRAM cannot hold
 
 
-def open_device(emulator: str, cpu: CpuName, fpu: Fpu, policy: Shipped) -> UnicornDevice | QemuDevice:
-    """Return the policy's firmware in the memory of QEMU's machine with that core, booted; its example is replayed there."""
+def open_device(
+    emulator: str, cpu: CpuName, fpu: Fpu, policy: Shipped
+) -> UnicornDevice | QemuDevice:
+    """Return the policy's firmware in the memory of QEMU's machine with that core, booted; its
+    example is replayed there.
+    """
     need("ziglang", "elftools", "capstone")
     board = emulated_board(replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu, fpu=fpu))
     program = with_example(lower(policy.policy, kernels_for(board)), policy.heldout)
     if program.table_bytes > board.flash.bytes * 9 // 10:
-        if cpu == "cortex-m0":  # QEMU's only M0 has 256 KB: the same instructions in the other emulator, with an M3's memory
-            emulator, board = "unicorn", replace(board, flash=MACHINES["cortex-m3"].flash, ram=MACHINES["cortex-m3"].ram)
+        if (
+            cpu == "cortex-m0"
+            # QEMU's only M0 has 256 KB: the same instructions in the other emulator, with an M3's
+            # memory
+        ):
+            emulator, board = (
+                "unicorn",
+                replace(board, flash=MACHINES["cortex-m3"].flash, ram=MACHINES["cortex-m3"].ram),
+            )
         elif cpu == "cortex-m55":
             board = replace(board, flash=MPS3_DRAM)
     need("unicorn" if emulator == "unicorn" else "qemu-system-arm")
@@ -75,11 +91,15 @@ def quick_count(name: str) -> int | None:
 
 
 @pytest.mark.parametrize(("device", "name"), pairs(DEVICES, is_quick=True), ids=label)
-def test_a_shipped_policy_answers_on_the_core_as_on_the_host(device: tuple[str, CpuName, Fpu], name: str) -> None:
+def test_a_shipped_policy_answers_on_the_core_as_on_the_host(
+    device: tuple[str, CpuName, Fpu], name: str
+) -> None:
     check(*device, shipped(name, quick_count(name)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("device", "name"), pairs(DEVICES, is_quick=False), ids=label)
-def test_all_held_out_observations_of_a_shipped_policy_are_answered_as_on_the_host(device: tuple[str, CpuName, Fpu], name: str) -> None:
+def test_all_held_out_observations_of_a_shipped_policy_are_answered_as_on_the_host(
+    device: tuple[str, CpuName, Fpu], name: str
+) -> None:
     check(*device, shipped(name))

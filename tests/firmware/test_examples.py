@@ -1,4 +1,6 @@
-"""The example projects: with one folder of an export copied in, they compile without a warning and need only their vendor's library."""
+"""The example projects: with one folder of an export copied in, they compile without a warning and
+need only their vendor's library.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,24 @@ from tests.conftest import need
 TARGET = ["-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"]
 FLAGS = ["-Os", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-c"]
 EXPECTED = {  # what a project's own libraries supply
-    "stm32_hal": {"HAL_TIM_Encoder_Start", "HAL_TIM_PWM_Start", "HAL_TIM_Base_Start_IT", "Error_Handler", "htim2", "htim3", "htim6"},
-    "arduino": {"pinMode", "digitalWrite", "analogRead", "analogWrite", "micros", "delay", "Serial"},
+    "stm32_hal": {
+        "HAL_TIM_Encoder_Start",
+        "HAL_TIM_PWM_Start",
+        "HAL_TIM_Base_Start_IT",
+        "Error_Handler",
+        "htim2",
+        "htim3",
+        "htim6",
+    },
+    "arduino": {
+        "pinMode",
+        "digitalWrite",
+        "analogRead",
+        "analogWrite",
+        "micros",
+        "delay",
+        "Serial",
+    },
 }
 LIBRARIES = {"memcpy", "memset", "cosf", "sinf", "__aeabi_"}  # C's and the compiler's own
 HAL = """\
@@ -79,7 +97,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     calibration, held = observations_of(source, None)
     quantized = quantize_on_rung(source.policy, calibration, DEFAULT_RUNG)  # type: ignore[arg-type]
     folder = tmp_path_factory.mktemp("firmware")
-    for name, content in write_firmware(quantized, find_board("nucleo_l4r5zi", targets_dir()), held.obs).items():
+    for name, content in write_firmware(
+        quantized, find_board("nucleo_l4r5zi", targets_dir()), held.obs
+    ).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
@@ -87,7 +107,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "place", "header", "declarations"),
-    [("stm32_hal", "Core/Src/policy", "main.h", HAL), ("arduino", "src/policy", "Arduino.h", ARDUINO)],
+    [
+        ("stm32_hal", "Core/Src/policy", "main.h", HAL),
+        ("arduino", "src/policy", "Arduino.h", ARDUINO),
+    ],
 )
 def test_an_example_compiles_with_one_folder_copied_in(
     name: str, place: str, header: str, declarations: str, exported: Path, tmp_path: Path
@@ -99,18 +122,38 @@ def test_an_example_compiles_with_one_folder_copied_in(
     (tmp_path / "vendor").mkdir()
     (tmp_path / "vendor" / header).write_text(declarations)
     (tmp_path / "vendor" / "math.h").write_text(MATH)
-    includes = [f"-I{tmp_path / 'vendor'}", f"-I{project / place}", f"-I{project / 'Core/Inc'}", f"-I{exported / 'freestanding'}"]
+    includes = [
+        f"-I{tmp_path / 'vendor'}",
+        f"-I{project / place}",
+        f"-I{project / 'Core/Inc'}",
+        f"-I{exported / 'freestanding'}",
+    ]
     sources = sorted([*project.rglob("*.c"), *project.rglob("*.cpp")])
     objects = []
     for source in sources:
-        compiler, standard = ("arm-none-eabi-g++", "-std=gnu++14") if source.suffix == ".cpp" else ("arm-none-eabi-gcc", "-std=gnu11")
+        compiler, standard = (
+            ("arm-none-eabi-g++", "-std=gnu++14")
+            if source.suffix == ".cpp"
+            else ("arm-none-eabi-gcc", "-std=gnu11")
+        )
         objects.append(tmp_path / f"{source.stem}.o")
-        done = run([compiler, *TARGET, *FLAGS, standard, *includes, source, "-o", objects[-1]], timeout=120)
+        done = run(
+            [compiler, *TARGET, *FLAGS, standard, *includes, source, "-o", objects[-1]], timeout=120
+        )
         assert done.returncode == 0, done.stderr.decode()
-    done = run(["arm-none-eabi-gcc", *TARGET, "-nostdlib", "-r", *objects, "-o", tmp_path / "all.o"], timeout=120)
+    done = run(
+        ["arm-none-eabi-gcc", *TARGET, "-nostdlib", "-r", *objects, "-o", tmp_path / "all.o"],
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr.decode()
-    undefined = run(["arm-none-eabi-nm", "-u", tmp_path / "all.o"], timeout=60).stdout.decode().split()
+    undefined = (
+        run(["arm-none-eabi-nm", "-u", tmp_path / "all.o"], timeout=60).stdout.decode().split()
+    )
     needed = {symbol for symbol in undefined if symbol != "U"}
-    missing = {symbol for symbol in needed if not any(known in symbol for known in EXPECTED[name] | LIBRARIES) and "Port" not in symbol}
+    missing = {
+        symbol
+        for symbol in needed
+        if not any(known in symbol for known in EXPECTED[name] | LIBRARIES) and "Port" not in symbol
+    }
     assert missing == set(), "more than one folder would have to be copied"
     assert any("HAL_" in symbol or "analog" in symbol for symbol in needed)

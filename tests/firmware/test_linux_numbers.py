@@ -1,6 +1,8 @@
-"""What a Linux program executes in one inference on the cores of the Pis. Emulated counts repeat exactly.
+"""What a Linux program executes in one inference on the cores of the Pis. Emulated counts repeat
+exactly.
 
-LiteRT 2.3 in the same emulator (toolchain/docs/linux-program.md), A72 and A76: 20,726 and 19,690 for the small network, 43,502 and
+LiteRT 2.3 in the same emulator (toolchain/docs/linux-program.md), A72 and A76: 20,726 and 19,690
+for the small network, 43,502 and
 29,900 for the middle one, 4.40 M and 1.24 M for the Nature CNN.
 """
 
@@ -20,16 +22,21 @@ from quarl.profiles.pi.report import Instructions, instructions_from
 from quarl.resources import default_cache_dir
 from quarl.tools import run
 from tests.conftest import need
-from tests.firmware.samples import observations, sample
+from tests.support.samples import observations, sample
 
 
 def counted(quantized: QuantPolicy, obs: np.ndarray, core: CoreName, folder: Path) -> Instructions:  # type: ignore[type-arg]
     need("ziglang", "qemu-aarch64", "gcc")
-    program, marks = build_linux_program(quantized, obs, core, default_cache_dir()), folder / "marks"
+    program, marks = (
+        build_linux_program(quantized, obs, core, default_cache_dir()),
+        folder / "marks",
+    )
     plugin = f"{plugin_library(PLUGIN_SOURCE, default_cache_dir())},out={marks}"
     argv = ["qemu-aarch64", "-plugin", plugin, "-cpu", core, program, "--marked", "--run"]
     done = run(argv, input=program_inputs(quantized, obs), timeout=300)
-    np.testing.assert_array_equal(program_outputs(quantized, done.stdout), integer_outputs(quantized, obs))
+    np.testing.assert_array_equal(
+        program_outputs(quantized, done.stdout), integer_outputs(quantized, obs)
+    )
     lines = [line.split() for line in marks.read_text().splitlines()]
     return instructions_from([(int(code), int(count)) for code, count in lines])
 
@@ -45,9 +52,13 @@ def counted(quantized: QuantPolicy, obs: np.ndarray, core: CoreName, folder: Pat
         ("nature", "cortex-a76", 900_000),
     ],
 )
-def test_an_inference_stays_within_its_instructions(name: str, core: CoreName, most: int, tmp_path: Path) -> None:
+def test_an_inference_stays_within_its_instructions(
+    name: str, core: CoreName, most: int, tmp_path: Path
+) -> None:
     policy, quantized = sample(name, 0)
-    instructions = counted(quantized, observations(policy, np.random.default_rng(5), 2), core, tmp_path).per_inference
+    instructions = counted(
+        quantized, observations(policy, np.random.default_rng(5), 2), core, tmp_path
+    ).per_inference
     assert len(instructions) == 2
     assert len(set(instructions)) == 1  # no data decides how much is executed
     assert instructions[0] <= most

@@ -1,4 +1,6 @@
-"""Lowering for Armv8-A: where weights lie, which layers these kernels take, and that their int16 sums cannot overflow."""
+"""Lowering for Armv8-A: where weights lie, which layers these kernels take, and that their int16
+sums cannot overflow.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,9 @@ from quarl.graph.reference import integer_outputs
 from quarl.resources import default_cache_dir
 from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
-from tests.firmware.linux_programs import ask
-from tests.firmware.samples import observations, sample
-from tests.random_policies import Builder, wide_tensor
+from tests.support.linux_programs import ask
+from tests.support.random_policies import Builder, wide_tensor
+from tests.support.samples import observations, sample
 
 
 def numbered(rows: int, inputs: int) -> np.ndarray:  # type: ignore[type-arg]
@@ -34,7 +36,8 @@ def test_a_vector_of_a_dense_layer_holds_four_inputs_of_four_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "blocks"), [(4, [4]), (5, [4, 4]), (61, [64]), (60, [16, 16, 16, 4, 4, 4]), (84, [64, 16, 4]), (13, [16])]
+    ("rows", "blocks"),
+    [(4, [4]), (5, [4, 4]), (61, [64]), (60, [16, 16, 16, 4, 4, 4]), (84, [64, 16, 4]), (13, [16])],
 )
 def test_rows_stand_in_blocks_that_the_kernel_chooses_alike(rows: int, blocks: list[int]) -> None:
     """ql_neon_rows: 64 if more than 60 are left, 16 if more than 12, else 4."""
@@ -48,7 +51,9 @@ def test_rows_stand_in_blocks_that_the_kernel_chooses_alike(rows: int, blocks: l
 
 @pytest.mark.parametrize("kernels", ["neon", "dot"])
 @pytest.mark.parametrize(("rows", "inputs"), [(1, 1), (5, 17), (64, 256), (100, 33)])
-def test_no_weight_is_lost_and_the_rest_is_zero(rows: int, inputs: int, kernels: NeonKernels) -> None:
+def test_no_weight_is_lost_and_the_rest_is_zero(
+    rows: int, inputs: int, kernels: NeonKernels
+) -> None:
     weights = np.where(numbered(rows, inputs) == 0, np.int8(1), numbered(rows, inputs))
     for made in (dense_weights(weights, kernels), tile_weights(weights, kernels)):
         found = np.sort(made[made != 0], axis=None)
@@ -59,7 +64,9 @@ def kernels_of(policy: QuantPolicy, kernels: NeonKernels) -> list[str]:
     return [call.kernel for call in lower(policy, kernels).calls]
 
 
-def dense_policy(change: Callable[[QuantDense], QuantDense] = lambda op: op, tensor: QuantTensor | None = None) -> QuantPolicy:
+def dense_policy(
+    change: Callable[[QuantDense], QuantDense] = lambda op: op, tensor: QuantTensor | None = None
+) -> QuantPolicy:
     builder = Builder(np.random.default_rng(0), (256,), tensor or QuantTensor(np.float32(0.03), 3))
     builder.dense(70, None)
     policy = builder.build()
@@ -72,7 +79,9 @@ def with_weight(value: int) -> Callable[[QuantDense], QuantDense]:
     return lambda op: replace(op, weights=np.full_like(op.weights, value))
 
 
-def test_a_weight_of_minus_128_is_left_to_the_portable_kernel_where_its_sums_would_overflow() -> None:
+def test_a_weight_of_minus_128_is_left_to_the_portable_kernel_where_its_sums_would_overflow() -> (
+    None
+):
     assert kernels_of(dense_policy(with_weight(-127)), "neon") == ["ql_dense_neon"]
     assert kernels_of(dense_policy(with_weight(-128)), "neon") == ["ql_dense"]
     assert kernels_of(dense_policy(with_weight(-128)), "dot") == ["ql_dense_dot"]
@@ -84,8 +93,12 @@ def test_wide_inputs_are_left_to_the_portable_kernel() -> None:
 
 
 @pytest.mark.parametrize(("channels", "pad", "in_place"), [(4, 0, "1"), (3, 0, "0"), (4, 1, "0")])
-def test_windows_are_read_in_place_where_their_lines_are_whole_vectors(channels: int, pad: int, in_place: str) -> None:
-    builder = Builder(np.random.default_rng(0), (9, 9, channels), QuantTensor(np.float32(1 / 255), -128))
+def test_windows_are_read_in_place_where_their_lines_are_whole_vectors(
+    channels: int, pad: int, in_place: str
+) -> None:
+    builder = Builder(
+        np.random.default_rng(0), (9, 9, channels), QuantTensor(np.float32(1 / 255), -128)
+    )
     builder.window("conv", 6, (4, 4), (2, 2), ((pad, pad), (pad, pad)), builder.output())
     builder.flatten()
     builder.dense(3, None)
@@ -97,38 +110,64 @@ def test_windows_are_read_in_place_where_their_lines_are_whole_vectors(channels:
 
 
 @pytest.mark.parametrize("core", ["cortex-a53", "cortex-a76"])
-@pytest.mark.parametrize(("weight", "integer"), [(127, -128), (-127, -128), (127, 127), (-127, 127)])
-def test_the_largest_products_of_a_layer_do_not_overflow(core: CoreName, weight: int, integer: int) -> None:
+@pytest.mark.parametrize(
+    ("weight", "integer"), [(127, -128), (-127, -128), (127, 127), (-127, 127)]
+)
+def test_the_largest_products_of_a_layer_do_not_overflow(
+    core: CoreName, weight: int, integer: int
+) -> None:
     need("ziglang", "qemu-aarch64")
     policy = dense_policy(with_weight(weight))
     inputs = np.full((2, 256), integer, np.int32)
-    path = build_linux_sources(lower(policy, "dot" if core == "cortex-a76" else "neon"), core, default_cache_dir())
+    path = build_linux_sources(
+        lower(policy, "dot" if core == "cortex-a76" else "neon"), core, default_cache_dir()
+    )
     done = ask(path, ["--run"], inputs.astype(np.int8).tobytes(), core)
     assert done.returncode == 0, done.stderr
     assert done.stdout == NumpyRuntime(policy).run(inputs).tobytes()
 
 
 def test_no_multiply_add_is_fused() -> None:
-    """A fused multiply-add rounds once where the rule rounds twice; the compiler must never make one."""
+    """A fused multiply-add rounds once where the rule rounds twice; the compiler must never make
+    one.
+    """
     need("ziglang", "elftools", "capstone")
     from capstone import CS_ARCH_ARM64, CS_MODE_ARM, Cs  # type: ignore[import-untyped]
     from elftools.elf.elffile import ELFFile
 
     policy, quantized = sample("branches", 4)
-    program = build_linux_program(quantized, observations(policy, np.random.default_rng(5), 1), "cortex-a72", default_cache_dir())
+    program = build_linux_program(
+        quantized,
+        observations(policy, np.random.default_rng(5), 1),
+        "cortex-a72",
+        default_cache_dir(),
+    )
     with program.open("rb") as file:
         elf = ELFFile(file)
-        segments = [(s["p_vaddr"], s.data()) for s in elf.iter_segments() if s["p_type"] == "PT_LOAD"]
+        segments = [
+            (s["p_vaddr"], s.data()) for s in elf.iter_segments() if s["p_type"] == "PT_LOAD"
+        ]
         functions = [
-            s for s in elf.get_section_by_name(".symtab").iter_symbols() if s.name.startswith("ql_") and s["st_info"]["type"] == "STT_FUNC"
+            s
+            for s in elf.get_section_by_name(".symtab").iter_symbols()
+            if s.name.startswith("ql_") and s["st_info"]["type"] == "STT_FUNC"
         ]
         mnemonics = set()
         for function in functions:
             address, size = function["st_value"], function["st_size"]
-            code = next(data[address - start :][:size] for start, data in segments if start <= address < start + len(data))
-            mnemonics |= {instruction.mnemonic for instruction in Cs(CS_ARCH_ARM64, CS_MODE_ARM).disasm(code, address)}
+            code = next(
+                data[address - start :][:size]
+                for start, data in segments
+                if start <= address < start + len(data)
+            )
+            mnemonics |= {
+                instruction.mnemonic
+                for instruction in Cs(CS_ARCH_ARM64, CS_MODE_ARM).disasm(code, address)
+            }
     assert {"fmul", "fcvtns", "sadalp"} <= mnemonics
-    assert not [m for m in mnemonics if m.startswith(("fmadd", "fmsub", "fnmadd", "fnmsub", "fmla", "fmls"))]
+    assert not [
+        m for m in mnemonics if m.startswith(("fmadd", "fmsub", "fnmadd", "fnmsub", "fmla", "fmls"))
+    ]
 
 
 @pytest.mark.parametrize("core", ["cortex-a72", "cortex-a76"])

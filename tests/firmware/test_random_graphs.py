@@ -1,4 +1,6 @@
-"""Random graphs of odd shapes, strides and paddings: every family of kernels equals the reference, under sanitizers."""
+"""Random graphs of odd shapes, strides and paddings: every family of kernels equals the reference,
+under sanitizers.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from quarl.firmware.program import Kernels
 from quarl.graph.quant_policy import QuantPolicy, QuantTensor
 from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
-from tests.firmware.host_build import filter_outputs
-from tests.random_policies import Builder, random_integers, wide_tensor
+from tests.support.host_build import filter_outputs
+from tests.support.random_policies import Builder, random_integers, wide_tensor
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
@@ -37,7 +39,11 @@ def random_graph(rng: np.random.Generator) -> QuantPolicy:
         builder.dense(int(rng.integers(1, 70)), target, weight_bits=random_bits(rng))
         if rng.random() < 0.4:
             builder.table("relu", wide_tensor(10, 0.01) if rng.random() < 0.3 else builder.output())
-    builder.dense(int(rng.integers(1, 9)), None if rng.random() < 0.3 else builder.output(), weight_bits=random_bits(rng))
+    builder.dense(
+        int(rng.integers(1, 9)),
+        None if rng.random() < 0.3 else builder.output(),
+        weight_bits=random_bits(rng),
+    )
     return builder.build()
 
 
@@ -55,11 +61,23 @@ def add_window(builder: Builder, rng: np.random.Generator) -> None:
     tensor = builder.tensors[builder.newest]
     assert tensor is not None
     if rng.random() < 0.35:
-        padding = ((min(top, kernel[0] - 1), min(bottom, kernel[0] - 1)), (min(left, kernel[1] - 1), min(right, kernel[1] - 1)))
+        padding = (
+            (min(top, kernel[0] - 1), min(bottom, kernel[0] - 1)),
+            (min(left, kernel[1] - 1), min(right, kernel[1] - 1)),
+        )
         if height + sum(padding[0]) >= kernel[0] and width + sum(padding[1]) >= kernel[1]:
-            builder.pool("average" if tensor.is_int8 and rng.random() < 0.5 else "max", kernel, stride, padding)
+            builder.pool(
+                "average" if tensor.is_int8 and rng.random() < 0.5 else "max",
+                kernel,
+                stride,
+                padding,
+            )
         return
-    target = wide_tensor(int(rng.integers(9, 12)), 0.01, int(rng.integers(-4, 5))) if rng.random() < 0.3 else builder.output()
+    target = (
+        wide_tensor(int(rng.integers(9, 12)), 0.01, int(rng.integers(-4, 5)))
+        if rng.random() < 0.3
+        else builder.output()
+    )
     kind = "depthwise" if rng.random() < 0.3 else "conv"
     count, padding = int(rng.integers(1, 40)), ((top, bottom), (left, right))
     builder.window(kind, count, kernel, stride, padding, target, random_bits(rng))  # type: ignore[arg-type]
@@ -77,7 +95,9 @@ def check(seed: int, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_random_graph_gives_the_reference_outputs_with_every_family_of_kernels(seed: int, tmp_path: Path) -> None:
+def test_a_random_graph_gives_the_reference_outputs_with_every_family_of_kernels(
+    seed: int, tmp_path: Path
+) -> None:
     check(seed, tmp_path)
 
 

@@ -1,4 +1,6 @@
-"""The harness's protocol on this machine, under sanitizers: whatever arrives, it answers frames and ends cleanly."""
+"""The harness's protocol on this machine, under sanitizers: whatever arrives, it answers frames and
+ends cleanly.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ from quarl.links.frames import Frame, pack_frame, payload_of, take_frame
 from quarl.resources import firmware_dir
 from quarl.tools import run
 from tests.conftest import need
-from tests.firmware.host_build import FLAGS, TIMEOUT_S
-from tests.firmware.samples import observations, sample
+from tests.support.host_build import FLAGS, TIMEOUT_S
+from tests.support.samples import observations, sample
 
 PORT = """\
 #include "ql_frame.h"
@@ -42,7 +44,10 @@ int main(void)
 """
 POLICY, QUANTIZED = sample("argmax_mlp", 0)
 OBS = observations(POLICY, np.random.default_rng(5), 4)
-RUNS = [pack_frame(Frame("R", row.astype(np.int8).tobytes())) for row in quantize_observations(QUANTIZED, OBS)]
+RUNS = [
+    pack_frame(Frame("R", row.astype(np.int8).tobytes()))
+    for row in quantize_observations(QUANTIZED, OBS)
+]
 ACTS = [pack_frame(Frame("A", row.tobytes())) for row in OBS]
 IDENTIFY, END = pack_frame(Frame("I", b"")), pack_frame(Frame("X", b""))
 
@@ -59,7 +64,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in (program_sources(program()) | {"port.c": PORT.encode()}).items():
         (folder / name).write_bytes(content)
     sources = [*folder.glob("*.c"), harness / "ql_serve.c", harness / "ql_crc32.c"]
-    flags = [*FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{harness}", f"-I{folder}"]
+    flags = [
+        *FLAGS,
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+        f"-I{harness}",
+        f"-I{folder}",
+    ]
     done = run(["gcc", *flags, *sources, "-o", folder / "server"], timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stderr.decode()
     return folder / "server"
@@ -80,7 +91,9 @@ def test_requests_are_answered_in_order(server: Path) -> None:
     frames = answers(server, IDENTIFY + b"".join(RUNS) + ACTS[0] + END + RUNS[0])
     assert [frame.kind for frame in frames] == ["I", "R", "R", "R", "R", "A"]
     assert QUANTIZED.contract.digest.encode() in payload_of(frames[0], "I")
-    outputs = np.stack([np.frombuffer(payload_of(frame, "R"), np.int8, 5, 4) for frame in frames[1:5]])
+    outputs = np.stack(
+        [np.frombuffer(payload_of(frame, "R"), np.int8, 5, 4) for frame in frames[1:5]]
+    )
     np.testing.assert_array_equal(outputs, integer_outputs(QUANTIZED, OBS))
 
 
@@ -91,9 +104,15 @@ def test_a_link_that_closes_in_the_middle_of_a_request_ends_the_server(server: P
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_damaged_streams_get_refusals_and_right_answers_never_wrong_ones(server: Path, data: st.DataObject) -> None:
+def test_damaged_streams_get_refusals_and_right_answers_never_wrong_ones(
+    server: Path, data: st.DataObject
+) -> None:
     right = {frame.payload for frame in answers(server, IDENTIFY + b"".join(RUNS + ACTS) + END)}
-    pieces = data.draw(st.lists(st.one_of(st.sampled_from([IDENTIFY, *RUNS, *ACTS]), st.binary(max_size=40)), max_size=8))
+    pieces = data.draw(
+        st.lists(
+            st.one_of(st.sampled_from([IDENTIFY, *RUNS, *ACTS]), st.binary(max_size=40)), max_size=8
+        )
+    )
     stream = bytearray(b"".join(pieces))
     for _ in range(data.draw(st.integers(0, 4))):
         if stream:
@@ -106,4 +125,6 @@ def test_damaged_streams_get_refusals_and_right_answers_never_wrong_ones(server:
 def test_after_garbage_the_next_request_is_answered(server: Path) -> None:
     garbage = b"QQL\x01" + b"\0" * 5 + b"Q" + RUNS[1][:3]
     assert answers(server, garbage + IDENTIFY + END)[-1].kind in "IE"
-    assert [frame.kind for frame in answers(server, b"Q" * 7 + b"\xff" * 9 + RUNS[0] + END)] == ["R"]
+    assert [frame.kind for frame in answers(server, b"Q" * 7 + b"\xff" * 9 + RUNS[0] + END)] == [
+        "R"
+    ]

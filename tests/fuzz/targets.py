@@ -1,4 +1,6 @@
-"""What is fuzzed: readers of bytes that come from outside. Each takes any bytes and may only succeed or raise one of quarl's own errors."""
+"""What is fuzzed: readers of bytes that come from outside. Each takes any bytes and may only
+succeed or raise one of quarl's own errors.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def tflite(data: bytes) -> None:
 
 
 def frames(data: bytes) -> None:
-    """What a device may send, whole and byte by byte: the same frames are found, each packs to bytes that came."""
+    """What a device may send, whole and byte by byte: the same frames are found, each packs to
+    bytes that came.
+    """
     with suppress(DeviceError):
         frame, rest = take_frame(data)
         assert data.endswith(rest)

@@ -1,4 +1,6 @@
-"""Bytes from outside never raise anything but quarl's own errors: the kept corpus, and what hypothesis makes of good files."""
+"""Bytes from outside never raise anything but quarl's own errors: the kept corpus, and what
+hypothesis makes of good files.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,24 @@ from hypothesis import strategies as st
 
 from quarl.emitters import emit_tflite
 from quarl.links.frames import Frame, pack_frame
-from tests.firmware.samples import sample
 from tests.fuzz.targets import CORPUS, TARGETS
+from tests.support.samples import sample
 
 KEPT = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
-INTERESTING = (0, 1, 2, 3, 4, 8, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 0xFFFF_FFFE, 1 << 16, 1 << 24)
+INTERESTING = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    8,
+    0x7FFF_FFFF,
+    0x8000_0000,
+    0xFFFF_FFFF,
+    0xFFFF_FFFE,
+    1 << 16,
+    1 << 24,
+)
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}-{path.name}")
@@ -31,16 +46,26 @@ def test_the_corpus_is_small() -> None:
 
 @cache
 def good_files() -> tuple[bytes, ...]:
-    return tuple(emit_tflite(sample(name, rung)[1]) for name, rung in (("squashed", 3), ("branches", 3), ("small_images", 0)))
+    return tuple(
+        emit_tflite(sample(name, rung)[1])
+        for name, rung in (("squashed", 3), ("branches", 3), ("small_images", 0))
+    )
 
 
 def good_streams() -> tuple[bytes, ...]:
-    made = [Frame("I", bytes(84), 1), Frame("R", bytes(range(40)), 2), Frame("E", b"\1\0\0\0", 3), Frame("A", b"", 0xFFFF_FFFF)]
+    made = [
+        Frame("I", bytes(84), 1),
+        Frame("R", bytes(range(40)), 2),
+        Frame("E", b"\1\0\0\0", 3),
+        Frame("A", b"", 0xFFFF_FFFF),
+    ]
     return (b"".join(pack_frame(frame) for frame in made), pack_frame(made[1]))
 
 
 def damaged(data: st.DataObject, whole: bytes) -> bytes:
-    """Return bytes that were `whole` once: bits flipped, words overwritten, parts cut, moved and doubled."""
+    """Return bytes that were `whole` once: bits flipped, words overwritten, parts cut, moved and
+    doubled.
+    """
     content = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 6))):
         at = data.draw(st.integers(0, max(0, len(content) - 1)))
@@ -51,7 +76,9 @@ def damaged(data: st.DataObject, whole: bytes) -> bytes:
             content[at] ^= 1 << data.draw(st.integers(0, 7))
         elif change == "word":
             at &= ~3
-            content[at : at + 4] = struct.pack("<I", data.draw(st.sampled_from((*INTERESTING, len(content)))))
+            content[at : at + 4] = struct.pack(
+                "<I", data.draw(st.sampled_from((*INTERESTING, len(content))))
+            )
         elif change == "cut":
             del content[at:]
         elif change == "drop":

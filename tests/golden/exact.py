@@ -1,6 +1,8 @@
-"""The rescale rule and the observation quantiser in exact rational arithmetic, float32 rounding written out: no floating point at all.
+"""The rescale rule and the observation quantiser in exact rational arithmetic, float32 rounding
+written out: no floating point at all.
 
-The independent implementation behind the golden vectors (toolchain/docs/decisions/0001-arithmetic.md). Slow and plain on purpose.
+The independent implementation behind the golden vectors
+(toolchain/docs/decisions/0001-arithmetic.md). Slow and plain on purpose.
 A float32 is given and returned as its 32 bits.
 """
 
@@ -23,7 +25,9 @@ def value(bits: int) -> Fraction:
     """Return the number a finite float32 stands for."""
     exponent, mantissa = (bits >> 23) & 0xFF, bits & 0x7FFFFF
     assert exponent != 0xFF
-    magnitude = Fraction(mantissa + (1 << 23 if exponent else 0)) * Fraction(2) ** (max(exponent, 1) - 150)
+    magnitude = Fraction(mantissa + (1 << 23 if exponent else 0)) * Fraction(2) ** (
+        max(exponent, 1) - 150
+    )
     return -magnitude if bits & SIGN else magnitude
 
 
@@ -35,7 +39,9 @@ def round_half_even(number: Fraction) -> int:
 
 
 def to_float32(number: Fraction) -> int:
-    """Return the bits of the nearest float32, half to even; infinity from half a step beyond the largest."""
+    """Return the bits of the nearest float32, half to even; infinity from half a step beyond the
+    largest.
+    """
     sign, magnitude = (SIGN if number < 0 else 0), abs(number)
     if magnitude == 0:
         return sign
@@ -61,13 +67,17 @@ def multiplier(in_scale: int, weight_scale: int, out_scale: int) -> int:
 
 
 def rescale(acc: int, multiplier_bits: int, zero_point: int, qmin: int, qmax: int) -> int:
-    """Return clamp(round_half_even(float32(float32(acc) * multiplier)) + zero_point, qmin, qmax)."""
+    """Return clamp(round_half_even(float32(float32(acc) * multiplier)) + zero_point, qmin,
+    qmax).
+    """
     product = to_float32(value(to_float32(Fraction(acc))) * value(multiplier_bits))
     return min(max(round_half_even(value(product)) + zero_point, qmin), qmax)
 
 
 def observe(x: int, inv_scale: int, zero_point: int, qmin: int, qmax: int) -> int:
-    """Return clamp(round_half_even(float32(x * inv_scale)) + zero_point, qmin, qmax); NaN counts as 0, infinity saturates."""
+    """Return clamp(round_half_even(float32(x * inv_scale)) + zero_point, qmin, qmax); NaN counts as
+    0, infinity saturates.
+    """
     if is_nan(x):
         steps = 0
     else:

@@ -1,4 +1,6 @@
-"""Writes the golden vectors: `python -m tests.golden.generate`. Seeded, and computed by tests/golden/exact.py alone."""
+"""Writes the golden vectors: `python -m tests.golden.generate`. Seeded, and computed by
+tests/golden/exact.py alone.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +31,29 @@ OBSERVE_HEADER = """\
 
 
 def rescale_lines(rng: random.Random) -> list[str]:
-    """Return lines of rescale.txt: accumulators at and around ties, beyond 2^24, at the limits of the arithmetic, and plain ones."""
+    """Return lines of rescale.txt: accumulators at and around ties, beyond 2^24, at the limits of
+    the arithmetic, and plain ones.
+    """
     rows = []
     for index in range(1200):
         qmin, qmax = RANGES[0] if index % 3 else rng.choice(RANGES)
         zero_point = rng.choice([qmin, 0, rng.randint(qmin, qmax), qmax])
-        mantissa = rng.choice([rng.randrange(1 << 23, 1 << 24), 1 << 23, rng.randrange(1 << 4, 1 << 5) << 19, (1 << 24) - 1])
+        mantissa = rng.choice(
+            [
+                rng.randrange(1 << 23, 1 << 24),
+                1 << 23,
+                rng.randrange(1 << 4, 1 << 5) << 19,
+                (1 << 24) - 1,
+            ]
+        )
         shift = rng.randint(22, 53)  # multipliers from 2 down to 2^-30
         bits = exact.to_float32(Fraction(mantissa, 1 << shift))
         factor = exact.value(bits)
-        limit = min((1 << 31) - 1, int(Fraction(1 << 22) / factor) - 1, (1 << 24) - 1 if (qmin, qmax) != RANGES[0] else 1 << 31)
+        limit = min(
+            (1 << 31) - 1,
+            int(Fraction(1 << 22) / factor) - 1,
+            (1 << 24) - 1 if (qmin, qmax) != RANGES[0] else 1 << 31,
+        )
         kind = index % 4
         if kind == 0:  # around a tie of the exact product
             tie = rng.randint(qmin - 3, qmax + 3) - zero_point + Fraction(1, 2)
@@ -46,21 +61,31 @@ def rescale_lines(rng: random.Random) -> list[str]:
         elif kind == 1:  # large: int32 -> float32 rounds
             acc = rng.choice([-1, 1]) * rng.randint(limit // 2, limit)
         elif kind == 2:  # anywhere in the range
-            acc = exact.round_half_even(Fraction(rng.randint(qmin, qmax) - zero_point) / factor) + rng.randint(-50, 50)
+            acc = exact.round_half_even(
+                Fraction(rng.randint(qmin, qmax) - zero_point) / factor
+            ) + rng.randint(-50, 50)
         else:
             acc = rng.choice([0, 1, -1, limit, -limit, rng.randint(-limit, limit)])
         acc = min(max(acc, -limit), limit)
-        rows.append(f"{acc} {bits:08x} {zero_point} {qmin} {qmax} {exact.rescale(acc, bits, zero_point, qmin, qmax)}")
+        rows.append(
+            f"{acc} {bits:08x} {zero_point} {qmin} {qmax} "
+            f"{exact.rescale(acc, bits, zero_point, qmin, qmax)}"
+        )
     return rows
 
 
 def factor_lines(rng: random.Random) -> list[str]:
-    """Return lines of factor.txt: random scales, powers of two, and products that fall on float32 ties."""
+    """Return lines of factor.txt: random scales, powers of two, and products that fall on float32
+    ties.
+    """
     rows = []
     for _ in range(300):
         scales = [
             exact.to_float32(
-                Fraction(rng.choice([rng.randrange(1 << 23, 1 << 24), 1 << 23, rng.randrange(3, 64)]), 1 << rng.randint(20, 34))
+                Fraction(
+                    rng.choice([rng.randrange(1 << 23, 1 << 24), 1 << 23, rng.randrange(3, 64)]),
+                    1 << rng.randint(20, 34),
+                )
             )
             for _ in range(3)
         ]
@@ -69,9 +94,24 @@ def factor_lines(rng: random.Random) -> list[str]:
 
 
 def observe_lines(rng: random.Random) -> list[str]:
-    """Return lines of observe.txt: ties and their neighbours, NaN, infinities, denormals, huge values, far zero points."""
+    """Return lines of observe.txt: ties and their neighbours, NaN, infinities, denormals, huge
+    values, far zero points.
+    """
     rows = []
-    odd = [0, 0x80000000, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC12345, 0x7F800001, 1, 0x80000001, 0x007FFFFF, 0x7F7FFFFF, 0xFF7FFFFF]
+    odd = [
+        0,
+        0x80000000,
+        0x7F800000,
+        0xFF800000,
+        0x7FC00000,
+        0xFFC12345,
+        0x7F800001,
+        1,
+        0x80000001,
+        0x007FFFFF,
+        0x7F7FFFFF,
+        0xFF7FFFFF,
+    ]
     for index in range(900):
         qmin, qmax = RANGES[0] if index % 3 else rng.choice(RANGES)
         far = rng.choice([0, 200, 1 << 15, 1_000_000, (1 << 22) - 1])
@@ -88,7 +128,10 @@ def observe_lines(rng: random.Random) -> list[str]:
             tie = rng.randint(qmin - 2, qmax + 2) - zero_point + Fraction(1, 2)
             x = exact.to_float32(tie / exact.value(bits))
             x = (x + rng.randint(-1, 1)) & 0xFFFFFFFF
-        rows.append(f"{x:08x} {bits:08x} {zero_point} {qmin} {qmax} {exact.observe(x, bits, zero_point, qmin, qmax)}")
+        rows.append(
+            f"{x:08x} {bits:08x} {zero_point} {qmin} {qmax} "
+            f"{exact.observe(x, bits, zero_point, qmin, qmax)}"
+        )
     return rows
 
 

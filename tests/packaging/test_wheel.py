@@ -14,7 +14,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LARGE = ("models/pong_", "models/breakout_", "models/nav_dqn_large/policy")  # weights and frames that stay in the repository
+LARGE = (
+    "models/pong_",
+    "models/breakout_",
+    "models/nav_dqn_large/policy",
+)  # weights and frames that stay in the repository
 FOLDERS = {
     "toolchain/quarl/": "quarl/",
     "targets/": "quarl/targets/",
@@ -30,7 +34,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in _tracked():  # a build leaves folders behind; not in the checkout
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, copy / name)
-    argv = [sys.executable, "-m", "pip", "wheel", str(copy), "--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(folder)]
+    argv = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        str(copy),
+        "--no-deps",
+        "--no-build-isolation",
+        "--quiet",
+        "--wheel-dir",
+        str(folder),
+    ]
     subprocess.run(argv, check=True, timeout=300)
     return next(folder.glob("quarl-*.whl"))
 
@@ -51,17 +66,37 @@ def test_the_wheel_is_small_enough_to_install_anywhere(wheel: Path) -> None:
     assert wheel.stat().st_size < 5_000_000
 
 
-def test_the_tool_runs_from_the_installed_wheel_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+def test_the_tool_runs_from_the_installed_wheel_outside_the_checkout(
+    wheel: Path, tmp_path: Path
+) -> None:
     site = tmp_path / "site"
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", str(site), str(wheel)], check=True, timeout=300
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--no-deps",
+            "--quiet",
+            "--target",
+            str(site),
+            str(wheel),
+        ],
+        check=True,
+        timeout=300,
     )
     code = f"import sys; sys.path.insert(0, {str(site)!r}); from quarl.cli import main; main()"
 
     def quarl(*arguments: str) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-c", code, *arguments]
         return subprocess.run(
-            argv, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True, env={**os.environ, "PYTHONPATH": ""}
+            argv,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+            env={**os.environ, "PYTHONPATH": ""},
         )
 
     names = {policy["name"] for policy in json.loads(quarl("policies", "--json").stdout)}
@@ -71,11 +106,18 @@ def test_the_tool_runs_from_the_installed_wheel_outside_the_checkout(wheel: Path
 
 
 def test_every_package_folder_is_listed_for_the_wheel() -> None:
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    found = {".".join(path.parent.relative_to(ROOT / "toolchain").parts) for path in (ROOT / "toolchain" / "quarl").rglob("__init__.py")}
+    listed = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    )
+    found = {
+        ".".join(path.parent.relative_to(ROOT / "toolchain").parts)
+        for path in (ROOT / "toolchain" / "quarl").rglob("__init__.py")
+    }
     assert found <= listed
 
 
 def _tracked() -> list[str]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, timeout=60).stdout.decode()
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, timeout=60
+    ).stdout.decode()
     return [name for name in listed.split("\0") if name and (ROOT / name).is_file()]

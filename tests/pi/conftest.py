@@ -9,7 +9,7 @@ import pytest
 from quarl.pi.root import EmulatedRoot, build_root
 from quarl.resources import default_cache_dir
 from tests.conftest import need
-from tests.pi.fake_pi import FakePi, sshd_program
+from tests.support.fake_pi import FakePi, sshd_program
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,9 @@ def pi_root() -> EmulatedRoot:
 
 
 @pytest.fixture(scope="module")
-def fake_pi_server(pi_root: EmulatedRoot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakePi]:
+def fake_pi_server(
+    pi_root: EmulatedRoot, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FakePi]:
     need("ssh", "ssh-keygen", sshd_program())
     pi = FakePi(tmp_path_factory.mktemp("pi"), pi_root)
     yield pi

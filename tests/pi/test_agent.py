@@ -18,7 +18,7 @@ from quarl.links.local import LocalPi
 from quarl.links.pi import agent_source, read_answer, sha256_of
 from quarl.profiles.pi.measure import outputs_in
 from quarl.profiles.pi.request import NOTHING, Effort, package_of, run_request
-from tests.firmware.samples import observations, sample
+from tests.support.samples import observations, sample
 
 
 def done(code: int, stdout: bytes = b"", stderr: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -27,8 +27,15 @@ def done(code: int, stdout: bytes = b"", stderr: bytes = b"") -> subprocess.Comp
 
 def test_the_agent_needs_nothing_but_the_standard_library_and_runs_on_old_pythons() -> None:
     tree = ast.parse(agent_source(), feature_version=(3, 9))
-    imported = {alias.name.partition(".")[0] for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {str(node.module).partition(".")[0] for node in tree.body if isinstance(node, ast.ImportFrom)}
+    imported = {
+        alias.name.partition(".")[0]
+        for node in tree.body
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    imported |= {
+        str(node.module).partition(".")[0] for node in tree.body if isinstance(node, ast.ImportFrom)
+    }
     assert imported <= set(sys.stdlib_module_names)
 
 
@@ -40,7 +47,9 @@ def test_a_model_is_answered_timed_and_its_memory_is_told(name: str) -> None:
     with LocalPi() as pi:
         pi.push(package.files)
         for asked in package.asked:
-            fields = pi.ask(run_request(package, asked, Effort(warm_up_s=0.01, seconds=0.05, samples=20))).fields
+            fields = pi.ask(
+                run_request(package, asked, Effort(warm_up_s=0.01, seconds=0.05, samples=20))
+            ).fields
             assert fields["first_call_us"] > 0
             assert 1 <= len(fields["samples_us"]) <= 20
             assert fields["memory"]["before_load"]["resident_bytes"] <= fields["memory"]["peak"]
@@ -54,7 +63,9 @@ def test_a_model_is_answered_timed_and_its_memory_is_told(name: str) -> None:
 
 def test_a_file_that_is_not_what_was_sent_is_not_used() -> None:
     policy, quantized = sample("argmax_mlp", 3)
-    package = package_of(None, quantized, observations(policy, np.random.default_rng(2), 3), ("litert",))
+    package = package_of(
+        None, quantized, observations(policy, np.random.default_rng(2), 3), ("litert",)
+    )
     (asked,) = package.asked
     with LocalPi() as pi:
         pi.push({**package.files, asked.file: package.files[asked.file] + b"x"})
@@ -67,11 +78,17 @@ def test_a_file_that_is_not_what_was_sent_is_not_used() -> None:
 
 def test_a_runtime_that_is_not_there_is_a_missing_tool() -> None:
     policy, quantized = sample("argmax_mlp", 3)
-    package = package_of(None, quantized, observations(policy, np.random.default_rng(2), 3), ("litert",))
+    package = package_of(
+        None, quantized, observations(policy, np.random.default_rng(2), 3), ("litert",)
+    )
     with LocalPi() as pi:
         pi.push(package.files)
-        with pytest.raises(ToolMissingError, match=r"tflite-runtime cannot be imported.*quarl provision"):
-            pi.ask(run_request(package, replace(package.asked[0], runtime="tflite_runtime"), NOTHING))
+        with pytest.raises(
+            ToolMissingError, match=r"tflite-runtime cannot be imported.*quarl provision"
+        ):
+            pi.ask(
+                run_request(package, replace(package.asked[0], runtime="tflite_runtime"), NOTHING)
+            )
 
 
 def test_what_is_no_answer_is_told() -> None:

@@ -1,4 +1,6 @@
-"""The Raspberry Pi as a user meets it: ship for the emulated one, measure over SSH, judge the deadline, bring the runtimes."""
+"""The Raspberry Pi as a user meets it: ship for the emulated one, measure over SSH, judge the
+deadline, bring the runtimes.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,28 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import need
-from tests.pi.fake_pi import FakePi
+from tests.support.fake_pi import FakePi
 
 
 def quarl(folder: Path, *arguments: str, code: int = 0) -> str:
     """Return what `quarl` printed, after it ended with the code."""
-    done = subprocess.run([sys.executable, "-m", "quarl", *arguments], cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "quarl", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert done.returncode == code, done.stderr + done.stdout
     return done.stdout if code == 0 else done.stderr
 
 
 def checks(folder: Path) -> dict[str, dict[str, object]]:
-    return {check["name"]: check for check in json.loads((folder / "nav" / "verdict.json").read_text())["checks"]}
+    return {
+        check["name"]: check
+        for check in json.loads((folder / "nav" / "verdict.json").read_text())["checks"]
+    }
 
 
 def test_a_policy_ships_for_the_emulated_pi_and_is_then_measured_over_ssh(
@@ -36,7 +48,9 @@ def test_a_policy_ships_for_the_emulated_pi_and_is_then_measured_over_ssh(
     assert "budget_pi_decision_us" not in found  # an emulator has no time
     profile = json.loads((tmp_path / "nav" / "pi.json").read_text())
     assert profile["kind"] == "emulated"
-    assert {model["differing"] for model in profile["models"] if model["runtime"] != "tflite_runtime"} == {0}
+    assert {
+        model["differing"] for model in profile["models"] if model["runtime"] != "tflite_runtime"
+    } == {0}
 
     told = quarl(tmp_path, "profile", "nav", "--board", "raspberrypi_4", "--link", "ssh:fakepi")
     assert "measured on Raspberry Pi 4 Model B Rev 1.4" in told
@@ -48,16 +62,42 @@ def test_a_policy_ships_for_the_emulated_pi_and_is_then_measured_over_ssh(
 
     fake_pi.vcgencmd('[ "$1" = get_throttled ] && echo throttled=0x50005\n')
     before = (tmp_path / "nav" / "pi.json").read_bytes()
-    told = quarl(tmp_path, "profile", "nav", "--board", "raspberrypi_4", "--link", "ssh:fakepi", code=4)
+    told = quarl(
+        tmp_path, "profile", "nav", "--board", "raspberrypi_4", "--link", "ssh:fakepi", code=4
+    )
     assert "the run is invalid and not reported" in told
     assert (tmp_path / "nav" / "pi.json").read_bytes() == before
 
 
 def test_links_that_lead_nowhere_are_refused_before_any_work(tmp_path: Path) -> None:
-    assert "no board is named" in quarl(tmp_path, "ship", "nav_ppo", "--link", "ssh:pi", "--out", "nav", code=2)
-    told = quarl(tmp_path, "ship", "nav_ppo", "--board", "stm32h743", "--link", "ssh:pi", "--out", "nav", code=2)
+    assert "no board is named" in quarl(
+        tmp_path, "ship", "nav_ppo", "--link", "ssh:pi", "--out", "nav", code=2
+    )
+    told = quarl(
+        tmp_path,
+        "ship",
+        "nav_ppo",
+        "--board",
+        "stm32h743",
+        "--link",
+        "ssh:pi",
+        "--out",
+        "nav",
+        code=2,
+    )
     assert "must be serial:PORT" in told
-    told = quarl(tmp_path, "ship", "nav_ppo", "--board", "raspberrypi_4", "--link", "serial:/dev/ttyACM0", "--out", "nav", code=2)
+    told = quarl(
+        tmp_path,
+        "ship",
+        "nav_ppo",
+        "--board",
+        "raspberrypi_4",
+        "--link",
+        "serial:/dev/ttyACM0",
+        "--out",
+        "nav",
+        code=2,
+    )
     assert "is reached by emulated, ssh:USER@HOST or local" in told
     assert "must be ssh:USER@HOST" in quarl(tmp_path, "provision", "pi@host", code=2)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,6 @@
-"""The emulated Pi: every core answers as the integer reference does, and instructions are counted exactly; a time is never taken."""
+"""The emulated Pi: every core answers as the integer reference does, and instructions are counted
+exactly; a time is never taken.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from quarl.profiles.pi.measure import profile_pi
 from quarl.profiles.pi.report import instructions_from
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
-from tests.firmware.samples import observations, sample
+from tests.support.samples import observations, sample
 
 BOARDS = ("raspberrypi_3b", "raspberrypi_4", "raspberrypi_5")  # one of each core
 
@@ -28,31 +30,51 @@ def board_named(name: str) -> LinuxBoard:
 
 @pytest.mark.parametrize("name", BOARDS)
 @pytest.mark.parametrize(("policy_name", "rung"), [("squashed", 3), ("small_images", 3)])
-def test_every_core_answers_like_the_reference_in_every_runtime(pi_root: EmulatedRoot, name: str, policy_name: str, rung: int) -> None:
+def test_every_core_answers_like_the_reference_in_every_runtime(
+    pi_root: EmulatedRoot, name: str, policy_name: str, rung: int
+) -> None:
     need("ziglang")
     policy, quantized = sample(policy_name, rung)
     obs = observations(policy, np.random.default_rng(3), 30)
     found = compare_on_pi(quantized, obs, board_named(name), "emulated")
     assert tuple(backend.backend for backend in found) == BACKENDS
     assert [backend.differing for backend in found] == [0, 0, 0]
-    assert all(backend.outputs == 30 * policy.contract.action.count and "outputs SHA-256" in backend.version for backend in found)
+    assert all(
+        backend.outputs == 30 * policy.contract.action.count
+        and "outputs SHA-256" in backend.version
+        for backend in found
+    )
     assert len({backend.version.rpartition(" ")[2] for backend in found}) == 1  # one digest
 
 
 def test_instructions_are_counted_and_no_time_is_kept(pi_root: EmulatedRoot) -> None:
     need("ziglang")
     policy, quantized = sample("argmax_mlp", 3)
-    obs, board, cache = observations(policy, np.random.default_rng(3), 20), board_named("raspberrypi_5"), default_cache_dir()
-    profile = profile_pi(policy, quantized, obs, board, EmulatedPi(board.cpu, pi_root, cache), cache)
+    obs, board, cache = (
+        observations(policy, np.random.default_rng(3), 20),
+        board_named("raspberrypi_5"),
+        default_cache_dir(),
+    )
+    profile = profile_pi(
+        policy, quantized, obs, board, EmulatedPi(board.cpu, pi_root, cache), cache
+    )
     assert (profile.kind, profile.link) == ("emulated", "emulated")
     for model in profile.models:
-        assert (model.latency, model.decision, model.memory, model.load_us) == (None, None, None, None)
+        assert (model.latency, model.decision, model.memory, model.load_us) == (
+            None,
+            None,
+            None,
+            None,
+        )
         assert model.instructions is not None
         assert 0 < model.instructions.typical_invoke <= model.instructions.typical
     old = profile.model("tflite_runtime", "int8")
     assert old is not None
     assert old.largest_difference <= 2  # its own arithmetic, which is named
-    assert any("tflite_runtime 2.14.0 computes by another arithmetic" in sentence for sentence in profile.sentences())
+    assert any(
+        "tflite_runtime 2.14.0 computes by another arithmetic" in sentence
+        for sentence in profile.sentences()
+    )
     own, litert = profile.model("c", "int8"), profile.model("litert", "int8")
     assert own is not None
     assert litert is not None
@@ -74,7 +96,9 @@ def test_the_cost_of_the_marks_is_taken_off() -> None:
         instructions_from([*empty, (1, 1000)])
 
 
-def test_an_emulated_pi_that_is_not_installed_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_an_emulated_pi_that_is_not_installed_is_named_with_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ToolMissingError, match="quarl doctor --install pi-emulator"):
         open_link(None, board_named("raspberrypi_4"))

@@ -1,4 +1,6 @@
-"""What spoils a run on a Pi and what only belongs beside its figures; and how the agent reads the files that tell."""
+"""What spoils a run on a Pi and what only belongs beside its figures; and how the agent reads the
+files that tell.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import pytest
 
 from quarl.pi import agent
 from quarl.profiles.pi.health import Health, remarks, spoiling
-from tests.pi.fake_pi import PI_FILES
+from tests.support.fake_pi import PI_FILES
 
 GOOD = Health(0, 1_500_345_728, 1_500_000_000, 1_500_000_000, "performance", 48.2, 52, 0.4)
 
@@ -29,12 +31,22 @@ def firmware(throttled: str | None) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("answer", "bits"), [("throttled=0x0", 0), ("throttled=0x50005", 0x50005), (None, None), ("error=1 error_msg=x", None)]
+    ("answer", "bits"),
+    [
+        ("throttled=0x0", 0),
+        ("throttled=0x50005", 0x50005),
+        (None, None),
+        ("error=1 error_msg=x", None),
+    ],
 )
-def test_the_agent_reads_what_a_pi_tells_of_itself(tmp_path: Path, answer: str | None, bits: int | None) -> None:
+def test_the_agent_reads_what_a_pi_tells_of_itself(
+    tmp_path: Path, answer: str | None, bits: int | None
+) -> None:
     found = agent.health(write(tmp_path, PI_FILES), firmware(answer))
     clock = None if answer is None else 1_500_345_728
-    assert Health(**found) == Health(bits, clock, 1_500_000_000, 1_500_000_000, "ondemand", 48.199, 52, 0.42)
+    assert Health(**found) == Health(
+        bits, clock, 1_500_000_000, 1_500_000_000, "ondemand", 48.199, 52, 0.42
+    )
 
 
 def test_what_a_machine_does_not_tell_is_none(tmp_path: Path) -> None:
@@ -44,9 +56,21 @@ def test_what_a_machine_does_not_tell_is_none(tmp_path: Path) -> None:
 
 
 def test_the_agent_names_the_machine(tmp_path: Path) -> None:
-    cpuinfo = "processor\t: 0\nFeatures\t: fp asimd\nCPU part\t: 0xd08\n\nprocessor\t: 1\nCPU part\t: 0xd08\nModel\t\t: Raspberry Pi 4\n"
-    found = agent.machine(write(tmp_path, {"proc/cpuinfo": cpuinfo, "proc/meminfo": "MemTotal:     948280 kB\nMemFree: 1 kB\n"}))
-    assert (found["model"], found["cpu_part"], found["cpu_features"]) == ("Raspberry Pi 4", "0xd08", ["asimd", "fp"])
+    cpuinfo = (
+        "processor\t: 0\nFeatures\t: fp asimd\nCPU part\t: 0xd08\n\nprocessor\t: 1\nCPU "
+        "part\t: 0xd08\nModel\t\t: Raspberry Pi 4\n"
+    )
+    found = agent.machine(
+        write(
+            tmp_path,
+            {"proc/cpuinfo": cpuinfo, "proc/meminfo": "MemTotal:     948280 kB\nMemFree: 1 kB\n"},
+        )
+    )
+    assert (found["model"], found["cpu_part"], found["cpu_features"]) == (
+        "Raspberry Pi 4",
+        "0xd08",
+        ["asimd", "fp"],
+    )
     assert found["memory_bytes"] == 948280 * 1024
     found = agent.machine(write(tmp_path, PI_FILES))
     assert found["model"] == "Raspberry Pi 4 Model B Rev 1.4"
@@ -64,12 +88,18 @@ def test_the_agent_names_the_machine(tmp_path: Path) -> None:
         ({"throttled": None}, {"throttled": None}, None),
         ({}, {"clock_hz": 1_450_000_000}, None),
         ({}, {"clock_hz": 1_200_000_000}, "clock went from 1,500 MHz to 1,200 MHz"),
-        ({"clock_hz": None}, {"clock_hz": None, "highest_clock_hz": 600_000_000}, "from 1,500 MHz to 600 MHz"),
+        (
+            {"clock_hz": None},
+            {"clock_hz": None, "highest_clock_hz": 600_000_000},
+            "from 1,500 MHz to 600 MHz",
+        ),
         ({}, {"swapped_pages": 53}, "pages swapped by the machine: 1"),
         ({"swapped_pages": None}, {"swapped_pages": 53}, None),
     ],
 )
-def test_a_throttled_slowed_or_swapped_run_is_spoilt(before: dict[str, Any], after: dict[str, Any], words: str | None) -> None:
+def test_a_throttled_slowed_or_swapped_run_is_spoilt(
+    before: dict[str, Any], after: dict[str, Any], words: str | None
+) -> None:
     found = spoiling(replace(GOOD, **before), replace(GOOD, **after))
     if words is None:
         assert found == ()

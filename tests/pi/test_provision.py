@@ -14,7 +14,7 @@ from quarl.links.pi import sha256_of
 from quarl.links.provision import provision
 from quarl.links.ssh import SshPi
 from quarl.pi.wheels import LOCKS, WheelSet, lock_file
-from tests.pi.fake_pi import FakePi
+from tests.support.fake_pi import FakePi
 
 
 def wheel(folder: Path, name: str = "onnxruntime-0.0.1-py3-none-any.whl", padding: int = 0) -> Path:
@@ -22,7 +22,10 @@ def wheel(folder: Path, name: str = "onnxruntime-0.0.1-py3-none-any.whl", paddin
     folder.mkdir(exist_ok=True)
     with zipfile.ZipFile(folder / name, "w") as archive:
         archive.writestr("onnxruntime/__init__.py", "#" * padding)
-        archive.writestr("onnxruntime-0.0.1.dist-info/METADATA", "Metadata-Version: 2.1\nName: onnxruntime\nVersion: 0.0.1\n")
+        archive.writestr(
+            "onnxruntime-0.0.1.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: onnxruntime\nVersion: 0.0.1\n",
+        )
     return folder
 
 
@@ -40,19 +43,29 @@ def test_wheels_become_an_environment_of_their_own(fake_pi: FakePi, tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wheels", LOCKS)
-def test_the_locked_wheels_are_brought_to_a_pi_that_has_none(fake_pi: FakePi, wheels: WheelSet) -> None:
+def test_the_locked_wheels_are_brought_to_a_pi_that_has_none(
+    fake_pi: FakePi, wheels: WheelSet
+) -> None:
     fake_pi.packages(None)
     brought = provision(SshPi("fakepi"), None, wheels)
-    locked = dict(line.split(" ")[0].split("==") for line in lock_file(wheels).read_text().splitlines() if "==" in line)
+    locked = dict(
+        line.split(" ")[0].split("==")
+        for line in lock_file(wheels).read_text().splitlines()
+        if "==" in line
+    )
     assert brought.runtimes == locked
     shutil.rmtree(brought.target)
 
 
-def test_a_disk_that_fills_up_keeps_the_old_environment_and_leaves_nothing(fake_pi: FakePi, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_keeps_the_old_environment_and_leaves_nothing(
+    fake_pi: FakePi, tmp_path: Path
+) -> None:
     fake_pi.packages(None)
     provision(SshPi("fakepi"), wheel(tmp_path / "wheels"))
     larger = wheel(tmp_path / "larger", padding=3_000_000)
-    fake_pi.fault('case "$SSH_ORIGINAL_COMMAND" in *agent.py*) trap "" XFSZ; ulimit -f 2000 ;; esac')
+    fake_pi.fault(
+        'case "$SSH_ORIGINAL_COMMAND" in *agent.py*) trap "" XFSZ; ulimit -f 2000 ;; esac'
+    )
     with pytest.raises(DeviceError, match="File too large"):
         provision(SshPi("fakepi"), larger)
     fake_pi.fault("")
@@ -82,7 +95,11 @@ def test_a_wheel_that_arrives_damaged_is_not_unpacked(fake_pi: FakePi, tmp_path:
     target = str(fake_pi.home / "place")
     with SshPi("fakepi") as pi:
         pi.push({"a.whl": data})
-        request = {"ask": "install", "target": target, "wheels": [{"file": "a.whl", "sha256": sha256_of(b"other")}]}
+        request = {
+            "ask": "install",
+            "target": target,
+            "wheels": [{"file": "a.whl", "sha256": sha256_of(b"other")}],
+        }
         with pytest.raises(DeviceError, match=r"a\.whl arrived damaged"):
             pi.ask(request)
     assert not list(fake_pi.home.glob("*place*"))

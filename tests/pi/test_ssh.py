@@ -1,4 +1,6 @@
-"""A Pi over SSH: every line of the real path through a real sshd, and what happens when something breaks."""
+"""A Pi over SSH: every line of the real path through a real sshd, and what happens when something
+breaks.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ from quarl.profiles.pi.measure import profile_pi, version_remarks
 from quarl.profiles.pi.report import PiProfile, pi_profile_from_json
 from quarl.profiles.pi.request import Effort
 from quarl.resources import default_cache_dir, targets_dir
-from tests.firmware.samples import observations, sample
-from tests.pi.fake_pi import FakePi, dropping_proxy
+from tests.support.fake_pi import FakePi, dropping_proxy
+from tests.support.samples import observations, sample
 
 QUICK = Effort(warm_up_s=0.05, seconds=0.2, samples=50)
 DURING_THE_RUN = 'case "$SSH_ORIGINAL_COMMAND" in *agent.py*) {} ;; esac'
@@ -60,9 +62,15 @@ def nothing_is_left_behind(fake_pi: FakePi) -> Iterator[None]:
     assert fake_pi.left_behind() == []
 
 
-def test_a_policy_is_measured_and_compared_through_every_line_of_the_real_path(fake_pi: FakePi) -> None:
+def test_a_policy_is_measured_and_compared_through_every_line_of_the_real_path(
+    fake_pi: FakePi,
+) -> None:
     profile = measure()
-    assert (profile.link, profile.kind, profile.machine.model) == ("ssh", "measured", "Raspberry Pi 4 Model B Rev 1.4")
+    assert (profile.link, profile.kind, profile.machine.model) == (
+        "ssh",
+        "measured",
+        "Raspberry Pi 4 Model B Rev 1.4",
+    )
     assert [(model.runtime, model.precision) for model in profile.models] == [
         ("litert", "float32"),
         ("litert", "int8"),
@@ -81,11 +89,15 @@ def test_a_policy_is_measured_and_compared_through_every_line_of_the_real_path(f
             assert (model.observations, model.differing) == (40, 0)
             assert model.outputs_sha256 == model.expected_sha256
             assert model.decision is not None
-    assert json.loads(pi_profile_from_json(profile.to_json(), "pi.json").to_json()) == json.loads(profile.to_json())
+    assert json.loads(pi_profile_from_json(profile.to_json(), "pi.json").to_json()) == json.loads(
+        profile.to_json()
+    )
     text = " ".join(profile.sentences())
     assert "governor ondemand" in text
     assert "control period of 100,000 us (10 Hz)" in text
-    assert {"pi_decision_us", "pi_litert_p99_us", "pi_onnxruntime_model_memory_bytes"} <= {figure.name for figure in profile.figures}
+    assert {"pi_decision_us", "pi_litert_p99_us", "pi_onnxruntime_model_memory_bytes"} <= {
+        figure.name for figure in profile.figures
+    }
     _, quantized, obs = job()
     equal = compare_on_pi(quantized, obs, pi4(), "ssh:fakepi")
     assert [(backend.backend, backend.outputs, backend.differing) for backend in equal] == [
@@ -95,7 +107,9 @@ def test_a_policy_is_measured_and_compared_through_every_line_of_the_real_path(f
     ]
 
 
-def test_a_changed_host_key_is_refused_whatever_the_configuration_says(fake_pi: FakePi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_host_key_is_refused_whatever_the_configuration_says(
+    fake_pi: FakePi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = fake_pi.client("StrictHostKeyChecking no", known=fake_pi.other_host_key())
     monkeypatch.setenv("PATH", path)
     with pytest.raises(DeviceError, match="host key is not the one you know"):
@@ -121,7 +135,9 @@ def test_a_connection_dropped_during_the_push_leaves_nothing_and_the_next_try_wo
     assert look()["machine"] == "aarch64"
 
 
-def test_a_connection_dropped_during_the_run_is_told_and_the_next_try_works(fake_pi: FakePi) -> None:
+def test_a_connection_dropped_during_the_run_is_told_and_the_next_try_works(
+    fake_pi: FakePi,
+) -> None:
     fake_pi.fault(DURING_THE_RUN.format("kill -9 $PPID; exit"))
     with pytest.raises(DeviceError, match="the connection was lost"):
         look()
@@ -143,7 +159,10 @@ def test_what_a_lost_run_left_is_removed_by_a_later_one(fake_pi: FakePi) -> None
 
 def test_a_full_disk_stops_the_push_and_leaves_nothing(fake_pi: FakePi) -> None:
     fake_pi.fault("trap '' XFSZ; ulimit -f 100")
-    with pytest.raises(DeviceError, match="did not arrive whole, nothing of them is left"), SshPi("fakepi") as pi:
+    with (
+        pytest.raises(DeviceError, match="did not arrive whole, nothing of them is left"),
+        SshPi("fakepi") as pi,
+    ):
         pi.push({"model": bytes(1_000_000)})
     fake_pi.fault("")
     assert look()["machine"] == "aarch64"
@@ -159,13 +178,18 @@ def test_another_board_than_the_one_named_is_refused(fake_pi: FakePi) -> None:
     policy, quantized, obs = job()
     board = find_target("raspberrypi_5", targets_dir())
     assert isinstance(board, LinuxBoard)
-    with pytest.raises(InputError, match=r"has a cortex-a72 \(Raspberry Pi 4 Model B Rev 1.4\), raspberrypi_5 a cortex-a76"):
+    with pytest.raises(
+        InputError,
+        match=r"has a cortex-a72 \(Raspberry Pi 4 Model B Rev 1.4\), raspberrypi_5 a cortex-a76",
+    ):
         profile_pi(policy, quantized, obs, board, SshPi("fakepi"), default_cache_dir(), QUICK)
 
 
 def test_a_missing_runtime_is_named_with_what_brings_it(fake_pi: FakePi) -> None:
     fake_pi.packages(None)
-    with pytest.raises(ToolMissingError, match="lacks ai-edge-litert and onnxruntime: quarl provision ssh:fakepi"):
+    with pytest.raises(
+        ToolMissingError, match="lacks ai-edge-litert and onnxruntime: quarl provision ssh:fakepi"
+    ):
         measure()
 
 
@@ -203,13 +227,18 @@ def test_a_killed_agent_is_told_from_a_lost_connection(fake_pi: FakePi) -> None:
         ("0x0", "0x40000", "throttled at some moment"),
     ],
 )
-def test_a_run_that_was_throttled_is_refused(fake_pi: FakePi, first: str, then: str, words: str) -> None:
+def test_a_run_that_was_throttled_is_refused(
+    fake_pi: FakePi, first: str, then: str, words: str
+) -> None:
     seen = fake_pi.folder / "seen"
     seen.unlink(missing_ok=True)
     fake_pi.vcgencmd(
-        f'[ "$1" = get_throttled ] || exit 1\nif [ -e {seen} ]; then echo throttled={then}; else : >{seen}; echo throttled={first}; fi\n'
+        f'[ "$1" = get_throttled ] || exit 1\nif [ -e {seen} ]; then echo throttled={then}; '
+        f"else : >{seen}; echo throttled={first}; fi\n"
     )
-    with pytest.raises(DeviceError, match=rf"the run is invalid and not reported: .*{words}") as error:
+    with pytest.raises(
+        DeviceError, match=rf"the run is invalid and not reported: .*{words}"
+    ) as error:
         measure(Effort(warm_up_s=0.01, seconds=0.01, samples=2))
     assert error.value.exit_code == 4
 

@@ -1,7 +1,10 @@
-"""Choose the rung: the lowest one on which the policy, played in its environment, keeps its mean return and its tail.
+"""Choose the rung: the lowest one on which the policy, played in its environment, keeps its mean
+return and its tail.
 
-The episodes that choose are other ones than the gate's, so the verdict on the chosen rung is not flattered by the choice.
-They are judged as the gate judges its own, at the same looks: a rung that is clearly good or clearly ruined costs a part of them.
+The episodes that choose are other ones than the gate's, so the verdict on the chosen rung is not
+flattered by the choice.
+They are judged as the gate judges its own, at the same looks: a rung that is clearly good or
+clearly ruined costs a part of them.
 """
 
 from __future__ import annotations
@@ -41,16 +44,23 @@ class RungResult:
     rung: int
     name: str
     parameter_bytes: int
-    decision_error: float  # on the calibration: value lost per decision (discrete) or action error (box), in the policy's units
+    # on the calibration: value lost per decision (discrete) or action error (box), in the policy's
+    # units
+    decision_error: float
     mean: MeanTest | None = None
     failures: FailureTest | None = None
     missed: tuple[str, ...] = ()  # what the limits ask and the rung does not hold, in words
 
     def sentence(self) -> str:
         """Return the result as a line for people."""
-        found = f"{self.parameter_bytes:,} B of parameters, decision error {self.decision_error:.3g}"
+        found = (
+            f"{self.parameter_bytes:,} B of parameters, decision error {self.decision_error:.3g}"
+        )
         if self.mean is not None:
-            found += f", return {self.mean.mean_source:.5g} -> {self.mean.mean_candidate:.5g} over {self.mean.episodes} episodes"
+            found += (
+                f", return {self.mean.mean_source:.5g} -> {self.mean.mean_candidate:.5g} "
+                f"over {self.mean.episodes} episodes"
+            )
         if self.failures is not None:
             found += f", failures {100 * self.failures.rate_difference:+.1f} points"
         end = f": does not hold: {'; '.join(self.missed)}" if self.missed else ""
@@ -68,13 +78,16 @@ def choose_rung(
     *,
     held: NDArray[Any] | None = None,
 ) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
-    """Return the policy on the lowest rung that holds the limits, and what was measured on every rung tried.
+    """Return the policy on the lowest rung that holds the limits, and what was measured on every
+    rung tried.
 
-    A rung whose decisions miss the limits is not played. Where no rung holds, the one whose mean return was best is taken, or the highest
+    A rung whose decisions miss the limits is not played. Where no rung holds, the one whose mean
+    return was best is taken, or the highest
     where none was played: the gate has the last word.
 
     Args:
-        held: held-out observations [n, *shape] that the gate will ask; they only refuse rungs that it would refuse. None: the
+        held: held-out observations [n, *shape] that the gate will ask; they only refuse rungs that
+            it would refuse. None: the
             calibration's alone are asked, which fitted rounding fits best.
         progress: called with (episodes, most episodes) of the source or of the rung that plays.
     Raises:
@@ -88,17 +101,26 @@ def choose_rung(
         try:
             candidate = quantize_on_rung(policy, calibration, rung.number, weights)
         except QuantizationError as error:
-            results.append(RungResult(rung.number, rung.name, 0, 0.0, missed=(f"cannot be had: {error}",)))
+            results.append(
+                RungResult(rung.number, rung.name, 0, 0.0, missed=(f"cannot be had: {error}",))
+            )
             tried(results[-1])
             continue
-        result = RungResult(rung.number, rung.name, candidate.parameter_bytes, decision_error(policy, candidate, calibration))
+        result = RungResult(
+            rung.number,
+            rung.name,
+            candidate.parameter_bytes,
+            decision_error(policy, candidate, calibration),
+        )
         missed = decisions_missed(policy, candidate, calibration.obs, limits)
         if held is not None and not missed:
             missed = decisions_missed(policy, candidate, held, limits)
         if missed:
             result = replace(result, missed=missed)
         else:
-            int8 = _Player(env, artifact_actor(candidate, emit_tflite(candidate)), limits.episodes, progress)
+            int8 = _Player(
+                env, artifact_actor(candidate, emit_tflite(candidate)), limits.episodes, progress
+            )
             result = _judge_play(result, source, int8, limits)
         results.append(result)
         tried(result)
@@ -125,10 +147,19 @@ class _Player:
         played = sum(len(part.seeds) for part in self._parts)
         if played < count:
             seeds = range(SELECTION_SEED + played, SELECTION_SEED + count)
-            self._parts.append(run_episodes(self.env, self._actor, seeds, progress=part_of(self._progress, played, self._most)))
+            self._parts.append(
+                run_episodes(
+                    self.env,
+                    self._actor,
+                    seeds,
+                    progress=part_of(self._progress, played, self._most),
+                )
+            )
         whole = join_episodes(self._parts)
         successes = None if whole.successes is None else whole.successes[:count]
-        return Episodes(whole.seeds[:count], whole.returns[:count], whole.lengths[:count], successes)
+        return Episodes(
+            whole.seeds[:count], whole.returns[:count], whole.lengths[:count], successes
+        )
 
 
 def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limits) -> RungResult:
@@ -137,11 +168,15 @@ def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limi
     Raises:
         InputError: the source plays no better than random.
     """
-    asked = replace(limits, source_return=None)  # whether the source plays as well as it should is the gate's question
+    asked = replace(
+        limits, source_return=None
+    )  # whether the source plays as well as it should is the gate's question
     looks = looks_of(asked, limits.episodes)
     for look in looks:
         reference = source.first(look.episodes)  # its own control: chaos is the gate's question too
-        paired = PairedEpisodes(source.env.id, reference, int8.first(look.episodes), reference, looks)
+        paired = PairedEpisodes(
+            source.env.id, reference, int8.first(look.episodes), reference, looks
+        )
         loop, unusable = closed_loop_of(paired, asked)
         if loop is not None and loop_is_settled(loop, asked):
             break
@@ -150,20 +185,32 @@ def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limi
         raise InputError(f"{source.env.id}: {unusable.detail}: nothing can be chosen by it")
     failed = [check for check in closed_loop_checks(loop, asked) if check.passed is False]
     missed = tuple(
-        f"{check.name} {check.found:.4g} {check.unit}, allowed {check.allowed:.4g}" for check in failed if check.found is not None
+        f"{check.name} {check.found:.4g} {check.unit}, allowed {check.allowed:.4g}"
+        for check in failed
+        if check.found is not None
     )
     return replace(result, mean=loop.mean, failures=loop.failures, missed=missed)
 
 
-def decisions_missed(policy: Policy, candidate: QuantPolicy, obs: NDArray[Any], limits: Limits) -> tuple[str, ...]:
-    """Return what the limits ask of single decisions and the candidate does not hold on observations [n, *shape]; none or one line."""
+def decisions_missed(
+    policy: Policy, candidate: QuantPolicy, obs: NDArray[Any], limits: Limits
+) -> tuple[str, ...]:
+    """Return what the limits ask of single decisions and the candidate does not hold on
+    observations [n, *shape]; none or one line.
+    """
     agreement = compare_decisions(policy, candidate, obs)
     if isinstance(agreement, DiscreteAgreement):
         least = limits.min_agreement
-        return (f"{agreement.agreement:.2%} of the actions agree, asked {least:.2%}",) if least and agreement.agreement < least else ()
+        return (
+            (f"{agreement.agreement:.2%} of the actions agree, asked {least:.2%}",)
+            if least and agreement.agreement < least
+            else ()
+        )
     most, share = limits.max_action_error, agreement.mean_share
     is_missed = most is not None and share is not None and share > most
-    return (f"actions are off by {share:.2%} of the range, allowed {most:.2%}",) if is_missed else ()
+    return (
+        (f"actions are off by {share:.2%} of the range, allowed {most:.2%}",) if is_missed else ()
+    )
 
 
 def fixed_rung(

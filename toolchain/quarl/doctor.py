@@ -16,7 +16,9 @@ INSTALL_TIMEOUT_S = 3600.0
 PI_EMULATOR = "pi-emulator"
 EXTRAS = ("sb3", "tf", "atari", "firmware", "probe", "video")
 
-PACKAGES: tuple[tuple[str, str, str, str], ...] = (  # distribution, module, what it is for, the extra that gives it
+PACKAGES: tuple[
+    tuple[str, str, str, str], ...
+] = (  # distribution, module, what it is for, the extra that gives it
     ("numpy", "numpy", "the integer reference", ""),
     ("ai-edge-litert", "ai_edge_litert", "runs .tflite", ""),
     ("onnxruntime", "onnxruntime", "runs .onnx", ""),
@@ -51,7 +53,12 @@ class Finding:
 
 def examine() -> tuple[Finding, ...]:
     """Return what is there and what is not; nothing is imported."""
-    python = Finding("python", f"{sys.implementation.name} on {platform.system()} {platform.machine()}", platform.python_version(), "")
+    python = Finding(
+        "python",
+        f"{sys.implementation.name} on {platform.system()} {platform.machine()}",
+        platform.python_version(),
+        "",
+    )
     return (python, *(_package(*package) for package in PACKAGES), _pi_emulator())
 
 
@@ -64,9 +71,14 @@ def install_command(extra: str, requirements: tuple[str, ...]) -> list[str]:
         InputError: there is no such extra.
     """
     marker = f'extra == "{extra}"'
-    wanted = [line.partition(";")[0].strip() for line in requirements if marker in line.replace("'", '"')]
+    wanted = [
+        line.partition(";")[0].strip() for line in requirements if marker in line.replace("'", '"')
+    ]
     if extra not in EXTRAS or not wanted:
-        raise InputError(f"--install {extra}: there is no such thing to install: choose one of {', '.join((*EXTRAS, PI_EMULATOR))}")
+        raise InputError(
+            f"--install {extra}: there is no such thing to install: choose one of "
+            f"{', '.join((*EXTRAS, PI_EMULATOR))}"
+        )
     return [sys.executable, "-m", "pip", "install", *wanted]
 
 
@@ -87,10 +99,15 @@ def install(extra: str) -> tuple[Finding, ...]:
     argv = install_command(extra, tuple(requires("quarl") or ()))
     if importlib.util.find_spec("pip") is None:
         packages = " ".join(f"'{package}'" for package in argv[4:])
-        raise ToolMissingError(f"this Python has no pip of its own: python3 -m pip --python {sys.executable} install {packages}")
+        raise ToolMissingError(
+            f"this Python has no pip of its own: python3 -m pip --python {sys.executable} "
+            f"install {packages}"
+        )
     done = tools.run(argv, timeout=INSTALL_TIMEOUT_S)
     if done.returncode:
-        raise DeviceError(f"pip could not install {extra}: {done.stderr.decode(errors='replace').strip()[-800:]}")
+        raise DeviceError(
+            f"pip could not install {extra}: {done.stderr.decode(errors='replace').strip()[-800:]}"
+        )
     importlib.invalidate_caches()
     return examine()
 
@@ -101,7 +118,11 @@ def _pi_emulator() -> Finding:
 
     root = find_root(default_cache_dir())
     found = root.folder.name if root is not None and shutil.which(EMULATOR) is not None else ""
-    remedy = "" if found else f"apt-get install qemu-user mmdebstrap, then quarl doctor --install {PI_EMULATOR}"
+    remedy = (
+        ""
+        if found
+        else f"apt-get install qemu-user mmdebstrap, then quarl doctor --install {PI_EMULATOR}"
+    )
     return Finding(PI_EMULATOR, "runs a policy on an emulated Raspberry Pi", found, remedy)
 
 

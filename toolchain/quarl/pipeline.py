@@ -1,4 +1,5 @@
-"""The chain: every verb as one function, in the order of travel. Each takes values and files and returns the next value.
+"""The chain: every verb as one function, in the order of travel. Each takes values and files and
+returns the next value.
 
     import_source -> export -> profile -> parity -> gate -> write_report        ship does all of them
 Nothing here prints, decides or measures by itself; docs of each verb: README.
@@ -14,7 +15,19 @@ from pathlib import Path
 from quarl.boards.cortex_m import Board
 from quarl.boards.linux import LinuxBoard, Target, find_target
 from quarl.bundle import bundle as bundles
-from quarl.bundle.bundle import DEVICE_PROFILE, FIRMWARE, PARITY, PI, PROFILE, QUANTIZATION, REPORT_PAGE, VERDICT, Bundle, Manifest, Origin
+from quarl.bundle.bundle import (
+    DEVICE_PROFILE,
+    FIRMWARE,
+    PARITY,
+    PI,
+    PROFILE,
+    QUANTIZATION,
+    REPORT_PAGE,
+    VERDICT,
+    Bundle,
+    Manifest,
+    Origin,
+)
 from quarl.bundle.policy_file import policy_bytes, quant_policy_bytes
 from quarl.choose_rung import RungResult, choose_rung, fixed_rung
 from quarl.emitters import EMITTERS
@@ -75,8 +88,16 @@ RANDOM_EPISODES = 100
 ROBUSTNESS_EPISODES = 100  # under each disturbance, at most
 
 
-def import_source(source: str, options: ImportOptions | None = None, env: EnvSpec | None = None, *, fetching: Stage = quietly) -> Source:
-    """Return the trained policy that `source` names: a shipped policy, a folder with a recipe, or a file of weights."""
+def import_source(
+    source: str,
+    options: ImportOptions | None = None,
+    env: EnvSpec | None = None,
+    *,
+    fetching: Stage = quietly,
+) -> Source:
+    """Return the trained policy that `source` names: a shipped policy, a folder with a recipe, or a
+    file of weights.
+    """
     opened = open_source(source, options or ImportOptions(), env, fetching)
     if opened.env is not None:
         check_env(opened.env, opened.policy.contract)
@@ -87,13 +108,20 @@ def prove(source: Source, *, trust: bool) -> ImportProof:
     """Return how far the imported policy is from its own framework, where that is installed.
 
     Args:
-        trust: the file may run code of its own, which some frameworks let it do on loading; quarl's own files may.
+        trust: the file may run code of its own, which some frameworks let it do on loading; quarl's
+            own files may.
     """
     policy, trusted = source.policy, trust or source.is_shipped
-    proof = prove_integers(source.file, policy) if isinstance(policy, QuantPolicy) else prove_import(source.file, policy, trusted)
+    proof = (
+        prove_integers(source.file, policy)
+        if isinstance(policy, QuantPolicy)
+        else prove_import(source.file, policy, trusted)
+    )
     if isinstance(proof, NotProven):
         return ImportProof(source.framework, 0, None, proof.reason)
-    return ImportProof(proof.against, proof.observations, proof.max_abs_error / max(1.0, proof.largest_output))
+    return ImportProof(
+        proof.against, proof.observations, proof.max_abs_error / max(1.0, proof.largest_output)
+    )
 
 
 def export(
@@ -112,10 +140,13 @@ def export(
 
     Args:
         board: what the firmware is written for; None: no firmware.
-        rung: a rung of the ladder; None lets the measured return choose, or takes rung 3 where there is no environment to play in.
+        rung: a rung of the ladder; None lets the measured return choose, or takes rung 3 where
+            there is no environment to play in.
             The integers of an int8 file stand on none, and stay as they are.
-        weights: int4 gives the firmware half the weights, at a price in accuracy: toolchain/docs/quantizer.md.
-        calibration: `.npz` with the observations `obs` the policy meets; None: the recipe's own, or played in the environment.
+        weights: int4 gives the firmware half the weights, at a price in accuracy:
+            toolchain/docs/quantizer.md.
+        calibration: `.npz` with the observations `obs` the policy meets; None: the recipe's own, or
+            played in the environment.
     Raises:
         QuarlError: the first thing that is wrong; nothing is then written.
     """
@@ -129,14 +160,26 @@ def export(
         asked_for = f"--rung {rung}" if rung is not None else f"--weights {weights}"
         if rung is not None or weights != "int8":
             option = asked_for.partition(" ")[0]
-            raise InputError(f"{asked_for}: {source.file.name} holds integers already, which are exported as they are: leave {option} away")
+            raise InputError(
+                f"{asked_for}: {source.file.name} holds integers already, which are exported "
+                f"as they are: leave {option} away"
+            )
         quantized = policy
     elif rung is None and source.env is not None:
         quantized, tried = choose_rung(
-            policy, fitted, source.env, asked, lambda result: report(result.sentence()), weights, progress, held=held.obs
+            policy,
+            fitted,
+            source.env,
+            asked,
+            lambda result: report(result.sentence()),
+            weights,
+            progress,
+            held=held.obs,
         )
     else:
-        quantized, tried = fixed_rung(policy, fitted, DEFAULT_RUNG if rung is None else rung, weights)
+        quantized, tried = fixed_rung(
+            policy, fitted, DEFAULT_RUNG if rung is None else rung, weights
+        )
         report(tried[-1].sentence())
     contract, bare = policy.contract, None if isinstance(board, LinuxBoard) else board
     if board is not None:
@@ -147,7 +190,14 @@ def export(
         **({} if isinstance(policy, QuantPolicy) else _source_files(policy, quantized, held)),
         EXAMPLE: example_bytes(quantized, held.obs),
         **{f"model.{name}": emit(quantized) for name, emit in EMITTERS.items()},
-        **({} if board is None else {f"firmware/{path}": data for path, data in write_firmware(quantized, bare, held.obs).items()}),
+        **(
+            {}
+            if board is None
+            else {
+                f"firmware/{path}": data
+                for path, data in write_firmware(quantized, bare, held.obs).items()
+            }
+        ),
     }
     manifest = Manifest(
         name=source.name,
@@ -162,7 +212,9 @@ def export(
         rung=quantized.rung,
         ladder=tuple(asdict(result) for result in tried),
         calibration=None if isinstance(policy, QuantPolicy) else asdict(coverage(fitted, contract)),
-        env=None if source.env is None else {"id": source.env.id, "kwargs": dict(source.env.kwargs)},
+        env=None
+        if source.env is None
+        else {"id": source.env.id, "kwargs": dict(source.env.kwargs)},
         limits=asked.to_table(),
         board=None if board is None else board.name,
         tools=bundles.tool_versions(),
@@ -173,41 +225,55 @@ def export(
 
 
 def profile(bundle: Bundle) -> Profile:
-    """Return what one inference costs on this host, fp32 beside int8, and write profile.json into the bundle."""
+    """Return what one inference costs on this host, fp32 beside int8, and write profile.json into
+    the bundle.
+    """
     measured = profile_bundle(bundle.source(), bundle.quantized(), example_observations(bundle))
     bundle.add(PROFILE, measured.to_json())
     return measured
 
 
 def profile_pi(bundle: Bundle, board: LinuxBoard, link: str | None = None) -> PiProfile:
-    """Return what one decision costs on a Raspberry Pi, real or emulated, and write pi.json into the bundle.
+    """Return what one decision costs on a Raspberry Pi, real or emulated, and write pi.json into
+    the bundle.
 
     Args:
         link: "emulated", "ssh:USER@HOST" or "local"; None: emulated.
     """
-    found = profile_on_pi(bundle.source(), bundle.quantized(), example_observations(bundle), board, link)
+    found = profile_on_pi(
+        bundle.source(), bundle.quantized(), example_observations(bundle), board, link
+    )
     bundle.add(PI, found.to_json())
     return found
 
 
 def profile_board(bundle: Bundle, board: Board, link: str | None = None) -> FirmwareProfile:
-    """Return what one decision costs on a board, its firmware run in an emulator, and write firmware.json into the bundle.
+    """Return what one decision costs on a board, its firmware run in an emulator, and write
+    firmware.json into the bundle.
 
     Args:
         link: the emulator, "unicorn" or "qemu-system"; None: unicorn where it has the core.
     """
-    counted = profile_emulated(bundle.quantized(), example_observations(bundle), board, default_cache_dir(), link)
+    counted = profile_emulated(
+        bundle.quantized(), example_observations(bundle), board, default_cache_dir(), link
+    )
     bundle.add(FIRMWARE, counted.to_json())
     return counted
 
 
-def profile_device(bundle: Bundle, board: Board, link: str, flash_by: str | None = None) -> DeviceProfile:
-    """Return what one decision takes on a board on a serial port, measured there, and write device.json into the bundle.
+def profile_device(
+    bundle: Bundle, board: Board, link: str, flash_by: str | None = None
+) -> DeviceProfile:
+    """Return what one decision takes on a board on a serial port, measured there, and write
+    device.json into the bundle.
 
     Args:
-        link: "serial:PORT". flash_by: the tool that writes the firmware first, "pyocd" or "openocd"; None: the board has it.
+        link: "serial:PORT". flash_by: the tool that writes the firmware first, "pyocd" or
+            "openocd"; None: the board has it.
     """
-    measured = profile_over_serial(bundle.quantized(), example_observations(bundle), board, default_cache_dir(), link, flash_by)
+    measured = profile_over_serial(
+        bundle.quantized(), example_observations(bundle), board, default_cache_dir(), link, flash_by
+    )
     bundle.add(DEVICE_PROFILE, measured.to_json())
     return measured
 
@@ -223,15 +289,19 @@ def parity(
     link: str | None = None,
     progress: Progress | None = None,
 ) -> Evidence:
-    """Return the evidence that the int8 policy is its source's equal, and write parity.json into the bundle.
+    """Return the evidence that the int8 policy is its source's equal, and write parity.json into
+    the bundle.
 
-    A policy that came as an int8 file has no source: its backends are compared, and its own episodes played.
+    A policy that came as an int8 file has no source: its backends are compared, and its own
+    episodes played.
 
     Args:
         env: the environment to play in; None: the bundle's own, and no episodes where it has none.
-        episodes: most paired episodes; None: as many as the limits say. They stop as soon as the answer is certain.
+        episodes: most paired episodes; None: as many as the limits say. They stop as soon as the
+            answer is certain.
         limits: what the gate will ask, which decides when that is; None: those of the bundle.
-        robustness: whether source and int8 policy are played under disturbed observations as well, as they are where the limits ask.
+        robustness: whether source and int8 policy are played under disturbed observations as well,
+            as they are where the limits ask.
         proof: of the import, which only the original file can give.
         link: the way to the bundle's board; None: emulated.
     """
@@ -242,7 +312,13 @@ def parity(
     board = bundle_board(bundle)
     evidence = Evidence(
         manifest_sha256=manifest_digest(bundle),
-        import_proof=proof or ImportProof(bundle.manifest.origin.framework, 0, None, "parity of a bundle does not see the original file"),
+        import_proof=proof
+        or ImportProof(
+            bundle.manifest.origin.framework,
+            0,
+            None,
+            "parity of a bundle does not see the original file",
+        ),
         backends=(*compare_backends(bundle), *_compare_board(bundle, board, link)),
         example=replay_example(bundle),
         has_source=bundle.has_source,
@@ -253,24 +329,38 @@ def parity(
         own = None if played_env is None else play_own(bundle, played_env, count, progress)
         evidence = replace(evidence, own=own)
     else:
-        agreement, worst = compare_decisions_and_worst(source, quantized, example_observations(bundle))
+        agreement, worst = compare_decisions_and_worst(
+            source, quantized, example_observations(bundle)
+        )
         evidence = replace(evidence, agreement=agreement, worst=worst)
     if source is not None and played_env is not None:
-        paired, clipped = play_pairs(bundle, source, played_env, looks_of(asked, count), partial(is_settled, limits=asked), progress)
+        paired, clipped = play_pairs(
+            bundle,
+            source,
+            played_env,
+            looks_of(asked, count),
+            partial(is_settled, limits=asked),
+            progress,
+        )
         disturbed = robustness or asked.robustness_margin is not None
         played = min(len(paired.source.seeds), ROBUSTNESS_EPISODES)
         harder = play_robustness(bundle, source, played_env, played, progress) if disturbed else ()
         evidence = replace(evidence, paired=paired, clipped=clipped, robustness=harder)
     if source is not None and judge(evidence, asked, policy=bundle.manifest.name).int8_fails:
-        evidence = replace(evidence, trials=try_changes(source, quantized, example_observations(bundle)))
+        evidence = replace(
+            evidence, trials=try_changes(source, quantized, example_observations(bundle))
+        )
     bundle.add(PARITY, evidence.to_json())
     return evidence
 
 
-def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: Sequence[Check] | None = None) -> Verdict:
+def gate(
+    bundle: Bundle, *, limits: Limits | None = None, baseline: Sequence[Check] | None = None
+) -> Verdict:
     """Return the verdict on the bundle as it lies there, and write verdict.json into it.
 
-    The files are checked and the example is replayed on every backend of this host anew; the rest comes from parity.json.
+    The files are checked and the example is replayed on every backend of this host anew; the rest
+    comes from parity.json.
 
     Args:
         limits: None: those of the bundle.
@@ -281,12 +371,22 @@ def gate(bundle: Bundle, *, limits: Limits | None = None, baseline: Sequence[Che
     example = replace(example, changed_files=(*example.changed_files, *stale))
     on_device = tuple(backend for backend in evidence.backends if backend.backend not in ARTIFACTS)
     backends = (*compare_backends(bundle), *on_device)
-    evidence = replace(evidence, backends=backends, example=example, has_source=bundle.has_source, figures=figures_of(bundle))
+    evidence = replace(
+        evidence,
+        backends=backends,
+        example=example,
+        has_source=bundle.has_source,
+        figures=figures_of(bundle),
+    )
     evidence = replace(evidence, calibration=_calibrated_on(bundle))
-    verdict = judge(evidence, with_profile(bundle, limits or limits_of(bundle)), policy=bundle.manifest.name)
+    verdict = judge(
+        evidence, with_profile(bundle, limits or limits_of(bundle)), policy=bundle.manifest.name
+    )
     verdict = replace(verdict, why=reasons(evidence, verdict.closed_loop, _quant_report(bundle)))
     if baseline is not None:
-        verdict = replace(verdict, checks=(*verdict.checks, *compare_with_baseline(verdict, baseline)))
+        verdict = replace(
+            verdict, checks=(*verdict.checks, *compare_with_baseline(verdict, baseline))
+        )
     bundle.add(VERDICT, OUTPUTS["json"](verdict))
     return verdict
 
@@ -299,9 +399,13 @@ def write_report(bundle: Bundle, out: Path | None = None) -> Path:
         ToolMissingError: jinja2 is not installed.
     """
     try:
-        from quarl.reports.render import render_report  # imported here: every other verb works without jinja2
+        from quarl.reports.render import (
+            render_report,  # imported here: every other verb works without jinja2
+        )
     except ModuleNotFoundError as error:
-        raise ToolMissingError(f"the report needs the Python package {error.name}: pip install {error.name}") from error
+        raise ToolMissingError(
+            f"the report needs the Python package {error.name}: pip install {error.name}"
+        ) from error
     path = bundle.folder / REPORT_PAGE if out is None else out
     write_whole(path, render_report(bundle).encode())
     return path
@@ -332,18 +436,34 @@ def ship(
     report: Report = lambda line: None,
     stage: Stage = quietly,
 ) -> Shipment:
-    """Return the bundle, its figures and its verdict: export, profile, parity, gate and report in one go.
+    """Return the bundle, its figures and its verdict: export, profile, parity, gate and report in
+    one go.
 
-    A baseline that lies beside the bundle is held against it. A report that cannot be written is reported and loses no verdict.
+    A baseline that lies beside the bundle is held against it. A report that cannot be written is
+    reported and loses no verdict.
     """
     with stage(f"exporting {source.name}") as progress:
         bundle = export(
-            source, out, rung=rung, weights=weights, calibration=calibration, limits=limits, board=board, report=report, progress=progress
+            source,
+            out,
+            rung=rung,
+            weights=weights,
+            calibration=calibration,
+            limits=limits,
+            board=board,
+            report=report,
+            progress=progress,
         )
     with stage(f"profiling {source.name}"):
         measured, on_board = profile(bundle), _profile_on(bundle, board, link)
     with stage(f"comparing {source.name} with its source") as progress:
-        parity(bundle, episodes=episodes, proof=prove(source, trust=trust), link=link, progress=progress)
+        parity(
+            bundle,
+            episodes=episodes,
+            proof=prove(source, trust=trust),
+            link=link,
+            progress=progress,
+        )
     accepted = find_baseline(bundle)
     verdict = gate(bundle, baseline=None if accepted is None else accepted.checks)
     try:
@@ -353,10 +473,14 @@ def ship(
     return Shipment(bundle, measured, on_board, verdict)
 
 
-def _profile_on(bundle: Bundle, board: Target | None, link: str | None) -> FirmwareProfile | PiProfile | None:
+def _profile_on(
+    bundle: Bundle, board: Target | None, link: str | None
+) -> FirmwareProfile | PiProfile | None:
     if isinstance(board, LinuxBoard):
         return profile_pi(bundle, board, link)
-    return None if board is None else profile_board(bundle, board)  # in the emulator, which alone counts layer by layer
+    return (
+        None if board is None else profile_board(bundle, board)
+    )  # in the emulator, which alone counts layer by layer
 
 
 def bundle_env(bundle: Bundle) -> EnvSpec | None:
@@ -367,15 +491,21 @@ def bundle_env(bundle: Bundle) -> EnvSpec | None:
 
 def bundle_board(bundle: Bundle) -> Target | None:
     """Return the board the bundle was exported for, None where it was for none."""
-    return None if bundle.manifest.board is None else find_target(bundle.manifest.board, targets_dir())
+    return (
+        None if bundle.manifest.board is None else find_target(bundle.manifest.board, targets_dir())
+    )
 
 
 def limits_of(bundle: Bundle) -> Limits:
     """Return the limits the bundle was exported with."""
-    return limits_from_table(dict(bundle.manifest.limits or {}), str(bundle.folder / bundles.MANIFEST))
+    return limits_from_table(
+        dict(bundle.manifest.limits or {}), str(bundle.folder / bundles.MANIFEST)
+    )
 
 
-def _compare_board(bundle: Bundle, board: Target | None, link: str | None) -> tuple[BackendEquality, ...]:
+def _compare_board(
+    bundle: Bundle, board: Target | None, link: str | None
+) -> tuple[BackendEquality, ...]:
     if board is None:
         return ()
     if isinstance(board, LinuxBoard):
@@ -384,7 +514,10 @@ def _compare_board(bundle: Bundle, board: Target | None, link: str | None) -> tu
 
 
 def _source_files(policy: Policy, quantized: QuantPolicy, held: Calibration) -> dict[str, bytes]:
-    return {bundles.SOURCE: policy_bytes(policy), QUANTIZATION: quant_report(policy, quantized, held.obs).to_json().encode()}
+    return {
+        bundles.SOURCE: policy_bytes(policy),
+        QUANTIZATION: quant_report(policy, quantized, held.obs).to_json().encode(),
+    }
 
 
 def _calibrated_on(bundle: Bundle) -> CalibratedOn | None:
@@ -393,7 +526,9 @@ def _calibrated_on(bundle: Bundle) -> CalibratedOn | None:
 
 
 def _quant_report(bundle: Bundle) -> QuantReport | None:
-    """Return the bundle's report of its layers; None where there is none, or one that was damaged, which its digest tells."""
+    """Return the bundle's report of its layers; None where there is none, or one that was damaged,
+    which its digest tells.
+    """
     if QUANTIZATION not in bundle.manifest.files or not (bundle.folder / QUANTIZATION).is_file():
         return None
     try:

@@ -1,6 +1,8 @@
-"""How work says how far it is: a function to call as it goes on, and stages with a title that give one.
+"""How work says how far it is: a function to call as it goes on, and stages with a title that give
+one.
 
-Goes in: nothing but what the caller passes. Comes out: calls. Nothing here prints; a command line may.
+Goes in: nothing but what the caller passes. Comes out: calls. Nothing here prints; a command line
+may.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Called with (done, in all) whenever there is more done: episodes, or bytes."""
 
 Stage: TypeAlias = Callable[[str], AbstractContextManager[Progress | None]]
-"""Called with what is being done, for people; gives a `Progress` for as long as it lasts, or None where nobody looks."""
+"""Called with what is being done, for people; gives a `Progress` for as long as it lasts, or None
+where nobody looks.
+"""
 
 
 @contextmanager

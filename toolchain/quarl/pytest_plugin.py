@@ -1,7 +1,9 @@
 """The pytest plugin: `pytest --quarl-bundle DIR` makes each check of the gate one test.
 
-Goes in: finished bundles, and limits where the user gives some. Comes out: a test per check, which fails with what was found, what is
-allowed and what to do; a check that is reported without a limit is skipped. Loaded by every pytest run where quarl is installed, so
+Goes in: finished bundles, and limits where the user gives some. Comes out: a test per check, which
+fails with what was found, what is
+allowed and what to do; a check that is reported without a limit is skipped. Loaded by every pytest
+run where quarl is installed, so
 nothing of quarl is imported before a bundle is asked for.
 """
 
@@ -20,23 +22,43 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     group = parser.getgroup("quarl", "release gate of reinforcement-learning policies")
-    group.addoption("--quarl-bundle", action="append", default=[], metavar="DIR", help="Bundle to judge: each check of its gate is a test.")
-    group.addoption("--quarl-limits", metavar="FILE.toml", help="Limits on top of the bundles' own, a table [gate].")
+    group.addoption(
+        "--quarl-bundle",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="Bundle to judge: each check of its gate is a test.",
+    )
+    group.addoption(
+        "--quarl-limits",
+        metavar="FILE.toml",
+        help="Limits on top of the bundles' own, a table [gate].",
+    )
 
 
 def pytest_collection(session: pytest.Session) -> None:
     """Check the options before anything is collected: a bundle that is not there ends the run."""
     for folder in session.config.getoption("--quarl-bundle"):
         if not Path(folder).is_dir():
-            raise pytest.UsageError(f"--quarl-bundle {folder}: there is no such folder; quarl ship SOURCE --out {folder} writes it")
+            raise pytest.UsageError(
+                f"--quarl-bundle {folder}: there is no such folder; quarl ship SOURCE --out "
+                f"{folder} writes it"
+            )
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """Add the checks of the bundles behind the tests that were collected."""
     limits = config.getoption("--quarl-limits")
     for folder in config.getoption("--quarl-bundle"):
-        bundle = Bundle.from_parent(session, name=folder, path=Path(folder).resolve(), limits=None if limits is None else Path(limits))
+        bundle = Bundle.from_parent(
+            session,
+            name=folder,
+            path=Path(folder).resolve(),
+            limits=None if limits is None else Path(limits),
+        )
         items += bundle.collect()
 
 
@@ -63,7 +85,9 @@ class Bundle(pytest.Collector):
             bundle = read_bundle(self.path)
             limits = pipeline.limits_of(bundle)
             if self._limits is not None:
-                limits = read_limits(read_file(self._limits).decode(errors="replace"), str(self._limits), limits)
+                limits = read_limits(
+                    read_file(self._limits).decode(errors="replace"), str(self._limits), limits
+                )
             verdict = pipeline.gate(bundle, limits=limits)
         except QuarlError as error:
             raise pytest.UsageError(f"quarl: {error}") from error
@@ -85,7 +109,9 @@ class CheckItem(pytest.Item):
         if not self._check.passed:
             raise CheckFailedError(self._check)
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
+    def repr_failure(
+        self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
+    ) -> str:
         """Say what was found and what to do; the gate's own code says nothing here."""
         if isinstance(excinfo.value, CheckFailedError):
             return str(excinfo.value)
@@ -102,5 +128,7 @@ class CheckFailedError(AssertionError):
     def __init__(self, check: Check) -> None:
         from quarl.verdict.formats.wording import found_text, limit_text
 
-        found = f"{check.name}: found {found_text(check)}, allowed {limit_text(check)} ({check.kind})"
+        found = (
+            f"{check.name}: found {found_text(check)}, allowed {limit_text(check)} ({check.kind})"
+        )
         super().__init__("\n".join(line for line in (found, check.detail, check.advice) if line))

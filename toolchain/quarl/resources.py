@@ -1,4 +1,6 @@
-"""Where the files that ship with quarl lie, in the checkout or in the installed package, and where it keeps what it built."""
+"""Where the files that ship with quarl lie, in the checkout or in the installed package, and where
+it keeps what it built.
+"""
 
 from __future__ import annotations
 

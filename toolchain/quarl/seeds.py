@@ -1,4 +1,6 @@
-"""First seeds of every kind of episode: ranges a million apart, so that nothing is judged on episodes it was fitted or chosen on."""
+"""First seeds of every kind of episode: ranges a million apart, so that nothing is judged on
+episodes it was fitted or chosen on.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Starts processes: the only module that does. Never through a shell.
 
-`run` waits for one to end; `Conversation` keeps one that answers line by line, as the profile's workers do.
+`run` waits for one to end; `Conversation` keeps one that answers line by line, as the profile's
+workers do.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def run(
     env: Mapping[str, str] | None = None,
     stdout: IO[bytes] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Return the ended process with its exit code and both outputs; a non-zero code is the caller's to judge.
+    """Return the ended process with its exit code and both outputs; a non-zero code is the caller's
+    to judge.
 
     Args:
         timeout: seconds after which the process is killed.
@@ -50,34 +52,54 @@ def run(
             check=False,
         )
     except FileNotFoundError as error:
-        raise ToolMissingError(f"{argv[0]}: no such program; quarl doctor says how to get it") from error
+        raise ToolMissingError(
+            f"{argv[0]}: no such program; quarl doctor says how to get it"
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise DeviceError(f"{Path(argv[0]).name} did not end within {timeout:g} s") from error
 
 
 def own_module(name: str) -> list[str]:
-    """Return the argv that runs `main()` of one of quarl's modules in a fresh Python of the same installation."""
+    """Return the argv that runs `main()` of one of quarl's modules in a fresh Python of the same
+    installation.
+    """
     root = str(Path(quarl.__file__).parents[1])
-    return [sys.executable, "-P", "-c", f"import sys; sys.path.append({root!r}); from {name} import main; main()"]
+    return [
+        sys.executable,
+        "-P",
+        "-c",
+        f"import sys; sys.path.append({root!r}); from {name} import main; main()",
+    ]
 
 
 class Conversation:
-    """A process that reads one JSON object per line and answers each with one. Use it in a `with` block; it ends there."""
+    """A process that reads one JSON object per line and answers each with one. Use it in a `with`
+    block; it ends there.
+    """
 
-    def __init__(self, argv: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, argv: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None
+    ) -> None:
         self._timeout = timeout
         try:
             self._process = subprocess.Popen(
-                list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **(env or {})}
+                list(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **(env or {})},
             )
         except FileNotFoundError as error:
-            raise ToolMissingError(f"{argv[0]}: no such program; quarl doctor says how to get it") from error
+            raise ToolMissingError(
+                f"{argv[0]}: no such program; quarl doctor says how to get it"
+            ) from error
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to one request.
 
         Raises:
-            DeviceError: the process ended, took too long, or answers that it failed; carries its own words.
+            DeviceError: the process ended, took too long, or answers that it failed; carries its
+                own words.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -95,7 +117,10 @@ class Conversation:
             self._process.kill()
             _, words = self._process.communicate()
             last = words.decode(errors="replace").strip().splitlines()[-1:]
-            raise DeviceError(f"a worker process ended without an answer (within {self._timeout:g} s): {' '.join(last) or 'no message'}")
+            raise DeviceError(
+                f"a worker process ended without an answer (within {self._timeout:g} s): "
+                f"{' '.join(last) or 'no message'}"
+            )
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise DeviceError(answer["error"])
@@ -104,6 +129,11 @@ class Conversation:
     def __enter__(self) -> Conversation:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._process.kill()
         self._process.communicate()

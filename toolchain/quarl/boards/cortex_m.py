@@ -1,6 +1,7 @@
 """Boards: what a policy is built for, read from `targets/<board>/board.toml`.
 
-In: TOML, parsed strictly. Out: frozen `Board`s. Every problem of a file is reported in one error; adding a board touches no Python.
+In: TOML, parsed strictly. Out: frozen `Board`s. Every problem of a file is reported in one error;
+    adding a board touches no Python.
 Each number in a board file carries its source as a comment.
 """
 
@@ -18,7 +19,9 @@ from quarl.errors import InputError
 
 BOARD_FILE = "board.toml"
 LINUX = "linux"  # `kind` of a board that quarl.boards.linux reads
-CpuName = Literal["cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"]
+CpuName = Literal[
+    "cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"
+]
 Fpu = Literal["none", "single", "double"]
 
 
@@ -28,7 +31,9 @@ class Cpu:
 
     zig_cpu: str
     has_dsp: bool  # SMLAD and SXTB16
-    fpus: Mapping[Fpu, tuple[str, str]]  # what the core may have -> features for zig's -mcpu, -mfpu for GCC
+    fpus: Mapping[
+        Fpu, tuple[str, str]
+    ]  # what the core may have -> features for zig's -mcpu, -mfpu for GCC
     instruction_set: str  # for people
     has_mve: bool = False  # Helium, integer and float; only together with the FPU
 
@@ -37,15 +42,28 @@ CPUS: dict[CpuName, Cpu] = {
     "cortex-m0": Cpu("cortex_m0", False, {"none": ("", "")}, "Armv6-M"),
     "cortex-m0plus": Cpu("cortex_m0plus", False, {"none": ("", "")}, "Armv6-M"),
     "cortex-m3": Cpu("cortex_m3", False, {"none": ("", "")}, "Armv7-M"),
-    "cortex-m4": Cpu("cortex_m4", True, {"none": ("", ""), "single": ("+vfp4d16sp", "fpv4-sp-d16")}, "Armv7E-M"),
+    "cortex-m4": Cpu(
+        "cortex_m4", True, {"none": ("", ""), "single": ("+vfp4d16sp", "fpv4-sp-d16")}, "Armv7E-M"
+    ),
     "cortex-m7": Cpu(
         "cortex_m7",
         True,
-        {"none": ("", ""), "single": ("+fp_armv8d16sp", "fpv5-sp-d16"), "double": ("+fp_armv8d16", "fpv5-d16")},
+        {
+            "none": ("", ""),
+            "single": ("+fp_armv8d16sp", "fpv5-sp-d16"),
+            "double": ("+fp_armv8d16", "fpv5-d16"),
+        },
         "Armv7E-M",
     ),
-    "cortex-m33": Cpu("cortex_m33+dsp", True, {"none": ("", ""), "single": ("+fp_armv8d16sp", "fpv5-sp-d16")}, "Armv8-M"),
-    "cortex-m55": Cpu("cortex_m55", True, {"none": ("", ""), "double": ("+mve+mve_fp", "auto")}, "Armv8.1-M", True),
+    "cortex-m33": Cpu(
+        "cortex_m33+dsp",
+        True,
+        {"none": ("", ""), "single": ("+fp_armv8d16sp", "fpv5-sp-d16")},
+        "Armv8-M",
+    ),
+    "cortex-m55": Cpu(
+        "cortex_m55", True, {"none": ("", ""), "double": ("+mve+mve_fp", "auto")}, "Armv8.1-M", True
+    ),
 }
 
 
@@ -77,7 +95,9 @@ class Board:
     flash: Region
     ram: Region
     flash_wait_states: int  # at clock_hz, for an access that no cache or prefetch buffer answers
-    vectors: Region | None = None  # where the vector table must lie, if not at the beginning of the flash
+    vectors: Region | None = (
+        None  # where the vector table must lie, if not at the beginning of the flash
+    )
     uart: Uart | None = None  # for the serial link
     probe: Probe | None = None  # for flashing
 
@@ -99,7 +119,9 @@ def read_boards(root: Path) -> dict[str, Board]:
         InputError: a board file that is wrong; lists all its problems.
     """
     return {
-        folder.name: parse_board(table, str(path), folder.name) for folder, path, table in board_tables(root) if table.get("kind") != LINUX
+        folder.name: parse_board(table, str(path), folder.name)
+        for folder, path, table in board_tables(root)
+        if table.get("kind") != LINUX
     }
 
 
@@ -172,10 +194,15 @@ def parse_board(table: Mapping[str, Any], where: str, name: str) -> Board:
 def _contradictions(board: Board, name: str) -> list[str]:
     problems = []
     if board.name != name:
-        problems.append(f"name is {board.name!r}, the folder is called {name!r}: they must be equal")
+        problems.append(
+            f"name is {board.name!r}, the folder is called {name!r}: they must be equal"
+        )
     if board.fpu not in board.core.fpus:
         problems.append(f"fpu is {board.fpu!r}, a {board.cpu} has {' or '.join(board.core.fpus)}")
-    if board.flash.origin < board.ram.origin + board.ram.bytes and board.ram.origin < board.flash.origin + board.flash.bytes:
+    if (
+        board.flash.origin < board.ram.origin + board.ram.bytes
+        and board.ram.origin < board.flash.origin + board.flash.bytes
+    ):
         problems.append("flash and ram overlap")
     return problems
 
@@ -199,7 +226,9 @@ class Reader:
         """Return one of the allowed texts."""
         value = self._get(key, str, "a text")
         if value is not None and value not in allowed:
-            self.problems.append(f"{self._prefix}{key} is {value!r}, allowed are {', '.join(allowed)}")
+            self.problems.append(
+                f"{self._prefix}{key} is {value!r}, allowed are {', '.join(allowed)}"
+            )
         return value
 
     def number(self, key: str, least: int) -> int:
@@ -223,7 +252,9 @@ class Reader:
         return region
 
     def uart(self, key: str) -> Uart:
-        """Return the serial port a table describes; `core_hz` may be left out where the UART has the core's clock."""
+        """Return the serial port a table describes; `core_hz` may be left out where the UART has
+        the core's clock.
+        """
         inner = self._inner(key, "a table")
         clock_hz = inner.number("clock_hz", 1)
         uart = Uart(
@@ -254,12 +285,23 @@ class Reader:
         for index, row in enumerate(self._get(key, list, "a list of register accesses") or ()):
             where = f"{self._prefix}{key}[{index}]"
             if not isinstance(row, dict) or ("set" in row) == ("wait" in row):
-                self.problems.append(f"{where} is {row!r}, must be a table of set or wait (an address), mask and value")
+                self.problems.append(
+                    f"{where} is {row!r}, must be a table of set or wait (an address), mask "
+                    "and value"
+                )
                 continue
             inner, address = Reader(row, f"{where}."), "wait" if "wait" in row else "set"
-            step = Step("wait" in row, inner.number(address, 0), inner.number("mask", 0), inner.number("value", 0))
+            step = Step(
+                "wait" in row,
+                inner.number(address, 0),
+                inner.number("mask", 0),
+                inner.number("value", 0),
+            )
             if step.value & ~step.mask or max(step.address, step.mask) >= 2**32 or step.address % 4:
-                inner.problems.append(f"{where}: the value must lie under the mask, both in 32 bits, the address be a multiple of 4")
+                inner.problems.append(
+                    f"{where}: the value must lie under the mask, both in 32 bits, the "
+                    "address be a multiple of 4"
+                )
             self.problems += inner.problems + inner.unknown([address, "mask", "value"])
             steps.append(step)
         return tuple(steps)
@@ -273,7 +315,10 @@ class Reader:
         for key in self._table:
             if key not in known:
                 close = get_close_matches(key, known, 1)
-                problems.append(f"unknown key {self._prefix}{key}" + (f", did you mean {close[0]}?" if close else ""))
+                problems.append(
+                    f"unknown key {self._prefix}{key}"
+                    + (f", did you mean {close[0]}?" if close else "")
+                )
         return problems
 
     def _get(self, key: str, kind: type, what: str) -> Any:

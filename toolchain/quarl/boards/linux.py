@@ -1,6 +1,8 @@
-"""Boards that run Linux: a core, its clock and memory, from the same folders as the others (`kind = "linux"`).
+"""Boards that run Linux: a core, its clock and memory, from the same folders as the others (`kind =
+"linux"`).
 
-In: TOML, parsed strictly. Out: frozen `LinuxBoard`s. What a core is, emulator and compiler alike, is said once, in CORES.
+In: TOML, parsed strictly. Out: frozen `LinuxBoard`s. What a core is, emulator and compiler alike,
+    is said once, in CORES.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ class Core:
 
 
 _ARMV8_0 = "fp asimd evtstrm crc32 cpuid"
-_ARMV8_2 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
+_ARMV8_2 = (
+    "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm "
+    "lrcpc dcpop asimddp"
+)
 CORES: dict[CoreName, Core] = {
     "cortex-a53": Core("0xd03", "0x0", 4, _ARMV8_0, False),
     "cortex-a72": Core("0xd08", "0x0", 3, _ARMV8_0, False),
@@ -82,7 +87,11 @@ def find_target(name: str, root: Path) -> Target:
         hint = f"did you mean {' or '.join(close)}?" if close else "quarl boards lists them"
         raise InputError(f"no board is called {name!r}: {hint}")
     path, table = tables[name]
-    return parse_linux_board(table, str(path), name) if table.get("kind") == LINUX else parse_board(table, str(path), name)
+    return (
+        parse_linux_board(table, str(path), name)
+        if table.get("kind") == LINUX
+        else parse_board(table, str(path), name)
+    )
 
 
 def parse_linux_board(table: Mapping[str, Any], where: str, name: str) -> LinuxBoard:
@@ -100,9 +109,13 @@ def parse_linux_board(table: Mapping[str, Any], where: str, name: str) -> LinuxB
         clock_hz=reader.number("clock_hz", 1),
         ram_bytes=reader.number("ram_bytes", 1),
     )
-    problems = reader.problems + reader.unknown(["kind", *(field.name for field in fields(LinuxBoard))])
+    problems = reader.problems + reader.unknown(
+        ["kind", *(field.name for field in fields(LinuxBoard))]
+    )
     if board.name != name and not problems:
-        problems.append(f"name is {board.name!r}, the folder is called {name!r}: they must be equal")
+        problems.append(
+            f"name is {board.name!r}, the folder is called {name!r}: they must be equal"
+        )
     if problems:
         raise InputError(f"{where}: " + "; ".join(problems))
     return board

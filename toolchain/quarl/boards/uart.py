@@ -1,6 +1,8 @@
-"""A board's serial port: which registers make it ready, and the C header that carries them to the firmware.
+"""A board's serial port: which registers make it ready, and the C header that carries them to the
+firmware.
 
-In: the table [uart] of a board file. Out: values, and the text of `ql_uart_board.h` for firmware_harness/ports/ql_port_uart.c.
+In: the table [uart] of a board file. Out: values, and the text of `ql_uart_board.h` for
+    firmware_harness/ports/ql_port_uart.c.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Uart:
-    """A serial port as the harness uses it: polled, 8 data bits, no parity, 1 stop bit, clocks as after reset."""
+    """A serial port as the harness uses it: polled, 8 data bits, no parity, 1 stop bit, clocks as
+    after reset.
+    """
 
     kind: UartKind
     base: int
@@ -49,8 +53,13 @@ class Uart:
 
 def uart_header(uart: Uart) -> str:
     """Return the C header with the port's registers."""
-    setup = uart.setup or (Step(True, uart.base, 0, 0),)  # C wants at least one element: a wait for no bits
-    steps = ", \\\n     ".join(f"{{{int(s.is_wait)}U, 0x{s.address:08X}U, 0x{s.mask:08X}U, 0x{s.value:08X}U}}" for s in setup)
+    setup = uart.setup or (
+        Step(True, uart.base, 0, 0),
+    )  # C wants at least one element: a wait for no bits
+    steps = ", \\\n     ".join(
+        f"{{{int(s.is_wait)}U, 0x{s.address:08X}U, 0x{s.mask:08X}U, 0x{s.value:08X}U}}"
+        for s in setup
+    )
     return f"""\
 /* {uart.wiring}, {uart.baud} baud; written by quarl from board.toml, do not edit. */
 #ifndef QL_UART_BOARD_H

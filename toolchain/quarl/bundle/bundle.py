@@ -90,7 +90,9 @@ class Bundle:
 
     @property
     def has_source(self) -> bool:
-        """Whether there is a full-precision policy to compare with; there is none where the policy came as an int8 file."""
+        """Whether there is a full-precision policy to compare with; there is none where the policy
+        came as an int8 file.
+        """
         return SOURCE in self.manifest.files
 
     def source(self) -> Policy | None:
@@ -110,7 +112,9 @@ class Bundle:
         return read_file(self.folder / name)
 
     def changed_files(self) -> tuple[str, ...]:
-        """Return what differs from the manifest: 'NAME: is missing' or 'NAME: SHA-256 is ..., the manifest says ...'."""
+        """Return what differs from the manifest: 'NAME: is missing' or 'NAME: SHA-256 is ..., the
+        manifest says ...'.
+        """
         found = []
         for name, digest in sorted(self.manifest.files.items()):
             path = self.folder / name
@@ -119,7 +123,9 @@ class Bundle:
                 continue
             now = hashlib.sha256(path.read_bytes()).hexdigest()
             if now != digest:
-                found.append(f"{name}: SHA-256 is {now[:16]}..., the manifest says {digest[:16]}...")
+                found.append(
+                    f"{name}: SHA-256 is {now[:16]}..., the manifest says {digest[:16]}..."
+                )
         return tuple(found)
 
     def add(self, name: str, text: str) -> Path:
@@ -130,7 +136,9 @@ class Bundle:
 
 
 def tool_versions() -> dict[str, str]:
-    """Return the versions of quarl and of the packages whose arithmetic or format the artifacts depend on."""
+    """Return the versions of quarl and of the packages whose arithmetic or format the artifacts
+    depend on.
+    """
     return {"quarl": quarl.__version__, **{name: version(name) for name in ARITHMETIC_PACKAGES}}
 
 
@@ -147,7 +155,10 @@ def check_target(folder: Path) -> None:
     """
     if folder.is_dir():
         if any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-            raise InputError(f"--out {folder}: is a folder that holds other files, not a bundle: name a new or empty folder")
+            raise InputError(
+                f"--out {folder}: is a folder that holds other files, not a bundle: name a "
+                "new or empty folder"
+            )
     elif folder.exists():
         raise InputError(f"--out {folder}: is a file, a bundle is a folder: name another path")
     parent = folder.absolute().parent
@@ -158,7 +169,8 @@ def check_target(folder: Path) -> None:
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
-    """Write the bundle under a temporary name beside `folder` and rename it when complete; an older bundle there is replaced.
+    """Write the bundle under a temporary name beside `folder` and rename it when complete; an older
+    bundle there is replaced.
 
     Raises:
         InputError: the disk is full or the place cannot be written; nothing half written is left.
@@ -182,7 +194,10 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
         else:
             scratch.rename(target)
     except OSError as error:
-        raise InputError(f"--out {folder}: cannot be written ({error.strerror or error}): free space or name another place") from error
+        raise InputError(
+            f"--out {folder}: cannot be written ({error.strerror or error}): free space or "
+            "name another place"
+        ) from error
     finally:
         if scratch is not None and scratch.exists():
             shutil.rmtree(scratch, ignore_errors=True)
@@ -197,18 +212,25 @@ def read_bundle(folder: Path) -> Bundle:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise InputError(f"{folder}: is no bundle ({MANIFEST} is missing): write one with quarl export SOURCE --out {folder}")
+        raise InputError(
+            f"{folder}: is no bundle ({MANIFEST} is missing): write one with quarl export "
+            f"SOURCE --out {folder}"
+        )
     try:
         document = json.loads(read_file(path))
         found = document.pop("format")
         if found != FORMAT:
-            raise InputError(f"{path}: format {found}, this quarl reads format {FORMAT}: export the bundle again")
+            raise InputError(
+                f"{path}: format {found}, this quarl reads format {FORMAT}: export the bundle again"
+            )
         origin = Origin(**document.pop("origin"))
         ladder = tuple(document.pop("ladder"))
         manifest = Manifest(origin=origin, ladder=ladder, **document)
         for name in manifest.files:
             if Path(name).is_absolute() or ".." in Path(name).parts:
-                raise InputError(f"{path}: lists {name!r}, which lies outside the bundle: do not trust it")
+                raise InputError(
+                    f"{path}: lists {name!r}, which lies outside the bundle: do not trust it"
+                )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: not a manifest ({error}): export the bundle again") from error
     return Bundle(folder, manifest)

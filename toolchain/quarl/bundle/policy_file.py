@@ -1,6 +1,8 @@
-"""Policies as files of a bundle: `source.npz` (float) and `policy.npz` (integers), plain numbers and one JSON document.
+"""Policies as files of a bundle: `source.npz` (float) and `policy.npz` (integers), plain numbers
+and one JSON document.
 
-The document lists the nodes; arrays are stored beside it under `<node>.<field>`. Format: toolchain/docs/formats.md.
+The document lists the nodes; arrays are stored beside it under `<node>.<field>`. Format:
+toolchain/docs/formats.md.
 """
 
 from __future__ import annotations
@@ -19,7 +21,19 @@ from quarl.errors import InputError
 from quarl.files.npz import npz_bytes, read_npz
 from quarl.graph.contract import Contract
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
-from quarl.graph.policy import Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, MaxPool2D, Node, Op, Policy
+from quarl.graph.policy import (
+    Activation,
+    Add,
+    Concat,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    MaxPool2D,
+    Node,
+    Op,
+    Policy,
+)
 from quarl.graph.quant_policy import (
     ObservationQuantizer,
     QuantConv2D,
@@ -34,12 +48,23 @@ from quarl.graph.quant_policy import (
 
 FORMAT = 1
 DOCUMENT = "document"
-OMITTED = ("weight_bits", 8)  # not written, so that files without int4 layers are as they always were
+OMITTED = (
+    "weight_bits",
+    8,
+)  # not written, so that files without int4 layers are as they always were
 OPS: dict[str, type[Any]] = {
     op.__name__: op
     for op in (
         *(Dense, Conv2D, DepthwiseConv2D, MaxPool2D, Activation, Flatten, Concat, Add),
-        *(QuantDense, QuantConv2D, QuantDepthwiseConv2D, QuantTable, QuantAveragePool2D, QuantMean, QuantAdd),
+        *(
+            QuantDense,
+            QuantConv2D,
+            QuantDepthwiseConv2D,
+            QuantTable,
+            QuantAveragePool2D,
+            QuantMean,
+            QuantAdd,
+        ),
     )
 }
 
@@ -58,13 +83,23 @@ def read_policy_file(path: Path) -> Policy:
     """Return the float policy in `source.npz`.
 
     Raises:
-        InputError: not such a file, one of another format, or one that says more than this quarl understands.
+        InputError: not such a file, one of another format, or one that says more than this quarl
+            understands.
     """
     with _reporting(path):
         document, arrays = _open(path, "float")
-        nodes = tuple(Node(n["name"], cast(Op, _unpack_op(n, arrays)), tuple(n["inputs"])) for n in document["nodes"])
+        nodes = tuple(
+            Node(n["name"], cast(Op, _unpack_op(n, arrays)), tuple(n["inputs"]))
+            for n in document["nodes"]
+        )
         contract = Contract.from_json(document["contract"])
-        policy = Policy(nodes, contract, _text(document, "algorithm"), _text(document, "framework"), _text(document, "source_sha256"))
+        policy = Policy(
+            nodes,
+            contract,
+            _text(document, "algorithm"),
+            _text(document, "framework"),
+            _text(document, "source_sha256"),
+        )
         _check_nothing_else(document, arrays, *_pack(policy))
         return policy
 
@@ -73,7 +108,8 @@ def read_quant_policy_file(path: Path) -> QuantPolicy:
     """Return the quantised policy in `policy.npz`; every limit of the arithmetic is checked again.
 
     Raises:
-        InputError: not such a file, one of another format, or one that says more than this quarl understands.
+        InputError: not such a file, one of another format, or one that says more than this quarl
+            understands.
     """
     with _reporting(path):
         document, arrays = _open(path, "int8")
@@ -87,7 +123,9 @@ def read_quant_policy_file(path: Path) -> QuantPolicy:
             for n in document["nodes"]
         )
         observation = ObservationQuantizer(
-            arrays["observation.inv_scale"], arrays["observation.zero_point"], _unpack_tensor(document["observation"])
+            arrays["observation.inv_scale"],
+            arrays["observation.zero_point"],
+            _unpack_tensor(document["observation"]),
         )
         if document["rung"] is not None and type(document["rung"]) is not int:
             raise InputError(f"rung is {document['rung']!r}, it must be a whole number, or null")
@@ -95,7 +133,9 @@ def read_quant_policy_file(path: Path) -> QuantPolicy:
         if beta is not None and type(beta) is not float:
             raise InputError(f"softmax_beta is {beta!r}, it must be a number")
         contract = Contract.from_json(document["contract"])
-        policy = QuantPolicy(observation, nodes, contract, document["rung"], _text(document, "source_sha256"), beta)
+        policy = QuantPolicy(
+            observation, nodes, contract, document["rung"], _text(document, "source_sha256"), beta
+        )
         _check_nothing_else(document, arrays, *_pack_quant(policy))
         return policy
 
@@ -109,8 +149,17 @@ def _reporting(path: Path) -> Iterator[None]:
         if str(path) in str(error):
             raise
         raise type(error)(f"{path}: {error}") from error
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise InputError(f"{path}: not a policy written by quarl ({error!r}): export the bundle again") from error
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
+        raise InputError(
+            f"{path}: not a policy written by quarl ({error!r}): export the bundle again"
+        ) from error
 
 
 def _open(path: Path, kind: str) -> tuple[Mapping[str, Any], dict[str, NDArray[Any]]]:
@@ -118,22 +167,34 @@ def _open(path: Path, kind: str) -> tuple[Mapping[str, Any], dict[str, NDArray[A
     document = json.loads(arrays.pop(DOCUMENT).tobytes().decode())
     if (document["format"], document["kind"]) != (FORMAT, kind):
         found = f"format {document['format']} of kind {document['kind']}"
-        raise InputError(f"is {found}, this quarl reads format {FORMAT} of kind {kind}: export the bundle again")
+        raise InputError(
+            f"is {found}, this quarl reads format {FORMAT} of kind {kind}: export the bundle again"
+        )
     return document, arrays
 
 
 def _check_nothing_else(
-    document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], wanted: Mapping[str, Any], wanted_arrays: Mapping[str, NDArray[Any]]
+    document: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    wanted: Mapping[str, Any],
+    wanted_arrays: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Check that what was read is all there was, so that nothing in the file is silently dropped."""
+    """Check that what was read is all there was, so that nothing in the file is silently
+    dropped.
+    """
     where = _difference(document, json.loads(json.dumps(wanted)))
     others = sorted(set(arrays) ^ set(wanted_arrays))
     if where is not None or others:
-        raise InputError(f"holds something this quarl does not understand, at {where or others[0]}: export the bundle again")
+        raise InputError(
+            f"holds something this quarl does not understand, at {where or others[0]}: export "
+            "the bundle again"
+        )
 
 
 def _difference(found: Any, wanted: Any, at: str = "") -> str | None:
-    """Return the path of the first place where two JSON values differ, None where they are equal."""
+    """Return the path of the first place where two JSON values differ, None where they are
+    equal.
+    """
     if isinstance(found, dict) and isinstance(wanted, dict) and (keys := set(found) ^ set(wanted)):
         return f"{at}.{min(keys)}"
     if isinstance(found, dict | list) and type(found) is type(wanted) and len(found) == len(wanted):
@@ -186,15 +247,24 @@ def _pack_quant(policy: QuantPolicy) -> tuple[dict[str, Any], dict[str, NDArray[
         "source_sha256": policy.source_sha256,
         **({} if policy.softmax_beta is None else {"softmax_beta": policy.softmax_beta}),
     }
-    observation = {"observation.inv_scale": quantizer.inv_scale, "observation.zero_point": quantizer.zero_point}
+    observation = {
+        "observation.inv_scale": quantizer.inv_scale,
+        "observation.zero_point": quantizer.zero_point,
+    }
     return document, {**observation, **arrays}
 
 
-def _pack_nodes(nodes: Sequence[Node | QuantNode]) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
+def _pack_nodes(
+    nodes: Sequence[Node | QuantNode],
+) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
     entries: list[dict[str, Any]] = []
     arrays: dict[str, NDArray[Any]] = {}
     for index, node in enumerate(nodes):
-        entry: dict[str, Any] = {"name": node.name, "op": type(node.op).__name__, "inputs": list(node.inputs)}
+        entry: dict[str, Any] = {
+            "name": node.name,
+            "op": type(node.op).__name__,
+            "inputs": list(node.inputs),
+        }
         for field in dataclasses.fields(node.op):
             value = getattr(node.op, field.name)
             if isinstance(value, np.ndarray):

@@ -10,7 +10,9 @@ INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
 def main() -> None:
-    """Run the command line and exit: 0 pass, 1 the gate says no, 2 bad input or usage, 3 a tool is missing, 4 a device failed."""
+    """Run the command line and exit: 0 pass, 1 the gate says no, 2 bad input or usage, 3 a tool is
+    missing, 4 a device failed.
+    """
     from quarl.cli.app import app
 
     try:

@@ -19,55 +19,131 @@ if TYPE_CHECKING:
     from quarl.rollouts.vector_env import EnvSpec
     from quarl.verdict.limits import Limits
 
-SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="Name of a shipped policy, or a file of trained weights.")]
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder written by quarl export or quarl ship.")]
-OutOption = Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder to write; an older bundle there is replaced.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-EnvOption = Annotated[str | None, typer.Option("--env", metavar="ID", help="Gymnasium environment; module:Id imports its module.")]
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="Name of a shipped policy, or a file of trained weights."
+    ),
+]
+BundleArgument = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="Folder written by quarl export or quarl ship.")
+]
+OutOption = Annotated[
+    Path,
+    typer.Option(
+        "--out", metavar="BUNDLE", help="Folder to write; an older bundle there is replaced."
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document instead of text.")
+]
+EnvOption = Annotated[
+    str | None,
+    typer.Option(
+        "--env", metavar="ID", help="Gymnasium environment; module:Id imports its module."
+    ),
+]
 EnvArgOption = Annotated[
-    list[str] | None, typer.Option("--env-arg", metavar="KEY=VALUE", help="Argument of the environment; the value is JSON or plain text.")
+    list[str] | None,
+    typer.Option(
+        "--env-arg",
+        metavar="KEY=VALUE",
+        help="Argument of the environment; the value is JSON or plain text.",
+    ),
 ]
 ObsNormOption = Annotated[
-    Path | None, typer.Option("--obs-norm", metavar="FILE.npz", help="Observation statistics: mean, var, epsilon, clip_obs.")
+    Path | None,
+    typer.Option(
+        "--obs-norm",
+        metavar="FILE.npz",
+        help="Observation statistics: mean, var, epsilon, clip_obs.",
+    ),
 ]
-NoObsNormOption = Annotated[bool, typer.Option("--no-obs-norm", help="The policy was trained on raw observations.")]
+NoObsNormOption = Annotated[
+    bool, typer.Option("--no-obs-norm", help="The policy was trained on raw observations.")
+]
 CalibrationOption = Annotated[
-    Path | None, typer.Option("--calibration", metavar="FILE.npz", help="Observations the policy meets, as an array `obs`.")
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE.npz",
+        help="Observations the policy meets, as an array `obs`.",
+    ),
 ]
 RungOption = Annotated[
-    str, typer.Option("--rung", metavar="N|auto", help="Rung of the ladder, 0 to 5; auto takes the lowest that keeps the return.")
+    str,
+    typer.Option(
+        "--rung",
+        metavar="N|auto",
+        help="Rung of the ladder, 0 to 5; auto takes the lowest that keeps the return.",
+    ),
 ]
 WeightsOption = Annotated[
     str,
     typer.Option(
         "--weights",
         metavar="int8|int4|int4-all",
-        help="Bits of the weights; int4: of all dense and convolution layers but the first and the last.",
+        help="Bits of the weights; int4: of all dense and convolution layers but the first "
+        "and the last.",
     ),
 ]
-LimitsOption = Annotated[Path | None, typer.Option("--limits", metavar="FILE.toml", help="What the gate asks, a table [gate].")]
-TrustOption = Annotated[bool, typer.Option("--trust", help="The file may run code of its own: you made it, or know who did.")]
-BoardOption = Annotated[str | None, typer.Option("--board", metavar="NAME", help="Board the policy is for: quarl boards.")]
+LimitsOption = Annotated[
+    Path | None,
+    typer.Option("--limits", metavar="FILE.toml", help="What the gate asks, a table [gate]."),
+]
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust", help="The file may run code of its own: you made it, or know who did."),
+]
+BoardOption = Annotated[
+    str | None,
+    typer.Option("--board", metavar="NAME", help="Board the policy is for: quarl boards."),
+]
 LinkOption = Annotated[
     str | None,
     typer.Option(
         "--link",
         metavar="LINK",
-        help="Way to the board. A Raspberry Pi: emulated (default), ssh:USER@HOST, local. Others: unicorn, qemu-system, serial:PORT.",
+        help="Way to the board. A Raspberry Pi: emulated (default), ssh:USER@HOST, local. "
+        "Others: unicorn, qemu-system, serial:PORT.",
     ),
 ]
 FlashOption = Annotated[
-    str | None, typer.Option("--flash", metavar="pyocd|openocd", help="Write the firmware to the board first; with --link serial:PORT.")
+    str | None,
+    typer.Option(
+        "--flash",
+        metavar="pyocd|openocd",
+        help="Write the firmware to the board first; with --link serial:PORT.",
+    ),
 ]
-EpisodesOption = Annotated[int | None, typer.Option("--episodes", min=2, metavar="N", help="Paired episodes to play.")]
+EpisodesOption = Annotated[
+    int | None, typer.Option("--episodes", min=2, metavar="N", help="Paired episodes to play.")
+]
 BaselineOption = Annotated[
-    Path | None, typer.Option("--baseline", metavar="FILE", help="The baseline, or an older verdict.json; else BUNDLE.baseline.json.")
+    Path | None,
+    typer.Option(
+        "--baseline",
+        metavar="FILE",
+        help="The baseline, or an older verdict.json; else BUNDLE.baseline.json.",
+    ),
 ]
-JunitOption = Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write the verdict as JUnit XML.")]
-MarkdownOption = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the verdict as Markdown.")]
-SarifOption = Annotated[Path | None, typer.Option("--sarif", metavar="FILE", help="Write the verdict as SARIF 2.1.0.")]
+JunitOption = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Write the verdict as JUnit XML.")
+]
+MarkdownOption = Annotated[
+    Path | None, typer.Option("--markdown", metavar="FILE", help="Write the verdict as Markdown.")
+]
+SarifOption = Annotated[
+    Path | None, typer.Option("--sarif", metavar="FILE", help="Write the verdict as SARIF 2.1.0.")
+]
 HistoryOption = Annotated[
-    Path | None, typer.Option("--history", metavar="FILE", envvar="QUARL_HISTORY", help="Where runs are kept; default: your data folder.")
+    Path | None,
+    typer.Option(
+        "--history",
+        metavar="FILE",
+        envvar="QUARL_HISTORY",
+        help="Where runs are kept; default: your data folder.",
+    ),
 ]
 NoHistoryOption = Annotated[bool, typer.Option("--no-history", help="Keep no record of this run.")]
 
@@ -77,7 +153,10 @@ def import_options(obs_norm: Path | None, no_obs_norm: bool) -> ImportOptions:
     from quarl.importers import ImportOptions
     from quarl.sources.normalizer_file import read_normalizer
 
-    return ImportOptions(normalizer=None if obs_norm is None else read_normalizer(obs_norm), no_normalizer=no_obs_norm)
+    return ImportOptions(
+        normalizer=None if obs_norm is None else read_normalizer(obs_norm),
+        no_normalizer=no_obs_norm,
+    )
 
 
 def env_spec(env_id: str | None, arguments: Sequence[str] | None) -> EnvSpec | None:
@@ -97,7 +176,9 @@ def env_spec(env_id: str | None, arguments: Sequence[str] | None) -> EnvSpec | N
     for argument in arguments or ():
         key, equals, value = argument.partition("=")
         if not key or not equals:
-            raise InputError(f"--env-arg {argument}: must be KEY=VALUE, for example actions=discrete")
+            raise InputError(
+                f"--env-arg {argument}: must be KEY=VALUE, for example actions=discrete"
+            )
         try:
             kwargs[key] = json.loads(value)
         except ValueError:
@@ -147,7 +228,8 @@ def board_named(name: str | None) -> Target | None:
 
 
 def check_link(link: str | None, board: Target | None, flash_by: str | None = None) -> None:
-    """Check, before any work, that the board has the link that is named, and can be flashed where that is asked.
+    """Check, before any work, that the board has the link that is named, and can be flashed where
+    that is asked.
 
     Raises:
         InputError: it has not, or no board is named.
@@ -159,7 +241,9 @@ def check_link(link: str | None, board: Target | None, flash_by: str | None = No
 
     if isinstance(board, LinuxBoard):
         if flash_by is not None:
-            raise InputError(f"--flash {flash_by}: a {board.title} is not flashed: leave --flash away")
+            raise InputError(
+                f"--flash {flash_by}: a {board.title} is not flashed: leave --flash away"
+            )
         check_pi_link(link, board)
     elif board is not None:
         check_board_link(board, link, flash_by)
@@ -169,7 +253,9 @@ def check_link(link: str | None, board: Target | None, flash_by: str | None = No
 
 
 def limits_from(path: Path | None, bundle: Any = None) -> Limits | None:
-    """Return the limits of a file, on top of the bundle's own or the defaults; None without a file."""
+    """Return the limits of a file, on top of the bundle's own or the defaults; None without a
+    file.
+    """
     if path is None:
         return None
     from quarl.files.archives import read_file

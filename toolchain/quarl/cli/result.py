@@ -52,12 +52,16 @@ def conclude(verdict: Verdict, bundle: Bundle, destinations: Destinations, as_js
         append_summary(verdict, Path(summary))
     if not destinations.no_history:
         _remember(verdict, bundle, destinations.history)
-    print_result(json.loads(OUTPUTS["json"](verdict)) if as_json else show.verdict_text(verdict), as_json)
+    print_result(
+        json.loads(OUTPUTS["json"](verdict)) if as_json else show.verdict_text(verdict), as_json
+    )
     raise typer.Exit(Exit.PASS if verdict.passed else Exit.GATE_SAYS_NO)
 
 
 def _remember(verdict: Verdict, bundle: Bundle, path: Path | None) -> None:
-    """Add the run to the history; a history that cannot take it is reported and changes no verdict."""
+    """Add the run to the history; a history that cannot take it is reported and changes no
+    verdict.
+    """
     from datetime import UTC, datetime
 
     import quarl
@@ -68,7 +72,14 @@ def _remember(verdict: Verdict, bundle: Bundle, path: Path | None) -> None:
     board = bundle.manifest.board or ""
     at = datetime.now(UTC)
     try:
-        record(path or default_path(), verdict, board=board, manifest_sha256=manifest_digest(bundle), version=quarl.__version__, at=at)
+        record(
+            path or default_path(),
+            verdict,
+            board=board,
+            manifest_sha256=manifest_digest(bundle),
+            version=quarl.__version__,
+            at=at,
+        )
     except InputError as error:
         say(f"quarl: this run is not in the history: {error}")
 

@@ -22,27 +22,63 @@ def runs_text(runs: Sequence[Run]) -> str:
     """Return runs as text, oldest first."""
     if not runs:
         return "no runs yet: quarl gate and quarl ship add them"
-    rows = [(str(r.number), r.at, r.policy, r.board or "-", _ANSWERS[r.passed], r.manifest_sha256[:12], r.version) for r in runs]
+    rows = [
+        (
+            str(r.number),
+            r.at,
+            r.policy,
+            r.board or "-",
+            _ANSWERS[r.passed],
+            r.manifest_sha256[:12],
+            r.version,
+        )
+        for r in runs
+    ]
     return table(("run", "at (UTC)", "policy", "board", "verdict", "manifest", "quarl"), rows)
 
 
 def figures_table(figures: Sequence[tuple[Run, Answer]]) -> list[dict[str, Any]]:
     """Return a figure over runs as plain values."""
-    return [{"run": run.number, "at": run.at, "policy": run.policy, "board": run.board, **asdict(answer)} for run, answer in figures]
+    return [
+        {
+            "run": run.number,
+            "at": run.at,
+            "policy": run.policy,
+            "board": run.board,
+            **asdict(answer),
+        }
+        for run, answer in figures
+    ]
 
 
 def figures_text(figures: Sequence[tuple[Run, Answer]]) -> str:
-    """Return a figure over runs as bars from zero, oldest first; where some are negative, from the least."""
+    """Return a figure over runs as bars from zero, oldest first; where some are negative, from the
+    least.
+    """
     values = [answer.found or 0.0 for _, answer in figures]
     low, high = min(0.0, *values), max(0.0, *values)
     span = high - low or 1.0
     last = figures[-1][1]
     rows = [
-        (str(run.number), run.at, run.policy, f"{value:,.6g}", "" if answer.passed is not False else "FAIL", _bar((value - low) / span))
+        (
+            str(run.number),
+            run.at,
+            run.policy,
+            f"{value:,.6g}",
+            "" if answer.passed is not False else "FAIL",
+            _bar((value - low) / span),
+        )
         for (run, answer), value in zip(figures, values, strict=True)
     ]
-    limit = "no limit" if last.allowed is None else f"limit now {last.allowed:,.6g} {last.unit}".rstrip()
-    title = f"{last.name} in {last.unit or 'its own unit'} ({last.kind}); {limit}; bars from {low:,.6g} to {high:,.6g}"
+    limit = (
+        "no limit"
+        if last.allowed is None
+        else f"limit now {last.allowed:,.6g} {last.unit}".rstrip()
+    )
+    title = (
+        f"{last.name} in {last.unit or 'its own unit'} ({last.kind}); {limit}; bars from "
+        f"{low:,.6g} to {high:,.6g}"
+    )
     return f"{title}\n{table(('run', 'at (UTC)', 'policy', 'found', '', ''), rows)}"
 
 
@@ -62,7 +98,9 @@ def changes_text(changes: Sequence[Change], before: int, after: int) -> str:
 def _answer(answer: Answer | None) -> tuple[str, str]:
     if answer is None:
         return "not made", ""
-    return _ANSWERS[answer.passed], "" if answer.found is None else f"{answer.found:,.6g} {answer.unit}".rstrip()
+    return _ANSWERS[
+        answer.passed
+    ], "" if answer.found is None else f"{answer.found:,.6g} {answer.unit}".rstrip()
 
 
 def _bar(share: float) -> str:

@@ -16,7 +16,9 @@ def shipped_table(shipped: Sequence[Shipped]) -> list[dict[str, Any]]:
     """Return the shipped policies as plain values."""
     return [
         {**plain, "parameters": policy.parameters, "weights_bytes": policy.weights_bytes}
-        for plain, policy in zip(policies_table([policy.recipe for policy in shipped]), shipped, strict=True)
+        for plain, policy in zip(
+            policies_table([policy.recipe for policy in shipped]), shipped, strict=True
+        )
     ]
 
 
@@ -34,4 +36,7 @@ def shipped_text(shipped: Sequence[Shipped]) -> str:
         )
         for policy in shipped
     ]
-    return table(("policy", "algorithm", "framework", "parameters", "file KiB", "score (measured)", "task"), rows)
+    return table(
+        ("policy", "algorithm", "framework", "parameters", "file KiB", "score (measured)", "task"),
+        rows,
+    )

@@ -1,4 +1,5 @@
-"""Writes a policy as a file another runtime reads. One file per format, one dict per kind of policy.
+"""Writes a policy as a file another runtime reads. One file per format, one dict per kind of
+policy.
 
 The modules load flatbuffers or onnx, so they are imported when a format is written.
 """
@@ -40,4 +41,7 @@ def emit_float_onnx(policy: Policy) -> bytes:
 
 
 EMITTERS: dict[str, Callable[[QuantPolicy], bytes]] = {"tflite": emit_tflite, "onnx": emit_onnx}
-FLOAT_EMITTERS: dict[str, Callable[[Policy], bytes]] = {"tflite": emit_float_tflite, "onnx": emit_float_onnx}
+FLOAT_EMITTERS: dict[str, Callable[[Policy], bytes]] = {
+    "tflite": emit_float_tflite,
+    "onnx": emit_float_onnx,
+}

@@ -1,7 +1,10 @@
-"""The full-precision `.onnx` file of a policy: the float side of the profile, and `source.onnx` of a bundle.
+"""The full-precision `.onnx` file of a policy: the float side of the profile, and `source.onnx` of
+a bundle.
 
-In: a Policy. Out: the file's bytes; input "observation" float32 [batch, *graph_shape] as `Policy.graph_input` gives it (after the
-normaliser, or pixels divided by 255; images as [height, width, channels]), output "output" float32 [batch, count].
+In: a Policy. Out: the file's bytes; input "observation" float32 [batch, *graph_shape] as
+    `Policy.graph_input` gives it (after the
+normaliser, or pixels divided by 255; images as [height, width, channels]), output "output" float32
+[batch, count].
 """
 
 from __future__ import annotations
@@ -10,7 +13,20 @@ import numpy as np
 
 from quarl.emitters.onnx_file import OUTPUT, OnnxFile, onnx_pads
 from quarl.emitters.provenance import provenance
-from quarl.graph.policy import INPUT, Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, MaxPool2D, Node, Policy, node_shapes
+from quarl.graph.policy import (
+    INPUT,
+    Activation,
+    Add,
+    Concat,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    MaxPool2D,
+    Node,
+    Policy,
+    node_shapes,
+)
 
 FUNCTIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "elu": "Elu"}
 
@@ -27,19 +43,30 @@ def emit_float_onnx(policy: Policy) -> bytes:
         values[node.name] = _add(file, node, [values[name] for name in node.inputs], is_image)
     float32 = np.dtype(np.float32)
     last = policy.nodes[-1].name
-    return file.finish((INPUT, float32, shapes[INPUT]), values[last], (OUTPUT, float32, shapes[last]), provenance(policy))
+    return file.finish(
+        (INPUT, float32, shapes[INPUT]),
+        values[last],
+        (OUTPUT, float32, shapes[last]),
+        provenance(policy),
+    )
 
 
 def _add(file: OnnxFile, node: Node, inputs: list[str], is_image: bool) -> str:
     op = node.op
     match op:
         case Dense():
-            parameters = [file.constant(f"{node.name}/weights", op.weights), file.constant(f"{node.name}/bias", op.bias)]
+            parameters = [
+                file.constant(f"{node.name}/weights", op.weights),
+                file.constant(f"{node.name}/bias", op.bias),
+            ]
             return file.node("Gemm", [inputs[0], *parameters], node.name, transB=1)
         case Conv2D() | DepthwiseConv2D():
             is_depthwise = isinstance(op, DepthwiseConv2D)
             stored = op.weights[:, None] if is_depthwise else op.weights.transpose(0, 3, 1, 2)
-            parameters = [file.constant(f"{node.name}/weights", stored), file.constant(f"{node.name}/bias", op.bias)]
+            parameters = [
+                file.constant(f"{node.name}/weights", stored),
+                file.constant(f"{node.name}/bias", op.bias),
+            ]
             return file.node(
                 "Conv",
                 [inputs[0], *parameters],
@@ -51,7 +78,12 @@ def _add(file: OnnxFile, node: Node, inputs: list[str], is_image: bool) -> str:
             )
         case MaxPool2D():
             return file.node(
-                "MaxPool", inputs, node.name, kernel_shape=list(op.kernel), strides=list(op.stride), pads=onnx_pads(op.padding)
+                "MaxPool",
+                inputs,
+                node.name,
+                kernel_shape=list(op.kernel),
+                strides=list(op.stride),
+                pads=onnx_pads(op.padding),
             )
         case Activation(function="relu6"):
             bounds = [file.constant("bound", np.array(bound, np.float32)) for bound in (0, 6)]
@@ -61,6 +93,8 @@ def _add(file: OnnxFile, node: Node, inputs: list[str], is_image: bool) -> str:
         case Flatten():
             return file.flattened(inputs[0], node.name, is_image)
         case Concat():
-            return file.node("Concat", inputs, node.name, axis=1)  # channels, whether the value is a vector or an image
+            return file.node(
+                "Concat", inputs, node.name, axis=1
+            )  # channels, whether the value is a vector or an image
         case Add():
             return file.node("Add", inputs, node.name)

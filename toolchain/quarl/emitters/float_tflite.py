@@ -1,7 +1,9 @@
 """The full-precision `.tflite` file of a policy: the float side of the profile.
 
-In: a Policy. Out: the file's bytes; input float32 [1, *graph_shape] as `Policy.graph_input` gives it (after the normaliser, or
-pixels divided by 255), output float32 [1, count]; the batch may be resized. A ReLU is fused into the layer before it.
+In: a Policy. Out: the file's bytes; input float32 [1, *graph_shape] as `Policy.graph_input` gives
+    it (after the normaliser, or
+pixels divided by 255), output float32 [1, count]; the batch may be resized. A ReLU is fused into
+the layer before it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,13 @@ from quarl.graph.policy import (
 )
 
 FUSED = {"relu": "RELU", "relu6": "RELU6"}
-FUNCTIONS = {"relu": OPS.RELU, "relu6": OPS.RELU6, "tanh": OPS.TANH, "sigmoid": OPS.LOGISTIC, "elu": OPS.ELU}
+FUNCTIONS = {
+    "relu": OPS.RELU,
+    "relu6": OPS.RELU6,
+    "tanh": OPS.TANH,
+    "sigmoid": OPS.LOGISTIC,
+    "elu": OPS.ELU,
+}
 
 
 def emit_float_tflite(policy: Policy) -> bytes:
@@ -38,18 +46,30 @@ def emit_float_tflite(policy: Policy) -> bytes:
     shapes = node_shapes(policy)
     fused = fusable_activations(policy)
     file = TfliteFile()
-    values = {INPUT: Value(file.activation(INPUT, shapes[INPUT], np.float32), shapes[INPUT], np.float32)}
+    values = {
+        INPUT: Value(file.activation(INPUT, shapes[INPUT], np.float32), shapes[INPUT], np.float32)
+    }
     for node in policy.nodes:
         if isinstance(node.op, Activation) and node.inputs[0] in fused:
             values[node.name] = values[node.inputs[0]]
             continue
-        output = Value(file.activation(node.name, shapes[node.name], np.float32), shapes[node.name], np.float32)
-        values[node.name] = _add(file, node, [values[name] for name in node.inputs], output, FUSED.get(fused.get(node.name, ""), "NONE"))
+        output = Value(
+            file.activation(node.name, shapes[node.name], np.float32), shapes[node.name], np.float32
+        )
+        values[node.name] = _add(
+            file,
+            node,
+            [values[name] for name in node.inputs],
+            output,
+            FUSED.get(fused.get(node.name, ""), "NONE"),
+        )
     return file.finish(values[INPUT].index, values[policy.nodes[-1].name].index, provenance(policy))
 
 
 def fusable_activations(policy: Policy) -> dict[str, str]:
-    """Return, by name of the layer before, the relu or relu6 that nobody else's input passes through."""
+    """Return, by name of the layer before, the relu or relu6 that nobody else's input passes
+    through.
+    """
     readers: dict[str, list[Node]] = {}
     for node in policy.nodes:
         for name in node.inputs:
@@ -68,7 +88,11 @@ def _add(file: TfliteFile, node: Node, inputs: list[Value], output: Value, fused
     x, op = inputs[0], node.op
     match op:
         case Dense() | Conv2D() | DepthwiseConv2D():
-            stored = op.weights.transpose(1, 2, 0)[None] if isinstance(op, DepthwiseConv2D) else op.weights
+            stored = (
+                op.weights.transpose(1, 2, 0)[None]
+                if isinstance(op, DepthwiseConv2D)
+                else op.weights
+            )
             weights = file.constant(f"{node.name}/weights", stored)
             bias = file.constant(f"{node.name}/bias", op.bias)
             if isinstance(op, Dense):
@@ -77,7 +101,9 @@ def _add(file: TfliteFile, node: Node, inputs: list[Value], output: Value, fused
             window = Window((rows, cols), op.stride, op.padding, isinstance(op, DepthwiseConv2D))
             return layers.convolution(file, x, weights, bias, window, output, fused)
         case MaxPool2D():
-            return layers.pool(file, OPS.MAX_POOL_2D, x, Window(op.kernel, op.stride, op.padding, True), output)
+            return layers.pool(
+                file, OPS.MAX_POOL_2D, x, Window(op.kernel, op.stride, op.padding, True), output
+            )
         case Activation():
             file.operator(FUNCTIONS[op.function], 1, [x.index], output.index)
             return output
@@ -86,4 +112,6 @@ def _add(file: TfliteFile, node: Node, inputs: list[Value], output: Value, fused
         case Concat():
             return layers.concat(file, inputs, output)
         case Add():
-            return layers.binary(file, OPS.ADD, 1, x.index, inputs[1].index, output, schema.AddOptionsT())
+            return layers.binary(
+                file, OPS.ADD, 1, x.index, inputs[1].index, output, schema.AddOptionsT()
+            )

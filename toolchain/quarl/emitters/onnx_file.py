@@ -1,4 +1,6 @@
-"""Builds one `.onnx` file: nodes and constants in standard operators. The same calls in the same order give the same bytes."""
+"""Builds one `.onnx` file: nodes and constants in standard operators. The same calls in the same
+order give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ OUTPUT = "output"
 
 
 class OnnxFile:
-    """One graph under construction. Values are addressed by name; constants with equal content are stored once."""
+    """One graph under construction. Values are addressed by name; constants with equal content are
+    stored once.
+    """
 
     def __init__(self) -> None:
         self._nodes: list[Any] = []
@@ -32,31 +36,49 @@ class OnnxFile:
         key = (str(values.dtype), values.shape, values.tobytes())
         if key not in self._name_of:
             self._name_of[key] = self._free_name(name)
-            self._constants.append(numpy_helper.from_array(np.asarray(values, order="C"), self._name_of[key]))
+            self._constants.append(
+                numpy_helper.from_array(np.asarray(values, order="C"), self._name_of[key])
+            )
         return self._name_of[key]
 
     def node(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        """Add an operator and return the name of its result: `name`, or one made from it where it is taken."""
+        """Add an operator and return the name of its result: `name`, or one made from it where it
+        is taken.
+        """
         name = self._free_name(name)
-        self._nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
+        self._nodes.append(
+            helper.make_node(operator, list(inputs), [name], name=name, **attributes)
+        )
         return name
 
     def flattened(self, value: str, name: str, is_image: bool) -> str:
-        """Add what makes [batch, length] of a value, row-major over [height, width, channels], and return its name."""
+        """Add what makes [batch, length] of a value, row-major over [height, width, channels], and
+        return its name.
+        """
         if is_image:
             value = self.node("Transpose", [value], f"{name}/channels_last", perm=[0, 2, 3, 1])
         return self.node("Flatten", [value], name)
 
-    def finish(self, graph_input: Value, result: str, graph_output: Value, metadata: dict[str, str]) -> bytes:
-        """Return the file's bytes; the value called `result`, which an operator made, becomes the output."""
+    def finish(
+        self, graph_input: Value, result: str, graph_output: Value, metadata: dict[str, str]
+    ) -> bytes:
+        """Return the file's bytes; the value called `result`, which an operator made, becomes the
+        output.
+        """
         for node in self._nodes:
             node.output[:] = [graph_output[0] if name == result else name for name in node.output]
             node.input[:] = [graph_output[0] if name == result else name for name in node.input]
         graph = helper.make_graph(
-            self._nodes, "quarl", [_value_info(graph_input)], [_value_info(graph_output)], initializer=self._constants
+            self._nodes,
+            "quarl",
+            [_value_info(graph_input)],
+            [_value_info(graph_output)],
+            initializer=self._constants,
         )
         opsets = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="quarl")
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="quarl"
+        )
         helper.set_model_props(model, metadata)
         data: bytes = model.SerializeToString(deterministic=True)
         return data

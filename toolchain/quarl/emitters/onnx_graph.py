@@ -1,10 +1,14 @@
-"""The int8 `.onnx` file of a quantised policy, equal to the NumPy reference bit for bit in ONNX Runtime (decision 0001).
+"""The int8 `.onnx` file of a quantised policy, equal to the NumPy reference bit for bit in ONNX
+Runtime (decision 0001).
 
-In: a QuantPolicy. Out: the file's bytes; input "observation" int8 [batch, ...] in the order [height, width, channels] (int16 where
+In: a QuantPolicy. Out: the file's bytes; input "observation" int8 [batch, ...] in the order
+    [height, width, channels] (int16 where
 the observation is wide), output "output" int8 [batch, count] (float32 for a wide head).
 
-Narrow layers are standard QDQ, weights per channel. Inside, every int8 is held as the byte q + 128, weights too: of the four
-signednesses this one alone is exact on every CPU in a default session (decision 0003). With graph optimisation off ONNX Runtime
+Narrow layers are standard QDQ, weights per channel. Inside, every int8 is held as the byte q + 128,
+weights too: of the four
+signednesses this one alone is exact on every CPU in a default session (decision 0003). With graph
+optimisation off ONNX Runtime
 computes these layers in float, which is not exact.
 Wide layers compute on float32 values that hold q - zero_point, exact below 2^24.
 Images travel as [channels, height, width] between convolutions, as the operators want them.
@@ -44,13 +48,16 @@ def emit_onnx(policy: QuantPolicy) -> bytes:
     """Return the `.onnx` file of the policy; the same policy gives the same bytes.
 
     Raises:
-        QuantizationError: scales that do not give the stored multipliers, or tensors that should be equal and are not.
+        QuantizationError: scales that do not give the stored multipliers, or tensors that should be
+            equal and are not.
     """
     return _Writer(policy).write()
 
 
 class _Writer:
-    """Walks the nodes once. A tensor exists as integers, as float32 offsets (q - zero_point), or as both where both are read."""
+    """Walks the nodes once. A tensor exists as integers, as float32 offsets (q - zero_point), or as
+    both where both are read.
+    """
 
     def __init__(self, policy: QuantPolicy) -> None:
         self.policy = policy
@@ -61,9 +68,13 @@ class _Writer:
 
     def write(self) -> bytes:
         tensor, shape = self.policy.observation.tensor, self.shapes[INPUT]
-        self.integers[INPUT] = self._recoded(INPUT, "bytes", tensor, np.int8, np.uint8) if tensor.is_int8 else INPUT
+        self.integers[INPUT] = (
+            self._recoded(INPUT, "bytes", tensor, np.int8, np.uint8) if tensor.is_int8 else INPUT
+        )
         if len(shape) == 3:
-            self.integers[INPUT] = self.file.node("Transpose", [self.integers[INPUT]], "channels_first", perm=[0, 3, 1, 2])
+            self.integers[INPUT] = self.file.node(
+                "Transpose", [self.integers[INPUT]], "channels_first", perm=[0, 3, 1, 2]
+            )
         for node in self.policy.nodes:
             self._add(node)
         last = self.policy.nodes[-1]
@@ -71,7 +82,10 @@ class _Writer:
         if last.output is None:
             result, dtype = self.offsets[last.name], np.float32
         elif last.output.is_int8:
-            result, dtype = self._recoded(self._integers(last.name), "signed", last.output, np.uint8, np.int8), np.int8
+            result, dtype = (
+                self._recoded(self._integers(last.name), "signed", last.output, np.uint8, np.int8),
+                np.int8,
+            )
         else:
             result, dtype = self._integers(last.name), np.int16
         graph_input = (INPUT, np.dtype(np.int8 if tensor.is_int8 else np.int16), shape)
@@ -95,15 +109,21 @@ class _Writer:
                 check_equal_tensors(node, self.policy)
                 axis = 1  # channels, whether the value is a vector or an image
                 if node.output is not None and node.output.is_int8:
-                    self.integers[node.name] = self.file.node("Concat", [self._integers(n) for n in node.inputs], node.name, axis=axis)
+                    self.integers[node.name] = self.file.node(
+                        "Concat", [self._integers(n) for n in node.inputs], node.name, axis=axis
+                    )
                 else:
-                    self.offsets[node.name] = self.file.node("Concat", [self._offsets(n) for n in node.inputs], node.name, axis=axis)
+                    self.offsets[node.name] = self.file.node(
+                        "Concat", [self._offsets(n) for n in node.inputs], node.name, axis=axis
+                    )
             case Add():
                 self._add_sum(node)
             case MaxPool2D():
                 self._add_max_pool(node, node.op)
             case QuantAveragePool2D():
-                self.offsets[node.name] = self._clamped_offsets(node.name, self._average(node, node.op), self.policy.tensor(node.name))
+                self.offsets[node.name] = self._clamped_offsets(
+                    node.name, self._average(node, node.op), self.policy.tensor(node.name)
+                )
             case QuantMean():
                 self._add_mean(node, node.op)
             case QuantAdd():
@@ -117,23 +137,32 @@ class _Writer:
         weights = self.file.constant(f"{node.name}/weights", _bytes(_weights_as_stored(op)))
         scale = self.file.constant(f"{node.name}/weight_scale", op.weight_scale)
         zero = self.file.constant("zero_point", np.full(len(op.bias), OFFSET, np.uint8))
-        w = self.file.node("DequantizeLinear", [weights, scale, zero], f"{node.name}/weights/real", axis=0)
+        w = self.file.node(
+            "DequantizeLinear", [weights, scale, zero], f"{node.name}/weights/real", axis=0
+        )
         bias = self.file.constant(f"{node.name}/bias", op.bias)
         bias_scale = self.file.constant(f"{node.name}/bias_scale", source.scale * op.weight_scale)
         bias_zero = self.file.constant("zero_point", np.zeros(len(op.bias), np.int32))
-        b = self.file.node("DequantizeLinear", [bias, bias_scale, bias_zero], f"{node.name}/bias/real", axis=0)
+        b = self.file.node(
+            "DequantizeLinear", [bias, bias_scale, bias_zero], f"{node.name}/bias/real", axis=0
+        )
         real = self._weighted(node.name, op, x, w, b)
         self.integers[node.name] = self._quantized(node.name, real, target)
 
     def _add_wide(self, node: QuantNode, op: QuantWeighted) -> None:
-        """float32 layer on offsets with integer weights, then multiplier, round half even, clamp: all exact but the product."""
+        """float32 layer on offsets with integer weights, then multiplier, round half even, clamp:
+        all exact but the product.
+        """
         x, target = self._offsets(node.inputs[0]), node.output
         weights = self.file.constant(f"{node.name}/weights", _weights_as_stored(op))
-        w = self.file.node("Cast", [weights], f"{node.name}/weights/float", to=onnx_type(np.float32))  # folded when the file is loaded
+        w = self.file.node(
+            "Cast", [weights], f"{node.name}/weights/float", to=onnx_type(np.float32)
+        )  # folded when the file is loaded
         b = self.file.constant(f"{node.name}/bias", op.bias.astype(np.float32))
         acc = self._weighted(f"{node.name}/accumulators", op, x, w, b)
         if not isinstance(op, QuantDense):
-            # Leaves the integers as they are; between Conv and Mul it keeps ONNX Runtime from folding the multiplier into the weights.
+            # Leaves the integers as they are; between Conv and Mul it keeps ONNX Runtime from
+            # folding the multiplier into the weights.
             acc = self.file.node("Round", [acc], f"{node.name}/whole")
         multiplier = op.multiplier if isinstance(op, QuantDense) else op.multiplier[:, None, None]
         m = self.file.constant(f"{node.name}/multiplier", multiplier)
@@ -148,7 +177,10 @@ class _Writer:
         source, target = self.policy.tensor(node.inputs[0]), node.output
         assert target is not None
         if node.inputs[0] in self.integers:
-            x, first = self.integers[node.inputs[0]], source.qmin + (OFFSET if source.is_int8 else 0)
+            x, first = (
+                self.integers[node.inputs[0]],
+                source.qmin + (OFFSET if source.is_int8 else 0),
+            )
         else:
             x, first = self._offsets(node.inputs[0]), source.qmin - source.zero_point
         index = self.file.node("Cast", [x], f"{node.name}/integer", to=onnx_type(np.int32))
@@ -159,7 +191,10 @@ class _Writer:
             entries = self.file.constant(f"{node.name}/table", _bytes(op.table))
             self.integers[node.name] = self.file.node("Gather", [entries, index], node.name)
         else:
-            entries = self.file.constant(f"{node.name}/table", (op.table.astype(np.int32) - target.zero_point).astype(np.float32))
+            entries = self.file.constant(
+                f"{node.name}/table",
+                (op.table.astype(np.int32) - target.zero_point).astype(np.float32),
+            )
             self.offsets[node.name] = self.file.node("Gather", [entries, index], node.name)
 
     def _add_sum(self, node: QuantNode) -> None:
@@ -167,64 +202,107 @@ class _Writer:
         target = node.output
         assert target is not None
         if target.is_int8:
-            total = self.file.node("Add", [self._dequantized(name) for name in node.inputs], f"{node.name}/sum")
+            total = self.file.node(
+                "Add", [self._dequantized(name) for name in node.inputs], f"{node.name}/sum"
+            )
             self.integers[node.name] = self._quantized(node.name, total, target)
         else:
-            total = self.file.node("Add", [self._offsets(name) for name in node.inputs], f"{node.name}/sum")
+            total = self.file.node(
+                "Add", [self._offsets(name) for name in node.inputs], f"{node.name}/sum"
+            )
             self.offsets[node.name] = self._clamped_offsets(node.name, total, target)
 
     def _add_max_pool(self, node: QuantNode, op: MaxPool2D) -> None:
         check_equal_tensors(node, self.policy)
         target = self.policy.tensor(node.name)
-        window = {"kernel_shape": list(op.kernel), "strides": list(op.stride), "pads": onnx_pads(op.padding)}
+        window = {
+            "kernel_shape": list(op.kernel),
+            "strides": list(op.stride),
+            "pads": onnx_pads(op.padding),
+        }
         if target.is_int8:
-            pooled = self.file.node("MaxPool", [self._integers(node.inputs[0])], f"{node.name}/pooled", **window)
+            pooled = self.file.node(
+                "MaxPool", [self._integers(node.inputs[0])], f"{node.name}/pooled", **window
+            )
             self.integers[node.name] = self._clamped(node.name, pooled, target)
         else:
-            pooled = self.file.node("MaxPool", [self._offsets(node.inputs[0])], f"{node.name}/pooled", **window)
+            pooled = self.file.node(
+                "MaxPool", [self._offsets(node.inputs[0])], f"{node.name}/pooled", **window
+            )
             self.offsets[node.name] = self._clamped_offsets(node.name, pooled, target)
 
     def _average(self, node: QuantNode, op: QuantAveragePool2D) -> str:
-        """Return the rounded mean of each window less the zero point: whole numbers below 2^24 in float32, in every step but the division,
+        """Return the rounded mean of each window less the zero point: whole numbers below 2^24 in
+        float32, in every step but the division,
         which comes no nearer to the next whole number than 1 / count."""
         source, zero_point = node.inputs[0], self.policy.tensor(node.name).zero_point
         channels = self.shapes[source][2]
         ones = self.file.constant("ones", np.ones((channels, 1, *op.kernel), np.float32))
         raw = self._shifted(self._offsets(source), zero_point)
-        window = {"kernel_shape": list(op.kernel), "strides": list(op.stride), "pads": onnx_pads(op.padding), "group": channels}
+        window = {
+            "kernel_shape": list(op.kernel),
+            "strides": list(op.stride),
+            "pads": onnx_pads(op.padding),
+            "group": channels,
+        }
         total = self.file.node("Conv", [raw, ones], f"{node.name}/sum", **window)
         counts = pool_counts(op, self.shapes[source][:2])
         half = self.file.constant(f"{node.name}/half", (counts // 2).astype(np.float32)[None, None])
         count = self.file.constant(f"{node.name}/count", counts.astype(np.float32)[None, None])
-        size = self.file.node("Add", [self.file.node("Abs", [total], f"{node.name}/size"), half], f"{node.name}/more")
-        mean = self.file.node("Floor", [self.file.node("Div", [size, count], f"{node.name}/mean")], f"{node.name}/whole")
-        signed = self.file.node("Mul", [mean, self.file.node("Sign", [total], f"{node.name}/sign")], f"{node.name}/signed")
+        size = self.file.node(
+            "Add", [self.file.node("Abs", [total], f"{node.name}/size"), half], f"{node.name}/more"
+        )
+        mean = self.file.node(
+            "Floor",
+            [self.file.node("Div", [size, count], f"{node.name}/mean")],
+            f"{node.name}/whole",
+        )
+        signed = self.file.node(
+            "Mul",
+            [mean, self.file.node("Sign", [total], f"{node.name}/sign")],
+            f"{node.name}/signed",
+        )
         return self._shifted(signed, -zero_point)
 
     def _add_mean(self, node: QuantNode, op: QuantMean) -> None:
         target = self.policy.tensor(node.name)
         axes = self.file.constant("axes", np.array([2, 3], np.int64))
         keeps = int(op.keeps_axes)
-        total = self.file.node("ReduceSum", [self._offsets(node.inputs[0]), axes], f"{node.name}/sum", keepdims=keeps)
+        total = self.file.node(
+            "ReduceSum", [self._offsets(node.inputs[0]), axes], f"{node.name}/sum", keepdims=keeps
+        )
         m = self.file.constant(f"{node.name}/multiplier", np.array(op.multiplier, np.float32))
-        moved = self._shifted(self.file.node("Mul", [total, m], f"{node.name}/product"), target.zero_point)
+        moved = self._shifted(
+            self.file.node("Mul", [total, m], f"{node.name}/product"), target.zero_point
+        )
         rounded = self.file.node("Round", [moved], f"{node.name}/rounded")
-        self.offsets[node.name] = self._clamped_offsets(node.name, self._shifted(rounded, -target.zero_point), target)
+        self.offsets[node.name] = self._clamped_offsets(
+            node.name, self._shifted(rounded, -target.zero_point), target
+        )
 
     def _add_scaled_sum(self, node: QuantNode, op: QuantAdd) -> None:
         """In float64, which holds all of it exactly."""
         target = self.policy.tensor(node.name)
         parts = []
         for name, multiplier in zip(node.inputs, (op.left, op.right), strict=True):
-            double = self.file.node("Cast", [self._offsets(name)], f"{node.name}/part", to=onnx_type(np.float64))
+            double = self.file.node(
+                "Cast", [self._offsets(name)], f"{node.name}/part", to=onnx_type(np.float64)
+            )
             factor = self.file.constant("factor", np.array(multiplier, np.float64))
             parts.append(self.file.node("Mul", [double, factor], f"{node.name}/scaled"))
         total = self.file.node("Add", parts, f"{node.name}/sum")
         unit = self.file.constant("unit", np.array(2.0**-op.shift, np.float64))
         half = self.file.constant("half", np.array(0.5, np.float64))
-        steps = self.file.node("Add", [self.file.node("Mul", [total, unit], f"{node.name}/steps"), half], f"{node.name}/more")
+        steps = self.file.node(
+            "Add",
+            [self.file.node("Mul", [total, unit], f"{node.name}/steps"), half],
+            f"{node.name}/more",
+        )
         whole = self.file.node(
-            "Cast", [self.file.node("Floor", [steps], f"{node.name}/whole")], f"{node.name}/float", to=onnx_type(np.float32)
+            "Cast",
+            [self.file.node("Floor", [steps], f"{node.name}/whole")],
+            f"{node.name}/float",
+            to=onnx_type(np.float32),
         )
         self.offsets[node.name] = self._clamped_offsets(node.name, whole, target)
 
@@ -234,26 +312,50 @@ class _Writer:
         groups = len(op.weights) if isinstance(op, QuantDepthwiseConv2D) else 1
         kernel = list(op.weights.shape[1:3])
         return self.file.node(
-            "Conv", [x, w, b], f"{name}/sum", kernel_shape=kernel, strides=list(op.stride), pads=onnx_pads(op.padding), group=groups
+            "Conv",
+            [x, w, b],
+            f"{name}/sum",
+            kernel_shape=kernel,
+            strides=list(op.stride),
+            pads=onnx_pads(op.padding),
+            group=groups,
         )
 
     def _dequantized(self, name: str) -> str:
         tensor = self.policy.tensor(name)
-        return self.file.node("DequantizeLinear", [self._integers(name), *self._scale(tensor)], f"{name}/real")
+        return self.file.node(
+            "DequantizeLinear", [self._integers(name), *self._scale(tensor)], f"{name}/real"
+        )
 
     def _quantized(self, name: str, real: str, tensor: QuantTensor) -> str:
-        return self._clamped(name, self.file.node("QuantizeLinear", [real, *self._scale(tensor)], name), tensor)
+        return self._clamped(
+            name, self.file.node("QuantizeLinear", [real, *self._scale(tensor)], name), tensor
+        )
 
     def _clamped(self, name: str, integers: str, tensor: QuantTensor) -> str:
         """Return bytes clamped to the bounds of an int8 tensor."""
         if (tensor.qmin, tensor.qmax) == (INT8_MIN, INT8_MAX):
             return integers
-        low, high = (self.file.constant("bound", np.array(bound + OFFSET, np.uint8)) for bound in (tensor.qmin, tensor.qmax))
+        low, high = (
+            self.file.constant("bound", np.array(bound + OFFSET, np.uint8))
+            for bound in (tensor.qmin, tensor.qmax)
+        )
         return self.file.node("Clip", [integers, low, high], f"{name}/clamped")
 
-    def _recoded(self, value: str, name: str, tensor: QuantTensor, old: type[np.generic], new: type[np.generic]) -> str:
-        """Return int8 integers as bytes, or bytes as int8; exact: the real number in between lies within a millionth of a step."""
-        real = self.file.node("DequantizeLinear", [value, *self._scale(tensor, old)], f"{name}/real")
+    def _recoded(
+        self,
+        value: str,
+        name: str,
+        tensor: QuantTensor,
+        old: type[np.generic],
+        new: type[np.generic],
+    ) -> str:
+        """Return int8 integers as bytes, or bytes as int8; exact: the real number in between lies
+        within a millionth of a step.
+        """
+        real = self.file.node(
+            "DequantizeLinear", [value, *self._scale(tensor, old)], f"{name}/real"
+        )
         return self.file.node("QuantizeLinear", [real, *self._scale(tensor, new)], name)
 
     def _scale(self, tensor: QuantTensor, dtype: type[np.generic] = np.uint8) -> tuple[str, str]:
@@ -262,30 +364,50 @@ class _Writer:
         return scale, self.file.constant("zero_point", np.array(zero_point, dtype))
 
     def _clamped_offsets(self, name: str, value: str, tensor: QuantTensor) -> str:
-        bounds = (np.array(bound - tensor.zero_point, np.float32) for bound in (tensor.qmin, tensor.qmax))
-        return self.file.node("Clip", [value, *(self.file.constant("bound", bound) for bound in bounds)], name)
+        bounds = (
+            np.array(bound - tensor.zero_point, np.float32) for bound in (tensor.qmin, tensor.qmax)
+        )
+        return self.file.node(
+            "Clip", [value, *(self.file.constant("bound", bound) for bound in bounds)], name
+        )
 
     def _integers(self, name: str) -> str:
-        """Return the integers of a tensor, made from its offsets where a wide layer left only those."""
+        """Return the integers of a tensor, made from its offsets where a wide layer left only
+        those.
+        """
         if name not in self.integers:
             tensor = self.policy.tensor(name)
-            shifted = self._shifted(self.offsets[name], tensor.zero_point + (OFFSET if tensor.is_int8 else 0))
+            shifted = self._shifted(
+                self.offsets[name], tensor.zero_point + (OFFSET if tensor.is_int8 else 0)
+            )
             dtype = np.uint8 if tensor.is_int8 else np.int16
-            self.integers[name] = self.file.node("Cast", [shifted], f"{name}/integers", to=onnx_type(dtype))
+            self.integers[name] = self.file.node(
+                "Cast", [shifted], f"{name}/integers", to=onnx_type(dtype)
+            )
         return self.integers[name]
 
     def _offsets(self, name: str) -> str:
-        """Return q - zero_point as float32, made from the integers where a narrow layer left only those."""
+        """Return q - zero_point as float32, made from the integers where a narrow layer left only
+        those.
+        """
         if name not in self.offsets:
             tensor = self.policy.tensor(name)
-            plain = self.file.node("Cast", [self.integers[name]], f"{name}/float", to=onnx_type(np.float32))
-            self.offsets[name] = self._shifted(plain, -(tensor.zero_point + (OFFSET if tensor.is_int8 else 0)))
+            plain = self.file.node(
+                "Cast", [self.integers[name]], f"{name}/float", to=onnx_type(np.float32)
+            )
+            self.offsets[name] = self._shifted(
+                plain, -(tensor.zero_point + (OFFSET if tensor.is_int8 else 0))
+            )
         return self.offsets[name]
 
     def _shifted(self, value: str, amount: int) -> str:
         if amount == 0:
             return value
-        return self.file.node("Add", [value, self.file.constant("zero_point", np.array(amount, np.float32))], "shifted")
+        return self.file.node(
+            "Add",
+            [value, self.file.constant("zero_point", np.array(amount, np.float32))],
+            "shifted",
+        )
 
 
 def _weights_as_stored(op: QuantWeighted) -> NDArray[np.int8]:

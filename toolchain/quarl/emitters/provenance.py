@@ -1,4 +1,6 @@
-"""What every written model says about itself, so that a file found alone can be traced to its bundle."""
+"""What every written model says about itself, so that a file found alone can be traced to its
+bundle.
+"""
 
 from __future__ import annotations
 

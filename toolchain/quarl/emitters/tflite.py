@@ -1,10 +1,14 @@
-"""The int8 `.tflite` file of a quantised policy, equal to the NumPy reference bit for bit in LiteRT (decision 0001).
+"""The int8 `.tflite` file of a quantised policy, equal to the NumPy reference bit for bit in LiteRT
+(decision 0001).
 
-In: a QuantPolicy. Out: the file's bytes; input int8 [1, ...] (int16 where the observation is wide), output int8 [1, count]
+In: a QuantPolicy. Out: the file's bytes; input int8 [1, ...] (int16 where the observation is wide),
+    output int8 [1, count]
 (float32 for a wide head); the batch may be resized.
 
-Narrow layers are ordinary int8 operators: LiteRT computes their multiplier from the scales in the file, so the scales pass through
-and must give the stored multiplier. Wide layers compute on float32 tensors that hold q - zero_point: every sum stays below 2^24,
+Narrow layers are ordinary int8 operators: LiteRT computes their multiplier from the scales in the
+file, so the scales pass through
+and must give the stored multiplier. Wide layers compute on float32 tensors that hold q -
+zero_point: every sum stays below 2^24,
 where float32 is exact, so no rounding happens but the rescale's own.
 """
 
@@ -37,32 +41,50 @@ from quarl.graph.quant_policy import (
 from quarl.graph.rescale import rescale_factor
 from quarl.graph.shapes import Shape, quant_shapes
 
-NATIVE_FUNCTIONS = {"tanh": (OPS.TANH, np.float32(1 / 128), 0), "sigmoid": (OPS.LOGISTIC, np.float32(1 / 256), -128)}
+NATIVE_FUNCTIONS = {
+    "tanh": (OPS.TANH, np.float32(1 / 128), 0),
+    "sigmoid": (OPS.LOGISTIC, np.float32(1 / 256), -128),
+}
 
 
 def emit_tflite(policy: QuantPolicy) -> bytes:
     """Return the `.tflite` file of the policy; the same policy gives the same bytes.
 
     Raises:
-        QuantizationError: scales that do not give the stored multipliers, or tensors that should be equal and are not.
+        QuantizationError: scales that do not give the stored multipliers, or tensors that should be
+            equal and are not.
     """
     return _Writer(policy, native_tables(policy)).write()
 
 
 def native_tables(policy: QuantPolicy) -> frozenset[str]:
-    """Return the names of the table nodes whose every entry LiteRT's own TANH or LOGISTIC gives on this machine.
+    """Return the names of the table nodes whose every entry LiteRT's own TANH or LOGISTIC gives on
+    this machine.
 
     The others become a GATHER on the table, exact by construction and slower.
     """
-    return frozenset(node.name for node in policy.nodes if isinstance(node.op, QuantTable) and _is_native(policy, node, node.op))
+    return frozenset(
+        node.name
+        for node in policy.nodes
+        if isinstance(node.op, QuantTable) and _is_native(policy, node, node.op)
+    )
 
 
 def _is_native(policy: QuantPolicy, node: QuantNode, op: QuantTable) -> bool:
     source, target = policy.tensor(node.inputs[0]), node.output
-    if op.function not in NATIVE_FUNCTIONS or target is None or not (source.is_int8 and target.is_int8):
+    if (
+        op.function not in NATIVE_FUNCTIONS
+        or target is None
+        or not (source.is_int8 and target.is_int8)
+    ):
         return False
     code, scale, zero_point = NATIVE_FUNCTIONS[op.function]
-    if (target.scale, target.zero_point, target.qmin, target.qmax) != (scale, zero_point, INT8_MIN, INT8_MAX):
+    if (target.scale, target.zero_point, target.qmin, target.qmax) != (
+        scale,
+        zero_point,
+        INT8_MIN,
+        INT8_MAX,
+    ):
         return False
     from quarl.runtimes.host import LitertRuntime
 
@@ -70,11 +92,15 @@ def _is_native(policy: QuantPolicy, node: QuantNode, op: QuantTable) -> bool:
     x = file.activation(INPUT, (1,), np.int8, source)
     y = file.operator(code, 2, [x], file.activation(node.name, (1,), np.int8, target))
     integers = np.arange(source.qmin, source.qmax + 1, dtype=np.int8)
-    return bool((LitertRuntime(file.finish(x, y, {})).run(integers[:, None])[:, 0] == op.table).all())
+    return bool(
+        (LitertRuntime(file.finish(x, y, {})).run(integers[:, None])[:, 0] == op.table).all()
+    )
 
 
 class _Writer:
-    """Walks the nodes once. A tensor exists as integers, as float32 offsets (q - zero_point), or as both where both are read."""
+    """Walks the nodes once. A tensor exists as integers, as float32 offsets (q - zero_point), or as
+    both where both are read.
+    """
 
     def __init__(self, policy: QuantPolicy, native: frozenset[str]) -> None:
         self.policy, self.native = policy, native
@@ -107,9 +133,13 @@ class _Writer:
             case Flatten():
                 if node.inputs[0] in self.integers:
                     source = self.integers[node.inputs[0]]
-                    self.integers[node.name] = layers.reshape(self.file, source, self._integer_value(node.name))
+                    self.integers[node.name] = layers.reshape(
+                        self.file, source, self._integer_value(node.name)
+                    )
                 else:
-                    self.offsets[node.name] = layers.reshape(self.file, self._offsets(node.inputs[0]), self._float_value(node.name))
+                    self.offsets[node.name] = layers.reshape(
+                        self.file, self._offsets(node.inputs[0]), self._float_value(node.name)
+                    )
             case Concat():
                 self._add_concat(node)
             case Add() | QuantAdd():
@@ -117,7 +147,9 @@ class _Writer:
             case MaxPool2D() | QuantAveragePool2D():
                 self._add_pool(node, node.op)
             case QuantMean():
-                averaged = layers.mean(self.file, self._integers(node.inputs[0]), self._integer_value(node.name))
+                averaged = layers.mean(
+                    self.file, self._integers(node.inputs[0]), self._integer_value(node.name)
+                )
                 self.integers[node.name] = self._clamped(node.name, averaged)
 
     def _add_narrow(self, node: QuantNode, op: QuantWeighted) -> None:
@@ -129,24 +161,40 @@ class _Writer:
         w = self.file.constant(f"{node.name}/weights", weights, op.weight_scale, 0, axis)
         b = self.file.constant(f"{node.name}/bias", op.bias, source.tensor.scale * op.weight_scale)
         is_relu = target.qmin == target.zero_point > INT8_MIN and target.qmax == INT8_MAX
-        result = self._weighted(source, op, w, b, self._integer_value(node.name), "RELU" if is_relu else "NONE")
+        result = self._weighted(
+            source, op, w, b, self._integer_value(node.name), "RELU" if is_relu else "NONE"
+        )
         self.integers[node.name] = result if is_relu else self._clamped(node.name, result)
 
     def _add_wide(self, node: QuantNode, op: QuantWeighted) -> None:
-        """float32 layer on offsets with integer weights, then multiplier, round half even, clamp: all exact but the product."""
+        """float32 layer on offsets with integer weights, then multiplier, round half even, clamp:
+        all exact but the product.
+        """
         source, target = self._offsets(node.inputs[0]), node.output
         weights, _ = _weights_as_stored(op)
         packed = self.file.constant(f"{node.name}/weights", weights, np.ones(1, np.float32))
-        w = self.file.unpacked(f"{node.name}/weights/float", weights.shape)  # LiteRT unpacks it once, when it loads the file
+        w = self.file.unpacked(
+            f"{node.name}/weights/float", weights.shape
+        )  # LiteRT unpacks it once, when it loads the file
         self.file.operator(OPS.DEQUANTIZE, 2, [packed], w, schema.DequantizeOptionsT())
         b = self.file.constant(f"{node.name}/bias", op.bias.astype(np.float32))
         acc = self._weighted(source, op, w, b, self._float_value(node.name, "/accumulators"))
         m = self.file.constant(f"{node.name}/multiplier", op.multiplier)
         if target is None:
             value = self._float_value(node.name)
-            self.offsets[node.name] = layers.binary(self.file, OPS.MUL, 1, acc.index, m, value, schema.MulOptionsT())
+            self.offsets[node.name] = layers.binary(
+                self.file, OPS.MUL, 1, acc.index, m, value, schema.MulOptionsT()
+            )
             return
-        product = layers.binary(self.file, OPS.MUL, 1, acc.index, m, self._float_value(node.name, "/product"), schema.MulOptionsT())
+        product = layers.binary(
+            self.file,
+            OPS.MUL,
+            1,
+            acc.index,
+            m,
+            self._float_value(node.name, "/product"),
+            schema.MulOptionsT(),
+        )
         rounded = self._float_value(node.name, "/rounded")
         self.file.operator(OPS.ROUND, 1, [product.index], rounded.index)
         self.offsets[node.name] = self._clamped_offsets(node.name, rounded, target)
@@ -157,18 +205,24 @@ class _Writer:
         if node.name in self.native:
             code, _, _ = NATIVE_FUNCTIONS[op.function]
             self.integers[node.name] = self._integer_value(node.name)
-            self.file.operator(code, 2, [self._integers(node.inputs[0]).index], self.integers[node.name].index)
+            self.file.operator(
+                code, 2, [self._integers(node.inputs[0]).index], self.integers[node.name].index
+            )
             return
         shape = self.shapes[node.name]
         if node.inputs[0] in self.integers:
             x, first = self.integers[node.inputs[0]], source.qmin
         else:
             x, first = self._offsets(node.inputs[0]), source.qmin - source.zero_point
-        index = layers.cast(self.file, x.index, self._plain(f"{node.name}/integer", shape, np.int32))
+        index = layers.cast(
+            self.file, x.index, self._plain(f"{node.name}/integer", shape, np.int32)
+        )
         if first != 0:
             shift = self.file.constant(f"{node.name}/first", np.array([-first], np.int32))
             moved = self._plain(f"{node.name}/index", shape, np.int32)
-            index = layers.binary(self.file, OPS.ADD, 1, index.index, shift, moved, schema.AddOptionsT())
+            index = layers.binary(
+                self.file, OPS.ADD, 1, index.index, shift, moved, schema.AddOptionsT()
+            )
         if target.is_int8:
             table, output = op.table.astype(np.int8), self._integer_value(node.name)
             self.integers[node.name] = output
@@ -177,15 +231,21 @@ class _Writer:
             dtype = np.int16 if np.abs(offsets).max() <= np.iinfo(np.int16).max else np.int32
             table, output = offsets.astype(dtype), self._plain(f"{node.name}/offset", shape, dtype)
         entries = self.file.constant(f"{node.name}/table", table)
-        self.file.operator(OPS.GATHER, 4, [entries, index.index], output.index, schema.GatherOptionsT())
+        self.file.operator(
+            OPS.GATHER, 4, [entries, index.index], output.index, schema.GatherOptionsT()
+        )
         if not target.is_int8:
-            self.offsets[node.name] = layers.cast(self.file, output.index, self._float_value(node.name))
+            self.offsets[node.name] = layers.cast(
+                self.file, output.index, self._float_value(node.name)
+            )
 
     def _add_concat(self, node: QuantNode) -> None:
         check_equal_tensors(node, self.policy)
         if node.output is not None and node.output.is_int8:
             parts = [self._integers(name) for name in node.inputs]
-            self.integers[node.name] = layers.concat(self.file, parts, self._integer_value(node.name))
+            self.integers[node.name] = layers.concat(
+                self.file, parts, self._integer_value(node.name)
+            )
         else:
             parts = [self._offsets(name) for name in node.inputs]
             self.offsets[node.name] = layers.concat(self.file, parts, self._float_value(node.name))
@@ -197,10 +257,22 @@ class _Writer:
         target = node.output
         assert target is not None
         if target.is_int8:
-            pooled = layers.pool(self.file, code, self._integers(node.inputs[0]), window, self._integer_value(node.name))
+            pooled = layers.pool(
+                self.file,
+                code,
+                self._integers(node.inputs[0]),
+                window,
+                self._integer_value(node.name),
+            )
             self.integers[node.name] = self._clamped(node.name, pooled)
         else:
-            pooled = layers.pool(self.file, code, self._offsets(node.inputs[0]), window, self._float_value(node.name, "/pooled"))
+            pooled = layers.pool(
+                self.file,
+                code,
+                self._offsets(node.inputs[0]),
+                window,
+                self._float_value(node.name, "/pooled"),
+            )
             self.offsets[node.name] = self._clamped_offsets(node.name, pooled, target)
 
     def _add_sum(self, node: QuantNode) -> None:
@@ -210,14 +282,32 @@ class _Writer:
         assert target is not None
         if target.is_int8:
             a, b = (self._integers(name).index for name in node.inputs)
-            total = layers.binary(self.file, OPS.ADD, 2, a, b, self._integer_value(node.name), schema.AddOptionsT())
+            total = layers.binary(
+                self.file, OPS.ADD, 2, a, b, self._integer_value(node.name), schema.AddOptionsT()
+            )
             self.integers[node.name] = self._clamped(node.name, total)
         else:
             a, b = (self._offsets(name).index for name in node.inputs)
-            total = layers.binary(self.file, OPS.ADD, 1, a, b, self._float_value(node.name, "/sum"), schema.AddOptionsT())
+            total = layers.binary(
+                self.file,
+                OPS.ADD,
+                1,
+                a,
+                b,
+                self._float_value(node.name, "/sum"),
+                schema.AddOptionsT(),
+            )
             self.offsets[node.name] = self._clamped_offsets(node.name, total, target)
 
-    def _weighted(self, x: Value, op: QuantWeighted, weights: int, bias: int, output: Value, fused: str = "NONE") -> Value:
+    def _weighted(
+        self,
+        x: Value,
+        op: QuantWeighted,
+        weights: int,
+        bias: int,
+        output: Value,
+        fused: str = "NONE",
+    ) -> Value:
         if isinstance(op, QuantDense):
             return layers.dense(self.file, x, weights, bias, output, fused)
         rows, cols = op.weights.shape[1:3]
@@ -225,25 +315,49 @@ class _Writer:
         return layers.convolution(self.file, x, weights, bias, window, output, fused)
 
     def _clamped(self, name: str, value: Value) -> Value:
-        """Clamp int8 integers to a range narrower than int8's; both operators compare integers of one scale, so they are exact."""
+        """Clamp int8 integers to a range narrower than int8's; both operators compare integers of
+        one scale, so they are exact.
+        """
         tensor = value.tensor
         assert tensor is not None
-        for code, bound, limit in ((OPS.MAXIMUM, tensor.qmin, INT8_MIN), (OPS.MINIMUM, tensor.qmax, INT8_MAX)):
+        for code, bound, limit in (
+            (OPS.MAXIMUM, tensor.qmin, INT8_MIN),
+            (OPS.MINIMUM, tensor.qmax, INT8_MAX),
+        ):
             if bound != limit:
-                constant = self.file.constant(f"{name}/bound", np.array([bound], np.int8), np.array([tensor.scale]), tensor.zero_point)
+                constant = self.file.constant(
+                    f"{name}/bound",
+                    np.array([bound], np.int8),
+                    np.array([tensor.scale]),
+                    tensor.zero_point,
+                )
                 clamped = self._integer_value(name)
-                value = layers.binary(self.file, code, 2, value.index, constant, clamped, schema.MaximumMinimumOptionsT())
+                value = layers.binary(
+                    self.file,
+                    code,
+                    2,
+                    value.index,
+                    constant,
+                    clamped,
+                    schema.MaximumMinimumOptionsT(),
+                )
         return value
 
     def _clamped_offsets(self, name: str, value: Value, tensor: QuantTensor) -> Value:
         for code, bound in ((OPS.MAXIMUM, tensor.qmin), (OPS.MINIMUM, tensor.qmax)):
-            constant = self.file.constant(f"{name}/bound", np.array([bound - tensor.zero_point], np.float32))
+            constant = self.file.constant(
+                f"{name}/bound", np.array([bound - tensor.zero_point], np.float32)
+            )
             clamped = self._float_value(name)
-            value = layers.binary(self.file, code, 1, value.index, constant, clamped, schema.MaximumMinimumOptionsT())
+            value = layers.binary(
+                self.file, code, 1, value.index, constant, clamped, schema.MaximumMinimumOptionsT()
+            )
         return value
 
     def _integers(self, name: str) -> Value:
-        """Return the integers of a tensor, made from its offsets where a wide layer left only those."""
+        """Return the integers of a tensor, made from its offsets where a wide layer left only
+        those.
+        """
         if name not in self.integers:
             tensor = self.policy.tensor(name)
             shifted = self._shifted(self.offsets[name], tensor.zero_point)
@@ -251,9 +365,13 @@ class _Writer:
         return self.integers[name]
 
     def _offsets(self, name: str) -> Value:
-        """Return q - zero_point as float32, made from the integers where a narrow layer left only those."""
+        """Return q - zero_point as float32, made from the integers where a narrow layer left only
+        those.
+        """
         if name not in self.offsets:
-            plain = layers.cast(self.file, self.integers[name].index, self._float_value(name, "/float"))
+            plain = layers.cast(
+                self.file, self.integers[name].index, self._float_value(name, "/float")
+            )
             self.offsets[name] = self._shifted(plain, -self.policy.tensor(name).zero_point)
         return self.offsets[name]
 
@@ -262,12 +380,19 @@ class _Writer:
             return value
         constant = self.file.constant("zero_point", np.array([amount], np.float32))
         shifted = self._plain("shifted", value.shape, np.float32)
-        return layers.binary(self.file, OPS.ADD, 1, value.index, constant, shifted, schema.AddOptionsT())
+        return layers.binary(
+            self.file, OPS.ADD, 1, value.index, constant, shifted, schema.AddOptionsT()
+        )
 
     def _integer_value(self, name: str) -> Value:
         tensor = self.policy.tensor(name)
         dtype = np.int8 if tensor.is_int8 else np.int16
-        return Value(self.file.activation(name, self.shapes[name], dtype, tensor), self.shapes[name], dtype, tensor)
+        return Value(
+            self.file.activation(name, self.shapes[name], dtype, tensor),
+            self.shapes[name],
+            dtype,
+            tensor,
+        )
 
     def _float_value(self, name: str, suffix: str = "") -> Value:
         return self._plain(name + suffix, self.shapes[name], np.float32)
@@ -277,7 +402,8 @@ class _Writer:
 
 
 def check_multiplier(node: QuantNode, op: QuantWeighted, source: QuantTensor) -> None:
-    """Check that the scales in the file give the stored multiplier, since LiteRT and ONNX Runtime compute it from them.
+    """Check that the scales in the file give the stored multiplier, since LiteRT and ONNX Runtime
+    compute it from them.
 
     Raises:
         QuantizationError: they do not; names the layer and the channel.
@@ -289,19 +415,28 @@ def check_multiplier(node: QuantNode, op: QuantWeighted, source: QuantTensor) ->
         channel = int(wrong[0])
         raise QuantizationError(
             f"{node.name}, channel {channel}: the stored multiplier is {op.multiplier[channel]!r}, "
-            f"in_scale * weight_scale / out_scale gives {computed[channel]!r}: compute it with quarl.graph.rescale.rescale_factor"
+            f"in_scale * weight_scale / out_scale gives {computed[channel]!r}: compute it "
+            "with quarl.graph.rescale.rescale_factor"
         )
 
 
 def check_equal_tensors(node: QuantNode, policy: QuantPolicy) -> None:
-    """Check that a concat or an add joins tensors of one scale and zero point: only then is it exact everywhere.
+    """Check that a concat or an add joins tensors of one scale and zero point: only then is it
+    exact everywhere.
 
     Raises:
         QuantizationError: they differ; names the node.
     """
-    found = {(t.scale, t.zero_point) for t in (node.output, *map(policy.tensor, node.inputs)) if t is not None}
+    found = {
+        (t.scale, t.zero_point)
+        for t in (node.output, *map(policy.tensor, node.inputs))
+        if t is not None
+    }
     if len(found) > 1:
-        raise QuantizationError(f"{node.name}: joins tensors of different scale or zero point {sorted(found)}: give them one")
+        raise QuantizationError(
+            f"{node.name}: joins tensors of different scale or zero point {sorted(found)}: "
+            "give them one"
+        )
 
 
 def _weights_as_stored(op: QuantWeighted) -> tuple[NDArray[np.int8], int]:

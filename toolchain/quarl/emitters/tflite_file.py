@@ -1,6 +1,8 @@
-"""Builds one `.tflite` file: tensors, operators and constants through the schema classes that ship with LiteRT.
+"""Builds one `.tflite` file: tensors, operators and constants through the schema classes that ship
+with LiteRT.
 
-The same calls in the same order give the same bytes. Constants with equal bytes share one buffer; buffers start at
+The same calls in the same order give the same bytes. Constants with equal bytes share one buffer;
+buffers start at
 multiples of 16 bytes, so that a device may read them in place.
 """
 
@@ -20,7 +22,9 @@ from quarl.graph.quant_policy import QuantTensor
 
 ALIGNMENT = 16  # bytes; what the TensorFlow Lite file format asks of buffers
 OUTPUT = "output"  # name of the result in the signature, beside INPUT
-Options = Any  # an options object of the schema; its class name says which member of the union it is
+Options = (
+    Any  # an options object of the schema; its class name says which member of the union it is
+)
 _TYPES = {
     np.dtype(np.int8): schema.TensorType.INT8,
     np.dtype(np.int16): schema.TensorType.INT16,
@@ -30,7 +34,9 @@ _TYPES = {
 
 
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
-    """A buffer whose bytes start at a multiple of ALIGNMENT in the file; the generated class leaves them where they fall."""
+    """A buffer whose bytes start at a multiple of ALIGNMENT in the file; the generated class leaves
+    them where they fall.
+    """
 
     def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802, the generated class calls it so
         builder.StartVector(1, self.data.size, ALIGNMENT)
@@ -57,8 +63,16 @@ class TfliteFile:
         self._codes: list[Any] = []
         self._code_of: dict[tuple[int, int], int] = {}
 
-    def activation(self, name: str, shape: Sequence[int], dtype: type[np.generic], tensor: QuantTensor | None = None) -> int:
-        """Return a new tensor that an operator writes, or the input; `shape` without the batch, which may be resized."""
+    def activation(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: type[np.generic],
+        tensor: QuantTensor | None = None,
+    ) -> int:
+        """Return a new tensor that an operator writes, or the input; `shape` without the batch,
+        which may be resized.
+        """
         index = self._tensor(name, (1, *shape), np.dtype(dtype), 0)
         self._graph.tensors[index].shapeSignature = [-1, *map(int, shape)]
         if tensor is not None:
@@ -70,27 +84,45 @@ class TfliteFile:
         return self._tensor(name, shape, np.dtype(np.float32), 0)
 
     def constant(
-        self, name: str, values: NDArray[Any], scale: NDArray[np.float32] | None = None, zero_point: int = 0, axis: int = 0
+        self,
+        name: str,
+        values: NDArray[Any],
+        scale: NDArray[np.float32] | None = None,
+        zero_point: int = 0,
+        axis: int = 0,
     ) -> int:
         """Return a new constant tensor; `scale` float32 [1] or one per channel along `axis`."""
-        index = self._tensor(name, values.shape, values.dtype, self._buffer(np.ascontiguousarray(values).tobytes()))
+        index = self._tensor(
+            name, values.shape, values.dtype, self._buffer(np.ascontiguousarray(values).tobytes())
+        )
         if scale is not None:
             self._set_scale(index, scale, zero_point, axis)
         return index
 
-    def operator(self, code: int, version: int, inputs: Sequence[int], output: int, options: Options | None = None) -> int:
+    def operator(
+        self,
+        code: int,
+        version: int,
+        inputs: Sequence[int],
+        output: int,
+        options: Options | None = None,
+    ) -> int:
         """Add an operator that writes `output`, and return `output`."""
         operator = schema.OperatorT()
         operator.opcodeIndex = self._code(code, version)
         operator.inputs, operator.outputs = list(inputs), [output]
         if options is not None:
             operator.builtinOptions = options
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+            operator.builtinOptionsType = getattr(
+                schema.BuiltinOptions, type(options).__name__.removesuffix("T")
+            )
         self._graph.operators.append(operator)
         return output
 
     def finish(self, graph_input: int, graph_output: int, metadata: dict[str, str]) -> bytes:
-        """Return the file's bytes; the signature calls the two tensors "observation" and "output"."""
+        """Return the file's bytes; the signature calls the two tensors "observation" and
+        "output".
+        """
         self._graph.inputs, self._graph.outputs = [graph_input], [graph_output]
         signature = schema.SignatureDefT()
         signature.signatureKey = "serving_default"
@@ -102,7 +134,11 @@ class TfliteFile:
         model = schema.ModelT()
         model.version = 3
         model.description = "quarl"
-        model.operatorCodes, model.subgraphs, model.buffers = self._codes, [self._graph], self._buffers
+        model.operatorCodes, model.subgraphs, model.buffers = (
+            self._codes,
+            [self._graph],
+            self._buffers,
+        )
         model.signatureDefs, model.metadata = [signature], [entry]
         builder = flatbuffers.Builder(sum(b.data.size for b in self._buffers[1:]) + (1 << 16))
         builder.Finish(model.Pack(builder), b"TFL3")
@@ -110,11 +146,19 @@ class TfliteFile:
 
     def _tensor(self, name: str, shape: Sequence[int], dtype: np.dtype[Any], buffer: int) -> int:
         tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type, tensor.buffer, tensor.hasRank = name, list(map(int, shape)), _TYPES[dtype], buffer, True
+        tensor.name, tensor.shape, tensor.type, tensor.buffer, tensor.hasRank = (
+            name,
+            list(map(int, shape)),
+            _TYPES[dtype],
+            buffer,
+            True,
+        )
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
 
-    def _set_scale(self, index: int, scale: NDArray[np.float32], zero_point: int, axis: int) -> None:
+    def _set_scale(
+        self, index: int, scale: NDArray[np.float32], zero_point: int, axis: int
+    ) -> None:
         quantization = schema.QuantizationParametersT()
         quantization.scale = scale.astype(np.float32)
         quantization.zeroPoint = np.full(scale.shape, zero_point, np.int64)
@@ -133,7 +177,9 @@ class TfliteFile:
         if (code, version) not in self._code_of:
             operator_code = schema.OperatorCodeT()
             operator_code.builtinCode, operator_code.version = code, version
-            operator_code.deprecatedBuiltinCode = min(code, 127)  # 127 stands for "see builtinCode" in old readers
+            operator_code.deprecatedBuiltinCode = min(
+                code, 127
+            )  # 127 stands for "see builtinCode" in old readers
             self._codes.append(operator_code)
             self._code_of[code, version] = len(self._codes) - 1
         return self._code_of[code, version]
@@ -144,7 +190,10 @@ def metadata_of(model: bytes) -> dict[str, str]:
     content = schema.ModelT.InitFromPackedBuf(model, 0)
     for entry in content.metadata or []:
         if entry.name == b"quarl":
-            return {str(k): str(v) for k, v in json.loads(bytes(content.buffers[entry.buffer].data)).items()}
+            return {
+                str(k): str(v)
+                for k, v in json.loads(bytes(content.buffers[entry.buffer].data)).items()
+            }
     return {}
 
 

@@ -1,4 +1,6 @@
-"""Layers of a `.tflite` graph with quarl's explicit padding, the same calls for integers and for floats."""
+"""Layers of a `.tflite` graph with quarl's explicit padding, the same calls for integers and for
+floats.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ OPS = schema.BuiltinOperator
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor of the file: its index, shape without the batch, element type and, for integers, what they mean."""
+    """A tensor of the file: its index, shape without the batch, element type and, for integers,
+    what they mean.
+    """
 
     index: int
     shape: tuple[int, ...]
@@ -37,18 +41,41 @@ class Window:
     is_depthwise: bool
 
 
-def dense(file: TfliteFile, x: Value, weights: int, bias: int, output: Value, fused: ActivationName = "NONE") -> Value:
-    """Add a fully connected layer; integers take operator version 5, the first with one scale per channel."""
+def dense(
+    file: TfliteFile,
+    x: Value,
+    weights: int,
+    bias: int,
+    output: Value,
+    fused: ActivationName = "NONE",
+) -> Value:
+    """Add a fully connected layer; integers take operator version 5, the first with one scale per
+    channel.
+    """
     options = schema.FullyConnectedOptionsT()
     options.fusedActivationFunction = getattr(schema.ActivationFunctionType, fused)
-    file.operator(OPS.FULLY_CONNECTED, 1 if x.tensor is None else 5, [x.index, weights, bias], output.index, options)
+    file.operator(
+        OPS.FULLY_CONNECTED,
+        1 if x.tensor is None else 5,
+        [x.index, weights, bias],
+        output.index,
+        options,
+    )
     return output
 
 
 def convolution(
-    file: TfliteFile, x: Value, weights: int, bias: int, window: Window, output: Value, fused: ActivationName = "NONE"
+    file: TfliteFile,
+    x: Value,
+    weights: int,
+    bias: int,
+    window: Window,
+    output: Value,
+    fused: ActivationName = "NONE",
 ) -> Value:
-    """Add a convolution, with a PAD before it where TensorFlow's own two paddings differ from the explicit one."""
+    """Add a convolution, with a PAD before it where TensorFlow's own two paddings differ from the
+    explicit one.
+    """
     scheme = padding_scheme(x.shape, window)
     if scheme is None:
         x = pad(file, x, window.padding)
@@ -59,12 +86,16 @@ def convolution(
     if window.is_depthwise:
         options.depthMultiplier = 1
     code = OPS.DEPTHWISE_CONV_2D if window.is_depthwise else OPS.CONV_2D
-    file.operator(code, 1 if x.tensor is None else 3, [x.index, weights, bias], output.index, options)
+    file.operator(
+        code, 1 if x.tensor is None else 3, [x.index, weights, bias], output.index, options
+    )
     return output
 
 
 def padding_scheme(shape: tuple[int, ...], window: Window) -> str | None:
-    """Return "VALID" or "SAME" where TensorFlow's padding of that name is the explicit one, else None."""
+    """Return "VALID" or "SAME" where TensorFlow's padding of that name is the explicit one, else
+    None.
+    """
     if window.padding == ((0, 0), (0, 0)):
         return "VALID"
     for axis in (0, 1):
@@ -76,7 +107,9 @@ def padding_scheme(shape: tuple[int, ...], window: Window) -> str | None:
 
 
 def pad(file: TfliteFile, x: Value, padding: Padding, value: float | None = None) -> Value:
-    """Add a PAD: it fills with the zero point of integers, with 0 of floats; with a value, a PADV2 that fills with it."""
+    """Add a PAD: it fills with the zero point of integers, with 0 of floats; with a value, a PADV2
+    that fills with it.
+    """
     (top, bottom), (left, right) = padding
     shape = (x.shape[0] + top + bottom, x.shape[1] + left + right, x.shape[2])
     amounts = file.constant("padding", np.array([(0, 0), *padding, (0, 0)], np.int32))
@@ -85,21 +118,30 @@ def pad(file: TfliteFile, x: Value, padding: Padding, value: float | None = None
     if value is None:
         file.operator(OPS.PAD, version, [x.index, amounts], padded.index, schema.PadOptionsT())
         return padded
-    scale, zero_point = (None, 0) if x.tensor is None else (np.array([x.tensor.scale], np.float32), x.tensor.zero_point)
+    scale, zero_point = (
+        (None, 0)
+        if x.tensor is None
+        else (np.array([x.tensor.scale], np.float32), x.tensor.zero_point)
+    )
     fill = file.constant("lowest", np.array([value], x.dtype), scale, zero_point)
-    file.operator(OPS.PADV2, version, [x.index, amounts, fill], padded.index, schema.PadV2OptionsT())
+    file.operator(
+        OPS.PADV2, version, [x.index, amounts, fill], padded.index, schema.PadV2OptionsT()
+    )
     return padded
 
 
 def pool(file: TfliteFile, code: int, x: Value, window: Window, output: Value) -> Value:
-    """Add a pooling; where a maximum's padding is not one of TensorFlow's own two, the lowest value is put around the image first.
+    """Add a pooling; where a maximum's padding is not one of TensorFlow's own two, the lowest value
+    is put around the image first.
 
     Raises:
         QuantizationError: an average with such padding, which no operator computes.
     """
     scheme = padding_scheme(x.shape, window)
     if scheme is None and code != OPS.MAX_POOL_2D:
-        raise QuantizationError(f"an average pool has the padding {window.padding}, a .tflite knows SAME and VALID only")
+        raise QuantizationError(
+            f"an average pool has the padding {window.padding}, a .tflite knows SAME and VALID only"
+        )
     if scheme is None:
         lowest = float(np.finfo(np.float32).min) if x.dtype == np.float32 else INT8_MIN
         x = pad(file, x, window.padding, lowest)
@@ -125,7 +167,13 @@ def reshape(file: TfliteFile, x: Value, output: Value) -> Value:
     shape = [-1, *output.shape]
     options = schema.ReshapeOptionsT()
     options.newShape = shape
-    file.operator(OPS.RESHAPE, 1, [x.index, file.constant("shape", np.array(shape, np.int32))], output.index, options)
+    file.operator(
+        OPS.RESHAPE,
+        1,
+        [x.index, file.constant("shape", np.array(shape, np.int32))],
+        output.index,
+        options,
+    )
     return output
 
 
@@ -138,13 +186,17 @@ def concat(file: TfliteFile, parts: list[Value], output: Value) -> Value:
     return output
 
 
-def binary(file: TfliteFile, code: int, version: int, a: int, b: int, output: Value, options: Any) -> Value:
+def binary(
+    file: TfliteFile, code: int, version: int, a: int, b: int, output: Value, options: Any
+) -> Value:
     """Add an operator of two inputs, one of which may be a constant."""
     file.operator(code, version, [a, b], output.index, options)
     return output
 
 
 def cast(file: TfliteFile, x: int, output: Value) -> Value:
-    """Add a CAST; every number it is used for is an integer of the target type, so no rounding happens."""
+    """Add a CAST; every number it is used for is an integer of the target type, so no rounding
+    happens.
+    """
     file.operator(OPS.CAST, 1, [x], output.index, schema.CastOptionsT())
     return output

@@ -1,4 +1,6 @@
-"""The environments of quarl. Importing this package registers them with gymnasium: `gymnasium.make("quarl.envs:quarl/PointToPoint-v0")`."""
+"""The environments of quarl. Importing this package registers them with gymnasium:
+`gymnasium.make("quarl.envs:quarl/PointToPoint-v0")`.
+"""
 
 from gymnasium.envs.registration import register, registry
 

@@ -1,12 +1,20 @@
-"""`quarl/Atari-v0`: an Atari game with the preprocessing that policies are usually trained with, single and vectorised.
+"""`quarl/Atari-v0`: an Atari game with the preprocessing that policies are usually trained with,
+single and vectorised.
 
-In: the name of a game. Out: observations uint8 [4, 84, 84] (four grey frames, the newest last), one every four frames of the console,
-and the true score as reward. An episode is a whole game; its seed decides how many frames (0 to 30) pass before the player may act.
-A console is deterministic, so a player without chance of its own has only some thirty different games. `repeat_action_probability` makes
-them as many as there are seeds: in each frame the console repeats, with that chance, the action of the frame before (sticky actions).
-The chance of a game comes from its seed alone. `max_num_frames_per_episode` cuts games off: a careful player rallies for ever.
-Preprocessing follows Mnih et al. 2015 and Machado et al. 2018 (who recommend 0.25), as `ale_py.vector_env` implements it.
-Importing this module registers the id: `gymnasium.make("quarl.envs.atari:quarl/Atari-v0", game="pong")`.
+In: the name of a game. Out: observations uint8 [4, 84, 84] (four grey frames, the newest last), one
+    every four frames of the console,
+and the true score as reward. An episode is a whole game; its seed decides how many frames (0 to 30)
+pass before the player may act.
+A console is deterministic, so a player without chance of its own has only some thirty different
+games. `repeat_action_probability` makes
+them as many as there are seeds: in each frame the console repeats, with that chance, the action of
+the frame before (sticky actions).
+The chance of a game comes from its seed alone. `max_num_frames_per_episode` cuts games off: a
+careful player rallies for ever.
+Preprocessing follows Mnih et al. 2015 and Machado et al. 2018 (who recommend 0.25), as
+`ale_py.vector_env` implements it.
+Importing this module registers the id: `gymnasium.make("quarl.envs.atari:quarl/Atari-v0",
+game="pong")`.
 """
 
 from __future__ import annotations
@@ -39,7 +47,8 @@ Info = dict[str, Any]
 class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
     """Many games side by side; a lane that has ended waits for `reset` with a mask.
 
-    Each lane is a console with a thread of its own: as many cores work as there are, and lanes that are not asked for rest.
+    Each lane is a console with a thread of its own: as many cores work as there are, and lanes that
+    are not asked for rest.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # noqa: RUF012  # gymnasium's own form
@@ -68,14 +77,20 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
         self.observation_space = batch_space(first.single_observation_space, num_envs)
         self.action_space = batch_space(first.single_action_space, num_envs)
         self._obs = np.zeros((num_envs, *(first.single_observation_space.shape or ())), np.uint8)
-        self._info = {key: np.zeros(num_envs, np.int32) for key in ("lives", "frame_number", "episode_frame_number")}
+        self._info = {
+            key: np.zeros(num_envs, np.int32)
+            for key in ("lives", "frame_number", "episode_frame_number")
+        }
         self._seeds = np.random.default_rng()
 
-    def reset(self, *, seed: Any = None, options: Info | None = None) -> tuple[NDArray[np.uint8], Info]:
+    def reset(
+        self, *, seed: Any = None, options: Info | None = None
+    ) -> tuple[NDArray[np.uint8], Info]:
         """Start a game in every lane, or in those of `options["reset_mask"]`.
 
         Args:
-            seed: one integer (lane i gets seed + i) or one entry per lane, None among them for a random one.
+            seed: one integer (lane i gets seed + i) or one entry per lane, None among them for a
+                random one.
         """
         mask = None if options is None else options.get("reset_mask")
         lanes = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
@@ -83,21 +98,32 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
             seed = [None] * self.num_envs
         elif isinstance(seed, int | np.integer):
             seed = [int(seed) + lane for lane in range(self.num_envs)]
-        drawn = {lane: self._seeds.integers(2**31 - 1) if seed[lane] is None else seed[lane] % 2**31 for lane in lanes}
+        drawn = {
+            lane: self._seeds.integers(2**31 - 1) if seed[lane] is None else seed[lane] % 2**31
+            for lane in lanes
+        }
         with self._to_be_heard(), ThreadPoolExecutor() as pool:
-            begun = pool.map(lambda lane: self._games[lane].reset(seed=np.array([int(drawn[lane])])), lanes)
+            begun = pool.map(
+                lambda lane: self._games[lane].reset(seed=np.array([int(drawn[lane])])), lanes
+            )
             for lane, (obs, info) in zip(lanes, begun, strict=True):
                 self._keep(lane, obs, info)
         return self._obs.copy(), {key: values.copy() for key, values in self._info.items()}
 
-    def step(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], Info]:
-        """Hold one action [lanes] for four frames; return observations, points scored, ends and `info["lives"]`."""
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], Info]:
+        """Hold one action [lanes] for four frames; return observations, points scored, ends and
+        `info["lives"]`.
+        """
         return self.step_lanes(np.arange(self.num_envs), actions)
 
     def step_lanes(
         self, lanes: NDArray[np.int64], actions: NDArray[np.int64]
     ) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], Info]:
-        """Do in these lanes what `step` does in all, one action [k] each, and return what it returns, for them; the others rest."""
+        """Do in these lanes what `step` does in all, one action [k] each, and return what it
+        returns, for them; the others rest.
+        """
         games = [self._games[lane] for lane in lanes]
         points = np.empty(len(games))
         terminated, truncated = np.empty(len(games), np.bool_), np.empty(len(games), np.bool_)
@@ -105,9 +131,17 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
             for game, action in zip(games, np.asarray(actions, np.int64)[:, None], strict=True):
                 game.send(action)  # the lane's own thread begins at once
             for k, (lane, game) in enumerate(zip(lanes, games, strict=True)):
-                obs, points[k : k + 1], terminated[k : k + 1], truncated[k : k + 1], info = game.recv()
+                obs, points[k : k + 1], terminated[k : k + 1], truncated[k : k + 1], info = (
+                    game.recv()
+                )
                 self._keep(lane, obs, info)
-        return self._obs[lanes], points, terminated, truncated, {key: values[lanes] for key, values in self._info.items()}
+        return (
+            self._obs[lanes],
+            points,
+            terminated,
+            truncated,
+            {key: values[lanes] for key, values in self._info.items()},
+        )
 
     @contextmanager
     def _to_be_heard(self) -> Iterator[None]:
@@ -137,13 +171,21 @@ class _Settings(NamedTuple):
     max_num_frames_per_episode: int
 
 
-_LAID_BY: dict[tuple[int, _Settings], list[AtariVectorEnv]] = {}  # by process too: a console's thread stays behind in a fork
+_LAID_BY: dict[
+    tuple[int, _Settings], list[AtariVectorEnv]
+] = {}  # by process too: a console's thread stays behind in a fork
 
 
 def _take_console(settings: _Settings) -> AtariVectorEnv:
-    """Return a console that was laid by, or a new one: to make one takes as long as to play 300 steps."""
+    """Return a console that was laid by, or a new one: to make one takes as long as to play 300
+    steps.
+    """
     laid_by = _LAID_BY.get((os.getpid(), settings))
-    return laid_by.pop() if laid_by else AtariVectorEnv(num_envs=1, num_threads=1, reward_clipping=False, **settings._asdict())
+    return (
+        laid_by.pop()
+        if laid_by
+        else AtariVectorEnv(num_envs=1, num_threads=1, reward_clipping=False, **settings._asdict())
+    )
 
 
 class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
@@ -163,13 +205,22 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
             raise ValueError(f'render_mode="{render_mode}"; allowed: None, "rgb_array"')
         self.render_mode = render_mode
         self._lanes = AtariLanes(
-            game, 1, repeat_action_probability=repeat_action_probability, max_num_frames_per_episode=max_num_frames_per_episode
+            game,
+            1,
+            repeat_action_probability=repeat_action_probability,
+            max_num_frames_per_episode=max_num_frames_per_episode,
         )
-        self._console = Console(game, repeat_action_probability=repeat_action_probability) if render_mode else None
+        self._console = (
+            Console(game, repeat_action_probability=repeat_action_probability)
+            if render_mode
+            else None
+        )
         self.observation_space = self._lanes.single_observation_space
         self.action_space = self._lanes.single_action_space
 
-    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[NDArray[np.uint8], Info]:
+    def reset(
+        self, *, seed: int | None = None, options: Info | None = None
+    ) -> tuple[NDArray[np.uint8], Info]:
         """Start a game."""
         super().reset(seed=seed)
         chosen = int(self.np_random.integers(2**31 - 1)) if seed is None else seed
@@ -193,7 +244,8 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
 class Console:
     """A console that is told what a lane does and so shows what the lane hides: memory and colours.
 
-    Games are deterministic: a console that waits as many frames as the lane did and then gets its actions is always in the lane's state.
+    Games are deterministic: a console that waits as many frames as the lane did and then gets its
+    actions is always in the lane's state.
     Where actions stick, it needs the lane's seed as well.
     """
 
@@ -205,10 +257,13 @@ class Console:
         self.ale.loadROM(_rom(game))
         self._rom, self._is_sticky = _rom(game), repeat_action_probability > 0
         self.actions = self.ale.getMinimalActionSet()
-        self.rams: NDArray[np.uint8] = np.zeros((FRAMES_PER_STEP, 128), np.uint8)  # after each frame of the last step
+        self.rams: NDArray[np.uint8] = np.zeros(
+            (FRAMES_PER_STEP, 128), np.uint8
+        )  # after each frame of the last step
 
     def start(self, frames: int, seed: int = 0) -> None:
-        """Begin a game and let as many frames pass as the lane's `info["episode_frame_number"]` says.
+        """Begin a game and let as many frames pass as the lane's `info["episode_frame_number"]`
+        says.
 
         Args:
             seed: the lane's, which decides the actions that stick.
@@ -220,13 +275,17 @@ class Console:
         wait = self.actions[0]
         fire = ale_py.Action.FIRE if ale_py.Action.FIRE in self.actions else wait
         for frame in range(frames):
-            self.ale.act(wait if frame else fire)  # a lane presses the fire button first, then waits
+            self.ale.act(
+                wait if frame else fire
+            )  # a lane presses the fire button first, then waits
         self.rams[:] = self.ale.getRAM()
 
     def continue_from(self, other: Console) -> None:
-        """Take over another console's game of the same name, to try things out that must not happen there.
+        """Take over another console's game of the same name, to try things out that must not happen
+        there.
 
-        Which action the other one holds, and may repeat, is not part of a game: only a console without sticky actions can take it over.
+        Which action the other one holds, and may repeat, is not part of a game: only a console
+        without sticky actions can take it over.
         """
         assert not self._is_sticky, "a sticky console cannot go on as another one would"
         self.ale.restoreState(other.ale.cloneState())
@@ -254,12 +313,17 @@ def _rom(game: str) -> Path:
 
 def _check_chance(repeat_action_probability: float) -> None:
     if not 0.0 <= repeat_action_probability < 1.0:
-        raise ValueError(f"repeat_action_probability={repeat_action_probability}; allowed: from 0 to below 1")
+        raise ValueError(
+            f"repeat_action_probability={repeat_action_probability}; allowed: from 0 to below 1"
+        )
 
 
 def _check_frames(max_num_frames_per_episode: int) -> None:
     if not 1 <= max_num_frames_per_episode <= LONGEST_GAME:
-        raise ValueError(f"max_num_frames_per_episode={max_num_frames_per_episode}; allowed: from 1 to {LONGEST_GAME}")
+        raise ValueError(
+            f"max_num_frames_per_episode={max_num_frames_per_episode}; allowed: from 1 to "
+            f"{LONGEST_GAME}"
+        )
 
 
 def _of_lane(info: Info, lane: int) -> Info:
@@ -267,4 +331,8 @@ def _of_lane(info: Info, lane: int) -> Info:
 
 
 if ATARI not in registry:
-    register(id=ATARI, entry_point="quarl.envs.atari:AtariGame", vector_entry_point="quarl.envs.atari:AtariLanes")
+    register(
+        id=ATARI,
+        entry_point="quarl.envs.atari:AtariGame",
+        vector_entry_point="quarl.envs.atari:AtariLanes",
+    )

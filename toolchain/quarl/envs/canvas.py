@@ -29,7 +29,9 @@ GLYPHS: dict[str, str] = {
 
 
 class Canvas:
-    """An RGB picture to draw on. Coordinates in pixels: x to the right, y down, pixel centres at half numbers."""
+    """An RGB picture to draw on. Coordinates in pixels: x to the right, y down, pixel centres at
+    half numbers.
+    """
 
     def __init__(self, width: int, height: int, background: Color) -> None:
         self._image = np.empty((height, width, 3), np.float32)
@@ -44,11 +46,21 @@ class Canvas:
         """Draw shapes only inside this rectangle from now on."""
         self._clip = (round(left), round(top), round(right), round(bottom))
 
-    def rectangle(self, left: float, top: float, right: float, bottom: float, color: Color, opacity: float = 1.0) -> None:
+    def rectangle(
+        self,
+        left: float,
+        top: float,
+        right: float,
+        bottom: float,
+        color: Color,
+        opacity: float = 1.0,
+    ) -> None:
         """Fill an upright rectangle."""
         window, x, y = self._window(left, top, right, bottom, 1.0)
         center_x, center_y = (left + right) / 2, (top + bottom) / 2
-        outside = np.maximum(np.abs(x - center_x) - (right - left) / 2, np.abs(y - center_y) - (bottom - top) / 2)
+        outside = np.maximum(
+            np.abs(x - center_x) - (right - left) / 2, np.abs(y - center_y) - (bottom - top) / 2
+        )
         self._blend(window, outside, color, opacity)
 
     def disc(self, x: float, y: float, radius: float, color: Color, opacity: float = 1.0) -> None:
@@ -56,21 +68,45 @@ class Canvas:
         window, grid_x, grid_y = self._window(x - radius, y - radius, x + radius, y + radius, 1.0)
         self._blend(window, np.hypot(grid_x - x, grid_y - y) - radius, color, opacity)
 
-    def ring(self, x: float, y: float, radius: float, width: float, color: Color, opacity: float = 1.0) -> None:
+    def ring(
+        self, x: float, y: float, radius: float, width: float, color: Color, opacity: float = 1.0
+    ) -> None:
         """Draw a circle's line."""
         window, grid_x, grid_y = self._window(x - radius, y - radius, x + radius, y + radius, width)
-        self._blend(window, np.abs(np.hypot(grid_x - x, grid_y - y) - radius) - width / 2, color, opacity)
+        self._blend(
+            window, np.abs(np.hypot(grid_x - x, grid_y - y) - radius) - width / 2, color, opacity
+        )
 
-    def line(self, start: tuple[float, float], end: tuple[float, float], width: float, color: Color, opacity: float = 1.0) -> None:
+    def line(
+        self,
+        start: tuple[float, float],
+        end: tuple[float, float],
+        width: float,
+        color: Color,
+        opacity: float = 1.0,
+    ) -> None:
         """Draw a straight line with round ends."""
         (x0, y0), (x1, y1) = start, end
         window, x, y = self._window(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), width)
         along_x, along_y = x1 - x0, y1 - y0
         square = along_x * along_x + along_y * along_y
-        share = np.clip(((x - x0) * along_x + (y - y0) * along_y) / square, 0.0, 1.0) if square > 0.0 else np.zeros((1, 1))
-        self._blend(window, np.hypot(x - x0 - share * along_x, y - y0 - share * along_y) - width / 2, color, opacity)
+        share = (
+            np.clip(((x - x0) * along_x + (y - y0) * along_y) / square, 0.0, 1.0)
+            if square > 0.0
+            else np.zeros((1, 1))
+        )
+        self._blend(
+            window,
+            np.hypot(x - x0 - share * along_x, y - y0 - share * along_y) - width / 2,
+            color,
+            opacity,
+        )
 
-    def triangle(self, corners: tuple[tuple[float, float], tuple[float, float], tuple[float, float]], color: Color) -> None:
+    def triangle(
+        self,
+        corners: tuple[tuple[float, float], tuple[float, float], tuple[float, float]],
+        color: Color,
+    ) -> None:
         """Fill a triangle whose corners go round clockwise as seen in the picture."""
         xs, ys = [corner[0] for corner in corners], [corner[1] for corner in corners]
         window, x, y = self._window(min(xs), min(ys), max(xs), max(ys), 1.0)
@@ -81,10 +117,14 @@ class Canvas:
         self._blend(window, outside, color, 1.0)
 
     def text(self, x: int, y: int, words: str, color: Color, size: int = 2) -> None:
-        """Write a caption whose upper left corner is at x, y; capitals, digits and a few signs, `size` pixels a dot."""
+        """Write a caption whose upper left corner is at x, y; capitals, digits and a few signs,
+        `size` pixels a dot.
+        """
         for place, letter in enumerate(words.upper()):
             rows = [int(row, 16) for row in GLYPHS[letter].split()]
-            dots = np.array([[row >> (4 - column) & 1 for column in range(5)] for row in rows], np.bool_)
+            dots = np.array(
+                [[row >> (4 - column) & 1 for column in range(5)] for row in rows], np.bool_
+            )
             dots = dots.repeat(size, axis=0).repeat(size, axis=1)
             left = x + place * GLYPH_PITCH * size
             self._image[y : y + dots.shape[0], left : left + dots.shape[1]][dots] = color
@@ -94,12 +134,30 @@ class Canvas:
     ) -> tuple[tuple[slice, slice], NDArray[np.floating], NDArray[np.floating]]:
         """Return the pixels around a shape and the coordinates of their centres."""
         clip_left, clip_top, clip_right, clip_bottom = self._clip
-        x0, x1 = (int(np.clip(edge, clip_left, clip_right)) for edge in (np.floor(left - margin), np.ceil(right + margin)))
-        y0, y1 = (int(np.clip(edge, clip_top, clip_bottom)) for edge in (np.floor(top - margin), np.ceil(bottom + margin)))
-        return (slice(y0, y1), slice(x0, x1)), np.arange(x0, x1)[None, :] + 0.5, np.arange(y0, y1)[:, None] + 0.5
+        x0, x1 = (
+            int(np.clip(edge, clip_left, clip_right))
+            for edge in (np.floor(left - margin), np.ceil(right + margin))
+        )
+        y0, y1 = (
+            int(np.clip(edge, clip_top, clip_bottom))
+            for edge in (np.floor(top - margin), np.ceil(bottom + margin))
+        )
+        return (
+            (slice(y0, y1), slice(x0, x1)),
+            np.arange(x0, x1)[None, :] + 0.5,
+            np.arange(y0, y1)[:, None] + 0.5,
+        )
 
-    def _blend(self, window: tuple[slice, slice], outside: NDArray[np.floating], color: Color, opacity: float) -> None:
-        """Lay a colour over the pixels; `outside` is how far each is from the inside of the shape."""
+    def _blend(
+        self,
+        window: tuple[slice, slice],
+        outside: NDArray[np.floating],
+        color: Color,
+        opacity: float,
+    ) -> None:
+        """Lay a colour over the pixels; `outside` is how far each is from the inside of the
+        shape.
+        """
         cover = (opacity * np.clip(0.5 - outside, 0.0, 1.0))[:, :, None].astype(np.float32)
         region = self._image[window]
         region += (np.array(color, np.float32) - region) * cover

@@ -1,12 +1,17 @@
 """A batch of point-to-point flights among obstacles: the simulation behind `quarl/PointToPoint-v0`.
 
-A drone flies from one side of an arena to a goal on the other side, between spheres and pillars that it sees only through
-range beams. The task follows Air Learning (Krishnan et al., Machine Learning 110, 2021): velocity commands, inertia,
+A drone flies from one side of an arena to a goal on the other side, between spheres and pillars
+that it sees only through
+range beams. The task follows Air Learning (Krishnan et al., Machine Learning 110, 2021): velocity
+commands, inertia,
 goal bonus, collision penalty, progress.
-Goes in: one random generator per lane, then actions. Comes out: observations, rewards and how each flight stands.
+Goes in: one random generator per lane, then actions. Comes out: observations, rewards and how each
+flight stands.
 
-Every lane is computed with float32 additions, multiplications, divisions, square roots and comparisons, each element on its own,
-so a flight has the same bits in any lane, at any batch size and on any machine that keeps IEEE 754. No trigonometry runs after import.
+Every lane is computed with float32 additions, multiplications, divisions, square roots and
+comparisons, each element on its own,
+so a flight has the same bits in any lane, at any batch size and on any machine that keeps IEEE 754.
+No trigonometry runs after import.
 """
 
 from __future__ import annotations
@@ -36,7 +41,9 @@ COLLISION_REWARD = -20.0
 STEP_REWARD = -0.05
 
 SUBSTEPS = 2
-SUBSTEP_S = STEP_S / SUBSTEPS  # the drone moves at most 0.2 m between two looks for a collision, less than its radius
+SUBSTEP_S = (
+    STEP_S / SUBSTEPS
+)  # the drone moves at most 0.2 m between two looks for a collision, less than its radius
 SPEED_GAIN = 0.117503  # 1 - exp(-SUBSTEP_S / 0.4 s): velocity follows its command with that lag
 YAW_GAIN = 0.283469  # 1 - exp(-SUBSTEP_S / 0.15 s)
 
@@ -45,7 +52,26 @@ PLACES_TRIED = 6
 DEFAULT_OBSTACLES = 24
 FAR_M = 1000.0  # where an obstacle goes that found no place
 
-LEVEL_AZIMUTHS_DEG = (0, 10, -10, 20, -20, 35, -35, 50, -50, 70, -70, 90, -90, 120, -120, 150, -150, 180)
+LEVEL_AZIMUTHS_DEG = (
+    0,
+    10,
+    -10,
+    20,
+    -20,
+    35,
+    -35,
+    50,
+    -50,
+    70,
+    -70,
+    90,
+    -90,
+    120,
+    -120,
+    150,
+    -150,
+    180,
+)
 TILTED_AZIMUTHS_DEG = (0, 20, -20, 45, -45, 90, -90, 180)
 TILT_DEG = 25
 
@@ -53,21 +79,36 @@ TILT_DEG = 25
 def _beam_directions() -> Floats:
     """Return unit vectors [beams, 3] in the body frame: forward, left, up."""
     angles = [(azimuth, 0) for azimuth in LEVEL_AZIMUTHS_DEG]
-    angles += [(azimuth, tilt) for tilt in (TILT_DEG, -TILT_DEG) for azimuth in TILTED_AZIMUTHS_DEG] + [(0, 90), (0, -90)]
+    angles += [
+        (azimuth, tilt) for tilt in (TILT_DEG, -TILT_DEG) for azimuth in TILTED_AZIMUTHS_DEG
+    ] + [(0, 90), (0, -90)]
     directions = []
     for azimuth_deg, tilt_deg in angles:
         azimuth, tilt = math.radians(azimuth_deg), math.radians(tilt_deg)
-        directions.append((math.cos(tilt) * math.cos(azimuth), math.cos(tilt) * math.sin(azimuth), math.sin(tilt)))
-    return np.array(directions).round(6).astype(np.float32)  # rounded: the last digit of a cosine may differ between machines
+        directions.append(
+            (math.cos(tilt) * math.cos(azimuth), math.cos(tilt) * math.sin(azimuth), math.sin(tilt))
+        )
+    return (
+        np.array(directions).round(6).astype(np.float32)
+    )  # rounded: the last digit of a cosine may differ between machines
 
 
 BEAMS = _beam_directions()
-OBS_LEN = len(BEAMS) + 8  # beams; goal forward, left, up, distance; velocity forward, left, up; yaw rate
+OBS_LEN = (
+    len(BEAMS) + 8
+)  # beams; goal forward, left, up, distance; velocity forward, left, up; yaw rate
 
 COMMANDS = np.array(
-    [(speed, yaw, climb) for yaw, climb in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)) for speed in (0.0, 0.25, 0.5, 0.75, 1.0)], np.float32
+    [
+        (speed, yaw, climb)
+        for yaw, climb in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+        for speed in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ],
+    np.float32,
 )
-"""The 25 discrete actions as continuous ones [25, 3]: straight on, left, right, climbing, sinking, each at five speeds."""
+"""The 25 discrete actions as continuous ones [25, 3]: straight on, left, right, climbing, sinking,
+each at five speeds.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +122,9 @@ class Moved:
 
 
 class Flights:
-    """`lanes` flights side by side. Positions in metres: x, y along the ground, z up, the origin in a lower corner of the arena."""
+    """`lanes` flights side by side. Positions in metres: x, y along the ground, z up, the origin in
+    a lower corner of the arena.
+    """
 
     def __init__(self, lanes: int, obstacles: int = DEFAULT_OBSTACLES) -> None:
         self.lanes = lanes
@@ -97,14 +140,23 @@ class Flights:
         self.sphere_center = np.full((lanes, self.spheres, 3), FAR_M, np.float32)
         self.sphere_radius = np.zeros((lanes, self.spheres), np.float32)
         self.box_center = np.full((lanes, self.boxes, 3), FAR_M, np.float32)
-        self.box_half = np.zeros((lanes, self.boxes, 3), np.float32)  # half the edges, along x, y, z
+        self.box_half = np.zeros(
+            (lanes, self.boxes, 3), np.float32
+        )  # half the edges, along x, y, z
 
     def reset(self, rows: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
-        """Start new flights in the lanes `rows`, each drawn from its own generator with one call."""
+        """Start new flights in the lanes `rows`, each drawn from its own generator with one
+        call.
+        """
         obstacles = self.spheres + self.boxes
         count = 11 + obstacles * 3 * (PLACES_TRIED + 1)
         draws = np.stack([generator.random(count, dtype=np.float32) for generator in generators])
-        symmetry, start_draw, goal_draw, heading_draw = draws[:, :3], draws[:, 3:6], draws[:, 6:9], draws[:, 9:11]
+        symmetry, start_draw, goal_draw, heading_draw = (
+            draws[:, :3],
+            draws[:, 3:6],
+            draws[:, 6:9],
+            draws[:, 9:11],
+        )
         places = draws[:, 11:].reshape(len(rows), obstacles, PLACES_TRIED + 1, 3)
         width, depth, height = ARENA_M
         start = _vector(2.0, 3.0, 2.0) + start_draw * _vector(3.0, depth - 6.0, height - 4.0)
@@ -113,18 +165,25 @@ class Flights:
         size, tried = places[:, :, 0], places[:, :, 1:]
         half = np.empty_like(size)
         half[:, : self.spheres] = 0.8 + 1.0 * size[:, : self.spheres, :1]
-        half[:, self.spheres :] = _vector(0.5, 0.5, 1.5) + size[:, self.spheres :] * _vector(1.5, 1.5, 3.5)
+        half[:, self.spheres :] = _vector(0.5, 0.5, 1.5) + size[:, self.spheres :] * _vector(
+            1.5, 1.5, 3.5
+        )
         center = _vector(4.0, 0.0, 0.5) + tried * _vector(width - 8.0, depth, height - 1.0)
-        center[:, self.spheres :, :, 2] = half[:, self.spheres :, None, 2]  # boxes are pillars that stand on the ground
+        center[:, self.spheres :, :, 2] = half[
+            :, self.spheres :, None, 2
+        ]  # boxes are pillars that stand on the ground
         free = np.ones(center.shape[:3], np.bool_)
         for point in (start, goal):
-            gap = np.maximum(np.abs(point[:, None, None] - center) - half[:, :, None], 0.0)  # to the bounding box, less than to a sphere
+            gap = np.maximum(
+                np.abs(point[:, None, None] - center) - half[:, :, None], 0.0
+            )  # to the bounding box, less than to a sphere
             free &= _square(gap) > CLEARANCE_M**2
         first = free.argmax(axis=2)
         center = np.take_along_axis(center, first[:, :, None, None], axis=2)[:, :, 0]
         center[~free.any(axis=2)] = FAR_M
 
-        # Flights go along x so far: mirror and swap, so that all four directions of flight are drawn alike.
+        # Flights go along x so far: mirror and swap, so that all four directions of flight are
+        # drawn alike.
         mirrored, swapped = symmetry[:, 0] < 0.5, symmetry[:, 1] < 0.5
         for points in (start, goal, center):
             points[mirrored, ..., 0] = width - points[mirrored, ..., 0]
@@ -149,7 +208,8 @@ class Flights:
         """Fly all lanes for STEP_S.
 
         Args:
-            commands: [lanes, 3] in -1..1: forward speed, turning rate to the left, climbing speed, as shares of their greatest values.
+            commands: [lanes, 3] in -1..1: forward speed, turning rate to the left, climbing speed,
+                as shares of their greatest values.
         """
         speed = commands[:, 0] * MAX_SPEED_M_S
         yaw_rate = commands[:, 1] * MAX_YAW_RAD_S
@@ -174,7 +234,9 @@ class Flights:
         return Moved(reward, success, collision, timeout)
 
     def observe(self) -> Floats:
-        """Return observations [lanes, OBS_LEN] in the body frame: metres, metres per second, radians per second."""
+        """Return observations [lanes, OBS_LEN] in the body frame: metres, metres per second,
+        radians per second.
+        """
         obs = np.empty((self.lanes, OBS_LEN), np.float32)
         beams = len(BEAMS)
         for first in range(0, self.lanes, 32):  # 32 lanes at a time stay in the cache
@@ -197,32 +259,49 @@ class Flights:
         return x, y, np.broadcast_to(BEAMS[:, 2], x.shape)
 
     def _turn(self, half_angle: Floats) -> None:
-        """Rotate the headings by 2 atan(half_angle), which needs no sine: (1 + i t)^2 / |1 + i t|^2."""
+        """Rotate the headings by 2 atan(half_angle), which needs no sine: (1 + i t)^2 / |1 + i
+        t|^2.
+        """
         cos, sin = self.heading[:, 0], self.heading[:, 1]
         square = half_angle * half_angle
         scale = 1.0 / (1.0 + square)
         turned_cos = ((1.0 - square) * cos - 2.0 * half_angle * sin) * scale
         turned_sin = ((1.0 - square) * sin + 2.0 * half_angle * cos) * scale
-        length = np.sqrt(turned_cos * turned_cos + turned_sin * turned_sin)  # keeps rounding from piling up
+        length = np.sqrt(
+            turned_cos * turned_cos + turned_sin * turned_sin
+        )  # keeps rounding from piling up
         self.heading[:, 0] = turned_cos / length
         self.heading[:, 1] = turned_sin / length
 
     def touches(self) -> Flags:
         """Return whether each drone touches an obstacle, a wall, the ground or the ceiling."""
         position = self.position[:, None]
-        to_sphere = _square(self.sphere_center - position) < np.square(self.sphere_radius + DRONE_RADIUS_M)
-        to_box = _square(np.maximum(np.abs(self.box_center - position) - self.box_half, 0.0)) < DRONE_RADIUS_M**2
-        outside = (self.position < DRONE_RADIUS_M) | (self.position > _vector(*ARENA_M) - DRONE_RADIUS_M)
+        to_sphere = _square(self.sphere_center - position) < np.square(
+            self.sphere_radius + DRONE_RADIUS_M
+        )
+        to_box = (
+            _square(np.maximum(np.abs(self.box_center - position) - self.box_half, 0.0))
+            < DRONE_RADIUS_M**2
+        )
+        outside = (self.position < DRONE_RADIUS_M) | (
+            self.position > _vector(*ARENA_M) - DRONE_RADIUS_M
+        )
         return np.asarray(to_sphere.any(axis=1) | to_box.any(axis=1) | outside.any(axis=1))
 
     def _ranges(self, rows: slice) -> Floats:
         """Return how far each beam reaches [rows, beams], at most BEAM_RANGE_M."""
         directions = self.beam_directions(rows)
         position = self.position[rows]
-        inverse = [np.reciprocal(np.where(np.abs(axis) < 1e-6, np.float32(1e-6), axis)) for axis in directions]
+        inverse = [
+            np.reciprocal(np.where(np.abs(axis) < 1e-6, np.float32(1e-6), axis))
+            for axis in directions
+        ]
         nearest = np.full((len(position), len(BEAMS)), BEAM_RANGE_M, np.float32)
         for axis in range(3):  # the arena, seen from inside
-            near, far = -position[:, axis, None] * inverse[axis], (np.float32(ARENA_M[axis]) - position[:, axis, None]) * inverse[axis]
+            near, far = (
+                -position[:, axis, None] * inverse[axis],
+                (np.float32(ARENA_M[axis]) - position[:, axis, None]) * inverse[axis],
+            )
             np.minimum(nearest, np.maximum(near, far), out=nearest)
         if self.spheres:
             np.minimum(nearest, self._sphere_ranges(rows, directions), out=nearest)

@@ -1,15 +1,20 @@
-"""`quarl/PointToPoint-v0` as gymnasium environments: one flight (`PointToPointEnv`) or many at once (`PointToPointVectorEnv`).
+"""`quarl/PointToPoint-v0` as gymnasium environments: one flight (`PointToPointEnv`) or many at once
+(`PointToPointVectorEnv`).
 
-Observation, float32 [44], in the body frame (forward, left, up): 36 range beams in metres, goal vector and distance in metres,
+Observation, float32 [44], in the body frame (forward, left, up): 36 range beams in metres, goal
+vector and distance in metres,
 velocity in metres per second, turning rate in radians per second.
-Action: `actions="continuous"`, a Box of three in -1..1 (forward speed, turning rate to the left, climbing speed),
-or `actions="discrete"`, 25 velocity commands: straight on, left, right, climbing, sinking, each at 0, 25, 50, 75 and 100 %
+Action: `actions="continuous"`, a Box of three in -1..1 (forward speed, turning rate to the left,
+    climbing speed),
+or `actions="discrete"`, 25 velocity commands: straight on, left, right, climbing, sinking, each at
+0, 25, 50, 75 and 100 %
 of the greatest forward speed.
 Reward: metres gained towards the goal, -0.05 a step, +20 on arrival, -20 on a collision.
 An episode ends with either, or is cut after 300 steps.
 `info` holds `success`, `collision`, `timeout` and `distance_m`.
 
-All randomness of an episode comes from the generator of its lane when it starts; after `reset(seed=s)` that is the generator of seed s,
+All randomness of an episode comes from the generator of its lane when it starts; after
+`reset(seed=s)` that is the generator of seed s,
 so an episode is the same in the single environment, in any lane and at any number of lanes.
 """
 
@@ -54,7 +59,8 @@ METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": round(1
 class PointToPointVectorEnv(VectorEnv[Floats, NDArray[Any], NDArray[Any]]):
     """Many flights, stepped together.
 
-    `reset` takes one seed for all lanes (lane i gets seed + i) or one per lane (None goes on with the lane's generator),
+    `reset` takes one seed for all lanes (lane i gets seed + i) or one per lane (None goes on with
+    the lane's generator),
     and `options={"reset_mask": bool [num_envs]}` restarts only some lanes.
     """
 
@@ -82,8 +88,12 @@ class PointToPointVectorEnv(VectorEnv[Floats, NDArray[Any], NDArray[Any]]):
         self._over = np.ones(num_envs, np.bool_)  # lanes that need a reset
         self._paths = _Paths(num_envs) if render_mode is not None else None
 
-    def reset(self, *, seed: int | Sequence[int | None] | None = None, options: Info | None = None) -> tuple[Floats, Info]:
-        """Start flights in all lanes, or in those of `options["reset_mask"]`; return all observations and the infos."""
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: Info | None = None
+    ) -> tuple[Floats, Info]:
+        """Start flights in all lanes, or in those of `options["reset_mask"]`; return all
+        observations and the infos.
+        """
         mask = _reset_mask(options, self.num_envs)
         seeds = _lane_seeds(seed, self.num_envs)
         self._restart(mask, seeds)
@@ -93,16 +103,25 @@ class PointToPointVectorEnv(VectorEnv[Floats, NDArray[Any], NDArray[Any]]):
         """Fly every lane for one step of 0.1 s.
 
         Raises:
-            gymnasium.error.ResetNeeded: with `AutoresetMode.DISABLED`, a lane whose episode is over.
-            gymnasium.error.InvalidAction: actions of another shape, not finite, or no such discrete action.
+            gymnasium.error.ResetNeeded: with `AutoresetMode.DISABLED`, a lane whose episode is
+            over.
+            gymnasium.error.InvalidAction: actions of another shape, not finite, or no such discrete
+            action.
         """
         restart = self._over.copy()
         if restart.any() and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
-            raise gymnasium.error.ResetNeeded(f"lanes {np.flatnonzero(restart).tolist()} are over or not started: reset them before step")
+            raise gymnasium.error.ResetNeeded(
+                f"lanes {np.flatnonzero(restart).tolist()} are over or not started: reset "
+                "them before step"
+            )
         moved = self._flights.step(_commands(actions, self.single_action_space, self.num_envs))
-        if restart.any():  # in the mode NEXT_STEP a lane that is over starts again instead of moving
+        if (
+            restart.any()
+        ):  # in the mode NEXT_STEP a lane that is over starts again instead of moving
             self._restart(restart, [None] * self.num_envs)
-            moved = Moved(*(np.where(restart, np.zeros_like(values), values) for values in _columns(moved)))
+            moved = Moved(
+                *(np.where(restart, np.zeros_like(values), values) for values in _columns(moved))
+            )
         if self._paths is not None:
             self._paths.extend(self._flights, ~restart)
         terminated, truncated = moved.success | moved.collision, moved.timeout
@@ -116,19 +135,33 @@ class PointToPointVectorEnv(VectorEnv[Floats, NDArray[Any], NDArray[Any]]):
     def render(self) -> tuple[Frame, ...] | None:
         """Return one picture a lane, uint8 [540, 960, 3]; None without `render_mode`."""
         if self._paths is None:
-            gymnasium.logger.warn('render() needs render_mode="rgb_array" when the environment is made')
+            gymnasium.logger.warn(
+                'render() needs render_mode="rgb_array" when the environment is made'
+            )
             return None
-        return tuple(draw_flight(self._flights, lane, self._paths.of(lane)) for lane in range(self.num_envs))
+        return tuple(
+            draw_flight(self._flights, lane, self._paths.of(lane)) for lane in range(self.num_envs)
+        )
 
     def _next_episodes(self, over: Flags, obs: Floats, moved: Moved) -> tuple[Floats, Info]:
-        """Return first observations where a flight is over; its last observation and info go to `final_obs` and `final_info`."""
+        """Return first observations where a flight is over; its last observation and info go to
+        `final_obs` and `final_info`.
+        """
         final_obs = np.full(self.num_envs, None, dtype=object)
         for lane in np.flatnonzero(over):
             final_obs[lane] = obs[lane].copy()
         final_info = self._info(moved, over)
         self._restart(over, [None] * self.num_envs)
-        info = self._info(Moved(*(np.where(over, np.zeros_like(values), values) for values in _columns(moved))), np.ones_like(over))
-        final = {"final_obs": final_obs, "_final_obs": over.copy(), "final_info": final_info, "_final_info": over.copy()}
+        info = self._info(
+            Moved(*(np.where(over, np.zeros_like(values), values) for values in _columns(moved))),
+            np.ones_like(over),
+        )
+        final = {
+            "final_obs": final_obs,
+            "_final_obs": over.copy(),
+            "final_info": final_info,
+            "_final_info": over.copy(),
+        }
         return self._flights.observe(), {**info, **final}
 
     def _restart(self, mask: Flags, seeds: Sequence[int | None]) -> None:
@@ -146,7 +179,9 @@ class PointToPointVectorEnv(VectorEnv[Floats, NDArray[Any], NDArray[Any]]):
             self._paths.start(self._flights, rows)
 
     def _info(self, moved: Moved, shown: Flags) -> Info:
-        """Return the info of the lanes in `shown`, in gymnasium's form: an array per key, and under `_key` which lanes have it."""
+        """Return the info of the lanes in `shown`, in gymnasium's form: an array per key, and under
+        `_key` which lanes have it.
+        """
         values = {
             "success": moved.success,
             "collision": moved.collision,
@@ -164,7 +199,12 @@ class PointToPointEnv(gymnasium.Env[Floats, Any]):
 
     metadata = METADATA
 
-    def __init__(self, actions: Actions = "continuous", obstacles: int = DEFAULT_OBSTACLES, render_mode: str | None = None) -> None:
+    def __init__(
+        self,
+        actions: Actions = "continuous",
+        obstacles: int = DEFAULT_OBSTACLES,
+        render_mode: str | None = None,
+    ) -> None:
         _check_arguments(actions, obstacles, render_mode)
         self.render_mode = render_mode
         self.observation_space: spaces.Space[Any] = _observation_space()
@@ -187,26 +227,41 @@ class PointToPointEnv(gymnasium.Env[Floats, Any]):
 
         Raises:
             gymnasium.error.ResetNeeded: the episode is over.
-            gymnasium.error.InvalidAction: an action of another shape, not finite, or no such discrete action.
+            gymnasium.error.InvalidAction: an action of another shape, not finite, or no such
+            discrete action.
         """
         if self._over:
-            raise gymnasium.error.ResetNeeded("the episode is over or not started: reset before step")
+            raise gymnasium.error.ResetNeeded(
+                "the episode is over or not started: reset before step"
+            )
         moved = self._flights.step(_commands(np.asarray(action)[None], self.action_space, 1))
         if self._paths is not None:
             self._paths.extend(self._flights, np.ones(1, np.bool_))
         terminated, truncated = bool(moved.success[0] or moved.collision[0]), bool(moved.timeout[0])
         self._over = terminated or truncated
-        return self._flights.observe()[0], float(moved.reward[0]), terminated, truncated, self._info(moved)
+        return (
+            self._flights.observe()[0],
+            float(moved.reward[0]),
+            terminated,
+            truncated,
+            self._info(moved),
+        )
 
     def render(self) -> Frame | None:
         """Return a picture, uint8 [540, 960, 3]; None without `render_mode`."""
         if self._paths is None:
-            gymnasium.logger.warn('render() needs render_mode="rgb_array" when the environment is made')
+            gymnasium.logger.warn(
+                'render() needs render_mode="rgb_array" when the environment is made'
+            )
             return None
         return draw_flight(self._flights, 0, self._paths.of(0))
 
     def _info(self, moved: Moved) -> Info:
-        flags = {"success": bool(moved.success[0]), "collision": bool(moved.collision[0]), "timeout": bool(moved.timeout[0])}
+        flags = {
+            "success": bool(moved.success[0]),
+            "collision": bool(moved.collision[0]),
+            "timeout": bool(moved.timeout[0]),
+        }
         return {**flags, "distance_m": float(self._flights.distance[0])}
 
 
@@ -242,7 +297,11 @@ def _observation_space() -> spaces.Box:
 
 
 def _action_space(actions: Actions) -> spaces.Space[Any]:
-    return spaces.Box(-1.0, 1.0, (3,), np.float32) if actions == "continuous" else spaces.Discrete(len(COMMANDS))
+    return (
+        spaces.Box(-1.0, 1.0, (3,), np.float32)
+        if actions == "continuous"
+        else spaces.Discrete(len(COMMANDS))
+    )
 
 
 def _check_arguments(actions: str, obstacles: int, render_mode: str | None) -> None:
@@ -258,11 +317,24 @@ def _commands(actions: NDArray[Any], space: spaces.Space[Any], lanes: int) -> Fl
     """Return actions of either kind as continuous ones [lanes, 3] in -1..1."""
     actions = np.asarray(actions)
     if isinstance(space, spaces.Discrete):
-        if actions.shape != (lanes,) or actions.dtype.kind not in "iu" or (actions < 0).any() or (actions >= len(COMMANDS)).any():
-            raise gymnasium.error.InvalidAction(f"{lanes} integers from 0 to {len(COMMANDS) - 1} are allowed, found {actions!r}")
+        if (
+            actions.shape != (lanes,)
+            or actions.dtype.kind not in "iu"
+            or (actions < 0).any()
+            or (actions >= len(COMMANDS)).any()
+        ):
+            raise gymnasium.error.InvalidAction(
+                f"{lanes} integers from 0 to {len(COMMANDS) - 1} are allowed, found {actions!r}"
+            )
         return np.asarray(COMMANDS[actions])
-    if actions.shape != (lanes, 3) or actions.dtype.kind not in "fiu" or not np.isfinite(actions).all():
-        raise gymnasium.error.InvalidAction(f"{lanes} x 3 finite numbers are allowed, found {actions!r}")
+    if (
+        actions.shape != (lanes, 3)
+        or actions.dtype.kind not in "fiu"
+        or not np.isfinite(actions).all()
+    ):
+        raise gymnasium.error.InvalidAction(
+            f"{lanes} x 3 finite numbers are allowed, found {actions!r}"
+        )
     return np.clip(actions.astype(np.float32), -1.0, 1.0)
 
 
@@ -270,8 +342,16 @@ def _reset_mask(options: Info | None, lanes: int) -> Flags:
     mask = None if options is None else options.get("reset_mask")
     if mask is None:
         return np.ones(lanes, np.bool_)
-    if not isinstance(mask, np.ndarray) or mask.shape != (lanes,) or mask.dtype != np.bool_ or not mask.any():
-        raise ValueError(f'options["reset_mask"] must be a bool array of {lanes} with at least one True, found {mask!r}')
+    if (
+        not isinstance(mask, np.ndarray)
+        or mask.shape != (lanes,)
+        or mask.dtype != np.bool_
+        or not mask.any()
+    ):
+        raise ValueError(
+            f'options["reset_mask"] must be a bool array of {lanes} with at least one True, '
+            f"found {mask!r}"
+        )
     return mask
 
 

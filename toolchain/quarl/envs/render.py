@@ -1,4 +1,6 @@
-"""The picture of a flight: the arena from above, from the side, and what the drone's level beams see."""
+"""The picture of a flight: the arena from above, from the side, and what the drone's level beams
+see.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ from quarl.envs.flight import (
 )
 
 WIDTH, HEIGHT = 960, 540
-TOP_LEFT, TOP_TOP, TOP_SCALE = 24, 40, 16.0  # the view from above: its corner in pixels, and pixels per metre
+TOP_LEFT, TOP_TOP, TOP_SCALE = (
+    24,
+    40,
+    16.0,
+)  # the view from above: its corner in pixels, and pixels per metre
 SIDE_LEFT, SIDE_TOP, SIDE_SCALE = 528, 40, 13.6
 SEEN_LEFT, SEEN_TOP, SEEN_WIDTH, SEEN_HEIGHT = 528, 228, 408, 96
 
@@ -57,21 +63,34 @@ def draw_flight(flights: Flights, lane: int, path: Floats) -> Frame:
     return canvas.frame()
 
 
-def _draw_from_above(canvas: Canvas, flights: Flights, lane: int, path: Floats, ranges: Floats) -> None:
+def _draw_from_above(
+    canvas: Canvas, flights: Flights, lane: int, path: Floats, ranges: Floats
+) -> None:
     width, depth, _ = ARENA_M
 
     def pixel(point: NDArray[np.floating]) -> tuple[float, float]:
-        return TOP_LEFT + float(point[0]) * TOP_SCALE, TOP_TOP + (depth - float(point[1])) * TOP_SCALE
+        return TOP_LEFT + float(point[0]) * TOP_SCALE, TOP_TOP + (
+            depth - float(point[1])
+        ) * TOP_SCALE
 
     canvas.text(TOP_LEFT, TOP_TOP - 22, "from above", INK)
     _draw_panel(canvas, TOP_LEFT, TOP_TOP, width * TOP_SCALE, depth * TOP_SCALE, 5.0 * TOP_SCALE)
     canvas.clip(TOP_LEFT, TOP_TOP, TOP_LEFT + width * TOP_SCALE, TOP_TOP + depth * TOP_SCALE)
-    tops = [(float(center[2] + half[2]), "box", number) for number, (center, half) in enumerate(_boxes(flights, lane))]
-    tops += [(float(center[2]) + radius, "sphere", number) for number, (center, radius) in enumerate(_spheres(flights, lane))]
+    tops = [
+        (float(center[2] + half[2]), "box", number)
+        for number, (center, half) in enumerate(_boxes(flights, lane))
+    ]
+    tops += [
+        (float(center[2]) + radius, "sphere", number)
+        for number, (center, radius) in enumerate(_spheres(flights, lane))
+    ]
     for top, kind, number in sorted(tops):  # what is higher hides what is lower
         if kind == "box":
             center, half = _boxes(flights, lane)[number]
-            (left, upper), (right, lower) = pixel(center + half * (-1, 1, 0)), pixel(center + half * (1, -1, 0))
+            (left, upper), (right, lower) = (
+                pixel(center + half * (-1, 1, 0)),
+                pixel(center + half * (1, -1, 0)),
+            )
             canvas.rectangle(left, upper, right, lower, _shade(top * 0.8))
             canvas.rectangle(left + 1.5, upper + 1.5, right - 1.5, lower - 1.5, _shade(top))
         else:
@@ -79,7 +98,13 @@ def _draw_from_above(canvas: Canvas, flights: Flights, lane: int, path: Floats, 
             x, y = pixel(center)
             canvas.disc(x, y, radius * TOP_SCALE, _shade(top * 0.8))
             canvas.disc(x, y, radius * TOP_SCALE - 1.5, _shade(top))
-            canvas.disc(x - 0.3 * radius * TOP_SCALE, y - 0.3 * radius * TOP_SCALE, 0.35 * radius * TOP_SCALE, PANEL, 0.25)
+            canvas.disc(
+                x - 0.3 * radius * TOP_SCALE,
+                y - 0.3 * radius * TOP_SCALE,
+                0.35 * radius * TOP_SCALE,
+                PANEL,
+                0.25,
+            )
 
     position, goal = flights.position[lane], flights.goal[lane]
     x, y = pixel(position)
@@ -99,7 +124,9 @@ def _draw_from_above(canvas: Canvas, flights: Flights, lane: int, path: Floats, 
 
 
 def _draw_from_the_side(canvas: Canvas, flights: Flights, lane: int, path: Floats) -> None:
-    """Draw the arena as seen along the ground at right angles to the flight, which goes to the right."""
+    """Draw the arena as seen along the ground at right angles to the flight, which goes to the
+    right.
+    """
     width, _, height = ARENA_M
     along = int(abs(flights.goal[lane, 1] - path[0, 1]) > abs(flights.goal[lane, 0] - path[0, 0]))
     forward = bool(flights.goal[lane, along] > path[0, along])
@@ -109,12 +136,21 @@ def _draw_from_the_side(canvas: Canvas, flights: Flights, lane: int, path: Float
         return SIDE_LEFT + distance * SIDE_SCALE, SIDE_TOP + (height - float(point[2])) * SIDE_SCALE
 
     canvas.text(SIDE_LEFT, SIDE_TOP - 22, "from the side", INK)
-    _draw_panel(canvas, SIDE_LEFT, SIDE_TOP, width * SIDE_SCALE, height * SIDE_SCALE, 5.0 * SIDE_SCALE)
+    _draw_panel(
+        canvas, SIDE_LEFT, SIDE_TOP, width * SIDE_SCALE, height * SIDE_SCALE, 5.0 * SIDE_SCALE
+    )
     canvas.clip(SIDE_LEFT, SIDE_TOP, SIDE_LEFT + width * SIDE_SCALE, SIDE_TOP + height * SIDE_SCALE)
     for center, half in _boxes(flights, lane):
         x, upper = pixel(center + half * (0, 0, 1))
         reach = float(half[along]) * SIDE_SCALE
-        canvas.rectangle(x - reach, upper, x + reach, SIDE_TOP + height * SIDE_SCALE, _shade(float(center[2] + half[2])), 0.4)
+        canvas.rectangle(
+            x - reach,
+            upper,
+            x + reach,
+            SIDE_TOP + height * SIDE_SCALE,
+            _shade(float(center[2] + half[2])),
+            0.4,
+        )
     for center, radius in _spheres(flights, lane):
         canvas.disc(*pixel(center), radius * SIDE_SCALE, _shade(float(center[2]) + radius), 0.4)
     _draw_path(canvas, [pixel(point) for point in path], np.zeros(len(path), np.bool_))
@@ -124,7 +160,9 @@ def _draw_from_the_side(canvas: Canvas, flights: Flights, lane: int, path: Float
 
 
 def _draw_seen(canvas: Canvas, ranges: Floats) -> None:
-    """Draw the level beams as bars, from behind on the left over straight ahead to behind on the right; short is near."""
+    """Draw the level beams as bars, from behind on the left over straight ahead to behind on the
+    right; short is near.
+    """
     canvas.text(SEEN_LEFT, SEEN_TOP - 22, "what the level beams see", INK)
     canvas.rectangle(SEEN_LEFT, SEEN_TOP, SEEN_LEFT + SEEN_WIDTH, SEEN_TOP + SEEN_HEIGHT, PANEL)
     azimuths = [*LEVEL_AZIMUTHS_DEG, -180]
@@ -134,10 +172,20 @@ def _draw_seen(canvas: Canvas, ranges: Floats) -> None:
         reach = float(ranges[beam % len(LEVEL_AZIMUTHS_DEG)])
         left = SEEN_LEFT + place * pitch
         canvas.rectangle(
-            left + 2, SEEN_TOP + SEEN_HEIGHT * (1 - reach / BEAM_RANGE_M), left + pitch - 2, SEEN_TOP + SEEN_HEIGHT, _beam_color(reach)
+            left + 2,
+            SEEN_TOP + SEEN_HEIGHT * (1 - reach / BEAM_RANGE_M),
+            left + pitch - 2,
+            SEEN_TOP + SEEN_HEIGHT,
+            _beam_color(reach),
         )
     below = SEEN_TOP + SEEN_HEIGHT + 8
-    for words, share in (("behind", 0.0), ("left", 0.25), ("ahead", 0.5), ("right", 0.75), ("behind", 1.0)):
+    for words, share in (
+        ("behind", 0.0),
+        ("left", 0.25),
+        ("ahead", 0.5),
+        ("right", 0.75),
+        ("behind", 1.0),
+    ):
         long = len(words) * 6
         canvas.text(int(SEEN_LEFT + share * (SEEN_WIDTH - long)), below, words, FAINT_INK, 1)
 
@@ -164,19 +212,31 @@ def _write_numbers(canvas: Canvas, flights: Flights, lane: int, ranges: Floats) 
     elif steps >= MAX_STEPS:
         canvas.text(SEEN_LEFT, top + 26 * len(lines) + 8, "out of time", INK, 3)
     left = SEEN_LEFT + 300
-    legend = (("drone", DRONE), ("path", PATH), ("goal", GOAL), ("obstacle low", LOW), ("obstacle high", HIGH))
+    legend = (
+        ("drone", DRONE),
+        ("path", PATH),
+        ("goal", GOAL),
+        ("obstacle low", LOW),
+        ("obstacle high", HIGH),
+    )
     for number, (words, color) in enumerate(legend):
         canvas.disc(left + 6, top + 26 * number + 7, 6.0, color)
         canvas.text(left + 20, top + 26 * number + 4, words, FAINT_INK, 1)
 
 
-def _draw_panel(canvas: Canvas, left: float, top: float, width: float, height: float, pitch: float) -> None:
+def _draw_panel(
+    canvas: Canvas, left: float, top: float, width: float, height: float, pitch: float
+) -> None:
     canvas.rectangle(left - 1, top - 1, left + width + 1, top + height + 1, FRAME_LINE)
     canvas.rectangle(left, top, left + width, top + height, PANEL)
     for number in range(1, math.ceil(width / pitch)):
-        canvas.rectangle(left + number * pitch - 0.5, top, left + number * pitch + 0.5, top + height, GRID)
+        canvas.rectangle(
+            left + number * pitch - 0.5, top, left + number * pitch + 0.5, top + height, GRID
+        )
     for number in range(1, math.ceil(height / pitch)):
-        canvas.rectangle(left, top + number * pitch - 0.5, left + width, top + number * pitch + 0.5, GRID)
+        canvas.rectangle(
+            left, top + number * pitch - 0.5, left + width, top + number * pitch + 0.5, GRID
+        )
 
 
 def _draw_path(canvas: Canvas, points: list[tuple[float, float]], hidden: Flags) -> None:
@@ -203,7 +263,9 @@ def _is_under(flights: Flights, lane: int, path: Floats) -> Flags:
     """Return which points [points, 3] lie under an obstacle."""
     hidden = np.zeros(len(path), np.bool_)
     for center, half in _boxes(flights, lane):
-        hidden |= (np.abs(path[:, :2] - center[:2]) < half[:2]).all(axis=1) & (path[:, 2] < center[2])
+        hidden |= (np.abs(path[:, :2] - center[:2]) < half[:2]).all(axis=1) & (
+            path[:, 2] < center[2]
+        )
     for center, radius in _spheres(flights, lane):
         hidden |= (np.hypot(*(path[:, :2] - center[:2]).T) < radius) & (path[:, 2] < center[2])
     return hidden
@@ -211,7 +273,9 @@ def _is_under(flights: Flights, lane: int, path: Floats) -> Flags:
 
 def _boxes(flights: Flights, lane: int) -> list[tuple[Floats, Floats]]:
     return [
-        (center, half) for center, half in zip(flights.box_center[lane], flights.box_half[lane], strict=True) if center[0] <= ARENA_M[0]
+        (center, half)
+        for center, half in zip(flights.box_center[lane], flights.box_half[lane], strict=True)
+        if center[0] <= ARENA_M[0]
     ]
 
 

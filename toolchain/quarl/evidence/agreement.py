@@ -1,7 +1,10 @@
-"""The price of quantisation before any episode: how often and by how much the int8 policy acts otherwise on the same observations.
+"""The price of quantisation before any episode: how often and by how much the int8 policy acts
+otherwise on the same observations.
 
-In: outputs or actions of the source and of the candidate on held-out observations. Out: frozen figures.
-Agreement does not decide about a release, because it says little about the return; it tells where to look.
+In: outputs or actions of the source and of the candidate on held-out observations. Out: frozen
+    figures.
+Agreement does not decide about a release, because it says little about the return; it tells where
+to look.
 """
 
 from __future__ import annotations
@@ -28,12 +31,20 @@ class DiscreteAgreement:
 
     observations: int
     agreement: float
-    weighted_agreement: float  # each observation weighs what the source's gap between its best two actions says is at stake
-    source_tie_rate: float  # observations on which two actions of the source share the largest output
+    # each observation weighs what the source's gap between its best two actions says is at stake
+    weighted_agreement: float
+    source_tie_rate: (
+        float  # observations on which two actions of the source share the largest output
+    )
     candidate_tie_rate: float
     output_step: float  # one step of the candidate's outputs, in the units of the source's outputs
-    median_gap_steps: float | None  # of the source's gap between its best two actions; None: the candidate's outputs have no step
-    clear_steps: float  # a gap larger than this is clear: quantisation alone should not turn it over
+    median_gap_steps: (
+        float | None
+        # of the source's gap between its best two actions; None: the candidate's outputs have no step
+    )
+    clear_steps: (
+        float  # a gap larger than this is clear: quantisation alone should not turn it over
+    )
     clear_observations: int
     clear_agreement: float | None  # among those; None where there are none
     first_difference: int | None  # the first observation on which the actions differ
@@ -41,7 +52,9 @@ class DiscreteAgreement:
 
 @dataclass(frozen=True, slots=True)
 class BoxAgreement:
-    """How far the actions lie apart, per action value; absolute errors are in environment units, shares are of high - low."""
+    """How far the actions lie apart, per action value; absolute errors are in environment units,
+    shares are of high - low.
+    """
 
     observations: int
     mean_error: tuple[float, ...]
@@ -62,7 +75,9 @@ class WorstDecision:
     observation: int
     source: tuple[float, ...]  # the action, in environment units
     candidate: tuple[float, ...]
-    at_stake: float  # discrete: the source's value of its own action minus that of the candidate's; box: the largest error of a value
+    # discrete: the source's value of its own action minus that of the candidate's; box: the largest
+    # error of a value
+    at_stake: float
 
 
 def compare_decisions(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> Agreement:
@@ -70,16 +85,27 @@ def compare_decisions(source: Policy, quantized: QuantPolicy, obs: NDArray[Any])
     return _compare(source, quantized, *_outputs(source, quantized, obs))
 
 
-def compare_decisions_and_worst(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> tuple[Agreement, tuple[WorstDecision, ...]]:
-    """Return how far the decisions of both lie apart on observations [n, *shape], and where they do most, worst first."""
+def compare_decisions_and_worst(
+    source: Policy, quantized: QuantPolicy, obs: NDArray[Any]
+) -> tuple[Agreement, tuple[WorstDecision, ...]]:
+    """Return how far the decisions of both lie apart on observations [n, *shape], and where they do
+    most, worst first.
+    """
     wanted, made = _outputs(source, quantized, obs)
-    return _compare(source, quantized, wanted, made), worst_decisions(source.contract.action, wanted, made)
+    return _compare(source, quantized, wanted, made), worst_decisions(
+        source.contract.action, wanted, made
+    )
 
 
 def worst_decisions(
-    action: Action, source_outputs: NDArray[Any], candidate_outputs: NDArray[Any], count: int = WORST
+    action: Action,
+    source_outputs: NDArray[Any],
+    candidate_outputs: NDArray[Any],
+    count: int = WORST,
 ) -> tuple[WorstDecision, ...]:
-    """Return the at most `count` observations on which the actions that outputs [n, values] mean differ most; none where they never do."""
+    """Return the at most `count` observations on which the actions that outputs [n, values] mean
+    differ most; none where they never do.
+    """
     wanted, made = action.decode(source_outputs), action.decode(candidate_outputs)
     if action.kind == "discrete":
         rows = np.arange(len(wanted))
@@ -90,16 +116,25 @@ def worst_decisions(
         lost, differs = errors.max(axis=1), (errors > 0).any(axis=1)
     order = [int(row) for row in np.argsort(-lost, kind="stable") if differs[row]][:count]
     return tuple(
-        WorstDecision(row, tuple(np.atleast_1d(wanted[row]).tolist()), tuple(np.atleast_1d(made[row]).tolist()), float(lost[row]))
+        WorstDecision(
+            row,
+            tuple(np.atleast_1d(wanted[row]).tolist()),
+            tuple(np.atleast_1d(made[row]).tolist()),
+            float(lost[row]),
+        )
         for row in order
     )
 
 
-def _outputs(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _outputs(
+    source: Policy, quantized: QuantPolicy, obs: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     return source.outputs(obs), real_outputs(quantized, integer_outputs(quantized, obs))
 
 
-def _compare(source: Policy, quantized: QuantPolicy, wanted: NDArray[Any], made: NDArray[Any]) -> Agreement:
+def _compare(
+    source: Policy, quantized: QuantPolicy, wanted: NDArray[Any], made: NDArray[Any]
+) -> Agreement:
     action = source.contract.action
     if action.kind == "discrete":
         last = quantized.nodes[-1].output
@@ -108,12 +143,18 @@ def _compare(source: Policy, quantized: QuantPolicy, wanted: NDArray[Any], made:
 
 
 def compare_choices(
-    source_outputs: NDArray[Any], candidate_outputs: NDArray[Any], *, output_step: float, clear_steps: float = CLEAR_STEPS
+    source_outputs: NDArray[Any],
+    candidate_outputs: NDArray[Any],
+    *,
+    output_step: float,
+    clear_steps: float = CLEAR_STEPS,
 ) -> DiscreteAgreement:
-    """Return the agreement of the actions that outputs [n, actions] mean (the lowest index where several are equal).
+    """Return the agreement of the actions that outputs [n, actions] mean (the lowest index where
+    several are equal).
 
     Args:
-        output_step: what one integer step of the candidate's outputs is worth in units of the source's outputs; 0 for a float candidate.
+        output_step: what one integer step of the candidate's outputs is worth in units of the
+            source's outputs; 0 for a float candidate.
     Raises:
         InputError: the shapes differ or there is nothing to compare.
     """
@@ -139,7 +180,10 @@ def compare_choices(
 
 
 def compare_actions(
-    source_actions: NDArray[Any], candidate_actions: NDArray[Any], low: tuple[float, ...], high: tuple[float, ...]
+    source_actions: NDArray[Any],
+    candidate_actions: NDArray[Any],
+    low: tuple[float, ...],
+    high: tuple[float, ...],
 ) -> BoxAgreement:
     """Return how far actions [n, values] in environment units lie apart.
 
@@ -164,7 +208,9 @@ def compare_actions(
 
 
 def _top_gaps(outputs: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the gap between the largest and the second largest output [n]; infinity cannot occur, one action alone has gap 0."""
+    """Return the gap between the largest and the second largest output [n]; infinity cannot occur,
+    one action alone has gap 0.
+    """
     if outputs.shape[1] < 2:
         return np.zeros(len(outputs))
     top = np.partition(outputs.astype(np.float64), -2, axis=1)[:, -2:]
@@ -173,4 +219,7 @@ def _top_gaps(outputs: NDArray[Any]) -> NDArray[np.float64]:
 
 def _check_shapes(source: NDArray[Any], candidate: NDArray[Any]) -> None:
     if source.shape != candidate.shape or source.ndim != 2 or len(source) == 0:
-        raise InputError(f"agreement needs two equal shapes [observations, values], found {source.shape} and {candidate.shape}")
+        raise InputError(
+            f"agreement needs two equal shapes [observations, values], found {source.shape} "
+            f"and {candidate.shape}"
+        )

@@ -1,7 +1,10 @@
-"""Does it still play: paired episodes of source, int8 candidate and float64 control become one comparison.
+"""Does it still play: paired episodes of source, int8 candidate and float64 control become one
+comparison.
 
-In: the episodes of all three on the same seeds, and what counts as a failure. Out: a `ClosedLoop` with every test and number.
-The control has the source's weights in float64: what moves it is chaos of the environment, not a loss by quantisation.
+In: the episodes of all three on the same seeds, and what counts as a failure. Out: a `ClosedLoop`
+    with every test and number.
+The control has the source's weights in float64: what moves it is chaos of the environment, not a
+loss by quantisation.
 """
 
 from __future__ import annotations
@@ -27,7 +30,13 @@ from quarl.stats.noninferiority import (
     compare_quantiles,
 )
 from quarl.stats.power import episodes_needed
-from quarl.stats.ranks import MiddleChange, RankTest, compare_middles, compare_ranks, interquartile_mean
+from quarl.stats.ranks import (
+    MiddleChange,
+    RankTest,
+    compare_middles,
+    compare_ranks,
+    interquartile_mean,
+)
 from quarl.stats.sequential import Look, alpha_share, is_early
 
 LOW_SHARE = 0.1  # the tail that is watched beside the mean: the worst tenth of the episodes
@@ -41,25 +50,41 @@ class PairedEpisodes:
     source: Episodes
     candidate: Episodes
     control: Episodes
-    looks: tuple[Look, ...] = ()  # as planned before the first episode, whether reached or not; () is one look at the end
+    looks: tuple[
+        Look, ...
+    ] = ()  # as planned before the first episode, whether reached or not; () is one look at the end
     divergence: NDArray[np.int32] | None = (
-        None  # [n], first step at which source and candidate act otherwise; -1: never; None: not recorded
+        # [n], first step at which source and candidate act otherwise; -1: never; None: not recorded
+        None
     )
 
     def __post_init__(self) -> None:
         count = len(self.source.seeds)
-        if self.looks and (count not in {look.episodes for look in self.looks} or sum(look.alpha_share for look in self.looks) > 1 + 1e-9):
-            raise InputError(f"{self.env_id}: {count} episodes are none of the looks that were planned: run quarl parity again")
+        if self.looks and (
+            count not in {look.episodes for look in self.looks}
+            or sum(look.alpha_share for look in self.looks) > 1 + 1e-9
+        ):
+            raise InputError(
+                f"{self.env_id}: {count} episodes are none of the looks that were planned: "
+                "run quarl parity again"
+            )
         for name, episodes in (("candidate", self.candidate), ("control", self.control)):
             if episodes.seeds != self.source.seeds:
-                raise InputError(f"{self.env_id}: source and {name} did not play the same seeds: paired episodes need equal ones")
+                raise InputError(
+                    f"{self.env_id}: source and {name} did not play the same seeds: paired "
+                    "episodes need equal ones"
+                )
         if len(self.source.seeds) < 2:
-            raise InputError(f"{self.env_id}: {len(self.source.seeds)} paired episodes: at least two are needed")
+            raise InputError(
+                f"{self.env_id}: {len(self.source.seeds)} paired episodes: at least two are needed"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What makes an episode a failed one: a return below `below`, or no success where the environment reports it."""
+    """What makes an episode a failed one: a return below `below`, or no success where the
+    environment reports it.
+    """
 
     rule: Literal["return", "success"]
     below: float | None = None  # return units, for the rule "return"
@@ -76,7 +101,9 @@ class Summary:
     low_quantile: float
     smallest: float
     largest: float
-    low_quantile_interval: tuple[float | None, float | None]  # exact, two-sided at 2 * alpha; None where so few episodes give no bound
+    low_quantile_interval: tuple[
+        float | None, float | None
+    ]  # exact, two-sided at 2 * alpha; None where so few episodes give no bound
     failure_rate: float | None  # 0..1; None where failures are unknown
     failure_interval: tuple[float, float] | None  # exact, two-sided at 2 * alpha
     mean_length: float  # steps
@@ -119,14 +146,22 @@ class ClosedLoop:
 
     @property
     def is_chaotic(self) -> bool:
-        """Whether the control itself moves by more than a margin, so that a difference of that size says nothing about int8."""
+        """Whether the control itself moves by more than a margin, so that a difference of that size
+        says nothing about int8.
+        """
         moved = abs(self.control_mean.mean_difference) > self.control_mean.margin
         failures = self.control_failures
         return moved or (failures is not None and abs(failures.rate_difference) > failures.margin)
 
 
 def compare_episodes(
-    paired: PairedEpisodes, *, margin: float, failure: Failure, failure_margin: float, alpha: float = ALPHA, scale: float | None = None
+    paired: PairedEpisodes,
+    *,
+    margin: float,
+    failure: Failure,
+    failure_margin: float,
+    alpha: float = ALPHA,
+    scale: float | None = None,
 ) -> ClosedLoop:
     """Return the tests of the candidate against the source.
 
@@ -134,7 +169,8 @@ def compare_episodes(
         margin: largest loss of the mean return, in return units.
         failure_margin: largest rise of the failure rate, 0..1.
         alpha: one-sided error of each test, over all looks together.
-        scale: the source's mean return above random play, in return units: what an episode may lose that an early look did not meet.
+        scale: the source's mean return above random play, in return units: what an episode may lose
+            that an early look did not meet.
     """
     source, candidate, control = paired.source, paired.candidate, paired.control
     failed = [failures_of(episodes, failure) for episodes in (source, candidate, control)]
@@ -143,7 +179,9 @@ def compare_episodes(
     spent = alpha * alpha_share(paired.looks, count)
     last = alpha * (paired.looks[-1].alpha_share if paired.looks else 1.0)
     unseen = scale if is_early(paired.looks, count) else None
-    mean = compare_means(source.returns, candidate.returns, margin, alpha=spent, largest_loss=unseen)
+    mean = compare_means(
+        source.returns, candidate.returns, margin, alpha=spent, largest_loss=unseen
+    )
     return ClosedLoop(
         env_id=paired.env_id,
         episodes=count,
@@ -152,7 +190,9 @@ def compare_episodes(
         candidate=_summary(candidate, failed[1], alpha),
         control=_summary(control, failed[2], alpha),
         equal_episodes=int(equal.sum()),
-        mean=replace(mean, episodes_needed=episodes_needed(candidate.returns - source.returns, margin, last)),
+        mean=replace(
+            mean, episodes_needed=episodes_needed(candidate.returns - source.returns, margin, last)
+        ),
         failures=_compare_failures(failed[0], failed[1], failure_margin, spent),
         low_quantile=compare_quantiles(source.returns, candidate.returns, LOW_SHARE, alpha=alpha),
         ranks=compare_ranks(source.returns, candidate.returns, margin, alpha=spent),
@@ -162,7 +202,9 @@ def compare_episodes(
         look=1 + sum(look.episodes < count for look in paired.looks),
         alpha=spent,
         divergence=_divergence(paired),
-        control_mean=compare_means(source.returns, control.returns, margin, alpha=spent, resamples=QUANTILE_RESAMPLES),
+        control_mean=compare_means(
+            source.returns, control.returns, margin, alpha=spent, resamples=QUANTILE_RESAMPLES
+        ),
         control_failures=_compare_failures(failed[0], failed[2], failure_margin, spent),
     )
 
@@ -170,7 +212,10 @@ def compare_episodes(
 def join_episodes(parts: Sequence[Episodes]) -> Episodes:
     """Return the episodes of several runs as if they were one."""
     is_reported = any(part.successes is not None for part in parts)
-    successes = [np.zeros(len(part.seeds), np.bool_) if part.successes is None else part.successes for part in parts]
+    successes = [
+        np.zeros(len(part.seeds), np.bool_) if part.successes is None else part.successes
+        for part in parts
+    ]
     return Episodes(
         tuple(seed for part in parts for seed in part.seeds),
         np.concatenate([part.returns for part in parts]),
@@ -180,16 +225,25 @@ def join_episodes(parts: Sequence[Episodes]) -> Episodes:
 
 
 def failures_of(episodes: Episodes, failure: Failure) -> NDArray[np.bool_] | None:
-    """Return which episodes failed [n]; None where the environment reports no success or no bound is given."""
+    """Return which episodes failed [n]; None where the environment reports no success or no bound
+    is given.
+    """
     if failure.rule == "success":
         return None if episodes.successes is None else ~episodes.successes
     return None if failure.below is None else episodes.returns < failure.below
 
 
 def _compare_failures(
-    source: NDArray[np.bool_] | None, candidate: NDArray[np.bool_] | None, margin: float, alpha: float
+    source: NDArray[np.bool_] | None,
+    candidate: NDArray[np.bool_] | None,
+    margin: float,
+    alpha: float,
 ) -> FailureTest | None:
-    return None if source is None or candidate is None else compare_failures(source, candidate, margin, alpha=alpha)
+    return (
+        None
+        if source is None or candidate is None
+        else compare_failures(source, candidate, margin, alpha=alpha)
+    )
 
 
 def _divergence(paired: PairedEpisodes) -> Divergence | None:
@@ -200,7 +254,9 @@ def _divergence(paired: PairedEpisodes) -> Divergence | None:
     change = (paired.candidate.returns - paired.source.returns)[is_parted]
     parted = steps[is_parted]
     first, median = (int(parted.min()), float(np.median(parted))) if parted.size else (None, None)
-    return Divergence(int(parted.size), first, median, int((change < 0).sum()), int((change > 0).sum()))
+    return Divergence(
+        int(parted.size), first, median, int((change < 0).sum()), int((change > 0).sum())
+    )
 
 
 def _summary(episodes: Episodes, failed: NDArray[np.bool_] | None, alpha: float) -> Summary:
@@ -215,6 +271,8 @@ def _summary(episodes: Episodes, failed: NDArray[np.bool_] | None, alpha: float)
         smallest=float(returns.min()),
         largest=float(returns.max()),
         failure_rate=None if failed is None else float(failed.mean()),
-        failure_interval=None if failed is None else rate_interval(int(failed.sum()), len(failed), alpha),
+        failure_interval=None
+        if failed is None
+        else rate_interval(int(failed.sum()), len(failed), alpha),
         mean_length=float(episodes.lengths.mean()),
     )

@@ -1,6 +1,7 @@
 """The evidence of parity: what a bundle's parity.json holds and what the gate judges.
 
-Raw where that is cheap (each episode's return), so that other limits can be judged later without playing again.
+Raw where that is cheap (each episode's return), so that other limits can be judged later without
+playing again.
 `to_json` and `evidence_from_json` are inverses; the format is described in toolchain/docs/gate.md.
 """
 
@@ -26,7 +27,9 @@ FORMAT = 2
 
 @dataclass(frozen=True, slots=True)
 class ImportProof:
-    """How far our float graph is from the framework the policy comes from, on the same observations."""
+    """How far our float graph is from the framework the policy comes from, on the same
+    observations.
+    """
 
     framework: str  # name and version
     observations: int
@@ -84,7 +87,9 @@ class CalibratedOn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DisturbedEpisodes:
-    """Source and candidate on the first seeds of the paired episodes, both under the same disturbance."""
+    """Source and candidate on the first seeds of the paired episodes, both under the same
+    disturbance.
+    """
 
     disturbance: str  # a name of quarl.rollouts.robustness.DISTURBANCES
     source: Episodes
@@ -93,7 +98,9 @@ class DisturbedEpisodes:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A change that was tried on one half of the held-out observations and measured on the other."""
+    """A change that was tried on one half of the held-out observations and measured on the
+    other.
+    """
 
     change: str  # "rung 4 (wide input)", "calibration on the held-out observations"
     rung: int
@@ -119,7 +126,8 @@ class Evidence:
     example: ExampleReplay | None = None
     agreement: Agreement | None = None
     paired: PairedEpisodes | None = None
-    has_source: bool = True  # False: the policy came as an int8 file, so `agreement` and `paired` can never be gathered
+    # False: the policy came as an int8 file, so `agreement` and `paired` can never be gathered
+    has_source: bool = True
     own: OwnEpisodes | None = None  # played where there is no source
     figures: tuple[Figure, ...] = ()
     calibration: CalibratedOn | None = None  # None: the policy came as an int8 file
@@ -138,7 +146,10 @@ class Evidence:
             "example": None if self.example is None else asdict(self.example),
             "agreement": None
             if self.agreement is None
-            else {"actions": "discrete" if isinstance(self.agreement, DiscreteAgreement) else "box", **asdict(self.agreement)},
+            else {
+                "actions": "discrete" if isinstance(self.agreement, DiscreteAgreement) else "box",
+                **asdict(self.agreement),
+            },
             "paired": None if self.paired is None else _paired_table(self.paired),
             "has_source": self.has_source,
             "own": None if self.own is None else _own_table(self.own),
@@ -161,38 +172,61 @@ def evidence_from_json(text: str, where: str = "parity.json") -> Evidence:
     try:
         document = json.loads(text)
         if document["format"] != FORMAT:
-            raise InputError(f"{where}: format {document['format']}, this quarl reads format {FORMAT}: run quarl parity again")
-        proof, example, agreement, paired, own = (document[key] for key in ("import_proof", "example", "agreement", "paired", "own"))
+            raise InputError(
+                f"{where}: format {document['format']}, this quarl reads format {FORMAT}: run "
+                "quarl parity again"
+            )
+        proof, example, agreement, paired, own = (
+            document[key] for key in ("import_proof", "example", "agreement", "paired", "own")
+        )
         return Evidence(
             manifest_sha256=str(document["manifest_sha256"]),
             import_proof=None if proof is None else ImportProof(**proof),
             backends=tuple(_backend(table) for table in document["backends"]),
-            example=None if example is None else ExampleReplay(**{**example, "changed_files": tuple(example["changed_files"])}),
+            example=None
+            if example is None
+            else ExampleReplay(**{**example, "changed_files": tuple(example["changed_files"])}),
             agreement=None if agreement is None else _agreement(agreement),
             paired=None if paired is None else _paired(paired),
             has_source=bool(document["has_source"]),
             own=None if own is None else _own(own),
             figures=tuple(Figure(**figure) for figure in document["figures"]),
-            calibration=None if document["calibration"] is None else CalibratedOn(**document["calibration"]),
+            calibration=None
+            if document["calibration"] is None
+            else CalibratedOn(**document["calibration"]),
             clipped=None if document["clipped"] is None else ClippedInputs(**document["clipped"]),
             robustness=tuple(_disturbed(table) for table in document["robustness"]),
             worst=tuple(
-                WorstDecision(**{**entry, "source": tuple(entry["source"]), "candidate": tuple(entry["candidate"])})
+                WorstDecision(
+                    **{
+                        **entry,
+                        "source": tuple(entry["source"]),
+                        "candidate": tuple(entry["candidate"]),
+                    }
+                )
                 for entry in document["worst"]
             ),
             trials=tuple(Trial(**trial) for trial in document["trials"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{where}: is no evidence of parity ({error!r}): run quarl parity again") from error
+        raise InputError(
+            f"{where}: is no evidence of parity ({error!r}): run quarl parity again"
+        ) from error
 
 
 def _backend(table: Mapping[str, Any]) -> BackendEquality:
     first = table["first"]
-    return BackendEquality(**{**table, "first": None if first is None else FirstDifference(**first)})
+    return BackendEquality(
+        **{**table, "first": None if first is None else FirstDifference(**first)}
+    )
 
 
 def _agreement(table: Mapping[str, Any]) -> Agreement:
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items() if key != "actions"}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in table.items()
+        if key != "actions"
+    }
     return DiscreteAgreement(**values) if table["actions"] == "discrete" else BoxAgreement(**values)
 
 
@@ -202,12 +236,19 @@ def _paired_table(paired: PairedEpisodes) -> dict[str, Any]:
         "seeds": list(paired.source.seeds),
         "looks": [asdict(look) for look in paired.looks],
         "divergence": None if paired.divergence is None else paired.divergence.tolist(),
-        **{name: _episodes_table(getattr(paired, name)) for name in ("source", "candidate", "control")},
+        **{
+            name: _episodes_table(getattr(paired, name))
+            for name in ("source", "candidate", "control")
+        },
     }
 
 
 def _own_table(own: OwnEpisodes) -> dict[str, Any]:
-    return {"env_id": own.env_id, "seeds": list(own.episodes.seeds), "candidate": _episodes_table(own.episodes)}
+    return {
+        "env_id": own.env_id,
+        "seeds": list(own.episodes.seeds),
+        "candidate": _episodes_table(own.episodes),
+    }
 
 
 def _episodes_table(episodes: Episodes) -> dict[str, Any]:
@@ -220,12 +261,16 @@ def _episodes_table(episodes: Episodes) -> dict[str, Any]:
 
 def _paired(table: Mapping[str, Any]) -> PairedEpisodes:
     seeds = tuple(int(seed) for seed in table["seeds"])
-    source, candidate, control = (_episodes(table[name], seeds) for name in ("source", "candidate", "control"))
+    source, candidate, control = (
+        _episodes(table[name], seeds) for name in ("source", "candidate", "control")
+    )
     steps = table["divergence"]
     divergence = None if steps is None else np.array(steps, np.int32)
     if divergence is not None and divergence.shape != (len(seeds),):
         raise ValueError(f"{len(divergence)} steps of divergence for {len(seeds)} seeds")
-    looks = tuple(Look(int(look["episodes"]), float(look["alpha_share"])) for look in table["looks"])
+    looks = tuple(
+        Look(int(look["episodes"]), float(look["alpha_share"])) for look in table["looks"]
+    )
     return PairedEpisodes(str(table["env_id"]), source, candidate, control, looks, divergence)
 
 
@@ -240,16 +285,31 @@ def _disturbed_table(disturbed: DisturbedEpisodes) -> dict[str, Any]:
 
 def _disturbed(table: Mapping[str, Any]) -> DisturbedEpisodes:
     seeds = tuple(int(seed) for seed in table["seeds"])
-    return DisturbedEpisodes(str(table["disturbance"]), _episodes(table["source"], seeds), _episodes(table["candidate"], seeds))
+    return DisturbedEpisodes(
+        str(table["disturbance"]),
+        _episodes(table["source"], seeds),
+        _episodes(table["candidate"], seeds),
+    )
 
 
 def _own(table: Mapping[str, Any]) -> OwnEpisodes:
-    return OwnEpisodes(str(table["env_id"]), _episodes(table["candidate"], tuple(int(seed) for seed in table["seeds"])))
+    return OwnEpisodes(
+        str(table["env_id"]),
+        _episodes(table["candidate"], tuple(int(seed) for seed in table["seeds"])),
+    )
 
 
 def _episodes(table: Mapping[str, Any], seeds: tuple[int, ...]) -> Episodes:
-    returns, lengths, successes = np.array(table["returns"], np.float64), np.array(table["lengths"], np.int32), table["successes"]
+    returns, lengths, successes = (
+        np.array(table["returns"], np.float64),
+        np.array(table["lengths"], np.int32),
+        table["successes"],
+    )
     reported = None if successes is None else np.array(successes, np.bool_)
-    if not returns.shape == lengths.shape == (len(seeds),) or (reported is not None and reported.shape != (len(seeds),)):
-        raise ValueError(f"{len(returns)} returns and {len(lengths)} lengths for {len(seeds)} seeds")
+    if not returns.shape == lengths.shape == (len(seeds),) or (
+        reported is not None and reported.shape != (len(seeds),)
+    ):
+        raise ValueError(
+            f"{len(returns)} returns and {len(lengths)} lengths for {len(seeds)} seeds"
+        )
     return Episodes(seeds, returns, lengths, reported)

@@ -1,6 +1,7 @@
 """A policy on a Pi, as the pipeline asks for it: profiled, or compared with the integer reference.
 
-In: the policy, its held-out observations, the board, and the words of `--link`. Out: a `PiProfile`, or one `BackendEquality` per runtime.
+In: the policy, its held-out observations, the board, and the words of `--link`. Out: a `PiProfile`,
+    or one `BackendEquality` per runtime.
 """
 
 from __future__ import annotations
@@ -42,11 +43,16 @@ def check_pi_link(words: str | None, board: LinuxBoard) -> None:
     elif words.startswith(PREFIX):
         SshPi(words.removeprefix(PREFIX))
     elif words != LOCAL:
-        raise InputError(f"--link {words}: a {board.title} is reached by {EMULATED}, {PREFIX}USER@HOST or {LOCAL}")
+        raise InputError(
+            f"--link {words}: a {board.title} is reached by {EMULATED}, {PREFIX}USER@HOST or "
+            f"{LOCAL}"
+        )
 
 
 def open_link(words: str | None, board: LinuxBoard) -> PiLink:
-    """Return the way to a Pi that `--link` names; None is the emulated one. Errors as `check_pi_link`."""
+    """Return the way to a Pi that `--link` names; None is the emulated one. Errors as
+    `check_pi_link`.
+    """
     check_pi_link(words, board)
     if words is None or words == EMULATED:
         cache = default_cache_dir()
@@ -54,19 +60,37 @@ def open_link(words: str | None, board: LinuxBoard) -> PiLink:
     return LocalPi() if words == LOCAL else SshPi(words.removeprefix(PREFIX))
 
 
-def profile_on_pi(source: Policy | None, quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, link: str | None) -> PiProfile:
-    """Return the profile of a policy on a Pi; arguments and errors as `profile_pi` and `open_link`."""
-    return profile_pi(source, quantized, _some(quantized, obs), board, open_link(link, board), default_cache_dir())
+def profile_on_pi(
+    source: Policy | None,
+    quantized: QuantPolicy,
+    obs: NDArray[Any],
+    board: LinuxBoard,
+    link: str | None,
+) -> PiProfile:
+    """Return the profile of a policy on a Pi; arguments and errors as `profile_pi` and
+    `open_link`.
+    """
+    return profile_pi(
+        source, quantized, _some(quantized, obs), board, open_link(link, board), default_cache_dir()
+    )
 
 
-def compare_on_pi(quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, link: str | None) -> tuple[BackendEquality, ...]:
-    """Return each runtime of the Pi beside the integer reference; of images the first FRAMES are asked. Errors as `profile_on_pi`."""
+def compare_on_pi(
+    quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, link: str | None
+) -> tuple[BackendEquality, ...]:
+    """Return each runtime of the Pi beside the integer reference; of images the first FRAMES are
+    asked. Errors as `profile_on_pi`.
+    """
     shown = _some(quantized, obs)
     expected, opened = integer_outputs(quantized, shown), open_link(link, board)
     found = outputs_of_pi(quantized, shown, board, opened, default_cache_dir())
     return tuple(
         equality_of(
-            f"pi_{runtime}", f"{release} on {board.name} ({opened.link}, outputs SHA-256 {sha256_of(outputs.tobytes())})", expected, outputs
+            f"pi_{runtime}",
+            f"{release} on {board.name} ({opened.link}, outputs SHA-256 "
+            f"{sha256_of(outputs.tobytes())})",
+            expected,
+            outputs,
         )
         for runtime, (release, outputs) in found.items()
     )

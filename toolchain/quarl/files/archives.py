@@ -1,6 +1,8 @@
-"""Files and zip archives, read within bounds: what a file claims is checked before memory is spent, and again while reading.
+"""Files and zip archives, read within bounds: what a file claims is checked before memory is spent,
+and again while reading.
 
-In: a path, or the bytes of a zip inside a zip. Out: bytes of single members. Nothing is ever extracted to disk.
+In: a path, or the bytes of a zip inside a zip. Out: bytes of single members. Nothing is ever
+    extracted to disk.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from typing import BinaryIO, Self
 
 from quarl.errors import InputError, UntrustedFileError
 
-# A policy for a small board has kilobytes to megabytes; these limits leave room for optimiser state and twins beside it.
+# A policy for a small board has kilobytes to megabytes; these limits leave room for optimiser state
+# and twins beside it.
 MAX_FILE_BYTES = 1 << 30
 MAX_TOTAL_BYTES = 1 << 30
 MAX_MEMBER_BYTES = 1 << 28
 MAX_MEMBERS = 20_000
-MAX_RATIO = 200  # trained weights hardly compress; a member that unpacks to more than this times its size is a bomb
+# trained weights hardly compress; a member that unpacks to more than this times its size is a bomb
+MAX_RATIO = 200
 FREE_BYTES = 1 << 20  # a member this small may compress as well as it likes
 CHUNK_BYTES = 1 << 20
 
@@ -29,20 +33,26 @@ def open_file(path: Path) -> BinaryIO:
     """Return the opened file.
 
     Raises:
-        InputError: there is none, it is a folder or may not be read, or it is larger than `MAX_FILE_BYTES`.
+        InputError: there is none, it is a folder or may not be read, or it is larger than
+            `MAX_FILE_BYTES`.
     """
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file: check the path") from error
     except IsADirectoryError as error:
-        raise InputError(f"{path}: is a folder, a file is needed: name the policy file inside it") from error
+        raise InputError(
+            f"{path}: is a folder, a file is needed: name the policy file inside it"
+        ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         file.close()
-        raise UntrustedFileError(f"{path.name}: {size:,} bytes, at most {MAX_FILE_BYTES:,} are read: this is no policy for a small board")
+        raise UntrustedFileError(
+            f"{path.name}: {size:,} bytes, at most {MAX_FILE_BYTES:,} are read: this is no "
+            "policy for a small board"
+        )
     return file
 
 
@@ -53,11 +63,15 @@ def read_file(path: Path) -> bytes:
 
 
 def source_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's relative names and contents in sorted order, in hexadecimal."""
+    """Return the SHA-256 of a file, or of a folder's relative names and contents in sorted order,
+    in hexadecimal.
+    """
     digest = hashlib.sha256()
     if path.is_dir():
         for member in sorted(p for p in path.rglob("*") if p.is_file()):
-            digest.update(f"{member.relative_to(path).as_posix()}\0{source_digest(member)}\n".encode())
+            digest.update(
+                f"{member.relative_to(path).as_posix()}\0{source_digest(member)}\n".encode()
+            )
         return digest.hexdigest()
     with open_file(path) as file:
         while chunk := file.read(CHUNK_BYTES):
@@ -70,10 +84,13 @@ class Archive:
 
     Raises:
         InputError: not a zip, or cut off.
-        UntrustedFileError: a member or the sum claims too much, compresses too well, is encrypted, or a name comes twice.
+        UntrustedFileError: a member or the sum claims too much, compresses too well, is encrypted,
+            or a name comes twice.
     """
 
-    def __init__(self, source: Path | bytes, name: str | None = None, *, max_ratio: int = MAX_RATIO) -> None:
+    def __init__(
+        self, source: Path | bytes, name: str | None = None, *, max_ratio: int = MAX_RATIO
+    ) -> None:
         self.name = name or (source.name if isinstance(source, Path) else "archive")
         self._file: BinaryIO = open_file(source) if isinstance(source, Path) else io.BytesIO(source)
         try:
@@ -82,7 +99,10 @@ class Archive:
             self._check_directory(max_ratio)
         except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
             self._file.close()
-            raise InputError(f"{self.name}: not a complete zip ({error}): it was cut off or changed on the way, copy it again") from error
+            raise InputError(
+                f"{self.name}: not a complete zip ({error}): it was cut off or changed on the "
+                "way, copy it again"
+            ) from error
         except UntrustedFileError:
             self._file.close()
             raise
@@ -90,7 +110,12 @@ class Archive:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._zip.close()
         self._file.close()
 
@@ -107,22 +132,41 @@ class Archive:
             UntrustedFileError: it claims, or turns out to hold, more than `limit`.
         """
         if member not in self._members:
-            raise InputError(f"{self.name}: has no {member!r} inside: it is incomplete, or another kind of file")
+            raise InputError(
+                f"{self.name}: has no {member!r} inside: it is incomplete, or another kind of file"
+            )
         claimed = self._members[member].file_size
         if claimed > limit:
-            raise UntrustedFileError(f"{self.name}: {member} claims {claimed:,} bytes, at most {limit:,} are read")
+            raise UntrustedFileError(
+                f"{self.name}: {member} claims {claimed:,} bytes, at most {limit:,} are read"
+            )
         parts, total = [], 0
         try:
             with self._zip.open(member) as stream:
                 while chunk := stream.read(CHUNK_BYTES):
                     total += len(chunk)
                     if total > claimed:
-                        raise UntrustedFileError(f"{self.name}: {member} unpacks to more than the {claimed:,} bytes it claims")
+                        raise UntrustedFileError(
+                            f"{self.name}: {member} unpacks to more than the {claimed:,} "
+                            "bytes it claims"
+                        )
                     parts.append(chunk)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-            raise InputError(f"{self.name}: {member} is damaged ({error}): copy the file again") from error
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            OSError,
+            RuntimeError,
+            NotImplementedError,
+        ) as error:
+            raise InputError(
+                f"{self.name}: {member} is damaged ({error}): copy the file again"
+            ) from error
         if total != claimed:
-            raise InputError(f"{self.name}: {member} has {total:,} of the {claimed:,} bytes it claims: copy the file again")
+            raise InputError(
+                f"{self.name}: {member} has {total:,} of the {claimed:,} bytes it claims: "
+                "copy the file again"
+            )
         return b"".join(parts)
 
     def _check_directory(self, max_ratio: int) -> None:
@@ -134,12 +178,18 @@ class Archive:
                 f"at most {MAX_MEMBERS:,} and {MAX_TOTAL_BYTES:,} are read"
             )
         if len(self._members) != len(infos):
-            raise UntrustedFileError(f"{self.name}: two members have one name, so it is unclear which of them counts: save it again")
+            raise UntrustedFileError(
+                f"{self.name}: two members have one name, so it is unclear which of them "
+                "counts: save it again"
+            )
         for info in infos:
             if info.flag_bits & 1:
-                raise UntrustedFileError(f"{self.name}: {info.filename} is encrypted: give the plain file")
+                raise UntrustedFileError(
+                    f"{self.name}: {info.filename} is encrypted: give the plain file"
+                )
             if info.file_size > max(FREE_BYTES, max_ratio * info.compress_size):
                 raise UntrustedFileError(
-                    f"{self.name}: {info.filename} unpacks {info.compress_size:,} bytes to {info.file_size:,}, "
+                    f"{self.name}: {info.filename} unpacks {info.compress_size:,} bytes to "
+                    f"{info.file_size:,}, "
                     f"more than {max_ratio} times: this is no policy"
                 )

@@ -18,6 +18,9 @@ def write_whole(path: Path, data: bytes) -> None:
         scratch.write_bytes(data)
         scratch.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}): free space or name another place") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}): free space or name "
+            "another place"
+        ) from error
     finally:
         scratch.unlink(missing_ok=True)

@@ -1,4 +1,6 @@
-"""NumPy archives as data: read within bounds and never unpickled, written so that the same arrays give the same bytes."""
+"""NumPy archives as data: read within bounds and never unpickled, written so that the same arrays
+give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -19,32 +21,52 @@ from quarl.files.archives import MAX_RATIO, Archive
 
 MAX_ARRAY_BYTES = 1 << 30
 PLAIN_KINDS = "biuf"
-FRAMES_RATIO = 1_100  # stacked frames of a game shrink by 250 and more; 1,032 is the most that deflate can do
+FRAMES_RATIO = (
+    1_100  # stacked frames of a game shrink by 250 and more; 1,032 is the most that deflate can do
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's own beginning of time: no clock in an artifact
 # What NumPy raises on headers that are not the Python literal they should be.
-_BAD_HEADER = (ValueError, TypeError, LookupError, SyntaxError, ArithmeticError, RecursionError, MemoryError, TokenError)
+_BAD_HEADER = (
+    ValueError,
+    TypeError,
+    LookupError,
+    SyntaxError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+    TokenError,
+)
 
 
 def read_npz(path: Path, *, max_ratio: int = MAX_RATIO) -> dict[str, NDArray[Any]]:
     """Return every array of an `.npz` file by name.
 
     Args:
-        max_ratio: how many times its size a member may unpack to; `FRAMES_RATIO` where observations are expected.
+        max_ratio: how many times its size a member may unpack to; `FRAMES_RATIO` where observations
+            are expected.
     Raises:
         InputError: no such file, not an `.npz`, or damaged.
-        UntrustedFileError: it holds objects that would have to be unpickled, or claims too much memory.
+        UntrustedFileError: it holds objects that would have to be unpickled, or claims too much
+            memory.
     """
     with Archive(path, max_ratio=max_ratio) as archive:
         members = sorted(archive.names)
         if not members or not all(name.endswith(".npy") for name in members):
             raise InputError(
-                f"{path}: holds {', '.join(members[:5]) or 'nothing'}, an .npz holds .npy arrays: give a file made by numpy.savez"
+                f"{path}: holds {', '.join(members[:5]) or 'nothing'}, an .npz holds .npy "
+                "arrays: give a file made by numpy.savez"
             )
-        return {name.removesuffix(".npy"): parse_npy(archive.read(name, MAX_ARRAY_BYTES), f"{path.name}: {name}") for name in members}
+        return {
+            name.removesuffix(".npy"): parse_npy(
+                archive.read(name, MAX_ARRAY_BYTES), f"{path.name}: {name}"
+            )
+            for name in members
+        }
 
 
 def parse_npy(data: bytes, where: str) -> NDArray[Any]:
-    """Return the array in the bytes of an `.npy` file; its header is checked against the bytes that are there before memory is taken.
+    """Return the array in the bytes of an `.npy` file; its header is checked against the bytes that
+    are there before memory is taken.
 
     Raises:
         InputError: not an array of whole or real numbers, or cut off.
@@ -53,26 +75,43 @@ def parse_npy(data: bytes, where: str) -> NDArray[Any]:
     stream = io.BytesIO(data)
     try:
         version = npy.read_magic(stream)
-        header = npy.read_array_header_1_0(stream) if version == (1, 0) else npy.read_array_header_2_0(stream)
+        header = (
+            npy.read_array_header_1_0(stream)
+            if version == (1, 0)
+            else npy.read_array_header_2_0(stream)
+        )
         shape, _, dtype = header
         if dtype.hasobject:
-            raise UntrustedFileError(f"{where}: holds Python objects, which would have to be unpickled: save plain numbers")
+            raise UntrustedFileError(
+                f"{where}: holds Python objects, which would have to be unpickled: save plain "
+                "numbers"
+            )
         if dtype.kind not in PLAIN_KINDS or dtype.shape:
-            raise InputError(f"{where}: holds {dtype}, only plain numbers (integers, floats, booleans) are read: save those")
+            raise InputError(
+                f"{where}: holds {dtype}, only plain numbers (integers, floats, booleans) are "
+                "read: save those"
+            )
         claimed, there = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
         if claimed != there:
-            raise InputError(f"{where}: claims {claimed:,} bytes of numbers, {there:,} are there: it was cut off or changed")
+            raise InputError(
+                f"{where}: claims {claimed:,} bytes of numbers, {there:,} are there: it was "
+                "cut off or changed"
+            )
         stream.seek(0)
         array: NDArray[Any] = npy.read_array(stream, allow_pickle=False)
     except _BAD_HEADER as error:
-        raise InputError(f"{where}: not a NumPy array ({error}): save it with numpy.savez") from error
+        raise InputError(
+            f"{where}: not a NumPy array ({error}): save it with numpy.savez"
+        ) from error
     return array
 
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compress: bool = True) -> bytes:
     """Return the bytes of an `.npz` file, arrays in sorted order, without clock or path."""
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(
+        out, "w", zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    ) as archive:
         for name in sorted(arrays):
             member = io.BytesIO()
             npy.write_array(member, np.asarray(arrays[name], order="C"), allow_pickle=False)

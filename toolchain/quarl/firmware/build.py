@@ -1,6 +1,7 @@
 """Build: C sources and a board become an ELF image, once for the same content.
 
-The compiler is zig from the `ziglang` package: no root, no system packages. Arm's GCC gives the same answers where it is installed.
+The compiler is zig from the `ziglang` package: no root, no system packages. Arm's GCC gives the
+same answers where it is installed.
 """
 
 from __future__ import annotations
@@ -33,15 +34,25 @@ def compiler_version(compiler: CompilerName = "zig") -> str:
     """
     if compiler == "gcc":
         if shutil.which(GCC) is None:
-            raise ToolMissingError(f"{GCC} is not installed: apt-get install gcc-arm-none-eabi, or build with zig")
-        return f"{GCC} {run([GCC, '-dumpfullversion'], timeout=COMPILE_TIMEOUT_S).stdout.decode().strip()}"
+            raise ToolMissingError(
+                f"{GCC} is not installed: apt-get install gcc-arm-none-eabi, or build with zig"
+            )
+        return (
+            f"{GCC} "
+            f"{run([GCC, '-dumpfullversion'], timeout=COMPILE_TIMEOUT_S).stdout.decode().strip()}"
+        )
     if importlib.util.find_spec("ziglang") is None:
-        raise ToolMissingError("the C compiler is missing: pip install 'quarl[firmware]' brings ziglang")
+        raise ToolMissingError(
+            "the C compiler is missing: pip install 'quarl[firmware]' brings ziglang"
+        )
     return f"zig {version('ziglang')}"
 
 
-def build_image(files: Mapping[str, bytes], board: Board, cache_dir: Path, compiler: CompilerName = "zig") -> bytes:
-    """Return the ELF image of the C files (name -> bytes, linker script among them); from the cache if nothing has changed.
+def build_image(
+    files: Mapping[str, bytes], board: Board, cache_dir: Path, compiler: CompilerName = "zig"
+) -> bytes:
+    """Return the ELF image of the C files (name -> bytes, linker script among them); from the cache
+    if nothing has changed.
 
     Raises:
         ToolMissingError: the compiler is not installed.
@@ -56,18 +67,26 @@ def build_image(files: Mapping[str, bytes], board: Board, cache_dir: Path, compi
     return elf
 
 
-def _compile(files: Mapping[str, bytes], board: Board, folder: Path, compiler: CompilerName) -> bytes:
+def _compile(
+    files: Mapping[str, bytes], board: Board, folder: Path, compiler: CompilerName
+) -> bytes:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     freestanding = firmware_dir() / "freestanding"
-    sources = [*sorted(folder.glob("*.c")), *(sorted(freestanding.glob("*.c")) if compiler == "gcc" else [])]
+    sources = [
+        *sorted(folder.glob("*.c")),
+        *(sorted(freestanding.glob("*.c")) if compiler == "gcc" else []),
+    ]
     includes = [folder, freestanding]
     program = [sys.executable, "-m", "ziglang"] if compiler == "zig" else [GCC]
     command = compile_command(compiler, program, board, sources, includes, folder / ELF_FILE)
     done = run(command, timeout=COMPILE_TIMEOUT_S)
     if done.returncode != 0:
         words = done.stderr.decode(errors="replace").strip().splitlines()
-        raise DeviceError(f"{board.name}: the compiler stopped with code {done.returncode}: " + "\n".join(words[:20]))
+        raise DeviceError(
+            f"{board.name}: the compiler stopped with code {done.returncode}: "
+            + "\n".join(words[:20])
+        )
     return (folder / ELF_FILE).read_bytes()
 
 
@@ -82,7 +101,9 @@ def _key(files: Mapping[str, bytes], board: Board, compiler: CompilerName) -> st
 
 
 def _store(entry: Path, elf: bytes) -> None:
-    """Write the cache entry whole or not at all; a cache that cannot be written costs time, nothing else."""
+    """Write the cache entry whole or not at all; a cache that cannot be written costs time, nothing
+    else.
+    """
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=entry.parent, delete=False) as file:

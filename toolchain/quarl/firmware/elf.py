@@ -48,21 +48,30 @@ def read_image(elf: bytes, board: Board) -> Image:
         from elftools.elf.elffile import ELFFile
         from elftools.elf.sections import SymbolTableSection
     except ImportError as error:
-        raise ToolMissingError("pyelftools is not installed: pip install 'quarl[firmware]'") from error
+        raise ToolMissingError(
+            "pyelftools is not installed: pip install 'quarl[firmware]'"
+        ) from error
     try:
         file = ELFFile(BytesIO(elf))
         segments = tuple(
-            Segment(int(s["p_paddr"]), bytes(s.data())) for s in file.iter_segments() if s["p_type"] == "PT_LOAD" and s["p_filesz"]
+            Segment(int(s["p_paddr"]), bytes(s.data()))
+            for s in file.iter_segments()
+            if s["p_type"] == "PT_LOAD" and s["p_filesz"]
         )
         table = file.get_section_by_name(".symtab")
         if not isinstance(table, SymbolTableSection):
             raise DeviceError("the linker's output has no symbols")
         symbols = {
-            s.name: Symbol(int(s["st_value"]) & (~1 if s["st_info"]["type"] == "STT_FUNC" else ~0), int(s["st_size"]))
+            s.name: Symbol(
+                int(s["st_value"]) & (~1 if s["st_info"]["type"] == "STT_FUNC" else ~0),
+                int(s["st_size"]),
+            )
             for s in table.iter_symbols()
             if s.name
         }
-        allocated = [s for s in file.iter_sections() if s["sh_flags"] & 2 and s["sh_size"]]  # SHF_ALLOC
+        allocated = [
+            s for s in file.iter_sections() if s["sh_flags"] & 2 and s["sh_size"]
+        ]  # SHF_ALLOC
     except ELFError as error:
         raise DeviceError(f"the linker's output is not an ELF file: {error}") from error
     ram = sum(int(s["sh_size"]) for s in allocated if _holds(board.ram, int(s["sh_addr"])))

@@ -1,4 +1,6 @@
-"""The example a firmware carries: a few graph inputs with the outputs it must give, replayed at every boot."""
+"""The example a firmware carries: a few graph inputs with the outputs it must give, replayed at
+every boot.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,15 @@ from numpy.typing import NDArray
 from quarl.firmware.program import DTYPES, Example, Program
 from quarl.graph.reference import integer_outputs, quantize_observations
 
-EXAMPLE_BYTES = 1024  # of inputs, which a small policy's flash can spare; one observation where even that is larger
+# of inputs, which a small policy's flash can spare; one observation where even that is larger
+EXAMPLE_BYTES = 1024
 EXAMPLES = 8
 
 
 def with_example(program: Program, obs: NDArray[Any]) -> Program:
-    """Return the program with the first of the observations [n, *shape], in environment units, as its example."""
+    """Return the program with the first of the observations [n, *shape], in environment units, as
+    its example.
+    """
     policy = program.policy
     dtype = np.dtype(DTYPES[program.input.ctype])
     count = max(1, min(EXAMPLES, len(obs), EXAMPLE_BYTES // (program.input_len * dtype.itemsize)))

@@ -1,4 +1,6 @@
-"""The firmware around a policy: linker script, start-up, port and harness for one board, and the compiler's command line."""
+"""The firmware around a policy: linker script, start-up, port and harness for one board, and the
+compiler's command line.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,19 @@ PortName = Literal["semihosting", "uart"]
 
 
 def harness_sources(board: Board, port: PortName = "semihosting") -> dict[str, bytes]:
-    """Return name -> bytes of everything around the policy: harness, port, start-up and linker script.
+    """Return name -> bytes of everything around the policy: harness, port, start-up and linker
+    script.
 
     Raises:
         InputError: the board file knows no serial port.
     """
     root = firmware_dir()
-    paths = [path for folder in HARNESS_FOLDERS for path in (root / folder).iterdir() if path.suffix in (".c", ".h")]
+    paths = [
+        path
+        for folder in HARNESS_FOLDERS
+        for path in (root / folder).iterdir()
+        if path.suffix in (".c", ".h")
+    ]
     files = {path.name: path.read_bytes() for path in paths}
     files |= uart_sources(board) if port == "uart" else {PORT: (root / PORTS / PORT).read_bytes()}
     files[LINKER_SCRIPT] = linker_script(board).encode()
@@ -61,13 +69,21 @@ def uart_sources(board: Board) -> dict[str, bytes]:
         raise InputError(f"{board.name}: the board file has no [uart], which the serial link needs")
     folder = firmware_dir() / PORTS
     paths = [folder / "ql_port_uart.c", folder / "ql_uart.h", folder / "uart" / board.uart.source]
-    return {path.name: path.read_bytes() for path in paths} | {HEADER: uart_header(board.uart).encode()}
+    return {path.name: path.read_bytes() for path in paths} | {
+        HEADER: uart_header(board.uart).encode()
+    }
 
 
 def linker_script(board: Board) -> str:
-    """Return the GNU linker script of a board: vectors first, the stack at the end of the RAM, growing down."""
+    """Return the GNU linker script of a board: vectors first, the stack at the end of the RAM,
+    growing down.
+    """
     flash, ram, vectors = board.flash, board.ram, board.vectors
-    own_region = "" if vectors is None else f"    VECTORS (rx) : ORIGIN = 0x{vectors.origin:08X}, LENGTH = {vectors.bytes}\n"
+    own_region = (
+        ""
+        if vectors is None
+        else f"    VECTORS (rx) : ORIGIN = 0x{vectors.origin:08X}, LENGTH = {vectors.bytes}\n"
+    )
     own_section = "" if vectors is None else "    .vectors : { KEEP(*(.vectors)) } > VECTORS\n"
     return f"""\
 /* {board.title}; written by quarl from board.toml, do not edit. */
@@ -93,14 +109,21 @@ ENTRY(ql_reset)
 
 
 def compile_command(
-    compiler: CompilerName, program: Sequence[str], board: Board, sources: Sequence[Path], includes: Sequence[Path], out: Path
+    compiler: CompilerName,
+    program: Sequence[str],
+    board: Board,
+    sources: Sequence[Path],
+    includes: Sequence[Path],
+    out: Path,
 ) -> list[str]:
     """Return the one command that compiles and links all sources into an ELF file.
 
     Args:
         program: argv that starts the compiler.
     """
-    script = next(source.parent / LINKER_SCRIPT for source in sources if source.name == "ql_startup.c")
+    script = next(
+        source.parent / LINKER_SCRIPT for source in sources if source.name == "ql_startup.c"
+    )
     return [
         *program,
         *(_zig_target(board) if compiler == "zig" else _gcc_target(board)),
@@ -119,7 +142,13 @@ def compile_command(
 def _zig_target(board: Board) -> list[str]:
     abi = "eabihf" if board.has_fpu else "eabi"
     cpu = board.core.zig_cpu + board.core.fpus[board.fpu][0]
-    return ["cc", "-target", f"thumb-freestanding-{abi}", f"-mcpu={cpu}", "-fno-sanitize=all"]  # zig's default is to sanitise
+    return [
+        "cc",
+        "-target",
+        f"thumb-freestanding-{abi}",
+        f"-mcpu={cpu}",
+        "-fno-sanitize=all",
+    ]  # zig's default is to sanitise
 
 
 def _gcc_target(board: Board) -> list[str]:

@@ -1,31 +1,48 @@
-"""A policy as a Linux program: cross-compiled C for a Raspberry Pi's core, static, with no Python and no runtime on the device.
+"""A policy as a Linux program: cross-compiled C for a Raspberry Pi's core, static, with no Python
+and no runtime on the device.
 
-In: QuantPolicy, observations whose answers it must give before it serves, the core. Out: the path of an executable file.
+In: QuantPolicy, observations whose answers it must give before it serves, the core. Out: the path
+    of an executable file.
 
-The program, `policy` below, first replays its example; if one byte differs it says so on standard error and exits with 5, whatever it
-was asked. Everything is little-endian, arrays are in C order, records follow each other with nothing between them:
+The program, `policy` below, first replays its example; if one byte differs it says so on standard
+error and exits with 5, whatever it
+was asked. Everything is little-endian, arrays are in C order, records follow each other with
+nothing between them:
 
     policy --identify         prints one JSON object: core, kernels, contract_sha256, source_sha256, examples, input_type, output_type,
-                              observation_bytes, input_bytes, output_bytes, action_bytes (of one record of each)
+                              observation_bytes, input_bytes, output_bytes, action_bytes (of one
+                              record of each)
     policy --run [FILE]       graph integers (`program_inputs`) from FILE or standard input, outputs to standard output (`program_outputs`)
     policy --act [FILE]       observations in environment units (float32, or uint8 pixels in the contract's own layout) in, actions out:
-                              int32 index of a discrete action, float32 values of a box (`program_actions`)
+                              int32 index of a discrete action, float32 values of a box
+                              (`program_actions`)
     policy --marked --run [FILE], policy --marked --act [FILE]
-                              the same; each record sets marks 5, 6, 1, 2 (quarl.pi.agent's EMPTY_BEGIN, EMPTY_END, BEGIN, END) for
-                              firmware_harness/emulator/ql_region_counter.c, so `quarl.profiles.pi.report.instructions_from` reads them
+                              the same; each record sets marks 5, 6, 1, 2 (quarl.pi.agent's
+                              EMPTY_BEGIN, EMPTY_END, BEGIN, END) for
+                              firmware_harness/emulator/ql_region_counter.c, so
+                              `quarl.profiles.pi.report.instructions_from` reads them
     policy --serve            the frames of firmware_harness/harness/ql_frame.h on standard input and output (`quarl.links.frames`); each
-                              answer is flushed before the next request is read. Ticks are nanoseconds of the monotonic clock
-    policy --bench [--act] [--inputs FILE] [--seconds 2] [--warm-up 0.5] [--samples 2000] [--block N] [--cpu N]
-                              times it and prints one JSON object, kind "measured": what, core, kernels, contract_sha256, first_call_us,
-                              warm_up_calls, calls_per_sample, samples_us (each the mean of one block of calls, in order; integers in to
-                              outputs out, with --act observation in to action out), rss_before_bytes (before the first call), rss_bytes,
-                              peak_bytes, major_faults and preemptions while the samples were taken. Up to 64 records of FILE are used in
-                              turn; without it they are made up from a fixed seed. Blocks last 0.1 ms where a call takes less than 20 us.
+                              answer is flushed before the next request is read. Ticks are
+                              nanoseconds of the monotonic clock
+    policy --bench [--act] [--inputs FILE] [--seconds 2] [--warm-up 0.5] [--samples 2000] [--block
+    N] [--cpu N]
+                              times it and prints one JSON object, kind "measured": what, core,
+                              kernels, contract_sha256, first_call_us,
+                              warm_up_calls, calls_per_sample, samples_us (each the mean of one
+                              block of calls, in order; integers in to
+                              outputs out, with --act observation in to action out),
+                              rss_before_bytes (before the first call), rss_bytes,
+                              peak_bytes, major_faults and preemptions while the samples were taken.
+                              Up to 64 records of FILE are used in
+                              turn; without it they are made up from a fixed seed. Blocks last 0.1
+                              ms where a call takes less than 20 us.
                               --cpu pins the process
 
-`--run` and `--act` answer whole records; input that ends within one is told on standard error, exit code 2, as is wrong usage. 0 is
+`--run` and `--act` answer whole records; input that ends within one is told on standard error, exit
+code 2, as is wrong usage. 0 is
 success.
-Figures of `--bench` under an emulator are not the device's: whoever runs it there must not call them measured.
+Figures of `--bench` under an emulator are not the device's: whoever runs it there must not call
+them measured.
 """
 
 from __future__ import annotations
@@ -85,12 +102,17 @@ LINUX_CORES: dict[CoreName, LinuxCore] = {
 }
 
 
-def build_linux_program(policy: QuantPolicy, example: NDArray[Any], core: CoreName, cache_dir: Path) -> Path:
-    """Return the path of the policy's program for a core, built unless the cache has it. Not to be changed or moved by the caller.
+def build_linux_program(
+    policy: QuantPolicy, example: NDArray[Any], core: CoreName, cache_dir: Path
+) -> Path:
+    """Return the path of the policy's program for a core, built unless the cache has it. Not to be
+    changed or moved by the caller.
 
     Args:
-        example: observations [n, *shape] in environment units, n >= 1; the first ones are replayed at every start.
-        cache_dir: where programs are kept, by the digest of all that went in (`quarl.resources.default_cache_dir`).
+        example: observations [n, *shape] in environment units, n >= 1; the first ones are replayed
+            at every start.
+        cache_dir: where programs are kept, by the digest of all that went in
+            (`quarl.resources.default_cache_dir`).
     Raises:
         InputError: no observations.
         ToolMissingError: the compiler is not installed.
@@ -100,14 +122,18 @@ def build_linux_program(policy: QuantPolicy, example: NDArray[Any], core: CoreNa
 
 
 def linux_program(policy: QuantPolicy, example: NDArray[Any], core: CoreName) -> Program:
-    """Return the kernel calls of the policy for a core, with its example; errors as `build_linux_program`."""
+    """Return the kernel calls of the policy for a core, with its example; errors as
+    `build_linux_program`.
+    """
     if not len(example):
         raise InputError("linux program: no observations to make its example of: give at least one")
     return with_example(lower(policy, LINUX_CORES[core].kernels), example)
 
 
 def port_sources() -> dict[str, bytes]:
-    """Return name -> bytes of the C files around a policy's own (`quarl.firmware.sources.program_sources`) that make a program of it."""
+    """Return name -> bytes of the C files around a policy's own
+    (`quarl.firmware.sources.program_sources`) that make a program of it.
+    """
     root = firmware_dir()
     paths = [root / "harness" / name for name in HARNESS_FILES]
     paths += [path for path in (root / "ports" / "linux").iterdir() if path.suffix in (".c", ".h")]
@@ -128,14 +154,39 @@ def build_linux_sources(program: Program, core: CoreName, cache_dir: Path) -> Pa
         made, includes = folder / PROGRAM_FILE, [f"-I{folder}"]
         objects = folder / "policy.o"
         freestanding = f"-I{firmware_dir() / 'freestanding'}"
-        _zig(core, [*_core_flags(core), *includes, freestanding, "-nostdlib", "-r", *_sources(folder, policy), "-o", str(objects)])
-        _zig(core, [*_port_flags(core), *includes, "-static", *_sources(folder, port), str(objects), "-o", str(made)])
+        _zig(
+            core,
+            [
+                *_core_flags(core),
+                *includes,
+                freestanding,
+                "-nostdlib",
+                "-r",
+                *_sources(folder, policy),
+                "-o",
+                str(objects),
+            ],
+        )
+        _zig(
+            core,
+            [
+                *_port_flags(core),
+                *includes,
+                "-static",
+                *_sources(folder, port),
+                str(objects),
+                "-o",
+                str(made),
+            ],
+        )
         made.replace(entry)
     return entry
 
 
 def program_inputs(policy: QuantPolicy, obs: NDArray[Any]) -> bytes:
-    """Return what `--run` reads for observations [n, *shape] in environment units: the graph's integers."""
+    """Return what `--run` reads for observations [n, *shape] in environment units: the graph's
+    integers.
+    """
     dtype = np.int8 if policy.observation.tensor.is_int8 else np.int16
     return quantize_observations(policy, obs).astype(dtype).tobytes()
 
@@ -153,7 +204,9 @@ def program_outputs(policy: QuantPolicy, stream: bytes) -> NDArray[Any]:
 
 
 def program_actions(policy: QuantPolicy, stream: bytes) -> NDArray[Any]:
-    """Return the actions that `--act` wrote: int64 [n] of a discrete policy, float32 [n, count] of a box."""
+    """Return the actions that `--act` wrote: int64 [n] of a discrete policy, float32 [n, count] of
+    a box.
+    """
     action = policy.contract.action
     if action.kind == "discrete":
         return np.frombuffer(stream, "<i4").astype(np.int64)
@@ -166,9 +219,17 @@ def _core_flags(core: CoreName) -> list[str]:
 
 
 def _port_flags(core: CoreName) -> list[str]:
-    """Nothing here is worth a core's own instructions; zig compiles its C library once for all of them."""
+    """Nothing here is worth a core's own instructions; zig compiles its C library once for all of
+    them.
+    """
     target = LINUX_CORES[core]
-    return ["-target", target.zig_target, *FLAGS, f'-DQL_CORE_NAME="{core}"', f'-DQL_KERNELS_NAME="{target.kernels}"']
+    return [
+        "-target",
+        target.zig_target,
+        *FLAGS,
+        f'-DQL_CORE_NAME="{core}"',
+        f'-DQL_KERNELS_NAME="{target.kernels}"',
+    ]
 
 
 def _sources(folder: Path, files: Mapping[str, bytes]) -> list[str]:
@@ -179,7 +240,9 @@ def _zig(core: CoreName, options: list[str]) -> None:
     done = run([sys.executable, "-m", "ziglang", "cc", *options], timeout=COMPILE_TIMEOUT_S)
     if done.returncode != 0:
         words = done.stderr.decode(errors="replace").strip().splitlines()
-        raise DeviceError(f"{core}: the compiler stopped with code {done.returncode}: " + "\n".join(words[:20]))
+        raise DeviceError(
+            f"{core}: the compiler stopped with code {done.returncode}: " + "\n".join(words[:20])
+        )
 
 
 def _key(files: Mapping[str, bytes], core: CoreName) -> str:

@@ -1,6 +1,7 @@
 """Lower: a quantised policy becomes kernel calls, tables and a memory plan.
 
-The C side is described in firmware_harness/include/ql_kernels.h; field names here are the ones there.
+The C side is described in firmware_harness/include/ql_kernels.h; field names here are the ones
+there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,17 @@ from quarl.firmware.packing import (
     padded_length,
     portable_weights,
 )
-from quarl.firmware.program import SIZES, Array, Call, CType, Kernels, Operand, Program, ctype_of, float_text
+from quarl.firmware.program import (
+    SIZES,
+    Array,
+    Call,
+    CType,
+    Kernels,
+    Operand,
+    Program,
+    ctype_of,
+    float_text,
+)
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D
 from quarl.graph.quant_policy import (
@@ -105,7 +116,9 @@ def _dense(lowering: Lowering, step: int, node: QuantNode, op: QuantDense, prefi
     fields, arrays = _dense_fields(lowering, node, op, prefix)
     operands = [lowering.operand(source)]
     if lowering.kernels == "dsp":
-        operands.append(lowering.add_scratch(step, padded_length(op.weights.shape[1], STEP) * 2, "int16_t"))
+        operands.append(
+            lowering.add_scratch(step, padded_length(op.weights.shape[1], STEP) * 2, "int16_t")
+        )
     operands.append(lowering.operand(node.name))
     name = "ql_dense_dsp" if lowering.kernels == "dsp" else "ql_dense"
     lowering.call(node, name, operands, f"{name}_layer", prefix, fields, arrays)
@@ -122,13 +135,19 @@ def _conv2d(lowering: Lowering, step: int, node: QuantNode, op: QuantConv2D, pre
     name = "ql_conv2d_dsp" if lowering.kernels == "dsp" else "ql_conv2d"
     dense_text = "{" + ", ".join(f".{key} = {value}" for key, value in fields) + "}"
     window = lowering.window_text(node, op)
-    conv_fields = (("dense", dense_text), ("window", window), ("out_bytes", str(SIZES[lowering.ctype(node.name)])))
+    conv_fields = (
+        ("dense", dense_text),
+        ("window", window),
+        ("out_bytes", str(SIZES[lowering.ctype(node.name)])),
+    )
     lowering.window_overlap(node, op, group, reads_before_writes=True)
     operands = [lowering.operand(node.inputs[0]), scratch, lowering.operand(node.name)]
     lowering.call(node, name, operands, f"{name}_layer", prefix, conv_fields, arrays)
 
 
-def _depthwise(lowering: Lowering, step: int, node: QuantNode, op: QuantDepthwiseConv2D, prefix: str) -> None:
+def _depthwise(
+    lowering: Lowering, step: int, node: QuantNode, op: QuantDepthwiseConv2D, prefix: str
+) -> None:
     arrays, range_text, store = _range(lowering, node, op, prefix)
     fields = (
         ("weights", f"{prefix}_weights"),
@@ -141,7 +160,9 @@ def _depthwise(lowering: Lowering, step: int, node: QuantNode, op: QuantDepthwis
     weights = Array(f"{prefix}_weights", "int8_t", portable_weights(op))
     lowering.window_overlap(node, op, 1, reads_before_writes=False)
     operands = [lowering.operand(node.inputs[0]), lowering.operand(node.name)]
-    lowering.call(node, "ql_depthwise", operands, "ql_depthwise_layer", prefix, fields, (weights, *arrays))
+    lowering.call(
+        node, "ql_depthwise", operands, "ql_depthwise_layer", prefix, fields, (weights, *arrays)
+    )
 
 
 def _table(lowering: Lowering, step: int, node: QuantNode, op: QuantTable, prefix: str) -> None:
@@ -159,14 +180,25 @@ def _table(lowering: Lowering, step: int, node: QuantNode, op: QuantTable, prefi
     lowering.overlaps.append(Overlap(lowering.places[source], node.name, distance))
     kernel = "ql_table_s8" if in_type == out_type == "int8_t" else "ql_table_wide"
     arrays = (Array(f"{prefix}_table", out_type, op.table),)
-    lowering.call(node, kernel, [lowering.operand(source), lowering.operand(node.name)], "ql_table_layer", prefix, fields, arrays)
+    lowering.call(
+        node,
+        kernel,
+        [lowering.operand(source), lowering.operand(node.name)],
+        "ql_table_layer",
+        prefix,
+        fields,
+        arrays,
+    )
 
 
 def _add(lowering: Lowering, step: int, node: QuantNode, prefix: str) -> None:
     names = [*node.inputs, node.name]
     wide = [name for name in names if lowering.ctype(name) != "int8_t"]
     if wide:
-        raise UnsupportedError(f"{node.name}: adds {wide[0]}, which is wider than int8; the C runtime adds int8: use a lower rung")
+        raise UnsupportedError(
+            f"{node.name}: adds {wide[0]}, which is wider than int8; the C runtime adds int8: "
+            "use a lower rung"
+        )
     assert node.output is not None
     tensor = node.output
     fields = (
@@ -178,16 +210,35 @@ def _add(lowering: Lowering, step: int, node: QuantNode, prefix: str) -> None:
     for source in dict.fromkeys(node.inputs):
         lowering.overlaps.append(Overlap(lowering.places[source], node.name, 0))
     operands = [lowering.operand(name) for name in names]
-    lowering.call(node, "ql_add_s8", operands, "ql_range", prefix, fields, (), leading=(str(prod(lowering.shapes[node.name])),))
+    lowering.call(
+        node,
+        "ql_add_s8",
+        operands,
+        "ql_range",
+        prefix,
+        fields,
+        (),
+        leading=(str(prod(lowering.shapes[node.name])),),
+    )
 
 
-def _pool(lowering: Lowering, node: QuantNode, op: MaxPool2D | QuantAveragePool2D, prefix: str) -> None:
+def _pool(
+    lowering: Lowering, node: QuantNode, op: MaxPool2D | QuantAveragePool2D, prefix: str
+) -> None:
     assert node.output is not None
     kernel = f"ql_{'max' if isinstance(op, MaxPool2D) else 'average'}_pool_{LETTERS[lowering.ctype(node.name)]}"
     window = lowering.window_text(node, op)
     fields = (("window", window), ("qmin", str(node.output.qmin)), ("qmax", str(node.output.qmax)))
     lowering.window_overlap(node, op, 1, reads_before_writes=False)
-    lowering.call(node, kernel, [lowering.operand(node.inputs[0]), lowering.operand(node.name)], "ql_pool_layer", prefix, fields, ())
+    lowering.call(
+        node,
+        kernel,
+        [lowering.operand(node.inputs[0]), lowering.operand(node.name)],
+        "ql_pool_layer",
+        prefix,
+        fields,
+        (),
+    )
 
 
 def _mean(lowering: Lowering, node: QuantNode, op: QuantMean, prefix: str) -> None:
@@ -204,7 +255,15 @@ def _mean(lowering: Lowering, node: QuantNode, op: QuantMean, prefix: str) -> No
         ("channels", str(channels)),
     )
     lowering.overlaps.append(Overlap(lowering.places[source], node.name, 0))
-    lowering.call(node, "ql_mean_s8", [lowering.operand(source), lowering.operand(node.name)], "ql_mean_layer", prefix, fields, ())
+    lowering.call(
+        node,
+        "ql_mean_s8",
+        [lowering.operand(source), lowering.operand(node.name)],
+        "ql_mean_layer",
+        prefix,
+        fields,
+        (),
+    )
 
 
 def _scaled_add(lowering: Lowering, node: QuantNode, op: QuantAdd, prefix: str) -> None:
@@ -225,7 +284,9 @@ def _scaled_add(lowering: Lowering, node: QuantNode, op: QuantAdd, prefix: str) 
         lowering.overlaps.append(Overlap(lowering.places[source], node.name, 0))
     operands = [lowering.operand(name) for name in (*node.inputs, node.name)]
     count = str(prod(lowering.shapes[node.name]))
-    lowering.call(node, "ql_add_scaled_s8", operands, "ql_scaled_add", prefix, fields, (), leading=(count,))
+    lowering.call(
+        node, "ql_add_scaled_s8", operands, "ql_scaled_add", prefix, fields, (), leading=(count,)
+    )
 
 
 def _concat(lowering: Lowering, node: QuantNode) -> None:
@@ -236,7 +297,11 @@ def _concat(lowering: Lowering, node: QuantNode) -> None:
         width = lowering.shapes[source][-1] * element
         sizes = (str(prod(shape[:-1])), str(width), str(shape[-1] * element))
         operands = (lowering.operand(source), lowering.operand(node.name))
-        lowering.calls.append(Call(node.name, "ql_concat", operands, leading=(*sizes, str(at)), is_const=(True, False)))
+        lowering.calls.append(
+            Call(
+                node.name, "ql_concat", operands, leading=(*sizes, str(at)), is_const=(True, False)
+            )
+        )
         at += width
 
 
@@ -248,13 +313,20 @@ def _dense_fields(
     length = prod(op.weights.shape[1:])
     is_int4 = weight_bits(op) == 4
     narrow = "_w4" if is_int4 else ""
-    fields = [("weights", f"{prefix}_weights"), ("bias", f"{prefix}_bias"), ("range", range_text), ("store", store)]
+    fields = [
+        ("weights", f"{prefix}_weights"),
+        ("bias", f"{prefix}_bias"),
+        ("range", range_text),
+        ("store", store),
+    ]
     if lowering.kernels == "dsp":
         lanes = "_lanes" if isinstance(op, QuantConv2D) else ""
         fields += [("spread", f"ql_spread_{letters}"), ("mac", f"ql_mac{lanes}{narrow}_dsp")]
         fields += [("in_len", str(length)), ("padded_len", str(padded_length(length, STEP)))]
         weights = Array(f"{prefix}_weights", "int8_t", dsp_weights(op), WORD)
-    elif lowering.kernels == "mve" and not (is_int4 and letters == "s16"):  # rare, and left to the portable kernel
+    elif lowering.kernels == "mve" and not (
+        is_int4 and letters == "s16"
+    ):  # rare, and left to the portable kernel
         fields += [("mac", f"ql_mac_{letters}{narrow}_mve"), ("in_len", str(length))]
         weights = Array(f"{prefix}_weights", "int8_t", mve_weights(op), MVE_LANES)
     else:
@@ -264,13 +336,24 @@ def _dense_fields(
     return tuple(fields), (weights, *arrays)
 
 
-def _range(lowering: Lowering, node: QuantNode, op: QuantWeighted, prefix: str) -> tuple[tuple[Array, ...], str, str]:
+def _range(
+    lowering: Lowering, node: QuantNode, op: QuantWeighted, prefix: str
+) -> tuple[tuple[Array, ...], str, str]:
     """Return bias and multiplier arrays, the ql_range initialiser and the store function."""
     bias = folded_bias(node.name, op, lowering.policy.tensor(node.inputs[0]))
-    if not isinstance(op, QuantDepthwiseConv2D) and (lowering.kernels != "portable" or weight_bits(op) == 4):
+    if not isinstance(op, QuantDepthwiseConv2D) and (
+        lowering.kernels != "portable" or weight_bits(op) == 4
+    ):
         bias = pad_rows(bias, MVE_ROWS if lowering.kernels == "mve" else ROWS)
-    arrays = (Array(f"{prefix}_bias", "int32_t", bias), Array(f"{prefix}_multiplier", "float", op.multiplier.astype(np.float32)))
+    arrays = (
+        Array(f"{prefix}_bias", "int32_t", bias),
+        Array(f"{prefix}_multiplier", "float", op.multiplier.astype(np.float32)),
+    )
     tensor = node.output or QuantTensor(np.float32(1), 0)
     text = f"{{{prefix}_multiplier, {tensor.zero_point}, {tensor.qmin}, {tensor.qmax}}}"
     store = f"ql_store_{LETTERS[lowering.ctype(node.name)]}"
-    return arrays, text, f"{store}_mve" if lowering.kernels == "mve" and store == "ql_store_s8" else store
+    return (
+        arrays,
+        text,
+        f"{store}_mve" if lowering.kernels == "mve" and store == "ql_store_s8" else store,
+    )

@@ -30,7 +30,9 @@ class Lowering:
     kernels: Kernels
     shapes: dict[str, Shape]
     calls: list[Call] = field(default_factory=list)
-    places: dict[str, str] = field(default_factory=lambda: {INPUT: INPUT})  # tensor -> buffer; Flatten shares its input's
+    places: dict[str, str] = field(
+        default_factory=lambda: {INPUT: INPUT}
+    )  # tensor -> buffer; Flatten shares its input's
     scratch: list[Buffer] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
 
@@ -46,7 +48,10 @@ class Lowering:
         if tensor.is_int8:
             return "int8_t"
         if tensor.qmin < INT16_MIN or tensor.qmax > INT16_MAX:
-            raise UnsupportedError(f"{name}: its integers span {tensor.qmin} to {tensor.qmax}, the C runtime holds int16: use a lower rung")
+            raise UnsupportedError(
+                f"{name}: its integers span {tensor.qmin} to {tensor.qmax}, the C runtime "
+                "holds int16: use a lower rung"
+            )
         return "int16_t"
 
     def memory(self) -> MemoryPlan:
@@ -82,8 +87,12 @@ class Lowering:
         )
         return "{" + ", ".join(str(value) for value in values) + "}"
 
-    def window_overlap(self, node: QuantNode, op: Windowed, group: int, *, reads_before_writes: bool) -> None:
-        """Allow a windowed layer's output to overlap its input, as far as the kernel's order of reading permits."""
+    def window_overlap(
+        self, node: QuantNode, op: Windowed, group: int, *, reads_before_writes: bool
+    ) -> None:
+        """Allow a windowed layer's output to overlap its input, as far as the kernel's order of
+        reading permits.
+        """
         source = node.inputs[0]
         height, width, channels = self.shapes[source]
         distance = window_distance(
@@ -116,10 +125,28 @@ class Lowering:
         leading: tuple[str, ...] = (),
     ) -> None:
         """Append the call of a kernel, its descriptor and its tables."""
-        is_const = tuple(o.buffer != node.name and not o.buffer.startswith(SCRATCH) for o in operands)
-        self.calls.append(Call(node.name, kernel, tuple(operands), descriptor_type, f"{prefix}_layer", fields, leading, arrays, is_const))
+        is_const = tuple(
+            o.buffer != node.name and not o.buffer.startswith(SCRATCH) for o in operands
+        )
+        self.calls.append(
+            Call(
+                node.name,
+                kernel,
+                tuple(operands),
+                descriptor_type,
+                f"{prefix}_layer",
+                fields,
+                leading,
+                arrays,
+                is_const,
+            )
+        )
 
 
 def _kernel(op: Windowed) -> tuple[int, int]:
     """Return height and width of the windows."""
-    return op.kernel if isinstance(op, MaxPool2D | QuantAveragePool2D) else (op.weights.shape[1], op.weights.shape[2])
+    return (
+        op.kernel
+        if isinstance(op, MaxPool2D | QuantAveragePool2D)
+        else (op.weights.shape[1], op.weights.shape[2])
+    )

@@ -1,7 +1,9 @@
 """Memory planner: which bytes of one arena hold which tensor, and when.
 
-In: buffers with their lifetimes in steps. Out: an offset for each, such that nothing live is overwritten, and the arena's size.
-A step's output may take the place of input that the step has already consumed: `distance` says by how much the output must
+In: buffers with their lifetimes in steps. Out: an offset for each, such that nothing live is
+    overwritten, and the arena's size.
+A step's output may take the place of input that the step has already consumed: `distance` says by
+how much the output must
 start before the input, so that no write reaches a byte a later read of the same step needs.
 """
 
@@ -32,7 +34,9 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Permission: `output` may share memory with `source` if it starts at least `distance` bytes before it."""
+    """Permission: `output` may share memory with `source` if it starts at least `distance` bytes
+    before it.
+    """
 
     source: str
     output: str
@@ -41,14 +45,18 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Byte offset of each buffer in an arena of `arena_bytes`; offsets are multiples of `ALIGNMENT`."""
+    """Byte offset of each buffer in an arena of `arena_bytes`; offsets are multiples of
+    `ALIGNMENT`.
+    """
 
     offsets: Mapping[str, int]
     arena_bytes: int
 
 
 def plan_memory(buffers: Sequence[Buffer], overlaps: Sequence[Overlap]) -> MemoryPlan:
-    """Return the smallest plan found: all orders of placing are tried for few buffers, sensible ones for many."""
+    """Return the smallest plan found: all orders of placing are tried for few buffers, sensible
+    ones for many.
+    """
     rules = {(rule.source, rule.output): _up(rule.distance) for rule in overlaps}
     best: dict[str, int] | None = None
     least = 0
@@ -73,18 +81,22 @@ def window_distance(
     pixels_per_group: int,
     reads_before_writes: bool,
 ) -> int:
-    """Return the distance (`Overlap`) of a convolution that makes its output pixels in row-major order.
+    """Return the distance (`Overlap`) of a convolution that makes its output pixels in row-major
+    order.
 
     Args:
         in_shape: height, width, channels of the input, of `in_bytes` an element.
         pixel_bytes: bytes of one output pixel.
         pixels_per_group: pixels whose patches are read together.
-        reads_before_writes: whether a group's patches are read whole before any of its pixels is written.
+        reads_before_writes: whether a group's patches are read whole before any of its pixels is
+            written.
     """
     lowest = _lowest_reads(in_shape, in_bytes, kernel, stride, padding)
     starts = np.arange(0, len(lowest), pixels_per_group)
     group_lowest = np.minimum.reduceat(lowest, starts)
-    needed = np.minimum.accumulate(group_lowest[::-1])[::-1]  # lowest byte that this or a later group reads
+    needed = np.minimum.accumulate(group_lowest[::-1])[
+        ::-1
+    ]  # lowest byte that this or a later group reads
     if reads_before_writes:
         needed = np.append(needed[1:], np.prod(in_shape, dtype=np.int64) * in_bytes)
     ends = np.minimum(starts + pixels_per_group, len(lowest)) * pixel_bytes
@@ -97,17 +109,28 @@ def elementwise_distance(count: int, in_bytes: int, out_bytes: int) -> int:
 
 
 def _lowest_reads(
-    in_shape: tuple[int, int, int], in_bytes: int, kernel: tuple[int, int], stride: tuple[int, int], padding: Padding
+    in_shape: tuple[int, int, int],
+    in_bytes: int,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: Padding,
 ) -> NDArray[np.int64]:
-    """Return int64 [output pixels]: the first input byte each patch reads; the input's size where it reads padding only."""
+    """Return int64 [output pixels]: the first input byte each patch reads; the input's size where
+    it reads padding only.
+    """
     height, width, channels = in_shape
     rows, cols = ((in_shape[a] + sum(padding[a]) - kernel[a]) // stride[a] + 1 for a in (0, 1))
     top = np.arange(rows, dtype=np.int64) * stride[0] - padding[0][0]
     left = np.arange(cols, dtype=np.int64) * stride[1] - padding[1][0]
     first_row, first_col = np.maximum(top, 0), np.maximum(left, 0)
     bytes_at = (first_row[:, None] * width + first_col[None, :]) * channels * in_bytes
-    outside = ((first_row >= np.minimum(top + kernel[0], height))[:, None]) | (first_col >= np.minimum(left + kernel[1], width))[None, :]
-    lowest: NDArray[np.int64] = np.where(outside, height * width * channels * in_bytes, bytes_at).ravel()
+    outside = (
+        ((first_row >= np.minimum(top + kernel[0], height))[:, None])
+        | (first_col >= np.minimum(left + kernel[1], width))[None, :]
+    )
+    lowest: NDArray[np.int64] = np.where(
+        outside, height * width * channels * in_bytes, bytes_at
+    ).ravel()
     return lowest
 
 
@@ -127,7 +150,9 @@ def _place(order: Sequence[Buffer], rules: Mapping[tuple[str, str], int]) -> dic
     low = high = 0
     for buffer in order:
         size = _up(buffer.bytes)
-        rivals = [other for other in placed if other.first <= buffer.last and buffer.first <= other.last]
+        rivals = [
+            other for other in placed if other.first <= buffer.last and buffer.first <= other.last
+        ]
         candidates = {0}
         for other in rivals:
             start = offsets[other.name]
@@ -136,7 +161,11 @@ def _place(order: Sequence[Buffer], rules: Mapping[tuple[str, str], int]) -> dic
                 candidates.add(start - rules[other.name, buffer.name])
             if (buffer.name, other.name) in rules:
                 candidates.add(start + rules[buffer.name, other.name])
-        free = [at for at in candidates if all(_may_stand(buffer, at, other, offsets[other.name], rules) for other in rivals)]
+        free = [
+            at
+            for at in candidates
+            if all(_may_stand(buffer, at, other, offsets[other.name], rules) for other in rivals)
+        ]
         chosen = min(free, key=lambda at: (max(high, at + size) - min(low, at), abs(at), at))
         offsets[buffer.name] = chosen
         low, high = min(low, chosen), max(high, chosen + size)
@@ -144,12 +173,16 @@ def _place(order: Sequence[Buffer], rules: Mapping[tuple[str, str], int]) -> dic
     return offsets
 
 
-def _may_stand(buffer: Buffer, at: int, other: Buffer, start: int, rules: Mapping[tuple[str, str], int]) -> bool:
+def _may_stand(
+    buffer: Buffer, at: int, other: Buffer, start: int, rules: Mapping[tuple[str, str], int]
+) -> bool:
     if at + _up(buffer.bytes) <= start or start + _up(other.bytes) <= at:
         return True
     as_output = rules.get((other.name, buffer.name))
     as_source = rules.get((buffer.name, other.name))
-    return (as_output is not None and at + as_output <= start) or (as_source is not None and start + as_source <= at)
+    return (as_output is not None and at + as_output <= start) or (
+        as_source is not None and start + as_source <= at
+    )
 
 
 def _up(size: int) -> int:

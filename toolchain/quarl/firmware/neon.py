@@ -1,6 +1,8 @@
-"""Lowering for Armv8-A: dense and convolution layers on int8 inputs, with NEON or with the dot product; the rest stays portable.
+"""Lowering for Armv8-A: dense and convolution layers on int8 inputs, with NEON or with the dot
+product; the rest stays portable.
 
-In: a node on its way through `quarl.firmware.lower`. Out: its call, with weights laid out as firmware_harness/include/ql_kernels_neon.h
+In: a node on its way through `quarl.firmware.lower`. Out: its call, with weights laid out as
+    firmware_harness/include/ql_kernels_neon.h
 draws them. Nothing overlaps: memory is not short on these machines.
 """
 
@@ -15,7 +17,14 @@ from numpy.typing import NDArray
 from quarl.firmware.lowering import Lowering
 from quarl.firmware.packing import folded_bias, pad_rows, padded_length
 from quarl.firmware.program import SIZES, Array, Operand
-from quarl.graph.quant_policy import QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantNode, QuantTensor, QuantWeighted
+from quarl.graph.quant_policy import (
+    QuantConv2D,
+    QuantDense,
+    QuantDepthwiseConv2D,
+    QuantNode,
+    QuantTensor,
+    QuantWeighted,
+)
 
 NeonKernels: TypeAlias = Literal["neon", "dot"]
 NEON: tuple[NeonKernels, ...] = get_args(NeonKernels)
@@ -24,22 +33,35 @@ LANES = 16  # int8 of a vector
 ALIGNMENT = 64  # bytes: a load of four vectors stays in one line of the cache
 PIXELS = 4  # that a convolution makes at a time
 BLOCKS = (64, 16, 4)  # rows of the blocks of a dense layer, as ql_neon_rows chooses them
-INPUT_STEP: dict[NeonKernels, int] = {"neon": 8, "dot": 4}  # inputs of a dense layer are padded to its multiples
+INPUT_STEP: dict[NeonKernels, int] = {
+    "neon": 8,
+    "dot": 4,
+}  # inputs of a dense layer are padded to its multiples
 TILE_ROWS: dict[NeonKernels, int] = {"neon": 4, "dot": 16}
-ORDER: dict[NeonKernels, tuple[int, ...]] = {  # 4 * row + input, in the order of a vector, of four rows by four inputs
+ORDER: dict[
+    NeonKernels, tuple[int, ...]
+] = {  # 4 * row + input, in the order of a vector, of four rows by four inputs
     "neon": (0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15),
     "dot": tuple(range(16)),
 }
 
 
 def takes(lowering: Lowering, node: QuantNode, op: QuantWeighted) -> bool:
-    """Return whether these kernels compute the layer: on int8, and with NEON's sums of two products within int16."""
+    """Return whether these kernels compute the layer: on int8, and with NEON's sums of two products
+    within int16.
+    """
     if lowering.kernels not in NEON or lowering.ctype(node.inputs[0]) != "int8_t":
         return False
-    return lowering.kernels == "dot" or isinstance(op, QuantDepthwiseConv2D) or bool((op.weights != -128).all())
+    return (
+        lowering.kernels == "dot"
+        or isinstance(op, QuantDepthwiseConv2D)
+        or bool((op.weights != -128).all())
+    )
 
 
-def add_layer(lowering: Lowering, step: int, node: QuantNode, op: QuantWeighted, prefix: str) -> None:
+def add_layer(
+    lowering: Lowering, step: int, node: QuantNode, op: QuantWeighted, prefix: str
+) -> None:
     """Append the call of a layer that `takes` accepts."""
     arrays, base = _base(lowering, node, op, prefix)
     match op:
@@ -48,14 +70,30 @@ def add_layer(lowering: Lowering, step: int, node: QuantNode, op: QuantWeighted,
         case QuantConv2D():
             _conv2d(lowering, step, node, op, prefix, arrays, base)
         case QuantDepthwiseConv2D():
-            fields = (*base, ("window", lowering.window_text(node, op)), ("out_bytes", str(SIZES[lowering.ctype(node.name)])))
-            weights = Array(f"{prefix}_weights", "int8_t", np.ascontiguousarray(op.weights.transpose(1, 2, 0)))
+            fields = (
+                *base,
+                ("window", lowering.window_text(node, op)),
+                ("out_bytes", str(SIZES[lowering.ctype(node.name)])),
+            )
+            weights = Array(
+                f"{prefix}_weights", "int8_t", np.ascontiguousarray(op.weights.transpose(1, 2, 0))
+            )
             operands = [lowering.operand(node.inputs[0]), lowering.operand(node.name)]
-            lowering.call(node, "ql_depthwise_neon", operands, "ql_depthwise_layer", prefix, fields, (weights, *arrays))
+            lowering.call(
+                node,
+                "ql_depthwise_neon",
+                operands,
+                "ql_depthwise_layer",
+                prefix,
+                fields,
+                (weights, *arrays),
+            )
 
 
 def dense_weights(rows: NDArray[np.int8], kernels: NeonKernels) -> NDArray[np.int8]:
-    """Return int8 weights [out, in] in blocks of rows, fours of inputs, vectors of four rows; both axes padded with zeros."""
+    """Return int8 weights [out, in] in blocks of rows, fours of inputs, vectors of four rows; both
+    axes padded with zeros.
+    """
     padded = _padded(rows, 4, INPUT_STEP[kernels])
     blocks, first = [], 0
     while first < len(padded):
@@ -69,11 +107,15 @@ def dense_weights(rows: NDArray[np.int8], kernels: NeonKernels) -> NDArray[np.in
 
 
 def tile_weights(rows: NDArray[np.int8], kernels: NeonKernels) -> NDArray[np.int8]:
-    """Return int8 weights [out, in] as the convolutions' tiles read them; both axes padded with zeros."""
+    """Return int8 weights [out, in] as the convolutions' tiles read them; both axes padded with
+    zeros.
+    """
     group = TILE_ROWS[kernels]
     padded = _padded(rows, group, LANES)
     width = LANES if kernels == "neon" else 4
-    return np.ascontiguousarray(padded.reshape(len(padded) // group, group, -1, width).transpose(0, 2, 1, 3))
+    return np.ascontiguousarray(
+        padded.reshape(len(padded) // group, group, -1, width).transpose(0, 2, 1, 3)
+    )
 
 
 def _dense(
@@ -91,9 +133,19 @@ def _dense(
     fields = (*base, ("in_len", str(length)), ("out_len", str(len(op.weights))))
     operands = [lowering.operand(node.inputs[0])]
     if kernels == "neon":
-        operands.append(lowering.add_scratch(step, 4 * padded_length(length, INPUT_STEP[kernels]), "int8_t"))
+        operands.append(
+            lowering.add_scratch(step, 4 * padded_length(length, INPUT_STEP[kernels]), "int8_t")
+        )
     operands.append(lowering.operand(node.name))
-    lowering.call(node, f"ql_dense_{kernels}", operands, "ql_dense_neon_layer", prefix, fields, (weights, *arrays))
+    lowering.call(
+        node,
+        f"ql_dense_{kernels}",
+        operands,
+        "ql_dense_neon_layer",
+        prefix,
+        fields,
+        (weights, *arrays),
+    )
 
 
 def _conv2d(
@@ -123,15 +175,25 @@ def _conv2d(
         ("out_len", str(len(op.weights))),
         ("out_bytes", str(SIZES[lowering.ctype(node.name)])),
     )
-    scratch: Operand = lowering.add_scratch(step, LANES if is_in_place else PIXELS * lines[1], "int8_t")
+    scratch: Operand = lowering.add_scratch(
+        step, LANES if is_in_place else PIXELS * lines[1], "int8_t"
+    )
     operands = [lowering.operand(node.inputs[0]), scratch, lowering.operand(node.name)]
-    lowering.call(node, "ql_conv2d_neon", operands, "ql_conv2d_neon_layer", prefix, fields, (weights, *arrays))
+    lowering.call(
+        node, "ql_conv2d_neon", operands, "ql_conv2d_neon_layer", prefix, fields, (weights, *arrays)
+    )
 
 
-def _base(lowering: Lowering, node: QuantNode, op: QuantWeighted, prefix: str) -> tuple[tuple[Array, ...], tuple[tuple[str, str], ...]]:
+def _base(
+    lowering: Lowering, node: QuantNode, op: QuantWeighted, prefix: str
+) -> tuple[tuple[Array, ...], tuple[tuple[str, str], ...]]:
     """Return bias and multipliers, padded, and the fields every layer has."""
     arrays = (
-        Array(f"{prefix}_bias", "int32_t", pad_rows(folded_bias(node.name, op, lowering.policy.tensor(node.inputs[0])), PAD)),
+        Array(
+            f"{prefix}_bias",
+            "int32_t",
+            pad_rows(folded_bias(node.name, op, lowering.policy.tensor(node.inputs[0])), PAD),
+        ),
         Array(f"{prefix}_multiplier", "float", pad_rows(op.multiplier.astype(np.float32), PAD)),
     )
     tensor = node.output or QuantTensor(np.float32(1), 0)
@@ -150,6 +212,8 @@ def _kernels(lowering: Lowering) -> NeonKernels:
 
 
 def _padded(rows: NDArray[np.int8], row_step: int, step: int) -> NDArray[np.int8]:
-    padded = np.zeros((padded_length(rows.shape[0], row_step), padded_length(rows.shape[1], step)), np.int8)
+    padded = np.zeros(
+        (padded_length(rows.shape[0], row_step), padded_length(rows.shape[1], step)), np.int8
+    )
     padded[: rows.shape[0], : rows.shape[1]] = rows
     return padded

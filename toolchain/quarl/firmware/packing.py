@@ -1,6 +1,7 @@
 """Weights and biases as the kernels read them.
 
-The input's zero point goes into the bias, so a kernel multiplies raw integers: bias - zero_point * sum(weights).
+The input's zero point goes into the bias, so a kernel multiplies raw integers: bias - zero_point *
+sum(weights).
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import QuantizationError
-from quarl.graph.quant_policy import ACCUMULATOR_BOUND, QuantDepthwiseConv2D, QuantTensor, QuantWeighted, weight_bits
+from quarl.graph.quant_policy import (
+    ACCUMULATOR_BOUND,
+    QuantDepthwiseConv2D,
+    QuantTensor,
+    QuantWeighted,
+    weight_bits,
+)
 
 STEP = 8  # inputs the DSP kernels take at once
 ROWS = 2  # rows that stand together in the DSP layout
@@ -32,45 +39,65 @@ def folded_bias(name: str, op: QuantWeighted, tensor: QuantTensor) -> NDArray[np
     if bound.max() >= limit:
         channel = int(bound.argmax())
         raise QuantizationError(
-            f"{name}, channel {channel}: with its zero point folded a sum can reach {bound[channel]:,}, the kernel carries less than "
-            f"{limit:,}: use fewer inputs in this layer" + (", or int8 weights" if limit == INT4_BOUND else "")
+            f"{name}, channel {channel}: with its zero point folded a sum can reach "
+            f"{bound[channel]:,}, the kernel carries less than "
+            f"{limit:,}: use fewer inputs in this layer"
+            + (", or int8 weights" if limit == INT4_BOUND else "")
         )
     folded: NDArray[np.int32] = bias.astype(np.int32)
     return folded
 
 
 def portable_weights(op: QuantWeighted) -> NDArray[np.int8]:
-    """Return int8 in reading order: [out, in] row by row, of int4 [pairs of rows, in]; a depthwise layer's as [height, width, channels]."""
+    """Return int8 in reading order: [out, in] row by row, of int4 [pairs of rows, in]; a depthwise
+    layer's as [height, width, channels].
+    """
     if isinstance(op, QuantDepthwiseConv2D):
         return np.ascontiguousarray(op.weights.transpose(1, 2, 0))
-    return int4_pairs(_padded(op, ROWS, 1)) if weight_bits(op) == 4 else op.weights.reshape(len(op.weights), -1)
+    return (
+        int4_pairs(_padded(op, ROWS, 1))
+        if weight_bits(op) == 4
+        else op.weights.reshape(len(op.weights), -1)
+    )
 
 
 def dsp_weights(op: QuantWeighted) -> NDArray[np.int8]:
-    """Return int8 [pairs of rows, words, 2, 4]: four inputs of one row, then of the other; of int4 [pairs of rows, in].
+    """Return int8 [pairs of rows, words, 2, 4]: four inputs of one row, then of the other; of int4
+    [pairs of rows, in].
 
     Both axes are padded with zeros.
     """
     padded = _padded(op, ROWS, STEP)
     if weight_bits(op) == 4:
         return int4_pairs(padded)
-    return np.ascontiguousarray(padded.reshape(len(padded) // ROWS, ROWS, -1, 4).transpose(0, 2, 1, 3))
+    return np.ascontiguousarray(
+        padded.reshape(len(padded) // ROWS, ROWS, -1, 4).transpose(0, 2, 1, 3)
+    )
 
 
 def mve_weights(op: QuantWeighted) -> NDArray[np.int8]:
-    """Return int8 [fours of rows, blocks, 4, 16]: sixteen inputs of each of four rows, or of two pairs of int4 rows.
+    """Return int8 [fours of rows, blocks, 4, 16]: sixteen inputs of each of four rows, or of two
+    pairs of int4 rows.
 
     Both axes are padded with zeros.
     """
     padded = _padded(op, MVE_ROWS, MVE_LANES)
     if weight_bits(op) == 4:
         pairs = int4_pairs(padded)
-        return np.ascontiguousarray(pairs.reshape(len(padded) // MVE_ROWS, MVE_ROWS // 2, -1, MVE_LANES).transpose(0, 2, 1, 3))
-    return np.ascontiguousarray(padded.reshape(len(padded) // MVE_ROWS, MVE_ROWS, -1, MVE_LANES).transpose(0, 2, 1, 3))
+        return np.ascontiguousarray(
+            pairs.reshape(len(padded) // MVE_ROWS, MVE_ROWS // 2, -1, MVE_LANES).transpose(
+                0, 2, 1, 3
+            )
+        )
+    return np.ascontiguousarray(
+        padded.reshape(len(padded) // MVE_ROWS, MVE_ROWS, -1, MVE_LANES).transpose(0, 2, 1, 3)
+    )
 
 
 def int4_pairs(rows: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Return int8 [pairs of rows, in]: 16 times the weight of the first row plus that of the second; rows [even, in] of -7 to 7."""
+    """Return int8 [pairs of rows, in]: 16 times the weight of the first row plus that of the
+    second; rows [even, in] of -7 to 7.
+    """
     return (16 * rows[::2] + rows[1::2]).astype(np.int8)
 
 
@@ -87,6 +114,8 @@ def pad_rows(values: NDArray[Any], step: int) -> NDArray[Any]:
 def _padded(op: QuantWeighted, row_step: int, step: int) -> NDArray[np.int8]:
     """Return int8 [out, in] with both axes padded with zeros to multiples."""
     rows = op.weights.reshape(len(op.weights), -1)
-    padded = np.zeros((padded_length(rows.shape[0], row_step), padded_length(rows.shape[1], step)), np.int8)
+    padded = np.zeros(
+        (padded_length(rows.shape[0], row_step), padded_length(rows.shape[1], step)), np.int8
+    )
     padded[: rows.shape[0], : rows.shape[1]] = rows
     return padded

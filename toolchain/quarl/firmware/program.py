@@ -14,7 +14,12 @@ from quarl.graph.quant_policy import QuantPolicy
 CType = Literal["int8_t", "int16_t", "int32_t", "float"]
 Kernels = Literal["portable", "dsp", "mve", "neon", "dot"]
 SIZES: dict[CType, int] = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "float": 4}
-DTYPES: dict[CType, type[np.generic]] = {"int8_t": np.int8, "int16_t": np.int16, "int32_t": np.int32, "float": np.float32}
+DTYPES: dict[CType, type[np.generic]] = {
+    "int8_t": np.int8,
+    "int16_t": np.int16,
+    "int32_t": np.int32,
+    "float": np.float32,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +49,8 @@ class Operand:
 class Call:
     """One kernel call: `kernel(&descriptor, leading..., operands...)`.
 
-    `fields` initialise the descriptor, as C text; without a descriptor only `leading` and the operands are passed.
+    `fields` initialise the descriptor, as C text; without a descriptor only `leading` and the
+    operands are passed.
     """
 
     node: str
@@ -65,7 +71,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """Graph inputs [n, ...] and the outputs [n, count] the device must give for them before it serves."""
+    """Graph inputs [n, ...] and the outputs [n, count] the device must give for them before it
+    serves.
+    """
 
     inputs: NDArray[Any]
     outputs: NDArray[Any]
@@ -78,7 +86,9 @@ class Example:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
-    """Calls in order, the arena they work in, where input and output lie, and what to check at boot."""
+    """Calls in order, the arena they work in, where input and output lie, and what to check at
+    boot.
+    """
 
     policy: QuantPolicy
     kernels: Kernels
@@ -98,7 +108,11 @@ class Program:
 
 def ctype_of(dtype: type[np.generic]) -> CType:
     """Return the C type of an artifact's output type."""
-    types: dict[type[np.generic], CType] = {np.int8: "int8_t", np.int16: "int16_t", np.float32: "float"}
+    types: dict[type[np.generic], CType] = {
+        np.int8: "int8_t",
+        np.int16: "int16_t",
+        np.float32: "float",
+    }
     return types[dtype]
 
 

@@ -19,13 +19,21 @@ def render_header(program: Program) -> str:
     """Return `ql_policy.h`: what an application includes."""
     contract = program.policy.contract
     observation, action = contract.observation, contract.action
-    layout = {"vector": "[features]", "hwc": "[height][width][channels]", "chw": "[channels][height][width], oldest frame first"}
+    layout = {
+        "vector": "[features]",
+        "hwc": "[height][width][channels]",
+        "chw": "[channels][height][width], oldest frame first",
+    }
     obs_type = "uint8_t" if observation.is_image else "float"
     if action.kind == "discrete":
         members = f"    int32_t index; /* of {action.count} actions */"
     else:
         members = f"    float values[{action.count}]; /* units of the environment */"
-    rate = "" if contract.step_hz is None else f"#define QL_POLICY_STEP_HZ {float_text(np.float32(contract.step_hz))}\n"
+    rate = (
+        ""
+        if contract.step_hz is None
+        else f"#define QL_POLICY_STEP_HZ {float_text(np.float32(contract.step_hz))}\n"
+    )
     return f"""\
 /* A policy in C, written by quarl {quarl.__version__}; do not edit. Contract: contract.json.
  *
@@ -94,18 +102,27 @@ def render_source(program: Program) -> str:
         parts.append(f'#include "ql_kernels_{program.kernels}.h"')
     parts.append("#include <stddef.h>")
     parts.append(
-        "#if !defined(QL_ARENA_ATTRIBUTE)\n#define QL_ARENA_ATTRIBUTE /* for instance a section in fast memory */\n#endif\n\n"
-        "static union {\n    uint64_t alignment;\n    uint8_t bytes[QL_POLICY_ARENA_BYTES];\n} arena QL_ARENA_ATTRIBUTE;"
+        "#if !defined(QL_ARENA_ATTRIBUTE)\n#define QL_ARENA_ATTRIBUTE /* for instance a "
+        "section in fast memory */\n#endif\n\n"
+        "static union {\n    uint64_t alignment;\n    uint8_t "
+        "bytes[QL_POLICY_ARENA_BYTES];\n} arena QL_ARENA_ATTRIBUTE;"
     )
     for call in program.calls:
         parts.extend(_array(array) for array in call.arrays)
         if call.descriptor:
             fields = "".join(f"    .{name} = {value},\n" for name, value in call.fields)
-            parts.append(f"/* {_comment(call.node)} */\nstatic const {call.descriptor_type} {call.descriptor} = {{\n{fields}}};")
-    parts.append(f"ql_input_t *ql_policy_input(void)\n{{\n    return (ql_input_t *)(void *){_place(program, program.input)};\n}}")
+            parts.append(
+                f"/* {_comment(call.node)} */\nstatic const {call.descriptor_type} "
+                f"{call.descriptor} = {{\n{fields}}};"
+            )
+    parts.append(
+        f"ql_input_t *ql_policy_input(void)\n{{\n    return (ql_input_t *)(void "
+        f"*){_place(program, program.input)};\n}}"
+    )
     lines = "".join(f"    {_call(program, call)};\n" for call in program.calls)
     parts.append(
-        f"const ql_output_t *ql_policy_infer(void)\n{{\n{lines}    return (const ql_output_t *)(const void *)"
+        f"const ql_output_t *ql_policy_infer(void)\n{{\n{lines}    return (const ql_output_t "
+        "*)(const void *)"
         f"{_place(program, program.output)};\n}}"
     )
     parts.append(_decode(program))
@@ -153,7 +170,10 @@ def _call(program: Program, call: Call) -> str:
     arguments = ([f"&{call.descriptor}"] if call.descriptor else []) + list(call.leading)
     for operand, is_const in zip(call.operands, call.is_const, strict=True):
         qualifier = "const " if is_const else ""
-        arguments.append(f"({qualifier}{operand.ctype} *){'(const void *)' if is_const else '(void *)'}{_place(program, operand)}")
+        arguments.append(
+            f"({qualifier}{operand.ctype} "
+            f"*){'(const void *)' if is_const else '(void *)'}{_place(program, operand)}"
+        )
     return f"{call.kernel}({', '.join(arguments)})"
 
 
@@ -166,18 +186,24 @@ def _array(array: Array) -> str:
     lines = [", ".join(texts[i : i + PER_LINE]) for i in range(0, len(texts), PER_LINE)]
     body = ",\n    ".join(lines)
     alignment = f"_Alignas({array.alignment}) " if array.alignment > 1 else ""
-    return f"static const {alignment}{array.ctype} {array.name}[{len(texts)}] = {{\n    {body},\n}};"
+    return (
+        f"static const {alignment}{array.ctype} {array.name}[{len(texts)}] = {{\n    {body},\n}};"
+    )
 
 
 def _texts(ctype: CType, values: NDArray[np.generic]) -> list[str]:
     flat = values.ravel().tolist()
     if ctype == "float":
         return [float_text(np.float32(value)) for value in flat]
-    return [str(value) for value in flat] if ctype != "int32_t" else [_int32(value) for value in flat]
+    return (
+        [str(value) for value in flat] if ctype != "int32_t" else [_int32(value) for value in flat]
+    )
 
 
 def _int32(value: int) -> str:
-    return str(value) if value != -(2**31) else "INT32_MIN"  # -2147483648 is not an int constant in C
+    return (
+        str(value) if value != -(2**31) else "INT32_MIN"
+    )  # -2147483648 is not an int constant in C
 
 
 def _decode(program: Program) -> str:
@@ -186,8 +212,11 @@ def _decode(program: Program) -> str:
     letters = LETTERS[program.output.ctype]
     if action.kind == "discrete":
         return f"{head}    action->index = ql_argmax_{letters}(output, QL_POLICY_OUTPUT_LEN);\n}}"
-    # Results are finite, so the largest float clips no more than infinity does, and needs no <math.h>.
-    low, high = (np.nan_to_num(np.array(bounds, np.float32)) for bounds in (action.low, action.high))
+    # Results are finite, so the largest float clips no more than infinity does, and needs no
+    # <math.h>.
+    low, high = (
+        np.nan_to_num(np.array(bounds, np.float32)) for bounds in (action.low, action.high)
+    )
     arrays = [Array("box_low", "float", low), Array("box_high", "float", high)]
     half = "NULL"
     if action.transform == "unscale":
@@ -199,7 +228,10 @@ def _decode(program: Program) -> str:
     values = "output"
     convert = ""
     if tensor is not None:
-        convert = f"    ql_real_{letters}(output, {float_text(tensor.scale)}, {tensor.zero_point}, QL_POLICY_OUTPUT_LEN, action->values);\n"
+        convert = (
+            f"    ql_real_{letters}(output, {float_text(tensor.scale)}, "
+            f"{tensor.zero_point}, QL_POLICY_OUTPUT_LEN, action->values);\n"
+        )
         values = "action->values"
     return f"{texts}\n\n{box}\n\n{head}{convert}    ql_act_box(&box, {values}, action->values);\n}}"
 
@@ -219,9 +251,15 @@ def _probabilities(program: Program, beta: float) -> str:
     tensor = program.policy.nodes[-1].output
     values, convert = "output", ""
     if tensor is not None:
-        real = f"ql_real_{LETTERS[program.output.ctype]}(output, {float_text(tensor.scale)}, {tensor.zero_point}"
+        real = (
+            f"ql_real_{LETTERS[program.output.ctype]}(output, {float_text(tensor.scale)}, "
+            f"{tensor.zero_point}"
+        )
         values, convert = "probabilities", f"    {real}, QL_POLICY_OUTPUT_LEN, probabilities);\n"
-    return f"{head}{convert}    ql_softmax_f32({values}, {float_text(np.float32(beta))}, QL_POLICY_OUTPUT_LEN, probabilities);\n}}"
+    return (
+        f"{head}{convert}    ql_softmax_f32({values}, {float_text(np.float32(beta))}, "
+        "QL_POLICY_OUTPUT_LEN, probabilities);\n}"
+    )
 
 
 def _act(program: Program) -> str:
@@ -253,8 +291,16 @@ def _observation(quantizer: ObservationQuantizer) -> str:
         Array("observation_zero_point", "int32_t", quantizer.zero_point),
     )
     tensor = quantizer.tensor
-    fields = f"observation_inv_scale, observation_zero_point, {quantizer.inv_scale.size}, {tensor.qmin}, {tensor.qmax}"
-    return _paragraphs([*(_array(array) for array in arrays), f"static const ql_observation observation = {{{fields}}};"])
+    fields = (
+        f"observation_inv_scale, observation_zero_point, {quantizer.inv_scale.size}, "
+        f"{tensor.qmin}, {tensor.qmax}"
+    )
+    return _paragraphs(
+        [
+            *(_array(array) for array in arrays),
+            f"static const ql_observation observation = {{{fields}}};",
+        ]
+    )
 
 
 def _paragraphs(parts: Iterable[str]) -> str:

@@ -1,7 +1,9 @@
 """What a policy sees and what it does: the contract that travels, hash-bound, with every artifact.
 
-In: observations exactly as the environment gives them. Out: actions exactly as the environment takes them.
-Between the two stand the normaliser, the pixel scale and the action transform, which exported models so often lose.
+In: observations exactly as the environment gives them. Out: actions exactly as the environment
+    takes them.
+Between the two stand the normaliser, the pixel scale and the action transform, which exported
+models so often lose.
 """
 
 from __future__ import annotations
@@ -37,12 +39,25 @@ class Normalizer:
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.var):
-            raise InputError(f"normaliser: mean has {len(self.mean)} values, var has {len(self.var)}: both must have one per feature")
+            raise InputError(
+                f"normaliser: mean has {len(self.mean)} values, var has {len(self.var)}: both "
+                "must have one per feature"
+            )
         values = np.array([*self.mean, *self.var, self.epsilon, self.clip_obs])
-        if not np.isfinite(values).all() or min((*self.var, self.epsilon)) < 0 or self.clip_obs <= 0:
-            raise InputError("normaliser: mean must be finite, var and epsilon finite and >= 0, clip_obs finite and > 0")
+        if (
+            not np.isfinite(values).all()
+            or min((*self.var, self.epsilon)) < 0
+            or self.clip_obs <= 0
+        ):
+            raise InputError(
+                "normaliser: mean must be finite, var and epsilon finite and >= 0, clip_obs "
+                "finite and > 0"
+            )
         if (self.std == 0).any():
-            raise InputError("normaliser: var + epsilon is 0 for a feature, which would divide by zero: give epsilon > 0")
+            raise InputError(
+                "normaliser: var + epsilon is 0 for a feature, which would divide by zero: "
+                "give epsilon > 0"
+            )
 
     @property
     def std(self) -> NDArray[np.float64]:
@@ -50,7 +65,9 @@ class Normalizer:
         return np.sqrt(np.array(self.var, np.float64) + self.epsilon)
 
     def apply(self, obs: NDArray[Any]) -> NDArray[np.float64]:
-        """Return float64 [n, features], normalised and clipped, from raw observations [n, features]."""
+        """Return float64 [n, features], normalised and clipped, from raw observations [n,
+        features].
+        """
         scaled = (obs.astype(np.float64) - np.array(self.mean, np.float64)) / self.std
         return np.clip(scaled, -self.clip_obs, self.clip_obs)
 
@@ -59,7 +76,8 @@ class Normalizer:
 class Observation:
     """One observation of the environment.
 
-    A vector has layout "vector" and raw units. An image has layout "hwc" or "chw" (as the environment gives it),
+    A vector has layout "vector" and raw units. An image has layout "hwc" or "chw" (as the
+    environment gives it),
     dtype uint8, and is divided by 255; stacked frames are channels, oldest first.
     """
 
@@ -74,15 +92,30 @@ class Observation:
             raise InputError(f"contract: observation shape {self.shape} must have positive lengths")
         if self.layout not in get_args(Layout) or self.dtype not in get_args(ElementType):
             allowed = f"{', '.join(get_args(Layout))} of {' or '.join(get_args(ElementType))}"
-            raise InputError(f"contract: an observation of layout {self.layout} and type {self.dtype}; allowed: {allowed}")
+            raise InputError(
+                f"contract: an observation of layout {self.layout} and type {self.dtype}; "
+                f"allowed: {allowed}"
+            )
         if len(self.shape) != (1 if self.layout == "vector" else 3):
-            raise InputError(f"contract: layout {self.layout} does not fit observation shape {self.shape}")
+            raise InputError(
+                f"contract: layout {self.layout} does not fit observation shape {self.shape}"
+            )
         if self.is_image and self.dtype != "uint8":
-            raise InputError(f"contract: images of {self.dtype}; only uint8 pixels, which are divided by 255, are known")
+            raise InputError(
+                f"contract: images of {self.dtype}; only uint8 pixels, which are divided by "
+                "255, are known"
+            )
         if self.names and len(self.names) != self.shape[0]:
-            raise InputError(f"contract: {len(self.names)} observation names for {self.shape[0]} features")
-        if self.normalizer is not None and (self.layout != "vector" or len(self.normalizer.mean) != self.shape[0]):
-            raise InputError(f"contract: the normaliser has {len(self.normalizer.mean)} features, the observation has shape {self.shape}")
+            raise InputError(
+                f"contract: {len(self.names)} observation names for {self.shape[0]} features"
+            )
+        if self.normalizer is not None and (
+            self.layout != "vector" or len(self.normalizer.mean) != self.shape[0]
+        ):
+            raise InputError(
+                f"contract: the normaliser has {len(self.normalizer.mean)} features, the "
+                f"observation has shape {self.shape}"
+            )
 
     @property
     def is_image(self) -> bool:
@@ -95,7 +128,8 @@ class Observation:
         return (self.shape[1], self.shape[2], self.shape[0]) if self.layout == "chw" else self.shape
 
     def to_graph(self, obs: NDArray[Any]) -> NDArray[Any]:
-        """Return observations [n, *graph_shape] in graph layout, from [n, *shape]; dtype and units unchanged.
+        """Return observations [n, *graph_shape] in graph layout, from [n, *shape]; dtype and units
+        unchanged.
 
         Raises:
             InputError: the shape is another one; names both.
@@ -103,16 +137,22 @@ class Observation:
         if obs.shape[1:] == self.shape:
             return obs.transpose(0, 2, 3, 1) if self.layout == "chw" else obs
         if self.is_image and obs.shape[1:] == self.graph_shape:
-            return obs  # the environment gives channels last where the source framework moved them first
-        raise InputError(f"observations have shape {obs.shape[1:]}, the contract says {self.shape}: use the environment it was trained on")
+            # the environment gives channels last where the source framework moved them first
+            return obs
+        raise InputError(
+            f"observations have shape {obs.shape[1:]}, the contract says {self.shape}: use "
+            "the environment it was trained on"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """What the policy's outputs mean.
 
-    discrete: the action is the index of the largest output, the lowest index where several are equal.
-    box: "clip" clips the outputs to [low, high]; "unscale" maps outputs in [-1, 1] to low + (a + 1) / 2 * (high - low).
+    discrete: the action is the index of the largest output, the lowest index where several are
+        equal.
+    box: "clip" clips the outputs to [low, high]; "unscale" maps outputs in [-1, 1] to low + (a + 1)
+        / 2 * (high - low).
     """
 
     kind: Literal["discrete", "box"]
@@ -125,19 +165,34 @@ class Action:
         if self.count < 1:
             raise InputError(f"contract: the action needs at least one value, found {self.count}")
         if self.kind not in ("discrete", "box") or self.transform not in get_args(Transform):
-            raise InputError(f"contract: an action of kind {self.kind} and transform {self.transform} is unknown")
+            raise InputError(
+                f"contract: an action of kind {self.kind} and transform {self.transform} is unknown"
+            )
         bounds = self.count if self.kind == "box" else 0
         if not len(self.low) == len(self.high) == bounds:
-            raise InputError(f"contract: {self.count} action values, but bounds for {len(self.low)} and {len(self.high)}")
+            raise InputError(
+                f"contract: {self.count} action values, but bounds for {len(self.low)} and "
+                f"{len(self.high)}"
+            )
         if not all(low <= high for low, high in zip(self.low, self.high, strict=True)):  # NaN too
-            raise InputError(f"contract: action bounds {self.low} to {self.high}: each lower one must be a number not above its upper one")
-        if self.transform == "unscale" and not all(math.isfinite(bound) for bound in (*self.low, *self.high)):
-            raise InputError(f"contract: outputs in [-1, 1] cannot be spread over bounds {self.low} to {self.high}: they must be finite")
+            raise InputError(
+                f"contract: action bounds {self.low} to {self.high}: each lower one must be a "
+                "number not above its upper one"
+            )
+        if self.transform == "unscale" and not all(
+            math.isfinite(bound) for bound in (*self.low, *self.high)
+        ):
+            raise InputError(
+                f"contract: outputs in [-1, 1] cannot be spread over bounds {self.low} to "
+                f"{self.high}: they must be finite"
+            )
 
     def decode(self, outputs: NDArray[np.floating[Any]]) -> NDArray[Any]:
-        """Return the actions for network outputs float [n, count]: int64 [n], or float32 [n, count] in environment units.
+        """Return the actions for network outputs float [n, count]: int64 [n], or float32 [n, count]
+        in environment units.
 
-        float32 arithmetic throughout, in the order written here: every target repeats it bit for bit.
+        float32 arithmetic throughout, in the order written here: every target repeats it bit for
+        bit.
         """
         if self.kind == "discrete":
             indices: NDArray[np.int64] = outputs.argmax(axis=1)
@@ -160,10 +215,15 @@ class Contract:
 
     def __post_init__(self) -> None:
         if self.step_hz is not None and not (math.isfinite(self.step_hz) and self.step_hz > 0):
-            raise InputError(f"contract: step_hz is {self.step_hz}; it must be a finite number above 0, or absent")
+            raise InputError(
+                f"contract: step_hz is {self.step_hz}; it must be a finite number above 0, or "
+                "absent"
+            )
 
     def to_json(self) -> str:
-        """Return canonical JSON (sorted keys, shortest round-trip floats, null for no bound): the same contract gives the same bytes."""
+        """Return canonical JSON (sorted keys, shortest round-trip floats, null for no bound): the
+        same contract gives the same bytes.
+        """
         observation, action = self.observation, self.action
         normalizer = observation.normalizer
         document = {
@@ -199,12 +259,16 @@ class Contract:
         """Return the contract written by `to_json`.
 
         Raises:
-            InputError: not a contract, one of another format version, or one that says more than quarl understands.
+            InputError: not a contract, one of another format version, or one that says more than
+                quarl understands.
         """
         try:
             document = json.loads(text)
             if document["format"] != 1:
-                raise InputError(f"contract.json: format {document['format']}, this quarl reads format 1: export the bundle again")
+                raise InputError(
+                    f"contract.json: format {document['format']}, this quarl reads format 1: "
+                    "export the bundle again"
+                )
             observation, action = document["observation"], document["action"]
             normalizer = observation["normalizer"]
             contract = Contract(
@@ -215,7 +279,12 @@ class Contract:
                     tuple(observation["names"]),
                     None
                     if normalizer is None
-                    else Normalizer(tuple(normalizer["mean"]), tuple(normalizer["var"]), normalizer["epsilon"], normalizer["clip_obs"]),
+                    else Normalizer(
+                        tuple(normalizer["mean"]),
+                        tuple(normalizer["var"]),
+                        normalizer["epsilon"],
+                        normalizer["clip_obs"],
+                    ),
                 ),
                 Action(
                     action["kind"],
@@ -226,11 +295,18 @@ class Contract:
                 ),
                 document["step_hz"],
             )
-            if json.loads(contract.to_json()) != document or not all(isinstance(name, str) for name in contract.observation.names):
-                raise InputError("contract.json: holds something this quarl does not understand: export the bundle again")
+            if json.loads(contract.to_json()) != document or not all(
+                isinstance(name, str) for name in contract.observation.names
+            ):
+                raise InputError(
+                    "contract.json: holds something this quarl does not understand: export "
+                    "the bundle again"
+                )
             return contract
         except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-            raise InputError(f"contract.json: not a contract ({error!r}): export the bundle again") from error
+            raise InputError(
+                f"contract.json: not a contract ({error!r}): export the bundle again"
+            ) from error
 
     @property
     def digest(self) -> str:

@@ -1,6 +1,7 @@
 """Operations of a quantised policy, one frozen value each.
 
-In: integers and scales. Out: what `QuantPolicy` is made of, and what can be said of one layer alone.
+In: integers and scales. Out: what `QuantPolicy` is made of, and what can be said of one layer
+    alone.
 Arithmetic: toolchain/docs/decisions/0001-arithmetic.md.
 """
 
@@ -19,9 +20,11 @@ from quarl.graph.quant_tensor import QuantTensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuantDense:
-    """acc = bias + sum (q - zero_point of the input) * weights. weights int8 [out, in], bias int32 [out], multiplier float32 [out].
+    """acc = bias + sum (q - zero_point of the input) * weights. weights int8 [out, in], bias int32
+    [out], multiplier float32 [out].
 
-    With `weight_bits` 4 no weight is beyond -7 to 7, and the C runtime stores two of them in a byte.
+    With `weight_bits` 4 no weight is beyond -7 to 7, and the C runtime stores two of them in a
+    byte.
     """
 
     weights: NDArray[np.int8]
@@ -33,7 +36,9 @@ class QuantDense:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuantConv2D:
-    """As QuantDense over patches; weights int8 [out, height, width, in]; padding holds the input's zero point."""
+    """As QuantDense over patches; weights int8 [out, height, width, in]; padding holds the input's
+    zero point.
+    """
 
     weights: NDArray[np.int8]
     bias: NDArray[np.int32]
@@ -61,23 +66,37 @@ TableFunction = Function | Literal["identity"]  # identity: another scale
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuantTable:
-    """An elementwise function as a table: y = table[q - qmin of the input]. table int16 [qmax - qmin + 1]."""
+    """An elementwise function as a table: y = table[q - qmin of the input]. table int16 [qmax -
+    qmin + 1].
+    """
 
     function: TableFunction
     table: NDArray[np.int16]
 
 
 QuantWeighted: TypeAlias = QuantDense | QuantConv2D | QuantDepthwiseConv2D
-QuantOp: TypeAlias = QuantWeighted | QuantTable | MaxPool2D | Flatten | Concat | Add | QuantAveragePool2D | QuantMean | QuantAdd
+QuantOp: TypeAlias = (
+    QuantWeighted
+    | QuantTable
+    | MaxPool2D
+    | Flatten
+    | Concat
+    | Add
+    | QuantAveragePool2D
+    | QuantMean
+    | QuantAdd
+)
 
 
 @dataclass(frozen=True, slots=True)
 class QuantNode:
     """One integer operation.
 
-    `output` is None for a wide head only: its result is float32(acc) * multiplier, in real units, exact but for that one rounding.
+    `output` is None for a wide head only: its result is float32(acc) * multiplier, in real units,
+    exact but for that one rounding.
     ReLU has no node: it is the clamp at the zero point of the layer before (qmin == zero_point).
-    Flatten, Concat, Add and both poolings need one scale and zero point for all their tensors; Flatten and Concat copy, so their bounds
+    Flatten, Concat, Add and both poolings need one scale and zero point for all their tensors;
+    Flatten and Concat copy, so their bounds
     hold those of their inputs; Add computes a + b - zero_point, clamped; poolings are clamped too.
     """
 
@@ -93,12 +112,16 @@ def weight_bits(op: QuantWeighted) -> int:
 
 
 def is_wide_layer(node: QuantNode, input_tensor: QuantTensor) -> bool:
-    """Whether a weighted node reads or makes a wide tensor, or leaves its accumulators: then its sums must stay below 2^24."""
+    """Whether a weighted node reads or makes a wide tensor, or leaves its accumulators: then its
+    sums must stay below 2^24.
+    """
     return node.output is None or not node.output.is_int8 or not input_tensor.is_int8
 
 
 def accumulator_bound(op: QuantWeighted, input_tensor: QuantTensor) -> NDArray[np.int64]:
-    """Return int64 [out]: |bias| + sum |w| * max |q - zero_point|, which no accumulator or partial sum exceeds."""
+    """Return int64 [out]: |bias| + sum |w| * max |q - zero_point|, which no accumulator or partial
+    sum exceeds.
+    """
     sums = np.abs(op.weights.astype(np.int64)).reshape(len(op.weights), -1).sum(axis=1)
     bound: NDArray[np.int64] = np.abs(op.bias.astype(np.int64)) + sums * input_tensor.largest_offset
     return bound

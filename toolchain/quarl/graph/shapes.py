@@ -6,13 +6,21 @@ from math import prod
 
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D, Padding
-from quarl.graph.quant_policy import QuantConv2D, QuantDense, QuantDepthwiseConv2D, QuantPolicy, QuantTable
+from quarl.graph.quant_policy import (
+    QuantConv2D,
+    QuantDense,
+    QuantDepthwiseConv2D,
+    QuantPolicy,
+    QuantTable,
+)
 
 Shape = tuple[int, ...]
 
 
 def quant_shapes(policy: QuantPolicy) -> dict[str, Shape]:
-    """Return each node's output shape without the batch, `INPUT` included; images are [height, width, channels]."""
+    """Return each node's output shape without the batch, `INPUT` included; images are [height,
+    width, channels].
+    """
     shapes: dict[str, Shape] = {INPUT: policy.contract.observation.graph_shape}
     for node in policy.nodes:
         first = shapes[node.inputs[0]]
@@ -23,12 +31,18 @@ def quant_shapes(policy: QuantPolicy) -> dict[str, Shape]:
                 QuantConv2D(weights=weights, stride=stride, padding=padding)
                 | QuantDepthwiseConv2D(weights=weights, stride=stride, padding=padding)
             ):
-                rows, cols = (window_count(first[a], weights.shape[1 + a], stride[a], padding, a) for a in (0, 1))
+                rows, cols = (
+                    window_count(first[a], weights.shape[1 + a], stride[a], padding, a)
+                    for a in (0, 1)
+                )
                 shapes[node.name] = (rows, cols, weights.shape[0])
             case (
-                MaxPool2D(kernel=kernel, stride=stride, padding=padding) | QuantAveragePool2D(kernel=kernel, stride=stride, padding=padding)
+                MaxPool2D(kernel=kernel, stride=stride, padding=padding)
+                | QuantAveragePool2D(kernel=kernel, stride=stride, padding=padding)
             ):
-                rows, cols = (window_count(first[a], kernel[a], stride[a], padding, a) for a in (0, 1))
+                rows, cols = (
+                    window_count(first[a], kernel[a], stride[a], padding, a) for a in (0, 1)
+                )
                 shapes[node.name] = (rows, cols, first[2])
             case QuantMean(keeps_axes=keeps_axes):
                 shapes[node.name] = (1, 1, first[2]) if keeps_axes else (first[2],)
@@ -47,7 +61,9 @@ def window_count(length: int, kernel: int, stride: int, padding: Padding, axis: 
 
 
 def multiply_accumulates(policy: QuantPolicy) -> int:
-    """Return the multiply-accumulates of one inference, padding counted, as a dense loop executes them."""
+    """Return the multiply-accumulates of one inference, padding counted, as a dense loop executes
+    them.
+    """
     shapes = quant_shapes(policy)
     total = 0
     for node in policy.nodes:

@@ -1,7 +1,10 @@
-"""Softmax, outside the exact set: probabilities of a policy whose file ended in one, in float32, the same on the host and on a device.
+"""Softmax, outside the exact set: probabilities of a policy whose file ended in one, in float32,
+the same on the host and on a device.
 
-In: outputs in real units. Out: float32 probabilities. The integers never see it: an argmax decides alike before and after. Every step is
-one float32 rounding in a stated order, as firmware_harness/kernels/ql_softmax_f32.c does it, so both give the same bits; LiteRT's own
+In: outputs in real units. Out: float32 probabilities. The integers never see it: an argmax decides
+    alike before and after. Every step is
+one float32 rounding in a stated order, as firmware_harness/kernels/ql_softmax_f32.c does it, so
+both give the same bits; LiteRT's own
 int8 SOFTMAX is another arithmetic and gives the same within a step of 1/256.
 """
 
@@ -15,7 +18,10 @@ from numpy.typing import NDArray
 F32 = np.float32
 SMALLEST = F32(-87)  # its exponential is the last that is no denormal
 LOG2_E = F32(1.44269504)
-LN2_HIGH, LN2_LOW = F32(0.693359375), F32(-2.12194440e-4)  # the first has so few bits that its multiples are exact
+LN2_HIGH, LN2_LOW = (
+    F32(0.693359375),
+    F32(-2.12194440e-4),
+)  # the first has so few bits that its multiples are exact
 COEFFICIENTS = tuple(map(F32, (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1, 1)))
 
 

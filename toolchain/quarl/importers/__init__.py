@@ -1,6 +1,8 @@
-"""Importers: a file of trained weights becomes a `Policy`, an int8 `.tflite` a `QuantPolicy`. Nothing in a file is ever executed.
+"""Importers: a file of trained weights becomes a `Policy`, an int8 `.tflite` a `QuantPolicy`.
+Nothing in a file is ever executed.
 
-One module per source family; each offers `read_<format>(path, options)`. They are loaded when first used,
+One module per source family; each offers `read_<format>(path, options)`. They are loaded when first
+used,
 so that a framework's reader costs nothing to those who do not need it.
 """
 
@@ -15,12 +17,21 @@ from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers.detect import detect_format
 from quarl.importers.options import Importer, ImportOptions, make_contract
 
-__all__ = ["IMPORTERS", "ImportOptions", "Importer", "detect_format", "make_contract", "read_policy"]
+__all__ = [
+    "IMPORTERS",
+    "ImportOptions",
+    "Importer",
+    "detect_format",
+    "make_contract",
+    "read_policy",
+]
 
 
 def _importer(module: str, function: str) -> Importer:
     def read(path: Path, options: ImportOptions) -> Policy | QuantPolicy:
-        return cast(Importer, getattr(import_module(f"quarl.importers.{module}"), function))(path, options)
+        return cast(Importer, getattr(import_module(f"quarl.importers.{module}"), function))(
+            path, options
+        )
 
     return read
 
@@ -36,10 +47,12 @@ IMPORTERS: dict[str, Importer] = {
 
 
 def read_policy(path: Path, options: ImportOptions | None = None) -> Policy | QuantPolicy:
-    """Return the policy in the file, whichever framework wrote it; an int8 `.tflite` is quantised already.
+    """Return the policy in the file, whichever framework wrote it; an int8 `.tflite` is quantised
+    already.
 
     Raises:
-        InputError: the file cannot be read, is of no known format, or lacks what `options` could give.
+        InputError: the file cannot be read, is of no known format, or lacks what `options` could
+            give.
         UnsupportedError: a layer, activation or algorithm that cannot be carried over exactly.
         UntrustedFileError: the file asks for code to run or for far too much memory.
     """

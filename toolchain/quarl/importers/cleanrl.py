@@ -1,8 +1,11 @@
 """State dicts saved by the CleanRL scripts become a `Policy`.
 
-Such a file has names and tensors only. Which script wrote it follows from the names; its activations, pixel scale and action
-rule are those of the script, so a network that differs from the scripts in its names or depth is refused.
-Source of the architectures: cleanrl/{dqn,dqn_atari,ppo,ppo_continuous_action,ppo_atari,sac_continuous_action,td3_continuous_action,
+Such a file has names and tensors only. Which script wrote it follows from the names; its
+activations, pixel scale and action
+rule are those of the script, so a network that differs from the scripts in its names or depth is
+refused.
+Source of the architectures:
+cleanrl/{dqn,dqn_atari,ppo,ppo_continuous_action,ppo_atari,sac_continuous_action,td3_continuous_action,
 ddpg_continuous_action}.py and their envpool variants.
 """
 
@@ -33,7 +36,8 @@ SCRIPT_DEPTH = 3  # Linear layers of every actor and Q-network on vectors
 class Script:
     """One kind of CleanRL script.
 
-    `actor` are the modules its deterministic policy uses, `beside` those it saves but does not need to act.
+    `actor` are the modules its deterministic policy uses, `beside` those it saves but does not need
+    to act.
     """
 
     algorithm: str
@@ -42,7 +46,8 @@ class Script:
     layers: Callable[[TorchState, ImportOptions], Layers]
     is_box: bool = False
     squashes: bool = False
-    normalizes: bool = False  # the script wraps the environment in NormalizeObservation, whose statistics it does not save
+    # the script wraps the environment in NormalizeObservation, whose statistics it does not save
+    normalizes: bool = False
 
 
 def read_cleanrl(path: Path, options: ImportOptions) -> Policy:
@@ -54,34 +59,58 @@ def read_cleanrl(path: Path, options: ImportOptions) -> Policy:
     script, state = _choose(path, read_torch(path))
     layers = script.layers(state, options)
     first = layers[0][1]
-    observation = Observation((first.weights.shape[1],), "float32", "vector") if isinstance(first, Dense) else _pixels(state, options)
+    observation = (
+        Observation((first.weights.shape[1],), "float32", "vector")
+        if isinstance(first, Dense)
+        else _pixels(state, options)
+    )
     count = next(len(op.bias) for _, op in reversed(layers) if isinstance(op, Dense))
     contract = make_contract(path, options, observation, _action(state, script, count, options))
     if script.normalizes and contract.observation.normalizer is None and not options.no_normalizer:
         raise InputError(
-            f"{path.name}: CleanRL's continuous PPO normalises observations and does not save how: add --obs-norm FILE.npz with mean, var, "
-            "epsilon, clip_obs of its NormalizeObservation wrapper, or say --no-obs-norm if the script was run without it"
+            f"{path.name}: CleanRL's continuous PPO normalises observations and does not save "
+            "how: add --obs-norm FILE.npz with mean, var, "
+            "epsilon, clip_obs of its NormalizeObservation wrapper, or say --no-obs-norm if "
+            "the script was run without it"
         )
     return Policy(linear_chain(layers), contract, script.algorithm, "cleanrl", source_digest(path))
 
 
 def _choose(path: Path, found: Any) -> tuple[Script, TorchState]:
     """Return the one state dict in the file that is a policy, and its script."""
-    parts = list(found.values()) if isinstance(found, dict) else list(found) if isinstance(found, (list, tuple)) else []
-    dicts: list[dict[str, NDArray[Any]]] = [found] if is_state_dict(found) else [part for part in parts if is_state_dict(part)]
+    parts = (
+        list(found.values())
+        if isinstance(found, dict)
+        else list(found)
+        if isinstance(found, (list, tuple))
+        else []
+    )
+    dicts: list[dict[str, NDArray[Any]]] = (
+        [found] if is_state_dict(found) else [part for part in parts if is_state_dict(part)]
+    )
     if not dicts:
-        raise InputError(f"{path.name}: holds {describe(found)}, a state dict is needed: torch.save(agent.state_dict(), FILE)")
+        raise InputError(
+            f"{path.name}: holds {describe(found)}, a state dict is needed: "
+            "torch.save(agent.state_dict(), FILE)"
+        )
     matches = [(script, state) for state in dicts if (script := _script_of(state)) is not None]
     if len(matches) == 1:
         return matches[0][0], TorchState(path.name, matches[0][1])
     if matches:
-        raise InputError(f"{path.name}: holds {len(matches)} policies, one is needed: torch.save the state dict of the one that acts")
+        raise InputError(
+            f"{path.name}: holds {len(matches)} policies, one is needed: torch.save the state "
+            "dict of the one that acts"
+        )
     modules = sorted({key.split(".")[0] for state in dicts for key in state})
-    known = {"atoms": "C51, whose expectation over atoms needs a softmax", "lstm": "a recurrent policy"}
+    known = {
+        "atoms": "C51, whose expectation over atoms needs a softmax",
+        "lstm": "a recurrent policy",
+    }
     named = [f"is {known[module]}" for module in modules if module in known]
     reason = named[0] if named else f"no CleanRL script has the modules {', '.join(modules[:8])}"
     raise UnsupportedError(
-        f"{path.name}: {reason}: not carried over. Known are DQN, PPO, Atari PPO, SAC, TD3 and DDPG; export others to ONNX"
+        f"{path.name}: {reason}: not carried over. Known are DQN, PPO, Atari PPO, SAC, TD3 "
+        "and DDPG; export others to ONNX"
     )
 
 
@@ -95,19 +124,25 @@ def _script_of(state: Mapping[str, NDArray[Any]]) -> Script | None:
 
 
 def _pixels(state: TorchState, options: ImportOptions) -> Observation:
-    """Return the pixels [channels, height, width] the Nature CNN sees; the side follows from the scripts or the environment."""
+    """Return the pixels [channels, height, width] the Nature CNN sees; the side follows from the
+    scripts or the environment.
+    """
     channels = state.conv("network.0", 4).weights.shape[3]
     features = state.dense("network.7").weights.shape[1]
     if options.observation is not None:
         if not options.observation.is_image:
             raise InputError(
-                f"{state.file}: the policy observes pixels, the environment given with --env a vector of shape "
+                f"{state.file}: the policy observes pixels, the environment given with --env "
+                "a vector of shape "
                 f"{options.observation.shape}: give the environment it was trained on"
             )
         height, width, _ = options.observation.graph_shape
         return Observation((channels, height, width), "uint8", "chw")
     if features != ATARI_FEATURES:
-        raise InputError(f"{state.file}: its pictures are not 84 x 84 (the first Linear takes {features}): add --env ID to tell their size")
+        raise InputError(
+            f"{state.file}: its pictures are not 84 x 84 (the first Linear takes {features}): "
+            "add --env ID to tell their size"
+        )
     return Observation((channels, ATARI_SIDE, ATARI_SIDE), "uint8", "chw")
 
 
@@ -118,8 +153,14 @@ def _action(state: TorchState, script: Script, count: int, options: ImportOption
     scale, bias = state.tensors.get("action_scale"), state.tensors.get("action_bias")
     if script.squashes and scale is not None and bias is not None:
         if scale.size != count or bias.size != count:
-            raise InputError(f"{state.file}: action_scale {scale.shape} and action_bias {bias.shape} do not fit {count} actions")
-        low, high = (box_bounds(bias.astype(np.float64) + sign * scale.astype(np.float64)) for sign in (-1, 1))
+            raise InputError(
+                f"{state.file}: action_scale {scale.shape} and action_bias {bias.shape} do "
+                f"not fit {count} actions"
+            )
+        low, high = (
+            box_bounds(bias.astype(np.float64) + sign * scale.astype(np.float64))
+            for sign in (-1, 1)
+        )
         return Action("box", count, low, high, transform)
     return box_from_environment(state.file, count, transform, options)
 
@@ -130,7 +171,8 @@ def _mlp(module: str, function: Function) -> Callable[[TorchState, ImportOptions
         depth = len(state.children(module))
         if depth != SCRIPT_DEPTH:
             raise UnsupportedError(
-                f"{state.file}: {module} has {depth} layers, CleanRL's have {SCRIPT_DEPTH}; activations are not in the file, "
+                f"{state.file}: {module} has {depth} layers, CleanRL's have {SCRIPT_DEPTH}; "
+                "activations are not in the file, "
                 "so a network of one's own cannot be told: export it to ONNX"
             )
         return found
@@ -158,7 +200,8 @@ def _network(head: str) -> Callable[[TorchState, ImportOptions], Layers]:
         expected = ["0", "2", "4", "7", *(["9"] if head == "network.9" else [])]
         if state.children("network") != expected:
             raise UnsupportedError(
-                f"{state.file}: network has tensors at {', '.join(state.children('network'))}, CleanRL's Nature CNN "
+                f"{state.file}: network has tensors at "
+                f"{', '.join(state.children('network'))}, CleanRL's Nature CNN "
                 f"at {', '.join(expected)}: other networks are not carried over, export it to ONNX"
             )
         shape = _pixels(state, options).shape
@@ -176,7 +219,14 @@ def _q_network(state: TorchState, options: ImportOptions) -> Layers:
 SCRIPTS = (
     Script("PPO", ("network", "actor"), ("critic",), _network("actor")),
     Script("PPO", ("actor",), ("critic",), _mlp("actor", "tanh")),
-    Script("PPO", ("actor_mean",), ("critic", "actor_logstd"), _mlp("actor_mean", "tanh"), is_box=True, normalizes=True),
+    Script(
+        "PPO",
+        ("actor_mean",),
+        ("critic", "actor_logstd"),
+        _mlp("actor_mean", "tanh"),
+        is_box=True,
+        normalizes=True,
+    ),
     Script("DQN", ("network",), (), _q_network),
     Script(
         "SAC",
@@ -186,5 +236,12 @@ SCRIPTS = (
         is_box=True,
         squashes=True,
     ),
-    Script("TD3/DDPG", ("fc1", "fc2", "fc_mu"), ("action_scale", "action_bias"), _fully_connected("fc_mu"), is_box=True, squashes=True),
+    Script(
+        "TD3/DDPG",
+        ("fc1", "fc2", "fc_mu"),
+        ("action_scale", "action_bias"),
+        _fully_connected("fc_mu"),
+        is_box=True,
+        squashes=True,
+    ),
 )

@@ -12,7 +12,10 @@ ZIP_MAGIC = b"PK\x03\x04"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 TFLITE_MAGIC = b"TFL3"  # at offset 4
 PICKLE_MAGIC = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-KNOWN = "a Stable-Baselines3 .zip, a CleanRL/torch state dict, .keras, .h5, a SavedModel folder, .onnx or .tflite"
+KNOWN = (
+    "a Stable-Baselines3 .zip, a CleanRL/torch state dict, .keras, .h5, a SavedModel "
+    "folder, .onnx or .tflite"
+)
 
 
 def detect_format(path: Path) -> str:
@@ -25,7 +28,9 @@ def detect_format(path: Path) -> str:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "savedmodel"
-        raise InputError(f"{path.name}: a folder without saved_model.pb is no SavedModel: give {KNOWN}")
+        raise InputError(
+            f"{path.name}: a folder without saved_model.pb is no SavedModel: give {KNOWN}"
+        )
     with open_file(path) as file:
         head = file.read(64)
     if not head:
@@ -38,12 +43,17 @@ def detect_format(path: Path) -> str:
         return "tflite"
     if head.startswith(PICKLE_MAGIC):
         raise InputError(
-            f"{path.name}: a bare pickle (an old torch file or a pickled object) can run code when read, so quarl does not read it. "
-            "Where you trust it, load it in its framework and save the state dict with torch.save(agent.state_dict(), FILE)"
+            f"{path.name}: a bare pickle (an old torch file or a pickled object) can run code "
+            "when read, so quarl does not read it. "
+            "Where you trust it, load it in its framework and save the state dict with "
+            "torch.save(agent.state_dict(), FILE)"
         )
     if _is_onnx(path):
         return "onnx"
-    raise InputError(f"{path.name}: not a policy file quarl knows (it starts with {head[:8].hex(' ')}): give {KNOWN}")
+    raise InputError(
+        f"{path.name}: not a policy file quarl knows (it starts with {head[:8].hex(' ')}): "
+        f"give {KNOWN}"
+    )
 
 
 def _zip_format(path: Path) -> str:
@@ -56,11 +66,14 @@ def _zip_format(path: Path) -> str:
     if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
         return "cleanrl"
     listed = ", ".join(sorted(names)[:5])
-    raise InputError(f"{path.name}: a zip that is no policy file (it holds {listed or 'nothing'}): give {KNOWN}")
+    raise InputError(
+        f"{path.name}: a zip that is no policy file (it holds {listed or 'nothing'}): give {KNOWN}"
+    )
 
 
 def _is_onnx(path: Path) -> bool:
-    """Whether the top-level protobuf fields are those of an ONNX ModelProto: ir_version (1, varint) and graph (7, bytes).
+    """Whether the top-level protobuf fields are those of an ONNX ModelProto: ir_version (1, varint)
+    and graph (7, bytes).
 
     A file cut off inside a field still counts, so that the ONNX reader can say so.
     """

@@ -1,6 +1,8 @@
-"""HDF5 as a source of plain numbers and names. The HDF5 library runs in a process of its own: `hdf5_worker`.
+"""HDF5 as a source of plain numbers and names. The HDF5 library runs in a process of its own:
+`hdf5_worker`.
 
-In: a path or the bytes of an HDF5 file. Out: float32 arrays and strings by place. Links that lead elsewhere, references, filters and
+In: a path or the bytes of an HDF5 file. Out: float32 arrays and strings by place. Links that lead
+    elsewhere, references, filters and
 arrays kept outside the file are refused: Keras writes none of them.
 """
 
@@ -29,7 +31,9 @@ class Hdf5File:
 
     name: str
     texts: dict[str, dict[str, list[str] | str]]  # place -> attribute -> value
-    index: dict[str, dict[str, Any]]  # place -> shape and offset of an array, or why it was not read
+    index: dict[
+        str, dict[str, Any]
+    ]  # place -> shape and offset of an array, or why it was not read
     content: memoryview
 
     def text(self, place: str, attribute: str) -> str | None:
@@ -48,17 +52,21 @@ class Hdf5File:
         Raises:
             InputError: there is none, or its shape is not `shape`.
             UnsupportedError: its numbers are not float32, or it is stored compressed.
-            UntrustedFileError: it claims more than the file holds or than the limit, or lies outside the file.
+            UntrustedFileError: it claims more than the file holds or than the limit, or lies
+                outside the file.
         """
         found = self.index.get(place)
         if found is None:
-            raise InputError(f"{self.name}: {place} is missing: the file is incomplete, save the model again")
+            raise InputError(
+                f"{self.name}: {place} is missing: the file is incomplete, save the model again"
+            )
         if "refused" in found:
             raise self._refusal(place, found)
         if tuple(found["shape"]) != shape:
             held = tuple(found["shape"])
             raise InputError(
-                f"{self.name}: {place} has shape {held}, its layer needs {shape}: the file is inconsistent, save the model again"
+                f"{self.name}: {place} has shape {held}, its layer needs {shape}: the file is "
+                "inconsistent, save the model again"
             )
         values = np.frombuffer(self.content, "<f4", math.prod(shape), found["offset"])
         return values.reshape(shape).astype(np.float32)
@@ -66,31 +74,55 @@ class Hdf5File:
     def _refusal(self, place: str, found: dict[str, Any]) -> QuarlError:
         match found["refused"]:
             case "link":
-                return UntrustedFileError(f"{self.name}: {place} is a link to somewhere else: save the model again as one file")
+                return UntrustedFileError(
+                    f"{self.name}: {place} is a link to somewhere else: save the model again "
+                    "as one file"
+                )
             case "outside":
-                return UntrustedFileError(f"{self.name}: {place} takes its numbers from another file: save the model again as one file")
+                return UntrustedFileError(
+                    f"{self.name}: {place} takes its numbers from another file: save the "
+                    "model again as one file"
+                )
             case "size":
-                return UntrustedFileError(f"{self.name}: {place} claims {found['claimed']:,} bytes, at most {MAX_ARRAY_BYTES:,} are read")
+                return UntrustedFileError(
+                    f"{self.name}: {place} claims {found['claimed']:,} bytes, at most "
+                    f"{MAX_ARRAY_BYTES:,} are read"
+                )
             case "missing":
                 claimed, held = found["claimed"], found["held"]
-                return UntrustedFileError(f"{self.name}: {place} claims {claimed:,} bytes, the file holds {held:,} of them: copy it again")
+                return UntrustedFileError(
+                    f"{self.name}: {place} claims {claimed:,} bytes, the file holds {held:,} "
+                    "of them: copy it again"
+                )
             case "filter":
                 return UnsupportedError(
-                    f"{self.name}: {place} is stored compressed, which Keras does not do: load the model and save it again"
+                    f"{self.name}: {place} is stored compressed, which Keras does not do: "
+                    "load the model and save it again"
                 )
-        return UnsupportedError(f"{self.name}: {place} holds {found['found']}, only float32 is carried over: save the model in float32")
+        return UnsupportedError(
+            f"{self.name}: {place} holds {found['found']}, only float32 is carried over: save "
+            "the model in float32"
+        )
 
 
 def open_hdf5(source: Path | bytes, name: str) -> Hdf5File:
     """Return the names and numbers of a file.
 
     Raises:
-        InputError: not an HDF5 file, cut off, or made so that the HDF5 library fails or does not end.
+        InputError: not an HDF5 file, cut off, or made so that the HDF5 library fails or does not
+            end.
     """
     content = read_file(source) if isinstance(source, Path) else source
-    damaged = f"{name}: not a complete HDF5 file: it was cut off or changed on the way, copy it again"
+    damaged = (
+        f"{name}: not a complete HDF5 file: it was cut off or changed on the way, copy it again"
+    )
     try:
-        worker = run(own_module("quarl.importers.hdf5_worker"), input=content, timeout=TIMEOUT_S, env=ONE_THREAD)
+        worker = run(
+            own_module("quarl.importers.hdf5_worker"),
+            input=content,
+            timeout=TIMEOUT_S,
+            env=ONE_THREAD,
+        )
     except DeviceError as error:
         raise InputError(damaged) from error
     length = int.from_bytes(worker.stdout[:8], "little")

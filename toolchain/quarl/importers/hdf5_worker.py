@@ -1,6 +1,8 @@
-"""The process that opens an HDF5 file, so that a file made to break the HDF5 library breaks nothing but this process.
+"""The process that opens an HDF5 file, so that a file made to break the HDF5 library breaks nothing
+but this process.
 
-In, on stdin: the file. Out, on stdout: the length of an index as 8 bytes, the index as JSON, then the arrays' bytes.
+In, on stdin: the file. Out, on stdout: the length of an index as 8 bytes, the index as JSON, then
+the arrays' bytes.
 What an array claims is checked before it is read; why one was not read stands in the index instead.
 """
 
@@ -38,7 +40,9 @@ def main() -> None:
         while stack:
             place = stack.pop()
             if len(texts) + len(arrays) >= MAX_OBJECTS or place.count("/") > MAX_DEPTH:
-                raise ValueError(f"more than {MAX_OBJECTS:,} groups and arrays, or deeper than {MAX_DEPTH}")
+                raise ValueError(
+                    f"more than {MAX_OBJECTS:,} groups and arrays, or deeper than {MAX_DEPTH}"
+                )
             parent, _, name = place.rpartition("/")
             group = file[parent] if parent else file
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -85,7 +89,11 @@ def _describe(found: Any) -> dict[str, Any]:
     if found.id.get_create_plist().get_nfilters():
         return {"refused": "filter"}
     held = int(found.id.get_storage_size())
-    return {"shape": shape} if held == claimed else {"refused": "missing", "claimed": claimed, "held": held}
+    return (
+        {"shape": shape}
+        if held == claimed
+        else {"refused": "missing", "claimed": claimed, "held": held}
+    )
 
 
 def _texts(found: Any) -> dict[str, list[str] | str]:
@@ -93,10 +101,18 @@ def _texts(found: Any) -> dict[str, list[str] | str]:
     texts: dict[str, list[str] | str] = {}
     for name in found.attrs.keys():  # noqa: SIM118, the others read the values too
         handle = found.attrs.get_id(name)
-        if handle.dtype.kind not in "SO" or handle.get_storage_size() > MAX_TEXT_BYTES or np.prod(handle.shape, dtype=object) > MAX_NAMES:
+        if (
+            handle.dtype.kind not in "SO"
+            or handle.get_storage_size() > MAX_TEXT_BYTES
+            or np.prod(handle.shape, dtype=object) > MAX_NAMES
+        ):
             continue
         value = found.attrs[name]
-        texts[str(name)] = _text(value) if isinstance(value, str | bytes) else [_text(item) for item in np.ravel(value)]
+        texts[str(name)] = (
+            _text(value)
+            if isinstance(value, str | bytes)
+            else [_text(item) for item in np.ravel(value)]
+        )
     return texts
 
 

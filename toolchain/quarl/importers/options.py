@@ -1,4 +1,6 @@
-"""What the user says about a file that the file cannot say itself, and how both are joined into one contract."""
+"""What the user says about a file that the file cannot say itself, and how both are joined into one
+contract.
+"""
 
 from __future__ import annotations
 
@@ -18,24 +20,33 @@ from quarl.graph.quant_policy import QuantPolicy
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """The user's own words: everything here wins over silence in the file, and must not contradict what the file says."""
+    """The user's own words: everything here wins over silence in the file, and must not contradict
+    what the file says.
+    """
 
     normalizer: Normalizer | None = None  # --obs-norm FILE.npz
-    no_normalizer: bool = False  # --no-obs-norm: the policy was trained on raw observations, whatever the file hints at
+    # --no-obs-norm: the policy was trained on raw observations, whatever the file hints at
+    no_normalizer: bool = False
     action_space: Action | None = None  # --env ID, for files that do not tell their action space
     observation: Observation | None = None  # --env ID, likewise
     step_hz: float | None = None
 
     def __post_init__(self) -> None:
         if self.normalizer is not None and self.no_normalizer:
-            raise InputError("--obs-norm and --no-obs-norm were both given: keep the one that tells how the policy was trained")
+            raise InputError(
+                "--obs-norm and --no-obs-norm were both given: keep the one that tells how "
+                "the policy was trained"
+            )
 
 
 Importer: TypeAlias = Callable[[Path, ImportOptions], Policy | QuantPolicy]
 
 
-def make_contract(path: Path, options: ImportOptions, observation: Observation | None, action: Action | None) -> Contract:
-    """Return the contract: what the file says (`observation`, `action`), completed by the user's options.
+def make_contract(
+    path: Path, options: ImportOptions, observation: Observation | None, action: Action | None
+) -> Contract:
+    """Return the contract: what the file says (`observation`, `action`), completed by the user's
+    options.
 
     Raises:
         InputError: neither says it, or they disagree; names what is missing and how to give it.
@@ -46,7 +57,9 @@ def make_contract(path: Path, options: ImportOptions, observation: Observation |
     return Contract(observation, _action(path, action, options.action_space), options.step_hz)
 
 
-def box_from_environment(file: str, count: int, transform: Literal["clip", "unscale"], options: ImportOptions) -> Action:
+def box_from_environment(
+    file: str, count: int, transform: Literal["clip", "unscale"], options: ImportOptions
+) -> Action:
     """Return the box action whose bounds the file lacks, from the environment the user named.
 
     Raises:
@@ -55,11 +68,13 @@ def box_from_environment(file: str, count: int, transform: Literal["clip", "unsc
     given = options.action_space
     if given is None:
         raise InputError(
-            f"{file}: the bounds of its {count} action values are not in the file: add --env ID, the environment it was trained on"
+            f"{file}: the bounds of its {count} action values are not in the file: add --env "
+            "ID, the environment it was trained on"
         )
     if given.kind != "box" or given.count != count:
         raise InputError(
-            f"{file}: the policy has {count} action values, the actions of the environment given with --env are {_describe(given)}: "
+            f"{file}: the policy has {count} action values, the actions of the environment "
+            f"given with --env are {_describe(given)}: "
             "give the environment it was trained on"
         )
     return replace(given, transform=transform)
@@ -67,32 +82,48 @@ def box_from_environment(file: str, count: int, transform: Literal["clip", "unsc
 
 def _observation(path: Path, found: Observation | None, given: Observation | None) -> Observation:
     if found is None and given is None:
-        raise InputError(f"{path.name}: the file does not say what the policy observes: add --env ID, the environment it was trained on")
+        raise InputError(
+            f"{path.name}: the file does not say what the policy observes: add --env ID, the "
+            "environment it was trained on"
+        )
     if found is None or given is None:
         chosen = found or given
         assert chosen is not None
         return chosen
     if found.graph_shape != given.graph_shape or found.is_image != given.is_image:
         raise InputError(
-            f"{path.name}: the policy observes {_shape(found)}, the environment given with --env {_shape(given)}: "
+            f"{path.name}: the policy observes {_shape(found)}, the environment given with "
+            f"--env {_shape(given)}: "
             "give the environment it was trained on"
         )
-    return replace(found, shape=given.shape, layout=given.layout, names=given.names or found.names)  # as the environment gives it
+    return replace(
+        found, shape=given.shape, layout=given.layout, names=given.names or found.names
+    )  # as the environment gives it
 
 
 def _action(path: Path, found: Action | None, given: Action | None) -> Action:
     if found is None and given is None:
-        raise InputError(f"{path.name}: the file does not say what its actions mean: add --env ID, the environment it was trained on")
+        raise InputError(
+            f"{path.name}: the file does not say what its actions mean: add --env ID, the "
+            "environment it was trained on"
+        )
     if found is None or given is None:
         chosen = found or given
         assert chosen is not None
         return chosen
-    if found.kind != given.kind or found.count != given.count or not np.allclose(_bounds(found), _bounds(given), 1e-6, 1e-6):
+    if (
+        found.kind != given.kind
+        or found.count != given.count
+        or not np.allclose(_bounds(found), _bounds(given), 1e-6, 1e-6)
+    ):
         raise InputError(
-            f"{path.name}: the policy's actions are {_describe(found)}, those of the environment given with --env {_describe(given)}: "
+            f"{path.name}: the policy's actions are {_describe(found)}, those of the "
+            f"environment given with --env {_describe(given)}: "
             "give the environment it was trained on"
         )
-    return replace(found, low=given.low, high=given.high)  # a file may print its bounds rounded, the environment has them exactly
+    return replace(
+        found, low=given.low, high=given.high
+    )  # a file may print its bounds rounded, the environment has them exactly
 
 
 def _bounds(action: Action) -> NDArray[np.float64]:

@@ -1,4 +1,6 @@
-"""Proof of an import: the policy's outputs beside those of the framework that wrote the file, on the same observations."""
+"""Proof of an import: the policy's outputs beside those of the framework that wrote the file, on
+the same observations.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ MAX_ERROR = 1e-5  # float32 sums in another order differ by about 1e-6 of the la
 OBSERVATIONS = 256
 
 Prover: TypeAlias = Callable[[Path, Policy, NDArray[Any]], tuple[NDArray[np.floating[Any]], str]]
-"""Returns the framework's raw outputs float [n, count] for observations [n, *shape], and what computed them."""
+"""Returns the framework's raw outputs float [n, count] for observations [n, *shape], and what
+computed them.
+"""
 
 PROVERS: dict[str, tuple[str, str]] = {
     "sb3": ("quarl.importers.proof_torch", "outputs_of_sb3"),
@@ -49,7 +53,9 @@ class ImportProof:
 
     @property
     def holds(self) -> bool:
-        """Whether the error is within float32 rounding: `MAX_ERROR`, relative to the largest output where that is above 1."""
+        """Whether the error is within float32 rounding: `MAX_ERROR`, relative to the largest output
+        where that is above 1.
+        """
         return self.max_abs_error <= MAX_ERROR * max(1.0, self.largest_output)
 
 
@@ -60,8 +66,12 @@ class NotProven:
     reason: str
 
 
-def prove_integers(path: Path, policy: QuantPolicy, count: int = OBSERVATIONS) -> ImportProof | NotProven:
-    """Return the proof that an int8 file's integers were read right: LiteRT and the reference give the same for random ones."""
+def prove_integers(
+    path: Path, policy: QuantPolicy, count: int = OBSERVATIONS
+) -> ImportProof | NotProven:
+    """Return the proof that an int8 file's integers were read right: LiteRT and the reference give
+    the same for random ones.
+    """
     from quarl.importers.proof_tflite import outputs_of_tflite
 
     shape = policy.contract.observation.graph_shape
@@ -71,7 +81,11 @@ def prove_integers(path: Path, policy: QuantPolicy, count: int = OBSERVATIONS) -
     except DeviceError as error:
         return NotProven(str(error))
     ours = NumpyRuntime(policy).run(integers).astype(np.int32)
-    differing = int((ours.argmax(axis=1) != found.argmax(axis=1)).sum()) if policy.contract.action.kind == "discrete" else 0
+    differing = (
+        int((ours.argmax(axis=1) != found.argmax(axis=1)).sum())
+        if policy.contract.action.kind == "discrete"
+        else 0
+    )
     return ImportProof(float(np.abs(ours - found).max()), 1.0, differing, len(integers), against)
 
 
@@ -93,24 +107,40 @@ def prove_import(path: Path, policy: Policy, trust: bool = False) -> ImportProof
     except (ToolMissingError, ImportError) as error:
         return NotProven(str(error))
     ours = _precise_outputs(policy, obs)
-    differing = int((ours.argmax(axis=1) != outputs.argmax(axis=1)).sum()) if policy.contract.action.kind == "discrete" else 0
+    differing = (
+        int((ours.argmax(axis=1) != outputs.argmax(axis=1)).sum())
+        if policy.contract.action.kind == "discrete"
+        else 0
+    )
     max_error = float(np.abs(ours.astype(np.float64) - outputs.astype(np.float64)).max())
     return ImportProof(max_error, float(np.abs(outputs).max()), differing, len(obs), against)
 
 
 def _precise_outputs(policy: Policy, obs: NDArray[Any]) -> NDArray[Any]:
-    """Return the graph's outputs [n, count], of vectors in float64: what is proven is the graph, not the order of our own sums."""
+    """Return the graph's outputs [n, count], of vectors in float64: what is proven is the graph,
+    not the order of our own sums.
+    """
     graph_input = policy.graph_input(obs)
-    precise = graph_input if policy.contract.observation.is_image else graph_input.astype(np.float64)
+    precise = (
+        graph_input if policy.contract.observation.is_image else graph_input.astype(np.float64)
+    )
     return run_graph(policy.nodes, precise)[policy.nodes[-1].name]
 
 
-def sample_observations(observation: Observation, count: int, generator: np.random.Generator) -> NDArray[Any]:
-    """Return [count, *shape] observations that reach every weight: pictures of all brightnesses, vectors of sizes 0.03 to 10."""
+def sample_observations(
+    observation: Observation, count: int, generator: np.random.Generator
+) -> NDArray[Any]:
+    """Return [count, *shape] observations that reach every weight: pictures of all brightnesses,
+    vectors of sizes 0.03 to 10.
+    """
     if observation.is_image:
         brightness = generator.integers(1, 257, (count, *[1] * len(observation.shape)))
-        return (generator.integers(0, 256, (count, *observation.shape)) * brightness // 256).astype(np.uint8)
-    values = generator.normal(size=(count, *observation.shape)) * 10 ** generator.uniform(-1.5, 1, (count, 1))
+        return (generator.integers(0, 256, (count, *observation.shape)) * brightness // 256).astype(
+            np.uint8
+        )
+    values = generator.normal(size=(count, *observation.shape)) * 10 ** generator.uniform(
+        -1.5, 1, (count, 1)
+    )
     if observation.normalizer is not None:
         values = values * observation.normalizer.std + np.array(observation.normalizer.mean)
     return values.astype(np.float32)

@@ -1,6 +1,8 @@
-"""What Keras itself computes for a file, to prove an import; Keras and TensorFlow are imported here alone.
+"""What Keras itself computes for a file, to prove an import; Keras and TensorFlow are imported here
+alone.
 
-Only a description made of Keras' own layers and settings is handed to Keras, and that in its safe mode.
+Only a description made of Keras' own layers and settings is handed to Keras, and that in its safe
+mode.
 """
 
 from __future__ import annotations
@@ -18,20 +20,32 @@ from quarl.importers.draft import dropped_nodes
 from quarl.importers.keras import ARITHMETIC, LAYERS, MODELS, open_keras, read_draft
 from quarl.importers.options import ImportOptions
 
-SETTING_MODULES = ("keras.initializers", "keras.regularizers", "keras.constraints", "keras.activations")
+SETTING_MODULES = (
+    "keras.initializers",
+    "keras.regularizers",
+    "keras.constraints",
+    "keras.activations",
+)
 SETTING_CLASSES = ("DTypePolicy", "Policy", "__keras_tensor__", "__numpy__", "__tensor__")
 
 
-def outputs_of_keras(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
-    """Return Keras' outputs float32 [n, count] for observations [n, *shape], as `policy.outputs` means them, and Keras' version.
+def outputs_of_keras(
+    path: Path, policy: Policy, obs: NDArray[Any]
+) -> tuple[NDArray[np.float32], str]:
+    """Return Keras' outputs float32 [n, count] for observations [n, *shape], as `policy.outputs`
+    means them, and Keras' version.
 
     A softmax that the import dropped is left out here too.
 
     Raises:
-        ToolMissingError: Keras is not installed, or must not be given this file, or its way to the output cannot be followed.
+        ToolMissingError: Keras is not installed, or must not be given this file, or its way to the
+            output cannot be followed.
     """
     if not _is_plain(open_keras(path).model):
-        raise ToolMissingError(f"{path.name} describes parts that are not Keras' own layers, so it is not given to Keras")
+        raise ToolMissingError(
+            f"{path.name} describes parts that are not Keras' own layers, so it is not given "
+            "to Keras"
+        )
     if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise ToolMissingError(f"Keras reads files called .keras or .h5 alone: rename {path.name}")
     prepare_for_tensorflow()
@@ -39,7 +53,9 @@ def outputs_of_keras(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDA
         import keras  # type: ignore[import-untyped]
     except ImportError as error:
         raise ToolMissingError("Keras is not installed: pip install 'quarl[tf]'") from error
-    options = ImportOptions(action_space=policy.contract.action, observation=policy.contract.observation)
+    options = ImportOptions(
+        action_space=policy.contract.action, observation=policy.contract.observation
+    )
     draft = read_draft(path, options)
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
     tensors = {tensor._keras_history.operation.name: tensor for tensor in model.outputs}
@@ -47,27 +63,46 @@ def outputs_of_keras(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDA
     for node, is_setting in reversed(dropped_nodes(path, draft, options)):
         operation = None if tensor is None else tensor._keras_history.operation
         if operation is None or operation.name != node.source:
-            raise ToolMissingError(f"{node.name} lies in a model inside the model, where Keras cannot be read")
+            raise ToolMissingError(
+                f"{node.name} lies in a model inside the model, where Keras cannot be read"
+            )
         if is_setting:
             operation.activation = keras.activations.linear
         else:
             tensor = operation.input
     if tensor is None:
-        raise ToolMissingError(f"the output {draft.nodes[-1].source} lies in a model inside the model, where Keras cannot be read")
-    outputs = keras.Model(model.inputs[0], tensor)(draft.source_input(policy.contract, obs), training=False)
+        raise ToolMissingError(
+            f"the output {draft.nodes[-1].source} lies in a model inside the model, where "
+            "Keras cannot be read"
+        )
+    outputs = keras.Model(model.inputs[0], tensor)(
+        draft.source_input(policy.contract, obs), training=False
+    )
     return np.asarray(keras.ops.convert_to_numpy(outputs), np.float32), f"Keras {keras.__version__}"
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether everything Keras would build from the description is a layer this package knows, or a harmless setting of one."""
+    """Whether everything Keras would build from the description is a layer this package knows, or a
+    harmless setting of one.
+    """
     if isinstance(value, list):
         return all(_is_plain(item) for item in value)
     if not isinstance(value, dict):
         return True
     kind, module = value.get("class_name"), value.get("module")
     if kind is not None:
-        known = kind in LAYERS or kind in ARITHMETIC or kind in MODELS or kind in SETTING_CLASSES or kind == "InputLayer"
-        in_keras = module is None or module in ("keras", "keras.layers") or str(module).startswith(("keras.src.ops.", "keras.src.models."))
+        known = (
+            kind in LAYERS
+            or kind in ARITHMETIC
+            or kind in MODELS
+            or kind in SETTING_CLASSES
+            or kind == "InputLayer"
+        )
+        in_keras = (
+            module is None
+            or module in ("keras", "keras.layers")
+            or str(module).startswith(("keras.src.ops.", "keras.src.models."))
+        )
         if not (module in SETTING_MODULES or (known and in_keras)):
             return False
         if str(value.get("registered_name") or "").count(">"):

@@ -15,12 +15,17 @@ from quarl.importers.onnx import draft_of, open_onnx
 from quarl.importers.options import ImportOptions
 
 
-def outputs_of_onnx(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
-    """Return ONNX Runtime's outputs float32 [n, count] for observations [n, *shape], as `policy.outputs` means them, and its version.
+def outputs_of_onnx(
+    path: Path, policy: Policy, obs: NDArray[Any]
+) -> tuple[NDArray[np.float32], str]:
+    """Return ONNX Runtime's outputs float32 [n, count] for observations [n, *shape], as
+    `policy.outputs` means them, and its version.
 
     A softmax or argmax that the import dropped is left out here too.
     """
-    options = ImportOptions(action_space=policy.contract.action, observation=policy.contract.observation)
+    options = ImportOptions(
+        action_space=policy.contract.action, observation=policy.contract.observation
+    )
     source = open_onnx(path)
     draft = draft_of(source, options)
     output = split_action(path, draft, options)[0][-1].source
@@ -32,5 +37,10 @@ def outputs_of_onnx(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDAr
     values, entry = draft.source_input(policy.contract, obs), session.get_inputs()[0]
     batch = entry.shape[0] if isinstance(entry.shape[0], int) else len(values)
     filled = np.concatenate([values, np.repeat(values[-1:], -len(values) % batch, axis=0)])
-    parts = [session.run([output], {entry.name: filled[start : start + batch]})[0] for start in range(0, len(filled), batch)]
-    return np.asarray(np.concatenate(parts)[: len(values)], np.float32), f"ONNX Runtime {onnxruntime.__version__}"
+    parts = [
+        session.run([output], {entry.name: filled[start : start + batch]})[0]
+        for start in range(0, len(filled), batch)
+    ]
+    return np.asarray(
+        np.concatenate(parts)[: len(values)], np.float32
+    ), f"ONNX Runtime {onnxruntime.__version__}"

@@ -1,4 +1,6 @@
-"""What TensorFlow computes for a SavedModel, to prove an import. Loading one runs what is in it: only for trusted folders."""
+"""What TensorFlow computes for a SavedModel, to prove an import. Loading one runs what is in it:
+only for trusted folders.
+"""
 
 from __future__ import annotations
 
@@ -16,29 +18,42 @@ from quarl.importers.options import ImportOptions
 from quarl.importers.savedmodel import SavedGraph, read_draft
 
 
-def outputs_of_savedmodel(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
-    """Return TensorFlow's outputs float32 [n, count] for observations [n, *shape], as `policy.outputs` means them, and its version.
+def outputs_of_savedmodel(
+    path: Path, policy: Policy, obs: NDArray[Any]
+) -> tuple[NDArray[np.float32], str]:
+    """Return TensorFlow's outputs float32 [n, count] for observations [n, *shape], as
+    `policy.outputs` means them, and its version.
 
-    Of a softmax, the logarithm is returned, shifted row by row to the mean of the policy's own outputs: it is known up to that shift.
+    Of a softmax, the logarithm is returned, shifted row by row to the mean of the policy's own
+    outputs: it is known up to that shift.
 
     Raises:
-        ToolMissingError: TensorFlow is not installed, or the outputs before the last step cannot be had from it.
+        ToolMissingError: TensorFlow is not installed, or the outputs before the last step cannot be
+            had from it.
     """
     prepare_for_tensorflow()
     try:
         import tensorflow as tf  # type: ignore[import-untyped]
     except ImportError as error:
         raise ToolMissingError("TensorFlow is not installed: pip install 'quarl[tf]'") from error
-    options = ImportOptions(action_space=policy.contract.action, observation=policy.contract.observation)
+    options = ImportOptions(
+        action_space=policy.contract.action, observation=policy.contract.observation
+    )
     draft = read_draft(path, options)
     signature = tf.saved_model.load(str(path)).signatures[SavedGraph(path).signature_name()]
     (argument,) = signature.structured_input_signature[1]
     found = signature(**{argument: tf.constant(draft.source_input(policy.contract, obs))})
     count = policy.contract.action.count
-    fitting = [np.asarray(value, np.float32) for value in found.values() if tuple(value.shape[1:]) == (count,)]
+    fitting = [
+        np.asarray(value, np.float32)
+        for value in found.values()
+        if tuple(value.shape[1:]) == (count,)
+    ]
     last = [node.op for node, _ in dropped_nodes(path, draft, options)]
     if len(fitting) != 1 or last not in ([], [Head("softmax")], [Head("log_softmax")]):
-        raise ToolMissingError("TensorFlow gives only what comes after the last step, which the contract does here")
+        raise ToolMissingError(
+            "TensorFlow gives only what comes after the last step, which the contract does here"
+        )
     outputs = fitting[0]
     if last:
         outputs = np.log(outputs) if last == [Head("softmax")] else outputs

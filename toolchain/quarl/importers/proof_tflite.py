@@ -1,4 +1,6 @@
-"""What LiteRT computes for an int8 `.tflite`, to prove that its integers were read right: they must be equal."""
+"""What LiteRT computes for an int8 `.tflite`, to prove that its integers were read right: they must
+be equal.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,14 @@ from quarl.importers.tflite_file import read_graph
 from quarl.runtimes.host import LitertRuntime, runtime_version
 
 
-def outputs_of_tflite(path: Path, policy: QuantPolicy, integers: NDArray[np.int32]) -> tuple[NDArray[np.int32], str]:
-    """Return the integers [n, count] that LiteRT's run of the original file ends with, and what computed them.
+def outputs_of_tflite(
+    path: Path, policy: QuantPolicy, integers: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], str]:
+    """Return the integers [n, count] that LiteRT's run of the original file ends with, and what
+    computed them.
 
-    A softmax or argmax that the import left out is left out here too; where the file takes floats or uint8, it is given those.
+    A softmax or argmax that the import left out is left out here too; where the file takes floats
+    or uint8, it is given those.
 
     Args:
         integers: int32 [n, *graph_shape] in the range of int8.
@@ -37,6 +43,10 @@ def outputs_of_tflite(path: Path, policy: QuantPolicy, integers: NDArray[np.int3
         runtime = LitertRuntime(graph.showing(network.output))
     except ValueError as error:  # names in the file that are no text
         raise DeviceError(f"LiteRT cannot load {path.name}: {error}") from error
-    rows = [runtime.infer(inputs[row : row + 1]) for row in range(len(inputs))]  # one at a time: the file may have a fixed batch
-    against = f"LiteRT {runtime_version('litert')}" + (f" (before its {network.head})" if network.head else "")
+    rows = [
+        runtime.infer(inputs[row : row + 1]) for row in range(len(inputs))
+    ]  # one at a time: the file may have a fixed batch
+    against = f"LiteRT {runtime_version('litert')}" + (
+        f" (before its {network.head})" if network.head else ""
+    )
     return np.concatenate(rows).astype(np.int32), against

@@ -1,6 +1,8 @@
-"""Outputs of torch networks for the import proof: Stable-Baselines3's own policies, and CleanRL's layers run by torch.
+"""Outputs of torch networks for the import proof: Stable-Baselines3's own policies, and CleanRL's
+layers run by torch.
 
-Both compute on channels-first pictures with torch's kernels, so a mistake in layout, order or activation shows.
+Both compute on channels-first pictures with torch's kernels, so a mistake in layout, order or
+activation shows.
 """
 
 from __future__ import annotations
@@ -19,19 +21,32 @@ from quarl.graph.policy import Policy
 CONTRIB = {"QR-DQN": "QRDQN", "TQC": "TQC", "TRPO": "TRPO", "ARS": "ARS"}
 
 
-def outputs_of_sb3(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDArray[np.floating[Any]], str]:
-    """Return Stable-Baselines3's outputs [n, count] for observations [n, *shape]. Loading unpickles: only for trusted files."""
-    # Stable-Baselines3 imports TensorBoard, and that TensorFlow, for seconds and with warnings; this name tells it not to.
+def outputs_of_sb3(
+    path: Path, policy: Policy, obs: NDArray[Any]
+) -> tuple[NDArray[np.floating[Any]], str]:
+    """Return Stable-Baselines3's outputs [n, count] for observations [n, *shape]. Loading
+    unpickles: only for trusted files.
+    """
+    # Stable-Baselines3 imports TensorBoard, and that TensorFlow, for seconds and with warnings;
+    # this name tells it not to.
     sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
     try:
         import sb3_contrib
         import stable_baselines3
         import torch
     except ImportError as error:
-        raise ToolMissingError("Stable-Baselines3 is not installed: pip install 'quarl[sb3]'") from error
+        raise ToolMissingError(
+            "Stable-Baselines3 is not installed: pip install 'quarl[sb3]'"
+        ) from error
     name = policy.algorithm
-    algorithm = getattr(sb3_contrib, CONTRIB[name]) if name in CONTRIB else getattr(stable_baselines3, name)
-    small = {"buffer_size": 1, "learning_starts": 0, "optimize_memory_usage": False}  # a replay buffer may take gigabytes
+    algorithm = (
+        getattr(sb3_contrib, CONTRIB[name]) if name in CONTRIB else getattr(stable_baselines3, name)
+    )
+    small = {
+        "buffer_size": 1,
+        "learning_starts": 0,
+        "optimize_memory_usage": False,
+    }  # a replay buffer may take gigabytes
     try:
         network = algorithm.load(path, device="cpu", custom_objects=small).policy
     except Exception as error:  # unpickling may raise anything
@@ -42,11 +57,18 @@ def outputs_of_sb3(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDArr
     with torch.no_grad():
         tensor, _ = network.obs_to_tensor(seen)
         outputs = _sb3_outputs(network, name, policy.contract.action.kind == "discrete", tensor)
-    return outputs.numpy(), f"Stable-Baselines3 {stable_baselines3.__version__}, torch {torch.__version__}"
+    return (
+        outputs.numpy(),
+        f"Stable-Baselines3 {stable_baselines3.__version__}, torch {torch.__version__}",
+    )
 
 
-def outputs_of_cleanrl(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[NDArray[np.floating[Any]], str]:
-    """Return what torch computes from the checkpoint's tensors [n, count], layer by layer as CleanRL's scripts do."""
+def outputs_of_cleanrl(
+    path: Path, policy: Policy, obs: NDArray[Any]
+) -> tuple[NDArray[np.floating[Any]], str]:
+    """Return what torch computes from the checkpoint's tensors [n, count], layer by layer as
+    CleanRL's scripts do.
+    """
     try:
         import torch
     except ImportError as error:
@@ -56,7 +78,11 @@ def outputs_of_cleanrl(path: Path, policy: Policy, obs: NDArray[Any]) -> tuple[N
     candidates = [loaded, *(loaded.values() if isinstance(loaded, dict) else loaded)]
     state = next(part for part in candidates if isinstance(part, dict) and first in part)
     observation = policy.contract.observation
-    seen = observation.normalizer.apply(obs).astype(np.float32) if observation.normalizer is not None else obs
+    seen = (
+        observation.normalizer.apply(obs).astype(np.float32)
+        if observation.normalizer is not None
+        else obs
+    )
     if observation.layout == "hwc":
         seen = np.ascontiguousarray(seen.transpose(0, 3, 1, 2))
     with torch.no_grad():
@@ -86,7 +112,9 @@ def _cleanrl_outputs(state: dict[str, Any], x: Any) -> Any:
         return F.linear(value, state[f"{module}.weight"], state[f"{module}.bias"])
 
     def conv(module: str, stride: int, value: Any) -> Any:
-        return F.relu(F.conv2d(value, state[f"{module}.weight"], state[f"{module}.bias"], stride=stride))
+        return F.relu(
+            F.conv2d(value, state[f"{module}.weight"], state[f"{module}.bias"], stride=stride)
+        )
 
     if "network.7.weight" in state:
         x = conv("network.4", 1, conv("network.2", 2, conv("network.0", 4, x / 255.0)))

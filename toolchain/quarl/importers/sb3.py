@@ -1,7 +1,10 @@
-"""Stable-Baselines3 and sb3-contrib zips become a `Policy`, without torch or Stable-Baselines3, and without loading a pickle.
+"""Stable-Baselines3 and sb3-contrib zips become a `Policy`, without torch or Stable-Baselines3, and
+without loading a pickle.
 
-One entry per policy class: where its deterministic actor lies in the state dict, and what its outputs mean.
-Normalisation is not in the zip: VecNormalize writes a file of its own (quarl.sources.normalizer_file).
+One entry per policy class: where its deterministic actor lies in the state dict, and what its
+outputs mean.
+Normalisation is not in the zip: VecNormalize writes a file of its own
+(quarl.sources.normalizer_file).
 """
 
 from __future__ import annotations
@@ -19,7 +22,15 @@ from quarl.graph.contract import Action, Observation
 from quarl.graph.policy import Activation, Dense, Flatten, Function, Policy, linear_chain
 from quarl.importers.options import ImportOptions, make_contract
 from quarl.importers.sb3_data import Sb3Data, read_data
-from quarl.importers.torch_layers import Layers, TorchState, channels_last_columns, clipped, nature_cnn, scaled_input, sequential
+from quarl.importers.torch_layers import (
+    Layers,
+    TorchState,
+    channels_last_columns,
+    clipped,
+    nature_cnn,
+    scaled_input,
+    sequential,
+)
 from quarl.importers.torch_state import read_state_dict
 
 CLIP_MEAN = 2.0  # default of SACPolicy and TQCPolicy, in force only with use_sde
@@ -38,9 +49,14 @@ class Source:
         """Return the feature extractor and the Sequential after it."""
         layers: Layers = []
         if self.state.has(f"{extractor}.cnn"):
-            layers += nature_cnn(self.state, f"{extractor}.cnn", f"{extractor}.linear.0", self.observation.shape)
+            layers += nature_cnn(
+                self.state, f"{extractor}.cnn", f"{extractor}.linear.0", self.observation.shape
+            )
         elif self.state.has(extractor):
-            raise UnsupportedError(f"{self.state.file}: {extractor} has tensors that are not the Nature CNN's: export the policy to ONNX")
+            raise UnsupportedError(
+                f"{self.state.file}: {extractor} has tensors that are not the Nature CNN's: "
+                "export the policy to ONNX"
+            )
         return layers + sequential(self.state, module, self.function, activate_last)
 
 
@@ -49,9 +65,12 @@ def actor_critic(source: Source, action: Action) -> Layers:
     state = source.state
     if state.has("mlp_extractor.shared_net"):
         raise UnsupportedError(
-            f"{state.file}: layers shared by policy and value net (before SB3 1.8) are not carried over: retrain with dict(pi=, vf=)"
+            f"{state.file}: layers shared by policy and value net (before SB3 1.8) are not "
+            "carried over: retrain with dict(pi=, vf=)"
         )
-    extractor = "pi_features_extractor" if state.has("pi_features_extractor") else "features_extractor"
+    extractor = (
+        "pi_features_extractor" if state.has("pi_features_extractor") else "features_extractor"
+    )
     layers = source.hidden(extractor, "mlp_extractor.policy_net")
     return [*layers, ("action_net", state.dense("action_net")), *_squash(action)]
 
@@ -62,12 +81,22 @@ def q_network(source: Source, action: Action) -> Layers:
 
 
 def quantile_network(source: Source, action: Action) -> Layers:
-    """QR-DQN: the last layer gives [quantiles, actions]; their mean is linear, so it folds into weights and bias."""
-    layers = source.hidden("quantile_net.features_extractor", "quantile_net.quantile_net", activate_last=False)
+    """QR-DQN: the last layer gives [quantiles, actions]; their mean is linear, so it folds into
+    weights and bias.
+    """
+    layers = source.hidden(
+        "quantile_net.features_extractor", "quantile_net.quantile_net", activate_last=False
+    )
     name, head = layers[-1] if layers else ("", None)
     if not isinstance(head, Dense) or len(head.bias) % action.count:
-        raise InputError(f"{source.state.file}: the quantile head does not fit {action.count} actions")
-    weights = head.weights.astype(np.float64).reshape(-1, action.count, head.weights.shape[1]).mean(axis=0)
+        raise InputError(
+            f"{source.state.file}: the quantile head does not fit {action.count} actions"
+        )
+    weights = (
+        head.weights.astype(np.float64)
+        .reshape(-1, action.count, head.weights.shape[1])
+        .mean(axis=0)
+    )
     bias = head.bias.astype(np.float64).reshape(-1, action.count).mean(axis=0)
     return [*layers[:-1], (name, Dense(weights.astype(np.float32), bias.astype(np.float32)))]
 
@@ -77,7 +106,10 @@ def gaussian_actor(source: Source, action: Action) -> Layers:
     layers = source.hidden("actor.features_extractor", "actor.latent_pi")
     limit = source.data.policy_kwargs.get("clip_mean", CLIP_MEAN)
     if not isinstance(limit, (int, float)):
-        raise InputError(f"{source.state.file}: clip_mean is {str(limit)[:40]!r}, not a number: save the agent again")
+        raise InputError(
+            f"{source.state.file}: clip_mean is {str(limit)[:40]!r}, not a number: save the "
+            "agent again"
+        )
     if source.data.use_sde and limit > 0:
         layers += clipped("actor.mu", source.state.dense("actor.mu.0"), limit)
     else:
@@ -87,17 +119,25 @@ def gaussian_actor(source: Source, action: Action) -> Layers:
 
 def deterministic_actor(source: Source, action: Action) -> Layers:
     """TD3, DDPG: tanh of the last layer."""
-    return [*source.hidden("actor.features_extractor", "actor.mu", activate_last=False), *_squash(action)]
+    return [
+        *source.hidden("actor.features_extractor", "actor.mu", activate_last=False),
+        *_squash(action),
+    ]
 
 
 def random_search(source: Source, action: Action) -> Layers:
     """ARS: a linear policy or a small MLP."""
-    return [*source.hidden("features_extractor", "action_net", activate_last=False), *_squash(action)]
+    return [
+        *source.hidden("features_extractor", "action_net", activate_last=False),
+        *_squash(action),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One module of policy classes: how to build the layers, the default activation, whether box outputs are squashed."""
+    """One module of policy classes: how to build the layers, the default activation, whether box
+    outputs are squashed.
+    """
 
     layers: Callable[[Source, Action], Layers]
     function: Function
@@ -113,14 +153,21 @@ def read_sb3(path: Path, options: ImportOptions) -> Policy:
     """
     with Archive(path) as archive:
         data = read_data(archive)
-        state = TorchState(path.name, read_state_dict(archive.read("policy.pth"), f"{path.name}: policy.pth"))
+        state = TorchState(
+            path.name, read_state_dict(archive.read("policy.pth"), f"{path.name}: policy.pth")
+        )
         stamp = "_stable_baselines3_version"  # not written by the first releases
-        version = archive.read(stamp, 64).decode("ascii", "replace").strip() if stamp in archive.names else "of unknown version"
+        version = (
+            archive.read(stamp, 64).decode("ascii", "replace").strip()
+            if stamp in archive.names
+            else "of unknown version"
+        )
     family = FAMILIES.get(data.policy_module)
     if family is None:
         known = "PPO, A2C, TRPO, DQN, QR-DQN, SAC, TQC, TD3, DDPG, ARS"
         raise UnsupportedError(
-            f"{path.name}: policies of {data.policy_module} are not carried over, only {known} with their own policy classes"
+            f"{path.name}: policies of {data.policy_module} are not carried over, only "
+            f"{known} with their own policy classes"
         )
     data.check_extractor()
     action = data.action("unscale" if family.squashes(data) else "clip", options)
@@ -128,36 +175,59 @@ def read_sb3(path: Path, options: ImportOptions) -> Policy:
     check_normalizer(path, data, family, contract.observation, options)
     source = Source(data, state, data.observation(), data.activation(family.function))
     layers = _first_layer(source, family.layers(source, action))
-    return Policy(linear_chain(layers), contract, family.algorithm(data), f"stable-baselines3 {version}", source_digest(path))
+    return Policy(
+        linear_chain(layers),
+        contract,
+        family.algorithm(data),
+        f"stable-baselines3 {version}",
+        source_digest(path),
+    )
 
 
-def check_normalizer(path: Path, data: Sb3Data, family: Family, observation: Observation, options: ImportOptions) -> None:
+def check_normalizer(
+    path: Path, data: Sb3Data, family: Family, observation: Observation, options: ImportOptions
+) -> None:
     """Check that a VecNormalize the training used has been given.
 
-    On-policy algorithms keep `_last_original_obs` only under VecNormalize; off-policy ones always keep it, so there only a
-    file beside the zip tells (names used by VecNormalize in CheckpointCallback and in RL Baselines3 Zoo).
+    On-policy algorithms keep `_last_original_obs` only under VecNormalize; off-policy ones always
+    keep it, so there only a
+    file beside the zip tells (names used by VecNormalize in CheckpointCallback and in RL Baselines3
+    Zoo).
 
     Raises:
         InputError: it was used and neither --obs-norm nor --no-obs-norm was given.
     """
     if observation.is_image or observation.normalizer is not None or options.no_normalizer:
         return
-    on_policy = family in (FAMILIES["stable_baselines3.common.policies"], FAMILIES["sb3_contrib.ars.policies"])
+    on_policy = family in (
+        FAMILIES["stable_baselines3.common.policies"],
+        FAMILIES["sb3_contrib.ars.policies"],
+    )
     names = ["vecnormalize.pkl", f"{path.stem}/vecnormalize.pkl"]
     if checkpoint := re.fullmatch(r"(.*)_(\d+)_steps", path.stem):
         names.append(f"{checkpoint[1]}_vecnormalize_{checkpoint[2]}_steps.pkl")
     beside = [path.parent / name for name in names]
     found = [file.name for file in beside if file.is_file()]
     if found or (on_policy and data.fields.get("_last_original_obs") is not None):
-        reason = f"{found[0]} lies beside it" if found else "the zip keeps observations from before a VecNormalize"
+        reason = (
+            f"{found[0]} lies beside it"
+            if found
+            else "the zip keeps observations from before a VecNormalize"
+        )
         raise InputError(
-            f"{path.name}: was trained with VecNormalize ({reason}), whose statistics are not in the zip: add --obs-norm FILE.npz "
-            "(quarl convert-normalizer makes it from VecNormalize's pickle), or say --no-obs-norm if only rewards were normalised"
+            f"{path.name}: was trained with VecNormalize ({reason}), whose statistics are not "
+            "in the zip: add --obs-norm FILE.npz "
+            "(quarl convert-normalizer makes it from VecNormalize's pickle), or say "
+            "--no-obs-norm if only rewards were normalised"
         )
 
 
 def _squash(action: Action) -> Layers:
-    return [("squash", Activation("tanh"))] if action.kind == "box" and action.transform == "unscale" else []
+    return (
+        [("squash", Activation("tanh"))]
+        if action.kind == "box" and action.transform == "unscale"
+        else []
+    )
 
 
 def _first_layer(source: Source, layers: Layers) -> Layers:
@@ -170,16 +240,24 @@ def _first_layer(source: Source, layers: Layers) -> Layers:
     if isinstance(op, Dense):
         flatten, op = [("flatten", Flatten())], channels_last_columns(name, op, observation.shape)
     if not source.data.policy_kwargs.get("normalize_images", True):
-        op = scaled_input(op, 255)  # the network saw pixels from 0 to 255, the graph gives pixels / 255
+        op = scaled_input(
+            op, 255
+        )  # the network saw pixels from 0 to 255, the graph gives pixels / 255
     return [*flatten, (name, op), *layers[1:]]
 
 
 def _on_policy_name(data: Sb3Data) -> str:
-    return "PPO" if "clip_range" in data.fields else "TRPO" if "cg_max_steps" in data.fields else "A2C"
+    return (
+        "PPO" if "clip_range" in data.fields else "TRPO" if "cg_max_steps" in data.fields else "A2C"
+    )
 
 
 def _twin_name(data: Sb3Data) -> str:
-    return "DDPG" if data.policy_kwargs.get("n_critics") == 1 and data.fields.get("policy_delay") == 1 else "TD3"
+    return (
+        "DDPG"
+        if data.policy_kwargs.get("n_critics") == 1 and data.fields.get("policy_delay") == 1
+        else "TD3"
+    )
 
 
 def _never(data: Sb3Data) -> bool:
@@ -197,12 +275,17 @@ def _gsde_squashes(data: Sb3Data) -> bool:
 def _ars_squashes(data: Sb3Data) -> bool:
     defaults = {"ARSPolicy": True, "ARSLinearPolicy": False}
     if "squash_output" not in data.policy_kwargs and data.policy_class not in defaults:
-        raise UnsupportedError(f"{data.file}: the zip does not tell whether {data.policy_class or 'its policy class'} squashes its actions")
+        raise UnsupportedError(
+            f"{data.file}: the zip does not tell whether "
+            f"{data.policy_class or 'its policy class'} squashes its actions"
+        )
     return bool(data.policy_kwargs.get("squash_output", defaults.get(data.policy_class)))
 
 
 FAMILIES: dict[str, Family] = {
-    "stable_baselines3.common.policies": Family(actor_critic, "tanh", _gsde_squashes, _on_policy_name),
+    "stable_baselines3.common.policies": Family(
+        actor_critic, "tanh", _gsde_squashes, _on_policy_name
+    ),
     "stable_baselines3.dqn.policies": Family(q_network, "relu", _never, lambda _: "DQN"),
     "stable_baselines3.sac.policies": Family(gaussian_actor, "relu", _always, lambda _: "SAC"),
     "stable_baselines3.td3.policies": Family(deterministic_actor, "relu", _always, _twin_name),

@@ -1,6 +1,8 @@
-"""Layers from the tensors of torch modules, turned from channels-first to the graph's channels-last.
+"""Layers from the tensors of torch modules, turned from channels-first to the graph's
+channels-last.
 
-In: a state dict, in which module paths are joined by dots. Out: named operations that `linear_chain` puts in order.
+In: a state dict, in which module paths are joined by dots. Out: named operations that
+    `linear_chain` puts in order.
 """
 
 from __future__ import annotations
@@ -18,7 +20,13 @@ Layers: TypeAlias = list[tuple[str, Op]]
 
 NATURE_KERNELS = (8, 4, 3)  # Mnih et al., Nature 518 (2015), Methods
 NATURE_STRIDES = (4, 2, 1)
-TORCH_ACTIVATIONS: dict[str, Function] = {"Tanh": "tanh", "ReLU": "relu", "ReLU6": "relu6", "ELU": "elu", "Sigmoid": "sigmoid"}
+TORCH_ACTIVATIONS: dict[str, Function] = {
+    "Tanh": "tanh",
+    "ReLU": "relu",
+    "ReLU6": "relu6",
+    "ELU": "elu",
+    "Sigmoid": "sigmoid",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +46,43 @@ class TorchState:
         return Dense(weights, self._bias(module, len(weights)))
 
     def conv(self, module: str, stride: int) -> Conv2D:
-        """Return the Conv2d module without padding; torch has [out, in, height, width], the graph [out, height, width, in]."""
+        """Return the Conv2d module without padding; torch has [out, in, height, width], the graph
+        [out, height, width, in].
+        """
         weights = self._weights(module, 4, "Conv2d")
-        return Conv2D(np.ascontiguousarray(weights.transpose(0, 2, 3, 1)), self._bias(module, len(weights)), (stride, stride))
+        return Conv2D(
+            np.ascontiguousarray(weights.transpose(0, 2, 3, 1)),
+            self._bias(module, len(weights)),
+            (stride, stride),
+        )
 
     def children(self, module: str) -> list[str]:
         """Return the names directly under a module that have tensors, numbers in numeric order."""
-        names = {key[len(module) + 1 :].split(".")[0] for key in self.tensors if key.startswith(f"{module}.")}
-        return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+        names = {
+            key[len(module) + 1 :].split(".")[0]
+            for key in self.tensors
+            if key.startswith(f"{module}.")
+        }
+        return sorted(
+            names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)
+        )
 
     def _weights(self, module: str, rank: int, kind: str) -> NDArray[Any]:
         weights = self.tensors.get(f"{module}.weight")
         if weights is None:
-            raise InputError(f"{self.file}: has no tensor {module}.weight: it is incomplete, or of another kind of network")
-        others = [key for key in self.tensors if key.startswith(f"{module}.") and key not in (f"{module}.weight", f"{module}.bias")]
+            raise InputError(
+                f"{self.file}: has no tensor {module}.weight: it is incomplete, or of another "
+                "kind of network"
+            )
+        others = [
+            key
+            for key in self.tensors
+            if key.startswith(f"{module}.") and key not in (f"{module}.weight", f"{module}.bias")
+        ]
         if weights.ndim != rank or others:
             raise UnsupportedError(
-                f"{self.file}: {module} is no {kind} layer (weight {weights.shape}{', with ' + others[0] if others else ''}): only Linear, "
+                f"{self.file}: {module} is no {kind} layer (weight "
+                f"{weights.shape}{', with ' + others[0] if others else ''}): only Linear, "
                 "the Nature CNN and elementwise activations are carried over"
             )
         return np.ascontiguousarray(weights)
@@ -65,7 +93,8 @@ class TorchState:
 
 
 def sequential(state: TorchState, module: str, function: Function, activate_last: bool) -> Layers:
-    """Return a torch Sequential of Linear layers with an activation between (and after the last, where asked for).
+    """Return a torch Sequential of Linear layers with an activation between (and after the last,
+    where asked for).
 
     Raises:
         UnsupportedError: another module stands in between; names it.
@@ -76,7 +105,8 @@ def sequential(state: TorchState, module: str, function: Function, activate_last
         layers.append((f"{module}.{child}", state.dense(f"{module}.{child}")))
         if child != str(2 * place):
             raise UnsupportedError(
-                f"{state.file}: {module} is no plain sequence of Linear and activation (tensors at {', '.join(children)}, "
+                f"{state.file}: {module} is no plain sequence of Linear and activation "
+                f"(tensors at {', '.join(children)}, "
                 "expected 0, 2, 4 ...): normalisation and dropout layers are not carried over"
             )
         if activate_last or place + 1 < len(children):
@@ -85,7 +115,8 @@ def sequential(state: TorchState, module: str, function: Function, activate_last
 
 
 def nature_cnn(state: TorchState, convolutions: str, linear: str, chw: tuple[int, ...]) -> Layers:
-    """Return the Nature CNN: three convolutions at 0, 2, 4 of one Sequential, flatten, one Linear, ReLU after each.
+    """Return the Nature CNN: three convolutions at 0, 2, 4 of one Sequential, flatten, one Linear,
+    ReLU after each.
 
     Args:
         chw: (channels, height, width) of the pixels the network sees.
@@ -100,11 +131,15 @@ def nature_cnn(state: TorchState, convolutions: str, linear: str, chw: tuple[int
         found = conv.weights.shape[1:3]
         if found != (kernel, kernel):
             raise UnsupportedError(
-                f"{state.file}: {module} has a {found[0]}x{found[1]} kernel where the Nature CNN has {kernel}x{kernel}; "
+                f"{state.file}: {module} has a {found[0]}x{found[1]} kernel where the Nature "
+                f"CNN has {kernel}x{kernel}; "
                 "strides are not in the file, so another network cannot be told: export it to ONNX"
             )
         if min(shape[1:]) < kernel:
-            raise InputError(f"{state.file}: {module}: a {kernel}x{kernel} window does not fit into {shape[1]}x{shape[2]} pixels")
+            raise InputError(
+                f"{state.file}: {module}: a {kernel}x{kernel} window does not fit into "
+                f"{shape[1]}x{shape[2]} pixels"
+            )
         shape = (len(conv.weights), *((length - kernel) // stride + 1 for length in shape[1:]))
         layers += [(module, conv), (f"{convolutions}.{2 * place + 1}", Activation("relu"))]
     layers.append((f"{convolutions}.6", Flatten()))
@@ -114,14 +149,18 @@ def nature_cnn(state: TorchState, convolutions: str, linear: str, chw: tuple[int
 
 
 def channels_last_columns(name: str, dense: Dense, chw: tuple[int, ...]) -> Dense:
-    """Return a Linear that follows a flatten, its columns moved from torch's [channels, height, width] to [height, width, channels].
+    """Return a Linear that follows a flatten, its columns moved from torch's [channels, height,
+    width] to [height, width, channels].
 
     Raises:
         InputError: it takes another number of inputs than the pixels give; names both.
     """
     outputs, inputs = dense.weights.shape
     if inputs != int(np.prod(chw)):
-        raise InputError(f"{name}: takes {inputs} inputs, [channels, height, width] {chw} come in: give the environment it was trained on")
+        raise InputError(
+            f"{name}: takes {inputs} inputs, [channels, height, width] {chw} come in: give "
+            "the environment it was trained on"
+        )
     moved = dense.weights.reshape(outputs, *chw).transpose(0, 2, 3, 1).reshape(outputs, inputs)
     return Dense(np.ascontiguousarray(moved), dense.bias)
 
@@ -137,14 +176,21 @@ def scaled_input(op: Op, gain: float) -> Op:
 def clipped(name: str, dense: Dense, limit: float) -> Layers:
     """Return layers for clip(dense(x), -limit, limit).
 
-    The graph has no two-sided clip, but relu6 is one: clip(x, -c, c) = relu6((x + c) * 3 / c) * c / 3 - c.
+    The graph has no two-sided clip, but relu6 is one: clip(x, -c, c) = relu6((x + c) * 3 / c) * c /
+    3 - c.
     """
     gain = 3.0 / limit
     weights = (dense.weights.astype(np.float64) * gain).astype(np.float32)
     bias = (dense.bias.astype(np.float64) * gain + 3.0).astype(np.float32)
     count = len(bias)
-    back = Dense(np.eye(count, dtype=np.float32) * np.float32(1 / gain), np.full(count, -limit, np.float32))
-    return [(name, Dense(weights, bias)), (f"{name}.clip", Activation("relu6")), (f"{name}.unclip", back)]
+    back = Dense(
+        np.eye(count, dtype=np.float32) * np.float32(1 / gain), np.full(count, -limit, np.float32)
+    )
+    return [
+        (name, Dense(weights, bias)),
+        (f"{name}.clip", Activation("relu6")),
+        (f"{name}.unclip", back),
+    ]
 
 
 def activation_named(class_name: str, file: str) -> Function:
@@ -155,5 +201,8 @@ def activation_named(class_name: str, file: str) -> Function:
     """
     if class_name not in TORCH_ACTIVATIONS:
         allowed = ", ".join(TORCH_ACTIVATIONS)
-        raise UnsupportedError(f"{file}: activation {class_name} is not carried over, only {allowed} are: train with one of them")
+        raise UnsupportedError(
+            f"{file}: activation {class_name} is not carried over, only {allowed} are: train "
+            "with one of them"
+        )
     return TORCH_ACTIVATIONS[class_name]

@@ -1,7 +1,9 @@
 """Tensors from a file of `torch.save`, without torch and without an unpickler.
 
-Such a file is a zip of raw storages and one pickle that says how they are cut into tensors. A pickle is a small program;
-here its instructions are read as data by an interpreter that knows only containers, numbers, strings and tensors.
+Such a file is a zip of raw storages and one pickle that says how they are cut into tensors. A
+pickle is a small program;
+here its instructions are read as data by an interpreter that knows only containers, numbers,
+strings and tensors.
 It has no means to import or call anything, so a file can ask for code to run but cannot get it.
 Format: torch/csrc/jit/serialization.md and pickletools in the Python library.
 """
@@ -57,23 +59,27 @@ def read_state_dict(source: Path | bytes, name: str | None = None) -> dict[str, 
     """Return the file's tensors by name.
 
     Raises:
-        InputError: the file holds something else than one flat state dict; and all that `read_torch` raises.
+        InputError: the file holds something else than one flat state dict; and all that
+            `read_torch` raises.
     """
     name = name or (source.name if isinstance(source, Path) else "state dict")
     found = read_torch(source, name)
     if not is_state_dict(found):
         raise InputError(
-            f"{name}: holds {describe(found)}, a state dict (names and tensors) is needed: torch.save(agent.state_dict(), FILE)"
+            f"{name}: holds {describe(found)}, a state dict (names and tensors) is needed: "
+            "torch.save(agent.state_dict(), FILE)"
         )
     return found
 
 
 def read_torch(source: Path | bytes, name: str | None = None) -> Any:
-    """Return what `torch.save` wrote: tensors as read-only arrays in dicts, lists, tuples, with plain numbers and strings.
+    """Return what `torch.save` wrote: tensors as read-only arrays in dicts, lists, tuples, with
+    plain numbers and strings.
 
     Raises:
         InputError: not a torch file, cut off or inconsistent.
-        UntrustedFileError: it asks for anything but tensors, or its sizes do not fit the bytes it has.
+        UntrustedFileError: it asks for anything but tensors, or its sizes do not fit the bytes it
+            has.
         UnsupportedError: big-endian, or a number type NumPy lacks.
     """
     name = name or (source.name if isinstance(source, Path) else "state dict")
@@ -83,7 +89,11 @@ def read_torch(source: Path | bytes, name: str | None = None) -> Any:
 
 def is_state_dict(value: object) -> TypeGuard[dict[str, NDArray[Any]]]:
     """Whether the value is a non-empty dict from names to tensors."""
-    return isinstance(value, dict) and bool(value) and all(isinstance(k, str) and isinstance(v, np.ndarray) for k, v in value.items())
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(k, str) and isinstance(v, np.ndarray) for k, v in value.items())
+    )
 
 
 def describe(value: object) -> str:
@@ -99,14 +109,29 @@ class _Reader:
     def __init__(self, archive: Archive, name: str) -> None:
         self.archive = archive
         self.name = name
-        roots = [member.removesuffix("data.pkl") for member in archive.names if member == "data.pkl" or member.endswith("/data.pkl")]
+        roots = [
+            member.removesuffix("data.pkl")
+            for member in archive.names
+            if member == "data.pkl" or member.endswith("/data.pkl")
+        ]
         if len(roots) != 1:
-            raise InputError(f"{name}: has {len(roots)} data.pkl inside, a file of torch.save has one")
+            raise InputError(
+                f"{name}: has {len(roots)} data.pkl inside, a file of torch.save has one"
+            )
         self.root = roots[0]
         if f"{self.root}constants.pkl" in archive.names:
-            raise UnsupportedError(f"{name}: is a TorchScript program: save its weights with torch.save(module.state_dict(), FILE)")
-        if f"{self.root}byteorder" in archive.names and archive.read(f"{self.root}byteorder", 16) != b"little":
-            raise UnsupportedError(f"{name}: was written on a big-endian machine: load and save it on a little-endian one")
+            raise UnsupportedError(
+                f"{name}: is a TorchScript program: save its weights with "
+                "torch.save(module.state_dict(), FILE)"
+            )
+        if (
+            f"{self.root}byteorder" in archive.names
+            and archive.read(f"{self.root}byteorder", 16) != b"little"
+        ):
+            raise UnsupportedError(
+                f"{name}: was written on a big-endian machine: load and save it on a "
+                "little-endian one"
+            )
         self.storages: dict[str, NDArray[Any]] = {}
         self.tensors = 0
 
@@ -115,10 +140,14 @@ class _Reader:
         try:
             return self._interpret(pickled)
         except (ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
-            raise InputError(f"{self.name}: data.pkl is damaged ({error}): copy or save the file again") from error
+            raise InputError(
+                f"{self.name}: data.pkl is damaged ({error}): copy or save the file again"
+            ) from error
 
     def _interpret(self, pickled: bytes) -> Any:
-        """Return the value the pickle describes. Pickle machine of PEP 3154, without the instructions that act."""
+        """Return the value the pickle describes. Pickle machine of PEP 3154, without the
+        instructions that act.
+        """
         stack: list[Any] = []
         marks: list[int] = []
         memo: dict[int, Any] = {}
@@ -148,7 +177,15 @@ class _Reader:
                     stack.append(None)
                 case "NEWTRUE" | "NEWFALSE":
                     stack.append(opcode.name == "NEWTRUE")
-                case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE" | "SHORT_BINUNICODE":
+                case (
+                    "BININT"
+                    | "BININT1"
+                    | "BININT2"
+                    | "LONG1"
+                    | "BINFLOAT"
+                    | "BINUNICODE"
+                    | "SHORT_BINUNICODE"
+                ):
                     stack.append(argument)
                 case "TUPLE":
                     stack.append(tuple(since_mark()))
@@ -184,41 +221,66 @@ class _Reader:
                     items = since_mark()
                     _list(stack[-1]).extend(items)
                 case "BUILD":
-                    stack.pop()  # version numbers of the modules, which a state dict carries as an attribute
+                    # version numbers of the modules, which a state dict carries as an attribute
+                    stack.pop()
                     _dict(stack[-1])
                 case other:
-                    raise UntrustedFileError(f"{self.name}: asks for the pickle instruction {other}, which plain tensors do not need")
+                    raise UntrustedFileError(
+                        f"{self.name}: asks for the pickle instruction {other}, which plain "
+                        "tensors do not need"
+                    )
         raise ValueError("it has no end")
 
     def _global(self, module: str, name: str) -> _Global:
-        if (module, name) in (ORDERED_DICT, TENSOR, PARAMETER) or (module == "torch" and name in STORAGE_DTYPES):
+        if (module, name) in (ORDERED_DICT, TENSOR, PARAMETER) or (
+            module == "torch" and name in STORAGE_DTYPES
+        ):
             return _Global(module, name)
         if module == "torch" and name.endswith("Storage"):
             raise UnsupportedError(
-                f"{self.name}: holds {name.removesuffix('Storage')} numbers: convert the weights with .float() and save again"
+                f"{self.name}: holds {name.removesuffix('Storage')} numbers: convert the "
+                "weights with .float() and save again"
             )
         raise UntrustedFileError(
-            f"{self.name}: asks to load {module}.{name}; only plain tensors are read, nothing was run. Where you trust the file, "
+            f"{self.name}: asks to load {module}.{name}; only plain tensors are read, nothing "
+            "was run. Where you trust the file, "
             "load it in its framework and save the state dict: torch.save(agent.state_dict(), FILE)"
         )
 
     def _rebuild(self, function: object, arguments: object) -> Any:
         if not isinstance(function, _Global) or not isinstance(arguments, tuple):
-            raise UntrustedFileError(f"{self.name}: asks to call {type(function).__name__}, which plain tensors do not need")
+            raise UntrustedFileError(
+                f"{self.name}: asks to call {type(function).__name__}, which plain tensors do "
+                "not need"
+            )
         match (function.module, function.name):
             case ("collections", "OrderedDict"):
                 rebuilt: dict[Any, Any] = {}
-                _set_items(rebuilt, [part for key, value in (_list(arguments[0]) if arguments else []) for part in (key, value)])
+                _set_items(
+                    rebuilt,
+                    [
+                        part
+                        for key, value in (_list(arguments[0]) if arguments else [])
+                        for part in (key, value)
+                    ],
+                )
                 return rebuilt
             case ("torch._utils", "_rebuild_tensor_v2"):
                 return self._tensor(*arguments[:4])
             case ("torch._utils", "_rebuild_parameter"):
                 return arguments[0]
-        raise UntrustedFileError(f"{self.name}: asks to call {function.name}, which plain tensors do not need")
+        raise UntrustedFileError(
+            f"{self.name}: asks to call {function.name}, which plain tensors do not need"
+        )
 
     def _storage(self, reference: object) -> _Storage:
         """Return the storage for ("storage", type, key, device, element count)."""
-        if not isinstance(reference, tuple) or len(reference) != 5 or reference[0] != "storage" or not isinstance(reference[1], _Global):
+        if (
+            not isinstance(reference, tuple)
+            or len(reference) != 5
+            or reference[0] != "storage"
+            or not isinstance(reference[1], _Global)
+        ):
             raise ValueError("a reference is not one to a storage")
         _, kind, key, _, elements = reference
         if not isinstance(key, str) or not isinstance(elements, int):
@@ -227,26 +289,46 @@ class _Reader:
         if key not in self.storages:
             data = self.archive.read(f"{self.root}data/{key}")
             if len(data) % dtype.itemsize:
-                raise UntrustedFileError(f"{self.name}: storage {key} has {len(data)} bytes, no whole number of {dtype} values")
+                raise UntrustedFileError(
+                    f"{self.name}: storage {key} has {len(data)} bytes, no whole number of "
+                    f"{dtype} values"
+                )
             self.storages[key] = np.frombuffer(data, dtype)
         values = self.storages[key]
         if values.dtype != dtype or values.size != elements:
             raise UntrustedFileError(
-                f"{self.name}: storage {key} claims {elements} {dtype} values, the file has {values.size} {values.dtype}"
+                f"{self.name}: storage {key} claims {elements} {dtype} values, the file has "
+                f"{values.size} {values.dtype}"
             )
         return _Storage(values)
 
-    def _tensor(self, storage: object, offset: object, size: object, stride: object) -> NDArray[Any]:
-        """Return a read-only view [*size]; checked to lie inside the storage and to repeat none of it."""
+    def _tensor(
+        self, storage: object, offset: object, size: object, stride: object
+    ) -> NDArray[Any]:
+        """Return a read-only view [*size]; checked to lie inside the storage and to repeat none of
+        it.
+        """
         self.tensors += 1
         if self.tensors > MAX_TENSORS:
-            raise UntrustedFileError(f"{self.name}: has more than {MAX_TENSORS:,} tensors: this is no policy for a small board")
-        if not isinstance(storage, _Storage) or not isinstance(size, tuple) or not isinstance(stride, tuple):
+            raise UntrustedFileError(
+                f"{self.name}: has more than {MAX_TENSORS:,} tensors: this is no policy for a "
+                "small board"
+            )
+        if (
+            not isinstance(storage, _Storage)
+            or not isinstance(size, tuple)
+            or not isinstance(stride, tuple)
+        ):
             raise ValueError("a tensor without storage, size or stride")
         numbers = (offset, *size, *stride)
-        if len(size) != len(stride) or len(size) > MAX_RANK or not all(type(n) is int and n >= 0 for n in numbers):
+        if (
+            len(size) != len(stride)
+            or len(size) > MAX_RANK
+            or not all(type(n) is int and n >= 0 for n in numbers)
+        ):
             raise UntrustedFileError(
-                f"{self.name}: a tensor's offset, size or stride is no list of whole numbers >= 0, or has over {MAX_RANK} axes"
+                f"{self.name}: a tensor's offset, size or stride is no list of whole numbers "
+                f">= 0, or has over {MAX_RANK} axes"
             )
         assert isinstance(offset, int)
         values = storage.values
@@ -256,13 +338,18 @@ class _Reader:
         last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
         if count > values.size or offset > values.size or (count and last >= values.size):
             raise UntrustedFileError(
-                f"{self.name}: a tensor of size {size} reaches outside its storage of {values.size} values: the file is damaged or forged"
+                f"{self.name}: a tensor of size {size} reaches outside its storage of "
+                f"{values.size} values: the file is damaged or forged"
             )
-        return as_strided(values[offset:], size, [step * values.itemsize for step in stride], writeable=False)
+        return as_strided(
+            values[offset:], size, [step * values.itemsize for step in stride], writeable=False
+        )
 
 
 def _set_items(target: object, items: list[Any]) -> None:
-    if not all(type(key) in (str, int) for key in items[0::2]):  # hashing a deeply nested key would exhaust the C stack
+    if not all(
+        type(key) in (str, int) for key in items[0::2]
+    ):  # hashing a deeply nested key would exhaust the C stack
         raise ValueError("a dict key is neither a name nor a number")
     _dict(target).update(zip(items[0::2], items[1::2], strict=True))
 

@@ -62,7 +62,10 @@ def identity_from(payload: bytes) -> Identity:
         DeviceError: it has another length.
     """
     if len(payload) != IDENTITY.size:
-        raise DeviceError(f"the device identifies itself in {len(payload)} bytes, expected are {IDENTITY.size}: export and flash again")
+        raise DeviceError(
+            f"the device identifies itself in {len(payload)} bytes, expected are "
+            f"{IDENTITY.size}: export and flash again"
+        )
     observation, inputs, outputs, action, digest = IDENTITY.unpack(payload)
     return Identity(observation, inputs, outputs, action, digest.decode("ascii", "replace"))
 

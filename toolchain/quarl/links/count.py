@@ -1,4 +1,6 @@
-"""What an emulator counted: blocks of instructions, how often each was executed, how often it ended in a jump."""
+"""What an emulator counted: blocks of instructions, how often each was executed, how often it ended
+in a jump.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What one call of a function executed: blocks with how often, and how often the next block was not the one that follows."""
+    """What one call of a function executed: blocks with how often, and how often the next block was
+    not the one that follows.
+    """
 
     blocks: tuple[tuple[Block, int, int], ...]  # block, executions, taken branches at its end
 

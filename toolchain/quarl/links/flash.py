@@ -1,7 +1,9 @@
 """Flashing: an ELF image goes into a board's flash through a debug probe, by pyOCD or OpenOCD.
 
-In: a tool's name, a board, an image. Out: nothing, or one error that says whether the tool, the probe or the board's pack is missing.
-Commands are lists and run without a shell. Both tools verify what they wrote and let the board start anew.
+In: a tool's name, a board, an image. Out: nothing, or one error that says whether the tool, the
+    probe or the board's pack is missing.
+Commands are lists and run without a shell. Both tools verify what they wrote and let the board
+start anew.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from quarl.tools import run
 FlashTool = Literal["pyocd", "openocd"]
 TIMEOUT_S = 300.0
 IMAGE = "firmware.elf"
-SOURCES: dict[FlashTool, str] = {"pyocd": "pip install 'quarl[probe]'", "openocd": "apt-get install openocd"}
+SOURCES: dict[FlashTool, str] = {
+    "pyocd": "pip install 'quarl[probe]'",
+    "openocd": "apt-get install openocd",
+}
 NO_PROBE = (  # what the tools say where no probe answers, in their words
     "no connected debug probes",
     "no target device available",
@@ -39,7 +44,8 @@ def flash(tool: FlashTool, board: Board, elf: bytes) -> None:
     Raises:
         InputError: the board file does not say what the tool calls the chip.
         ToolMissingError: the tool is not installed; says what gives it.
-        DeviceError: no probe is connected, the tool does not know the chip, or it failed; carries its words.
+        DeviceError: no probe is connected, the tool does not know the chip, or it failed; carries
+            its words.
     """
     program = find_program(tool)
     with tempfile.TemporaryDirectory(prefix="quarl-flash-") as folder:
@@ -63,16 +69,25 @@ def flash_command(tool: FlashTool, program: Sequence[str], board: Board, image: 
     known = probe is not None and (probe.pyocd if tool == "pyocd" else probe.openocd)
     if probe is None or not known:
         raise InputError(
-            f"{board.name}: cannot be flashed by {tool}: its board file has no [probe] {tool}; flash the image by the board's own means"
+            f"{board.name}: cannot be flashed by {tool}: its board file has no [probe] "
+            f"{tool}; flash the image by the board's own means"
         )
     if tool == "pyocd":
         return [*program, "flash", "--no-wait", "--target", probe.pyocd, str(image)]
-    scripts = [word for text in probe.openocd for word in ("-f" if text.endswith(".cfg") else "-c", text)]
-    return [*program, *scripts, "-c", f"program {{{image}}} verify reset exit"]  # Tcl: in braces nothing is replaced
+    scripts = [
+        word for text in probe.openocd for word in ("-f" if text.endswith(".cfg") else "-c", text)
+    ]
+    return [
+        *program,
+        *scripts,
+        "-c",
+        f"program {{{image}}} verify reset exit",
+    ]  # Tcl: in braces nothing is replaced
 
 
 def find_program(tool: FlashTool) -> list[str]:
-    """Return the argv that starts a tool: pyOCD as this Python's module where it has it, otherwise what the path finds.
+    """Return the argv that starts a tool: pyOCD as this Python's module where it has it, otherwise
+    what the path finds.
 
     Raises:
         ToolMissingError: it is not installed; says what gives it.
@@ -89,8 +104,15 @@ def _reason(tool: FlashTool, board: Board, code: int, words: str) -> str:
     lower, last = words.lower(), " ".join(words.splitlines()[-3:])
     if any(text in lower for text in UNKNOWN_TARGET):
         assert board.probe is not None
-        advice = f"python -m pyocd pack install {board.probe.pyocd}" if tool == "pyocd" else "a newer OpenOCD may have it"
+        advice = (
+            f"python -m pyocd pack install {board.probe.pyocd}"
+            if tool == "pyocd"
+            else "a newer OpenOCD may have it"
+        )
         return f"{board.name}: {tool} does not know this chip: {advice} ({last})"
     if any(text in lower for text in NO_PROBE):
-        return f"{board.name}: {tool} finds no debug probe: connect the board's USB port and check its power, then run again ({last})"
+        return (
+            f"{board.name}: {tool} finds no debug probe: connect the board's USB port and "
+            f"check its power, then run again ({last})"
+        )
     return f"{board.name}: {tool} stopped with code {code}: {last}"

@@ -1,6 +1,7 @@
 """Frames between host and device; the byte layout is drawn in firmware_harness/harness/ql_frame.h.
 
-`take_frame` reads a link that loses nothing, an emulator's; `FrameScanner` reads one that does, a serial line.
+`take_frame` reads a link that loses nothing, an emulator's; `FrameScanner` reads one that does, a
+serial line.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ REASONS = {
     1: "the request arrived damaged (bad CRC)",
     2: "it does not know the request or its version",
     3: "the request has the wrong length",
-    4: "its own example came out differently at boot; the compiler, its flags or the core do not keep the arithmetic",
+    4: "its own example came out differently at boot; the compiler, its flags or the core do "
+    "not keep the arithmetic",
     5: "the core took a fault and has stopped",
 }
-TRANSIENT = frozenset({1, 2, 3})  # reasons that a request damaged on its way can have as well as a wrong one
+TRANSIENT = frozenset(
+    {1, 2, 3}
+)  # reasons that a request damaged on its way can have as well as a wrong one
 Kind = Literal["I", "R", "A", "X"]
 
 
@@ -38,17 +42,25 @@ class Frame:
     @property
     def refusal(self) -> int | None:
         """Why the device refuses, a key of REASONS; None where it does not."""
-        return int(CRC.unpack(self.payload)[0]) if self.kind == "E" and len(self.payload) == CRC.size else None
+        return (
+            int(CRC.unpack(self.payload)[0])
+            if self.kind == "E" and len(self.payload) == CRC.size
+            else None
+        )
 
 
 def pack_frame(frame: Frame) -> bytes:
     """Return the frame's bytes."""
-    body = HEADER.pack(MAGIC, VERSION, frame.kind.encode("ascii"), len(frame.payload), frame.tag) + frame.payload
+    body = (
+        HEADER.pack(MAGIC, VERSION, frame.kind.encode("ascii"), len(frame.payload), frame.tag)
+        + frame.payload
+    )
     return body + CRC.pack(zlib.crc32(body))
 
 
 def take_frame(stream: bytes) -> tuple[Frame | None, bytes]:
-    """Return the first whole frame of a stream and what follows it; None where none is whole yet. Bytes before a frame are dropped.
+    """Return the first whole frame of a stream and what follows it; None where none is whole yet.
+    Bytes before a frame are dropped.
 
     Raises:
         DeviceError: a frame with a wrong CRC or of another version.
@@ -61,17 +73,23 @@ def take_frame(stream: bytes) -> tuple[Frame | None, bytes]:
         return None, stream
     _, version, kind, length, tag = HEADER.unpack_from(stream)
     if version != VERSION:
-        raise DeviceError(f"the device speaks version {version} of the protocol, this quarl version {VERSION}: export and flash again")
+        raise DeviceError(
+            f"the device speaks version {version} of the protocol, this quarl version "
+            f"{VERSION}: export and flash again"
+        )
     end = HEADER.size + length
     if len(stream) < end + CRC.size:
         return None, stream
     if CRC.unpack_from(stream, end)[0] != zlib.crc32(stream[:end]):
         raise DeviceError("the device's answer arrived damaged (bad CRC)")
-    return Frame(kind.decode("ascii", "replace"), stream[HEADER.size : end], tag), stream[end + CRC.size :]
+    return Frame(kind.decode("ascii", "replace"), stream[HEADER.size : end], tag), stream[
+        end + CRC.size :
+    ]
 
 
 class FrameScanner:
-    """Finds whole frames in a stream that may be damaged anywhere: what is no frame is skipped, what has a right CRC is one.
+    """Finds whole frames in a stream that may be damaged anywhere: what is no frame is skipped,
+    what has a right CRC is one.
 
     Args:
         most_payload: longest payload an answer can have; a header that announces more is damage.
@@ -105,13 +123,17 @@ class FrameScanner:
                 self._drop(1)
             else:
                 if version == VERSION:
-                    frames.append(Frame(kind.decode("ascii", "replace"), self._stream[HEADER.size : end], tag))
+                    frames.append(
+                        Frame(kind.decode("ascii", "replace"), self._stream[HEADER.size : end], tag)
+                    )
                 else:
                     self.other_version = version
                 self._stream = self._stream[end + CRC.size :]
 
     def give_up(self) -> list[Frame]:
-        """Return the frames behind a header that announces more than came; for a line that has fallen silent."""
+        """Return the frames behind a header that announces more than came; for a line that has
+        fallen silent.
+        """
         frames: list[Frame] = []
         while self._stream.startswith(MAGIC) and not frames:
             self._drop(1)

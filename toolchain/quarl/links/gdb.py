@@ -1,6 +1,7 @@
 """What a core was doing when its firmware failed: registers out of QEMU's gdb stub.
 
-In: the path of the stub's socket. Out: register values, for messages. Protocol: GDB manual, appendix E, Remote Serial Protocol.
+In: the path of the stub's socket. Out: register values, for messages. Protocol: GDB manual,
+    appendix E, Remote Serial Protocol.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from quarl.errors import DeviceError
 
 NAMES = (*(f"r{i}" for i in range(13)), "sp", "lr", "pc")
 SHOWN = ("pc", "lr", "sp", "r0", "r1", "r2", "r3")
-STACKED = ("r0", "r1", "r2", "r3", "r12", "lr", "pc")  # what an exception leaves at the stack pointer, xPSR behind it: Armv7-M ARM, B1.5.6
+STACKED = (
+    "r0",
+    "r1",
+    "r2",
+    "r3",
+    "r12",
+    "lr",
+    "pc",
+)  # what an exception leaves at the stack pointer, xPSR behind it: Armv7-M ARM, B1.5.6
 FRAME_BYTES = 32
 FLOAT_FRAME_BYTES = 72
 EXC_RETURN_BASIC = 1 << 4  # the frame holds no floats
@@ -46,11 +55,15 @@ class GdbStub:
         return dict(zip(NAMES, struct.unpack(f"<{len(NAMES)}I", answer), strict=True))
 
     def registers_at_fault(self, handler: int) -> dict[str, int]:
-        """Return the registers as they were when the core faulted, once it has come to the handler's first instruction."""
+        """Return the registers as they were when the core faulted, once it has come to the
+        handler's first instruction.
+        """
         self._ask(f"Z0,{handler:x},2")
         self._ask("c")
         found = self.registers()
-        frame = struct.unpack(f"<{len(STACKED)}I", bytes.fromhex(self._ask(f"m{found['sp']:x},{4 * len(STACKED):x}")))
+        frame = struct.unpack(
+            f"<{len(STACKED)}I", bytes.fromhex(self._ask(f"m{found['sp']:x},{4 * len(STACKED):x}"))
+        )
         has_floats = not found["lr"] & EXC_RETURN_BASIC
         before = found["sp"] + FRAME_BYTES + (FLOAT_FRAME_BYTES if has_floats else 0)
         return {**found, **dict(zip(STACKED, frame, strict=True)), "sp": before}
@@ -62,7 +75,12 @@ class GdbStub:
     def __enter__(self) -> GdbStub:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._socket.close()
 
     def _ask(self, command: str) -> str:
@@ -72,7 +90,9 @@ class GdbStub:
             if 0 <= start < end and len(self._buffer) >= end + 3:
                 answer, self._buffer = self._buffer[start + 1 : end], self._buffer[end + 3 :]
                 self._socket.sendall(b"+")
-                if answer[:1] in (b"T", b"S") and command != "c":  # a running machine says first that it has been stopped
+                if (
+                    answer[:1] in (b"T", b"S") and command != "c"
+                ):  # a running machine says first that it has been stopped
                     continue
                 return answer.decode("ascii", "replace")
             part = self._socket.recv(4096)

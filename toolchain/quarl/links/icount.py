@@ -1,8 +1,12 @@
-"""Instructions without the counting plugin: QEMU's virtual clock advances by a fixed time per instruction, and SysTick reads it.
+"""Instructions without the counting plugin: QEMU's virtual clock advances by a fixed time per
+instruction, and SysTick reads it.
 
-In: a firmware whose ticks come from SysTick, requests of one kind. Out: instructions of the whole call, not of its layers.
-Each instruction takes 2^shift ns, so a tick is worth 10^9 / (2^shift * SysTick's Hz) of them. SysTick has 24 bits: a call that wraps it
-reads as 0 ticks, and is asked again with a smaller shift. What is counted begins in `ql_ticks_start` and ends in `ql_ticks_passed`.
+In: a firmware whose ticks come from SysTick, requests of one kind. Out: instructions of the whole
+    call, not of its layers.
+Each instruction takes 2^shift ns, so a tick is worth 10^9 / (2^shift * SysTick's Hz) of them.
+SysTick has 24 bits: a call that wraps it
+reads as 0 ticks, and is asked again with a smaller shift. What is counted begins in
+`ql_ticks_start` and ends in `ql_ticks_passed`.
 """
 
 from __future__ import annotations
@@ -14,7 +18,9 @@ from quarl.errors import DeviceError
 
 SHIFTS = (6, 3, 0)  # one instruction is at least a tick; an eighth; a fortieth or so
 OVERHEAD = 12  # instructions between the two readings that are not the call's own
-SYSTICK_HZ: dict[CpuName, int] = {  # of QEMU's machines, measured: 300,000 instructions at shift 6 are so many ticks
+SYSTICK_HZ: dict[
+    CpuName, int
+] = {  # of QEMU's machines, measured: 300,000 instructions at shift 6 are so many ticks
     "cortex-m0": 16_000_000,
     "cortex-m0plus": 16_000_000,
     "cortex-m3": 25_000_000,
@@ -38,4 +44,6 @@ def instructions_by_icount(ask: Ask, cpu: CpuName) -> tuple[int, int]:
         if ticks:
             per_tick = 1e9 / (2**shift * SYSTICK_HZ[cpu])
             return max(0, round(ticks * per_tick) - OVERHEAD), OVERHEAD + round(per_tick)
-    raise DeviceError("QEMU's SysTick counted nothing: the call takes more instructions than it can hold")
+    raise DeviceError(
+        "QEMU's SysTick counted nothing: the call takes more instructions than it can hold"
+    )

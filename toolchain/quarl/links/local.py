@@ -12,7 +12,15 @@ from typing import Any, Literal, Self
 
 from quarl import tools
 from quarl.errors import DeviceError
-from quarl.links.pi import AGENT, AGENT_TIMEOUT_S, Answer, ProgramAnswer, agent_source, last_words, read_answer
+from quarl.links.pi import (
+    AGENT,
+    AGENT_TIMEOUT_S,
+    Answer,
+    ProgramAnswer,
+    agent_source,
+    last_words,
+    read_answer,
+)
 
 
 class LocalPi:
@@ -37,7 +45,12 @@ class LocalPi:
         """Return the agent's answer; errors as `read_answer`."""
         argv = [sys.executable, "-P", str(Path(self._folder.name) / AGENT)]
         text = json.dumps({**request, "site": self._site}).encode()
-        return Answer(read_answer(tools.run(argv, input=text, timeout=AGENT_TIMEOUT_S, env=tools.ONE_THREAD), self.name))
+        return Answer(
+            read_answer(
+                tools.run(argv, input=text, timeout=AGENT_TIMEOUT_S, env=tools.ONE_THREAD),
+                self.name,
+            )
+        )
 
     def run_program(self, data: bytes, arguments: Sequence[str], stdin: bytes) -> ProgramAnswer:
         """Return what a program for this machine answers."""
@@ -46,11 +59,19 @@ class LocalPi:
         path.chmod(0o700)
         done = tools.run([path, *arguments], input=stdin, timeout=AGENT_TIMEOUT_S)
         if done.returncode:
-            raise DeviceError(f"{self.name}: the program ended with code {done.returncode}: {last_words(done.stderr)}")
+            raise DeviceError(
+                f"{self.name}: the program ended with code {done.returncode}: "
+                f"{last_words(done.stderr)}"
+            )
         return ProgramAnswer(done.stdout, done.stderr)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._folder.cleanup()

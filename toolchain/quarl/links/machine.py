@@ -1,6 +1,8 @@
-"""One run of a machine in qemu-system-arm: bytes in over semihosting, bytes out, and the core's registers where the firmware fails.
+"""One run of a machine in qemu-system-arm: bytes in over semihosting, bytes out, and the core's
+registers where the firmware fails.
 
-In: an ELF image and the bytes of its requests. Out: all it answered. It is watched: one that hangs, or sends without end, is stopped and
+In: an ELF image and the bytes of its requests. Out: all it answered. It is watched: one that hangs,
+    or sends without end, is stopped and
 looked at through QEMU's gdb stub; one that faults is run again up to its fault handler.
 """
 
@@ -52,14 +54,18 @@ def converse(
         fault: address of the firmware's fault handler; None: registers of a fault cannot be shown.
     Raises:
         PluginError: QEMU refuses a plugin among the options.
-        DeviceError: the firmware faults, hangs or sends without end; the registers are in the message.
+        DeviceError: the firmware faults, hangs or sends without end; the registers are in the
+            message.
     """
     with tempfile.TemporaryDirectory(prefix="quarl-qemu-") as name:
         folder = Path(name)
         image, answers, stub = folder / "firmware.elf", folder / "answers", folder / "gdb"
         image.write_bytes(elf)
         argv = [QEMU, "-M", machine, "-display", "none", "-monitor", "none", "-serial", "none"]
-        argv += ["-semihosting-config", "enable=on,target=native"]  # with a chardev, answers are lost when the firmware ends
+        argv += [
+            "-semihosting-config",
+            "enable=on,target=native",
+        ]  # with a chardev, answers are lost when the firmware ends
         argv += ["-gdb", f"unix:{stub},server=on,wait=off", "-kernel", str(image)]
         with answers.open("wb") as out, _Watch(stub, answers, timeout_s, most_bytes) as watch:
             done = run([*argv, *options], input=requests, timeout=timeout_s + GRACE_S, stdout=out)
@@ -70,7 +76,11 @@ def converse(
         words = done.stderr.decode(errors="replace").strip()
         if "plugin" in words.lower():
             raise PluginError(f"QEMU cannot load the counting plugin: {words.splitlines()[-1]}")
-        registers = "" if done.returncode != FAULT_CODE or fault is None else _at_fault([*argv, "-S"], requests, stub, fault)
+        registers = (
+            ""
+            if done.returncode != FAULT_CODE or fault is None
+            else _at_fault([*argv, "-S"], requests, stub, fault)
+        )
     raise DeviceError(f"{where}: the firmware {_ending(done, words)}{registers}")
 
 
@@ -79,11 +89,15 @@ def _ending(done: CompletedProcess[bytes], words: str) -> str:
     last = " ".join(words.splitlines()[-2:])
     if done.returncode == FAULT_CODE:
         return f"ended with code {done.returncode} (a fault)"
-    return f"ended with code {done.returncode}" + (f": {words.splitlines()[0]}; {dumped}" if dumped else f": {last}" if last else "")
+    return f"ended with code {done.returncode}" + (
+        f": {words.splitlines()[0]}; {dumped}" if dumped else f": {last}" if last else ""
+    )
 
 
 def _at_fault(argv: Sequence[str], requests: bytes, stub: Path, handler: int) -> str:
-    """Return the registers of a fault that has happened before and will again, as the end of a message."""
+    """Return the registers of a fault that has happened before and will again, as the end of a
+    message.
+    """
     stub.unlink(missing_ok=True)
     found: list[str] = []
 
@@ -108,7 +122,12 @@ class _Watch:
 
     def __init__(self, stub: Path, answers: Path, timeout_s: float, most_bytes: int) -> None:
         self.trouble, self.registers = "", "its registers cannot be read"
-        self._stub, self._answers, self._timeout_s, self._most_bytes = stub, answers, timeout_s, most_bytes
+        self._stub, self._answers, self._timeout_s, self._most_bytes = (
+            stub,
+            answers,
+            timeout_s,
+            most_bytes,
+        )
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -116,7 +135,12 @@ class _Watch:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._done.set()
         self._thread.join()
 

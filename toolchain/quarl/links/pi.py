@@ -1,6 +1,8 @@
-"""What every link to a Raspberry Pi can do, and how an answer is read; the links are `local`, `qemu_user` and `ssh`.
+"""What every link to a Raspberry Pi can do, and how an answer is read; the links are `local`,
+`qemu_user` and `ssh`.
 
-In: files to push, a request for the agent, or a program with its input. Out: what came back, or a DeviceError that says what to do.
+In: files to push, a request for the agent, or a program with its input. Out: what came back, or a
+    DeviceError that says what to do.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class ProgramAnswer:
 
 
 def wheels_for(request: Mapping[str, Any]) -> WheelSet:
-    """Return which packages a request needs: tflite-runtime cannot live beside the others' NumPy."""
+    """Return which packages a request needs: tflite-runtime cannot live beside the others'
+    NumPy.
+    """
     return "tflite-runtime" if request.get("runtime") == "tflite_runtime" else "litert"
 
 
@@ -70,7 +74,12 @@ class PiLink(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
 
 
 def agent_source() -> bytes:
@@ -92,19 +101,28 @@ def read_answer(done: subprocess.CompletedProcess[bytes], where: str) -> dict[st
     """
     words = last_words(done.stderr)
     if done.returncode in (KILLED, -9):
-        raise DeviceError(f"{where}: the agent was killed (signal 9), most often for lack of memory: close other programs and try again")
+        raise DeviceError(
+            f"{where}: the agent was killed (signal 9), most often for lack of memory: close "
+            "other programs and try again"
+        )
     if done.returncode == 127:
         raise ToolMissingError(f"{where}: has no python3: apt-get install python3 there ({words})")
     try:
         answer = json.loads(done.stdout)
         found = answer.pop("format")
     except (ValueError, KeyError, AttributeError) as error:
-        raise DeviceError(f"{where}: the agent ended with code {done.returncode} and no answer: {words}") from error
+        raise DeviceError(
+            f"{where}: the agent ended with code {done.returncode} and no answer: {words}"
+        ) from error
     if found != agent.FORMAT:
-        raise DeviceError(f"{where}: the agent speaks format {found}, this quarl format {agent.FORMAT}")
+        raise DeviceError(
+            f"{where}: the agent speaks format {found}, this quarl format {agent.FORMAT}"
+        )
     if "error" in answer:
         if answer["kind"] == "missing":
-            raise ToolMissingError(f"{where}: {answer['error']}: quarl provision brings the runtimes to a Pi")
+            raise ToolMissingError(
+                f"{where}: {answer['error']}: quarl provision brings the runtimes to a Pi"
+            )
         raise DeviceError(f"{where}: {answer['error']}")
     return dict(answer)
 

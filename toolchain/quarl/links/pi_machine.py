@@ -27,4 +27,6 @@ class Machine:
 def machine_from(table: Mapping[str, Any]) -> Machine:
     """Return the machine a table describes."""
     names = Machine.__dataclass_fields__
-    return Machine(**{**{name: table[name] for name in names}, "cpu_features": tuple(table["cpu_features"])})
+    return Machine(
+        **{**{name: table[name] for name in names}, "cpu_features": tuple(table["cpu_features"])}
+    )

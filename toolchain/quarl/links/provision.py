@@ -1,6 +1,8 @@
-"""Brings the runtimes to a Pi that has none: wheels pushed over the link and unpacked there into an environment of their own, offline.
+"""Brings the runtimes to a Pi that has none: wheels pushed over the link and unpacked there into an
+environment of their own, offline.
 
-In: a link, and a folder of wheels or nothing (then pip downloads the locked ones for that Pi's Python). Out: what the Pi has then.
+In: a link, and a folder of wheels or nothing (then pip downloads the locked ones for that Pi's
+    Python). Out: what the Pi has then.
 """
 
 from __future__ import annotations
@@ -31,41 +33,63 @@ class Provisioned:
 
 
 def provision(link: PiLink, folder: Path | None = None, wheels: WheelSet = "litert") -> Provisioned:
-    """Return what the Pi has after the wheels were unpacked there; an older environment is replaced when the new one is whole.
+    """Return what the Pi has after the wheels were unpacked there; an older environment is replaced
+    when the new one is whole.
 
     Args:
         wheels: which runtimes; each set has an environment of its own.
         folder: wheels to bring; None: those locked with this quarl, in the versions of this host.
     Raises:
         InputError: the folder holds no wheels.
-        DeviceError: the Pi is not 64-bit Arm, too small, or the link failed; nothing half unpacked is left.
+        DeviceError: the Pi is not 64-bit Arm, too small, or the link failed; nothing half unpacked
+            is left.
     """
     with link, tempfile.TemporaryDirectory(prefix="quarl-wheels-") as scratch:
         link.push({})
         fields = link.ask({"ask": "look"}).fields
         machine = machine_from(fields)
         if (machine.machine, machine.bits) != ("aarch64", 64):
-            raise DeviceError(f"{link.name}: is {machine.machine}, {machine.bits}-bit Python; the runtimes need the 64-bit Raspberry Pi OS")
-        paths = _given(folder) if folder is not None else _downloaded(Path(scratch), machine, link.name, wheels)
+            raise DeviceError(
+                f"{link.name}: is {machine.machine}, {machine.bits}-bit Python; the runtimes "
+                "need the 64-bit Raspberry Pi OS"
+            )
+        paths = (
+            _given(folder)
+            if folder is not None
+            else _downloaded(Path(scratch), machine, link.name, wheels)
+        )
         files = {path.name: path.read_bytes() for path in paths}
         needed, free = ROOM * sum(map(len, files.values())), int(fields["free_bytes"])
         if needed > free:
             raise DeviceError(
-                f"{link.name}: the runtimes need {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free: make room there"
+                f"{link.name}: the runtimes need {needed / 2**20:,.0f} MiB, "
+                f"{free / 2**20:,.0f} MiB are free: make room there"
             )
         link.push(files)
         listed = [{"file": name, "sha256": sha256_of(data)} for name, data in files.items()]
-        request = {"ask": "install", "runtime": wheels.replace("-", "_"), "target": SITES[wheels], "wheels": listed}
+        request = {
+            "ask": "install",
+            "runtime": wheels.replace("-", "_"),
+            "target": SITES[wheels],
+            "wheels": listed,
+        }
         answer = link.ask(request).fields
     return Provisioned(str(answer["target"]), tuple(files), dict(answer["runtimes"]))
 
 
 def _given(folder: Path) -> tuple[Path, ...]:
     wheels = tuple(sorted(folder.glob("*.whl")))
-    foreign = [path.name for path in wheels if not path.name.endswith("-none-any.whl") and "aarch64" not in path.name]
+    foreign = [
+        path.name
+        for path in wheels
+        if not path.name.endswith("-none-any.whl") and "aarch64" not in path.name
+    ]
     if not wheels or foreign:
         found = f"{', '.join(foreign)}, which are for other machines" if foreign else "no wheels"
-        raise InputError(f"--wheels {folder}: holds {found}: fill it with wheels for aarch64, or leave --wheels away")
+        raise InputError(
+            f"--wheels {folder}: holds {found}: fill it with wheels for aarch64, or leave "
+            "--wheels away"
+        )
     return wheels
 
 
@@ -73,7 +97,10 @@ def _downloaded(scratch: Path, machine: Machine, name: str, wheels: WheelSet) ->
     major, minor = (int(part) for part in machine.python.split(".")[:2])
     if (major, minor) < OLDEST_PYTHON:
         oldest = f"{OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]}"
-        raise DeviceError(f"{name}: has Python {machine.python}; the runtimes need {oldest}: install a newer system")
+        raise DeviceError(
+            f"{name}: has Python {machine.python}; the runtimes need {oldest}: install a "
+            "newer system"
+        )
     found = re.search(r"(\d+)\.(\d+)", machine.libc)
     glibc = (int(found[1]), int(found[2])) if found else (2, 28)
     return download_wheels(scratch, f"{major}.{minor}", glibc, wheels)

@@ -1,6 +1,8 @@
-"""Cortex-M in qemu-system-arm: the same firmware, linked for the memory of an emulated machine; the only link with an M55.
+"""Cortex-M in qemu-system-arm: the same firmware, linked for the memory of an emulated machine; the
+only link with an M55.
 
-Each batch is one run of QEMU: all requests go in, all answers come out. Counts come from our own plugin
+Each batch is one run of QEMU: all requests go in, all answers come out. Counts come from our own
+plugin
 (firmware_harness/emulator), compiled once with the host's C compiler. Emulated, not timed.
 """
 
@@ -19,7 +21,15 @@ from quarl.boards.cortex_m import Board, CpuName, Region
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.firmware.elf import Image
 from quarl.firmware.program import Program
-from quarl.links.answers import TICKS, actions_of, expected_identity, input_payloads, observation_payloads, outputs_of, ticks_of
+from quarl.links.answers import (
+    TICKS,
+    actions_of,
+    expected_identity,
+    input_payloads,
+    observation_payloads,
+    outputs_of,
+    ticks_of,
+)
 from quarl.links.count import Block, Count, merged
 from quarl.links.frames import CRC, HEADER, Frame, Kind, pack_frame, payload_of, take_frame
 from quarl.links.icount import instructions_by_icount
@@ -52,22 +62,49 @@ MACHINES: dict[CpuName, Machine] = {
     "cortex-m4": Machine("mps2-an386", Region(0, _4M), _MPS2_RAM),
     "cortex-m7": Machine("mps2-an500", Region(0, _4M), _MPS2_RAM),
     "cortex-m33": Machine("mps2-an505", Region(0x1000_0000, _4M), Region(0x3800_0000, _4M)),
-    "cortex-m55": Machine("mps3-an547", Region(0x0100_0000, 2 << 20), Region(0x2000_0000, 512 << 10), Region(0, 512 << 10)),
+    "cortex-m55": Machine(
+        "mps3-an547",
+        Region(0x0100_0000, 2 << 20),
+        Region(0x2000_0000, 512 << 10),
+        Region(0, 512 << 10),
+    ),
 }
 
 
 def emulated_board(board: Board) -> Board:
-    """Return the board with its core on QEMU's machine: the same instructions at other addresses."""
+    """Return the board with its core on QEMU's machine: the same instructions at other
+    addresses.
+    """
     machine = MACHINES[board.cpu]
     return replace(board, flash=machine.flash, ram=machine.ram, vectors=machine.vectors)
 
 
 class QemuDevice:
-    """A firmware image for an `emulated_board`. Answers like the other runtimes: `run` and `infer`."""
+    """A firmware image for an `emulated_board`. Answers like the other runtimes: `run` and
+    `infer`.
+    """
 
-    def __init__(self, elf: bytes, image: Image, board: Board, program: Program, cache_dir: Path, timeout_s: float = TIMEOUT_S) -> None:
-        self.image, self.program, self._board, self._elf, self._cache_dir = image, program, board, elf, cache_dir
-        self._timeout_s, self._where, self._identity = timeout_s, f"{board.name} in QEMU", expected_identity(program)
+    def __init__(
+        self,
+        elf: bytes,
+        image: Image,
+        board: Board,
+        program: Program,
+        cache_dir: Path,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self.image, self.program, self._board, self._elf, self._cache_dir = (
+            image,
+            program,
+            board,
+            elf,
+            cache_dir,
+        )
+        self._timeout_s, self._where, self._identity = (
+            timeout_s,
+            f"{board.name} in QEMU",
+            expected_identity(program),
+        )
         if shutil.which(QEMU) is None:
             raise ToolMissingError(f"{QEMU} is not installed: apt-get install qemu-system-arm")
         self._converse("I", [b""])
@@ -92,18 +129,35 @@ class QemuDevice:
         return self.run(inputs)
 
     def act(self, obs: NDArray[Any]) -> NDArray[Any]:
-        """Return the actions for vector observations [n, features] in environment units, quantised on the device."""
-        return actions_of(self.program, [answer[TICKS.size :] for answer in self._converse("A", observation_payloads(obs))])
+        """Return the actions for vector observations [n, features] in environment units, quantised
+        on the device.
+        """
+        return actions_of(
+            self.program,
+            [answer[TICKS.size :] for answer in self._converse("A", observation_payloads(obs))],
+        )
 
     def decisions(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the actions for the graph's integers [n, ...], decoded on the device."""
         start = TICKS.size + self._identity.output_bytes
-        return actions_of(self.program, [answer[start:] for answer in self._converse("R", input_payloads(self.program, inputs))])
+        return actions_of(
+            self.program,
+            [
+                answer[start:]
+                for answer in self._converse("R", input_payloads(self.program, inputs))
+            ],
+        )
 
     def count_calls(self, inputs: NDArray[Any]) -> tuple[Count, ...]:
-        """Return what each of the program's calls executes in one inference of inputs [1, ...]; see `UnicornDevice.count_calls`."""
-        *calls, end = self._counted("R", input_payloads(self.program, inputs[:1]), "ql_policy_infer")
-        assert len(calls) == len(self.program.calls), "each call of ql_policy_infer ends in a block of its own"
+        """Return what each of the program's calls executes in one inference of inputs [1, ...]; see
+        `UnicornDevice.count_calls`.
+        """
+        *calls, end = self._counted(
+            "R", input_payloads(self.program, inputs[:1]), "ql_policy_infer"
+        )
+        assert len(calls) == len(self.program.calls), (
+            "each call of ql_policy_infer ends in a block of its own"
+        )
         return (*calls[:-1], merged([calls[-1], end]))
 
     def count_act(self, obs: NDArray[Any]) -> Count:
@@ -111,15 +165,21 @@ class QemuDevice:
         return merged(self._counted("A", observation_payloads(obs[None]), "ql_policy_act"))
 
     def icount_call(self, inputs: NDArray[Any]) -> tuple[int, int]:
-        """Return the instructions of one inference of inputs [1, ...], and their possible error; for firmware with SysTick's ticks."""
+        """Return the instructions of one inference of inputs [1, ...], and their possible error;
+        for firmware with SysTick's ticks.
+        """
         return self._by_icount("R", input_payloads(self.program, inputs[:1]))
 
     def icount_act(self, obs: NDArray[Any]) -> tuple[int, int]:
-        """Return the instructions of `ql_policy_act` for one vector observation [features], and their possible error; as above."""
+        """Return the instructions of `ql_policy_act` for one vector observation [features], and
+        their possible error; as above.
+        """
         return self._by_icount("A", observation_payloads(obs[None]))
 
     def _by_icount(self, kind: Kind, payloads: Sequence[bytes]) -> tuple[int, int]:
-        return instructions_by_icount(lambda options: ticks_of(self._converse(kind, payloads, options))[0], self._board.cpu)
+        return instructions_by_icount(
+            lambda options: ticks_of(self._converse(kind, payloads, options))[0], self._board.cpu
+        )
 
     def _counted(self, kind: Kind, payloads: Sequence[bytes], function: str) -> tuple[Count, ...]:
         symbol, caller = self.image.symbols[function], self.image.symbols["ql_serve"]
@@ -127,7 +187,9 @@ class QemuDevice:
             out = Path(folder) / "blocks.txt"
             ranges = {"start": symbol.address, "end": symbol.address + symbol.bytes}
             ranges |= {"caller": caller.address, "caller_end": caller.address + caller.bytes}
-            options = ",".join([f"out={out}", *(f"{name}={value}" for name, value in ranges.items())])
+            options = ",".join(
+                [f"out={out}", *(f"{name}={value}" for name, value in ranges.items())]
+            )
             try:
                 library = plugin_library(PLUGIN_SOURCE, self._cache_dir)
             except (ToolMissingError, DeviceError) as error:
@@ -142,10 +204,17 @@ class QemuDevice:
             part, address, end, instructions, executions, taken = line.split()
             start, size = int(address, 16), int(end, 16) - int(address, 16)
             decoded = decode(self._code(start, size), start)
-            if len(decoded) != int(instructions):  # vector instructions, which the decoder does not know
+            if len(decoded) != int(
+                instructions
+            ):  # vector instructions, which the decoder does not know
                 decoded = ("",) * int(instructions)
-            parts.setdefault(int(part), []).append((Block(start, size, decoded), int(executions), int(taken)))
-        return tuple(Count(tuple(sorted(parts[part], key=lambda entry: entry[0].address))) for part in sorted(parts))
+            parts.setdefault(int(part), []).append(
+                (Block(start, size, decoded), int(executions), int(taken))
+            )
+        return tuple(
+            Count(tuple(sorted(parts[part], key=lambda entry: entry[0].address)))
+            for part in sorted(parts)
+        )
 
     def _code(self, address: int, size: int) -> bytes:
         for segment in self.image.segments:
@@ -153,21 +222,28 @@ class QemuDevice:
                 return segment.content[address - segment.address :][:size]
         return b""
 
-    def _converse(self, kind: Kind, payloads: Sequence[bytes], options: Sequence[str] = ()) -> list[bytes]:
+    def _converse(
+        self, kind: Kind, payloads: Sequence[bytes], options: Sequence[str] = ()
+    ) -> list[bytes]:
         """Return the payloads of the answers to requests of one kind, in one run of QEMU.
 
         Raises:
             DeviceError: the firmware faults, hangs, refuses or answers something else.
         """
-        requests = b"".join(pack_frame(Frame(kind, payload, tag)) for tag, payload in enumerate(payloads)) + pack_frame(Frame("X", b""))
+        requests = b"".join(
+            pack_frame(Frame(kind, payload, tag)) for tag, payload in enumerate(payloads)
+        ) + pack_frame(Frame("X", b""))
         stream = converse(
             MACHINES[self._board.cpu].name,
             self._elf,
             requests,
             options,
             where=self._where,
-            most_bytes=SPARE_BYTES + len(payloads) * (HEADER.size + self._identity.longest_answer + CRC.size),
-            fault=self.image.symbols[FAULT_HANDLER].address if FAULT_HANDLER in self.image.symbols else None,
+            most_bytes=SPARE_BYTES
+            + len(payloads) * (HEADER.size + self._identity.longest_answer + CRC.size),
+            fault=self.image.symbols[FAULT_HANDLER].address
+            if FAULT_HANDLER in self.image.symbols
+            else None,
             timeout_s=self._timeout_s,
         )
         answers: list[bytes] = []

@@ -1,8 +1,12 @@
-"""A board on a serial port: the harness's own protocol over a UART, for a line that may lose, garble and delay bytes.
+"""A board on a serial port: the harness's own protocol over a UART, for a line that may lose,
+garble and delay bytes.
 
-In: a port and the program the board was flashed with. Out: outputs and actions as from any other link, and the ticks the device counted.
-A request is repeated until a whole answer with its tag has come, at most ATTEMPTS times; each repetition follows as many zeros as complete
-whatever the device still waits for. The CRC keeps damaged answers out, the tag late ones. Layout: firmware_harness/harness/ql_frame.h.
+In: a port and the program the board was flashed with. Out: outputs and actions as from any other
+    link, and the ticks the device counted.
+A request is repeated until a whole answer with its tag has come, at most ATTEMPTS times; each
+repetition follows as many zeros as complete
+whatever the device still waits for. The CRC keeps damaged answers out, the tag late ones. Layout:
+firmware_harness/harness/ql_frame.h.
 """
 
 from __future__ import annotations
@@ -25,10 +29,23 @@ from quarl.links.answers import (
     outputs_of,
     ticks_of,
 )
-from quarl.links.frames import CRC, HEADER, REASONS, TRANSIENT, VERSION, Frame, FrameScanner, Kind, pack_frame, payload_of
+from quarl.links.frames import (
+    CRC,
+    HEADER,
+    REASONS,
+    TRANSIENT,
+    VERSION,
+    Frame,
+    FrameScanner,
+    Kind,
+    pack_frame,
+    payload_of,
+)
 
 ATTEMPTS = 5
-ANSWER_S = 15.0  # for an inference, and for the example that is replayed at boot: a large network on a slow clock takes seconds
+# for an inference, and for the example that is replayed at boot: a large network on a slow clock
+# takes seconds
+ANSWER_S = 15.0
 BITS_PER_BYTE = 10  # start, eight data, stop
 FAULT = 5  # the one refusal that belongs to no request
 READ_S = 0.05
@@ -62,12 +79,17 @@ def open_port(path: str, baud: int) -> BytePort:
     try:
         import serial  # type: ignore[import-untyped]
     except ImportError as error:
-        raise ToolMissingError("pyserial is not installed: pip install 'quarl[firmware]'") from error
+        raise ToolMissingError(
+            "pyserial is not installed: pip install 'quarl[firmware]'"
+        ) from error
     try:
-        port: BytePort = serial.Serial(path, baud, timeout=READ_S, write_timeout=ANSWER_S, exclusive=True)
+        port: BytePort = serial.Serial(
+            path, baud, timeout=READ_S, write_timeout=ANSWER_S, exclusive=True
+        )
     except (OSError, ValueError) as error:
         raise DeviceError(
-            f"{path}: cannot open the serial port ({error}): is the board connected, the port free, and the user in its group (dialout)?"
+            f"{path}: cannot open the serial port ({error}): is the board connected, the port "
+            "free, and the user in its group (dialout)?"
         ) from error
     return port
 
@@ -75,10 +97,20 @@ def open_port(path: str, baud: int) -> BytePort:
 class SerialDevice:
     """A flashed board. Answers like the other runtimes: `run` and `infer`."""
 
-    def __init__(self, port: BytePort, name: str, board: Board, program: Program, answer_s: float = ANSWER_S) -> None:
+    def __init__(
+        self, port: BytePort, name: str, board: Board, program: Program, answer_s: float = ANSWER_S
+    ) -> None:
         if board.uart is None:
-            raise InputError(f"{board.name}: the board file has no [uart], which the serial link needs")
-        self.program, self._port, self._name, self._path, self._board = program, port, f"{board.name} on {name}", name, board
+            raise InputError(
+                f"{board.name}: the board file has no [uart], which the serial link needs"
+            )
+        self.program, self._port, self._name, self._path, self._board = (
+            program,
+            port,
+            f"{board.name} on {name}",
+            name,
+            board,
+        )
         self._byte_s, self._answer_s, self._tag = BITS_PER_BYTE / board.uart.baud, answer_s, 0
         self._expected = expected_identity(program)
         self._scanner = FrameScanner(self._expected.longest_answer)
@@ -86,8 +118,10 @@ class SerialDevice:
         found = identity_from(self._ask("I", b""))
         if found != self._expected:
             raise DeviceError(
-                f"{self._name}: the board answers, but for another policy (contract {found.contract_sha256[:12]}, "
-                f"expected {self._expected.contract_sha256[:12]}): flash this bundle's firmware, quarl profile ... --flash pyocd"
+                f"{self._name}: the board answers, but for another policy (contract "
+                f"{found.contract_sha256[:12]}, "
+                f"expected {self._expected.contract_sha256[:12]}): flash this bundle's "
+                "firmware, quarl profile ... --flash pyocd"
             )
 
     @property
@@ -97,14 +131,19 @@ class SerialDevice:
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for the graph's integers [n, ...]."""
-        return outputs_of(self.program, [self._ask("R", payload) for payload in input_payloads(self.program, inputs)])
+        return outputs_of(
+            self.program,
+            [self._ask("R", payload) for payload in input_payloads(self.program, inputs)],
+        )
 
     def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] of a batch."""
         return self.run(inputs)
 
     def act(self, obs: NDArray[Any]) -> NDArray[Any]:
-        """Return the actions for vector observations [n, features] in environment units, quantised on the device."""
+        """Return the actions for vector observations [n, features] in environment units, quantised
+        on the device.
+        """
         return self.timed_act(obs)[0]
 
     def decisions(self, inputs: NDArray[Any]) -> NDArray[Any]:
@@ -112,12 +151,18 @@ class SerialDevice:
         return self.timed_decisions(inputs)[0]
 
     def timed_act(self, obs: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, ...]]:
-        """Return `act`'s actions and the ticks of each decision, from observation to action; 0 where the core counts none."""
+        """Return `act`'s actions and the ticks of each decision, from observation to action; 0
+        where the core counts none.
+        """
         answers = [self._ask("A", payload) for payload in observation_payloads(obs)]
-        return actions_of(self.program, [answer[TICKS.size :] for answer in answers]), ticks_of(answers)
+        return actions_of(self.program, [answer[TICKS.size :] for answer in answers]), ticks_of(
+            answers
+        )
 
     def timed_decisions(self, inputs: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, ...]]:
-        """Return `decisions`' actions and the ticks of each inference, from the graph's integers to its outputs."""
+        """Return `decisions`' actions and the ticks of each inference, from the graph's integers to
+        its outputs.
+        """
         answers = [self._ask("R", payload) for payload in input_payloads(self.program, inputs)]
         start = TICKS.size + self._expected.output_bytes
         return actions_of(self.program, [answer[start:] for answer in answers]), ticks_of(answers)
@@ -126,7 +171,8 @@ class SerialDevice:
         """Return the payload of the answer to one request.
 
         Raises:
-            DeviceError: the port is gone, or ATTEMPTS requests had no whole answer; says what came instead.
+            DeviceError: the port is gone, or ATTEMPTS requests had no whole answer; says what came
+                instead.
         """
         trouble = "nothing came"
         for attempt in range(ATTEMPTS):
@@ -142,15 +188,22 @@ class SerialDevice:
                 except DeviceError as error:
                     raise DeviceError(f"{self._name}: {error}") from error
             trouble = (
-                trouble if answer is None else f"the last answer: {REASONS.get(answer.refusal or 0, f'{answer.kind!r}, wrong length')}"
+                trouble
+                if answer is None
+                else "the last answer: "
+                f"{REASONS.get(answer.refusal or 0, f'{answer.kind!r}, wrong length')}"
             )
         raise DeviceError(
-            f"{self._name}: no whole answer to {ATTEMPTS} requests {kind!r} ({trouble}): check wiring and baud rate "
-            f"({self._board.uart and self._board.uart.baud}), and that the firmware with the UART port is flashed"
+            f"{self._name}: no whole answer to {ATTEMPTS} requests {kind!r} ({trouble}): "
+            "check wiring and baud rate "
+            f"({self._board.uart and self._board.uart.baud}), and that the firmware with the "
+            "UART port is flashed"
         )
 
     def _is_whole(self, answer: Frame, kind: Kind) -> bool:
-        """Whether an answer settles the request: the wanted kind and length, or a refusal that asking again would not change."""
+        """Whether an answer settles the request: the wanted kind and length, or a refusal that
+        asking again would not change.
+        """
         if answer.kind == "E":
             return answer.refusal is not None and answer.refusal not in TRANSIENT
         output, action = self._expected.output_bytes, self._expected.action_bytes
@@ -158,15 +211,27 @@ class SerialDevice:
         return answer.kind != kind or len(answer.payload) == lengths.get(kind, len(answer.payload))
 
     def _receive(self, sent: int) -> tuple[Frame | None, str]:
-        """Return the answer with the current tag, None where none comes in time; and what came instead."""
+        """Return the answer with the current tag, None where none comes in time; and what came
+        instead.
+        """
         before, received = self._scanner.skipped, 0
-        line_s = self._byte_s * (2 * HEADER.size + 2 * CRC.size + sent + self._expected.longest_answer)
+        line_s = self._byte_s * (
+            2 * HEADER.size + 2 * CRC.size + sent + self._expected.longest_answer
+        )
         end = time.monotonic() + self._answer_s + line_s
-        part, after = b"", 0  # bytes read when the time was already up: those that had come before are looked at all the same
+        part, after = (
+            b"",
+            0,
+            # bytes read when the time was already up: those that had come before are looked at all the
+            # same
+        )
         while time.monotonic() < end or (after <= FLOOD_BYTES and (part or not received)):
             try:
                 part = self._port.read(max(1, self._port.in_waiting))
-            except (OSError, TypeError) as error:  # pyserial raises TypeError where another thread has closed the port
+            except (
+                OSError,
+                TypeError,
+            ) as error:  # pyserial raises TypeError where another thread has closed the port
                 raise self._gone(error) from error
             received += len(part)
             after += (len(part) or FLOOD_BYTES + 1) if time.monotonic() >= end else 0
@@ -179,7 +244,8 @@ class SerialDevice:
         if self._scanner.other_version is not None:
             return (
                 None,
-                f"it speaks version {self._scanner.other_version} of the protocol, this quarl version {VERSION}: export and flash again",
+                f"it speaks version {self._scanner.other_version} of the protocol, this quarl "
+                f"version {VERSION}: export and flash again",
             )
         if not received:
             return None, f"nothing came within {self._answer_s:g} s"
@@ -193,5 +259,6 @@ class SerialDevice:
 
     def _gone(self, error: Exception) -> DeviceError:
         return DeviceError(
-            f"{self._name}: the serial port went away in the middle of the run ({error}): check cable and power, then run again"
+            f"{self._name}: the serial port went away in the middle of the run ({error}): "
+            "check cable and power, then run again"
         )

@@ -1,6 +1,8 @@
-"""Cortex-M in the unicorn emulator: real firmware, the harness's own protocol over semihosting, exact instruction counts.
+"""Cortex-M in the unicorn emulator: real firmware, the harness's own protocol over semihosting,
+exact instruction counts.
 
-Emulated, not timed: unicorn executes instructions, it has no pipeline and no clock. M0, M0+, M3, M4, M7 and M33; no M55.
+Emulated, not timed: unicorn executes instructions, it has no pipeline and no clock. M0, M0+, M3,
+M4, M7 and M33; no M55.
 """
 
 from __future__ import annotations
@@ -17,7 +19,14 @@ from quarl.boards.cortex_m import Board, CpuName
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.firmware.elf import Image
 from quarl.firmware.program import Program
-from quarl.links.answers import TICKS, actions_of, identity_from, input_payloads, observation_payloads, outputs_of
+from quarl.links.answers import (
+    TICKS,
+    actions_of,
+    identity_from,
+    input_payloads,
+    observation_payloads,
+    outputs_of,
+)
 from quarl.links.count import Block, Count, merged
 from quarl.links.frames import Frame, Kind, pack_frame, payload_of, take_frame
 
@@ -40,7 +49,9 @@ MODELS: dict[CpuName, str] = {
 class UnicornDevice:
     """A firmware image, booted. Answers like the other runtimes: `run` and `infer`."""
 
-    def __init__(self, image: Image, board: Board, program: Program, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, image: Image, board: Board, program: Program, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self._uc, self._const = _open(board)
         self.image, self.program, self._board = image, program, board
         self._timeout_s = timeout_s
@@ -63,28 +74,43 @@ class UnicornDevice:
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for the graph's integers [n, ...]."""
-        return outputs_of(self.program, [self._ask("R", payload) for payload in input_payloads(self.program, inputs)])
+        return outputs_of(
+            self.program,
+            [self._ask("R", payload) for payload in input_payloads(self.program, inputs)],
+        )
 
     def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] of a batch."""
         return self.run(inputs)
 
     def act(self, obs: NDArray[Any]) -> NDArray[Any]:
-        """Return the actions for vector observations [n, features] in environment units, quantised on the device."""
-        return actions_of(self.program, [self._ask("A", payload)[TICKS.size :] for payload in observation_payloads(obs)])
+        """Return the actions for vector observations [n, features] in environment units, quantised
+        on the device.
+        """
+        return actions_of(
+            self.program,
+            [self._ask("A", payload)[TICKS.size :] for payload in observation_payloads(obs)],
+        )
 
     def decisions(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the actions for the graph's integers [n, ...], decoded on the device."""
         start = TICKS.size + self._identity.output_bytes
-        return actions_of(self.program, [self._ask("R", payload)[start:] for payload in input_payloads(self.program, inputs)])
+        return actions_of(
+            self.program,
+            [self._ask("R", payload)[start:] for payload in input_payloads(self.program, inputs)],
+        )
 
     def count_calls(self, inputs: NDArray[Any]) -> tuple[Count, ...]:
-        """Return what each of the program's calls executes in one inference of inputs [1, ...], in order.
+        """Return what each of the program's calls executes in one inference of inputs [1, ...], in
+        order.
 
-        The few instructions of `ql_policy_infer` itself are counted with the call they prepare, its return with the last.
+        The few instructions of `ql_policy_infer` itself are counted with the call they prepare, its
+        return with the last.
         """
         *calls, end = self._counted("R", input_payloads(self.program, inputs)[0], "ql_policy_infer")
-        assert len(calls) == len(self.program.calls), "each call of ql_policy_infer ends in a block of its own"
+        assert len(calls) == len(self.program.calls), (
+            "each call of ql_policy_infer ends in a block of its own"
+        )
         return (*calls[:-1], merged([calls[-1], end]))
 
     def count_act(self, obs: NDArray[Any]) -> Count:
@@ -115,10 +141,12 @@ class UnicornDevice:
         return self.exchange(pack_frame(Frame(kind, payload)), kind)
 
     def exchange(self, request: bytes, kind: Kind) -> bytes:
-        """Return the payload of the answer to the bytes of a request, which must be of the given kind.
+        """Return the payload of the answer to the bytes of a request, which must be of the given
+        kind.
 
         Raises:
-            DeviceError: the firmware faults, hangs, refuses or answers something else; the registers are in the message.
+            DeviceError: the firmware faults, hangs, refuses or answers something else; the
+                registers are in the message.
         """
         answer = self.carry(request)
         try:
@@ -126,7 +154,9 @@ class UnicornDevice:
         except DeviceError as error:
             raise self._failure(f"answered garbage: {error}") from error
         if frame is None:
-            raise self._failure(f"gave no answer but {len(answer)} bytes" if answer else "gave no answer")
+            raise self._failure(
+                f"gave no answer but {len(answer)} bytes" if answer else "gave no answer"
+            )
         return payload_of(frame, kind)
 
     def carry(self, request: bytes) -> bytes:
@@ -141,7 +171,11 @@ class UnicornDevice:
 
     def _load(self) -> None:
         c = self._const
-        for region in ((self._board.flash.origin, self._board.flash.bytes), (self._board.ram.origin, self._board.ram.bytes), SYSTEM_SPACE):
+        for region in (
+            (self._board.flash.origin, self._board.flash.bytes),
+            (self._board.ram.origin, self._board.ram.bytes),
+            SYSTEM_SPACE,
+        ):
             start = region[0] // PAGE * PAGE
             self._uc.mem_map(start, -(-(region[0] + region[1] - start) // PAGE) * PAGE)
         self._uc.mem_write(self._board.ram.origin, bytes([PAINT]) * self._board.ram.bytes)
@@ -157,11 +191,18 @@ class UnicornDevice:
         c = self._const
         self._waits = False
         try:
-            self._uc.emu_start(self._uc.reg_read(c.UC_ARM_REG_PC) | 1, 0xFFFF_FFFE, timeout=int(self._timeout_s * 1_000_000))
+            self._uc.emu_start(
+                self._uc.reg_read(c.UC_ARM_REG_PC) | 1,
+                0xFFFF_FFFE,
+                timeout=int(self._timeout_s * 1_000_000),
+            )
         except c.UcError as error:
             raise self._failure(f"stopped: {error}") from error
         if self._exit_code is not None:
-            raise self._failure(f"ended with code {self._exit_code}" + (" (a fault)" if self._exit_code == 99 else ""))
+            raise self._failure(
+                f"ended with code {self._exit_code}"
+                + (" (a fault)" if self._exit_code == 99 else "")
+            )
         if self._sends_without_end:
             raise self._failure(f"sent more than {MOST_BYTES:,} bytes, which is no answer")
         if not self._waits:
@@ -202,18 +243,24 @@ class UnicornDevice:
     def _failure(self, what: str) -> DeviceError:
         c = self._const
         names = ("PC", "LR", "SP", "R0", "R1", "R2", "R3")
-        registers = " ".join(f"{name.lower()}=0x{self._uc.reg_read(getattr(c, f'UC_ARM_REG_{name}')):08x}" for name in names)
+        registers = " ".join(
+            f"{name.lower()}=0x{self._uc.reg_read(getattr(c, f'UC_ARM_REG_{name}')):08x}"
+            for name in names
+        )
         return DeviceError(f"{self._board.name} in unicorn: the firmware {what}; {registers}")
 
 
 class _Counter:
-    """Counts blocks from the call of a function to its return, in parts that begin where the function's own code goes on."""
+    """Counts blocks from the call of a function to its return, in parts that begin where the
+    function's own code goes on.
+    """
 
     def __init__(self, lr: int, start: int, end: int) -> None:
         self._lr, self._start, self._end = lr, start, end
         self._return: int | None = None
         self._is_done = False
-        self._is_inside = False  # whether the last block was the function's own; one that crosses a page comes in two blocks
+        # whether the last block was the function's own; one that crosses a page comes in two blocks
+        self._is_inside = False
         self._parts: list[dict[tuple[int, int], list[int]]] = []
         self._last: list[int] | None = None
         self._last_end = 0
@@ -245,7 +292,8 @@ class _Counter:
         return tuple(
             Count(
                 tuple(
-                    (Block(at, size, decode(bytes(uc.mem_read(at, size)), at)), times, taken) for (at, size), (times, taken) in part.items()
+                    (Block(at, size, decode(bytes(uc.mem_read(at, size)), at)), times, taken)
+                    for (at, size), (times, taken) in part.items()
                 )
             )
             for part in self._parts
@@ -253,11 +301,15 @@ class _Counter:
 
 
 def decoder() -> Any:
-    """Return a function of code bytes and address that gives the instructions as text; it stops at what it does not know."""
+    """Return a function of code bytes and address that gives the instructions as text; it stops at
+    what it does not know.
+    """
     from capstone import CS_ARCH_ARM, CS_MODE_MCLASS, CS_MODE_THUMB, Cs  # type: ignore[import-untyped]
 
     machine = Cs(CS_ARCH_ARM, CS_MODE_THUMB | CS_MODE_MCLASS)
-    return lambda code, address: tuple(f"{i.mnemonic} {i.op_str}".strip() for i in machine.disasm(code, address))
+    return lambda code, address: tuple(
+        f"{i.mnemonic} {i.op_str}".strip() for i in machine.disasm(code, address)
+    )
 
 
 def _open(board: Board) -> tuple[Any, Any]:
@@ -271,7 +323,10 @@ def _open(board: Board) -> tuple[Any, Any]:
         raise ToolMissingError("unicorn is not installed: pip install 'quarl[firmware]'") from error
 
     package: Any = unicorn  # its names are not declared as exported
-    names: Any = SimpleNamespace(**vars(package.arm_const), **{k: v for k, v in vars(package).items() if k not in vars(package.arm_const)})
+    names: Any = SimpleNamespace(
+        **vars(package.arm_const),
+        **{k: v for k, v in vars(package).items() if k not in vars(package.arm_const)},
+    )
     uc = package.Uc(package.UC_ARCH_ARM, package.UC_MODE_THUMB | package.UC_MODE_MCLASS)
     uc.ctl_set_cpu_model(getattr(names, MODELS[board.cpu]))
     return uc, names

@@ -1,11 +1,15 @@
-"""The agent: the one file that runs on a Raspberry Pi. Standard library only, beside the runtime it measures; Python 3.9 and later.
+"""The agent: the one file that runs on a Raspberry Pi. Standard library only, beside the runtime it
+measures; Python 3.9 and later.
 
-In: one JSON request on standard input. Out: one JSON document on standard output, and nothing else there.
+In: one JSON request on standard input. Out: one JSON document on standard output, and nothing else
+    there.
     {"ask": "look", ...}      what this machine is: core, system, runtimes, health
     {"ask": "run", ...}       loads one model, answers every input, then times it; one model per process, so memory is its own
     {"ask": "install", ...}   unpacks wheels that lie beside it into an environment of their own, whole or not at all
-The files it needs lie beside it, and their SHA-256 is checked before they are used. It starts nothing but `vcgencmd`.
-Fields: toolchain/docs/raspberry-pi.md. It runs unchanged on this host, under qemu-user and over SSH.
+The files it needs lie beside it, and their SHA-256 is checked before they are used. It starts
+nothing but `vcgencmd`.
+Fields: toolchain/docs/raspberry-pi.md. It runs unchanged on this host, under qemu-user and over
+    SSH.
 """
 
 from __future__ import annotations
@@ -35,7 +39,11 @@ MARK = 0x514C << 32  # offset of the lseek that ql_region_counter.c takes for a 
 BEGIN, END, BEGIN_INVOKE, END_INVOKE, EMPTY_BEGIN, EMPTY_END = 1, 2, 3, 4, 5, 6
 EMPTY_PAIRS = 8
 CHUNK_BYTES = 1 << 16
-PACKAGES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "tflite_runtime": "tflite-runtime"}
+PACKAGES = {
+    "litert": "ai-edge-litert",
+    "onnxruntime": "onnxruntime",
+    "tflite_runtime": "tflite-runtime",
+}
 VCGENCMD_TIMEOUT_S = 2.0
 
 
@@ -61,7 +69,10 @@ def main() -> None:
     except AgentError as error:
         answer = {"error": str(error), "kind": error.kind}
     except OSError as error:
-        answer = {"error": f"{error.filename or folder}: {error.strerror or error}", "kind": "device"}
+        answer = {
+            "error": f"{error.filename or folder}: {error.strerror or error}",
+            "kind": "device",
+        }
     try:
         print(json.dumps({"format": FORMAT, **answer}), file=answers, flush=True)
     except BrokenPipeError:  # the host went away: leave nothing behind
@@ -76,7 +87,12 @@ def main() -> None:
 def look(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return what this machine is and which runtimes it has; nothing is imported."""
     free = shutil.disk_usage(Path.home()).free
-    return {**machine(Path("/")), "runtimes": runtime_versions(), "free_bytes": free, "health": health(Path("/"))}
+    return {
+        **machine(Path("/")),
+        "runtimes": runtime_versions(),
+        "free_bytes": free,
+        "health": health(Path("/")),
+    }
 
 
 def machine(root: Path) -> dict[str, Any]:
@@ -89,7 +105,8 @@ def machine(root: Path) -> dict[str, Any]:
     return {
         "machine": platform.machine(),
         "bits": 64 if sys.maxsize > 2**32 else 32,
-        "model": (text(root / "proc/device-tree/model") or fields.get("Model") or "").rstrip("\0") or None,
+        "model": (text(root / "proc/device-tree/model") or fields.get("Model") or "").rstrip("\0")
+        or None,
         "cpu_part": fields.get("CPU part"),
         "cpu_features": sorted((fields.get("Features") or "").split()),
         "cores": os.cpu_count() or 1,
@@ -115,13 +132,20 @@ def runtime_versions() -> dict[str, str]:
 def health(root: Path, ask_vcgencmd: Callable[[str], str | None] | None = None) -> dict[str, Any]:
     """Return what may spoil a measurement, as it is now; None where the machine does not tell.
 
-    throttled: the bits of `vcgencmd get_throttled`. clock_hz: the real clock (`measure_clock arm`), requested_clock_hz what the
-    governor asked for, which under throttling is higher. swapped_pages: in and out since boot, of the whole machine.
+    throttled: the bits of `vcgencmd get_throttled`. clock_hz: the real clock (`measure_clock arm`),
+        requested_clock_hz what the
+    governor asked for, which under throttling is higher. swapped_pages: in and out since boot, of
+    the whole machine.
     """
     ask = ask_vcgencmd or vcgencmd
-    clock = number((ask("measure_clock arm") or "").partition("=")[2])  # first: a governor lowers it as soon as there is no work
+    clock = number(
+        (ask("measure_clock arm") or "").partition("=")[2]
+    )  # first: a governor lowers it as soon as there is no work
     frequencies = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    zone, swap = number(text(root / "sys/class/thermal/thermal_zone0/temp")), table(root / "proc/vmstat")
+    zone, swap = (
+        number(text(root / "sys/class/thermal/thermal_zone0/temp")),
+        table(root / "proc/vmstat"),
+    )
     load = (text(root / "proc/loadavg") or "").split()
     swapped = [swap[key] for key in ("pswpin", "pswpout") if key in swap]
     return {
@@ -139,7 +163,12 @@ def health(root: Path, ask_vcgencmd: Callable[[str], str | None] | None = None) 
 def vcgencmd(question: str) -> str | None:
     """Return the firmware's answer, None where there is no such program or it may not be asked."""
     try:
-        done = subprocess.run(["vcgencmd", *question.split()], capture_output=True, timeout=VCGENCMD_TIMEOUT_S, check=True)
+        done = subprocess.run(
+            ["vcgencmd", *question.split()],
+            capture_output=True,
+            timeout=VCGENCMD_TIMEOUT_S,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.decode("ascii", "replace").strip()
@@ -149,7 +178,9 @@ def vcgencmd(question: str) -> str | None:
 
 
 def run(request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a model's outputs for every input, what loading it took, and, where asked for, times or marks."""
+    """Return a model's outputs for every input, what loading it took, and, where asked for, times
+    or marks.
+    """
     core = pin()
     model = checked(folder / request["model"], request["model_sha256"])
     raw = checked(folder / request["inputs"], request["inputs_sha256"]).read_bytes()
@@ -163,7 +194,9 @@ def run(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     first = infer(loaded, singles[0])
     first_call_ns = time.perf_counter_ns() - started
     after_load = memory()
-    outputs = numpy.concatenate([first, *(infer(loaded, x) for x in singles[1 : request["answer"]])])[: request["answer"]]
+    outputs = numpy.concatenate(
+        [first, *(infer(loaded, x) for x in singles[1 : request["answer"]])]
+    )[: request["answer"]]
     answer = {
         "runtime_version": version,
         "numpy_version": numpy.__version__,
@@ -175,9 +208,15 @@ def run(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         "first_call_us": first_call_ns / 1e3,
         "memory": {"before_load": before_load, "after_load": after_load},
     }
-    decide = None if request["decision"] is None else decision(numpy, loaded, request["decision"], folder)
+    decide = (
+        None
+        if request["decision"] is None
+        else decision(numpy, loaded, request["decision"], folder)
+    )
     if decide is not None:
-        answer["differing_inputs"] = int((decide.inputs(numpy) != inputs).any(axis=tuple(range(1, inputs.ndim))).sum())
+        answer["differing_inputs"] = int(
+            (decide.inputs(numpy) != inputs).any(axis=tuple(range(1, inputs.ndim))).sum()
+        )
     gc.collect()
     gc.disable()
     if request["marked"]:
@@ -190,7 +229,9 @@ def run(request: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def timed(request: dict[str, Any], loaded: Any, singles: list[Any], decide: Any) -> dict[str, Any]:
-    """Return raw samples of single inferences, or of blocks of them where one is too short for the clock, and of whole decisions."""
+    """Return raw samples of single inferences, or of blocks of them where one is too short for the
+    clock, and of whole decisions.
+    """
     calls: list[int] = []
     samples: list[int] = []
     decisions: list[int] = []
@@ -236,7 +277,9 @@ def infer(loaded: Any, x: Any) -> Any:
 
 
 def mark_calls(loaded: Any, singles: list[Any]) -> None:
-    """Set marks around each inference, around its `invoke` alone, and around nothing, so that the marks' own cost can be taken off."""
+    """Set marks around each inference, around its `invoke` alone, and around nothing, so that the
+    marks' own cost can be taken off.
+    """
     nowhere = os.open(os.devnull, os.O_RDONLY)
     put, invoke, get, seek, current = loaded.put, loaded.invoke, loaded.get, os.lseek, os.SEEK_SET
     for _ in range(EMPTY_PAIRS):
@@ -261,12 +304,20 @@ def load_runtime(name: str) -> tuple[Any, Callable[[Path], Any], str]:
         if name == "onnxruntime":
             import onnxruntime  # type: ignore[import-untyped]
 
-            return numpy, lambda path: OnnxModel(onnxruntime, path), importlib.metadata.version(PACKAGES[name])
+            return (
+                numpy,
+                lambda path: OnnxModel(onnxruntime, path),
+                importlib.metadata.version(PACKAGES[name]),
+            )
         if name == "litert":
             from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
         else:
             from tflite_runtime.interpreter import Interpreter  # type: ignore[import-not-found]
-        return numpy, lambda path: TfliteModel(Interpreter, path), importlib.metadata.version(PACKAGES[name])
+        return (
+            numpy,
+            lambda path: TfliteModel(Interpreter, path),
+            importlib.metadata.version(PACKAGES[name]),
+        )
     except ImportError as error:
         raise AgentError("missing", f"{PACKAGES[name]} cannot be imported ({error})") from error
 
@@ -301,10 +352,15 @@ class OnnxModel:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # the package raises its own classes, one per status code
             raise AgentError("device", f"ONNX Runtime cannot load the model: {error}") from error
-        self._source, self._targets = self._session.get_inputs()[0].name, [self._session.get_outputs()[0].name]
+        self._source, self._targets = (
+            self._session.get_inputs()[0].name,
+            [self._session.get_outputs()[0].name],
+        )
         self._x: Any = None
         self._y: Any = None
 
@@ -327,7 +383,12 @@ class OnnxModel:
 def decision(numpy: Any, loaded: Any, request: dict[str, Any], folder: Path) -> Any:
     """Return what turns raw observations into actions, as a controller on this machine would."""
     raw = checked(folder / request["observations"], request["observations_sha256"]).read_bytes()
-    return Decision(numpy, loaded, request, numpy.frombuffer(raw, request["dtype"]).reshape([-1, *request["shape"]]))
+    return Decision(
+        numpy,
+        loaded,
+        request,
+        numpy.frombuffer(raw, request["dtype"]).reshape([-1, *request["shape"]]),
+    )
 
 
 class Decision:
@@ -338,35 +399,56 @@ class Decision:
         self._pixels, self._action = not request["inv_scale"], request["action"]
         self._inv_scale = numpy.array(request["inv_scale"], numpy.float32)
         self._zero_point = numpy.array(request["zero_point"], numpy.int32)
-        self._least, self._most = request["qmin"] - self._zero_point, request["qmax"] - self._zero_point
+        self._least, self._most = (
+            request["qmin"] - self._zero_point,
+            request["qmax"] - self._zero_point,
+        )
         self._type = numpy.dtype(request["input_dtype"])
         output = request["output"]
-        self._output = None if output is None else (numpy.float32(output["scale"]), output["zero_point"])
-        self._low = numpy.array([-numpy.inf if b is None else b for b in self._action["low"]], numpy.float32)
-        self._high = numpy.array([numpy.inf if b is None else b for b in self._action["high"]], numpy.float32)
+        self._output = (
+            None if output is None else (numpy.float32(output["scale"]), output["zero_point"])
+        )
+        self._low = numpy.array(
+            [-numpy.inf if b is None else b for b in self._action["low"]], numpy.float32
+        )
+        self._high = numpy.array(
+            [numpy.inf if b is None else b for b in self._action["high"]], numpy.float32
+        )
 
     def inputs(self, numpy: Any) -> Any:
         """Return the graph's integers for all observations, quantised here."""
-        return numpy.concatenate([self.quantise(self._observations[i : i + 1]) for i in range(len(self._observations))])
+        return numpy.concatenate(
+            [self.quantise(self._observations[i : i + 1]) for i in range(len(self._observations))]
+        )
 
     def quantise(self, x: Any) -> Any:
-        """Return the graph's integers for one observation [1, ...]: half to even, NaN is the zero point, clamped."""
+        """Return the graph's integers for one observation [1, ...]: half to even, NaN is the zero
+        point, clamped.
+        """
         numpy = self._numpy
         if self._pixels:
             return (x ^ numpy.uint8(0x80)).view(numpy.int8)
         with numpy.errstate(over="ignore", invalid="ignore"):
             product = numpy.rint(x * self._inv_scale)
         product[numpy.isnan(product)] = 0
-        return (numpy.clip(product, self._least, self._most).astype(numpy.int32) + self._zero_point).astype(self._type)
+        return (
+            numpy.clip(product, self._least, self._most).astype(numpy.int32) + self._zero_point
+        ).astype(self._type)
 
     def act(self, y: Any) -> Any:
         """Return the action for one output [1, count]."""
         if self._action["kind"] == "discrete":
             return int(y.argmax())
         numpy = self._numpy
-        values = y if self._output is None else (y.astype(numpy.float32) - numpy.float32(self._output[1])) * self._output[0]
+        values = (
+            y
+            if self._output is None
+            else (y.astype(numpy.float32) - numpy.float32(self._output[1])) * self._output[0]
+        )
         if self._action["transform"] == "unscale":
-            values = self._low + (values + numpy.float32(1)) * ((self._high - self._low) * numpy.float32(0.5))
+            values = self._low + (values + numpy.float32(1)) * (
+                (self._high - self._low) * numpy.float32(0.5)
+            )
         return numpy.clip(values, self._low, self._high)
 
     def timed_ns(self, turn: int) -> int:
@@ -383,7 +465,9 @@ class Decision:
 
 
 def install(request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Unpack the wheels beside this file into a virtual environment at `request["target"]`, whole or not at all."""
+    """Unpack the wheels beside this file into a virtual environment at `request["target"]`, whole
+    or not at all.
+    """
     target = Path(request["target"]).expanduser()
     scratch = target.with_name(f".{target.name}.part-{os.getpid()}")
     try:
@@ -412,9 +496,16 @@ def use_site(environment: str | None) -> None:
 
 
 def packages_folder(environment: Path) -> Path:
-    """Return where this Python looks for packages in a virtual environment; a folder without one holds them itself."""
+    """Return where this Python looks for packages in a virtual environment; a folder without one
+    holds them itself.
+    """
     if (environment / "pyvenv.cfg").is_file():
-        return environment / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+        return (
+            environment
+            / "lib"
+            / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+            / "site-packages"
+        )
     return environment
 
 
@@ -432,16 +523,22 @@ def checked(path: Path, sha256: str) -> Path:
     """Return the path of a file whose content is what was sent."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        for part in iter(lambda: file.read(CHUNK_BYTES), b""):  # a whole model at once would count as memory at its peak
+        for part in iter(
+            lambda: file.read(CHUNK_BYTES), b""
+        ):  # a whole model at once would count as memory at its peak
             digest.update(part)
     found = digest.hexdigest()
     if found != sha256:
-        raise AgentError("device", f"{path.name} arrived damaged: SHA-256 {found[:16]}..., sent {sha256[:16]}...")
+        raise AgentError(
+            "device", f"{path.name} arrived damaged: SHA-256 {found[:16]}..., sent {sha256[:16]}..."
+        )
     return path
 
 
 def memory() -> dict[str, int | None]:
-    """Return this process's memory: resident, its proportional share, swapped out, and the most ever resident."""
+    """Return this process's memory: resident, its proportional share, swapped out, and the most
+    ever resident.
+    """
     status, rollup = table(Path("/proc/self/status")), table(Path("/proc/self/smaps_rollup"))
     return {
         "resident_bytes": status.get("VmRSS", 0) * 1024,

@@ -1,8 +1,12 @@
-"""The emulated Pi's files: a Debian for arm64 with Python, and the packages of a Pi, made without running anything foreign.
+"""The emulated Pi's files: a Debian for arm64 with Python, and the packages of a Pi, made without
+running anything foreign.
 
-In: a cache folder. Out: an `EmulatedRoot`, built once and kept under a name made of all that went in. `mmdebstrap --variant=extract`
-unpacks Debian's packages, pip unpacks wheels for aarch64; qemu-user runs them in place, without root, chroot or binfmt_misc.
-Runtimes read the core's identity from /proc/cpuinfo, and crash on the host's: each core has a root of links with its own.
+In: a cache folder. Out: an `EmulatedRoot`, built once and kept under a name made of all that went
+    in. `mmdebstrap --variant=extract`
+unpacks Debian's packages, pip unpacks wheels for aarch64; qemu-user runs them in place, without
+root, chroot or binfmt_misc.
+Runtimes read the core's identity from /proc/cpuinfo, and crash on the host's: each core has a root
+of links with its own.
 """
 
 from __future__ import annotations
@@ -47,7 +51,9 @@ class EmulatedRoot:
         return self.folder / core
 
     def python_argv(self, core: CoreName, script: Path) -> list[str]:
-        """Return the argv that runs a script in the Pi's Python: nothing of the host's Python is visible to it."""
+        """Return the argv that runs a script in the Pi's Python: nothing of the host's Python is
+        visible to it.
+        """
         python = self.of_core(core) / "usr" / "bin" / f"python{PYTHON}"
         return [*self.program_argv(core, python, ["-I", "-S", str(script)])]
 
@@ -78,12 +84,15 @@ def open_root(cache_dir: Path) -> EmulatedRoot:
     """
     root = find_root(cache_dir)
     if root is None or shutil.which(EMULATOR) is None:
-        raise ToolMissingError("the emulated Pi is not installed: quarl doctor --install pi-emulator")
+        raise ToolMissingError(
+            "the emulated Pi is not installed: quarl doctor --install pi-emulator"
+        )
     return root
 
 
 def build_root(cache_dir: Path) -> EmulatedRoot:
-    """Return the root, built if it is not there: under a temporary name, renamed when complete. Two builders wait for one another.
+    """Return the root, built if it is not there: under a temporary name, renamed when complete. Two
+    builders wait for one another.
 
     Raises:
         ToolMissingError: a program is missing; names the package that brings it.
@@ -92,7 +101,8 @@ def build_root(cache_dir: Path) -> EmulatedRoot:
     missing = [package for program, package in NEEDED.items() if shutil.which(program) is None]
     if missing:
         raise ToolMissingError(
-            f"the emulated Pi needs {' and '.join(missing)}: apt-get install --no-install-recommends {' '.join(missing)}"
+            f"the emulated Pi needs {' and '.join(missing)}: apt-get install "
+            f"--no-install-recommends {' '.join(missing)}"
         )
     folder = root_folder(cache_dir)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -112,14 +122,17 @@ def build_root(cache_dir: Path) -> EmulatedRoot:
 def cpuinfo(core: Core) -> str:
     """Return /proc/cpuinfo of a Pi with that core."""
     block = (
-        f"BogoMIPS\t: 108.00\nFeatures\t: {core.features}\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
+        f"BogoMIPS\t: 108.00\nFeatures\t: {core.features}\nCPU implementer\t: 0x41\nCPU "
+        "architecture: 8\n"
         f"CPU variant\t: {core.variant}\nCPU part\t: {core.part}\nCPU revision\t: {core.revision}\n"
     )
     return "".join(f"processor\t: {number}\n{block}\n" for number in range(CPU_COUNT))
 
 
 def mirror_of(targets: str) -> str | None:
-    """Return the address this machine's apt takes the suite from, None where it has none, out of `apt-get indextargets`."""
+    """Return the address this machine's apt takes the suite from, None where it has none, out of
+    `apt-get indextargets`.
+    """
     for line in targets.splitlines():
         codename, component, address = line.split(maxsplit=2)
         if (codename, component) == (SUITE, "main"):
@@ -132,19 +145,38 @@ def _extract_debian(target: Path) -> None:
     mirror = None
     if shutil.which("apt-get") is not None:
         listed = tools.run(
-            ["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages", "Origin: Debian"],
+            [
+                "apt-get",
+                "indextargets",
+                "--format",
+                "$(CODENAME) $(COMPONENT) $(REPO_URI)",
+                "Created-By: Packages",
+                "Origin: Debian",
+            ],
             timeout=BUILD_TIMEOUT_S,
         )
         mirror = mirror_of(listed.stdout.decode(errors="replace"))
-    argv = ["mmdebstrap", "--quiet", "--architectures=arm64", "--variant=extract", "--format=directory", f"--include={','.join(PACKAGES)}"]
+    argv = [
+        "mmdebstrap",
+        "--quiet",
+        "--architectures=arm64",
+        "--variant=extract",
+        "--format=directory",
+        f"--include={','.join(PACKAGES)}",
+    ]
     argv += [SUITE, str(target), *([] if mirror is None else [f"deb {mirror} {SUITE} main"])]
     done = tools.run(argv, timeout=BUILD_TIMEOUT_S)
     if done.returncode:
-        raise DeviceError(f"mmdebstrap could not unpack Debian {SUITE} for arm64: {done.stderr.decode(errors='replace').strip()[-800:]}")
+        raise DeviceError(
+            f"mmdebstrap could not unpack Debian {SUITE} for arm64: "
+            f"{done.stderr.decode(errors='replace').strip()[-800:]}"
+        )
 
 
 def _write_core(root: Path, core: Core) -> None:
-    """Write a root prefix: links to Debian's folders, and the files that say which machine it is."""
+    """Write a root prefix: links to Debian's folders, and the files that say which machine it
+    is.
+    """
     cpus = root / "sys" / "devices" / "system" / "cpu"
     cpus.mkdir(parents=True)
     (root / "proc").mkdir()

@@ -1,6 +1,8 @@
-"""The packages a Pi gets: locked by hash beside this file, in the versions of this host, downloaded by pip for another machine.
+"""The packages a Pi gets: locked by hash beside this file, in the versions of this host, downloaded
+by pip for another machine.
 
-In: a Python version and the C library's. Out: wheel files in a folder, or unpacked into one. Nothing of them runs here.
+In: a Python version and the C library's. Out: wheel files in a folder, or unpacked into one.
+    Nothing of them runs here.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from quarl.errors import DeviceError, InputError, ToolMissingError
 PIP_TIMEOUT_S = 1800.0
 WheelSet = Literal["litert", "tflite-runtime"]
 LOCKS: dict[WheelSet, str] = {"litert": "wheels.txt", "tflite-runtime": "wheels_tflite_runtime.txt"}
-"""LiteRT and ONNX Runtime with the host's NumPy; tflite-runtime needs an older NumPy, and so an environment of its own."""
+"""LiteRT and ONNX Runtime with the host's NumPy; tflite-runtime needs an older NumPy, and so an
+environment of its own.
+"""
 OLDEST_GLIBC = 17
 
 
@@ -46,12 +50,19 @@ def platform_options(python: str, glibc: tuple[int, int]) -> list[str]:
     return [*options, "--platform", "manylinux2014_aarch64"]
 
 
-def unpack_wheels(target: Path, python: str, glibc: tuple[int, int], wheels: WheelSet = "litert") -> None:
+def unpack_wheels(
+    target: Path, python: str, glibc: tuple[int, int], wheels: WheelSet = "litert"
+) -> None:
     """Unpack the locked wheels into a folder; errors as `download_wheels`."""
-    _pip(["install", "--target", str(target), *_locked(wheels), *platform_options(python, glibc)], "unpack the packages of a Pi")
+    _pip(
+        ["install", "--target", str(target), *_locked(wheels), *platform_options(python, glibc)],
+        "unpack the packages of a Pi",
+    )
 
 
-def download_wheels(target: Path, python: str, glibc: tuple[int, int], wheels: WheelSet) -> tuple[Path, ...]:
+def download_wheels(
+    target: Path, python: str, glibc: tuple[int, int], wheels: WheelSet
+) -> tuple[Path, ...]:
     """Return the locked wheels, downloaded into a folder.
 
     Raises:
@@ -72,9 +83,12 @@ def _locked(wheels: WheelSet) -> list[str]:
 def _pip(arguments: Sequence[str], what: str) -> None:
     if importlib.util.find_spec("pip") is None:
         raise ToolMissingError(
-            f"this Python has no pip of its own, which must {what}: python3 -m pip --python {sys.executable} install pip"
+            f"this Python has no pip of its own, which must {what}: python3 -m pip --python "
+            f"{sys.executable} install pip"
         )
     argv = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
     done = tools.run(argv, timeout=PIP_TIMEOUT_S)
     if done.returncode:
-        raise DeviceError(f"pip could not {what}: {done.stderr.decode(errors='replace').strip()[-800:]}")
+        raise DeviceError(
+            f"pip could not {what}: {done.stderr.decode(errors='replace').strip()[-800:]}"
+        )

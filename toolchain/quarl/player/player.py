@@ -1,7 +1,8 @@
 """Play: a policy in its environment for somebody to look at, as numbers and as a film.
 
 In: a source or a bundle, in float32 or in int8. Out: its episodes, and the pictures of one of them.
-The film shows the very episode that the numbers tell of: the environment is played again from the same seed.
+The film shows the very episode that the numbers tell of: the environment is played again from the
+same seed.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def source_player(source: Source, env: EnvSpec | None, rung: int | None) -> Play
     Args:
         rung: plays in int8, quantised now on this rung of the ladder; None: in float32.
     Raises:
-        InputError: there is no environment, or the file holds integers and float32 was asked for, or the other way round.
+        InputError: there is no environment, or the file holds integers and float32 was asked for,
+            or the other way round.
     """
     played = env or _home(source)
     if played is None:
@@ -62,8 +64,16 @@ def source_player(source: Source, env: EnvSpec | None, rung: int | None) -> Play
     check_env(played, policy.contract)
     if isinstance(policy, QuantPolicy):
         if rung is None:
-            raise InputError(f"{source.file.name} holds integers, there is no float32 to play: add --int8")
-        return Player(source.name, "int8", artifact_actor(policy, emit_tflite(policy)), played, policy.contract.step_hz)
+            raise InputError(
+                f"{source.file.name} holds integers, there is no float32 to play: add --int8"
+            )
+        return Player(
+            source.name,
+            "int8",
+            artifact_actor(policy, emit_tflite(policy)),
+            played,
+            policy.contract.step_hz,
+        )
     if rung is None:
         return Player(source.name, "float32", source_actor(policy), played, policy.contract.step_hz)
     fitted, _ = observations_of(source, None)
@@ -73,22 +83,34 @@ def source_player(source: Source, env: EnvSpec | None, rung: int | None) -> Play
 
 
 def bundle_player(bundle: Bundle, env: EnvSpec | None, *, int8: bool) -> Player:
-    """Return the bundle's int8 `.tflite`, or its float32 source, as a player, where the gate judges it unless `env` says otherwise.
+    """Return the bundle's int8 `.tflite`, or its float32 source, as a player, where the gate judges
+    it unless `env` says otherwise.
 
     Raises:
         InputError: there is no environment, or no source.
     """
     manifest, quantized = bundle.manifest, bundle.quantized()
-    played = env or (None if manifest.env is None else EnvSpec(str(manifest.env["id"]), dict(manifest.env["kwargs"])))
+    played = env or (
+        None
+        if manifest.env is None
+        else EnvSpec(str(manifest.env["id"]), dict(manifest.env["kwargs"]))
+    )
     if played is None:
-        raise InputError(f"{bundle.folder}: says not where the policy plays: name the environment, --env ID")
+        raise InputError(
+            f"{bundle.folder}: says not where the policy plays: name the environment, --env ID"
+        )
     check_env(played, quantized.contract)
     if int8:
-        actor, arithmetic = artifact_actor(quantized, bundle.read("model.tflite")), f"int8, rung {manifest.rung}"
+        actor, arithmetic = (
+            artifact_actor(quantized, bundle.read("model.tflite")),
+            f"int8, rung {manifest.rung}",
+        )
     else:
         source = bundle.source()
         if source is None:
-            raise InputError(f"{bundle.folder}: came from an int8 file, there is no float32 to play: add --int8")
+            raise InputError(
+                f"{bundle.folder}: came from an int8 file, there is no float32 to play: add --int8"
+            )
         actor, arithmetic = source_actor(source), "float32"
     return Player(manifest.name, arithmetic, actor, played, quantized.contract.step_hz)
 
@@ -124,12 +146,28 @@ def film(player: Player, seed: int, most_frames: int = MOST_FRAMES) -> Film:
 
 
 def _picture(player: Player, drawn: Any) -> NDArray[np.uint8]:
-    if not isinstance(drawn, np.ndarray) or drawn.dtype != np.uint8 or drawn.ndim != 3 or drawn.shape[2] != 3:
-        found = f"{drawn.dtype} {drawn.shape}" if isinstance(drawn, np.ndarray) else type(drawn).__name__
-        raise InputError(f"{player.env.id}: its pictures are {found}, not uint8 [height, width, 3]: it cannot be filmed")
+    if (
+        not isinstance(drawn, np.ndarray)
+        or drawn.dtype != np.uint8
+        or drawn.ndim != 3
+        or drawn.shape[2] != 3
+    ):
+        found = (
+            f"{drawn.dtype} {drawn.shape}"
+            if isinstance(drawn, np.ndarray)
+            else type(drawn).__name__
+        )
+        raise InputError(
+            f"{player.env.id}: its pictures are {found}, not uint8 [height, width, 3]: it "
+            "cannot be filmed"
+        )
     return drawn
 
 
 def _home(source: Source) -> EnvSpec | None:
     """Return where the policy was trained, so that it plays what its score was measured on."""
-    return source.env if source.recipe is None else EnvSpec(source.recipe.env.id, dict(source.recipe.env.kwargs))
+    return (
+        source.env
+        if source.recipe is None
+        else EnvSpec(source.recipe.env.id, dict(source.recipe.env.kwargs))
+    )

@@ -1,8 +1,11 @@
 """Cycle estimate: executed blocks times the timing tables of Arm's technical reference manuals.
 
-In: what an emulator counted. Out: a range, never a measurement. Tables (zero wait states): Cortex-M4 TRM (100166) table 3-1,
-Cortex-M3 TRM (100165) table 3-1, Cortex-M0 TRM (DDI 0432) table 3-1, Cortex-M0+ TRM (DDI 0484) table 3-1. Arm publishes none for
-M7, M33 and M55: M33 borrows the M4's, the other two get a wide range. `cycle_assumptions` says what is assumed.
+In: what an emulator counted. Out: a range, never a measurement. Tables (zero wait states):
+    Cortex-M4 TRM (100166) table 3-1,
+Cortex-M3 TRM (100165) table 3-1, Cortex-M0 TRM (DDI 0432) table 3-1, Cortex-M0+ TRM (DDI 0484)
+table 3-1. Arm publishes none for
+M7, M33 and M55: M33 borrows the M4's, the other two get a wide range. `cycle_assumptions` says what
+is assumed.
 Background: toolchain/docs/firmware.md.
 """
 
@@ -25,7 +28,8 @@ REFILL_CYCLES: dict[CpuName, tuple[int, int, int]] = {  # a taken branch adds: l
     "cortex-m7": (1, 2, 3),
     "cortex-m55": (1, 2, 3),
 }
-VECTOR_CYCLES = 2  # the M55 computes half a vector a cycle; the next instruction may begin when the first half is done
+# the M55 computes half a vector a cycle; the next instruction may begin when the first half is done
+VECTOR_CYCLES = 2
 Cost = Callable[[str, str, bool], int]
 
 
@@ -36,10 +40,13 @@ class Published:
     what: str
     cpu: CpuName
     cycles: int
-    error_percent: int  # of the estimate's middle against them; tests/test_cycles.py counts it again
+    error_percent: (
+        int  # of the estimate's middle against them; tests/profiles/test_cycles.py counts it again
+    )
 
 
-PUBLISHED = (  # bakenn 1.0.0, package description: medians of an int8 32-16-4 network on an nRF52840 at 64 MHz
+# bakenn 1.0.0, package description: medians of an int8 32-16-4 network on an nRF52840 at 64 MHz
+PUBLISHED = (
     Published("bakenn with CMSIS-NN", "cortex-m4", 3786, -14),
     Published("bakenn's portable C", "cortex-m4", 8706, -6),
 )
@@ -59,9 +66,13 @@ class Cycles:
 
 
 def estimate_cycles(count: Count, board: Board) -> Cycles:
-    """Return the estimate for what was counted on a board's core; `cycle_assumptions` says what it rests on."""
+    """Return the estimate for what was counted on a board's core; `cycle_assumptions` says what it
+    rests on.
+    """
     cost = _TABLES.get(board.cpu, _cost_m4)
-    static = sum(_block_cycles(block.instructions, cost) * times for block, times, _ in count.blocks)
+    static = sum(
+        _block_cycles(block.instructions, cost) * times for block, times, _ in count.blocks
+    )
     taken = sum(branches for _, _, branches in count.blocks)
     least, usual, most = (static + taken * refill for refill in REFILL_CYCLES[board.cpu])
     high = most + taken * board.flash_wait_states
@@ -73,30 +84,49 @@ def estimate_cycles(count: Count, board: Board) -> Cycles:
 
 def cycle_assumptions(board: Board) -> str:
     """Return what the estimate for a board assumes, in one sentence."""
-    waits = f"high adds {board.flash_wait_states} flash wait states to each taken branch" if board.flash_wait_states else "no wait states"
+    waits = (
+        f"high adds {board.flash_wait_states} flash wait states to each taken branch"
+        if board.flash_wait_states
+        else "no wait states"
+    )
     if board.cpu == "cortex-m7":
-        return f"low: two instructions every cycle; high: the Cortex-M4's timing table; mid: halfway; {waits}; {_validation(board.cpu)}"
+        return (
+            "low: two instructions every cycle; high: the Cortex-M4's timing table; mid: "
+            f"halfway; {waits}; {_validation(board.cpu)}"
+        )
     if board.cpu == "cortex-m55":
         return (
-            "low: an instruction every cycle, every vector instruction overlapped by the next; high: the Cortex-M4's timing table, and"
-            f" {VECTOR_CYCLES} cycles for each instruction of a block with vector instructions; mid: halfway; {waits};"
+            "low: an instruction every cycle, every vector instruction overlapped by the "
+            "next; high: the Cortex-M4's timing table, and"
+            f" {VECTOR_CYCLES} cycles for each instruction of a block with vector "
+            f"instructions; mid: halfway; {waits};"
             f" {_validation(board.cpu)}"
         )
     refill = REFILL_CYCLES[board.cpu]
-    core = "Cortex-M4, borrowed for this core," if board.cpu == "cortex-m33" else f"Cortex-{board.cpu.removeprefix('cortex-').upper()}"
+    core = (
+        "Cortex-M4, borrowed for this core,"
+        if board.cpu == "cortex-m33"
+        else f"Cortex-{board.cpu.removeprefix('cortex-').upper()}"
+    )
     taken = (
         f"a taken branch adds {refill[0]}, {refill[1]} or {refill[2]} cycles"
         if refill[0] != refill[2]
         else f"a taken branch adds {refill[0]}"
     )
-    return f"timing table of the {core} with memory that always answers at once; {taken}; {waits}; {_validation(board.cpu)}"
+    return (
+        f"timing table of the {core} with memory that always answers at once; {taken}; "
+        f"{waits}; {_validation(board.cpu)}"
+    )
 
 
 def _validation(cpu: CpuName) -> str:
     errors = [published.error_percent for published in PUBLISHED if published.cpu == cpu]
     if not errors:
         return "not validated on silicon"
-    return f"on {len(errors)} published measurements of other kernels on silicon the middle came out {min(errors)} to {max(errors)} %"
+    return (
+        f"on {len(errors)} published measurements of other kernels on silicon the middle "
+        f"came out {min(errors)} to {max(errors)} %"
+    )
 
 
 def _block_cycles(instructions: Sequence[str], cost: Cost) -> int:
@@ -148,8 +178,18 @@ def _cost_m0(mnemonic: str, operands: str, _: bool) -> int:
 
 
 def _cost_m55(mnemonic: str, operands: str, follows_access: bool) -> int:
-    return _cost_m4(mnemonic, operands, follows_access) if mnemonic else VECTOR_CYCLES  # the decoder knows no vector instructions
+    return (
+        _cost_m4(mnemonic, operands, follows_access) if mnemonic else VECTOR_CYCLES
+    )  # the decoder knows no vector instructions
 
 
-_TABLES: dict[CpuName, Cost] = {"cortex-m0": _cost_m0, "cortex-m0plus": _cost_m0, "cortex-m3": _cost_m3, "cortex-m55": _cost_m55}
-_WIDE: dict[CpuName, int] = {"cortex-m7": 2, "cortex-m55": 1}  # most instructions a cycle, for the low end
+_TABLES: dict[CpuName, Cost] = {
+    "cortex-m0": _cost_m0,
+    "cortex-m0plus": _cost_m0,
+    "cortex-m3": _cost_m3,
+    "cortex-m55": _cost_m55,
+}
+_WIDE: dict[CpuName, int] = {
+    "cortex-m7": 2,
+    "cortex-m55": 1,
+}  # most instructions a cycle, for the low end

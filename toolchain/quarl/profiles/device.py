@@ -1,7 +1,10 @@
-"""The firmware's profile on a real board: built with the UART port, flashed if asked, compared with the reference, timed by its counter.
+"""The firmware's profile on a real board: built with the UART port, flashed if asked, compared with
+the reference, timed by its counter.
 
-In: a quantised policy, a board, a serial port. Out: raw cycles of every decision, measured; nothing here is counted or estimated.
-The harness leaves clocks and caches as after reset, so cycles are those of the core at `core_hz`, not at the board's highest clock.
+In: a quantised policy, a board, a serial port. Out: raw cycles of every decision, measured; nothing
+    here is counted or estimated.
+The harness leaves clocks and caches as after reset, so cycles are those of the core at `core_hz`,
+not at the board's highest clock.
 """
 
 from __future__ import annotations
@@ -48,9 +51,15 @@ class DeviceProfile:
     contract_sha256: str
     flash_bytes: int
     ram_bytes: int
-    counter: Counter  # what counted the cycles; none where the core has no counter, as emulators have none
-    what: Literal["decision", "inference"]  # from the float observation to the action, or (images) from the graph's integers to its outputs
-    cycles: tuple[int, ...]  # measured, raw, one for each observation, in order; empty without a counter
+    # what counted the cycles; none where the core has no counter, as emulators have none
+    counter: Counter
+    what: Literal[
+        "decision", "inference"
+        # from the float observation to the action, or (images) from the graph's integers to its outputs
+    ]
+    cycles: tuple[
+        int, ...
+    ]  # measured, raw, one for each observation, in order; empty without a counter
     repeated: int  # requests the line made necessary to send again
     compared: int  # observations on which outputs and actions were compared with the reference's
     differing: int  # of them answered otherwise
@@ -88,10 +97,17 @@ def device_profile_from_json(text: str, where: str) -> DeviceProfile:
         document = json.loads(text)
         found = document.pop("format")
         if found != FORMAT:
-            raise InputError(f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl profile again")
-        return DeviceProfile(**{**document, "cycles": tuple(int(count) for count in document.pop("cycles"))})
+            raise InputError(
+                f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl "
+                "profile again"
+            )
+        return DeviceProfile(
+            **{**document, "cycles": tuple(int(count) for count in document.pop("cycles"))}
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{where}: not a device profile ({error!r}): run quarl profile again") from error
+        raise InputError(
+            f"{where}: not a device profile ({error!r}): run quarl profile again"
+        ) from error
 
 
 def serial_path(link: str) -> str:
@@ -101,12 +117,20 @@ def serial_path(link: str) -> str:
         InputError: another link, or no path.
     """
     if not link.startswith(SERIAL) or link == SERIAL:
-        raise InputError(f"--link {link}: must be {SERIAL}PORT for a board without an operating system, for example serial:/dev/ttyACM0")
+        raise InputError(
+            f"--link {link}: must be {SERIAL}PORT for a board without an operating system, "
+            "for example serial:/dev/ttyACM0"
+        )
     return link.removeprefix(SERIAL)
 
 
 def open_serial(
-    policy: QuantPolicy, obs: NDArray[Any], board: Board, path: str, cache_dir: Path, flash_by: FlashTool | None = None
+    policy: QuantPolicy,
+    obs: NDArray[Any],
+    board: Board,
+    path: str,
+    cache_dir: Path,
+    flash_by: FlashTool | None = None,
 ) -> tuple[SerialDevice, Mapping[str, int]]:
     """Return the board on a serial port, with what its image takes: flash_bytes and ram_bytes.
 
@@ -115,7 +139,8 @@ def open_serial(
         flash_by: the tool that writes the firmware first; None: the board has it.
     Raises:
         InputError: the board file has no [uart] or [probe]. BudgetError: it does not fit.
-        ToolMissingError: no compiler, pyserial or flashing tool. DeviceError: the board or the port does not answer.
+        ToolMissingError: no compiler, pyserial or flashing tool. DeviceError: the board or the port
+            does not answer.
     """
     program = checked_program(policy, obs, board)
     elf = build_image(program_sources(program) | harness_sources(board, "uart"), board, cache_dir)
@@ -128,15 +153,24 @@ def open_serial(
 
 
 def profile_device(
-    policy: QuantPolicy, obs: NDArray[Any], board: Board, path: str, cache_dir: Path, flash_by: FlashTool | None = None
+    policy: QuantPolicy,
+    obs: NDArray[Any],
+    board: Board,
+    path: str,
+    cache_dir: Path,
+    flash_by: FlashTool | None = None,
 ) -> DeviceProfile:
-    """Return what a board on a serial port answers and how long it takes; arguments and errors as `open_serial`."""
+    """Return what a board on a serial port answers and how long it takes; arguments and errors as
+    `open_serial`.
+    """
     device, sizes = open_serial(policy, obs, board, path, cache_dir, flash_by)
     is_image = policy.contract.observation.is_image
     obs = obs[: IMAGES if is_image else MEASURED]
     integers = quantize_observations(policy, obs)
     actions, ticks = device.timed_decisions(integers) if is_image else device.timed_act(obs)
-    equal = rows_equal(device.run(integers), integer_outputs(policy, obs)) & rows_equal(actions, act(policy, obs))
+    equal = rows_equal(device.run(integers), integer_outputs(policy, obs)) & rows_equal(
+        actions, act(policy, obs)
+    )
     assert board.uart is not None, "open_serial asks for it"
     counted = any(ticks)
     return DeviceProfile(
@@ -148,7 +182,11 @@ def profile_device(
         flashed_by=flash_by or "",
         contract_sha256=policy.contract.digest,
         **sizes,
-        counter="none" if not counted else "SysTick" if board.cpu in ("cortex-m0", "cortex-m0plus") else "DWT",
+        counter="none"
+        if not counted
+        else "SysTick"
+        if board.cpu in ("cortex-m0", "cortex-m0plus")
+        else "DWT",
         what="inference" if is_image else "decision",
         cycles=ticks if counted else (),
         repeated=device.repeated,

@@ -1,6 +1,7 @@
 """The firmware's profile: built, booted in the emulator, compared with the reference, counted.
 
-Sizes are exact, instructions emulated, cycles and time estimated; nothing here is measured on silicon.
+Sizes are exact, instructions emulated, cycles and time estimated; nothing here is measured on
+silicon.
 """
 
 from __future__ import annotations
@@ -72,24 +73,35 @@ class FirmwareProfile:
     instructions: int  # emulated, from the graph's integers to its outputs
     cycles: Cycles | None
     cycle_assumptions: str
-    act_instructions: int | None  # emulated, from the float observation to the action; None for images
+    act_instructions: (
+        int | None
+    )  # emulated, from the float observation to the action; None for images
     act_cycles: Cycles | None
     compared: int  # observations on which outputs and actions equalled the reference's, bit for bit
     differing: int  # observations on which they did not
 
     @property
     def latency_us(self) -> tuple[float, float, float] | None:
-        """Estimated time of one decision at the board's clock: low, mid, high; None where no blocks were counted."""
+        """Estimated time of one decision at the board's clock: low, mid, high; None where no blocks
+        were counted.
+        """
         cycles = self.act_cycles or self.cycles
         return None if cycles is None else cycles.latency_us(self.clock_hz)
 
     @property
     def figures(self) -> tuple[Figure, ...]:
         """The figures a budget may limit; `firmware_latency_us` is the high end of the estimate."""
-        sizes = {"flash": self.flash_bytes, "ram": self.ram_bytes + (self.stack_bytes or 0), "arena": self.arena_bytes}
+        sizes = {
+            "flash": self.flash_bytes,
+            "ram": self.ram_bytes + (self.stack_bytes or 0),
+            "arena": self.arena_bytes,
+        }
         if self.stack_bytes is not None:
             sizes["stack"] = self.stack_bytes
-        figures = [Figure(f"firmware_{name}_bytes", float(value), "B", "exact") for name, value in sizes.items()]
+        figures = [
+            Figure(f"firmware_{name}_bytes", float(value), "B", "exact")
+            for name, value in sizes.items()
+        ]
         counted = self.instructions if self.act_instructions is None else self.act_instructions
         figures.append(Figure("firmware_instructions", float(counted), "", "emulated"))
         if self.latency_us is not None:
@@ -111,51 +123,81 @@ def firmware_profile_from_json(text: str, where: str) -> FirmwareProfile:
         document = json.loads(text)
         found = document.pop("format")
         if found != FORMAT:
-            raise InputError(f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl profile again")
-        layers = tuple(LayerCost(**{**layer, "cycles": _cycles_from(layer["cycles"])}) for layer in document.pop("layers"))
-        cycles, of_act = _cycles_from(document.pop("cycles")), _cycles_from(document.pop("act_cycles"))
+            raise InputError(
+                f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl "
+                "profile again"
+            )
+        layers = tuple(
+            LayerCost(**{**layer, "cycles": _cycles_from(layer["cycles"])})
+            for layer in document.pop("layers")
+        )
+        cycles, of_act = (
+            _cycles_from(document.pop("cycles")),
+            _cycles_from(document.pop("act_cycles")),
+        )
         return FirmwareProfile(**document, layers=layers, cycles=cycles, act_cycles=of_act)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{where}: not a firmware profile ({error!r}): run quarl profile again") from error
+        raise InputError(
+            f"{where}: not a firmware profile ({error!r}): run quarl profile again"
+        ) from error
 
 
 def open_firmware(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> Device:
-    """Return the policy's firmware, built and booted: in unicorn where that has the core, in QEMU otherwise.
+    """Return the policy's firmware, built and booted: in unicorn where that has the core, in QEMU
+    otherwise.
 
     Args:
-        obs: observations [n, *shape] in environment units, as given to `write_firmware`: the example replayed at boot.
+        obs: observations [n, *shape] in environment units, as given to `write_firmware`: the
+            example replayed at boot.
     Raises:
-        BudgetError: it does not fit. ToolMissingError: no compiler or emulator. DeviceError: it does not build or boot.
+        BudgetError: it does not fit. ToolMissingError: no compiler or emulator. DeviceError: it
+            does not build or boot.
     """
-    return open_unicorn(policy, obs, board, cache_dir) if board.cpu in MODELS else open_qemu(policy, obs, board, cache_dir)
+    return (
+        open_unicorn(policy, obs, board, cache_dir)
+        if board.cpu in MODELS
+        else open_qemu(policy, obs, board, cache_dir)
+    )
 
 
-def open_unicorn(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> UnicornDevice:
-    """Return the policy's firmware, linked for the board and booted in unicorn; errors as `open_firmware`."""
+def open_unicorn(
+    policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path
+) -> UnicornDevice:
+    """Return the policy's firmware, linked for the board and booted in unicorn; errors as
+    `open_firmware`.
+    """
     program, image = build_firmware(policy, obs, board, cache_dir)
     return UnicornDevice(image, board, program)
 
 
 def open_qemu(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> QemuDevice:
-    """Return the policy's firmware for QEMU's machine with the board's core; it must fit the board itself. Errors as `open_firmware`."""
+    """Return the policy's firmware for QEMU's machine with the board's core; it must fit the board
+    itself. Errors as `open_firmware`.
+    """
     machine = emulated_board(board)
     program = checked_program(policy, obs, board)
     elf = build_image(program_sources(program) | harness_sources(machine), machine, cache_dir)
     return QemuDevice(elf, read_image(elf, machine), machine, program, cache_dir)
 
 
-def build_firmware(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> tuple[Program, Image]:
+def build_firmware(
+    policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path
+) -> tuple[Program, Image]:
     """Return the program and its linked image; from the cache if nothing has changed."""
     program = checked_program(policy, obs, board)
     files: Mapping[str, bytes] = program_sources(program) | harness_sources(board)
     return program, read_image(build_image(files, board, cache_dir), board)
 
 
-def profile_firmware(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> FirmwareProfile:
-    """Return the profile of a policy's firmware on a board's core: in unicorn where that has the core, in QEMU otherwise.
+def profile_firmware(
+    policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path
+) -> FirmwareProfile:
+    """Return the profile of a policy's firmware on a board's core: in unicorn where that has the
+    core, in QEMU otherwise.
 
     Args:
-        obs: observations [n, *shape] in environment units; the first is counted, up to COMPARED are compared.
+        obs: observations [n, *shape] in environment units; the first is counted, up to COMPARED are
+            compared.
     Raises:
         InputError: no observations.
         BudgetError, ToolMissingError, DeviceError: see `open_firmware`.
@@ -165,17 +207,22 @@ def profile_firmware(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache
     return profile_qemu(policy, obs, board, cache_dir)
 
 
-def profile_unicorn(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> FirmwareProfile:
+def profile_unicorn(
+    policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path
+) -> FirmwareProfile:
     """Return the profile as unicorn gives it; arguments and errors as `profile_firmware`."""
     device = open_unicorn(policy, obs, board, cache_dir)
     profile = _profile(device, policy, obs, board)
     return replace(profile, stack_bytes=device.stack_bytes())
 
 
-def profile_qemu(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> FirmwareProfile:
+def profile_qemu(
+    policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path
+) -> FirmwareProfile:
     """Return the profile as qemu-system-arm gives it; arguments and errors as `profile_firmware`.
 
-    Where its counting plugin cannot be made or loaded, instructions come from -icount: for the whole call only, and without cycles.
+    Where its counting plugin cannot be made or loaded, instructions come from -icount: for the
+    whole call only, and without cycles.
     """
     device = open_qemu(policy, obs, board, cache_dir)
     try:
@@ -184,8 +231,12 @@ def profile_qemu(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir
         return profile_icount(policy, obs, board, cache_dir, str(error))
 
 
-def profile_icount(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path, reason: str) -> FirmwareProfile:
-    """Return the profile as qemu-system-arm gives it without a plugin: no layers, no cycles; `reason` says why."""
+def profile_icount(
+    policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path, reason: str
+) -> FirmwareProfile:
+    """Return the profile as qemu-system-arm gives it without a plugin: no layers, no cycles;
+    `reason` says why.
+    """
     device = open_qemu(policy, obs, board, cache_dir)
     machine = emulated_board(board)
     files: dict[str, bytes] = {**program_sources(device.program), **harness_sources(machine)}
@@ -196,7 +247,10 @@ def profile_icount(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_d
     of_act = None if policy.contract.observation.is_image else counter.icount_act(obs[0])[0]
     counted = _Counted((), instructions, None, of_act, None)
     profile = _profile(device, policy, obs, board, counted)
-    note = f"no estimate: {reason}; QEMU's -icount counted the whole call, within {error} instructions, and no blocks"
+    note = (
+        f"no estimate: {reason}; QEMU's -icount counted the whole call, within {error} "
+        "instructions, and no blocks"
+    )
     return replace(profile, link="qemu-system -icount", cycle_assumptions=note)
 
 
@@ -228,7 +282,9 @@ def _count_blocks(device: Device, policy: QuantPolicy, obs: NDArray[Any], board:
     program = device.program
     counts = device.count_calls(quantize_observations(policy, obs[:1]))
     layers = tuple(
-        LayerCost(call.node, call.kernel, count.instructions, estimate_cycles(count, board), call.bytes)
+        LayerCost(
+            call.node, call.kernel, count.instructions, estimate_cycles(count, board), call.bytes
+        )
         for call, count in zip(program.calls, counts, strict=True)
     )
     whole = merged(counts)
@@ -242,12 +298,20 @@ def _count_blocks(device: Device, policy: QuantPolicy, obs: NDArray[Any], board:
     )
 
 
-def _profile(device: Device, policy: QuantPolicy, obs: NDArray[Any], board: Board, counted: _Counted | None = None) -> FirmwareProfile:
+def _profile(
+    device: Device,
+    policy: QuantPolicy,
+    obs: NDArray[Any],
+    board: Board,
+    counted: _Counted | None = None,
+) -> FirmwareProfile:
     obs, program, image = obs[:COMPARED], device.program, device.image
     integers = quantize_observations(policy, obs)
     is_vector = not policy.contract.observation.is_image
     actions = device.act(obs) if is_vector else device.decisions(integers)
-    equal = rows_equal(device.run(integers), integer_outputs(policy, obs)) & rows_equal(actions, act(policy, obs))
+    equal = rows_equal(device.run(integers), integer_outputs(policy, obs)) & rows_equal(
+        actions, act(policy, obs)
+    )
     found = counted or _count_blocks(device, policy, obs, board)
     return FirmwareProfile(
         board=board.name,

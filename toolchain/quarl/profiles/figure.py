@@ -1,4 +1,6 @@
-"""A figure: one number that was measured, emulated or estimated, with its unit and how it was made."""
+"""A figure: one number that was measured, emulated or estimated, with its unit and how it was
+made.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal["exact", "tested", "measured", "emulated", "estimated"]
-"""How a figure was made: exact (the same on every run), tested (a confidence bound), measured (a clock on the device),
+"""How a figure was made: exact (the same on every run), tested (a confidence bound), measured (a
+clock on the device),
 emulated (exact instruction counts), estimated (a model, with its assumptions)."""
 
 
@@ -18,5 +21,9 @@ class Figure:
     value: float
     unit: str
     kind: Kind
-    noise: float = 0.0  # share by which it differs between runs of the same thing, where that was measured
-    where: str = ""  # the machine a measured figure belongs to; figures of two machines are not compared
+    noise: float = (
+        0.0  # share by which it differs between runs of the same thing, where that was measured
+    )
+    where: str = (
+        ""  # the machine a measured figure belongs to; figures of two machines are not compared
+    )

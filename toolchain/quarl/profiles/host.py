@@ -1,7 +1,9 @@
-"""The profile: how long one decision takes and how much memory it needs, int8 beside full precision, measured on this host.
+"""The profile: how long one decision takes and how much memory it needs, int8 beside full
+precision, measured on this host.
 
 In: the policy in both precisions, observations. Out: a Profile with every raw sample.
-Each model has a process of its own, so memory is its own and one thread is all it gets. The processes take turns in short rounds,
+Each model has a process of its own, so memory is its own and one thread is all it gets. The
+processes take turns in short rounds,
 so that a change of the machine's clock meets all of them alike; only one runs at a time.
 """
 
@@ -45,7 +47,9 @@ class Latency:
 
     first_call_us: float
     samples_us: tuple[float, ...]  # raw, in order; each is the mean of `calls_per_sample` calls
-    calls_per_sample: int  # 1, or more where a call is too short for the clock; then the tail is that of blocks
+    calls_per_sample: (
+        int  # 1, or more where a call is too short for the clock; then the tail is that of blocks
+    )
     warm_up_calls: int
 
     def percentile_us(self, percent: float) -> float:
@@ -121,12 +125,19 @@ class Profile:
         raise KeyError((runtime, precision))
 
     def speedup(self, runtime: str) -> float:
-        """Return how many times faster int8 is than float32 in a runtime, by the medians of this run; below 1 it is slower."""
-        return self.model(runtime, "float32").latency.p50_us / self.model(runtime, "int8").latency.p50_us
+        """Return how many times faster int8 is than float32 in a runtime, by the medians of this
+        run; below 1 it is slower.
+        """
+        return (
+            self.model(runtime, "float32").latency.p50_us
+            / self.model(runtime, "int8").latency.p50_us
+        )
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        """The figures a budget may limit: sizes, which are exact, and times and memory of the int8 models, measured on this host."""
+        """The figures a budget may limit: sizes, which are exact, and times and memory of the int8
+        models, measured on this host.
+        """
         found = [
             Figure("parameter_bytes", float(self.parameter_bytes["int8"]), "B", "exact"),
             Figure("multiply_accumulates", float(self.multiply_accumulates), "", "exact"),
@@ -134,24 +145,51 @@ class Profile:
         for model in self.models:
             if model.precision == "int8":
                 latency = model.latency
-                times = {"first_call": latency.first_call_us, "p50": latency.p50_us, "p99": latency.p99_us, "max": latency.max_us}
-                found += [Figure(f"{model.runtime}_{name}_us", value, "us", "measured") for name, value in times.items()]
-                found.append(Figure(f"{model.runtime}_peak_memory_bytes", float(model.memory.peak_bytes), "B", "measured"))
+                times = {
+                    "first_call": latency.first_call_us,
+                    "p50": latency.p50_us,
+                    "p99": latency.p99_us,
+                    "max": latency.max_us,
+                }
+                found += [
+                    Figure(f"{model.runtime}_{name}_us", value, "us", "measured")
+                    for name, value in times.items()
+                ]
+                found.append(
+                    Figure(
+                        f"{model.runtime}_peak_memory_bytes",
+                        float(model.memory.peak_bytes),
+                        "B",
+                        "measured",
+                    )
+                )
         return tuple(found)
 
     def remarks(self) -> tuple[str, ...]:
-        """Return one plain sentence per runtime about int8 against float32, where both were measured."""
-        return tuple(self._remark(model.runtime) for model in self.models if model.precision == "float32")
+        """Return one plain sentence per runtime about int8 against float32, where both were
+        measured.
+        """
+        return tuple(
+            self._remark(model.runtime) for model in self.models if model.precision == "float32"
+        )
 
     def _remark(self, runtime: str) -> str:
-        int8, real = self.model(runtime, "int8").latency.p50_us, self.model(runtime, "float32").latency.p50_us
+        int8, real = (
+            self.model(runtime, "int8").latency.p50_us,
+            self.model(runtime, "float32").latency.p50_us,
+        )
         medians = f"median {int8:,.1f} us against {real:,.1f} us"
         ratio = real / int8
         if ratio >= 1.05:
-            return f"{runtime}: int8 is {ratio:.2f} times as fast as float32 on this host ({medians})"
+            return (
+                f"{runtime}: int8 is {ratio:.2f} times as fast as float32 on this host ({medians})"
+            )
         if ratio > 1 / 1.05:
             return f"{runtime}: int8 is not faster than float32 on this host ({medians})"
-        return f"{runtime}: int8 is slower than float32 on this host, {1 / ratio:.2f} times the time ({medians})"
+        return (
+            f"{runtime}: int8 is slower than float32 on this host, {1 / ratio:.2f} times "
+            f"the time ({medians})"
+        )
 
     def to_json(self) -> str:
         """Return canonical JSON, samples included."""
@@ -168,7 +206,10 @@ def profile_from_json(text: str, where: str = "profile.json") -> Profile:
         document = json.loads(text)
         found = document.pop("format")
         if found != FORMAT:
-            raise InputError(f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl profile again")
+            raise InputError(
+                f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl "
+                "profile again"
+            )
         models = tuple(_model_from(entry) for entry in document.pop("models"))
         return Profile(**document, models=models)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -176,7 +217,8 @@ def profile_from_json(text: str, where: str = "profile.json") -> Profile:
 
 
 def profile_bundle(source: Policy | None, quantized: QuantPolicy, obs: NDArray[Any]) -> Profile:
-    """Return the profile of both precisions in every runtime of this host; the files are written anew, as an export writes them.
+    """Return the profile of both precisions in every runtime of this host; the files are written
+    anew, as an export writes them.
 
     Args:
         source: None where the policy came as an int8 file; then int8 alone is measured.
@@ -192,21 +234,37 @@ def profile_bundle(source: Policy | None, quantized: QuantPolicy, obs: NDArray[A
         files += [] if source is None else [(runtime, "float32", FLOAT_EMITTERS[name](source))]
         files.append((runtime, "int8", EMITTERS[name](quantized)))
     with tempfile.TemporaryDirectory(prefix="quarl-profile-") as folder, ExitStack() as processes:
-        inputs: dict[Precision, Path] = {"float32": Path(folder) / "float32.npy", "int8": Path(folder) / "int8.npy"}
+        inputs: dict[Precision, Path] = {
+            "float32": Path(folder) / "float32.npy",
+            "int8": Path(folder) / "int8.npy",
+        }
         np.save(inputs["int8"], model_inputs(quantized, obs[:INPUTS]))
         if source is not None:
             np.save(inputs["float32"], source.graph_input(obs[:INPUTS]))
         argv = tools.own_module("quarl.runtimes.worker")
-        workers = [processes.enter_context(tools.Conversation(argv, timeout=WORKER_TIMEOUT_S, env=tools.ONE_THREAD)) for _ in files]
+        workers = [
+            processes.enter_context(
+                tools.Conversation(argv, timeout=WORKER_TIMEOUT_S, env=tools.ONE_THREAD)
+            )
+            for _ in files
+        ]
         loaded = []
-        for turn, (worker, (runtime, precision, model)) in enumerate(zip(workers, files, strict=True)):
+        for turn, (worker, (runtime, precision, model)) in enumerate(
+            zip(workers, files, strict=True)
+        ):
             path = Path(folder) / f"{turn}.{FILE_FORMAT[runtime]}"
             path.write_bytes(model)
-            request = {"runtime": runtime, "model": str(path), "inputs": str(inputs[precision]), "warm_up_s": WARM_UP_S}
+            request = {
+                "runtime": runtime,
+                "model": str(path),
+                "inputs": str(inputs[precision]),
+                "warm_up_s": WARM_UP_S,
+            }
             loaded.append(worker.ask({"ask": "load", **request}))
         samples, peaks = _measure_in_turns(workers)
     measured = tuple(
-        _model_profile(*file, answer, tuple(values), peak) for file, answer, values, peak in zip(files, loaded, samples, peaks, strict=True)
+        _model_profile(*file, answer, tuple(values), peak)
+        for file, answer, values, peak in zip(files, loaded, samples, peaks, strict=True)
     )
     return Profile(
         kind="measured",
@@ -216,7 +274,10 @@ def profile_bundle(source: Policy | None, quantized: QuantPolicy, obs: NDArray[A
         versions={"python": platform.python_version(), "numpy": np.__version__},
         contract_sha256=quantized.contract.digest,
         multiply_accumulates=multiply_accumulates(quantized),
-        parameter_bytes={"int8": quantized.parameter_bytes, **({} if source is None else {"float32": source.parameter_count * 4})},
+        parameter_bytes={
+            "int8": quantized.parameter_bytes,
+            **({} if source is None else {"float32": source.parameter_count * 4}),
+        },
         models=measured,
     )
 
@@ -233,27 +294,48 @@ def cpu_name() -> str:
 
 
 def _measure_in_turns(workers: list[tools.Conversation]) -> tuple[list[list[float]], list[int]]:
-    """Return each worker's samples and peak memory; every other round goes backwards, so that nobody is always first."""
+    """Return each worker's samples and peak memory; every other round goes backwards, so that
+    nobody is always first.
+    """
     samples: list[list[float]] = [[] for _ in workers]
     peaks = [0] * len(workers)
     for turn in range(ROUNDS):
         order = range(len(workers))
         for i in order if turn % 2 == 0 else reversed(order):
-            answer = workers[i].ask({"ask": "measure", "seconds": ROUND_S, "samples": SAMPLES_PER_ROUND})
+            answer = workers[i].ask(
+                {"ask": "measure", "seconds": ROUND_S, "samples": SAMPLES_PER_ROUND}
+            )
             samples[i] += answer["samples_us"]
             peaks[i] = answer["peak_bytes"]
     return samples, peaks
 
 
 def _model_profile(
-    runtime: str, precision: Precision, model: bytes, loaded: Mapping[str, Any], samples: tuple[float, ...], peak_bytes: int
+    runtime: str,
+    precision: Precision,
+    model: bytes,
+    loaded: Mapping[str, Any],
+    samples: tuple[float, ...],
+    peak_bytes: int,
 ) -> ModelProfile:
-    latency = Latency(loaded["first_call_us"], samples, loaded["calls_per_sample"], loaded["warm_up_calls"])
+    latency = Latency(
+        loaded["first_call_us"], samples, loaded["calls_per_sample"], loaded["warm_up_calls"]
+    )
     memory = Memory(loaded["runtime_bytes"], loaded["model_bytes"], peak_bytes)
-    return ModelProfile(runtime, loaded["runtime_version"], precision, len(model), loaded["load_us"], latency, memory)
+    return ModelProfile(
+        runtime,
+        loaded["runtime_version"],
+        precision,
+        len(model),
+        loaded["load_us"],
+        latency,
+        memory,
+    )
 
 
 def _model_from(entry: dict[str, Any]) -> ModelProfile:
     latency, memory = entry.pop("latency"), entry.pop("memory")
     samples = tuple(float(s) for s in latency.pop("samples_us"))
-    return ModelProfile(**entry, latency=Latency(**latency, samples_us=samples), memory=Memory(**memory))
+    return ModelProfile(
+        **entry, latency=Latency(**latency, samples_us=samples), memory=Memory(**memory)
+    )

@@ -1,6 +1,8 @@
-"""How many bits a wide tensor may have: as many as keep every sum of every layer that touches it below 2^24.
+"""How many bits a wide tensor may have: as many as keep every sum of every layer that touches it
+below 2^24.
 
-Below that bound float32 holds each sum exactly, in any order, so `.tflite`, `.onnx`, NumPy and C give the same integers.
+Below that bound float32 holds each sum exactly, in any order, so `.tflite`, `.onnx`, NumPy and C
+give the same integers.
 """
 
 from __future__ import annotations
@@ -19,25 +21,38 @@ from quarl.quantize.weight_rounding import weight_scales
 
 TABLE_BITS = 12  # 4,096 entries of two bytes
 OUTPUT_BITS = 16  # of a squashed action
-MARGIN = 1.02  # rounding chosen by the data can make weights a little larger than rounding to the nearest
+# rounding chosen by the data can make weights a little larger than rounding to the nearest
+MARGIN = 1.02
 
 
 def fits_wide(unit: Unit, tensor: QuantTensor) -> bool:
-    """Whether the unit's accumulators stay below 2^24 when it reads `tensor`; true for what has no accumulators."""
+    """Whether the unit's accumulators stay below 2^24 when it reads `tensor`; true for what has no
+    accumulators.
+    """
     if not isinstance(unit.op, Dense | Conv2D | DepthwiseConv2D):
         return not isinstance(unit.op, Concat | Add)
-    weights: NDArray[np.float64] = unit.op.weights.reshape(len(unit.op.weights), -1).astype(np.float64)
+    weights: NDArray[np.float64] = unit.op.weights.reshape(len(unit.op.weights), -1).astype(
+        np.float64
+    )
     bias: NDArray[np.float64] = unit.op.bias.astype(np.float64)
     scale = weight_scales(weights, bias, tensor.scale, EXACT_FLOAT_BOUND).astype(np.float64)
     sums = np.abs(weights).sum(axis=1) / scale + 0.5 * weights.shape[1]
-    bound = sums * MARGIN * tensor.largest_offset + np.abs(bias) / (np.float64(tensor.scale) * scale)
+    bound = sums * MARGIN * tensor.largest_offset + np.abs(bias) / (
+        np.float64(tensor.scale) * scale
+    )
     return bool(bound.max() < EXACT_FLOAT_BOUND)
 
 
 def output_widths(
-    units: tuple[Unit, ...], values: Mapping[str, NDArray[Any]], input_tensor: QuantTensor, hidden_bits: int, *, wide_head: bool
+    units: tuple[Unit, ...],
+    values: Mapping[str, NDArray[Any]],
+    input_tensor: QuantTensor,
+    hidden_bits: int,
+    *,
+    wide_head: bool,
 ) -> dict[str, int]:
-    """Return the width in bits of every unit's output that is wider than 8, as far as its range tells; `fitting_widths` has the last word.
+    """Return the width in bits of every unit's output that is wider than 8, as far as its range
+    tells; `fitting_widths` has the last word.
 
     Args:
         values: float results of every unit on the calibration observations.
@@ -57,7 +72,14 @@ def output_widths(
         elif index == len(units) - 1 or isinstance(unit.op, Copying | Concat | Add):
             bits = 8
         elif isinstance(unit.op, Activation) or fits_wide(unit, before):
-            bits = next((b for b in range(hidden_bits, 8, -1) if all(fits_wide(r, _tensor(unit, values, b)) for r in readers)), 8)
+            bits = next(
+                (
+                    b
+                    for b in range(hidden_bits, 8, -1)
+                    if all(fits_wide(r, _tensor(unit, values, b)) for r in readers)
+                ),
+                8,
+            )
         else:
             bits = 8
         if isinstance(unit.op, Copying):
@@ -69,8 +91,12 @@ def output_widths(
     return widths
 
 
-def fitting_widths(units: tuple[Unit, ...], tensors: Mapping[str, QuantTensor], widths: Mapping[str, int]) -> dict[str, int]:
-    """Return the widths, one bit less where the tensor as planned does not fit the layer that makes it or one that reads it."""
+def fitting_widths(
+    units: tuple[Unit, ...], tensors: Mapping[str, QuantTensor], widths: Mapping[str, int]
+) -> dict[str, int]:
+    """Return the widths, one bit less where the tensor as planned does not fit the layer that makes
+    it or one that reads it.
+    """
     fitting = dict(widths)
     for unit in units:
         if unit.name in widths:
@@ -90,4 +116,8 @@ def _tensor(unit: Unit, values: Mapping[str, NDArray[Any]], bits: int) -> QuantT
 def _readers(units: tuple[Unit, ...], unit: Unit) -> list[Unit]:
     """Return the units that read this one, seen through what copies."""
     direct = [other for other in units if unit.name in other.inputs]
-    return [reader for other in direct for reader in (_readers(units, other) if isinstance(other.op, Copying) else [other])]
+    return [
+        reader
+        for other in direct
+        for reader in (_readers(units, other) if isinstance(other.op, Copying) else [other])
+    ]

@@ -1,6 +1,7 @@
 """Calibration: the observations a policy meets when it plays, from which every range is taken.
 
-In: observations of the policy's own rollouts (an `.npz` with `obs`, or an environment). Out: a frozen value with what they cover.
+In: observations of the policy's own rollouts (an `.npz` with `obs`, or an environment). Out: a
+    frozen value with what they cover.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ MIN_OBSERVATIONS = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """Observations [n, *shape] in environment units, and the episode each came from (int32 [n], or empty where unknown)."""
+    """Observations [n, *shape] in environment units, and the episode each came from (int32 [n], or
+    empty where unknown).
+    """
 
     obs: NDArray[Any]
     episode: NDArray[np.int32]
@@ -35,9 +38,11 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What the calibration covers: a range seen once, or a feature never seen to move, is a range to doubt.
+    """What the calibration covers: a range seen once, or a feature never seen to move, is a range
+    to doubt.
 
-    A policy that stands still shows the same observation over and over: many observations then cover little.
+    A policy that stands still shows the same observation over and over: many observations then
+    cover little.
     """
 
     observations: int
@@ -47,7 +52,9 @@ class Coverage:
     sha256: str  # of the observations, as an uncompressed `.npz` of `obs` holds them
 
 
-def calibrate(obs: NDArray[Any], contract: Contract, episode: NDArray[Any] | None = None) -> Calibration:
+def calibrate(
+    obs: NDArray[Any], contract: Contract, episode: NDArray[Any] | None = None
+) -> Calibration:
     """Return the observations as a Calibration.
 
     Args:
@@ -59,15 +66,28 @@ def calibrate(obs: NDArray[Any], contract: Contract, episode: NDArray[Any] | Non
         raise InputError(f"calibration: observations of type {obs.dtype}, real numbers are needed")
     contract.observation.to_graph(obs)
     if len(obs) < MIN_OBSERVATIONS:
-        raise InputError(f"calibration: {len(obs)} observations, at least {MIN_OBSERVATIONS} are needed (2,000 over 20 episodes are good)")
+        raise InputError(
+            f"calibration: {len(obs)} observations, at least {MIN_OBSERVATIONS} are needed "
+            "(2,000 over 20 episodes are good)"
+        )
     if contract.observation.is_image and obs.dtype != np.uint8:
         raise InputError(f"calibration: images are {obs.dtype}, the contract says uint8 pixels")
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite on every target
-        bad = obs.size - int(np.isfinite(obs.astype(np.float32)).sum()) if obs.dtype.kind == "f" else 0
+        bad = (
+            obs.size - int(np.isfinite(obs.astype(np.float32)).sum())
+            if obs.dtype.kind == "f"
+            else 0
+        )
     if bad:
-        raise InputError(f"calibration: {bad} of {obs.size} values are NaN or infinite: record the observations again")
+        raise InputError(
+            f"calibration: {bad} of {obs.size} values are NaN or infinite: record the "
+            "observations again"
+        )
     if (obs == obs[0]).all():
-        raise InputError(f"calibration: all {len(obs)} observations are the same, so no range can be measured: record whole episodes")
+        raise InputError(
+            f"calibration: all {len(obs)} observations are the same, so no range can be "
+            "measured: record whole episodes"
+        )
     return Calibration(obs, np.zeros(0, np.int32) if episode is None else episode.astype(np.int32))
 
 
@@ -78,7 +98,9 @@ def coverage(calibration: Calibration, contract: Contract) -> Coverage:
         still = np.flatnonzero((calibration.obs == calibration.obs[0]).all(axis=0))
         names = contract.observation.names
         constant = tuple(names[i] if names else f"feature {i}" for i in still)
-    digest = hashlib.sha256(npz_bytes({"obs": np.ascontiguousarray(calibration.obs)}, compress=False)).hexdigest()
+    digest = hashlib.sha256(
+        npz_bytes({"obs": np.ascontiguousarray(calibration.obs)}, compress=False)
+    ).hexdigest()
     distinct = len({row.tobytes() for row in calibration.obs})
     return Coverage(len(calibration.obs), distinct, calibration.episode_count, constant, digest)
 
@@ -93,14 +115,19 @@ def read_observations(path: Path, contract: Contract) -> Calibration:
     arrays = read_npz(path, max_ratio=FRAMES_RATIO)
     if "obs" not in arrays:
         raise InputError(
-            f"{path}: holds {', '.join(sorted(arrays))}, needs an array `obs` [n, {', '.join(map(str, contract.observation.shape))}]"
+            f"{path}: holds {', '.join(sorted(arrays))}, needs an array `obs` [n, "
+            f"{', '.join(map(str, contract.observation.shape))}]"
         )
     obs, episode = arrays["obs"], arrays.get("episode")
     calibration = calibrate(obs, contract)
     if episode is None:
         return calibration
     if episode.shape != obs.shape[:1]:
-        raise InputError(f"{path}: {len(obs)} observations, but `episode` has shape {episode.shape}")
+        raise InputError(
+            f"{path}: {len(obs)} observations, but `episode` has shape {episode.shape}"
+        )
     if episode.dtype.kind not in "iu":
-        raise InputError(f"{path}: `episode` holds {episode.dtype}, the number of an episode is an integer")
+        raise InputError(
+            f"{path}: `episode` holds {episode.dtype}, the number of an episode is an integer"
+        )
     return Calibration(obs, episode.astype(np.int32))

@@ -1,8 +1,12 @@
-"""Where quantisation costs what: each layer's range, clipping and noise, and the share of input, weights and activations in the decisions.
+"""Where quantisation costs what: each layer's range, clipping and noise, and the share of input,
+weights and activations in the decisions.
 
-In: the source, its integers, held-out observations. Out: frozen figures, written into the bundle as quantization.json.
-The integers are run twice: as every target runs them, and with the same weights but without rounding or clamping any activation
-(`run_unrounded`). What separates the two is the activations' doing; what separates the second from the source is the weights'.
+In: the source, its integers, held-out observations. Out: frozen figures, written into the bundle as
+    quantization.json.
+The integers are run twice: as every target runs them, and with the same weights but without
+rounding or clamping any activation
+(`run_unrounded`). What separates the two is the activations' doing; what separates the second from
+the source is the weights'.
 """
 
 from __future__ import annotations
@@ -18,8 +22,30 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
-from quarl.graph.policy import INPUT, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Flatten, MaxPool2D, Policy, activate, apply_op, max_pool
-from quarl.graph.quant_policy import QuantConv2D, QuantDense, QuantNode, QuantPolicy, QuantTable, QuantTensor, QuantWeighted, weight_bits
+from quarl.graph.policy import (
+    INPUT,
+    Add,
+    Concat,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    MaxPool2D,
+    Policy,
+    activate,
+    apply_op,
+    max_pool,
+)
+from quarl.graph.quant_policy import (
+    QuantConv2D,
+    QuantDense,
+    QuantNode,
+    QuantPolicy,
+    QuantTable,
+    QuantTensor,
+    QuantWeighted,
+    weight_bits,
+)
 from quarl.graph.reference import quantize_observations, real_outputs, run_integers
 from quarl.quantize.ladder import decision_loss
 
@@ -41,8 +67,11 @@ class LayerReport:
     high: float | None
     seen_low: float  # what the layer gives when nothing is rounded
     seen_high: float
-    clip_rate: float  # share of values outside what the integers can say, 0..1; the clamp of a ReLU does not count
-    sqnr_db: float | None  # signal to what rounding activations up to here adds; None: nothing was added
+    # share of values outside what the integers can say, 0..1; the clamp of a ReLU does not count
+    clip_rate: float
+    sqnr_db: (
+        float | None
+    )  # signal to what rounding activations up to here adds; None: nothing was added
     weight_bits: int | None = None  # None: a layer without weights
 
 
@@ -51,7 +80,8 @@ class PartReport:
     """What one part alone does to the decisions."""
 
     part: Part
-    decision_error: float  # value lost per decision (discrete) or mean action error (box), in the policy's units
+    # value lost per decision (discrete) or mean action error (box), in the policy's units
+    decision_error: float
     changed: float  # share of the observations whose action changes at all, 0..1
 
 
@@ -73,26 +103,40 @@ class QuantReport:
         try:
             document = json.loads(text)
             if document.pop("format") != FORMAT:
-                raise InputError("quantization.json: of another format than this quarl reads: export the bundle again")
+                raise InputError(
+                    "quantization.json: of another format than this quarl reads: export the "
+                    "bundle again"
+                )
             layers = tuple(LayerReport(**layer) for layer in document.pop("layers"))
             parts = tuple(PartReport(**part) for part in document.pop("parts"))
             return QuantReport(**document, layers=layers, parts=parts)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"quantization.json: not a report ({error!r}): export the bundle again") from error
+            raise InputError(
+                f"quantization.json: not a report ({error!r}): export the bundle again"
+            ) from error
 
     def to_json(self) -> str:
         """Return canonical JSON, numbers rounded to four significant digits."""
-        return json.dumps(_rounded({"format": FORMAT, **asdict(self)}), indent=1, sort_keys=True) + "\n"
+        return (
+            json.dumps(_rounded({"format": FORMAT, **asdict(self)}), indent=1, sort_keys=True)
+            + "\n"
+        )
 
 
 def quant_report(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> QuantReport:
-    """Return the report on observations [n, *shape] in environment units; of many, evenly spaced ones are taken."""
+    """Return the report on observations [n, *shape] in environment units; of many, evenly spaced
+    ones are taken.
+    """
     most = IMAGES if source.contract.observation.is_image else VECTORS
     obs = obs[:: max(1, -(-len(obs) // most))]
     integers = quantize_observations(quantized, obs)
     rounded = run_integers(quantized, integers)
     unrounded = run_unrounded(quantized, unrounded_input(quantized, obs))
-    layers = tuple(_layer(node, rounded[node.name], unrounded[node.name]) for node in quantized.nodes if not isinstance(node.op, Flatten))
+    layers = tuple(
+        _layer(node, rounded[node.name], unrounded[node.name])
+        for node in quantized.nodes
+        if not isinstance(node.op, Flatten)
+    )
     last = quantized.nodes[-1]
     exact = source.outputs(obs)
     made: dict[Part, NDArray[Any]] = {
@@ -109,10 +153,14 @@ def unrounded_input(quantized: QuantPolicy, obs: NDArray[Any]) -> NDArray[np.flo
     """Return float64 [n, *graph_shape]: the graph's integers before rounding and clamping."""
     values = quantized.contract.observation.to_graph(obs).astype(np.float64)
     quantizer = quantized.observation
-    return values - 128 if quantizer.is_pixels else values * quantizer.inv_scale + quantizer.zero_point
+    return (
+        values - 128 if quantizer.is_pixels else values * quantizer.inv_scale + quantizer.zero_point
+    )
 
 
-def run_unrounded(quantized: QuantPolicy, graph_input: NDArray[np.float64]) -> Mapping[str, NDArray[np.float64]]:
+def run_unrounded(
+    quantized: QuantPolicy, graph_input: NDArray[np.float64]
+) -> Mapping[str, NDArray[np.float64]]:
     """Return every node's float64 result in steps of its tensor (real units for a wide head).
 
     Nothing is rounded or clamped, but for a ReLU, which still clamps at zero.
@@ -123,7 +171,9 @@ def run_unrounded(quantized: QuantPolicy, graph_input: NDArray[np.float64]) -> M
         match node.op:
             case QuantTable(function=function):
                 assert node.output is not None
-                assert function != "identity", f"{node.name}: the quantiser changes no scale between layers"
+                assert function != "identity", (
+                    f"{node.name}: the quantiser changes no scale between layers"
+                )
                 exact = activate(function, _real(quantized.tensor(node.inputs[0]), inputs[0]))
                 values[node.name] = exact / np.float64(node.output.scale) + node.output.zero_point
             case Flatten():
@@ -136,11 +186,19 @@ def run_unrounded(quantized: QuantPolicy, graph_input: NDArray[np.float64]) -> M
                 assert node.output is not None
                 values[node.name] = inputs[0] + inputs[1] - node.output.zero_point
             case QuantAveragePool2D() | QuantMean() | QuantAdd():
-                raise AssertionError(f"{node.name}: the quantiser writes no {type(node.op).__name__}")
+                raise AssertionError(
+                    f"{node.name}: the quantiser writes no {type(node.op).__name__}"
+                )
             case _:
                 offsets = inputs[0] - quantized.tensor(node.inputs[0]).zero_point
-                products: NDArray[np.float64] = apply_op(_float_layer(node.op), [offsets]) * node.op.multiplier.astype(np.float64)
-                values[node.name] = products if node.output is None else _relu(products + node.output.zero_point, node.output)
+                products: NDArray[np.float64] = apply_op(
+                    _float_layer(node.op), [offsets]
+                ) * node.op.multiplier.astype(np.float64)
+                values[node.name] = (
+                    products
+                    if node.output is None
+                    else _relu(products + node.output.zero_point, node.output)
+                )
     return values
 
 
@@ -161,18 +219,28 @@ def _real(tensor: QuantTensor | None, steps: NDArray[np.float64]) -> NDArray[np.
     return steps if tensor is None else (steps - tensor.zero_point) * np.float64(tensor.scale)
 
 
-def _seen_observations(quantized: QuantPolicy, obs: NDArray[Any], integers: NDArray[np.int32]) -> NDArray[Any]:
-    """Return the observations as the integers tell them, in environment units; pixels are told exactly."""
+def _seen_observations(
+    quantized: QuantPolicy, obs: NDArray[Any], integers: NDArray[np.int32]
+) -> NDArray[Any]:
+    """Return the observations as the integers tell them, in environment units; pixels are told
+    exactly.
+    """
     quantizer = quantized.observation
     if quantizer.is_pixels:
         return obs
-    return ((integers - quantizer.zero_point) / quantizer.inv_scale.astype(np.float64)).astype(np.float32)
+    return ((integers - quantizer.zero_point) / quantizer.inv_scale.astype(np.float64)).astype(
+        np.float32
+    )
 
 
 def _layer(node: QuantNode, rounded: NDArray[Any], unrounded: NDArray[np.float64]) -> LayerReport:
     tensor = node.output
     exact = _real(tensor, unrounded)
-    made = rounded.astype(np.float64) if tensor is None else tensor.dequantize(rounded).astype(np.float64)
+    made = (
+        rounded.astype(np.float64)
+        if tensor is None
+        else tensor.dequantize(rounded).astype(np.float64)
+    )
     noise, signal = float(np.square(made - exact).sum()), float(np.square(exact).sum())
     sqnr_db = None if noise == 0 or signal == 0 else 10 * math.log10(signal / noise)
     report = LayerReport(
@@ -191,14 +259,22 @@ def _layer(node: QuantNode, rounded: NDArray[Any], unrounded: NDArray[np.float64
         return report
     is_outside = (unrounded > tensor.qmax + 0.5) | (unrounded < tensor.qmin - 0.5)
     low, high = (float(value) for value in tensor.dequantize(np.array([tensor.qmin, tensor.qmax])))
-    return replace(report, bits=(tensor.qmax - tensor.qmin).bit_length(), low=low, high=high, clip_rate=float(is_outside.mean()))
+    return replace(
+        report,
+        bits=(tensor.qmax - tensor.qmin).bit_length(),
+        low=low,
+        high=high,
+        clip_rate=float(is_outside.mean()),
+    )
 
 
 def _part(source: Policy, part: Part, exact: NDArray[Any], made: NDArray[Any]) -> PartReport:
     action = source.contract.action
     wanted, found = action.decode(exact), action.decode(made.astype(np.float32))
     changed = (wanted != found).reshape(len(wanted), -1).any(axis=1)
-    return PartReport(part, decision_loss(action, exact, made.astype(np.float32)), float(changed.mean()))
+    return PartReport(
+        part, decision_loss(action, exact, made.astype(np.float32)), float(changed.mean())
+    )
 
 
 def _rounded(value: Any) -> Any:

@@ -1,6 +1,8 @@
-"""The ladder: named sets of what the quantiser does, from what everybody does to what keeps the hardest policies.
+"""The ladder: named sets of what the quantiser does, from what everybody does to what keeps the
+hardest policies.
 
-`auto` climbs from the bottom and stops at the first rung on which the policy still plays: what a rung costs is paid only where the
+`auto` climbs from the bottom and stops at the first rung on which the policy still plays: what a
+rung costs is paid only where the
 measured return asks for it. Gains and costs of each rung: toolchain/docs/results.md.
 """
 
@@ -43,14 +45,32 @@ _WIDE_INPUT = replace(_WIDE_HEAD, input_bits=WIDE_BITS)
 _WIDE_HIDDEN = replace(_WIDE_INPUT, hidden_bits=WIDE_BITS)
 
 LADDER: tuple[Rung, ...] = (
-    Rung(0, "plain", "rounding to the nearest, one scale per tensor, as the standard converters do", _PLAIN),
-    Rung(1, "lossless", "centred argmax head, one scale per observation feature where it helps", _LOSSLESS),
-    Rung(2, "fitted", "biases fitted to the calibration; rounding fitted and hidden units equalised where it helps", _FITTED),
+    Rung(
+        0,
+        "plain",
+        "rounding to the nearest, one scale per tensor, as the standard converters do",
+        _PLAIN,
+    ),
+    Rung(
+        1,
+        "lossless",
+        "centred argmax head, one scale per observation feature where it helps",
+        _LOSSLESS,
+    ),
+    Rung(
+        2,
+        "fitted",
+        "biases fitted to the calibration; rounding fitted and hidden units equalised where "
+        "it helps",
+        _FITTED,
+    ),
     Rung(3, "wide head", "the last layer's int32 accumulators decide", _WIDE_HEAD),
     Rung(4, "wide input", f"observations of up to {WIDE_BITS} bits", _WIDE_INPUT),
     Rung(5, "wide activations", f"hidden activations of up to {WIDE_BITS} bits", _WIDE_HIDDEN),
 )
-DEFAULT_RUNG = 3  # without an environment to play in: as small and fast as int8 gets, and no output step
+DEFAULT_RUNG = (
+    3  # without an environment to play in: as small and fast as int8 gets, and no output step
+)
 
 
 def rung_numbered(number: int) -> Rung:
@@ -64,8 +84,11 @@ def rung_numbered(number: int) -> Rung:
     return LADDER[number]
 
 
-def quantize_on_rung(policy: Policy, calibration: Calibration, number: int, weights: Weights = "int8") -> QuantPolicy:
-    """Return the policy quantised as the rung says, in the variant that decides best on the calibration; images have one variant only.
+def quantize_on_rung(
+    policy: Policy, calibration: Calibration, number: int, weights: Weights = "int8"
+) -> QuantPolicy:
+    """Return the policy quantised as the rung says, in the variant that decides best on the
+    calibration; images have one variant only.
 
     Raises:
         QuantizationError: a limit of the arithmetic would be broken.
@@ -73,38 +96,59 @@ def quantize_on_rung(policy: Policy, calibration: Calibration, number: int, weig
     settings = replace(rung_numbered(number).settings, weights=weights)
     if policy.contract.observation.is_image:
         return quantize(policy, calibration, settings, number)
-    candidates = [quantize(policy, calibration, variant, number) for variant in variants(policy, settings)]
+    candidates = [
+        quantize(policy, calibration, variant, number) for variant in variants(policy, settings)
+    ]
     return min(candidates, key=lambda candidate: decision_error(policy, candidate, calibration))
 
 
 def variants(policy: Policy, settings: QuantSettings) -> list[QuantSettings]:
-    """Return the settings with each step that helps some policies and hurts others taken and left, as far as the policy can tell.
+    """Return the settings with each step that helps some policies and hurts others taken and left,
+    as far as the policy can tell.
 
-    Scales per feature may hurt where a normaliser has evened the features out; fitted rounding and equalised units may fit the
+    Scales per feature may hurt where a normaliser has evened the features out; fitted rounding and
+    equalised units may fit the
     calibration alone.
     """
     is_normalized = policy.contract.observation.normalizer is not None
-    has_relu = any(isinstance(node.op, Activation) and node.op.function == "relu" for node in policy.nodes)
-    scales = (True, False) if settings.feature_scales and is_normalized else (settings.feature_scales,)
+    has_relu = any(
+        isinstance(node.op, Activation) and node.op.function == "relu" for node in policy.nodes
+    )
+    scales = (
+        (True, False) if settings.feature_scales and is_normalized else (settings.feature_scales,)
+    )
     roundings = (True, False) if settings.data_rounding else (False,)
     powers = EQUALIZE_POWERS if settings.data_rounding and has_relu else (0.0,)
-    return [replace(settings, feature_scales=s, data_rounding=r, equalize_power=p) for s in scales for r in roundings for p in powers]
+    return [
+        replace(settings, feature_scales=s, data_rounding=r, equalize_power=p)
+        for s in scales
+        for r in roundings
+        for p in powers
+    ]
 
 
 def decision_error(policy: Policy, quantized: QuantPolicy, calibration: Calibration) -> float:
-    """Return how much worse the quantised decisions are on the calibration observations, on average.
+    """Return how much worse the quantised decisions are on the calibration observations, on
+    average.
 
-    Discrete: the source's value of its best action minus that of the action chosen, in the source's output units.
+    Discrete: the source's value of its best action minus that of the action chosen, in the source's
+        output units.
     Box: the mean absolute difference of the actions, in environment units.
     """
     obs = calibration.obs
     if policy.contract.observation.is_image:
         obs = obs[:: max(1, len(obs) // IMAGES)]
-    return decision_loss(policy.contract.action, policy.outputs(obs), real_outputs(quantized, integer_outputs(quantized, obs)))
+    return decision_loss(
+        policy.contract.action,
+        policy.outputs(obs),
+        real_outputs(quantized, integer_outputs(quantized, obs)),
+    )
 
 
 def decision_loss(action: Action, source: NDArray[Any], made: NDArray[Any]) -> float:
-    """Return the mean loss of the decisions that outputs `made` [n, count] mean, against those of `source`; units as `decision_error`."""
+    """Return the mean loss of the decisions that outputs `made` [n, count] mean, against those of
+    `source`; units as `decision_error`.
+    """
     if action.kind == "discrete":
         chosen = made.argmax(axis=1)
         return float((source.max(axis=1) - source[np.arange(len(source)), chosen]).mean())

@@ -1,8 +1,12 @@
-"""Which integers each tensor gets: scale, zero point and width, from the ranges seen in calibration.
+"""Which integers each tensor gets: scale, zero point and width, from the ranges seen in
+calibration.
 
-Rules: ReLU outputs put their zero at the bottom of the range, so the clamp is free; tables of tanh and sigmoid have the fixed
-scales every runtime knows; a tensor read only by a table is clipped where the function no longer feels it; inputs and output of a
-concat or add share one scale and zero point, a ReLU among them keeping its own clamp. Extremes are kept, not clipped: rare states
+Rules: ReLU outputs put their zero at the bottom of the range, so the clamp is free; tables of tanh
+    and sigmoid have the fixed
+scales every runtime knows; a tensor read only by a table is clipped where the function no longer
+feels it; inputs and output of a
+concat or add share one scale and zero point, a ReLU among them keeping its own clamp. Extremes are
+kept, not clipped: rare states
 are the ones where a policy falls (toolchain/docs/quantizer.md).
 """
 
@@ -20,15 +24,24 @@ from quarl.graph.policy import INPUT, Activation, Add, Concat, Copying, Function
 from quarl.graph.quant_policy import PRODUCT_BOUND, QuantTensor
 from quarl.quantize.transforms import Unit
 
-SHRINK_STEPS = np.linspace(1.0, 0.1, 46)  # ranges tried for a tensor that a table reads, as shares of the full one
+SHRINK_STEPS = np.linspace(
+    1.0, 0.1, 46
+)  # ranges tried for a tensor that a table reads, as shares of the full one
 SAMPLES = 20_000  # values a range search looks at
-LARGEST, SMALLEST = 2.0**100, 2.0**-100  # float32 scales, multipliers and their products stay normal numbers
+LARGEST, SMALLEST = (
+    2.0**100,
+    2.0**-100,
+)  # float32 scales, multipliers and their products stay normal numbers
 
 
-def spanning_tensor(low: float, high: float, bits: int = 8, least_scale: float = 0.0) -> QuantTensor:
-    """Return the tensor whose integers span [low, high], widened to contain 0; a width of 0 becomes 1.
+def spanning_tensor(
+    low: float, high: float, bits: int = 8, least_scale: float = 0.0
+) -> QuantTensor:
+    """Return the tensor whose integers span [low, high], widened to contain 0; a width of 0 becomes
+    1.
 
-    A range that starts at 0 has its zero point at qmin. With 9 to 15 bits its integers then start at 0 as well; others are centred.
+    A range that starts at 0 has its zero point at qmin. With 9 to 15 bits its integers then start
+    at 0 as well; others are centred.
 
     Args:
         least_scale: the range is widened until a step has at least this size.
@@ -46,15 +59,25 @@ def spanning_tensor(low: float, high: float, bits: int = 8, least_scale: float =
 def function_tensor(function: Function, low: float, high: float, bits: int) -> QuantTensor:
     """Return the output tensor of a table of `function` whose results lie in [low, high]."""
     if function == "tanh":
-        return QuantTensor(np.float32(2.0 ** (1 - bits)), 0, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        return QuantTensor(
+            np.float32(2.0 ** (1 - bits)), 0, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+        )
     if function == "sigmoid":
         qmin = 0 if 8 < bits < 16 else -(2 ** (bits - 1))
         return QuantTensor(np.float32(2.0**-bits), qmin, qmin, qmin + 2**bits - 1)
     return spanning_tensor(low, high, bits)
 
 
-def table_input_tensor(function: Function, values: NDArray[Any], output: QuantTensor, bits: int, least_scale: float = 0.0) -> QuantTensor:
-    """Return the tensor for `values` that keeps function(values) closest in the mean square after both roundings."""
+def table_input_tensor(
+    function: Function,
+    values: NDArray[Any],
+    output: QuantTensor,
+    bits: int,
+    least_scale: float = 0.0,
+) -> QuantTensor:
+    """Return the tensor for `values` that keeps function(values) closest in the mean square after
+    both roundings.
+    """
     flat = values.ravel()
     sample = flat[:: max(1, flat.size // SAMPLES)].astype(np.float64)
     exact = activate(function, sample)
@@ -62,7 +85,11 @@ def table_input_tensor(function: Function, values: NDArray[Any], output: QuantTe
     best, least = spanning_tensor(low, high, bits, least_scale), np.inf
     for shrink in SHRINK_STEPS:
         tensor = spanning_tensor(low * shrink, high * shrink, bits, least_scale)
-        made = output.dequantize(output.quantize(activate(function, tensor.dequantize(tensor.quantize(sample)).astype(np.float64))))
+        made = output.dequantize(
+            output.quantize(
+                activate(function, tensor.dequantize(tensor.quantize(sample)).astype(np.float64))
+            )
+        )
         error = float(np.square(made - exact).mean())
         if error < least:
             best, least = tensor, error
@@ -70,13 +97,17 @@ def table_input_tensor(function: Function, values: NDArray[Any], output: QuantTe
 
 
 def plan_tensors(
-    units: tuple[Unit, ...], values: Mapping[str, NDArray[Any]], input_tensor: QuantTensor, bits: Mapping[str, int]
+    units: tuple[Unit, ...],
+    values: Mapping[str, NDArray[Any]],
+    input_tensor: QuantTensor,
+    bits: Mapping[str, int],
 ) -> dict[str, QuantTensor]:
     """Return each unit's output tensor by name, `INPUT` included.
 
     Args:
         values: float results of every unit on the calibration observations, and what `INPUT` holds.
-        bits: width of each unit's output; 8 where not given, and 8 for what a concat or add touches.
+        bits: width of each unit's output; 8 where not given, and 8 for what a concat or add
+            touches.
     Raises:
         QuantizationError: results beyond what float32 scales can span; names the layer.
         UnsupportedError: a concat or add of the observation's own integers; names it.
@@ -86,20 +117,36 @@ def plan_tensors(
         for name in unit.inputs:
             readers.setdefault(name, []).append(unit)
     groups = _groups(units)
-    joined = {name for unit in units if isinstance(unit.op, Concat | Add) for name in groups[unit.name]}
+    joined = {
+        name for unit in units if isinstance(unit.op, Concat | Add) for name in groups[unit.name]
+    }
     ranges = {name: _range(name, values) for name in (INPUT, *(unit.name for unit in units))}
-    spans = {name: (min(ranges[n][0] for n in group), max(ranges[n][1] for n in group)) for name, group in groups.items()}
+    spans = {
+        name: (min(ranges[n][0] for n in group), max(ranges[n][1] for n in group))
+        for name, group in groups.items()
+    }
     least_scales = _least_scales(units, groups, spans)
     tensors: dict[str, QuantTensor] = {INPUT: input_tensor}
-    for unit in reversed(units):  # a function's tensor before that of the layer whose results it reads
+    for unit in reversed(
+        units
+    ):  # a function's tensor before that of the layer whose results it reads
         name, width, least = unit.name, bits.get(unit.name, 8), least_scales[unit.name]
         after = readers.get(name, [])
         if name in joined:
-            tensors[name] = spanning_tensor(*spans[name], least_scale=max(least_scales[n] for n in groups[name]))
+            tensors[name] = spanning_tensor(
+                *spans[name], least_scale=max(least_scales[n] for n in groups[name])
+            )
         elif isinstance(unit.op, Activation):
             tensors[name] = function_tensor(unit.op.function, *ranges[name], width)
-        elif isinstance(unit.op, Weighted) and unit.relu_max is None and len(after) == 1 and isinstance(after[0].op, Activation):
-            tensors[name] = table_input_tensor(after[0].op.function, values[name], tensors[after[0].name], width, least)
+        elif (
+            isinstance(unit.op, Weighted)
+            and unit.relu_max is None
+            and len(after) == 1
+            and isinstance(after[0].op, Activation)
+        ):
+            tensors[name] = table_input_tensor(
+                after[0].op.function, values[name], tensors[after[0].name], width, least
+            )
         elif not isinstance(unit.op, Copying):
             tensors[name] = spanning_tensor(*ranges[name], width, least)
         if unit.relu_max is not None:
@@ -111,13 +158,18 @@ def plan_tensors(
 
 
 def _groups(units: tuple[Unit, ...]) -> dict[str, frozenset[str]]:
-    """Return, for each tensor, the names of all that share its scale: with what a concat or add joins, and before and after what copies."""
+    """Return, for each tensor, the names of all that share its scale: with what a concat or add
+    joins, and before and after what copies.
+    """
     groups = {name: frozenset({name}) for name in (INPUT, *(unit.name for unit in units))}
     for unit in units:
         if isinstance(unit.op, Concat | Add | Copying):
             merged = groups[unit.name].union(*(groups[name] for name in unit.inputs))
             if INPUT in merged and not isinstance(unit.op, Copying):
-                raise UnsupportedError(f"{unit.name}: joins the observation's own pixels with a layer's results: put a layer between them")
+                raise UnsupportedError(
+                    f"{unit.name}: joins the observation's own pixels with a layer's results: "
+                    "put a layer between them"
+                )
             groups.update(dict.fromkeys(merged, merged))
     return groups
 
@@ -126,18 +178,24 @@ def _range(name: str, values: Mapping[str, NDArray[Any]]) -> tuple[float, float]
     low, high = float(values[name].min()), float(values[name].max())
     if not -LARGEST < low <= high < LARGEST:
         raise QuantizationError(
-            f"{name}: its results lie between {low:.3g} and {high:.3g} on the calibration observations, "
-            f"at most {LARGEST:.3g} can be represented: the weights or the observations are not those of a working policy"
+            f"{name}: its results lie between {low:.3g} and {high:.3g} on the calibration "
+            "observations, "
+            f"at most {LARGEST:.3g} can be represented: the weights or the observations are "
+            "not those of a working policy"
         )
     return low, high
 
 
 def _least_scales(
-    units: tuple[Unit, ...], groups: Mapping[str, frozenset[str]], spans: Mapping[str, tuple[float, float]]
+    units: tuple[Unit, ...],
+    groups: Mapping[str, frozenset[str]],
+    spans: Mapping[str, tuple[float, float]],
 ) -> dict[str, float]:
-    """Return the output step of each unit from which its largest possible result stays a quarter below the limit of acc * multiplier.
+    """Return the output step of each unit from which its largest possible result stays a quarter
+    below the limit of acc * multiplier.
 
-    0 where there is no such limit. The largest possible result counts with all that the integers of its input can say.
+    0 where there is no such limit. The largest possible result counts with all that the integers of
+    its input can say.
     """
     reach = {name: max(map(abs, _widened(*span))) for name, span in spans.items()}
     least: dict[str, float] = {}
@@ -159,6 +217,12 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 
 
 def _clamped(tensor: QuantTensor, relu_max: float) -> QuantTensor:
-    """Return the tensor with ReLU's clamp as its bounds; where the zero point is qmin already, nothing changes."""
-    highest = tensor.qmax if relu_max == np.inf else min(tensor.qmax, tensor.zero_point + int(np.rint(relu_max / float(tensor.scale))))
+    """Return the tensor with ReLU's clamp as its bounds; where the zero point is qmin already,
+    nothing changes.
+    """
+    highest = (
+        tensor.qmax
+        if relu_max == np.inf
+        else min(tensor.qmax, tensor.zero_point + int(np.rint(relu_max / float(tensor.scale))))
+    )
     return replace(tensor, qmin=tensor.zero_point, qmax=highest)

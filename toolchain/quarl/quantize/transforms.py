@@ -1,6 +1,8 @@
-"""Units: the policy's graph as the quantiser sees it, ReLU joined to the layer before, parameters in float64.
+"""Units: the policy's graph as the quantiser sees it, ReLU joined to the layer before, parameters
+in float64.
 
-In: a Policy. Out: the same function, exactly, in the shape the integers will have. The lossless transforms (rung 1) live here:
+In: a Policy. Out: the same function, exactly, in the shape the integers will have. The lossless
+    transforms (rung 1) live here:
 they change how numbers are written, not what the policy does.
 """
 
@@ -13,7 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.graph.policy import INPUT, Activation, Conv2D, Dense, DepthwiseConv2D, Flatten, Node, Op, Policy, Weighted, apply_op
+from quarl.graph.policy import (
+    INPUT,
+    Activation,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    Node,
+    Op,
+    Policy,
+    Weighted,
+    apply_op,
+)
 
 IDENTITY = f"{INPUT}/identity"
 
@@ -29,9 +43,11 @@ class Unit:
 
 
 def units_of(policy: Policy) -> tuple[Unit, ...]:
-    """Return the policy's units in order: each ReLU that alone reads a weighted layer is joined to it.
+    """Return the policy's units in order: each ReLU that alone reads a weighted layer is joined to
+    it.
 
-    Of a vector observation only dense layers are readers: a Flatten of it is dropped, and what else reads it does so through an
+    Of a vector observation only dense layers are readers: a Flatten of it is dropped, and what else
+    reads it does so through an
     identity layer. So the scales and the normaliser of an observation can always be folded.
     """
     readers: dict[str, list[Node]] = {}
@@ -46,19 +62,26 @@ def units_of(policy: Policy) -> tuple[Unit, ...]:
         before = units.get(inputs[0])
         match node.op:
             case Activation(function="relu" | "relu6" as function) if (
-                before is not None and isinstance(before.op, Weighted) and before.relu_max is None and len(readers[node.inputs[0]]) == 1
+                before is not None
+                and isinstance(before.op, Weighted)
+                and before.relu_max is None
+                and len(readers[node.inputs[0]]) == 1
             ):
                 units[before.name] = replace(before, relu_max=np.inf if function == "relu" else 6.0)
                 renamed[node.name] = before.name
             case Flatten() if is_vector and inputs == (INPUT,) and node.name in readers:
                 renamed[node.name] = INPUT
             case Dense() | Conv2D() | DepthwiseConv2D():
-                op = _with(node.op, node.op.weights.astype(np.float64), node.op.bias.astype(np.float64))
+                op = _with(
+                    node.op, node.op.weights.astype(np.float64), node.op.bias.astype(np.float64)
+                )
                 units[node.name] = Unit(node.name, op, inputs)
             case _:
                 if is_vector and INPUT in inputs:
                     count = policy.contract.observation.shape[0]
-                    units.setdefault(IDENTITY, Unit(IDENTITY, Dense(np.eye(count), np.zeros(count)), (INPUT,)))
+                    units.setdefault(
+                        IDENTITY, Unit(IDENTITY, Dense(np.eye(count), np.zeros(count)), (INPUT,))
+                    )
                     inputs = tuple(IDENTITY if name == INPUT else name for name in inputs)
                 units[node.name] = Unit(node.name, node.op, inputs)
     return tuple(units.values())
@@ -67,7 +90,11 @@ def units_of(policy: Policy) -> tuple[Unit, ...]:
 def run_unit(unit: Unit, inputs: list[NDArray[Any]]) -> NDArray[Any]:
     """Return the unit's float result, clamp included, in the float type of its inputs."""
     result = apply_op(unit.op, inputs)
-    return result if unit.relu_max is None else np.clip(result, result.dtype.type(0), result.dtype.type(unit.relu_max))
+    return (
+        result
+        if unit.relu_max is None
+        else np.clip(result, result.dtype.type(0), result.dtype.type(unit.relu_max))
+    )
 
 
 def run_units(units: tuple[Unit, ...], graph_input: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
@@ -79,25 +106,35 @@ def run_units(units: tuple[Unit, ...], graph_input: NDArray[Any]) -> Mapping[str
 
 
 def center_head(units: tuple[Unit, ...]) -> tuple[Unit, ...]:
-    """Return the units with the mean row of the last dense layer subtracted: the differences between actions, and so the argmax, stay.
+    """Return the units with the mean row of the last dense layer subtracted: the differences
+    between actions, and so the argmax, stay.
 
-    The common value (a Q of 100 with gaps of 0.1) no longer takes the range that the gaps need. A head that is not dense stays as it is.
+    The common value (a Q of 100 with gaps of 0.1) no longer takes the range that the gaps need. A
+    head that is not dense stays as it is.
     """
     head = units[-1]
     if not isinstance(head.op, Dense) or head.relu_max is not None:
         return units
     weights = head.op.weights - head.op.weights.mean(axis=0)
-    return (*units[:-1], replace(head, op=_with(head.op, weights, head.op.bias - head.op.bias.mean())))
+    return (
+        *units[:-1],
+        replace(head, op=_with(head.op, weights, head.op.bias - head.op.bias.mean())),
+    )
 
 
-def equalize(units: tuple[Unit, ...], peaks: Mapping[str, NDArray[np.float64]], power: float) -> tuple[Unit, ...]:
-    """Return the units with each hidden channel scaled by (its peak / the largest peak) ** -power, and its readers' weights by the inverse.
+def equalize(
+    units: tuple[Unit, ...], peaks: Mapping[str, NDArray[np.float64]], power: float
+) -> tuple[Unit, ...]:
+    """Return the units with each hidden channel scaled by (its peak / the largest peak) ** -power,
+    and its readers' weights by the inverse.
 
-    Exact for ReLU without an upper bound, whose output scales with its input. Only layers read by dense layers alone are touched.
+    Exact for ReLU without an upper bound, whose output scales with its input. Only layers read by
+    dense layers alone are touched.
 
     Args:
         peaks: float64 [channels] per unit, the largest output on the calibration observations.
-        power: 0 changes nothing; 1 gives every channel the same peak; 0.5 goes half-way (facts on the gain: docs/quantizer.md).
+        power: 0 changes nothing; 1 gives every channel the same peak; 0.5 goes half-way (facts on
+            the gain: docs/quantizer.md).
     """
     result = list(units)
     for index, unit in enumerate(units):
@@ -110,7 +147,9 @@ def equalize(units: tuple[Unit, ...], peaks: Mapping[str, NDArray[np.float64]], 
         scale = np.maximum(scale, 2.0**-6) ** power
         op = result[index].op
         assert isinstance(op, Dense)
-        result[index] = replace(result[index], op=_with(op, op.weights / scale[:, None], op.bias / scale))
+        result[index] = replace(
+            result[index], op=_with(op, op.weights / scale[:, None], op.bias / scale)
+        )
         for i in readers:
             reader = result[i].op
             assert isinstance(reader, Dense)
@@ -118,16 +157,25 @@ def equalize(units: tuple[Unit, ...], peaks: Mapping[str, NDArray[np.float64]], 
     return tuple(result)
 
 
-def fold_input(units: tuple[Unit, ...], step: NDArray[np.float64], offset: NDArray[np.float64]) -> tuple[Unit, ...]:
-    """Return the units reading integers q instead of values step * q + offset (per feature): every reader of `INPUT` must be dense."""
+def fold_input(
+    units: tuple[Unit, ...], step: NDArray[np.float64], offset: NDArray[np.float64]
+) -> tuple[Unit, ...]:
+    """Return the units reading integers q instead of values step * q + offset (per feature): every
+    reader of `INPUT` must be dense.
+    """
     folded = []
     for unit in units:
         if INPUT in unit.inputs:
             assert isinstance(unit.op, Dense)
-            unit = replace(unit, op=_with(unit.op, unit.op.weights * step, unit.op.bias + unit.op.weights @ offset))
+            unit = replace(
+                unit,
+                op=_with(unit.op, unit.op.weights * step, unit.op.bias + unit.op.weights @ offset),
+            )
         folded.append(unit)
     return tuple(folded)
 
 
-def _with(op: Weighted, weights: NDArray[np.floating[Any]], bias: NDArray[np.floating[Any]]) -> Weighted:
+def _with(
+    op: Weighted, weights: NDArray[np.floating[Any]], bias: NDArray[np.floating[Any]]
+) -> Weighted:
     return replace(op, weights=weights, bias=bias)

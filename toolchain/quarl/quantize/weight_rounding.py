@@ -1,7 +1,10 @@
-"""Rounding weights to int8 or int4: to the nearest, or chosen so that the layer's results on real inputs stay closest.
+"""Rounding weights to int8 or int4: to the nearest, or chosen so that the layer's results on real
+inputs stay closest.
 
-The second is the column-wise least-squares scheme of GPTQ (Frantar et al., arXiv 2210.17323), written here for per-channel steps:
-columns in order of falling input variance, each column's rounding error spread over the columns not yet rounded.
+The second is the column-wise least-squares scheme of GPTQ (Frantar et al., arXiv 2210.17323),
+written here for per-channel steps:
+columns in order of falling input variance, each column's rounding error spread over the columns not
+yet rounded.
 """
 
 from __future__ import annotations
@@ -12,21 +15,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 WEIGHT_MAX = 127
-INT4_MAX = 7  # -8 is left out: two weights of 7 and their cross term still fit one byte (firmware_harness/include/ql_kernels.h)
+# -8 is left out: two weights of 7 and their cross term still fit one byte
+# (firmware_harness/include/ql_kernels.h)
+INT4_MAX = 7
 DAMPING = 1e-3  # of the mean variance, keeps the inverse of a nearly singular covariance bounded
 BIAS_SHARE = 8
 LEAST_SHARE = 2.0**-24  # of the layer's largest step
-SMALLEST, ZERO_LAYER = 2.0**-100, 2.0**-40  # in_scale * step: below the first a layer is all zeros, and then any step of usual size will do
+SMALLEST, ZERO_LAYER = (
+    2.0**-100,
+    2.0**-40,
+)  # in_scale * step: below the first a layer is all zeros, and then any step of usual size will do
 BLOCK = 64  # columns rounded before the rest is corrected in one product
 
 
 def weight_scales(
-    weights: NDArray[np.float64], bias: NDArray[np.float64], in_scale: np.float32, accumulator_limit: int, weight_max: int = WEIGHT_MAX
+    weights: NDArray[np.float64],
+    bias: NDArray[np.float64],
+    in_scale: np.float32,
+    accumulator_limit: int,
+    weight_max: int = WEIGHT_MAX,
 ) -> NDArray[np.float32]:
     """Return float32 [out]: the step that lets each channel's largest weight become `weight_max`.
 
-    A channel whose weights are so small that its bias would take more than 1/8 of the accumulator gets the step that makes it 1/8.
-    No step is below 2^-24 of the layer's largest: what weight decay leaves of a dead channel needs no denormal multiplier.
+    A channel whose weights are so small that its bias would take more than 1/8 of the accumulator
+    gets the step that makes it 1/8.
+    No step is below 2^-24 of the layer's largest: what weight decay leaves of a dead channel needs
+    no denormal multiplier.
 
     Args:
         weights: float64 [out, in].
@@ -35,14 +49,20 @@ def weight_scales(
     """
     peak: NDArray[np.float64] = np.abs(weights).max(axis=1) / weight_max
     needed = np.abs(bias) * BIAS_SHARE / (np.float64(in_scale) * accumulator_limit)
-    wanted: NDArray[np.float64] = np.maximum(np.maximum(peak, needed), max(peak.max() * LEAST_SHARE, SMALLEST / float(in_scale)))
+    wanted: NDArray[np.float64] = np.maximum(
+        np.maximum(peak, needed), max(peak.max() * LEAST_SHARE, SMALLEST / float(in_scale))
+    )
     wanted = np.where(wanted > SMALLEST / float(in_scale), wanted, ZERO_LAYER / float(in_scale))
     scale = wanted.astype(np.float32)
     return np.where(scale < wanted, np.nextafter(scale, np.float32(np.inf)), scale)
 
 
-def round_nearest(weights: NDArray[np.float64], scale: NDArray[np.float32], weight_max: int = WEIGHT_MAX) -> NDArray[np.int8]:
-    """Return int8 [out, in]: each weight [out, in] to the nearest step of its channel, at most `weight_max` of them."""
+def round_nearest(
+    weights: NDArray[np.float64], scale: NDArray[np.float32], weight_max: int = WEIGHT_MAX
+) -> NDArray[np.int8]:
+    """Return int8 [out, in]: each weight [out, in] to the nearest step of its channel, at most
+    `weight_max` of them.
+    """
     steps = np.rint(weights / scale[:, None].astype(np.float64))
     return np.clip(steps, -weight_max, weight_max).astype(np.int8)
 
@@ -54,12 +74,14 @@ def round_to_data(
     weight_max: int = WEIGHT_MAX,
     damping: float = DAMPING,
 ) -> NDArray[np.int8]:
-    """Return int8 [out, in] that keeps (weights - rounded) covariance (weights - rounded)^T small, in no channel larger than nearest does.
+    """Return int8 [out, in] that keeps (weights - rounded) covariance (weights - rounded)^T small,
+    in no channel larger than nearest does.
 
     Args:
         weights: float64 [out, in].
         scale: float32 [out], the step of each channel.
-        covariance: float64 [in, in] of the layer's centred inputs (the mean is the bias correction's).
+        covariance: float64 [in, in] of the layer's centred inputs (the mean is the bias
+            correction's).
         damping: share of the mean variance added to each, for what the calibration did not show.
     """
     nearest = round_nearest(weights, scale, weight_max)
@@ -87,14 +109,17 @@ def round_to_data(
 
 
 def _error(difference: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return float64 [out]: the mean square of what a difference of weights [out, in], in steps, does to the results."""
+    """Return float64 [out]: the mean square of what a difference of weights [out, in], in steps,
+    does to the results.
+    """
     error: NDArray[np.float64] = ((difference @ covariance) * difference).sum(axis=1)
     return error
 
 
 def _inverse_cholesky(matrix: NDArray[np.float64]) -> NDArray[Any]:
     """Return the upper triangular U with U^T U = matrix^-1."""
-    # matrix^-1 = J L^-T L^-1 J needs no explicit inverse: factor the reversed matrix, invert the triangle.
+    # matrix^-1 = J L^-T L^-1 J needs no explicit inverse: factor the reversed matrix, invert the
+    # triangle.
     from scipy.linalg import solve_triangular
 
     reversed_factor = np.linalg.cholesky(matrix[::-1, ::-1])

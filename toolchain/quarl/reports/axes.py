@@ -31,11 +31,17 @@ class Scale:
 
     def ticks(self, about: int = 5) -> list[float]:
         """Return round values within the scale."""
-        return log_ticks(self.low, self.high, about) if self.is_log else even_ticks(self.low, self.high, about)
+        return (
+            log_ticks(self.low, self.high, about)
+            if self.is_log
+            else even_ticks(self.low, self.high, about)
+        )
 
 
 def spread(values: Sequence[float], margin: float = 0.06) -> tuple[float, float]:
-    """Return ends that hold all values with a margin on both sides, a share of their spread; never equal."""
+    """Return ends that hold all values with a margin on both sides, a share of their spread; never
+    equal.
+    """
     low, high = min(values), max(values)
     room = (high - low) * margin or max(abs(high) * margin, 0.5)
     return low - room, high + room
@@ -51,11 +57,18 @@ def even_ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round values between low and high, a few per power of ten, or powers of ten where those are many."""
+    """Return round values between low and high, a few per power of ten, or powers of ten where
+    those are many.
+    """
     decades = math.log10(high / low)
     factors = (1, 2, 5) if decades <= about / 2.5 else (1, 3) if decades <= about / 1.8 else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [float(f"{f * 10.0**p:.6g}") for p in powers for f in factors if low * 0.999 <= f * 10.0**p <= high * 1.001]
+    return [
+        float(f"{f * 10.0**p:.6g}")
+        for p in powers
+        for f in factors
+        if low * 0.999 <= f * 10.0**p <= high * 1.001
+    ]
 
 
 def frame(x: Scale, y: Scale, x_label: str, y_label: str) -> list[Markup]:
@@ -63,10 +76,16 @@ def frame(x: Scale, y: Scale, x_label: str, y_label: str) -> list[Markup]:
     parts = []
     for value in x.ticks():
         at = x(value)
-        parts += [svg.line((at, y.start), (at, y.end), "grid"), svg.text(at, y.start + 16, number(value), "tick", "middle")]
+        parts += [
+            svg.line((at, y.start), (at, y.end), "grid"),
+            svg.text(at, y.start + 16, number(value), "tick", "middle"),
+        ]
     for value in y.ticks():
         at = y(value)
-        parts += [svg.line((x.start, at), (x.end, at), "grid"), svg.text(x.start - 6, at + 4, number(value), "tick", "end")]
+        parts += [
+            svg.line((x.start, at), (x.end, at), "grid"),
+            svg.text(x.start - 6, at + 4, number(value), "tick", "end"),
+        ]
     parts.append(svg.path([(x.start, y.end), (x.start, y.start), (x.end, y.start)], "axis"))
     parts.append(svg.text((x.start + x.end) / 2, y.start + 34, x_label, "label", "middle"))
     parts.append(svg.text(x.start - 44, y.end - 12, y_label, "label"))

@@ -1,6 +1,8 @@
-"""What a report is made of: everything the bundle and the stages after the export say, read once and checked.
+"""What a report is made of: everything the bundle and the stages after the export say, read once
+and checked.
 
-In: a bundle. Out: frozen `Contents`. What was never made is None, and each section of the page says so.
+In: a bundle. Out: frozen `Contents`. What was never made is None, and each section of the page says
+    so.
 """
 
 from __future__ import annotations
@@ -10,7 +12,17 @@ from dataclasses import dataclass
 
 from quarl.boards.cortex_m import Board
 from quarl.boards.linux import LinuxBoard, Target, find_target
-from quarl.bundle.bundle import FIRMWARE, MANIFEST, PARITY, PI, PROFILE, QUANTIZATION, VERDICT, Bundle, Manifest
+from quarl.bundle.bundle import (
+    FIRMWARE,
+    MANIFEST,
+    PARITY,
+    PI,
+    PROFILE,
+    QUANTIZATION,
+    VERDICT,
+    Bundle,
+    Manifest,
+)
 from quarl.errors import InputError
 from quarl.evidence.evidence import Evidence, evidence_from_json
 from quarl.evidence.gather import manifest_digest
@@ -49,7 +61,8 @@ class Contents:
 
 
 def read_contents(bundle: Bundle) -> Contents:
-    """Return what the bundle holds, episodes played again for the pictures where their environment is here.
+    """Return what the bundle holds, episodes played again for the pictures where their environment
+    is here.
 
     Raises:
         InputError: a file that is not what its name says; names it.
@@ -58,8 +71,14 @@ def read_contents(bundle: Bundle) -> Contents:
     if (text := _text(bundle, PARITY)) is not None:
         evidence = evidence_from_json(text, str(bundle.folder / PARITY))
     is_stale = evidence is not None and evidence.manifest_sha256 != digest
-    verdict, profile, firmware, quantization, on_pi = (_text(bundle, name) for name in (VERDICT, PROFILE, FIRMWARE, QUANTIZATION, PI))
-    board_profile = None if firmware is None else firmware_profile_from_json(firmware, str(bundle.folder / FIRMWARE))
+    verdict, profile, firmware, quantization, on_pi = (
+        _text(bundle, name) for name in (VERDICT, PROFILE, FIRMWARE, QUANTIZATION, PI)
+    )
+    board_profile = (
+        None
+        if firmware is None
+        else firmware_profile_from_json(firmware, str(bundle.folder / FIRMWARE))
+    )
     wanted = None if bundle.manifest.board is None else _known_target(bundle.manifest.board)
     target = None if board_profile is None else _known_target(board_profile.board)
     present = {name: bundle.folder / name for name in (*bundle.manifest.files, MANIFEST)}
@@ -72,7 +91,9 @@ def read_contents(bundle: Bundle) -> Contents:
         verdict=None if verdict is None else read_verdict(verdict, str(bundle.folder / VERDICT)),
         evidence=evidence,
         is_stale=is_stale,
-        profile=None if profile is None else profile_from_json(profile, str(bundle.folder / PROFILE)),
+        profile=None
+        if profile is None
+        else profile_from_json(profile, str(bundle.folder / PROFILE)),
         firmware=board_profile,
         board=target if isinstance(target, Board) else None,
         on_pi=None if on_pi is None else pi_profile_from_json(on_pi, str(bundle.folder / PI)),
@@ -84,7 +105,11 @@ def read_contents(bundle: Bundle) -> Contents:
 
 
 def _text(bundle: Bundle, name: str) -> str | None:
-    return bundle.read(name).decode("utf-8", errors="replace") if (bundle.folder / name).is_file() else None
+    return (
+        bundle.read(name).decode("utf-8", errors="replace")
+        if (bundle.folder / name).is_file()
+        else None
+    )
 
 
 def _known_target(name: str) -> Target | None:

@@ -1,4 +1,6 @@
-"""How a number reads in the report: four significant digits at most, thousands separated, the unit behind a no-break space."""
+"""How a number reads in the report: four significant digits at most, thousands separated, the unit
+behind a no-break space.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ MINUS = "\N{MINUS SIGN}"
 def number(value: float, digits: int = 4) -> str:
     """Return a number with at most `digits` significant digits; integers keep all of theirs."""
     if not math.isfinite(value):
-        return "\N{INFINITY}" if value > 0 else f"{MINUS}\N{INFINITY}" if value < 0 else "not a number"
+        return (
+            "\N{INFINITY}" if value > 0 else f"{MINUS}\N{INFINITY}" if value < 0 else "not a number"
+        )
     if value == int(value) and abs(value) < 1e15:
         text = f"{int(value):,}"
     elif 1e-4 <= abs(value) < 10**6:
@@ -32,7 +36,9 @@ def signed(value: float, digits: int = 4) -> str:
 
 
 def decimals_for(values: Iterable[float], digits: int = 4) -> int:
-    """Return with how many decimals the largest of these has `digits` significant digits, for numbers that are compared."""
+    """Return with how many decimals the largest of these has `digits` significant digits, for
+    numbers that are compared.
+    """
     largest = max((abs(value) for value in values), default=0.0)
     return 0 if largest == 0 else min(max(digits - 1 - math.floor(math.log10(largest)), 0), 6)
 

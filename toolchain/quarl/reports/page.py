@@ -1,7 +1,9 @@
 """The page: its types, and HTML made of them.
 
-In: sections of text, tables and figures. Out: one HTML document that loads nothing: styles and script are in it, allowed by their
-hashes, and everything else is forbidden (Content Security Policy Level 3, W3C). Text is escaped by the template; only drawings are markup.
+In: sections of text, tables and figures. Out: one HTML document that loads nothing: styles and
+    script are in it, allowed by their
+hashes, and everything else is forbidden (Content Security Policy Level 3, W3C). Text is escaped by
+the template; only drawings are markup.
 """
 
 from __future__ import annotations
@@ -146,7 +148,11 @@ class Summary:
 def render_page(summary: Summary, sections: tuple[Section, ...], version: str) -> str:
     """Return the HTML document; the same arguments give the same text."""
     environment = Environment(
-        loader=PackageLoader("quarl.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("quarl.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     styles, script = (_shipped(name) for name in ("report.css", "report.js"))
     values: dict[str, Any] = {

@@ -1,4 +1,6 @@
-"""Grey pictures as PNG in a data URI, since the page may load nothing (PNG specification, W3C, sections 5 and 11)."""
+"""Grey pictures as PNG in a data URI, since the page may load nothing (PNG specification, W3C,
+sections 5 and 11).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ def png_bytes(picture: NDArray[np.uint8]) -> bytes:
     rows = np.zeros((height, width + 1), np.uint8)  # each row begins with its filter: none
     rows[:, 1:] = picture
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows.tobytes(), 9)) + _chunk(b"IEND", b"")
+    return (
+        _SIGNATURE
+        + _chunk(b"IHDR", header)
+        + _chunk(b"IDAT", zlib.compress(rows.tobytes(), 9))
+        + _chunk(b"IEND", b"")
+    )
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -23,4 +23,6 @@ def render_report(bundle: Bundle) -> str:
 
 def render_contents(contents: Contents) -> str:
     """Return the report of what a bundle holds."""
-    return render_page(summary(contents), tuple(section(contents) for section in SECTIONS), quarl.__version__)
+    return render_page(
+        summary(contents), tuple(section(contents) for section in SECTIONS), quarl.__version__
+    )

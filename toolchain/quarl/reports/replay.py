@@ -1,7 +1,10 @@
-"""A few episodes played again by source and int8 policy on the same seeds, for the pictures of the report.
+"""A few episodes played again by source and int8 policy on the same seeds, for the pictures of the
+report.
 
-In: a bundle and its paired episodes. Out: flights on the navigation map, frames of an Atari game, or the reason why there are none.
-Only environments that come with quarl are played: looking at a bundle runs no code that the bundle names.
+In: a bundle and its paired episodes. Out: flights on the navigation map, frames of an Atari game,
+    or the reason why there are none.
+Only environments that come with quarl are played: looking at a bundle runs no code that the bundle
+names.
 """
 
 from __future__ import annotations
@@ -59,14 +62,18 @@ class Flight:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """The first decisions of one game by both on the same seed; pictures are uint8 [height, width]."""
+    """The first decisions of one game by both on the same seed; pictures are uint8 [height,
+    width].
+    """
 
     seed: int
     reason: str
     steps: tuple[int, ...]  # decision before which each picture was taken
     source: tuple[NDArray[np.uint8], ...]
     int8: tuple[NDArray[np.uint8], ...]
-    first_difference: int | None  # decision at which the actions differ for the first time; None: not within `played`
+    first_difference: (
+        int | None
+    )  # decision at which the actions differ for the first time; None: not within `played`
     played: int
 
 
@@ -81,16 +88,26 @@ Replay: TypeAlias = tuple[Flight, ...] | Frames | NotReplayed
 
 
 def replay_episodes(bundle: Bundle, paired: PairedEpisodes | None) -> Replay:
-    """Return episodes worth a look: the largest loss, the largest gain, a usual one and the first."""
+    """Return episodes worth a look: the largest loss, the largest gain, a usual one and the
+    first.
+    """
     source, env = bundle.source(), bundle.manifest.env
     if paired is None or source is None or env is None:
-        return NotReplayed("No paired episodes of this export are at hand, so none was played again.")
+        return NotReplayed(
+            "No paired episodes of this export are at hand, so none was played again."
+        )
     kwargs = dict(env["kwargs"])
     spec = EnvSpec(str(env["id"]), kwargs)
     if spec.registered_id not in (MAP_ENV, GAME_ENV) or paired.env_id != spec.id:
-        return NotReplayed(f"There are pictures for {MAP_ENV} and {GAME_ENV}; for {spec.registered_id} there are none.")
+        return NotReplayed(
+            f"There are pictures for {MAP_ENV} and {GAME_ENV}; for {spec.registered_id} there "
+            "are none."
+        )
     try:
-        players = source_actor(source), artifact_actor(bundle.quantized(), bundle.read("model.tflite"))
+        players = (
+            source_actor(source),
+            artifact_actor(bundle.quantized(), bundle.read("model.tflite")),
+        )
         if spec.registered_id == GAME_ENV:
             return _frames(str(kwargs["game"]), players, paired)
         return _flights(players, paired, int(kwargs.get("obstacles", DEFAULT_OBSTACLES)))
@@ -105,8 +122,22 @@ def worth_a_look(paired: PairedEpisodes) -> list[tuple[int, str]]:
     lowest, middle, highest = order[0], order[len(order) // 2], order[-1]
     chosen: dict[int, str] = {}
     for place, reason in (
-        (lowest, "largest loss" if change[lowest] < 0 else "smallest gain" if change[lowest] > 0 else "no loss"),
-        (highest, "largest gain" if change[highest] > 0 else "smallest loss" if change[highest] < 0 else "no gain"),
+        (
+            lowest,
+            "largest loss"
+            if change[lowest] < 0
+            else "smallest gain"
+            if change[lowest] > 0
+            else "no loss",
+        ),
+        (
+            highest,
+            "largest gain"
+            if change[highest] > 0
+            else "smallest loss"
+            if change[highest] < 0
+            else "no gain",
+        ),
         (middle, "median difference"),
         (0, "first episode"),
     ):
@@ -114,7 +145,9 @@ def worth_a_look(paired: PairedEpisodes) -> list[tuple[int, str]]:
     return list(chosen.items())
 
 
-def _flights(players: tuple[Actor, Actor], paired: PairedEpisodes, obstacles: int) -> tuple[Flight, ...]:
+def _flights(
+    players: tuple[Actor, Actor], paired: PairedEpisodes, obstacles: int
+) -> tuple[Flight, ...]:
     chosen = worth_a_look(paired)
     seeds = [paired.source.seeds[place] for place, _ in chosen]
     flights = Flights(2 * len(seeds), obstacles)
@@ -123,9 +156,14 @@ def _flights(players: tuple[Actor, Actor], paired: PairedEpisodes, obstacles: in
     found = []
     for row, (place, reason) in enumerate(chosen):
         source, int8 = tracks[row], tracks[len(seeds) + row]
-        recorded = bool(np.isclose(source.total, paired.source.returns[place]) and np.isclose(int8.total, paired.candidate.returns[place]))
+        recorded = bool(
+            np.isclose(source.total, paired.source.returns[place])
+            and np.isclose(int8.total, paired.candidate.returns[place])
+        )
         boxes = np.stack([flights.box_center[row], flights.box_half[row]], axis=1)
-        spheres = np.concatenate([flights.sphere_center[row], flights.sphere_radius[row][:, None]], axis=1)
+        spheres = np.concatenate(
+            [flights.sphere_center[row], flights.sphere_radius[row][:, None]], axis=1
+        )
         goal = flights.goal[row].copy()
         boxes, spheres = boxes[boxes[:, 0, 0] < FAR_M], spheres[spheres[:, 0] < FAR_M]
         found.append(Flight(seeds[row], reason, goal, boxes, spheres, source, int8, recorded))
@@ -141,7 +179,11 @@ def _fly(flights: Flights, players: Sequence[Actor]) -> list[Track]:
     for _ in range(MAX_STEPS):
         obs = flights.observe()
         halves = np.split(obs, len(players))
-        moved = flights.step(_commands(np.concatenate([player(half) for player, half in zip(players, halves, strict=True)])))
+        moved = flights.step(
+            _commands(
+                np.concatenate([player(half) for player, half in zip(players, halves, strict=True)])
+            )
+        )
         for lane in [lane for lane in range(lanes) if outcomes[lane] is None]:
             points[lane].append(flights.position[lane].copy())
             totals[lane] += float(moved.reward[lane])
@@ -151,7 +193,11 @@ def _fly(flights: Flights, players: Sequence[Actor]) -> list[Track]:
                 outcomes[lane] = "collided" if moved.collision[lane] else "ran out of time"
         if None not in outcomes:
             break
-    return [Track(np.stack(points[lane]), outcome, float(totals[lane])) for lane, outcome in enumerate(outcomes) if outcome is not None]
+    return [
+        Track(np.stack(points[lane]), outcome, float(totals[lane]))
+        for lane, outcome in enumerate(outcomes)
+        if outcome is not None
+    ]
 
 
 def _commands(actions: NDArray[Any]) -> NDArray[np.float32]:
@@ -184,5 +230,11 @@ def _frames(game: str, players: tuple[Actor, Actor], paired: PairedEpisodes) -> 
     differs = [step for step in range(played) if actions[0][step] != actions[1][step]]
     kept = min(len(pictures[0]), len(pictures[1]))
     return Frames(
-        seed, reason, tuple(shown[:kept]), tuple(pictures[0][:kept]), tuple(pictures[1][:kept]), differs[0] if differs else None, played
+        seed,
+        reason,
+        tuple(shown[:kept]),
+        tuple(pictures[0][:kept]),
+        tuple(pictures[1][:kept]),
+        differs[0] if differs else None,
+        played,
     )

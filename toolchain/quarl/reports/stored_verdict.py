@@ -1,6 +1,7 @@
 """A verdict as verdict.json holds it, read back into the values it was written from.
 
-In: the text of verdict.json. Out: a `Verdict`. What a later quarl added is left out; what is missing is an error.
+In: the text of verdict.json. Out: a `Verdict`. What a later quarl added is left out; what is
+    missing is an error.
 """
 
 from __future__ import annotations
@@ -26,18 +27,30 @@ def read_verdict(text: str, where: str = "verdict.json") -> Verdict:
         document = json.loads(text)
         loop = document["closed_loop"]
         why = tuple(_value(Reason, reason) for reason in document["why"])
-        return Verdict(str(document["policy"]), checks, None if loop is None else _value(ClosedLoop, loop), why)
+        return Verdict(
+            str(document["policy"]), checks, None if loop is None else _value(ClosedLoop, loop), why
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{where}: is no verdict ({error!r}): write one with quarl gate BUNDLE") from error
+        raise InputError(
+            f"{where}: is no verdict ({error!r}): write one with quarl gate BUNDLE"
+        ) from error
 
 
 def _value(kind: Any, value: Any) -> Any:
-    """Return a plain value as the type a field declares: dataclasses from tables, tuples from lists."""
+    """Return a plain value as the type a field declares: dataclasses from tables, tuples from
+    lists.
+    """
     if value is None:
         return None
     if is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
-        return kind(**{field.name: _value(hints[field.name], value[field.name]) for field in fields(kind) if field.name in value})
+        return kind(
+            **{
+                field.name: _value(hints[field.name], value[field.name])
+                for field in fields(kind)
+                if field.name in value
+            }
+        )
     members = get_args(kind)
     if get_origin(kind) is tuple:
         return tuple(_value(members[0], item) for item in value)

@@ -1,6 +1,7 @@
 """SVG as text: elements whose attributes and contents are escaped, coordinates with two decimals.
 
-Colours and strokes are classes of report.css, so a drawing follows the theme and needs no style attribute, which the page forbids.
+Colours and strokes are classes of report.css, so a drawing follows the theme and needs no style
+attribute, which the page forbids.
 """
 
 from __future__ import annotations
@@ -13,27 +14,43 @@ Point = tuple[float, float]
 
 
 def element(name: str, *children: str, **attributes: str | float | None) -> Markup:
-    """Return one element. Attributes are written with underscores for hyphens, `class_` for class; None leaves one out."""
-    written = "".join(f' {_name(key)}="{_value(value)}"' for key, value in attributes.items() if value is not None)
+    """Return one element. Attributes are written with underscores for hyphens, `class_` for class;
+    None leaves one out.
+    """
+    written = "".join(
+        f' {_name(key)}="{_value(value)}"' for key, value in attributes.items() if value is not None
+    )
     inner = Markup("").join(escape(child) for child in children)
-    return Markup(f"<{name}{written}>{inner}</{name}>" if inner else f"<{name}{written}/>")  # every part is escaped
+    return Markup(
+        f"<{name}{written}>{inner}</{name}>" if inner else f"<{name}{written}/>"
+    )  # every part is escaped
 
 
-def drawing(width: float, height: float, label: str, parts: Iterable[Markup], css: str = "chart") -> Markup:
-    """Return a whole drawing in a box of width x height units; `label` says in words what it shows."""
+def drawing(
+    width: float, height: float, label: str, parts: Iterable[Markup], css: str = "chart"
+) -> Markup:
+    """Return a whole drawing in a box of width x height units; `label` says in words what it
+    shows.
+    """
     box = f"0 0 {coordinate(width)} {coordinate(height)}"
     return element("svg", *parts, class_=css, viewBox=box, role="img", aria_label=label)
 
 
 def strip(width: float, height: float, parts: Iterable[Markup], css: str = "strip") -> Markup:
-    """Return a drawing that stretches to its cell; the numbers it shows stand beside it as text, so it is hidden from screen readers."""
+    """Return a drawing that stretches to its cell; the numbers it shows stand beside it as text, so
+    it is hidden from screen readers.
+    """
     box = f"0 0 {coordinate(width)} {coordinate(height)}"
-    return element("svg", *parts, class_=css, viewBox=box, preserveAspectRatio="none", aria_hidden="true")
+    return element(
+        "svg", *parts, class_=css, viewBox=box, preserveAspectRatio="none", aria_hidden="true"
+    )
 
 
 def text(x: float, y: float, words: str, css: str = "label", anchor: str = "start") -> Markup:
     """Return a line of text; `anchor` is start, middle or end."""
-    return element("text", words, x=x, y=y, class_=css, text_anchor=None if anchor == "start" else anchor)
+    return element(
+        "text", words, x=x, y=y, class_=css, text_anchor=None if anchor == "start" else anchor
+    )
 
 
 def line(start: Point, end: Point, css: str) -> Markup:
@@ -41,9 +58,13 @@ def line(start: Point, end: Point, css: str) -> Markup:
     return element("line", x1=start[0], y1=start[1], x2=end[0], y2=end[1], class_=css)
 
 
-def rectangle(x: float, y: float, width: float, height: float, css: str, title: str | None = None) -> Markup:
+def rectangle(
+    x: float, y: float, width: float, height: float, css: str, title: str | None = None
+) -> Markup:
     """Return a rectangle; a title is shown where the pointer rests on it."""
-    return element("rect", *_title(title), x=x, y=y, width=max(width, 0.0), height=max(height, 0.0), class_=css)
+    return element(
+        "rect", *_title(title), x=x, y=y, width=max(width, 0.0), height=max(height, 0.0), class_=css
+    )
 
 
 def disc(center: Point, radius: float, css: str, title: str | None = None) -> Markup:

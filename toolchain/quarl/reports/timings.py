@@ -50,13 +50,26 @@ class Timed:
 
 
 def usual_times(models: Sequence[Timed]) -> Figure:
-    """Draw a histogram of each model on an axis of its own, from the shortest sample to the 90th percentile."""
+    """Draw a histogram of each model on an axis of its own, from the shortest sample to the 90th
+    percentile.
+    """
     parts: list[Markup] = []
     for row, model in enumerate(models):
         parts += _hill(_ROW * (row + 1) - 16, model)
-    words = "How often each time occurs: every row from its own shortest sample to its 90th percentile; the stroke is the median."
-    label = "Histograms of latency. " + "; ".join(f"{model.name}: median {time(model.latency.p50_us)}" for model in models)
-    return Figure("Usual times", svg.drawing(_WIDTH, _ROW * len(models), label, parts), words, None, kind_tag("measured"))
+    words = (
+        "How often each time occurs: every row from its own shortest sample to its 90th "
+        "percentile; the stroke is the median."
+    )
+    label = "Histograms of latency. " + "; ".join(
+        f"{model.name}: median {time(model.latency.p50_us)}" for model in models
+    )
+    return Figure(
+        "Usual times",
+        svg.drawing(_WIDTH, _ROW * len(models), label, parts),
+        words,
+        None,
+        kind_tag("measured"),
+    )
 
 
 def _hill(base: float, model: Timed) -> list[Markup]:
@@ -84,17 +97,25 @@ def _hill(base: float, model: Timed) -> list[Markup]:
 
 
 def tails(models: Sequence[Timed]) -> Figure:
-    """Draw time over the share of samples that take longer, both logarithmic: the further right, the rarer."""
+    """Draw time over the share of samples that take longer, both logarithmic: the further right,
+    the rarer.
+    """
     key_rows = -(-len(models) // 2)
     top = _KEY_ROW * key_rows + 30
     x = Scale(_TAIL_SHARES[0], _TAIL_SHARES[-1], 48.0, _WIDTH - 22.0, is_log=True)
     shares = np.geomspace(_TAIL_SHARES[0], _TAIL_SHARES[-1], _TAIL_POINTS)
     quantiles = [np.quantile(model.samples(), 1 - shares) for model in models]
-    low, high = min(float(values[0]) for values in quantiles), max(float(values[-1]) for values in quantiles)
+    low, high = (
+        min(float(values[0]) for values in quantiles),
+        max(float(values[-1]) for values in quantiles),
+    )
     y = Scale(low * 0.8, high * 1.25, top + _PLOT, top, is_log=True)
     parts: list[Markup] = [svg.text(0, top - 12, "microseconds, logarithmic", "label")]
     for share, words in zip(_TAIL_SHARES, ("50 %", "90 %", "99 %", "99.9 %"), strict=True):
-        parts += [svg.line((x(share), y.start), (x(share), y.end), "grid"), svg.text(x(share), y.start + 17, words, "tick", "middle")]
+        parts += [
+            svg.line((x(share), y.start), (x(share), y.end), "grid"),
+            svg.text(x(share), y.start + 17, words, "tick", "middle"),
+        ]
     for value in y.ticks():
         parts += [
             svg.line((x.start, y(value)), (x.end, y(value)), "grid"),
@@ -102,19 +123,47 @@ def tails(models: Sequence[Timed]) -> Figure:
         ]
     for place, (model, values) in enumerate(zip(models, quantiles, strict=True)):
         is_first = model.runtime == models[0].runtime
-        points = [(x(float(share)), y(float(value))) for share, value in zip(shares, values, strict=True)]
+        points = [
+            (x(float(share)), y(float(value))) for share, value in zip(shares, values, strict=True)
+        ]
         key = (_WIDTH / 2 * (place % 2), _KEY_ROW * (place // 2) + 10.0)
         parts.append(svg.path(points, f"tail-{model.who}"))
-        parts += [_mark(model, (x(share), points[at][1]), is_first) for share, at in zip(_TAIL_SHARES, _MARKED, strict=True)]
-        parts += [svg.line(key, (key[0] + 28, key[1]), f"tail-{model.who}"), _mark(model, (key[0] + 14, key[1]), is_first)]
+        parts += [
+            _mark(model, (x(share), points[at][1]), is_first)
+            for share, at in zip(_TAIL_SHARES, _MARKED, strict=True)
+        ]
+        parts += [
+            svg.line(key, (key[0] + 28, key[1]), f"tail-{model.who}"),
+            _mark(model, (key[0] + 14, key[1]), is_first),
+        ]
         parts.append(svg.text(key[0] + 36, key[1] + 4, model.name, "name"))
-    parts.append(svg.text((x.start + x.end) / 2, y.start + 36, "share of the samples that are no longer", "label", "middle"))
+    parts.append(
+        svg.text(
+            (x.start + x.end) / 2,
+            y.start + 36,
+            "share of the samples that are no longer",
+            "label",
+            "middle",
+        )
+    )
     words = "The further to the right, the rarer; a flat line is a steady runtime."
-    label = "Tails of latency. " + "; ".join(f"{model.name}: p99 {time(model.latency.p99_us)}" for model in models)
-    return Figure("The tail", svg.drawing(_WIDTH, y.start + 42, label, parts), words, None, kind_tag("measured"))
+    label = "Tails of latency. " + "; ".join(
+        f"{model.name}: p99 {time(model.latency.p99_us)}" for model in models
+    )
+    return Figure(
+        "The tail",
+        svg.drawing(_WIDTH, y.start + 42, label, parts),
+        words,
+        None,
+        kind_tag("measured"),
+    )
 
 
 def _mark(model: Timed, at: svg.Point, is_filled: bool) -> Markup:
     """Draw a disc for int8 and a square for float32; those of the first runtime are filled."""
     css = f"{'fill' if is_filled else 'hollow'}-{model.who}"
-    return svg.disc(at, 4, css) if model.who == "int8" else svg.rectangle(at[0] - 3.5, at[1] - 3.5, 7, 7, css)
+    return (
+        svg.disc(at, 4, css)
+        if model.who == "int8"
+        else svg.rectangle(at[0] - 3.5, at[1] - 3.5, 7, 7, css)
+    )

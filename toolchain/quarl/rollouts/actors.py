@@ -1,7 +1,9 @@
-"""Actors: what chooses actions in an environment, built so that each row's action is independent of the batch around it.
+"""Actors: what chooses actions in an environment, built so that each row's action is independent of
+the batch around it.
 
 In: a policy. Out: a function from observations [n, *shape] in environment units to actions.
-A matrix product over a batch may add up in another order than over one row, and in a chaotic environment the last bit decides an episode.
+A matrix product over a batch may add up in another order than over one row, and in a chaotic
+environment the last bit decides an episode.
 The actors here compute every row as if it were alone, so an episode is the same in any company.
 Images go through ONNX Runtime (float32) and LiteRT (int8), with one runtime for each core.
 """
@@ -24,18 +26,23 @@ from quarl.graph.reference import real_outputs
 from quarl.runtimes.host import BATCH_SIZES, Runtime, model_inputs, open_runtime
 
 Actor: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
-"""Observations [n, *shape] in raw environment units -> actions: int64 [n], or float32 [n, count] in environment units."""
+"""Observations [n, *shape] in raw environment units -> actions: int64 [n], or float32 [n, count] in
+environment units.
+"""
 
 Outputs: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 """Observations [n, *shape] in raw environment units -> the network's outputs [n, count]."""
 
-SAFETY = 1_000  # how many times the largest float32 error seen two outputs must be apart for float32 to be believed
+# how many times the largest float32 error seen two outputs must be apart for float32 to be believed
+SAFETY = 1_000
 _FLOAT32_STEP = 2.0**-24
 _SMALLEST_SHARE = 4  # rows; below this a second thread costs more than it saves
 
 
 def source_actor(policy: Policy) -> Actor:
-    """Return the policy in float32: for each observation the action a batch of one gives, whatever the batch."""
+    """Return the policy in float32: for each observation the action a batch of one gives, whatever
+    the batch.
+    """
     decode = policy.contract.action.decode
     if not policy.contract.observation.is_image:
         return lambda obs: decode(_row_outputs(policy, policy.graph_input(obs)))
@@ -55,7 +62,9 @@ def float64_actor(policy: Policy) -> Actor:
 
 
 def artifact_actor(policy: QuantPolicy, model: bytes) -> Actor:
-    """Return the int8 policy as its `.tflite` plays it in LiteRT; its integers do not depend on the batch."""
+    """Return the int8 policy as its `.tflite` plays it in LiteRT; its integers do not depend on the
+    batch.
+    """
     decode = policy.contract.action.decode
     threads = _cores() if policy.contract.observation.is_image else 1
     outputs = _shared([_integers_of(policy, open_runtime("litert", model)) for _ in range(threads)])
@@ -63,15 +72,20 @@ def artifact_actor(policy: QuantPolicy, model: bytes) -> Actor:
 
 
 def row_by_row(actor: Actor) -> Actor:
-    """Return an actor that shows `actor` one observation at a time; for actors whose rows depend on the batch."""
+    """Return an actor that shows `actor` one observation at a time; for actors whose rows depend on
+    the batch.
+    """
     return lambda obs: np.concatenate([actor(obs[row : row + 1]) for row in range(len(obs))])
 
 
 class _Screened:
-    """The float64 policy's action at nearly the price of float32: only rows whose best two outputs are close are computed in float64.
+    """The float64 policy's action at nearly the price of float32: only rows whose best two outputs
+    are close are computed in float64.
 
-    Float32 is believed where the gap is SAFETY times the largest error, relative to the row's largest output, that was seen on the probes
-    or on any row computed both ways since. A proven worst-case bound would be some 10^7 times the error and would believe no row at all.
+    Float32 is believed where the gap is SAFETY times the largest error, relative to the row's
+    largest output, that was seen on the probes
+    or on any row computed both ways since. A proven worst-case bound would be some 10^7 times the
+    error and would believe no row at all.
     """
 
     def __init__(self, fast: Outputs, exact: Outputs, probes: NDArray[np.uint8]) -> None:
@@ -97,7 +111,9 @@ class _Screened:
 
 
 def _image_outputs(policy: Policy) -> Outputs:
-    """Return the float32 outputs by ONNX Runtime: in batches where these give what single rows give, otherwise one row at a time."""
+    """Return the float32 outputs by ONNX Runtime: in batches where these give what single rows
+    give, otherwise one row at a time.
+    """
     model = emit_float_onnx(policy)
     runtimes = [open_runtime("onnxruntime", model) for _ in range(_cores())]
     in_batches = _rows_are_independent(runtimes[0], policy)
@@ -116,7 +132,8 @@ def _integers_of(policy: QuantPolicy, runtime: Runtime) -> Outputs:
 def _rows_are_independent(runtime: Runtime, policy: Policy) -> bool:
     """Whether each place of each batch size in use gives the bits a batch of one gives.
 
-    The order in which a kernel adds up depends on shapes and never on values, and another order shows in the last bits of nearly every
+    The order in which a kernel adds up depends on shapes and never on values, and another order
+    shows in the last bits of nearly every
     sum: a row of noise in each place decides the question.
     """
     shape = policy.contract.observation.shape
@@ -129,7 +146,14 @@ def _rows_are_independent(runtime: Runtime, policy: Policy) -> bool:
 def _float64_outputs(policy: Policy) -> Outputs:
     """Return the outputs in float64, one row at a time."""
     nodes = tuple(
-        replace(node, op=replace(node.op, weights=node.op.weights.astype(np.float64), bias=node.op.bias.astype(np.float64)))
+        replace(
+            node,
+            op=replace(
+                node.op,
+                weights=node.op.weights.astype(np.float64),
+                bias=node.op.bias.astype(np.float64),
+            ),
+        )
         if isinstance(node.op, Weighted)
         else node
         for node in policy.nodes
@@ -150,7 +174,9 @@ def _probes(policy: Policy) -> NDArray[np.uint8]:
 
 
 def _shared(workers: Sequence[Outputs]) -> Outputs:
-    """Return one function that cuts its rows into consecutive parts, one for each worker, each in a thread of its own."""
+    """Return one function that cuts its rows into consecutive parts, one for each worker, each in a
+    thread of its own.
+    """
     if len(workers) == 1:
         return workers[0]
     pool = ThreadPoolExecutor(len(workers))
@@ -160,7 +186,9 @@ def _shared(workers: Sequence[Outputs]) -> Outputs:
         if count == 1:
             return workers[0](obs)
         parts = np.array_split(obs, count)
-        return np.concatenate(list(pool.map(lambda worker, part: worker(part), workers[:count], parts)))
+        return np.concatenate(
+            list(pool.map(lambda worker, part: worker(part), workers[:count], parts))
+        )
 
     return run
 
@@ -181,12 +209,20 @@ def _float64_input(policy: Policy, obs: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _row_outputs(policy: Policy, graph_input: NDArray[Any]) -> NDArray[Any]:
-    """Return outputs [n, count], in the float type of `graph_input`, each row as a batch of one gives it."""
+    """Return outputs [n, count], in the float type of `graph_input`, each row as a batch of one
+    gives it.
+    """
     last = policy.nodes[-1].name
     outputs: NDArray[Any]
     if all(isinstance(node.op, Dense | Activation | Concat | Add) for node in policy.nodes):
-        # [n, 1, features] @ [features, out] is a stack of one-row products: 20 times faster than a loop, the same bits
+        # [n, 1, features] @ [features, out] is a stack of one-row products: 20 times faster than a
+        # loop, the same bits
         outputs = run_graph(policy.nodes, graph_input[:, None, :])[last][:, 0, :]
     else:
-        outputs = np.concatenate([run_graph(policy.nodes, graph_input[row : row + 1])[last] for row in range(len(graph_input))])
+        outputs = np.concatenate(
+            [
+                run_graph(policy.nodes, graph_input[row : row + 1])[last]
+                for row in range(len(graph_input))
+            ]
+        )
     return outputs

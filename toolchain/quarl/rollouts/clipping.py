@@ -1,6 +1,8 @@
-"""What the calibration did not cover: observations met in play that lie outside what the int8 input can say.
+"""What the calibration did not cover: observations met in play that lie outside what the int8 input
+can say.
 
-In: the observations of the candidate's episodes, as they are played. Out: how many values were clipped, and of which feature most.
+In: the observations of the candidate's episodes, as they are played. Out: how many values were
+    clipped, and of which feature most.
 """
 
 from __future__ import annotations
@@ -33,15 +35,22 @@ class ClipCounter:
         self._steps = 0
         self._outside: NDArray[np.int64] = np.zeros(1, np.int64)
 
-    def observe(self, episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]) -> None:
+    def observe(
+        self, episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]
+    ) -> None:
         """Take in observations [k, *shape]; pixels are never clipped and not counted."""
         quantizer = self._quantizer
         if quantizer.is_pixels:
             return
         tensor = quantizer.tensor
-        exact = self._observation.to_graph(obs).astype(np.float32) * quantizer.inv_scale + quantizer.zero_point
+        exact = (
+            self._observation.to_graph(obs).astype(np.float32) * quantizer.inv_scale
+            + quantizer.zero_point
+        )
         self._steps += len(obs)
-        self._outside = self._outside + ((exact > tensor.qmax + 0.5) | (exact < tensor.qmin - 0.5)).sum(axis=0)
+        self._outside = self._outside + (
+            (exact > tensor.qmax + 0.5) | (exact < tensor.qmin - 0.5)
+        ).sum(axis=0)
 
     def result(self) -> ClippedInputs | None:
         """Return the counts; None where nothing was counted."""
@@ -50,4 +59,9 @@ class ClipCounter:
         worst = int(self._outside.argmax())
         names, clipped = self._observation.names, int(self._outside.sum())
         feature = (names[worst] if names else f"feature {worst}") if clipped else ""
-        return ClippedInputs(self._steps * self._outside.size, clipped, feature, float(self._outside[worst] / self._steps))
+        return ClippedInputs(
+            self._steps * self._outside.size,
+            clipped,
+            feature,
+            float(self._outside[worst] / self._steps),
+        )

@@ -1,7 +1,9 @@
 """When source and candidate part: the first step of an episode on which they act otherwise.
 
-In: an actor, logged while it plays. Out: its actions by episode, and the first differing step of two logs of the same seeds.
-Up to that step both have seen the same observations, so what differs there is the policy's doing and not the environment's.
+In: an actor, logged while it plays. Out: its actions by episode, and the first differing step of
+    two logs of the same seeds.
+Up to that step both have seen the same observations, so what differs there is the policy's doing
+and not the environment's.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import Observe
 
 NEVER = -1
-PARTED_SHARE = 0.05  # box actions part where one value differs by this share of its range (of 1 where the range is infinite)
+# box actions part where one value differs by this share of its range (of 1 where the range is
+# infinite)
+PARTED_SHARE = 0.05
 
 
 class ActionLog:
@@ -32,7 +36,9 @@ class ActionLog:
         """Hand on what `observe` is told to another hook."""
         self._hooks.append(hook)
 
-    def observe(self, episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]) -> None:
+    def observe(
+        self, episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]
+    ) -> None:
         """Take in whose turn it is: episode numbers [k]."""
         self._episodes.append(episodes.copy())
         for hook in self._hooks:
@@ -45,16 +51,25 @@ class ActionLog:
         return actions
 
     def by_episode(self, count: int) -> list[NDArray[Any]]:
-        """Return the actions [steps, ...] of each of the `count` episodes, in the order of their steps."""
+        """Return the actions [steps, ...] of each of the `count` episodes, in the order of their
+        steps.
+        """
         episodes, actions = np.concatenate(self._episodes), np.concatenate(self._actions)
         order = np.argsort(episodes, kind="stable")
         ends = np.cumsum(np.bincount(episodes, minlength=count))
         return np.split(actions[order], ends[:-1])
 
 
-def first_divergence(source: list[NDArray[Any]], candidate: list[NDArray[Any]], action: Action) -> NDArray[np.int32]:
-    """Return int32 [n]: the first step on which the actions of an episode differ, -1 where they never do."""
-    return np.array([_first(ours, theirs, action) for ours, theirs in zip(source, candidate, strict=True)], np.int32)
+def first_divergence(
+    source: list[NDArray[Any]], candidate: list[NDArray[Any]], action: Action
+) -> NDArray[np.int32]:
+    """Return int32 [n]: the first step on which the actions of an episode differ, -1 where they
+    never do.
+    """
+    return np.array(
+        [_first(ours, theirs, action) for ours, theirs in zip(source, candidate, strict=True)],
+        np.int32,
+    )
 
 
 def _first(source: NDArray[Any], candidate: NDArray[Any], action: Action) -> int:
@@ -64,6 +79,8 @@ def _first(source: NDArray[Any], candidate: NDArray[Any], action: Action) -> int
         differs = source != candidate
     else:
         ranges = np.array(action.high) - np.array(action.low)
-        apart = np.abs(source.astype(np.float64) - candidate) / np.where(np.isfinite(ranges), ranges, 1.0)
+        apart = np.abs(source.astype(np.float64) - candidate) / np.where(
+            np.isfinite(ranges), ranges, 1.0
+        )
         differs = (apart > PARTED_SHARE).any(axis=1)
     return int(differs.argmax()) if differs.any() else NEVER

@@ -21,7 +21,9 @@ from quarl.rollouts.actors import Actor
 from quarl.rollouts.vector_env import EnvSpec, open_lanes
 
 Observe: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[Any]], None]
-"""Called before each step with episode numbers [k], step numbers [k] and the observations [k, *shape] acted upon."""
+"""Called before each step with episode numbers [k], step numbers [k] and the observations [k,
+*shape] acted upon.
+"""
 
 DEFAULT_LANES = 64
 REPLAYED = 2  # episodes that show whether the environment repeats itself
@@ -35,7 +37,10 @@ class Episodes:
     seeds: tuple[int, ...]
     returns: NDArray[np.float64]  # [n], undiscounted sum of rewards
     lengths: NDArray[np.int32]  # [n], environment steps
-    successes: NDArray[np.bool_] | None  # [n], info["success"] or info["is_success"] of the last step; None where no episode reports it
+    successes: (
+        NDArray[np.bool_] | None
+        # [n], info["success"] or info["is_success"] of the last step; None where no episode reports it
+    )
 
 
 class Observations(NamedTuple):
@@ -55,10 +60,12 @@ def run_episodes(
     progress: Progress | None = None,
     longest: int = LONGEST_EPISODE_STEPS,
 ) -> Episodes:
-    """Return one episode per seed, bit-identical for any `lanes` if the actor treats its rows independently.
+    """Return one episode per seed, bit-identical for any `lanes` if the actor treats its rows
+    independently.
 
     Raises:
-        InputError: no such environment, one that raises, gives rewards that are not finite, or goes on for `longest` steps; names the seed.
+        InputError: no such environment, one that raises, gives rewards that are not finite, or goes
+            on for `longest` steps; names the seed.
         ToolMissingError: the environment needs a package that is not installed.
     """
     return _play(env, lambda episodes, obs: actor(obs), seeds, lanes, observe, progress, longest)
@@ -74,10 +81,13 @@ def run_beside(
     observe: Observe | None = None,
     progress: Progress | None = None,
 ) -> tuple[Episodes, Episodes]:
-    """Return the episodes of `actor` and those of `control`: what two calls of `run_episodes` return, at little more than the price of one.
+    """Return the episodes of `actor` and those of `control`: what two calls of `run_episodes`
+    return, at little more than the price of one.
 
-    While `actor` plays, `control` is asked what it would do: an episode in which it never answers otherwise is its own as well, and it
-    plays the others. It also plays the first REPLAYED ones: where an equal player does not repeat them, the environment has chance
+    While `actor` plays, `control` is asked what it would do: an episode in which it never answers
+    otherwise is its own as well, and it
+    plays the others. It also plays the first REPLAYED ones: where an equal player does not repeat
+    them, the environment has chance
     beside the seed, and `control` plays them all.
 
     Raises:
@@ -91,15 +101,25 @@ def run_beside(
         asked = np.flatnonzero(~differs[episodes])
         if asked.size:
             answers = control(obs[asked])
-            differs[episodes[asked]] = (answers != actions[asked]).reshape(len(asked), -1).any(axis=1)
+            differs[episodes[asked]] = (
+                (answers != actions[asked]).reshape(len(asked), -1).any(axis=1)
+            )
         return actions
 
     def replay(places: NDArray[np.int64]) -> Episodes:
         step = None if progress is None else lambda done, all_: progress(count + done, count + all_)
-        return run_episodes(env, control, [seeds[place] for place in places], lanes=lanes, progress=step)
+        return run_episodes(
+            env, control, [seeds[place] for place in places], lanes=lanes, progress=step
+        )
 
     played = _play(
-        env, choose, seeds, lanes, observe, None if progress is None else lambda done, _: progress(done, 2 * count), LONGEST_EPISODE_STEPS
+        env,
+        choose,
+        seeds,
+        lanes,
+        observe,
+        None if progress is None else lambda done, _: progress(done, 2 * count),
+        LONGEST_EPISODE_STEPS,
     )
     again = np.flatnonzero(differs | (np.arange(count) < REPLAYED))
     own = replay(again)
@@ -121,9 +141,15 @@ def _overlaid(played: Episodes, places: NDArray[np.int64], own: Episodes) -> Epi
 
 
 def random_episodes(
-    env: EnvSpec, contract: Contract, seeds: Sequence[int], *, lanes: int = DEFAULT_LANES, longest: int = LONGEST_EPISODE_STEPS
+    env: EnvSpec,
+    contract: Contract,
+    seeds: Sequence[int],
+    *,
+    lanes: int = DEFAULT_LANES,
+    longest: int = LONGEST_EPISODE_STEPS,
 ) -> Episodes:
-    """Return episodes of uniformly random actions, a generator for each: the zero of the scale on which a margin is a share.
+    """Return episodes of uniformly random actions, a generator for each: the zero of the scale on
+    which a margin is a share.
 
     Raises:
         InputError: as `run_episodes`; or a box action without finite bounds.
@@ -131,8 +157,13 @@ def random_episodes(
     action = contract.action
     low, high = np.array(action.low), np.array(action.high)
     if action.kind == "box" and not np.isfinite([low, high]).all():
-        raise InputError(f"{env.id}: random play needs finite action bounds, found {action.low} to {action.high}: give random_return")
-    generators = [np.random.default_rng((seed, 0x52414E44)) for seed in seeds]  # another stream than the environment's own
+        raise InputError(
+            f"{env.id}: random play needs finite action bounds, found {action.low} to "
+            f"{action.high}: give random_return"
+        )
+    generators = [
+        np.random.default_rng((seed, 0x52414E44)) for seed in seeds
+    ]  # another stream than the environment's own
 
     def choose(episodes: NDArray[np.int64], obs: NDArray[Any]) -> NDArray[Any]:
         if action.kind == "discrete":
@@ -143,15 +174,25 @@ def random_episodes(
 
 
 def collect_observations(
-    env: EnvSpec, actor: Actor, seeds: Sequence[int], count: int, *, lanes: int = DEFAULT_LANES, progress: Progress | None = None
+    env: EnvSpec,
+    actor: Actor,
+    seeds: Sequence[int],
+    count: int,
+    *,
+    lanes: int = DEFAULT_LANES,
+    progress: Progress | None = None,
 ) -> Observations:
-    """Return about `count` observations of the actor's episodes for calibration; fewer where the episodes are shorter than that.
+    """Return about `count` observations of the actor's episodes for calibration; fewer where the
+    episodes are shorter than that.
 
-    They are spread evenly over each episode, and over the episodes as equally as their lengths allow. On top of `count` come the
-    observations with the smallest and the largest value of each feature of a vector (at most two per feature): rare extremes decide ranges.
+    They are spread evenly over each episode, and over the episodes as equally as their lengths
+    allow. On top of `count` come the
+    observations with the smallest and the largest value of each feature of a vector (at most two
+    per feature): rare extremes decide ranges.
 
     Raises:
-        InputError: as `run_episodes`; or an observation that is NaN or infinite (names feature, seed and step).
+        InputError: as `run_episodes`; or an observation that is NaN or infinite (names feature,
+            seed and step).
     """
     collector = _Collector(env.id, tuple(seeds), count)
     run_episodes(env, actor, seeds, lanes=lanes, observe=collector, progress=progress)
@@ -169,7 +210,9 @@ def _play(
 ) -> Episodes:
     count = len(seeds)
     if count == 0 or lanes < 1:
-        raise InputError(f"{env.id}: {count} episodes on {lanes} lanes: at least one of each is needed")
+        raise InputError(
+            f"{env.id}: {count} episodes on {lanes} lanes: at least one of each is needed"
+        )
     returns, lengths = np.zeros(count), np.zeros(count, np.int64)
     successes: list[bool | None] = [None] * count
     opened = open_lanes(env, min(lanes, count))
@@ -183,7 +226,8 @@ def _play(
             if ticks >= longest and lengths[episodes].max() >= longest:
                 late = int(episodes[lengths[episodes].argmax()])
                 raise InputError(
-                    f"{env.id}: the episode of seed {seeds[late]} goes on after {longest} steps: register it with max_episode_steps"
+                    f"{env.id}: the episode of seed {seeds[late]} goes on after {longest} "
+                    "steps: register it with max_episode_steps"
                 )
             if observe is not None:
                 observe(episodes, lengths[episodes], obs)
@@ -208,13 +252,23 @@ def _play(
         opened.close()
     bad = np.flatnonzero(~np.isfinite(returns))
     if bad.size:
-        raise InputError(f"{env.id}: the return of seed {seeds[bad[0]]} is {returns[bad[0]]}: its rewards are not finite")
+        raise InputError(
+            f"{env.id}: the return of seed {seeds[bad[0]]} is {returns[bad[0]]}: its rewards "
+            "are not finite"
+        )
     is_reported = any(success is not None for success in successes)
-    return Episodes(tuple(seeds), returns, lengths.astype(np.int32), np.array([s is True for s in successes]) if is_reported else None)
+    return Episodes(
+        tuple(seeds),
+        returns,
+        lengths.astype(np.int32),
+        np.array([s is True for s in successes]) if is_reported else None,
+    )
 
 
 class _Collector:
-    """Keeps evenly spaced observations of each episode while it is played, at most twice what it will need, and each feature's extremes."""
+    """Keeps evenly spaced observations of each episode while it is played, at most twice what it
+    will need, and each feature's extremes.
+    """
 
     def __init__(self, env_id: str, seeds: tuple[int, ...], count: int) -> None:
         if count < 1:
@@ -222,14 +276,21 @@ class _Collector:
         self._env_id, self._seeds, self._count = env_id, seeds, count
         self._capacity = 2 * -(-count // len(seeds))
         self._stride = np.ones(len(seeds), np.int64)  # every stride-th step of the episode is kept
-        self._kept: list[list[tuple[int, NDArray[Any]]]] = [[] for _ in seeds]  # (step, observation)
+        self._kept: list[list[tuple[int, NDArray[Any]]]] = [
+            [] for _ in seeds
+        ]  # (step, observation)
         self._extremes: tuple[_Extreme, _Extreme] | None = None
 
-    def __call__(self, episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]) -> None:
+    def __call__(
+        self, episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]
+    ) -> None:
         if not np.isfinite(obs).all():
             row, *place = (int(axis[0]) for axis in np.nonzero(~np.isfinite(obs)))
             at = f"seed {self._seeds[episodes[row]]}, step {steps[row]}"
-            raise InputError(f"{self._env_id}: observation {place} is {obs[(row, *place)]} at {at}: a policy cannot be calibrated on it")
+            raise InputError(
+                f"{self._env_id}: observation {place} is {obs[(row, *place)]} at {at}: a "
+                "policy cannot be calibrated on it"
+            )
         for k in np.flatnonzero(steps % self._stride[episodes] == 0):
             episode = int(episodes[k])
             kept = self._kept[episode]
@@ -246,46 +307,69 @@ class _Collector:
     def result(self) -> Observations:
         lengths = np.array([len(kept) for kept in self._kept])
         chosen: dict[tuple[int, int], NDArray[Any]] = {}
-        for episode, (kept, share) in enumerate(zip(self._kept, _equal_shares(lengths, self._count), strict=True)):
+        for episode, (kept, share) in enumerate(
+            zip(self._kept, _equal_shares(lengths, self._count), strict=True)
+        ):
             for place in np.linspace(0, len(kept) - 1, share).round().astype(int):
                 step, obs = kept[place]
                 chosen[episode, step] = obs
         for extreme in self._extremes or ():
-            for episode, step, obs in zip(extreme.episode.tolist(), extreme.step.tolist(), extreme.rows, strict=True):
+            for episode, step, obs in zip(
+                extreme.episode.tolist(), extreme.step.tolist(), extreme.rows, strict=True
+            ):
                 chosen[episode, step] = obs
         places = sorted(chosen)
-        return Observations(np.stack([chosen[place] for place in places]), np.array([episode for episode, _ in places], np.int64))
+        return Observations(
+            np.stack([chosen[place] for place in places]),
+            np.array([episode for episode, _ in places], np.int64),
+        )
 
 
 class _Extreme:
-    """The first observation, in the order of (episode, step), that has the largest value of sign * feature, for each feature."""
+    """The first observation, in the order of (episode, step), that has the largest value of sign *
+    feature, for each feature.
+    """
 
     def __init__(self, like: NDArray[Any], sign: int) -> None:
         features = like.shape[1]
         self._sign = sign
         self._best = np.full(features, -np.inf)
         self.episode, self.step = np.zeros(features, np.int64), np.zeros(features, np.int64)
-        self.rows = np.zeros((features, features), like.dtype)  # the whole observation, for each feature
+        self.rows = np.zeros(
+            (features, features), like.dtype
+        )  # the whole observation, for each feature
 
-    def update(self, episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]) -> None:
+    def update(
+        self, episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]
+    ) -> None:
         values = self._sign * obs.astype(np.float64)
         top = values.max(axis=0)
         if not (top >= self._best).any():
             return
-        # among equal values the earliest in (episode, step), so that the choice does not depend on the lanes
+        # among equal values the earliest in (episode, step), so that the choice does not depend on
+        # the lanes
         order = np.lexsort((steps, episodes))
         lane = order[(values[order] == top).argmax(axis=0)]
         episode, step = episodes[lane], steps[lane]
         is_earlier = (episode < self.episode) | ((episode == self.episode) & (step < self.step))
         new = (top > self._best) | ((top == self._best) & is_earlier)
-        self._best[new], self.episode[new], self.step[new], self.rows[new] = top[new], episode[new], step[new], obs[lane[new]]
+        self._best[new], self.episode[new], self.step[new], self.rows[new] = (
+            top[new],
+            episode[new],
+            step[new],
+            obs[lane[new]],
+        )
 
 
 def _equal_shares(lengths: NDArray[np.int64], count: int) -> list[int]:
-    """Return how many to take of each, as equal as the lengths allow, `count` in all where there are as many."""
+    """Return how many to take of each, as equal as the lengths allow, `count` in all where there
+    are as many.
+    """
     shares = np.zeros_like(lengths)
     left = min(count, int(lengths.sum()))
-    for rank, place in enumerate(np.argsort(lengths, kind="stable")):  # the shortest first: what it lacks goes to the longer ones
+    for rank, place in enumerate(
+        np.argsort(lengths, kind="stable")
+    ):  # the shortest first: what it lacks goes to the longer ones
         shares[place] = min(int(lengths[place]), left // (len(lengths) - rank))
         left -= int(shares[place])
     return [int(share) for share in shares]

@@ -1,7 +1,9 @@
 """Robustness: source and int8 policy under the same disturbed observations.
 
-In: an actor and a disturbance. Out: an actor and the hook that shows it what the environment gave; both go into `run_episodes`.
-A disturbance depends on the episode's seed and the step, never on the lanes, so source and candidate meet the same one.
+In: an actor and a disturbance. Out: an actor and the hook that shows it what the environment gave;
+    both go into `run_episodes`.
+A disturbance depends on the episode's seed and the step, never on the lanes, so source and
+candidate meet the same one.
 """
 
 from __future__ import annotations
@@ -19,8 +21,12 @@ from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import Episodes, run_episodes
 from quarl.rollouts.vector_env import EnvSpec
 
-NOISE_SHARE = 0.02  # of each feature's standard deviation over the held-out observations; pixels: of 255
-DROP_CHANCE = 0.05  # of each step: the sensor is silent and the policy sees the last observation again
+NOISE_SHARE = (
+    0.02  # of each feature's standard deviation over the held-out observations; pixels: of 255
+)
+DROP_CHANCE = (
+    0.05  # of each step: the sensor is silent and the policy sees the last observation again
+)
 _STREAM = 0x4E4F4953  # another stream of the seed than the environment's own
 
 Disturb = Callable[["Sight"], NDArray[Any]]
@@ -47,7 +53,9 @@ class Disturbance:
 
 
 def _noise(sight: Sight) -> NDArray[Any]:
-    moved = sight.now + NOISE_SHARE * sight.spread * sight.generator.standard_normal(sight.now.shape)
+    moved = sight.now + NOISE_SHARE * sight.spread * sight.generator.standard_normal(
+        sight.now.shape
+    )
     if sight.now.dtype == np.uint8:
         return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
     return np.asarray(moved, sight.now.dtype)
@@ -74,9 +82,17 @@ DISTURBANCES: Mapping[str, Disturbance] = MappingProxyType(
 
 
 class DisturbedActor:
-    """An actor that is shown disturbed observations; `observe` must be the hook of the same episodes."""
+    """An actor that is shown disturbed observations; `observe` must be the hook of the same
+    episodes.
+    """
 
-    def __init__(self, actor: Actor, disturbance: Disturbance, seeds: Sequence[int], spread: NDArray[np.float64]) -> None:
+    def __init__(
+        self,
+        actor: Actor,
+        disturbance: Disturbance,
+        seeds: Sequence[int],
+        spread: NDArray[np.float64],
+    ) -> None:
         self._actor = actor
         self._disturb = disturbance.disturb
         self._seeds = tuple(seeds)
@@ -84,8 +100,12 @@ class DisturbedActor:
         self._sights: dict[int, Sight] = {}
         self._shown: NDArray[Any] = np.zeros(0)
 
-    def observe(self, episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]) -> None:
-        """Take in what the environment gave each episode [k] on its step [k]: observations [k, *shape]."""
+    def observe(
+        self, episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]
+    ) -> None:
+        """Take in what the environment gave each episode [k] on its step [k]: observations [k,
+        *shape].
+        """
         shown = obs.copy()
         for row, (episode, step) in enumerate(zip(episodes.tolist(), steps.tolist(), strict=True)):
             if step == 0:
@@ -93,7 +113,9 @@ class DisturbedActor:
                 generator = np.random.default_rng((self._seeds[episode], _STREAM))
                 self._sights[episode] = Sight(first, first, first, self._spread, generator)
             sight = self._sights[episode]
-            sight.before, sight.now = (sight.now, obs[row].copy()) if step else (sight.now, sight.now)
+            sight.before, sight.now = (
+                (sight.now, obs[row].copy()) if step else (sight.now, sight.now)
+            )
             sight.shown = self._disturb(sight)
             shown[row] = sight.shown
         self._shown = shown
@@ -104,7 +126,12 @@ class DisturbedActor:
 
 
 def play_disturbed(
-    env: EnvSpec, actor: Actor, seeds: Sequence[int], name: str, spread: NDArray[np.float64], progress: Progress | None = None
+    env: EnvSpec,
+    actor: Actor,
+    seeds: Sequence[int],
+    name: str,
+    spread: NDArray[np.float64],
+    progress: Progress | None = None,
 ) -> Episodes:
     """Return one episode per seed of the actor under the disturbance of that name."""
     disturbed = DisturbedActor(actor, DISTURBANCES[name], seeds, spread)
@@ -112,7 +139,9 @@ def play_disturbed(
 
 
 def feature_spread(obs: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the standard deviation of each feature of observations [n, *shape]; for pixels the whole range, once for all of them."""
+    """Return the standard deviation of each feature of observations [n, *shape]; for pixels the
+    whole range, once for all of them.
+    """
     if obs.dtype == np.uint8:
         return np.array(255.0)
     return np.asarray(obs.astype(np.float64).std(axis=0))

@@ -1,8 +1,11 @@
 """Lanes: environments that step side by side and know nothing of one another.
 
-In: an environment's id and a number of lanes. Out: `Lanes`, which start an episode with a seed and step those lanes that are asked for.
-Single environments are made anew for every episode, because some keep state across a reset (Box2D's walker does). The vectorised form
-an environment brings along is used only when a probe shows that its lanes are independent and that a reset lane forgets its past.
+In: an environment's id and a number of lanes. Out: `Lanes`, which start an episode with a seed and
+    step those lanes that are asked for.
+Single environments are made anew for every episode, because some keep state across a reset (Box2D's
+walker does). The vectorised form
+an environment brings along is used only when a probe shows that its lanes are independent and that
+a reset lane forgets its past.
 """
 
 from __future__ import annotations
@@ -22,14 +25,21 @@ from numpy.typing import NDArray
 from quarl.errors import InputError, QuarlError, ToolMissingError
 from quarl.graph.contract import Contract
 
-_NAMESPACE_MODULES = {"quarl": "quarl.envs", "ALE": "ale_py"}  # who registers ids that gymnasium does not know by itself
+_NAMESPACE_MODULES = {
+    "quarl": "quarl.envs",
+    "ALE": "ale_py",
+}  # who registers ids that gymnasium does not know by itself
 _PROBE_STEPS = 8
-_INDEPENDENT: dict[str, bool] = {}  # what the probe said, by what gymnasium knows of the environment and its arguments
+_INDEPENDENT: dict[
+    str, bool
+] = {}  # what the probe said, by what gymnasium knows of the environment and its arguments
 
 
 @dataclass(frozen=True, slots=True)
 class EnvSpec:
-    """An environment: a gymnasium id (`module:Id` imports its module first) and the arguments it is made with."""
+    """An environment: a gymnasium id (`module:Id` imports its module first) and the arguments it is
+    made with.
+    """
 
     id: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -46,7 +56,9 @@ class Step:
 
     rewards: NDArray[np.float64]  # [k]
     ended: NDArray[np.bool_]  # [k], terminated or truncated
-    successes: tuple[bool | None, ...]  # [k], info["success"] or info["is_success"]; None where it was not reported
+    successes: tuple[
+        bool | None, ...
+    ]  # [k], info["success"] or info["is_success"]; None where it was not reported
 
 
 class Lanes(Protocol):
@@ -68,21 +80,30 @@ class Lanes(Protocol):
 class StepsSomeLanes(Protocol):
     """A vectorised environment that can let lanes rest."""
 
-    def step_lanes(self, lanes: NDArray[np.int64], actions: NDArray[Any]) -> tuple[NDArray[Any], Any, Any, Any, dict[str, Any]]:
-        """Do in these lanes what `step` does in all, one action each, and return what it returns, for them."""
+    def step_lanes(
+        self, lanes: NDArray[np.int64], actions: NDArray[Any]
+    ) -> tuple[NDArray[Any], Any, Any, Any, dict[str, Any]]:
+        """Do in these lanes what `step` does in all, one action each, and return what it returns,
+        for them.
+        """
 
 
 def open_lanes(env: EnvSpec, lanes: int) -> Lanes:
     """Return the fastest faithful lanes of the environment.
 
     Raises:
-        InputError: there is no such environment, it cannot be made, or its observations are not a Box.
+        InputError: there is no such environment, it cannot be made, or its observations are not a
+            Box.
         ToolMissingError: it needs a package that is not installed.
     """
     vector = _make_vector(env, lanes)
     if vector is None:
         return _SingleLanes(env, lanes)
-    return _RestingLanes(env, vector) if isinstance(vector, StepsSomeLanes) else _VectorLanes(env, vector)
+    return (
+        _RestingLanes(env, vector)
+        if isinstance(vector, StepsSomeLanes)
+        else _VectorLanes(env, vector)
+    )
 
 
 def check_env(env: EnvSpec, contract: Contract) -> None:
@@ -99,19 +120,37 @@ def check_env(env: EnvSpec, contract: Contract) -> None:
     advice = "Use the environment the policy was trained on: --env"
     is_box = isinstance(space, gymnasium.spaces.Box)
     fits_kind = np.issubdtype(space.dtype, np.uint8 if observation.is_image else np.floating)
-    if not is_box or space.shape not in {observation.shape, observation.graph_shape} or not fits_kind:
+    if (
+        not is_box
+        or space.shape not in {observation.shape, observation.graph_shape}
+        or not fits_kind
+    ):
         wanted = f"{observation.dtype} observations of shape {observation.shape}"
-        raise InputError(f"{env.id} gives observations {space}, the policy takes {wanted}. {advice}")
+        raise InputError(
+            f"{env.id} gives observations {space}, the policy takes {wanted}. {advice}"
+        )
     if action.kind == "discrete":
-        if not isinstance(action_space, gymnasium.spaces.Discrete) or (int(action_space.n), int(action_space.start)) != (action.count, 0):
-            raise InputError(f"{env.id} takes actions {action_space}, the policy chooses one of {action.count} counted from 0. {advice}")
+        if not isinstance(action_space, gymnasium.spaces.Discrete) or (
+            int(action_space.n),
+            int(action_space.start),
+        ) != (action.count, 0):
+            raise InputError(
+                f"{env.id} takes actions {action_space}, the policy chooses one of "
+                f"{action.count} counted from 0. {advice}"
+            )
         return
     if not isinstance(action_space, gymnasium.spaces.Box) or action_space.shape != (action.count,):
-        raise InputError(f"{env.id} takes actions {action_space}, the policy gives {action.count} real values. {advice}")
+        raise InputError(
+            f"{env.id} takes actions {action_space}, the policy gives {action.count} real "
+            f"values. {advice}"
+        )
     low, high = np.array(action.low, np.float32), np.array(action.high, np.float32)
     if not (np.array_equal(action_space.low, low) and np.array_equal(action_space.high, high)):
         bounds = f"{list(action.low)} to {list(action.high)}"
-        raise InputError(f"{env.id} takes actions {action_space}, the policy gives values from {bounds}. {advice}")
+        raise InputError(
+            f"{env.id} takes actions {action_space}, the policy gives values from {bounds}. "
+            f"{advice}"
+        )
 
 
 class _SingleLanes:
@@ -125,7 +164,9 @@ class _SingleLanes:
         space = sample.observation_space
         sample.close()
         if not isinstance(space, gymnasium.spaces.Box):
-            raise InputError(f"{env.id} gives observations {space}: only Box observations can be played")
+            raise InputError(
+                f"{env.id} gives observations {space}: only Box observations can be played"
+            )
         self.obs = np.zeros((lanes, *space.shape), space.dtype)
 
     def start(self, lanes: list[int], seeds: list[int]) -> None:
@@ -163,7 +204,9 @@ class _SingleLanes:
 
 
 class _VectorLanes:
-    """The environment's own vectorised form; lanes that are not asked for step too and are reset when they end, unseen."""
+    """The environment's own vectorised form; lanes that are not asked for step too and are reset
+    when they end, unseen.
+    """
 
     def __init__(self, env: EnvSpec, vector: VectorEnv[Any, Any, Any]) -> None:
         self._env = env
@@ -188,7 +231,9 @@ class _VectorLanes:
 
     def step(self, lanes: NDArray[np.int64], actions: NDArray[Any]) -> Step:
         idle = np.flatnonzero(self._ended)
-        if idle.size:  # a lane that has ended must be reset before the next step, even if nobody looks at it any more
+        # a lane that has ended must be reset before the next step, even if nobody looks at it any
+        # more
+        if idle.size:
             self.start(idle.tolist(), [self._seeds[lane] for lane in idle])
         self._actions[:] = 0
         self._actions[lanes] = actions
@@ -214,10 +259,16 @@ class _RestingLanes(_VectorLanes):
             obs, rewards, terminated, truncated, infos = vector.step_lanes(lanes, actions)
         self.obs[lanes] = obs
         ended = np.asarray(terminated | truncated, np.bool_)
-        return Step(np.asarray(rewards, np.float64), ended, _vector_successes(infos, np.arange(len(lanes)), ended))
+        return Step(
+            np.asarray(rewards, np.float64),
+            ended,
+            _vector_successes(infos, np.arange(len(lanes)), ended),
+        )
 
 
-def _vector_successes(infos: Mapping[str, Any], lanes: NDArray[np.int64], ended: NDArray[np.bool_]) -> tuple[bool | None, ...]:
+def _vector_successes(
+    infos: Mapping[str, Any], lanes: NDArray[np.int64], ended: NDArray[np.bool_]
+) -> tuple[bool | None, ...]:
     key = "success" if "success" in infos else "is_success"
     if key not in infos:
         return (None,) * len(lanes)
@@ -234,12 +285,16 @@ def make_env(env: EnvSpec) -> gymnasium.Env[Any, Any]:
     """
     _import_namespace(env)
     with warnings.catch_warnings(), blame(env, lambda: "when it is made"):
-        warnings.simplefilter("ignore")  # gymnasium warns about every older version of an environment
+        warnings.simplefilter(
+            "ignore"
+        )  # gymnasium warns about every older version of an environment
         return gymnasium.make(env.registered_id, disable_env_checker=True, **env.kwargs)
 
 
 def _make_vector(env: EnvSpec, lanes: int) -> VectorEnv[Any, Any, Any] | None:
-    """Return the environment's own vectorised form, None where it has none or one whose episodes depend on their company."""
+    """Return the environment's own vectorised form, None where it has none or one whose episodes
+    depend on their company.
+    """
     _import_namespace(env)
     with blame(env, lambda: "when it is looked up"):
         spec = gymnasium.spec(env.registered_id)
@@ -267,10 +322,14 @@ def _call_vector_entry_point(env: EnvSpec, lanes: int) -> VectorEnv[Any, Any, An
 
 
 def _lanes_are_independent(env: EnvSpec) -> bool:
-    """Whether equal seeds give equal lanes next to a different one, and a reset with a seed begins that episode again."""
+    """Whether equal seeds give equal lanes next to a different one, and a reset with a seed begins
+    that episode again.
+    """
     try:
         vector = _call_vector_entry_point(env, 3)
-    except TypeError:  # takes no autoreset_mode: it resets by itself and hides where an episode ends
+    except (
+        TypeError
+    ):  # takes no autoreset_mode: it resets by itself and hides where an episode ends
         return False
     try:
         if vector.metadata.get("autoreset_mode") != AutoresetMode.DISABLED:
@@ -281,9 +340,15 @@ def _lanes_are_independent(env: EnvSpec) -> bool:
         start = _reset(vector, [101, 101, 102])
         whole = _trace(vector, start, actions, 2 * _PROBE_STEPS)
         _trace(vector, _reset(vector, [101, 101, 102]), actions, _PROBE_STEPS)
-        part = _trace(vector, _reset(vector, [101, 102, 101], np.array([1, 2])), actions, _PROBE_STEPS)
-        is_apart = np.array_equal(whole[:, 0], whole[:, 1]) and np.array_equal(part[1:, 0], whole[_PROBE_STEPS + 1 :, 0])
-        forgets = np.array_equal(part[:, 1], whole[: len(part), 2]) and np.array_equal(part[:, 2], whole[: len(part), 0])
+        part = _trace(
+            vector, _reset(vector, [101, 102, 101], np.array([1, 2])), actions, _PROBE_STEPS
+        )
+        is_apart = np.array_equal(whole[:, 0], whole[:, 1]) and np.array_equal(
+            part[1:, 0], whole[_PROBE_STEPS + 1 :, 0]
+        )
+        forgets = np.array_equal(part[:, 1], whole[: len(part), 2]) and np.array_equal(
+            part[:, 2], whole[: len(part), 0]
+        )
         return is_apart and forgets
     except Exception:  # whatever it does not support, single environments do
         return False
@@ -291,18 +356,26 @@ def _lanes_are_independent(env: EnvSpec) -> bool:
         vector.close()
 
 
-def _reset(vector: VectorEnv[Any, Any, Any], seeds: list[int], lanes: NDArray[np.int64] | None = None) -> NDArray[Any]:
-    """Return all observations after a reset of these lanes (all without `lanes`); those of other lanes mean nothing."""
+def _reset(
+    vector: VectorEnv[Any, Any, Any], seeds: list[int], lanes: NDArray[np.int64] | None = None
+) -> NDArray[Any]:
+    """Return all observations after a reset of these lanes (all without `lanes`); those of other
+    lanes mean nothing.
+    """
     options = None
     if lanes is not None:
         mask = np.zeros(vector.num_envs, np.bool_)
         mask[lanes] = True
         options = {"reset_mask": mask}
-    reset: Callable[..., tuple[Any, Any]] = vector.reset  # the base class does not say that one seed per lane is allowed
+    reset: Callable[..., tuple[Any, Any]] = (
+        vector.reset
+    )  # the base class does not say that one seed per lane is allowed
     return np.array(reset(seed=list(seeds), options=options)[0])
 
 
-def _trace(vector: VectorEnv[Any, Any, Any], obs: NDArray[Any], actions: NDArray[Any], steps: int) -> NDArray[Any]:
+def _trace(
+    vector: VectorEnv[Any, Any, Any], obs: NDArray[Any], actions: NDArray[Any], steps: int
+) -> NDArray[Any]:
     """Return observations [steps + 1, lanes, ...]: `obs`, then those after each step."""
     return np.stack([obs, *(np.array(vector.step(actions)[0]) for _ in range(steps))])
 
@@ -318,9 +391,15 @@ def _import_namespace(env: EnvSpec) -> None:
         imported = importlib.import_module(wanted)
     except ModuleNotFoundError as error:
         if module and error.name is not None and wanted.startswith(error.name):
-            raise InputError(f"{env.id}: there is no Python module {wanted}: check the name, or set PYTHONPATH to its folder") from error
+            raise InputError(
+                f"{env.id}: there is no Python module {wanted}: check the name, or set "
+                "PYTHONPATH to its folder"
+            ) from error
         package = error.name
-        raise ToolMissingError(f"{env.id} needs the Python package {package}, which is not installed: pip install {package}") from error
+        raise ToolMissingError(
+            f"{env.id} needs the Python package {package}, which is not installed: pip "
+            f"install {package}"
+        ) from error
     except Exception as error:
         raise InputError(f"{env.id}: importing {wanted} failed: {_reason(error)}") from error
     if namespace == "ALE":
@@ -335,10 +414,14 @@ def blame(env: EnvSpec, when: Callable[[], str]) -> Iterator[None]:
     except QuarlError:
         raise
     except gymnasium.error.DependencyNotInstalled as error:
-        raise ToolMissingError(f"{env.id} needs a package that is not installed: {_reason(error)}") from error
+        raise ToolMissingError(
+            f"{env.id} needs a package that is not installed: {_reason(error)}"
+        ) from error
     except gymnasium.error.UnregisteredEnv as error:
         advice = "Check the id, or write module:Id where a module registers it"
-        raise InputError(f"{env.id}: gymnasium knows no such environment ({_reason(error)}). {advice}") from error
+        raise InputError(
+            f"{env.id}: gymnasium knows no such environment ({_reason(error)}). {advice}"
+        ) from error
     except Exception as error:
         raise InputError(f"{env.id} failed {when()}: {_reason(error)}") from error
 

@@ -1,7 +1,10 @@
-"""Runtimes of this machine: LiteRT, ONNX Runtime and the NumPy reference, one thread each, any batch.
+"""Runtimes of this machine: LiteRT, ONNX Runtime and the NumPy reference, one thread each, any
+batch.
 
-In: a model file's bytes and the graph's integers. Out: the model's outputs, the same for every batch size and thread count.
-LiteRT runs with its default delegate, and a model of which a weighted layer is left to another kernel is refused: those kernels
+In: a model file's bytes and the graph's integers. Out: the model's outputs, the same for every
+    batch size and thread count.
+LiteRT runs with its default delegate, and a model of which a weighted layer is left to another
+kernel is refused: those kernels
 follow another arithmetic (decision 0001).
 """
 
@@ -24,7 +27,11 @@ from quarl.errors import DeviceError, InputError
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import run_integers
 
-BATCH_SIZES = (1, 8, 32)  # a call is cut into these; larger batches fall out of the cache on convolutions
+BATCH_SIZES = (
+    1,
+    8,
+    32,
+)  # a call is cut into these; larger batches fall out of the cache on convolutions
 CHUNK = 256  # observations quantised at once while many are evaluated
 _STDERR = Lock()  # one thread at a time may turn it away
 WEIGHTED_OPERATORS = {"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"}
@@ -38,7 +45,9 @@ class Runtime(Protocol):
         ...
 
     def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """Return the outputs of one call of the runtime: what the profile times. inputs contiguous [batch, ...]."""
+        """Return the outputs of one call of the runtime: what the profile times. inputs contiguous
+        [batch, ...].
+        """
         ...
 
 
@@ -62,7 +71,9 @@ class NumpyRuntime:
 
 
 class LitertRuntime:
-    """LiteRT with its default delegate. Each batch size has its own interpreter, since resizing one packs the weights again."""
+    """LiteRT with its default delegate. Each batch size has its own interpreter, since resizing one
+    packs the weights again.
+    """
 
     def __init__(self, model: bytes) -> None:
         self._model = model
@@ -85,7 +96,9 @@ class LitertRuntime:
             interpreter.invoke()
             outputs: NDArray[Any] = interpreter.get_tensor(target)
         except (ValueError, RuntimeError) as error:
-            raise DeviceError(f"LiteRT cannot run the model on {inputs.dtype} {inputs.shape}: {error}") from error
+            raise DeviceError(
+                f"LiteRT cannot run the model on {inputs.dtype} {inputs.shape}: {error}"
+            ) from error
         return outputs
 
     def _interpreter(self, batch: int) -> Any:
@@ -95,9 +108,14 @@ class LitertRuntime:
             try:
                 with _muted_stderr():
                     interpreter = Interpreter(model_content=self._model, num_threads=1)
-                    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]["index"]
+                    source, target = (
+                        interpreter.get_input_details()[0],
+                        interpreter.get_output_details()[0]["index"],
+                    )
                     if batch != 1:
-                        interpreter.resize_tensor_input(source["index"], [batch, *source["shape"][1:]])
+                        interpreter.resize_tensor_input(
+                            source["index"], [batch, *source["shape"][1:]]
+                        )
                     interpreter.allocate_tensors()
             except (ValueError, RuntimeError) as error:
                 raise DeviceError(f"LiteRT cannot load the model: {error}") from error
@@ -116,10 +134,15 @@ class OnnxRuntime:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # the package raises its own classes, one per status code
             raise DeviceError(f"ONNX Runtime cannot load the model: {error}") from error
-        self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
+        self._input, self._output = (
+            self._session.get_inputs()[0].name,
+            self._session.get_outputs()[0].name,
+        )
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for inputs [n, ...] of the model's own type."""
@@ -134,12 +157,17 @@ class OnnxRuntime:
         try:
             outputs: NDArray[Any] = self._session.run([self._output], {self._input: inputs})[0]
         except Exception as error:  # as above
-            raise DeviceError(f"ONNX Runtime cannot run the model on {inputs.dtype} {inputs.shape}: {error}") from error
+            raise DeviceError(
+                f"ONNX Runtime cannot run the model on {inputs.dtype} {inputs.shape}: {error}"
+            ) from error
         return outputs
 
 
 PACKAGES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
-RUNTIMES: dict[str, Callable[[bytes], Runtime]] = {"litert": LitertRuntime, "onnxruntime": OnnxRuntime}
+RUNTIMES: dict[str, Callable[[bytes], Runtime]] = {
+    "litert": LitertRuntime,
+    "onnxruntime": OnnxRuntime,
+}
 FILE_FORMAT = {"litert": "tflite", "onnxruntime": "onnx"}
 
 
@@ -166,7 +194,9 @@ def runtime_version(name: str) -> str:
 
 
 def model_inputs(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
-    """Return the model's inputs [n, *graph_shape], int8 or int16, from observations [n, *shape] in environment units."""
+    """Return the model's inputs [n, *graph_shape], int8 or int16, from observations [n, *shape] in
+    environment units.
+    """
     quantizer = policy.observation
     values = policy.contract.observation.to_graph(obs)
     if quantizer.is_pixels:
@@ -176,15 +206,20 @@ def model_inputs(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
 
 
 def evaluate(runtimes: Sequence[Runtime], policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
-    """Return the outputs [n, count] for many observations [n, *shape], shared among the runtimes, one thread for each.
+    """Return the outputs [n, count] for many observations [n, *shape], shared among the runtimes,
+    one thread for each.
 
-    Observations are quantised in small parts, so memory does not grow with them; `obs` may be a memory map.
+    Observations are quantised in small parts, so memory does not grow with them; `obs` may be a
+    memory map.
     """
     starts = range(0, len(obs), CHUNK)
 
     def share(turn: int) -> list[NDArray[Any]]:
         runtime = runtimes[turn]
-        return [runtime.run(model_inputs(policy, obs[at : at + CHUNK])) for at in starts[turn :: len(runtimes)]]
+        return [
+            runtime.run(model_inputs(policy, obs[at : at + CHUNK]))
+            for at in starts[turn :: len(runtimes)]
+        ]
 
     with ThreadPoolExecutor(len(runtimes)) as pool:
         shares = list(pool.map(share, range(len(runtimes))))
@@ -200,20 +235,28 @@ def check_delegation(interpreter: Any) -> None:
     """
     operators = interpreter._get_ops_details()
     delegated = {int(i) for op in operators if op["op_name"] == "DELEGATE" for i in op["inputs"]}
-    packed_by = {int(op["outputs"][0]): int(op["inputs"][0]) for op in operators if op["op_name"] == "DEQUANTIZE"}
+    packed_by = {
+        int(op["outputs"][0]): int(op["inputs"][0])
+        for op in operators
+        if op["op_name"] == "DEQUANTIZE"
+    }
     for op in operators:
         if op["op_name"] in WEIGHTED_OPERATORS:
             weights = int(op["inputs"][1])
             if not {weights, packed_by.get(weights, weights)} & delegated:
                 raise DeviceError(
-                    f"LiteRT left {op['op_name']} (operator {op['index']}) to its built-in kernels, which round differently: "
-                    "the default delegate must take every weighted layer; use ai-edge-litert 2.3 with its default delegate"
+                    f"LiteRT left {op['op_name']} (operator {op['index']}) to its built-in "
+                    "kernels, which round differently: "
+                    "the default delegate must take every weighted layer; use ai-edge-litert "
+                    "2.3 with its default delegate"
                 )
 
 
 @contextmanager
 def _muted_stderr() -> Iterator[None]:
-    """LiteRT announces its delegate on standard error and has no switch for it; its errors come as exceptions as well."""
+    """LiteRT announces its delegate on standard error and has no switch for it; its errors come as
+    exceptions as well.
+    """
     with _STDERR:
         kept = os.dup(2)
         try:
@@ -226,7 +269,9 @@ def _muted_stderr() -> Iterator[None]:
 
 
 def _in_batches(inputs: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
-    """Run inputs [n, ...] in batches of BATCH_SIZES; what is left below the middle one is filled up with copies of the last row."""
+    """Run inputs [n, ...] in batches of BATCH_SIZES; what is left below the middle one is filled up
+    with copies of the last row.
+    """
     if len(inputs) in BATCH_SIZES:
         return run(np.ascontiguousarray(inputs))
     single, middle, full = BATCH_SIZES
@@ -238,4 +283,8 @@ def _in_batches(inputs: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]
         filler = np.repeat(part[-1:], size - len(part), axis=0)
         results.append(run(np.concatenate([part, filler]))[: len(part)])
         at += size
-    return np.concatenate(results) if results else run(np.zeros((1, *inputs.shape[1:]), inputs.dtype))[:0]
+    return (
+        np.concatenate(results)
+        if results
+        else run(np.zeros((1, *inputs.shape[1:]), inputs.dtype))[:0]
+    )

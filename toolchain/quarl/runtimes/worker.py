@@ -1,4 +1,5 @@
-"""The process in which one model is measured alone: what runs on the other side of `quarl.profiles.host`.
+"""The process in which one model is measured alone: what runs on the other side of
+`quarl.profiles.host`.
 
 Reads one JSON object per line from standard input, answers each on standard output:
     {"ask": "load", "runtime": "litert", "model": PATH, "inputs": PATH.npy, "warm_up_s": 0.1}
@@ -48,15 +49,21 @@ def main() -> None:
 class Worker:
     """One loaded model, called with one observation after another."""
 
-    def __init__(self, call: Callable[[Any], Any], inputs: list[Any], calls_per_sample: int) -> None:
+    def __init__(
+        self, call: Callable[[Any], Any], inputs: list[Any], calls_per_sample: int
+    ) -> None:
         self._call, self._inputs, self._calls_per_sample = call, cycle(inputs), calls_per_sample
 
     def measure(self, seconds: float, count: int) -> dict[str, Any]:
-        """Return samples until the time or the count is reached; each is the mean of one block of calls, in order."""
+        """Return samples until the time or the count is reached; each is the mean of one block of
+        calls, in order.
+        """
         samples: list[float] = []
         end = time.perf_counter() + seconds
         while len(samples) < count and time.perf_counter() < end:
-            samples.append(_time_block(self._call, [next(self._inputs) for _ in range(self._calls_per_sample)]))
+            samples.append(
+                _time_block(self._call, [next(self._inputs) for _ in range(self._calls_per_sample)])
+            )
         return {"samples_us": [round(s, 3) for s in samples], "peak_bytes": memory_bytes("VmHWM")}
 
 
@@ -98,7 +105,9 @@ def memory_bytes(field: str) -> int:
                 return int(line.split()[1]) * 1024
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # all that a system without /proc tells
+    peak = resource.getrusage(
+        resource.RUSAGE_SELF
+    ).ru_maxrss  # all that a system without /proc tells
     return peak if sys.platform == "darwin" else peak * 1024
 
 

@@ -1,1 +1,3 @@
-"""Where a policy comes from: a shipped one, a recipe's folder or a file, and the observations it met."""
+"""Where a policy comes from: a shipped one, a recipe's folder or a file, and the observations it
+met.
+"""

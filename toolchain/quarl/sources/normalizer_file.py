@@ -1,7 +1,9 @@
 """Observation statistics: read from `.npz`, or converted once from the pickle VecNormalize saves.
 
-An `.npz` holds `mean` and `var` (one number per feature), `epsilon` and `clip_obs`, and is read within bounds, without pickle.
-A VecNormalize pickle runs code when it is loaded; the conversion therefore asks for trust in so many words.
+An `.npz` holds `mean` and `var` (one number per feature), `epsilon` and `clip_obs`, and is read
+within bounds, without pickle.
+A VecNormalize pickle runs code when it is loaded; the conversion therefore asks for trust in so
+many words.
 """
 
 from __future__ import annotations
@@ -26,30 +28,49 @@ def read_normalizer(path: Path) -> Normalizer:
     """Return the statistics in an `.npz` with `mean`, `var`, `epsilon` and `clip_obs`.
 
     Raises:
-        InputError: no such file, no `.npz`, a field is missing or not numeric, or its values make no sense.
+        InputError: no such file, no `.npz`, a field is missing or not numeric, or its values make
+            no sense.
         UntrustedFileError: a field claims more than `MAX_FIELD_BYTES`, or holds Python objects.
     """
     with Archive(path) as archive:
         missing = [field for field in FIELDS if f"{field}.npy" not in archive.names]
         if missing:
-            raise InputError(f"{path.name}: lacks {', '.join(missing)}; --obs-norm needs an .npz with {', '.join(FIELDS)}")
+            raise InputError(
+                f"{path.name}: lacks {', '.join(missing)}; --obs-norm needs an .npz with "
+                f"{', '.join(FIELDS)}"
+            )
         mean, var, epsilon, clip_obs = (_numbers(archive, field) for field in FIELDS)
     if mean.ndim != 1 or var.shape != mean.shape or epsilon.size != 1 or clip_obs.size != 1:
         raise InputError(
-            f"{path.name}: mean {mean.shape}, var {var.shape}, epsilon {epsilon.shape}, clip_obs {clip_obs.shape}: "
+            f"{path.name}: mean {mean.shape}, var {var.shape}, epsilon {epsilon.shape}, "
+            f"clip_obs {clip_obs.shape}: "
             "mean and var need one number per feature, epsilon and clip_obs one number"
         )
-    return Normalizer(tuple(mean.tolist()), tuple(var.tolist()), float(epsilon.ravel()[0]), float(clip_obs.ravel()[0]))
+    return Normalizer(
+        tuple(mean.tolist()),
+        tuple(var.tolist()),
+        float(epsilon.ravel()[0]),
+        float(clip_obs.ravel()[0]),
+    )
 
 
 def write_normalizer(path: Path, normalizer: Normalizer) -> None:
-    """Write the statistics as `read_normalizer` reads them; the file appears complete or not at all.
+    """Write the statistics as `read_normalizer` reads them; the file appears complete or not at
+    all.
 
     Raises:
         InputError: it cannot be written there.
     """
     values = (normalizer.mean, normalizer.var, normalizer.epsilon, normalizer.clip_obs)
-    write_whole(path, npz_bytes({field: np.array(value, np.float64) for field, value in zip(FIELDS, values, strict=True)}))
+    write_whole(
+        path,
+        npz_bytes(
+            {
+                field: np.array(value, np.float64)
+                for field, value in zip(FIELDS, values, strict=True)
+            }
+        ),
+    )
 
 
 def convert_vecnormalize(pickle_path: Path, out: Path, trust: bool) -> Normalizer:
@@ -62,28 +83,50 @@ def convert_vecnormalize(pickle_path: Path, out: Path, trust: bool) -> Normalize
     """
     if not trust:
         raise UntrustedFileError(
-            f"{pickle_path.name}: is a pickle, and loading one runs whatever code it names: if you made it yourself or trust who did, "
+            f"{pickle_path.name}: is a pickle, and loading one runs whatever code it names: "
+            "if you made it yourself or trust who did, "
             "say so with --trust; the .npz it becomes is plain data"
         )
     try:
         from stable_baselines3.common.vec_env import VecNormalize
     except ImportError as error:
-        raise ToolMissingError("converting a VecNormalize pickle needs Stable-Baselines3: pip install 'quarl[sb3]'") from error
+        raise ToolMissingError(
+            "converting a VecNormalize pickle needs Stable-Baselines3: pip install 'quarl[sb3]'"
+        ) from error
     data = read_file(pickle_path)
     try:
         found = pickle.loads(data)  # the user said --trust
     except Exception as error:  # a pickle may raise anything
-        raise InputError(f"{pickle_path.name}: cannot be loaded ({error!r}): give the file written by VecNormalize.save") from error
+        raise InputError(
+            f"{pickle_path.name}: cannot be loaded ({error!r}): give the file written by "
+            "VecNormalize.save"
+        ) from error
     if not isinstance(found, VecNormalize):
-        raise InputError(f"{pickle_path.name}: holds a {type(found).__name__}, the file written by VecNormalize.save is needed")
+        raise InputError(
+            f"{pickle_path.name}: holds a {type(found).__name__}, the file written by "
+            "VecNormalize.save is needed"
+        )
     if not found.norm_obs:
-        raise InputError(f"{pickle_path.name}: normalises rewards only: import the policy with --no-obs-norm")
+        raise InputError(
+            f"{pickle_path.name}: normalises rewards only: import the policy with --no-obs-norm"
+        )
     if isinstance(found.obs_rms, dict):
-        raise UnsupportedError(f"{pickle_path.name}: normalises a Dict of observations, only one vector is carried over")
-    mean, var = np.asarray(found.obs_rms.mean, np.float64), np.asarray(found.obs_rms.var, np.float64)
+        raise UnsupportedError(
+            f"{pickle_path.name}: normalises a Dict of observations, only one vector is "
+            "carried over"
+        )
+    mean, var = (
+        np.asarray(found.obs_rms.mean, np.float64),
+        np.asarray(found.obs_rms.var, np.float64),
+    )
     if mean.ndim != 1:
-        raise UnsupportedError(f"{pickle_path.name}: normalises observations of shape {mean.shape}, only a vector is carried over")
-    normalizer = Normalizer(tuple(mean.tolist()), tuple(var.tolist()), float(found.epsilon), float(found.clip_obs))
+        raise UnsupportedError(
+            f"{pickle_path.name}: normalises observations of shape {mean.shape}, only a "
+            "vector is carried over"
+        )
+    normalizer = Normalizer(
+        tuple(mean.tolist()), tuple(var.tolist()), float(found.epsilon), float(found.clip_obs)
+    )
     write_normalizer(out, normalizer)
     return normalizer
 

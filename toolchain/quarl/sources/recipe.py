@@ -30,7 +30,9 @@ class EnvRecipe:
 
     id: str  # gymnasium id; "module:Id" imports the module first
     kwargs: Mapping[str, Setting]
-    gate_kwargs: Mapping[str, Setting]  # on top of `kwargs` where int8 is chosen and judged, and where an Atari policy learns
+    gate_kwargs: Mapping[
+        str, Setting
+    ]  # on top of `kwargs` where int8 is chosen and judged, and where an Atari policy learns
 
     @property
     def judged_kwargs(self) -> Mapping[str, Setting]:
@@ -76,10 +78,17 @@ class GateRecipe:
     failure_margin: float  # allowed increase of the failure rate, 0.01 = one point
     random_return: float  # mean return of random play, measured
     min_agreement: float | None  # discrete actions: least share of equal actions, 0..1
-    max_action_error: float | None  # box actions: greatest mean error as a share of the action range
-    robustness_margin: float | None = None  # share of the same scale that int8 may lose against its source under each disturbance
+    max_action_error: (
+        float | None
+    )  # box actions: greatest mean error as a share of the action range
+    robustness_margin: float | None = (
+        None  # share of the same scale that int8 may lose against its source under each disturbance
+    )
     equivalence: bool = False  # whether a gain beyond the margin fails as well
-    source_return: float | None = None  # mean return the source reaches where it is judged, if that is not where it was scored
+    source_return: float | None = (
+        # mean return the source reaches where it is judged, if that is not where it was scored
+        None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +112,32 @@ def read_recipe(folder: Path) -> Recipe:
     """Return the recipe in `folder`.
 
     Raises:
-        InputError: no recipe there, not TOML, or keys that are missing, unknown or of the wrong kind; all of them are named.
+        InputError: no recipe there, not TOML, or keys that are missing, unknown or of the wrong
+            kind; all of them are named.
     """
     path = folder / RECIPE_FILE
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise InputError(f"{folder}: there is no {RECIPE_FILE}. A policy's folder holds {RECIPE_FILE} and its weights.") from error
+        raise InputError(
+            f"{folder}: there is no {RECIPE_FILE}. A policy's folder holds {RECIPE_FILE} and "
+            "its weights."
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     recipe = parse_recipe(text, str(path))
     if recipe.name != folder.resolve().name:
-        raise InputError(f'{path}: name is "{recipe.name}", the folder is "{folder.resolve().name}". They must be equal.')
+        raise InputError(
+            f'{path}: name is "{recipe.name}", the folder is "{folder.resolve().name}". They '
+            "must be equal."
+        )
     return recipe
 
 
 def list_recipes(models_root: Path) -> tuple[Recipe, ...]:
-    """Return the recipes of all policies under `models_root`, by name. A folder without a recipe is no policy."""
+    """Return the recipes of all policies under `models_root`, by name. A folder without a recipe is
+    no policy.
+    """
     return tuple(read_recipe(path.parent) for path in sorted(models_root.glob(f"*/{RECIPE_FILE}")))
 
 
@@ -127,7 +145,8 @@ def parse_recipe(text: str, where: str) -> Recipe:
     """Return the recipe written in `text`; `where` names it in errors.
 
     Raises:
-        InputError: not TOML, or keys that are missing, unknown or of the wrong kind; all of them are named.
+        InputError: not TOML, or keys that are missing, unknown or of the wrong kind; all of them
+            are named.
     """
     try:
         table = tomllib.loads(text)
@@ -137,7 +156,10 @@ def parse_recipe(text: str, where: str) -> Recipe:
     recipe = _read_root(root)
     root.close()
     if root.problems:
-        raise InputError(f"{where}: {len(root.problems)} problem(s):\n" + "\n".join(f"  {problem}" for problem in root.problems))
+        raise InputError(
+            f"{where}: {len(root.problems)} problem(s):\n"
+            + "\n".join(f"  {problem}" for problem in root.problems)
+        )
     return recipe
 
 
@@ -211,7 +233,9 @@ def _read_gate(table: _Table) -> GateRecipe:
         random_return=table.number("random_return"),
         min_agreement=table.share("min_agreement") if "min_agreement" in table else None,
         max_action_error=table.share("max_action_error") if "max_action_error" in table else None,
-        robustness_margin=table.share("robustness_margin") if "robustness_margin" in table else None,
+        robustness_margin=table.share("robustness_margin")
+        if "robustness_margin" in table
+        else None,
         equivalence=table.flag("equivalence") if "equivalence" in table else False,
         source_return=table.number("source_return") if "source_return" in table else None,
     )
@@ -222,7 +246,8 @@ def _read_gate(table: _Table) -> GateRecipe:
 class _Table:
     """A TOML table that hands out checked values and collects what is wrong with it.
 
-    A value that is missing or wrong is replaced by a stand-in of the right type, so that reading goes on and every problem is found.
+    A value that is missing or wrong is replaced by a stand-in of the right type, so that reading
+    goes on and every problem is found.
     """
 
     def __init__(self, table: dict[str, object], prefix: str, problems: list[str]) -> None:
@@ -247,7 +272,9 @@ class _Table:
         value = self._take(key, "a table")
         if value is not None and not isinstance(value, dict):
             self.problem(key, f"{value!r}; allowed: a table")
-        return _Table(value if isinstance(value, dict) else {}, f"{self._prefix}{key}.", self.problems)
+        return _Table(
+            value if isinstance(value, dict) else {}, f"{self._prefix}{key}.", self.problems
+        )
 
     def text(self, key: str) -> str:
         value = self._take(key, "text")
@@ -285,15 +312,33 @@ class _Table:
             self.problem(key, f"{value!r}; allowed: an integer of {low} or more")
         return low
 
-    def number(self, key: str, *, low: float = float("-inf"), high: float = float("inf"), above: bool = False) -> float:
+    def number(
+        self,
+        key: str,
+        *,
+        low: float = float("-inf"),
+        high: float = float("inf"),
+        above: bool = False,
+    ) -> float:
         value = self._take(key, "a number")
         if isinstance(value, int | float) and not isinstance(value, bool):
             number = float(value)
-            if number == number and abs(number) != float("inf") and (number > low if above else number >= low) and number <= high:
+            if (
+                number == number
+                and abs(number) != float("inf")
+                and (number > low if above else number >= low)
+                and number <= high
+            ):
                 return number
         if value is not None:
-            bound = "a finite number" if low == float("-inf") else f"a number {'above' if above else 'from'} {low:g}"
-            self.problem(key, f"{value!r}; allowed: {bound}{'' if high == float('inf') else f' to {high:g}'}")
+            bound = (
+                "a finite number"
+                if low == float("-inf")
+                else f"a number {'above' if above else 'from'} {low:g}"
+            )
+            self.problem(
+                key, f"{value!r}; allowed: {bound}{'' if high == float('inf') else f' to {high:g}'}"
+            )
         return 0.0
 
     def share(self, key: str) -> float:

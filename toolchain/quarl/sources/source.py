@@ -1,6 +1,8 @@
-"""Sources: the name of a shipped policy, or a file of trained weights or of int8, becomes a policy with the observations it meets.
+"""Sources: the name of a shipped policy, or a file of trained weights or of int8, becomes a policy
+with the observations it meets.
 
-In: what the user typed. Out: a `Source`: policy, environment, calibration and held-out observations (of other episodes).
+In: what the user typed. Out: a `Source`: policy, environment, calibration and held-out observations
+    (of other episodes).
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from quarl.sources.recipe import RECIPE_FILE, Recipe, list_recipes, read_recipe
 from quarl.sources.weights import VARIABLE, find_file, read_stored
 
 CALIBRATION_FILE, HELDOUT_FILE = "calibration.npz", "heldout.npz"
-EPISODES = 40  # that a calibration is collected from: ranges from fewer clip what a longer life meets
+EPISODES = (
+    40  # that a calibration is collected from: ranges from fewer clip what a longer life meets
+)
 CALIBRATION_OBSERVATIONS = 2_000
 HELDOUT_OBSERVATIONS = 1_000
 HELDOUT_SHARE = 5  # one observation block in five of a user's own file is held out
@@ -65,8 +69,11 @@ class Source:
         return "int8 .tflite" if isinstance(self.policy, QuantPolicy) else self.policy.framework
 
 
-def open_source(source: str, options: ImportOptions, env: EnvSpec | None, fetching: Stage = quietly) -> Source:
-    """Return the source: a shipped policy's name, a policy's folder with a recipe, or a file of weights.
+def open_source(
+    source: str, options: ImportOptions, env: EnvSpec | None, fetching: Stage = quietly
+) -> Source:
+    """Return the source: a shipped policy's name, a policy's folder with a recipe, or a file of
+    weights.
 
     Args:
         fetching: told about weights that are fetched (`quarl.sources.weights`).
@@ -77,7 +84,10 @@ def open_source(source: str, options: ImportOptions, env: EnvSpec | None, fetchi
     if folder is None:
         path = Path(source)
         if not path.exists():
-            raise InputError(f"{source}: neither a file nor a shipped policy: give a path, or one of {_shipped()}")
+            raise InputError(
+                f"{source}: neither a file nor a shipped policy: give a path, or one of "
+                f"{_shipped()}"
+            )
         return Source(read_policy(path, _with_spaces(options, env)), path, None, env)
     recipe = read_recipe(folder)
     if recipe.normalizer is not None and options.normalizer is None:
@@ -88,13 +98,17 @@ def open_source(source: str, options: ImportOptions, env: EnvSpec | None, fetchi
     options = replace(options, step_hz=options.step_hz or recipe.step_hz)
     origin, cache = os.environ.get(VARIABLE), default_cache_dir()
     file, fitted, held = (
-        find_file(folder, name, origin=origin, cache=cache, fetching=fetching) for name in (recipe.source, CALIBRATION_FILE, HELDOUT_FILE)
+        find_file(folder, name, origin=origin, cache=cache, fetching=fetching)
+        for name in (recipe.source, CALIBRATION_FILE, HELDOUT_FILE)
     )
     if not file.is_file():
         raise InputError(
-            f"{recipe.name}: its weights ({recipe.source}) are not in {folder}: restore them, or train it: quarl train {folder}"
+            f"{recipe.name}: its weights ({recipe.source}) are not in {folder}: restore them, "
+            f"or train it: quarl train {folder}"
         )
-    return Source(read_policy(file, _with_spaces(options, own_env)), file, recipe, own_env, (fitted, held))
+    return Source(
+        read_policy(file, _with_spaces(options, own_env)), file, recipe, own_env, (fitted, held)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +126,10 @@ def list_shipped() -> tuple[Shipped, ...]:
     stored = read_stored(models)
     shipped = []
     for recipe in list_recipes(models):
-        file, known = models / recipe.name / recipe.source, stored.get(f"{recipe.name}/{recipe.source}")
+        file, known = (
+            models / recipe.name / recipe.source,
+            stored.get(f"{recipe.name}/{recipe.source}"),
+        )
         if known is not None:
             shipped.append(Shipped(recipe, known.parameters, known.bytes))
         elif file.is_file():
@@ -130,15 +147,22 @@ def recipe_folder(policy: str) -> Path:
     """
     folder = _find_recipe(policy)
     if folder is None:
-        raise InputError(f"{policy}: neither a folder with a {RECIPE_FILE} nor a shipped policy: give one of {_shipped()}")
+        raise InputError(
+            f"{policy}: neither a folder with a {RECIPE_FILE} nor a shipped policy: give one "
+            f"of {_shipped()}"
+        )
     return folder
 
 
-def observations_of(source: Source, calibration_file: Path | None, progress: Progress | None = None) -> tuple[Calibration, Calibration]:
-    """Return the calibration and the held-out observations, of different episodes: from a file, from the recipe, or played now.
+def observations_of(
+    source: Source, calibration_file: Path | None, progress: Progress | None = None
+) -> tuple[Calibration, Calibration]:
+    """Return the calibration and the held-out observations, of different episodes: from a file,
+    from the recipe, or played now.
 
     Raises:
-        InputError: there is neither a file nor an environment, or the observations do not fit the contract.
+        InputError: there is neither a file nor an environment, or the observations do not fit the
+            contract.
     """
     contract = source.policy.contract
     if calibration_file is not None:
@@ -147,21 +171,40 @@ def observations_of(source: Source, calibration_file: Path | None, progress: Pro
         fitted_file, held_file = source.observations
         return read_observations(fitted_file, contract), read_observations(held_file, contract)
     if source.env is None:
-        raise InputError("quantising needs observations the policy meets: give --env ID to play, or --calibration FILE.npz with `obs`")
+        raise InputError(
+            "quantising needs observations the policy meets: give --env ID to play, or "
+            "--calibration FILE.npz with `obs`"
+        )
     from quarl.graph import reference as integer
     from quarl.rollouts.actors import source_actor
 
     policy, env = source.policy, source.env
-    actor = partial(integer.act, policy) if isinstance(policy, QuantPolicy) else source_actor(policy)
-    fitted = collect_observations(
-        env, actor, range(CALIBRATION_SEED, CALIBRATION_SEED + EPISODES), CALIBRATION_OBSERVATIONS, progress=progress
+    actor = (
+        partial(integer.act, policy) if isinstance(policy, QuantPolicy) else source_actor(policy)
     )
-    held = collect_observations(env, actor, range(HELDOUT_SEED, HELDOUT_SEED + EPISODES // 2), HELDOUT_OBSERVATIONS, progress=progress)
-    return calibrate(fitted.obs, contract, fitted.episode), calibrate(held.obs, contract, held.episode)
+    fitted = collect_observations(
+        env,
+        actor,
+        range(CALIBRATION_SEED, CALIBRATION_SEED + EPISODES),
+        CALIBRATION_OBSERVATIONS,
+        progress=progress,
+    )
+    held = collect_observations(
+        env,
+        actor,
+        range(HELDOUT_SEED, HELDOUT_SEED + EPISODES // 2),
+        HELDOUT_OBSERVATIONS,
+        progress=progress,
+    )
+    return calibrate(fitted.obs, contract, fitted.episode), calibrate(
+        held.obs, contract, held.episode
+    )
 
 
 def _split(observations: Calibration) -> tuple[Calibration, Calibration]:
-    """Return four fifths and one fifth: whole episodes where they are known, otherwise blocks in order."""
+    """Return four fifths and one fifth: whole episodes where they are known, otherwise blocks in
+    order.
+    """
     count = len(observations.obs)
     episodes = np.unique(observations.episode)
     if len(episodes) >= HELDOUT_SHARE:
@@ -170,7 +213,12 @@ def _split(observations: Calibration) -> tuple[Calibration, Calibration]:
         held = np.arange(count) * 4 * HELDOUT_SHARE // count % HELDOUT_SHARE == HELDOUT_SHARE - 1
     episode = observations.episode
     parts = (
-        replace(observations, obs=observations.obs[keep], episode=episode[keep] if len(episode) else episode) for keep in (~held, held)
+        replace(
+            observations,
+            obs=observations.obs[keep],
+            episode=episode[keep] if len(episode) else episode,
+        )
+        for keep in (~held, held)
     )
     fitted, rest = parts
     return fitted, rest
@@ -198,4 +246,8 @@ def _with_spaces(options: ImportOptions, env: EnvSpec | None) -> ImportOptions:
     from quarl.importers.spaces import spaces_of
 
     observation, action = spaces_of(env)
-    return replace(options, observation=options.observation or observation, action_space=options.action_space or action)
+    return replace(
+        options,
+        observation=options.observation or observation,
+        action_space=options.action_space or action,
+    )

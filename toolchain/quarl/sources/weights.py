@@ -1,8 +1,12 @@
-"""Weights that are too large for the wheel: found beside the recipe, in a folder the user names, or fetched from a URL.
+"""Weights that are too large for the wheel: found beside the recipe, in a folder the user names, or
+fetched from a URL.
 
-In: a policy's folder, the names of its files, and QUARL_WEIGHTS: a folder or a URL under which files lie as under models/ of a checkout.
-Out: the path of each file, whose SHA-256 is the one in models/weights.toml, which ships. What is fetched is kept in the user's cache;
-a file is written under a temporary name and renamed when its digest is right, so that a broken download leaves nothing behind.
+In: a policy's folder, the names of its files, and QUARL_WEIGHTS: a folder or a URL under which
+    files lie as under models/ of a checkout.
+Out: the path of each file, whose SHA-256 is the one in models/weights.toml, which ships. What is
+    fetched is kept in the user's cache;
+a file is written under a temporary name and renamed when its digest is right, so that a broken
+download leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -40,15 +44,19 @@ class StoredFile:
     parameters: int | None = None  # of the policy whose weights these are
 
 
-def find_file(folder: Path, name: str, *, origin: str | None, cache: Path, fetching: Stage = quietly) -> Path:
-    """Return the path of a policy's file: in its own folder, or else, where weights.toml lists it, one of the right digest from `origin`.
+def find_file(
+    folder: Path, name: str, *, origin: str | None, cache: Path, fetching: Stage = quietly
+) -> Path:
+    """Return the path of a policy's file: in its own folder, or else, where weights.toml lists it,
+    one of the right digest from `origin`.
 
     Args:
         folder: of the policy, in the folder of the shipped policies.
         origin: what QUARL_WEIGHTS says; None or empty: nothing.
         cache: where fetched files are kept.
     Raises:
-        InputError: it is nowhere, cannot be fetched, or is not the file that was published; says what to do.
+        InputError: it is nowhere, cannot be fetched, or is not the file that was published; says
+            what to do.
     """
     beside = folder / name
     stored = None if beside.is_file() else read_stored(folder.parent).get(f"{folder.name}/{name}")
@@ -60,8 +68,10 @@ def find_file(folder: Path, name: str, *, origin: str | None, cache: Path, fetch
         return kept
     if not origin:
         raise InputError(
-            f"{folder.name}: {name} ({stored.bytes:,} B) is not part of the installed package. Set {VARIABLE} to a folder or URL that holds"
-            f" {stored.path}, for example the models folder of a checkout of the repository: {VARIABLE}=quarl/models"
+            f"{folder.name}: {name} ({stored.bytes:,} B) is not part of the installed "
+            f"package. Set {VARIABLE} to a folder or URL that holds"
+            f" {stored.path}, for example the models folder of a checkout of the repository: "
+            f"{VARIABLE}=quarl/models"
         )
     if origin.startswith(("http://", "https://")):
         url = f"{origin.rstrip('/')}/{stored.path}"
@@ -71,7 +81,10 @@ def find_file(folder: Path, name: str, *, origin: str | None, cache: Path, fetch
         return kept
     given = Path(origin).expanduser() / stored.path
     if not given.is_file():
-        raise InputError(f"{VARIABLE}={origin}: there is no {stored.path} in it: it must hold a folder for each policy, as models/ does")
+        raise InputError(
+            f"{VARIABLE}={origin}: there is no {stored.path} in it: it must hold a folder for "
+            "each policy, as models/ does"
+        )
     found = _digest(given)
     if found != stored.sha256:
         raise InputError(f"{given}: {_wrong_digest(found, stored)}")
@@ -91,15 +104,28 @@ def read_stored(models: Path) -> Mapping[str, StoredFile]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: must list `bytes` and `sha256` of each file ({error}): restore it from the repository") from error
+        raise InputError(
+            f"{path}: must list `bytes` and `sha256` of each file ({error}): restore it from "
+            "the repository"
+        ) from error
 
 
 def stored_text(models: Path, parameters: Mapping[str, int | None]) -> str:
-    """Return the `weights.toml` that lists these files, paths relative to the folder of the policies, with their numbers of parameters."""
-    lines = ["# Files of the policies that are not in the wheel. python -m tests.write_weights writes this anew."]
+    """Return the `weights.toml` that lists these files, paths relative to the folder of the
+    policies, with their numbers of parameters.
+    """
+    lines = [
+        "# Files of the policies that are not in the wheel. python -m "
+        "toolchain.dev.write_weights writes this anew."
+    ]
     for path, count in sorted(parameters.items()):
         file = models / path
-        lines += ["", f'["{path}"]', f"bytes = {file.stat().st_size}", f'sha256 = "{_digest(file)}"']
+        lines += [
+            "",
+            f'["{path}"]',
+            f"bytes = {file.stat().st_size}",
+            f'sha256 = "{_digest(file)}"',
+        ]
         lines += [] if count is None else [f"parameters = {count}"]
     return "\n".join(lines) + "\n"
 
@@ -111,8 +137,12 @@ def _fetch(url: str, stored: StoredFile, target: Path, progress: Progress | None
         target.parent.mkdir(parents=True, exist_ok=True)
         request = urllib.request.Request(url, headers={"User-Agent": "quarl"})
         with (
-            urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer,  # an http or https URL: find_file has looked
-            tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", suffix=".part", delete=False) as scratch,
+            urllib.request.urlopen(
+                request, timeout=TIMEOUT_S
+            ) as answer,  # an http or https URL: find_file has looked
+            tempfile.NamedTemporaryFile(
+                dir=target.parent, prefix=".", suffix=".part", delete=False
+            ) as scratch,
         ):
             part = Path(scratch.name)
             found = _copy(answer, scratch, stored, url, progress)
@@ -120,10 +150,14 @@ def _fetch(url: str, stored: StoredFile, target: Path, progress: Progress | None
             raise InputError(f"{url}: {_wrong_digest(found, stored)}")
         part.replace(target)
     except urllib.error.HTTPError as error:
-        raise InputError(f"{url}: the server answers {error.code} {error.reason}: check {VARIABLE}") from error
+        raise InputError(
+            f"{url}: the server answers {error.code} {error.reason}: check {VARIABLE}"
+        ) from error
     except (http.client.HTTPException, OSError) as error:  # URLError and time-outs are OSErrors
         reason = getattr(error, "reason", None) or error
-        raise InputError(f"{url}: cannot be fetched ({reason}): check the network and {VARIABLE}, then try again") from error
+        raise InputError(
+            f"{url}: cannot be fetched ({reason}): check the network and {VARIABLE}, then try again"
+        ) from error
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
@@ -131,25 +165,36 @@ def _fetch(url: str, stored: StoredFile, target: Path, progress: Progress | None
             target.parent.rmdir()  # only if it is empty
 
 
-def _copy(answer: IO[bytes], scratch: IO[bytes], stored: StoredFile, url: str, progress: Progress | None) -> str:
+def _copy(
+    answer: IO[bytes], scratch: IO[bytes], stored: StoredFile, url: str, progress: Progress | None
+) -> str:
     """Copy at most as many bytes as the file has, and return their SHA-256."""
     digest, done = hashlib.sha256(), 0
     while chunk := answer.read(_CHUNK):
         done += len(chunk)
         if done > stored.bytes:
-            raise InputError(f"{url}: longer than the {stored.bytes:,} B that were published: check {VARIABLE}")
+            raise InputError(
+                f"{url}: longer than the {stored.bytes:,} B that were published: check {VARIABLE}"
+            )
         digest.update(chunk)
         scratch.write(chunk)
         if progress is not None:
             progress(done, stored.bytes)
     if done < stored.bytes:
-        raise InputError(f"{url}: the connection was cut after {done:,} of {stored.bytes:,} B: try again")
+        raise InputError(
+            f"{url}: the connection was cut after {done:,} of {stored.bytes:,} B: try again"
+        )
     return digest.hexdigest()
 
 
 def _bound(folder: Path, keep: Path) -> None:
-    """Remove the files used longest ago until the cache is within its bound; never the one just fetched."""
-    files = sorted((path for path in folder.glob("*/*") if path.is_file() and path != keep), key=lambda path: path.stat().st_mtime)
+    """Remove the files used longest ago until the cache is within its bound; never the one just
+    fetched.
+    """
+    files = sorted(
+        (path for path in folder.glob("*/*") if path.is_file() and path != keep),
+        key=lambda path: path.stat().st_mtime,
+    )
     held = keep.stat().st_size + sum(path.stat().st_size for path in files)
     for path in files:
         if held <= MOST_CACHED_BYTES:
@@ -167,6 +212,7 @@ def _digest(path: Path) -> str:
 
 def _wrong_digest(found: str, stored: StoredFile) -> str:
     return (
-        f"SHA-256 is {found[:16]}..., published was {stored.sha256[:16]}...: the file was changed, or is of another version of quarl; "
+        f"SHA-256 is {found[:16]}..., published was {stored.sha256[:16]}...: the file was "
+        "changed, or is of another version of quarl; "
         f"check {VARIABLE}"
     )

@@ -1,11 +1,18 @@
-"""Does the candidate still play as well as its source: paired tests of the mean return, of the failure rate and of the bad episodes.
+"""Does the candidate still play as well as its source: paired tests of the mean return, of the
+failure rate and of the bad episodes.
 
-In: returns or failures of both on the same seeds, and the margin that may be lost. Out: frozen results with every number named.
-Non-inferior means that the whole one-sided confidence interval lies within the margin; the burden of proof is on the candidate.
-Mean: the most careful of three paired intervals, t, t corrected for skewness (Hall, J. R. Statist. Soc. B 54, 1992) and BCa bootstrap,
-because losses by quantisation are often rare and large, and t alone lets them pass twice as often as it says.
-Failure rate: an exact unconditional test of two paired proportions (ordered by Tango's score, Statistics in Medicine 17, 1998;
-unconditional as Hsueh, Liu and Chen, Biometrics 57, 2001), because a normal approximation lets rare failures pass.
+In: returns or failures of both on the same seeds, and the margin that may be lost. Out: frozen
+    results with every number named.
+Non-inferior means that the whole one-sided confidence interval lies within the margin; the burden
+of proof is on the candidate.
+Mean: the most careful of three paired intervals, t, t corrected for skewness (Hall, J. R. Statist.
+    Soc. B 54, 1992) and BCa bootstrap,
+because losses by quantisation are often rare and large, and t alone lets them pass twice as often
+as it says.
+Failure rate: an exact unconditional test of two paired proportions (ordered by Tango's score,
+Statistics in Medicine 17, 1998;
+unconditional as Hsueh, Liu and Chen, Biometrics 57, 2001), because a normal approximation lets rare
+failures pass.
 See toolchain/docs/gate.md.
 """
 
@@ -17,10 +24,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special  # scipy.stats has the same functions, but loading it costs more than judging a release
+from scipy import (
+    special,  # scipy.stats has the same functions, but loading it costs more than judging a release
+)
 
 ALPHA = 0.05  # one-sided: how often a candidate that loses exactly the margin may pass
-POWER = 0.9  # how often an equal candidate should pass, for the numbers of episodes that are suggested
+POWER = (
+    0.9  # how often an equal candidate should pass, for the numbers of episodes that are suggested
+)
 RESAMPLES = 9_999
 QUANTILE_RESAMPLES = 1_999  # a quantile decides nothing so fine, and each one is a sort
 _SEED = 0x51  # of the resampling, so that the same returns give the same verdict
@@ -41,18 +52,30 @@ class MeanTest:
     t_lower: float  # lower bounds of the true difference, one-sided at alpha
     skew_lower: float
     bootstrap_lower: float
-    unseen_lower: float | None  # with losses too rare to have been met; None where that is not asked
+    unseen_lower: (
+        float | None
+    )  # with losses too rare to have been met; None where that is not asked
     lower: float  # the smallest of these: what decides
     upper: float  # the largest of the three upper bounds, one-sided at alpha
     p_value: float  # paired t, of "the loss is the margin or more"
-    equivalence_p_value: float  # two one-sided t tests, of "the difference is the margin or more, up or down"
-    provable_margin: float  # smallest margin an equal candidate would prove with POWER, at this spread and number of episodes
-    episodes_needed: int | None  # for an equal candidate to prove `margin` with POWER, by t at this spread; None: a million are too few
+    equivalence_p_value: (
+        float  # two one-sided t tests, of "the difference is the margin or more, up or down"
+    )
+    # smallest margin an equal candidate would prove with POWER, at this spread and number of
+    # episodes
+    provable_margin: float
+    episodes_needed: (
+        int | None
+        # for an equal candidate to prove `margin` with POWER, by t at this spread; None: a million are
+        # too few
+    )
     passed: bool
 
     @property
     def equivalent(self) -> bool:
-        """Whether gains are proven to stay within the margin as well (two one-sided tests, at alpha each)."""
+        """Whether gains are proven to stay within the margin as well (two one-sided tests, at alpha
+        each).
+        """
         return self.passed and self.upper <= self.margin
 
 
@@ -68,15 +91,20 @@ class FailureTest:
     rate_difference: float  # candidate - source
     margin: float  # largest rise that is allowed
     alpha: float
-    upper: float  # upper bound of the true rise, one-sided at alpha: the smallest margin this would have proven
+    # upper bound of the true rise, one-sided at alpha: the smallest margin this would have proven
+    upper: float
     p_value: float  # of "the rise is the margin or more"
-    episodes_needed: int | None  # for a candidate that fails equally often, at this share of discordant pairs, with POWER
+    episodes_needed: (
+        int | None
+    )  # for a candidate that fails equally often, at this share of discordant pairs, with POWER
     passed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class QuantileChange:
-    """How a low quantile of the returns moved; a two-sided paired percentile bootstrap at 2 * alpha."""
+    """How a low quantile of the returns moved; a two-sided paired percentile bootstrap at 2 *
+    alpha.
+    """
 
     share: float  # 0.1: one episode in ten is worse
     source: float  # return units
@@ -95,11 +123,14 @@ def compare_means(
     resamples: int = RESAMPLES,
     largest_loss: float | None = None,
 ) -> MeanTest:
-    """Return whether the candidate's mean return is at most `margin` (return units, >= 0) below the source's; returns [n >= 2], paired.
+    """Return whether the candidate's mean return is at most `margin` (return units, >= 0) below the
+    source's; returns [n >= 2], paired.
 
     Args:
-        largest_loss: what one episode may lose, in return units. With it the bound makes room for episodes lost so seldom that none was
-            met: a share of 1 - alpha ** (1 / n) stays unseen with probability alpha. None: such losses are left to the failure rate.
+        largest_loss: what one episode may lose, in return units. With it the bound makes room for
+            episodes lost so seldom that none was
+            met: a share of 1 - alpha ** (1 / n) stays unseen with probability alpha. None: such
+                losses are left to the failure rate.
     """
     difference = candidate - source
     count = len(difference)
@@ -115,7 +146,9 @@ def compare_means(
         uppers = mean + reach, -_skew_lower(-difference, alpha), bootstrap_upper
         p_value = float(special.stdtr(count - 1, -(mean + margin) / error))
         p_gain = float(special.stdtr(count - 1, (mean - margin) / error))
-    unseen_lower = None if largest_loss is None else mean - largest_loss * -math.expm1(math.log(alpha) / count)
+    unseen_lower = (
+        None if largest_loss is None else mean - largest_loss * -math.expm1(math.log(alpha) / count)
+    )
     lower = min(bounds) if unseen_lower is None else min(*bounds, unseen_lower)
     return MeanTest(
         episodes=count,
@@ -140,9 +173,15 @@ def compare_means(
 
 
 def compare_failures(
-    source_failed: NDArray[np.bool_], candidate_failed: NDArray[np.bool_], margin: float, *, alpha: float = ALPHA
+    source_failed: NDArray[np.bool_],
+    candidate_failed: NDArray[np.bool_],
+    margin: float,
+    *,
+    alpha: float = ALPHA,
 ) -> FailureTest:
-    """Return whether the candidate's failure rate is less than `margin` (0..1) above the source's; flags [n] are paired."""
+    """Return whether the candidate's failure rate is less than `margin` (0..1) above the source's;
+    flags [n] are paired.
+    """
     count = len(source_failed)
     only_candidate = int((candidate_failed & ~source_failed).sum())
     only_source = int((source_failed & ~candidate_failed).sum())
@@ -157,9 +196,13 @@ def compare_failures(
         rate_difference=(only_candidate - only_source) / count,
         margin=margin,
         alpha=alpha,
-        upper=min(upper, margin) if p_value <= alpha else max(upper, margin),  # found to 1e-4, on the side of the decision
+        upper=min(upper, margin)
+        if p_value <= alpha
+        else max(upper, margin),  # found to 1e-4, on the side of the decision
         p_value=p_value,
-        episodes_needed=_episodes_for_failures(margin, (only_candidate + only_source) / count, alpha),
+        episodes_needed=_episodes_for_failures(
+            margin, (only_candidate + only_source) / count, alpha
+        ),
         passed=p_value <= alpha,
     )
 
@@ -172,7 +215,9 @@ def compare_quantiles(
     alpha: float = ALPHA,
     resamples: int = QUANTILE_RESAMPLES,
 ) -> QuantileChange:
-    """Return how the quantile below which `share` of the returns [n] lie has moved, pairs resampled together."""
+    """Return how the quantile below which `share` of the returns [n] lie has moved, pairs resampled
+    together.
+    """
     rows = np.random.default_rng(_SEED).integers(len(source), size=(resamples, len(source)))
     moved = np.quantile(candidate[rows], share, axis=1) - np.quantile(source[rows], share, axis=1)
     before, after = float(np.quantile(source, share)), float(np.quantile(candidate, share))
@@ -181,44 +226,67 @@ def compare_quantiles(
 
 
 def failure_p_value(count: int, only_candidate: int, only_source: int, margin: float) -> float:
-    """Return the exact p-value of "the failure rate rises by `margin` or more", the largest over all shares of discordant pairs.
+    """Return the exact p-value of "the failure rate rises by `margin` or more", the largest over
+    all shares of discordant pairs.
 
-    Of `count` pairs `only_candidate` fail with the candidate alone and `only_source` with the source alone.
+    Of `count` pairs `only_candidate` fail with the candidate alone and `only_source` with the
+    source alone.
     """
     if not 0 < margin < 1:
         return 1.0 if margin <= 0 else 0.0
     gains = np.arange(count + 1)
-    # the pairs of counts that speak at least as much for the candidate: up to harms[gains] failures of the candidate alone
+    # the pairs of counts that speak at least as much for the candidate: up to harms[gains] failures
+    # of the candidate alone
     limit = tango_score(np.float64(only_candidate), np.float64(only_source), count, margin)
     harms = _largest_harm(gains, count, margin, float(limit) + 1e-9)
-    log_ways = special.gammaln(count + 1) - special.gammaln(gains + 1) - special.gammaln(count - gains + 1)
+    log_ways = (
+        special.gammaln(count + 1) - special.gammaln(gains + 1) - special.gammaln(count - gains + 1)
+    )
 
     def chances(gain_rates: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return how likely these are [rates] where the candidate alone fails with probability gain rate + margin."""
+        """Return how likely these are [rates] where the candidate alone fails with probability gain
+        rate + margin.
+        """
         column = gain_rates[:, None]
-        weights = np.exp(log_ways + special.xlogy(gains, column) + special.xlog1py(count - gains, -column))
+        weights = np.exp(
+            log_ways + special.xlogy(gains, column) + special.xlog1py(count - gains, -column)
+        )
         rate, gain = np.nonzero((weights > 1e-15) & (harms >= 0))
-        harm_shares = np.minimum((gain_rates + margin) / (1 - gain_rates), 1)  # among the pairs that are no gains
-        likely = weights[rate, gain] * special.bdtr(harms[gain].astype(np.float64), count - gain, harm_shares[rate])
+        harm_shares = np.minimum(
+            (gain_rates + margin) / (1 - gain_rates), 1
+        )  # among the pairs that are no gains
+        likely = weights[rate, gain] * special.bdtr(
+            harms[gain].astype(np.float64), count - gain, harm_shares[rate]
+        )
         return np.bincount(rate, likely, len(gain_rates)).astype(np.float64)
 
-    rates = (1 - margin) / 2 * np.linspace(0, 1, 65) ** 2  # both rates together are at most 1; small ones matter most
+    rates = (
+        (1 - margin) / 2 * np.linspace(0, 1, 65) ** 2
+    )  # both rates together are at most 1; small ones matter most
     coarse = chances(rates)
     top = int(coarse.argmax())
     fine = chances(np.linspace(rates[max(top - 1, 0)], rates[min(top + 1, len(rates) - 1)], 17))
     return float(min(1.0, max(coarse.max(), fine.max())))
 
 
-def tango_score(harms: NDArray[Any] | np.float64, gains: NDArray[Any] | np.float64, count: int, margin: float) -> NDArray[np.float64]:
-    """Return Tango's score of (harms, gains) under a rise of `margin`: the smaller, the better for the candidate."""
+def tango_score(
+    harms: NDArray[Any] | np.float64, gains: NDArray[Any] | np.float64, count: int, margin: float
+) -> NDArray[np.float64]:
+    """Return Tango's score of (harms, gains) under a rise of `margin`: the smaller, the better for
+    the candidate.
+    """
     b = -harms - gains + (2 * count - harms + gains) * margin
     gain_rate = (np.sqrt(b * b + 8 * count * gains * margin * (1 - margin)) - b) / (4 * count)
     variance = count * (2 * gain_rate + margin * (1 - margin))
     return np.asarray((harms - gains - count * margin) / np.sqrt(variance))
 
 
-def _largest_harm(gains: NDArray[np.int64], count: int, margin: float, limit: float) -> NDArray[np.int64]:
-    """Return, for each number of gains, the largest number of harms whose score is at most `limit`; -1 where there is none."""
+def _largest_harm(
+    gains: NDArray[np.int64], count: int, margin: float, limit: float
+) -> NDArray[np.int64]:
+    """Return, for each number of gains, the largest number of harms whose score is at most `limit`;
+    -1 where there is none.
+    """
     low, high = np.full(len(gains), -1), count - gains  # the score rises with the harms
     while (low < high).any():
         middle = (low + high + 1) // 2
@@ -239,9 +307,14 @@ def _failure_upper(count: int, only_candidate: int, only_source: int, alpha: flo
 
 
 def skew_lower_bounds(
-    differences: NDArray[np.float64], means: NDArray[np.float64], spreads: NDArray[np.float64], alpha: float
+    differences: NDArray[np.float64],
+    means: NDArray[np.float64],
+    spreads: NDArray[np.float64],
+    alpha: float,
 ) -> NDArray[np.float64]:
-    """Return the bounds of rows [rows, n] by Hall's transformation of t, which is cubic in the skewness and can be inverted exactly."""
+    """Return the bounds of rows [rows, n] by Hall's transformation of t, which is cubic in the
+    skewness and can be inverted exactly.
+    """
     count = differences.shape[1]
     skewness = (((differences - means[:, None]) / spreads[:, None]) ** 3).mean(axis=1)
     shift = float(special.stdtrit(count - 1, 1 - alpha)) / math.sqrt(count)
@@ -255,8 +328,12 @@ def _skew_lower(difference: NDArray[np.float64], alpha: float) -> float:
     return float(skew_lower_bounds(difference[None], mean, spread, alpha)[0])
 
 
-def _bca_bounds(difference: NDArray[np.float64], alpha: float, resamples: int) -> tuple[float, float]:
-    """Return the bias-corrected and accelerated bootstrap bounds of the mean, one-sided at alpha each (Efron, JASA 82, 1987)."""
+def _bca_bounds(
+    difference: NDArray[np.float64], alpha: float, resamples: int
+) -> tuple[float, float]:
+    """Return the bias-corrected and accelerated bootstrap bounds of the mean, one-sided at alpha
+    each (Efron, JASA 82, 1987).
+    """
     rows = np.random.default_rng(_SEED).integers(len(difference), size=(resamples, len(difference)))
     means = difference[rows].mean(axis=1)
     mean = difference.mean()
@@ -273,14 +350,17 @@ def _bca_bounds(difference: NDArray[np.float64], alpha: float, resamples: int) -
 def _provable_margin(count: int, spread: float, alpha: float) -> float:
     if spread == 0:
         return 0.0
-    # the shift of a noncentral t that exceeds its critical value with POWER (Johnson and Welch, Biometrika 31, 1940)
+    # the shift of a noncentral t that exceeds its critical value with POWER (Johnson and Welch,
+    # Biometrika 31, 1940)
     critical = float(special.stdtrit(count - 1, 1 - alpha))
     shift = critical + float(special.ndtri(POWER)) * math.sqrt(1 + critical**2 / (2 * (count - 1)))
     return shift * spread / math.sqrt(count)
 
 
 def episodes_by_formula(margin: float, spread: float, alpha: float) -> int | None:
-    """Return how many normal differences of that spread an equal policy needs to prove `margin` by t with POWER; None: over a million."""
+    """Return how many normal differences of that spread an equal policy needs to prove `margin` by
+    t with POWER; None: over a million.
+    """
     if spread == 0:
         return 2
     if margin <= 0:

@@ -1,9 +1,13 @@
-"""Power: how many episodes an equal policy needs to pass, found by playing the test on what was seen.
+"""Power: how many episodes an equal policy needs to pass, found by playing the test on what was
+seen.
 
 In: the paired differences of a pilot, the margin, the error. Out: a number of episodes.
-The usual formula knows the spread alone. Differences of returns have heavy tails, and the gate takes the most careful of several bounds;
-both cost episodes (a quarter more where one episode in five takes another course). So the differences seen, moved to zero loss,
-are drawn again and again at growing numbers of episodes and judged by t and by t corrected for skewness.
+The usual formula knows the spread alone. Differences of returns have heavy tails, and the gate
+takes the most careful of several bounds;
+both cost episodes (a quarter more where one episode in five takes another course). So the
+differences seen, moved to zero loss,
+are drawn again and again at growing numbers of episodes and judged by t and by t corrected for
+skewness.
 """
 
 from __future__ import annotations
@@ -24,10 +28,12 @@ _SEED = 0x50
 
 
 def episodes_needed(difference: NDArray[np.float64], margin: float, alpha: float) -> int | None:
-    """Return for how many episodes an equal policy proves `margin` (return units) with POWER; None where a million are too few.
+    """Return for how many episodes an equal policy proves `margin` (return units) with POWER; None
+    where a million are too few.
 
     Args:
-        difference: [n >= 2], candidate - source of a pilot; its mean is taken out, its shape is kept.
+        difference: [n >= 2], candidate - source of a pilot; its mean is taken out, its shape is
+            kept.
     """
     spread = float(difference.std(ddof=1))
     count = episodes_by_formula(margin, 0.0 if np.ptp(difference) == 0 else spread, alpha)
@@ -36,7 +42,8 @@ def episodes_needed(difference: NDArray[np.float64], margin: float, alpha: float
     centred = difference - difference.mean()
     target = POWER + SLACK
     while count <= LARGEST_DRAW and (power := _power(centred, count, margin, alpha)) < target:
-        # what is proven grows with the root of the number: the step that normal differences would need, a little at least
+        # what is proven grows with the root of the number: the step that normal differences would
+        # need, a little at least
         reach = float(special.ndtri(1 - alpha) + special.ndtri(max(power, 0.5)))
         wanted = float(special.ndtri(1 - alpha) + special.ndtri(target))
         count = math.ceil(count * max(GROWTH, (wanted / reach) ** 2))
@@ -49,5 +56,7 @@ def _power(centred: NDArray[np.float64], count: int, margin: float, alpha: float
     still = spreads <= 1e-12 * np.abs(centred).max()
     spreads[still] = 1.0
     t_lower = means - float(special.stdtrit(count - 1, 1 - alpha)) * spreads / math.sqrt(count)
-    lower = np.where(still, means, np.minimum(t_lower, skew_lower_bounds(drawn, means, spreads, alpha)))
+    lower = np.where(
+        still, means, np.minimum(t_lower, skew_lower_bounds(drawn, means, spreads, alpha))
+    )
     return float((lower >= -margin).mean())

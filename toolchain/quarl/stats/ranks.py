@@ -1,9 +1,13 @@
-"""What ranks and the middle half say of paired returns: neither is moved by a few extreme episodes, which the mean is.
+"""What ranks and the middle half say of paired returns: neither is moved by a few extreme episodes,
+which the mean is.
 
-In: returns of source and candidate on the same seeds. Out: frozen results. They are shown beside the mean and decide nothing by themselves:
+In: returns of source and candidate on the same seeds. Out: frozen results. They are shown beside
+    the mean and decide nothing by themselves:
 a release that ruins one episode in a hundred passes every one of them.
-Wilcoxon's signed ranks (Biometrics 1, 1945; ties and zeros as in Hollander and Wolfe, Nonparametric Statistical Methods, ch. 3),
-the shift of Hodges and Lehmann (Ann. Math. Statist. 34, 1963), the interquartile mean (Agarwal et al., arXiv 2108.13264).
+Wilcoxon's signed ranks (Biometrics 1, 1945; ties and zeros as in Hollander and Wolfe, Nonparametric
+Statistical Methods, ch. 3),
+the shift of Hodges and Lehmann (Ann. Math. Statist. 34, 1963), the interquartile mean (Agarwal et
+al., arXiv 2108.13264).
 """
 
 from __future__ import annotations
@@ -18,7 +22,9 @@ from scipy import special
 from quarl.stats.noninferiority import ALPHA
 
 RESAMPLES = 999  # nothing is decided by the interval
-MOST_WALSH = 2_000  # pairs whose means are all formed: two million of them; of more episodes an even choice
+MOST_WALSH = (
+    2_000  # pairs whose means are all formed: two million of them; of more episodes an even choice
+)
 _SEED = 0x52
 
 
@@ -37,7 +43,9 @@ class RankTest:
 
 @dataclass(frozen=True, slots=True)
 class MiddleChange:
-    """How the mean of the middle half of the returns moved; a two-sided paired percentile bootstrap at 2 * alpha."""
+    """How the mean of the middle half of the returns moved; a two-sided paired percentile bootstrap
+    at 2 * alpha.
+    """
 
     source: float  # return units
     candidate: float
@@ -46,8 +54,16 @@ class MiddleChange:
     upper: float
 
 
-def compare_ranks(source: NDArray[np.float64], candidate: NDArray[np.float64], margin: float, *, alpha: float = ALPHA) -> RankTest:
-    """Return whether the ranks of the paired differences prove that less than `margin` (return units) is lost; returns [n]."""
+def compare_ranks(
+    source: NDArray[np.float64],
+    candidate: NDArray[np.float64],
+    margin: float,
+    *,
+    alpha: float = ALPHA,
+) -> RankTest:
+    """Return whether the ranks of the paired differences prove that less than `margin` (return
+    units) is lost; returns [n].
+    """
     difference = candidate - source
     p_value = signed_rank_p_value(difference + margin)
     return RankTest(
@@ -62,7 +78,11 @@ def compare_ranks(source: NDArray[np.float64], candidate: NDArray[np.float64], m
 
 
 def compare_middles(
-    source: NDArray[np.float64], candidate: NDArray[np.float64], *, alpha: float = ALPHA, resamples: int = RESAMPLES
+    source: NDArray[np.float64],
+    candidate: NDArray[np.float64],
+    *,
+    alpha: float = ALPHA,
+    resamples: int = RESAMPLES,
 ) -> MiddleChange:
     """Return how the interquartile mean of the returns [n] moved, pairs resampled together."""
     rows = np.random.default_rng(_SEED).integers(len(source), size=(resamples, len(source)))
@@ -78,7 +98,9 @@ def interquartile_mean(returns: NDArray[np.float64]) -> float:
 
 
 def signed_rank_p_value(values: NDArray[np.float64]) -> float:
-    """Return the p-value of "the values [n] lie around zero or below", by normal approximation with correction for ties and continuity."""
+    """Return the p-value of "the values [n] lie around zero or below", by normal approximation with
+    correction for ties and continuity.
+    """
     values = values[values != 0]
     count = len(values)
     if count == 0:
@@ -86,7 +108,10 @@ def signed_rank_p_value(values: NDArray[np.float64]) -> float:
     _, place, ties = np.unique(np.abs(values), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]
     above = float(ranks[values > 0].sum())
-    variance = count * (count + 1) * (2 * count + 1) / 24 - float((ties.astype(np.float64) ** 3 - ties).sum()) / 48
+    variance = (
+        count * (count + 1) * (2 * count + 1) / 24
+        - float((ties.astype(np.float64) ** 3 - ties).sum()) / 48
+    )
     score = (above - count * (count + 1) / 4 - 0.5) / math.sqrt(variance)
     return float(special.ndtr(-score))
 
@@ -94,7 +119,9 @@ def signed_rank_p_value(values: NDArray[np.float64]) -> float:
 def _middle(returns: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the means of the middle halves of rows [rows, n]."""
     cut = returns.shape[1] // 4
-    kept: NDArray[np.float64] = np.sort(returns, axis=1)[:, cut : returns.shape[1] - cut].mean(axis=1)
+    kept: NDArray[np.float64] = np.sort(returns, axis=1)[:, cut : returns.shape[1] - cut].mean(
+        axis=1
+    )
     return kept
 
 

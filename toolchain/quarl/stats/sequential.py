@@ -1,9 +1,14 @@
-"""Sequential stopping: when the episodes are looked at, how much of the allowed error each look may use, and when a look is enough.
+"""Sequential stopping: when the episodes are looked at, how much of the allowed error each look may
+use, and when a look is enough.
 
-In: the most episodes to play and what is asked of them. Out: `Look`s, and the answer to "is this settled?".
-By the share t of the episodes alpha * t ** 2 of the error is spent (power family of Kim and DeMets, Biometrika 74, 1987) where a look can
-pass at all, and each look tests at what it spends. All looks together spend alpha, so the probability of passing wrongly at any of them is
-at most alpha, whatever the rule of stopping, the test or its distribution (toolchain/docs/decisions/0006-sequential-episodes.md).
+In: the most episodes to play and what is asked of them. Out: `Look`s, and the answer to "is this
+    settled?".
+By the share t of the episodes alpha * t ** 2 of the error is spent (power family of Kim and DeMets,
+Biometrika 74, 1987) where a look can
+pass at all, and each look tests at what it spends. All looks together spend alpha, so the
+probability of passing wrongly at any of them is
+at most alpha, whatever the rule of stopping, the test or its distribution
+(toolchain/docs/decisions/0006-sequential-episodes.md).
 Giving up early costs nothing.
 """
 
@@ -18,7 +23,8 @@ from scipy import special
 from quarl.stats.noninferiority import FailureTest, MeanTest, failure_p_value, tango_score
 
 LOOKS = (1 / 8, 1 / 4, 1 / 2)  # shares of the episodes at which they are looked at before the end
-POWER = 2  # of the share of the error that is spent: a quarter of it half-way, where that look can pass at all
+# of the share of the error that is spent: a quarter of it half-way, where that look can pass at all
+POWER = 2
 FEWEST = 8  # episodes before the first look
 TOKEN = 1e-4  # share of the error of a look that can only give a release up
 HOPELESS = 0.001  # one-sided error of giving up
@@ -32,11 +38,15 @@ class Look:
     alpha_share: float  # of the whole error that this look may use; those of all looks sum to 1
 
 
-def plan_looks(episodes: int, margin: float, failure_margin: float, alpha: float) -> tuple[Look, ...]:
-    """Return the looks at `episodes`: early ones spend their part of the error only where a flawless release could pass by it.
+def plan_looks(
+    episodes: int, margin: float, failure_margin: float, alpha: float
+) -> tuple[Look, ...]:
+    """Return the looks at `episodes`: early ones spend their part of the error only where a
+    flawless release could pass by it.
 
     Args:
-        margin: of the mean return, as a share of what the source is above random play, which an episode may lose without a look meeting it.
+        margin: of the mean return, as a share of what the source is above random play, which an
+            episode may lose without a look meeting it.
         failure_margin: largest rise of the failure rate, 0..1.
     """
     looks: list[Look] = []
@@ -46,18 +56,28 @@ def plan_looks(episodes: int, margin: float, failure_margin: float, alpha: float
         if count < FEWEST or count >= episodes or (looks and count == looks[-1].episodes):
             continue
         part = (count / episodes) ** POWER - spent
-        can_pass = (1 - margin) ** count <= alpha * part and failure_p_value(count, 0, 0, failure_margin) <= alpha * part
+        can_pass = (1 - margin) ** count <= alpha * part and failure_p_value(
+            count, 0, 0, failure_margin
+        ) <= alpha * part
         looks.append(Look(count, part if can_pass else TOKEN))
         spent += looks[-1].alpha_share
     last = Look(episodes, 1 - spent)
     if (1 - failure_margin) ** episodes > alpha * last.alpha_share:
-        return (Look(episodes, 1.0),)  # so few episodes that only the whole error lets a flawless release pass
+        return (
+            Look(episodes, 1.0),
+        )  # so few episodes that only the whole error lets a flawless release pass
     return (*looks, last)
 
 
 def alpha_share(looks: tuple[Look, ...], episodes: int) -> float:
-    """Return the share of the error that a verdict on these episodes may use; all of it where no looks were planned."""
-    return next((look.alpha_share for look in looks if look.episodes == episodes), 0.0) if looks else 1.0
+    """Return the share of the error that a verdict on these episodes may use; all of it where no
+    looks were planned.
+    """
+    return (
+        next((look.alpha_share for look in looks if look.episodes == episodes), 0.0)
+        if looks
+        else 1.0
+    )
 
 
 def is_early(looks: tuple[Look, ...], episodes: int) -> bool:
@@ -66,8 +86,14 @@ def is_early(looks: tuple[Look, ...], episodes: int) -> bool:
 
 
 def mean_is_hopeless(mean: MeanTest) -> bool:
-    """Whether the mean return is certainly below the margin, so that no further episode will make this a pass."""
-    reach = float(special.stdtrit(mean.episodes - 1, 1 - HOPELESS)) * mean.std_difference / math.sqrt(mean.episodes)
+    """Whether the mean return is certainly below the margin, so that no further episode will make
+    this a pass.
+    """
+    reach = (
+        float(special.stdtrit(mean.episodes - 1, 1 - HOPELESS))
+        * mean.std_difference
+        / math.sqrt(mean.episodes)
+    )
     return mean.mean_difference + reach < -mean.margin
 
 
@@ -75,5 +101,10 @@ def failures_are_hopeless(failures: FailureTest | None) -> bool:
     """Whether the failure rate has certainly risen beyond the margin."""
     if failures is None or not 0 < failures.margin < 1:
         return False
-    score = tango_score(np.float64(failures.only_candidate), np.float64(failures.only_source), failures.episodes, failures.margin)
+    score = tango_score(
+        np.float64(failures.only_candidate),
+        np.float64(failures.only_source),
+        failures.episodes,
+        failures.margin,
+    )
     return bool(score > special.ndtri(1 - HOPELESS))

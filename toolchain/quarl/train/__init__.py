@@ -1,7 +1,9 @@
 """Training a policy from its recipe: `quarl train models/<policy>` or `train(...)`.
 
-Goes in: a recipe. Comes out: a policy's whole folder: weights, normaliser, calibration and held-out observations, score, SOURCE.md.
-Episodes that choose a checkpoint, give the score, calibrate or are held out have seeds of their own (`quarl.seeds`) and never meet.
+Goes in: a recipe. Comes out: a policy's whole folder: weights, normaliser, calibration and held-out
+observations, score, SOURCE.md.
+Episodes that choose a checkpoint, give the score, calibrate or are held out have seeds of their own
+(`quarl.seeds`) and never meet.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ SCORE_EPISODES = 500
 RANDOM_EPISODES = 200
 CALIBRATION_OBSERVATIONS = 2_000
 HELDOUT_OBSERVATIONS = 1_000
-CALIBRATION_STEPS = 20_000  # steps played to meet rare extremes, of which a few observations are kept
+CALIBRATION_STEPS = (
+    20_000  # steps played to meet rare extremes, of which a few observations are kept
+)
 FEWEST_EPISODES, MOST_EPISODES = 20, 200
 
 
@@ -50,7 +54,8 @@ def train(
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Recipe:
-    """Train the policy of `folder` and write its complete folder to `out`; return the recipe with the measured score.
+    """Train the policy of `folder` and write its complete folder to `out`; return the recipe with
+    the measured score.
 
     Args:
         folder: holds the recipe.
@@ -64,32 +69,53 @@ def train(
     """
     recipe = read_recipe(folder)
     if out.resolve().name != recipe.name:
-        raise InputError(f'{out}: the folder of policy "{recipe.name}" must have its name. Use {out / recipe.name}.')
-    if recipe.env.id == ATARI_ENV:  # learns from an expert first; its games are long, so fewer are measured
+        raise InputError(
+            f'{out}: the folder of policy "{recipe.name}" must have its name. Use '
+            f"{out / recipe.name}."
+        )
+    if (
+        recipe.env.id == ATARI_ENV
+    ):  # learns from an expert first; its games are long, so fewer are measured
         written: Recipe = _import(recipe, "quarl.train.atari").train_atari(
             recipe, folder, out, runs=runs, quick=quick, resume=resume, progress=progress
         )
         return written
-    trained = _trainer(recipe)(recipe, runs / recipe.name, quick=quick, resume=resume, progress=progress)
+    trained = _trainer(recipe)(
+        recipe, runs / recipe.name, quick=quick, resume=resume, progress=progress
+    )
     env = EnvSpec(recipe.env.id, recipe.env.kwargs)
     scored = run_episodes(env, trained.actor, range(SCORE_SEED, SCORE_SEED + SCORE_EPISODES))
     success_rate = None if scored.successes is None else float(scored.successes.mean())
-    score = ScoreRecipe(float(scored.returns.mean()), float(scored.returns.std()), success_rate, SCORE_EPISODES, SCORE_SEED)
-    random_play = random_episodes(env, _contract(env, recipe), range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES))
+    score = ScoreRecipe(
+        float(scored.returns.mean()),
+        float(scored.returns.std()),
+        success_rate,
+        SCORE_EPISODES,
+        SCORE_SEED,
+    )
+    random_play = random_episodes(
+        env, _contract(env, recipe), range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES)
+    )
     played = int(np.clip(CALIBRATION_STEPS / scored.lengths.mean(), FEWEST_EPISODES, MOST_EPISODES))
     calibration_seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + played)
-    calibration = collect_observations(env, trained.actor, calibration_seeds, CALIBRATION_OBSERVATIONS)
+    calibration = collect_observations(
+        env, trained.actor, calibration_seeds, CALIBRATION_OBSERVATIONS
+    )
     heldout_seeds = range(HELDOUT_SEED, HELDOUT_SEED + played // 2)
     heldout = collect_observations(env, trained.actor, heldout_seeds, HELDOUT_OBSERVATIONS)
 
     out.mkdir(parents=True, exist_ok=True)
     trained.save(out / recipe.source)
     if recipe.normalizer is not None:
-        assert trained.normalizer is not None, "a recipe with a normaliser trains with normalize_observations"
+        assert trained.normalizer is not None, (
+            "a recipe with a normaliser trains with normalize_observations"
+        )
         write_normalizer(out / recipe.normalizer, trained.normalizer)
     write_observations(out / "calibration.npz", calibration)
     write_observations(out / "heldout.npz", heldout)
-    text = fill_measured((folder / RECIPE_FILE).read_text(encoding="utf-8"), score, float(random_play.returns.mean()))
+    text = fill_measured(
+        (folder / RECIPE_FILE).read_text(encoding="utf-8"), score, float(random_play.returns.mean())
+    )
     (out / RECIPE_FILE).write_text(text, encoding="utf-8")
     measured = read_recipe(out)
     tail = np.quantile(scored.returns, [0.0, 0.01, 0.05, 0.5])
@@ -101,12 +127,18 @@ def _contract(env: EnvSpec, recipe: Recipe) -> Contract:
     """Return the contract as the environment's spaces say it."""
     made = gymnasium.make(env.id, **env.kwargs)
     made.close()
-    return Contract(observation_of(made.observation_space, env.id), action_of(made.action_space, env.id), recipe.step_hz)
+    return Contract(
+        observation_of(made.observation_space, env.id),
+        action_of(made.action_space, env.id),
+        recipe.step_hz,
+    )
 
 
 def _trainer(recipe: Recipe) -> Trainer:
     if recipe.framework not in TRAINERS:
-        raise InputError(f'framework "{recipe.framework}": quarl trains with {", ".join(TRAINERS)}.')
+        raise InputError(
+            f'framework "{recipe.framework}": quarl trains with {", ".join(TRAINERS)}.'
+        )
     trainer: Trainer = _import(recipe, TRAINERS[recipe.framework]).fit
     return trainer
 
@@ -118,5 +150,8 @@ def _import(recipe: Recipe, module: str) -> ModuleType:
         return import_module(module)
     except ImportError as error:
         extra = "tf" if recipe.framework == "keras" else "sb3"
-        message = f"training {recipe.name} needs {recipe.framework}: {error}. Install it with: pip install quarl[{extra}]"
+        message = (
+            f"training {recipe.name} needs {recipe.framework}: {error}. Install it "
+            f"with: pip install quarl[{extra}]"
+        )
         raise ToolMissingError(message) from error

@@ -1,7 +1,10 @@
-"""Training an Atari policy: what its recipe names learns, then the policy is measured over whole games and its folder is written.
+"""Training an Atari policy: what its recipe names learns, then the policy is measured over whole
+games and its folder is written.
 
-Goes in: a recipe and a run folder. Comes out: the policy's complete folder. Games are long, so fewer are measured than elsewhere.
-The learners are `quarl.train.atari_ppo` and `quarl.train.atari_dqn`; their hyperparameters are described there.
+Goes in: a recipe and a run folder. Comes out: the policy's complete folder. Games are long, so
+fewer are measured than elsewhere.
+The learners are `quarl.train.atari_ppo` and `quarl.train.atari_dqn`; their hyperparameters are
+described there.
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ def train_atari(
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Recipe:
-    """Train the policy and write its complete folder to `out`; return the recipe with the measured score.
+    """Train the policy and write its complete folder to `out`; return the recipe with the measured
+    score.
 
     Args:
         folder: holds the recipe's file; its comments are kept.
@@ -56,8 +60,13 @@ def train_atari(
         InputError: another algorithm; or as the learner's `fit`.
     """
     if recipe.algorithm not in LEARNERS:
-        raise InputError(f'{recipe.name}: algorithm "{recipe.algorithm}"; for Atari quarl has {", ".join(LEARNERS)}')
-    player = LEARNERS[recipe.algorithm](recipe, runs / recipe.name, quick=quick, resume=resume, progress=progress)
+        raise InputError(
+            f'{recipe.name}: algorithm "{recipe.algorithm}"; for Atari quarl has '
+            f"{', '.join(LEARNERS)}"
+        )
+    player = LEARNERS[recipe.algorithm](
+        recipe, runs / recipe.name, quick=quick, resume=resume, progress=progress
+    )
     return _write_folder(recipe, player, folder, out, quick)
 
 
@@ -65,19 +74,33 @@ def _write_folder(recipe: Recipe, player: Player, folder: Path, out: Path, quick
     """Measure the policy, write its folder, return the recipe with the score."""
     out.mkdir(parents=True, exist_ok=True)
     player.trained.save(out / recipe.source)
-    policy = read_policy(out / recipe.source, ImportOptions())  # the file as written, by the actor the gate uses
+    policy = read_policy(
+        out / recipe.source, ImportOptions()
+    )  # the file as written, by the actor the gate uses
     assert isinstance(policy, Policy), "only an int8 .tflite holds integers"
     actor = source_actor(policy)
-    env, judged = EnvSpec(recipe.env.id, recipe.env.kwargs), EnvSpec(recipe.env.id, recipe.env.judged_kwargs)
+    env, judged = (
+        EnvSpec(recipe.env.id, recipe.env.kwargs),
+        EnvSpec(recipe.env.id, recipe.env.judged_kwargs),
+    )
     games = 1 if quick else SCORE_EPISODES
     scored, *harder = [
-        run_episodes(spec, actor, range(SCORE_SEED, SCORE_SEED + games)) for spec in ([env] if env == judged else [env, judged])
+        run_episodes(spec, actor, range(SCORE_SEED, SCORE_SEED + games))
+        for spec in ([env] if env == judged else [env, judged])
     ]
-    score = ScoreRecipe(float(scored.returns.mean()), float(scored.returns.std()), None, games, SCORE_SEED)
+    score = ScoreRecipe(
+        float(scored.returns.mean()), float(scored.returns.std()), None, games, SCORE_SEED
+    )
     chance = np.random.default_rng(RANDOM_SEED)
     actions = len(Console(str(recipe.env.kwargs["game"])).actions)
-    random_play = run_episodes(env, lambda obs: chance.integers(actions, size=len(obs)), range(RANDOM_SEED, RANDOM_SEED + games))
-    calibration_seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + (1 if quick else CALIBRATION_EPISODES))
+    random_play = run_episodes(
+        env,
+        lambda obs: chance.integers(actions, size=len(obs)),
+        range(RANDOM_SEED, RANDOM_SEED + games),
+    )
+    calibration_seeds = range(
+        CALIBRATION_SEED, CALIBRATION_SEED + (1 if quick else CALIBRATION_EPISODES)
+    )
     heldout_seeds = range(HELDOUT_SEED, HELDOUT_SEED + (1 if quick else HELDOUT_EPISODES))
 
     for name, seeds, count in (
@@ -85,10 +108,14 @@ def _write_folder(recipe: Recipe, player: Player, folder: Path, out: Path, quick
         ("heldout.npz", heldout_seeds, HELDOUT_OBSERVATIONS),
     ):
         write_observations(out / name, collect_observations(judged, actor, seeds, count))
-    text = fill_measured((folder / RECIPE_FILE).read_text(encoding="utf-8"), score, float(random_play.returns.mean()))
+    text = fill_measured(
+        (folder / RECIPE_FILE).read_text(encoding="utf-8"), score, float(random_play.returns.mean())
+    )
     (out / RECIPE_FILE).write_text(text, encoding="utf-8")
     measured = read_recipe(out)
-    (out / "SOURCE.md").write_text(_source_page(measured, player, [scored, *harder]), encoding="utf-8")
+    (out / "SOURCE.md").write_text(
+        _source_page(measured, player, [scored, *harder]), encoding="utf-8"
+    )
     return measured
 
 
@@ -96,12 +123,16 @@ def _source_page(recipe: Recipe, player: Player, scores: Sequence[Episodes]) -> 
     """Return SOURCE.md: who made the weights and how, the score, the learning curve.
 
     Args:
-        scores: episodes of the score, and where the policy is judged in other games, episodes of these.
+        scores: episodes of the score, and where the policy is judged in other games, episodes of
+            these.
     """
     trained = player.trained
     with trained.curve.open(newline="") as file:
         rows = [[row[0], row[1], row[2], row[3], row[5]] for row in csv.reader(file)][1:]
-    packages = ", ".join(f"{name} {version(name)}" for name in ("stable-baselines3", "torch", "ale-py", "gymnasium", "numpy"))
+    packages = ", ".join(
+        f"{name} {version(name)}"
+        for name in ("stable-baselines3", "torch", "ale-py", "gymnasium", "numpy")
+    )
     repeats = recipe.env.gate_kwargs.get("repeat_action_probability", 0.0)
     chance = f"sticky actions with a chance of {repeats}" if repeats else "no sticky actions"
     titles = ("no sticky actions", f"{chance}, as in training and at the gate")
@@ -151,5 +182,8 @@ and `episode`, the number of the game each is from. They come from games of this
 
 def _score_row(title: str, played: Episodes) -> str:
     worst, low, median = np.quantile(played.returns, (0.0, 0.05, 0.5))
-    spread = f"{played.returns.mean():.2f} | {played.returns.std():.2f} | {worst:.0f} | {low:.0f} | {median:.0f}"
+    spread = (
+        f"{played.returns.mean():.2f} | {played.returns.std():.2f} | {worst:.0f} | "
+        f"{low:.0f} | {median:.0f}"
+    )
     return f"| {title} | {spread} | {played.lengths.mean():,.0f} |"

@@ -1,10 +1,16 @@
-"""Training an Atari policy by DQN: Q values that begin as what a shipped PPO policy knows, then Stable-Baselines3's DQN.
+"""Training an Atari policy by DQN: Q values that begin as what a shipped PPO policy knows, then
+Stable-Baselines3's DQN.
 
-Goes in: a recipe and a run folder. Comes out: a `Player`, a plain Stable-Baselines3 DQN with its CnnPolicy.
-DQN's network has the shape of PPO's: the Nature features and one linear head. So it begins with the teacher's features and with
-Q(s, a) = V(s) + temperature * (logit(s, a) - mean logit), which are linear in them: it ranks actions as the teacher does.
-Then DQN learns from its own play, epsilon-greedy, on the signs of the points. No policy of the first half is kept: DQN has to finish it.
-The store of transitions is not kept in the run folder; a resumed training fills it again with the play of its checkpoint.
+Goes in: a recipe and a run folder. Comes out: a `Player`, a plain Stable-Baselines3 DQN with its
+CnnPolicy.
+DQN's network has the shape of PPO's: the Nature features and one linear head. So it begins with the
+teacher's features and with
+Q(s, a) = V(s) + temperature * (logit(s, a) - mean logit), which are linear in them: it ranks
+actions as the teacher does.
+Then DQN learns from its own play, epsilon-greedy, on the signs of the points. No policy of the
+first half is kept: DQN has to finish it.
+The store of transitions is not kept in the run folder; a resumed training fills it again with the
+play of its checkpoint.
 
 Hyperparameters of a recipe:
     teacher                   a shipped policy: PPO with the same network
@@ -35,21 +41,39 @@ from quarl.resources import models_dir
 from quarl.rollouts.actors import Actor
 from quarl.seeds import CHECKPOINT_SEED
 from quarl.sources.recipe import Recipe
-from quarl.train.games import SELECTION_EPISODES, SELECTION_LENGTH, Learning, Player, compute_in_bfloat16, in_float32, play_games
+from quarl.train.games import (
+    SELECTION_EPISODES,
+    SELECTION_LENGTH,
+    Learning,
+    Player,
+    compute_in_bfloat16,
+    in_float32,
+    play_games,
+)
 from quarl.train.journal import Journal
 from quarl.train.sb3 import LEFT_OUT, Lanes, save_model
 from quarl.train.trained import Progress, Trained
 
-FINISHED_BY_DQN = 0.5  # share of the steps before which no policy is kept: it would be the teacher's, not DQN's
+FINISHED_BY_DQN = (
+    0.5  # share of the steps before which no policy is kept: it would be the teacher's, not DQN's
+)
 OWN = ("teacher", "temperature", "learning_rate", "epsilon", "learning_starts", "evaluations")
 DQNS = ("buffer_size", "batch_size", "gamma", "n_steps", "gradient_steps", "target_update_interval")
 
 
-def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None) -> Player:
+def fit(
+    recipe: Recipe,
+    run: Path,
+    *,
+    quick: bool,
+    resume: bool,
+    progress: Callable[[Progress], None] | None,
+) -> Player:
     """Return the trained policy, the best on games kept apart for choosing.
 
     Raises:
-        InputError: no such teacher, a hyperparameter that is missing or unknown, or nothing to resume from.
+        InputError: no such teacher, a hyperparameter that is missing or unknown, or nothing to
+            resume from.
     """
     torch.set_num_threads(1)
     numbers = _settings(recipe)
@@ -95,14 +119,18 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
         model.learn(steps - journal.steps, callback=_Judge(judge, journal.steps, every, filled))
     best = DQN.load(best_path, device="cpu")
     games = 2 if quick else SELECTION_EPISODES
-    trained = Trained(_act(best), lambda path: save_model(best, path), None, journal.curve_path, steps, games)
+    trained = Trained(
+        _act(best), lambda path: save_model(best, path), None, journal.curve_path, steps, games
+    )
     return Player(trained, _story(recipe, steps))
 
 
 class _Judge(BaseCallback):
     """Judges now and then, and lets the learner learn once the store is filled."""
 
-    def __init__(self, judge: Callable[[DQN, int], None], before: int, every: int, filled: int) -> None:
+    def __init__(
+        self, judge: Callable[[DQN, int], None], before: int, every: int, filled: int
+    ) -> None:
         super().__init__()
         self._judge = judge
         self._before, self._every, self._filled = before, every, filled
@@ -132,12 +160,16 @@ class _Judge(BaseCallback):
 def _teacher(recipe: Recipe) -> PPO:
     path = models_dir() / str(recipe.train.hyperparameters["teacher"]) / "policy.zip"
     if not path.exists():
-        raise InputError(f"{recipe.name}: there is no teacher at {path}. Train it first, or name another one.")
+        raise InputError(
+            f"{recipe.name}: there is no teacher at {path}. Train it first, or name another one."
+        )
     return PPO.load(path, device="cpu")
 
 
 def _begin_as(model: DQN, teacher: PPO, temperature: float) -> None:
-    """Give the online and the target network the teacher's features, and as its head V + temperature * centred logits."""
+    """Give the online and the target network the teacher's features, and as its head V +
+    temperature * centred logits.
+    """
     knows: Any = teacher.policy
     logits, value = knows.action_net, knows.value_net
     with torch.no_grad():
@@ -171,7 +203,13 @@ def _story(recipe: Recipe, steps: int) -> str:
 def _settings(recipe: Recipe) -> dict[str, Any]:
     settings: dict[str, Any] = dict(recipe.train.hyperparameters)
     names = (*OWN, *DQNS)
-    missing, unknown = [name for name in names if name not in settings], [name for name in settings if name not in names]
+    missing, unknown = (
+        [name for name in names if name not in settings],
+        [name for name in settings if name not in names],
+    )
     if missing or unknown:
-        raise InputError(f"{recipe.name}: [train.hyperparameters]: missing {missing}, unknown {unknown}; allowed {[*names]}")
+        raise InputError(
+            f"{recipe.name}: [train.hyperparameters]: missing {missing}, unknown {unknown}; "
+            f"allowed {[*names]}"
+        )
     return settings

@@ -1,9 +1,14 @@
-"""Training an Atari policy: a network learns from a player that reads the console's memory, then PPO takes it further.
+"""Training an Atari policy: a network learns from a player that reads the console's memory, then
+PPO takes it further.
 
-Goes in: a recipe and a run folder. Comes out: a `Trained` policy, a plain Stable-Baselines3 PPO with its CnnPolicy.
-First DAgger (Ross et al. 2011): the network plays, the expert says what it would have done, and the network learns from all that was seen
-so far. Then the value head is fitted to the returns of the network's own play, so that PPO does not begin by undoing what was learnt.
-Then PPO on the game's points, which may rehearse what the expert said; the policy kept is one of PPO's. The run folder holds all that a
+Goes in: a recipe and a run folder. Comes out: a `Trained` policy, a plain Stable-Baselines3 PPO
+with its CnnPolicy.
+First DAgger (Ross et al. 2011): the network plays, the expert says what it would have done, and the
+network learns from all that was seen
+so far. Then the value head is fitted to the returns of the network's own play, so that PPO does not
+begin by undoing what was learnt.
+Then PPO on the game's points, which may rehearse what the expert said; the policy kept is one of
+PPO's. The run folder holds all that a
 later call resumes from, the best policy so far, and the learning curve.
 
 Hyperparameters of a recipe:
@@ -37,8 +42,25 @@ from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 from quarl.errors import InputError
 from quarl.seeds import CHECKPOINT_SEED
 from quarl.sources.recipe import EnvRecipe, Recipe
-from quarl.train.dagger import EXPERTS, LESSONS, STACK, Imitation, Rehearsal, choose, features_of, imitate
-from quarl.train.games import SELECTION_EPISODES, SELECTION_LENGTH, Learning, Player, compute_in_bfloat16, in_float32, play_games
+from quarl.train.dagger import (
+    EXPERTS,
+    LESSONS,
+    STACK,
+    Imitation,
+    Rehearsal,
+    choose,
+    features_of,
+    imitate,
+)
+from quarl.train.games import (
+    SELECTION_EPISODES,
+    SELECTION_LENGTH,
+    Learning,
+    Player,
+    compute_in_bfloat16,
+    in_float32,
+    play_games,
+)
 from quarl.train.journal import Journal
 from quarl.train.sb3 import LEFT_OUT, Lanes, save_model
 from quarl.train.trained import Progress, Trained
@@ -66,11 +88,19 @@ class _Plan:
         return self.imitation.steps + self.ppo_steps
 
 
-def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None) -> Player:
+def fit(
+    recipe: Recipe,
+    run: Path,
+    *,
+    quick: bool,
+    resume: bool,
+    progress: Callable[[Progress], None] | None,
+) -> Player:
     """Return the trained policy, the best on games kept apart for choosing.
 
     Raises:
-        InputError: an unknown expert, a hyperparameter that is missing or unknown, or nothing to resume from.
+        InputError: an unknown expert, a hyperparameter that is missing or unknown, or nothing to
+            resume from.
     """
     torch.set_num_threads(1)
     plan = _read_plan(recipe, quick)
@@ -82,20 +112,34 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     done = max(0, journal.steps - plan.imitation.steps)
     envs = Learning(Lanes(recipe.env.as_judged(), recipe.train.envs))
     envs.seed(recipe.train.seed)
-    model = PPO("CnnPolicy", envs, seed=recipe.train.seed, device="cpu", **_ppo_settings(plan, done))
+    model = PPO(
+        "CnnPolicy", envs, seed=recipe.train.seed, device="cpu", **_ppo_settings(plan, done)
+    )
     compute_in_bfloat16(model.policy.features_extractor)
 
     latest, best_path = run / "ppo.zip", run / "best.zip"
 
     def judge(steps: int) -> None:
-        with in_float32(model.policy.features_extractor):  # as it will be used: one other action can turn a won game into an endless rally
-            played = play_games(plan.env, _act(model), range(CHECKPOINT_SEED, CHECKPOINT_SEED + plan.episodes), plan.max_length)
-        if journal.judge(steps, played, may_be_best=steps > plan.imitation.steps):  # an imitator is not PPO's
+        with in_float32(
+            model.policy.features_extractor
+        ):  # as it will be used: one other action can turn a won game into an endless rally
+            played = play_games(
+                plan.env,
+                _act(model),
+                range(CHECKPOINT_SEED, CHECKPOINT_SEED + plan.episodes),
+                plan.max_length,
+            )
+        if journal.judge(
+            steps, played, may_be_best=steps > plan.imitation.steps
+        ):  # an imitator is not PPO's
             model.save(best_path, exclude=list(LEFT_OUT))
 
     def after_round(steps: int, report: str) -> None:
         journal.note(report)
-        if steps // IMITATION_JUDGED > (steps - plan.imitation.round_steps) // IMITATION_JUDGED or steps >= plan.imitation.steps:
+        if (
+            steps // IMITATION_JUDGED > (steps - plan.imitation.round_steps) // IMITATION_JUDGED
+            or steps >= plan.imitation.steps
+        ):
             judge(steps)
 
     def keep(ppo_steps: int) -> None:
@@ -112,22 +156,39 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     else:
         model.set_parameters(str(latest))
     if done < plan.ppo_steps:
-        callbacks: list[BaseCallback] = [_Checkpoints(keep, journal.note, done, max(1, plan.ppo_steps // plan.evaluations))]
+        callbacks: list[BaseCallback] = [
+            _Checkpoints(keep, journal.note, done, max(1, plan.ppo_steps // plan.evaluations))
+        ]
         if plan.rehearsals:
-            rehearsal = Rehearsal(model, run, plan.sharpening, int(plan.ppo["batch_size"]), recipe.train.seed)
+            rehearsal = Rehearsal(
+                model, run, plan.sharpening, int(plan.ppo["batch_size"]), recipe.train.seed
+            )
             callbacks.append(_Rehearse(rehearsal, plan.rehearsals, journal.note))
         model.learn(plan.ppo_steps - done, callback=CallbackList(callbacks))
     best = PPO.load(best_path, device="cpu")
-    trained = Trained(_act(best), lambda path: save_model(best, path), None, journal.curve_path, plan.steps, plan.episodes)
+    trained = Trained(
+        _act(best),
+        lambda path: save_model(best, path),
+        None,
+        journal.curve_path,
+        plan.steps,
+        plan.episodes,
+    )
     return Player(trained, _story(recipe, plan))
 
 
 def _fit_values(model: PPO, plan: _Plan) -> None:
-    """Fit the value head to the discounted returns of the policy's own play, by ridge regression on its features."""
+    """Fit the value head to the discounted returns of the policy's own play, by ridge regression on
+    its features.
+    """
     envs, gamma = model.env, model.gamma
     assert envs is not None
     steps = max(2, plan.value_steps // envs.num_envs)
-    features, rewards, dones = [], np.zeros((steps, envs.num_envs)), np.zeros((steps, envs.num_envs))
+    features, rewards, dones = (
+        [],
+        np.zeros((steps, envs.num_envs)),
+        np.zeros((steps, envs.num_envs)),
+    )
     obs: Any = envs.reset()
     for step in range(steps):
         with torch.no_grad():
@@ -141,7 +202,9 @@ def _fit_values(model: PPO, plan: _Plan) -> None:
     kept = max(1, steps - int(3 / (1 - gamma)))  # the returns of the last steps are cut off
     x = np.stack(features[:kept]).reshape(kept * envs.num_envs, -1).astype(np.float64)
     x = np.c_[x, np.ones(len(x))]
-    weights = np.linalg.solve(x.T @ x + 1e-2 * len(x) * np.eye(x.shape[1]), x.T @ returns[:kept].ravel())
+    weights = np.linalg.solve(
+        x.T @ x + 1e-2 * len(x) * np.eye(x.shape[1]), x.T @ returns[:kept].ravel()
+    )
     head = model.policy.value_net
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(weights[None, :-1]))
@@ -151,7 +214,9 @@ def _fit_values(model: PPO, plan: _Plan) -> None:
 class _Checkpoints(BaseCallback):
     """Has PPO's policy kept and judged every so many steps, and at the end."""
 
-    def __init__(self, keep: Callable[[int], None], note: Callable[[str], None], before: int, every: int) -> None:
+    def __init__(
+        self, keep: Callable[[int], None], note: Callable[[str], None], before: int, every: int
+    ) -> None:
         super().__init__()
         self._keep, self._note = keep, note
         self._before, self._every = before, every
@@ -161,7 +226,10 @@ class _Checkpoints(BaseCallback):
         done = self._before + self.num_timesteps
         recent = self.model.ep_info_buffer
         if recent and (done // self.model.n_steps) % 64 == 0:  # type: ignore[attr-defined]
-            self._note(f"{done} steps of PPO: {np.mean([game['r'] for game in recent]):.2f} in the last {len(recent)} games, drawn")
+            self._note(
+                f"{done} steps of PPO: {np.mean([game['r'] for game in recent]):.2f} in the "
+                f"last {len(recent)} games, drawn"
+            )
         if done >= self._next:
             self._next = (done // self._every + 1) * self._every
             self._keep(done)
@@ -211,7 +279,9 @@ def _story(recipe: Recipe, plan: _Plan) -> str:
 def _ppo_settings(plan: _Plan, done: int) -> dict[str, Any]:
     settings = dict(plan.ppo)
     share_left = 1.0 - done / max(1, plan.ppo_steps)
-    settings["learning_rate"] = LinearSchedule(float(settings["learning_rate"]) * share_left, 0.0, 1.0)
+    settings["learning_rate"] = LinearSchedule(
+        float(settings["learning_rate"]) * share_left, 0.0, 1.0
+    )
     return settings
 
 
@@ -229,22 +299,42 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
         "rehearsals",
         "evaluations",
     )
-    ppo = ("n_steps", "batch_size", "n_epochs", "gamma", "gae_lambda", "learning_rate", "clip_range", "ent_coef")
+    ppo = (
+        "n_steps",
+        "batch_size",
+        "n_epochs",
+        "gamma",
+        "gae_lambda",
+        "learning_rate",
+        "clip_range",
+        "ent_coef",
+    )
     missing = [name for name in (*own, *ppo) if name not in settings]
     unknown = [name for name in settings if name not in (*own, *ppo)]
     if missing or unknown:
-        raise InputError(f"{recipe.name}: [train.hyperparameters]: missing {missing}, unknown {unknown}; allowed {[*own, *ppo]}")
+        raise InputError(
+            f"{recipe.name}: [train.hyperparameters]: missing {missing}, unknown {unknown}; "
+            f"allowed {[*own, *ppo]}"
+        )
     if settings["expert"] not in EXPERTS:
-        raise InputError(f'{recipe.name}: expert "{settings["expert"]}"; allowed: {", ".join(EXPERTS)}')
+        raise InputError(
+            f'{recipe.name}: expert "{settings["expert"]}"; allowed: {", ".join(EXPERTS)}'
+        )
     numbers: dict[str, Any] = settings
     if not 0.0 < float(numbers["imitation_share"]) < 1.0:
-        raise InputError(f"{recipe.name}: imitation_share {numbers['imitation_share']}; allowed: between 0 and 1, PPO has the rest")
+        raise InputError(
+            f"{recipe.name}: imitation_share {numbers['imitation_share']}; allowed: between 0 "
+            "and 1, PPO has the rest"
+        )
     steps = recipe.train.quick_steps if quick else recipe.train.steps
-    round_steps = min(int(numbers["imitation_round"]), int(steps * float(numbers["imitation_share"])))
+    round_steps = min(
+        int(numbers["imitation_round"]), int(steps * float(numbers["imitation_share"]))
+    )
     if round_steps < STACK * recipe.train.envs:
         least = f"{STACK} steps in each of {recipe.train.envs} games"
         raise InputError(
-            f"{recipe.name}: a round of imitation has {round_steps} steps; at least {least}: a larger imitation_share or _round"
+            f"{recipe.name}: a round of imitation has {round_steps} steps; at least {least}: "
+            "a larger imitation_share or _round"
         )
     imitation_steps = round(steps * float(numbers["imitation_share"]) / round_steps) * round_steps
     n_steps = min(int(numbers["n_steps"]), max(2, (steps - imitation_steps) // recipe.train.envs))
@@ -265,7 +355,9 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
         imitation=imitation,
         sharpening=float(numbers["sharpening"]),
         value_steps=min(int(numbers["value_steps"]), steps),
-        ppo_steps=(steps - imitation_steps) // rollout * rollout,  # so that the learning rate ends at 0 and not below
+        ppo_steps=(steps - imitation_steps)
+        // rollout
+        * rollout,  # so that the learning rate ends at 0 and not below
         rehearsals=int(numbers["rehearsals"]),
         evaluations=1 if quick else int(numbers["evaluations"]),
         episodes=2 if quick else SELECTION_EPISODES,

@@ -2,8 +2,10 @@
 
 In: a `Console` that runs Breakout. Out: the action an expert would take there.
 What it knows of the game was measured, not looked up:
-- The ball meets the paddle at y = 177. Where it will do so, bricks and walls on the way included, is found out on a copy of the console.
-- The paddle follows a hidden lever with a delay of one frame: each frame it covers half the distance, and the lever moves 6 pixels a frame.
+- The ball meets the paddle at y = 177. Where it will do so, bricks and walls on the way included,
+  is found out on a copy of the console.
+- The paddle follows a hidden lever with a delay of one frame: each frame it covers half the
+  distance, and the lever moves 6 pixels a frame.
 """
 
 from __future__ import annotations
@@ -25,16 +27,21 @@ CONTACT_Y = 177
 PLACES = (3.0, 8.0, 13.0)  # ball x - paddle x at contact
 FINE_FRAMES = 12
 ROLLOUT_STEPS = 80
-URGENT = 3.0  # the last frames before the paddle, and the shot that begins a life: who misses it waits for ever
+# the last frames before the paddle, and the shot that begins a life: who misses it waits for ever
+URGENT = 3.0
 TEMPERATURE = 4.0  # pixels of error that make an action e times less advisable
 
 _DIRECTION = {RIGHT: 1, LEFT: -1}
-_SEQUENCES = np.array(list(itertools.product((-1, 0, 1), repeat=3)), np.float64)  # what may be done in the next three steps
+_SEQUENCES = np.array(
+    list(itertools.product((-1, 0, 1), repeat=3)), np.float64
+)  # what may be done in the next three steps
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the player knows of the game between two steps; y grows downwards, speeds are per step."""
+    """What the player knows of the game between two steps; y grows downwards, speeds are per
+    step.
+    """
 
     ball: tuple[int, int] | None  # x, y one step ago; None while there is none
     speed: tuple[int, int]
@@ -66,29 +73,68 @@ class BreakoutExpert:
         """Return what to do now."""
         before, ram = self._sight.speed, self._console.rams[-1]
         sight = _look(self._console, self._sight)
-        turned = np.sign(sight.speed[1]) != np.sign(before[1]) or np.sign(sight.speed[0]) != np.sign(before[0])
+        turned = np.sign(sight.speed[1]) != np.sign(before[1]) or np.sign(
+            sight.speed[0]
+        ) != np.sign(before[0])
         if sight.ball is not None and (turned or sight.landing_x is None):
-            if sight.speed[1] < 0 < before[1]:  # it was hit: the next one is hit elsewhere, so that no path repeats for ever
+            if (
+                sight.speed[1] < 0 < before[1]
+            ):  # it was hit: the next one is hit elsewhere, so that no path repeats for ever
                 self._place = float(self._rng.choice(PLACES))
             sight = replace(sight, landing_x=self._find_landing())
         self._sight = sight
         if sight.ball is None:
             odds = (0.0, 1.0, 0.0, 0.0)
-            return Advice(FIRE, odds, URGENT, (0.0, 0.0, 0.0, 0.0, ram[PADDLE_X] / 64 - 2, 0.0, float(sight.lever), 0.0, 0.0, 0.0))
+            return Advice(
+                FIRE,
+                odds,
+                URGENT,
+                (
+                    0.0,
+                    0.0,
+                    0.0,
+                    0.0,
+                    ram[PADDLE_X] / 64 - 2,
+                    0.0,
+                    float(sight.lever),
+                    0.0,
+                    0.0,
+                    0.0,
+                ),
+            )
         cost, wanted = _costs(self._console, sight, self._place)
         shares = np.exp((cost.min() - cost) / TEMPERATURE)
         left, hold, right = shares / shares.sum()
         error = wanted - (ram[PADDLE_X] + sight.paddle_speed + 6 * sight.lever)
-        seen = (sight.ball[0] / 64 - 2, sight.ball[1] / 64 - 2, sight.speed[0] / 8, sight.speed[1] / 8, ram[PADDLE_X] / 64 - 2)
-        hidden = (sight.paddle_speed / 6, float(sight.lever), float(np.clip(error / 64, -1.5, 1.5)), wanted / 64 - 2, 1.0)
+        seen = (
+            sight.ball[0] / 64 - 2,
+            sight.ball[1] / 64 - 2,
+            sight.speed[0] / 8,
+            sight.speed[1] / 8,
+            ram[PADDLE_X] / 64 - 2,
+        )
+        hidden = (
+            sight.paddle_speed / 6,
+            float(sight.lever),
+            float(np.clip(error / 64, -1.5, 1.5)),
+            wanted / 64 - 2,
+            1.0,
+        )
         urgency = 0.3 if sight.speed[1] <= 0 else URGENT if _frames(sight) <= FINE_FRAMES else 1.0
-        return Advice((LEFT, HOLD, RIGHT)[int(np.argmin(cost))], (hold, 0.0, right, left), urgency, (*seen, *hidden))
+        return Advice(
+            (LEFT, HOLD, RIGHT)[int(np.argmin(cost))],
+            (hold, 0.0, right, left),
+            urgency,
+            (*seen, *hidden),
+        )
 
     def watch(self, action: int) -> None:
         """Take in what was done, which need not be what was advised."""
         rams = self._console.rams
         paddle_speed = float(rams[-1, PADDLE_X]) - float(rams[-2, PADDLE_X])
-        self._sight = replace(self._sight, paddle_speed=paddle_speed, lever=_DIRECTION.get(action, 0))
+        self._sight = replace(
+            self._sight, paddle_speed=paddle_speed, lever=_DIRECTION.get(action, 0)
+        )
 
     def _find_landing(self) -> float | None:
         """Return the x at which the ball will come down to the paddle; None if that is far away."""
@@ -124,9 +170,11 @@ def _frames(sight: Sight) -> int:
 
 
 def _costs(console: Console, sight: Sight, place: float) -> tuple[NDArray[np.float64], float]:
-    """Return what going left, holding and going right cost in pixels, and where the paddle is wanted.
+    """Return what going left, holding and going right cost in pixels, and where the paddle is
+    wanted.
 
-    While there is time, that is how far from there the paddle comes to rest; a push moves it by 24 pixels in the end.
+    While there is time, that is how far from there the paddle comes to rest; a push moves it by 24
+    pixels in the end.
     In the last steps it is the error at contact of the best sequence of three that begins so.
     """
     assert sight.ball is not None
@@ -136,16 +184,24 @@ def _costs(console: Console, sight: Sight, place: float) -> tuple[NDArray[np.flo
     frames = _frames(sight) if sight.speed[1] > 0 else FINE_FRAMES + 1
     if frames > FINE_FRAMES:
         return np.abs(wanted - (paddle + sight.paddle_speed + 6 * sight.lever) - _PUSH), wanted
-    paths = np.clip(paddle + sight.paddle_speed * _FREE + sight.lever * _LEVER + _PUSHED, *PADDLE_LIMITS_X)
+    paths = np.clip(
+        paddle + sight.paddle_speed * _FREE + sight.lever * _LEVER + _PUSHED, *PADDLE_LIMITS_X
+    )
     met = landing - paths
-    cost = np.abs(paths - wanted) + 5 * (np.maximum(0, 1 - met) + np.maximum(0, met - 15))  # a miss is worse than the wrong place
+    cost = np.abs(paths - wanted) + 5 * (
+        np.maximum(0, 1 - met) + np.maximum(0, met - 15)
+    )  # a miss is worse than the wrong place
     at = min(max(frames, 1), FINE_FRAMES) - 1
     return (cost[:, at] + 0.3 * cost[:, at + 1]).reshape(3, -1).min(axis=1), wanted
 
 
 def _path(speed: float, lever: float, pushes: tuple[float, ...]) -> list[float]:
     """Return the paddle's way after 1, 2 ... frames; a push takes effect one frame late."""
-    behind, covered, path = speed, 0.0, []  # the lever is as far ahead of the paddle as that moved last
+    behind, covered, path = (
+        speed,
+        0.0,
+        [],
+    )  # the lever is as far ahead of the paddle as that moved last
     for frame in range(FINE_FRAMES + 1):
         step = (frame - 1) // FRAMES_PER_STEP
         push = lever if frame == 0 else pushes[step] if step < len(pushes) else 0.0

@@ -1,4 +1,6 @@
-"""What an expert is to a network that learns from it: a player that knows more than the screen shows and says so."""
+"""What an expert is to a network that learns from it: a player that knows more than the screen
+shows and says so.
+"""
 
 from __future__ import annotations
 

@@ -25,18 +25,31 @@ _PACKAGES = {
 
 
 def write_observations(path: Path, observations: Observations) -> None:
-    """Write the `.npz` with `obs` [n, ...], in raw units of the environment, and `episode` int32 [n], the episode each is from."""
-    path.write_bytes(npz_bytes({"obs": observations.obs, "episode": observations.episode.astype(np.int32)}))
+    """Write the `.npz` with `obs` [n, ...], in raw units of the environment, and `episode` int32
+    [n], the episode each is from.
+    """
+    path.write_bytes(
+        npz_bytes({"obs": observations.obs, "episode": observations.episode.astype(np.int32)})
+    )
 
 
 def write_normalizer(path: Path, normalizer: Normalizer) -> None:
     """Write the `.npz` that `quarl import --obs-norm` reads."""
-    statistics = {"mean": normalizer.mean, "var": normalizer.var, "epsilon": normalizer.epsilon, "clip_obs": normalizer.clip_obs}
-    path.write_bytes(npz_bytes({name: np.array(value, np.float64) for name, value in statistics.items()}))
+    statistics = {
+        "mean": normalizer.mean,
+        "var": normalizer.var,
+        "epsilon": normalizer.epsilon,
+        "clip_obs": normalizer.clip_obs,
+    }
+    path.write_bytes(
+        npz_bytes({name: np.array(value, np.float64) for name, value in statistics.items()})
+    )
 
 
 def fill_measured(text: str, score: ScoreRecipe, random_return: float) -> str:
-    """Return the recipe's text with the [score] table and gate.random_return as measured; all else, comments too, stays."""
+    """Return the recipe's text with the [score] table and gate.random_return as measured; all else,
+    comments too, stays.
+    """
     lines = ["[score]  # of the source policy, without exploration noise; episode i has seed + i"]
     lines += [f"mean_return = {score.mean_return:.4f}", f"std_return = {score.std_return:.4f}"]
     if score.success_rate is not None:
@@ -44,7 +57,13 @@ def fill_measured(text: str, score: ScoreRecipe, random_return: float) -> str:
     lines += [f"episodes = {score.episodes}", f"seed = {score.seed:_}", ""]
     without = re.sub(r"^\[score\][^\n]*\n(?:(?!\[)[^\n]*\n)*", "", text, flags=re.MULTILINE)
     before, header, after = without.partition("[gate]")
-    filled = re.sub(r"^(random_return\s*=\s*)[^\s#]+", rf"\g<1>{random_return:.4f}", after, count=1, flags=re.MULTILINE)
+    filled = re.sub(
+        r"^(random_return\s*=\s*)[^\s#]+",
+        rf"\g<1>{random_return:.4f}",
+        after,
+        count=1,
+        flags=re.MULTILINE,
+    )
     return before + "\n".join(lines) + "\n" + header + filled
 
 

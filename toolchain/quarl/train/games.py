@@ -1,4 +1,5 @@
-"""What every training on Atari needs: games to judge by, lanes as a learner sees them, and features computed at twice the speed.
+"""What every training on Atari needs: games to judge by, lanes as a learner sees them, and features
+computed at twice the speed.
 
 Goes in: a player or a network. Comes out: the returns of its games, or the same network, faster.
 """
@@ -33,9 +34,11 @@ class Player:
 
 
 class Learning(VecEnvWrapper):
-    """Lanes as a learner sees them: rewards are the signs of the points, and an episode ends with a life, though the game goes on.
+    """Lanes as a learner sees them: rewards are the signs of the points, and an episode ends with a
+    life, though the game goes on.
 
-    Where only the whole game ends it, a life costs a learner that looks a hundred steps ahead next to nothing: PPO took a Breakout player
+    Where only the whole game ends it, a life costs a learner that looks a hundred steps ahead next
+    to nothing: PPO took a Breakout player
     that had learnt to keep the ball from 127 points a game to 73.
     """
 
@@ -56,11 +59,18 @@ class Learning(VecEnvWrapper):
         return obs, np.sign(points), done | lost, infos
 
 
-def play_games(env: EnvRecipe, act: Callable[[NDArray[np.uint8]], NDArray[np.int64]], seeds: Sequence[int], max_length: int) -> Episodes:
+def play_games(
+    env: EnvRecipe,
+    act: Callable[[NDArray[np.uint8]], NDArray[np.int64]],
+    seeds: Sequence[int],
+    max_length: int,
+) -> Episodes:
     """Return a game for each seed, one lane each; a game is cut off after `max_length` steps.
 
-    The games are those the gate judges: where it repeats actions now and then, these do. Without, a Breakout policy that scored 287 over 16
-    games scored 79 with one action in fifty repeated: what is best among some thirty fixed games need not play well.
+    The games are those the gate judges: where it repeats actions now and then, these do. Without, a
+    Breakout policy that scored 287 over 16
+    games scored 79 with one action in fifty repeated: what is best among some thirty fixed games
+    need not play well.
     """
     count = len(seeds)
     arguments: dict[str, Any] = dict(env.judged_kwargs)
@@ -78,7 +88,9 @@ def play_games(env: EnvRecipe, act: Callable[[NDArray[np.uint8]], NDArray[np.int
 
 
 def compute_in_bfloat16(extractor: Any) -> None:
-    """Compute the features of a network in bfloat16, which doubles the speed; the heads stay in float32, so that odds keep their digits."""
+    """Compute the features of a network in bfloat16, which doubles the speed; the heads stay in
+    float32, so that odds keep their digits.
+    """
     extractor.to(memory_format=torch.channels_last)
     plain = extractor.forward
 

@@ -1,6 +1,8 @@
-"""The run folder of a training: its learning curve, what a later call resumes from, which checkpoint was the best.
+"""The run folder of a training: its learning curve, what a later call resumes from, which
+checkpoint was the best.
 
-Goes in: a return each time the policy is judged. Comes out: `curve.csv`, `state.json`, and the answer whether this one is the best so far;
+Goes in: a return each time the policy is judged. Comes out: `curve.csv`, `state.json`, and the
+answer whether this one is the best so far;
 `log.txt` takes what else is worth a line.
 """
 
@@ -20,7 +22,9 @@ from quarl.train.trained import CURVE_FIELDS, Progress
 class Journal:
     """Keeps the books of one training of `total` steps, over all calls that take part in it."""
 
-    def __init__(self, run: Path, total: int, progress: Callable[[Progress], None] | None, *, resume: bool) -> None:
+    def __init__(
+        self, run: Path, total: int, progress: Callable[[Progress], None] | None, *, resume: bool
+    ) -> None:
         self.curve_path = run / "curve.csv"
         self.steps = 0  # when it was last judged
         self._state_path, self._log_path = run / "state.json", run / "log.txt"
@@ -31,9 +35,15 @@ class Journal:
         self._cpu_start_s = time.process_time()
         if resume:
             if not self._state_path.exists():
-                raise InputError(f"{run}: there is no checkpoint to resume from. Train without --resume.")
+                raise InputError(
+                    f"{run}: there is no checkpoint to resume from. Train without --resume."
+                )
             state = json.loads(self._state_path.read_text(encoding="utf-8"))
-            self.steps, self._best_return, self._cpu_s = state["steps"], state["best_return"], state["cpu_s"]
+            self.steps, self._best_return, self._cpu_s = (
+                state["steps"],
+                state["best_return"],
+                state["cpu_s"],
+            )
             return
         run.mkdir(parents=True, exist_ok=True)
         with self.curve_path.open("w", newline="") as file:
@@ -41,13 +51,22 @@ class Journal:
         self._log_path.unlink(missing_ok=True)
 
     def judge(self, steps: int, episodes: Episodes, *, may_be_best: bool = True) -> bool:
-        """Write down how the policy of `steps` plays; return whether it is to be kept: none before it that might have been was better."""
+        """Write down how the policy of `steps` plays; return whether it is to be kept: none before
+        it that might have been was better.
+        """
         mean = float(episodes.returns.mean())
         success = None if episodes.successes is None else float(episodes.successes.mean())
         cpu_s = self._spent_s()
         with self.curve_path.open("a", newline="") as file:
-            row = [steps, f"{mean:.3f}", f"{episodes.returns.std():.3f}", f"{episodes.lengths.mean():.1f}"]
-            csv.writer(file).writerow([*row, "" if success is None else f"{success:.3f}", f"{cpu_s:.1f}"])
+            row = [
+                steps,
+                f"{mean:.3f}",
+                f"{episodes.returns.std():.3f}",
+                f"{episodes.lengths.mean():.1f}",
+            ]
+            csv.writer(file).writerow(
+                [*row, "" if success is None else f"{success:.3f}", f"{cpu_s:.1f}"]
+            )
         is_best = may_be_best and mean >= self._best_return
         self.steps, self._best_return = steps, mean if is_best else self._best_return
         state = {"steps": steps, "best_return": self._best_return, "cpu_s": cpu_s}

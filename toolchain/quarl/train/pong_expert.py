@@ -1,11 +1,15 @@
 """A Pong player that reads the console's memory, to teach a network that sees only the screen.
 
-In: a `Console` that runs Pong. Out: the action an expert would take there. It wins 21 to 0 or nearly so.
+In: a `Console` that runs Pong. Out: the action an expert would take there. It wins 21 to 0 or
+    nearly so.
 What it knows of the game was measured, not looked up:
-- The ball meets the player's paddle at x = 188. Where it meets it (ball y - paddle y, -2 to 16) decides how steeply it leaves.
-- The paddle follows a hidden lever: every two frames it covers half the distance to it, and the lever moves 12 pixels in that time.
+- The ball meets the player's paddle at x = 188. Where it meets it (ball y - paddle y, -2 to 16)
+  decides how steeply it leaves.
+- The paddle follows a hidden lever: every two frames it covers half the distance to it, and the
+  lever moves 12 pixels in that time.
 - The fire button makes the return faster. The opponent cannot follow some of the steep fast ones.
-Which return wins depends on where the opponent is: when the ball turns toward the player, the expert tries every zone of the paddle
+Which return wins depends on where the opponent is: when the ball turns toward the player, the
+expert tries every zone of the paddle
 on a copy of the console, and keeps the first that scores.
 """
 
@@ -26,23 +30,35 @@ UP, HOLD, DOWN = 4, 1, 5  # actions of the minimal set, each with the fire butto
 WALLS_Y = (45.0, 206.5)  # the ball turns here
 PADDLE_LIMITS_Y = (38.0, 203.0)
 CONTACT_X = 189
-ZONES = (-0.3, 14.3, 10.5, 2.5, 6.5)  # ball y - paddle y at contact: steep up, steep down, down, up, level
+ZONES = (
+    -0.3,
+    14.3,
+    10.5,
+    2.5,
+    6.5,
+)  # ball y - paddle y at contact: steep up, steep down, down, up, level
 WAITING_Y = 126.0
 ROLLOUT_STEPS = 120
 FINE_HALF_STEPS = 6
-STRAY = 0.3  # how often a return that wins nothing is drawn at random: two perfect players would never end a rally
+# how often a return that wins nothing is drawn at random: two perfect players would never end a
+# rally
+STRAY = 0.3
 
 TEMPERATURE = 4.0  # pixels of error that make an action e times less advisable
 FACTS = 9
 
 _DIRECTION = {2: -1, 4: -1, 3: 1, 5: 1}  # of the lever, by action
-_SEQUENCES = np.array(list(itertools.product((-1, 0, 1), repeat=3)), np.float64)  # what may be done in the next three steps
+_SEQUENCES = np.array(
+    list(itertools.product((-1, 0, 1), repeat=3)), np.float64
+)  # what may be done in the next three steps
 _HALF_STEPS = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the player knows of the game between two steps; y grows downwards, speeds are per step."""
+    """What the player knows of the game between two steps; y grows downwards, speeds are per
+    step.
+    """
 
     ball: tuple[int, int] | None  # x, y one step ago
     speed: tuple[int, int]  # of the ball; (0, 0) where unknown
@@ -76,7 +92,9 @@ class PongExpert:
         sight = self._sight = _look(self._console, self._sight)
         toward = sight.speed[0] > 0
         self._steps_toward = self._steps_toward + 1 if toward else 0
-        if self._steps_toward == 2:  # in the first step the speed is still a mixture of before and after the turn
+        if (
+            self._steps_toward == 2
+        ):  # in the first step the speed is still a mixture of before and after the turn
             self._zone = self._find_zone()
         cost, wanted = _costs(self._console, sight, self._zone)
         shares = np.exp((cost.min() - cost) / TEMPERATURE)
@@ -85,10 +103,23 @@ class PongExpert:
         ball, ram = sight.ball, self._console.rams[-1]
         assert ball is not None
         error = wanted - (ram[PADDLE_Y] + sight.paddle_speed + 6 * sight.lever)
-        seen = (ball[0] / 128 - 1, ball[1] / 128 - 1, sight.speed[0] / 16, sight.speed[1] / 12, ram[PADDLE_Y] / 128 - 1)
-        hidden = (sight.paddle_speed / 12, float(sight.lever), float(np.clip(error / 64, -1.5, 1.5)), wanted / 128 - 1)
+        seen = (
+            ball[0] / 128 - 1,
+            ball[1] / 128 - 1,
+            sight.speed[0] / 16,
+            sight.speed[1] / 12,
+            ram[PADDLE_Y] / 128 - 1,
+        )
+        hidden = (
+            sight.paddle_speed / 12,
+            float(sight.lever),
+            float(np.clip(error / 64, -1.5, 1.5)),
+            wanted / 128 - 1,
+        )
         urgency = 0.3 if not toward else 3.0 if CONTACT_X - ball[0] < 4 * sight.speed[0] else 1.0
-        return Advice((UP, HOLD, DOWN)[int(np.argmin(cost))], tuple(odds), urgency, (*seen, *hidden))
+        return Advice(
+            (UP, HOLD, DOWN)[int(np.argmin(cost))], tuple(odds), urgency, (*seen, *hidden)
+        )
 
     def watch(self, action: int) -> None:
         """Take in what was done, which need not be what was advised."""
@@ -106,10 +137,16 @@ class PongExpert:
                 in_play.append(zone)
         if not in_play:
             return ZONES[-1]
-        return in_play[int(self._rng.integers(len(in_play)))] if self._rng.random() < STRAY else in_play[0]
+        return (
+            in_play[int(self._rng.integers(len(in_play)))]
+            if self._rng.random() < STRAY
+            else in_play[0]
+        )
 
     def _try(self, zone: float) -> float:
-        """Return the points scored until the opponent has returned the ball, when it is hit with this zone."""
+        """Return the points scored until the opponent has returned the ball, when it is hit with
+        this zone.
+        """
         console, sight = self._copy, self._sight
         console.continue_from(self._console)
         points, returned = 0.0, False
@@ -137,7 +174,9 @@ def _look(console: Console, sight: Sight) -> Sight:
     arrival = sight.arrival_y
     if vx <= 0:
         arrival = None
-    elif x < CONTACT_X - 2 and (arrival is None or 54 < y < 198):  # close to a wall the speed is a mixture of before and after it
+    elif x < CONTACT_X - 2 and (
+        arrival is None or 54 < y < 198
+    ):  # close to a wall the speed is a mixture of before and after it
         arrival = _folded(y + vy * max(0, CONTACT_X - x) / vx)
     elif arrival is None:
         arrival = float(y)
@@ -145,7 +184,9 @@ def _look(console: Console, sight: Sight) -> Sight:
 
 
 def _moved(console: Console, sight: Sight, action: int) -> Sight:
-    paddle_speed = float(console.rams[-1, PADDLE_Y]) - float(console.rams[FRAMES_PER_STEP // 2 - 1, PADDLE_Y])
+    paddle_speed = float(console.rams[-1, PADDLE_Y]) - float(
+        console.rams[FRAMES_PER_STEP // 2 - 1, PADDLE_Y]
+    )
     return replace(sight, paddle_speed=paddle_speed, lever=_DIRECTION.get(action, 0))
 
 
@@ -157,7 +198,8 @@ def _steer(console: Console, sight: Sight, zone: float) -> int:
 def _costs(console: Console, sight: Sight, zone: float) -> tuple[NDArray[np.float64], float]:
     """Return what going up, holding and going down cost in pixels, and where the paddle is wanted.
 
-    While there is time, that is how far from there the paddle comes to rest; a push moves it by 24 pixels in the end.
+    While there is time, that is how far from there the paddle comes to rest; a push moves it by 24
+    pixels in the end.
     In the last steps it is the error at contact of the best sequence of three that begins so.
     """
     assert sight.ball is not None
@@ -166,12 +208,18 @@ def _costs(console: Console, sight: Sight, zone: float) -> tuple[NDArray[np.floa
     wanted = WAITING_Y - ZONES[-1]
     if arrival is not None:
         wanted = min(max(arrival - zone, PADDLE_LIMITS_Y[0] + 1), PADDLE_LIMITS_Y[1] - 1)
-        half_steps = math.ceil(max(0, CONTACT_X - sight.ball[0]) * FRAMES_PER_STEP / sight.speed[0]) // 2
+        half_steps = (
+            math.ceil(max(0, CONTACT_X - sight.ball[0]) * FRAMES_PER_STEP / sight.speed[0]) // 2
+        )
     if arrival is None or half_steps > FINE_HALF_STEPS:
         return np.abs(wanted - (paddle + sight.paddle_speed + 6 * sight.lever) - _PUSH), wanted
-    paths = np.clip(paddle + sight.paddle_speed * _FREE + sight.lever * _LEVER + _PUSHED, *PADDLE_LIMITS_Y)
+    paths = np.clip(
+        paddle + sight.paddle_speed * _FREE + sight.lever * _LEVER + _PUSHED, *PADDLE_LIMITS_Y
+    )
     met = arrival - paths
-    cost = np.abs(paths - wanted) + 10 * (np.maximum(0, -1 - met) + np.maximum(0, met - 15))  # a miss is worse than the wrong zone
+    cost = np.abs(paths - wanted) + 10 * (
+        np.maximum(0, -1 - met) + np.maximum(0, met - 15)
+    )  # a miss is worse than the wrong zone
     return (cost @ _WEIGHTS[max(1, half_steps)]).reshape(3, -1).min(axis=1), wanted
 
 
@@ -184,7 +232,9 @@ def _folded(y: float) -> float:
 
 
 def _path(speed: float, lever: float, pushes: tuple[float, ...]) -> list[float]:
-    """Return the paddle's way after 1, 2 ... half steps (two frames each); a push takes effect in the middle of the first."""
+    """Return the paddle's way after 1, 2 ... half steps (two frames each); a push takes effect in
+    the middle of the first.
+    """
     covered, path = 0.0, []
     for half in range(_HALF_STEPS):
         push = pushes[half // 2] if half // 2 < len(pushes) else 0.0
@@ -198,8 +248,13 @@ def _path(speed: float, lever: float, pushes: tuple[float, ...]) -> list[float]:
 
 
 def _weights(half_steps: int) -> list[float]:
-    """Return what the error after each half step counts: all at contact, some just after it, next to nothing before."""
-    return [1.0 if half == half_steps else 0.1 if half == half_steps + 1 else 0.02 * (half < half_steps) for half in range(1, 10)]
+    """Return what the error after each half step counts: all at contact, some just after it, next
+    to nothing before.
+    """
+    return [
+        1.0 if half == half_steps else 0.1 if half == half_steps + 1 else 0.02 * (half < half_steps)
+        for half in range(1, 10)
+    ]
 
 
 _PUSH = np.array([-24.0, 0.0, 24.0])

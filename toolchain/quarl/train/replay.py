@@ -1,7 +1,10 @@
-"""Transitions over several steps, made from lanes side by side, and the store a learner draws them from.
+"""Transitions over several steps, made from lanes side by side, and the store a learner draws them
+from.
 
-Goes in: one step of all lanes at a time. Comes out: batches of (observation, action, reward of n steps, discount, observation after them).
-A transition ends with its episode. Where that was only cut off by the clock, the value of its last observation still counts.
+Goes in: one step of all lanes at a time. Comes out: batches of (observation, action, reward of n
+steps, discount, observation after them).
+A transition ends with its episode. Where that was only cut off by the clock, the value of its last
+observation still counts.
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ class _Step(NamedTuple):
 class Replay:
     """The last `capacity` transitions of up to `n_step` steps each."""
 
-    def __init__(self, capacity: int, obs_shape: tuple[int, ...], obs_dtype: Any, n_step: int, gamma: float) -> None:
+    def __init__(
+        self, capacity: int, obs_shape: tuple[int, ...], obs_dtype: Any, n_step: int, gamma: float
+    ) -> None:
         self._rows = Batch(
             np.zeros((capacity, *obs_shape), obs_dtype),
             np.zeros(capacity, np.int32),
@@ -59,7 +64,14 @@ class Replay:
         truncated: NDArray[np.bool_],
     ) -> None:
         """Take in one step of all lanes; `next_obs` is the observation before a lane restarts."""
-        step = _Step(obs, action.astype(np.int32), reward.astype(np.float32), next_obs, terminated, terminated | truncated)
+        step = _Step(
+            obs,
+            action.astype(np.int32),
+            reward.astype(np.float32),
+            next_obs,
+            terminated,
+            terminated | truncated,
+        )
         self._window.append(step)
         if len(self._window) < self._n_step:
             return
@@ -69,7 +81,9 @@ class Replay:
         for power, step in enumerate(list(self._window)[1:], start=1):
             total[open_lanes] += np.float32(self._gamma**power) * step.reward[open_lanes]
             after[open_lanes] = step.next_obs[open_lanes]
-            discount[open_lanes] = np.where(step.terminated, 0.0, self._gamma ** (power + 1))[open_lanes]
+            discount[open_lanes] = np.where(step.terminated, 0.0, self._gamma ** (power + 1))[
+                open_lanes
+            ]
             open_lanes &= ~step.over
         self._store(Batch(first.obs, first.action, total, discount.astype(np.float32), after))
 
@@ -77,7 +91,13 @@ class Replay:
         """Return `count` transitions, each as likely as any other."""
         index = rng.integers(self.size, size=count)
         rows = self._rows
-        return Batch(rows.obs[index], rows.action[index], rows.reward[index], rows.discount[index], rows.next_obs[index])
+        return Batch(
+            rows.obs[index],
+            rows.action[index],
+            rows.reward[index],
+            rows.discount[index],
+            rows.next_obs[index],
+        )
 
     def _store(self, rows: Batch) -> None:
         capacity = len(self._rows.action)

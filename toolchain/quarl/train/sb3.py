@@ -1,7 +1,10 @@
-"""Training with Stable-Baselines3 and sb3-contrib: PPO, A2C, DQN, QR-DQN, SAC, TD3, TQC on any gymnasium environment.
+"""Training with Stable-Baselines3 and sb3-contrib: PPO, A2C, DQN, QR-DQN, SAC, TD3, TQC on any
+gymnasium environment.
 
-Goes in: a recipe and a run folder. Comes out: a `Trained` policy, the best checkpoint by its mean return on episodes kept for that.
-The run folder holds the checkpoint that a later call resumes from, the best one so far, and the learning curve.
+Goes in: a recipe and a run folder. Comes out: a `Trained` policy, the best checkpoint by its mean
+return on episodes kept for that.
+The run folder holds the checkpoint that a later call resumes from, the best one so far, and the
+learning curve.
 
 Hyperparameters of a recipe go to the algorithm's constructor as they are, but for these:
     net_arch, activation      layers ([64, 64] or {pi = [...], qf = [...]}) and "tanh", "relu" or "elu" between them
@@ -42,17 +45,29 @@ from quarl.train.parallel import make_lanes
 from quarl.train.trained import Progress, Trained
 
 CHECKPOINT_EPISODES = 40
-ACTIVATIONS: dict[str, type[torch.nn.Module]] = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "elu": torch.nn.ELU}
+ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
+    "tanh": torch.nn.Tanh,
+    "relu": torch.nn.ReLU,
+    "elu": torch.nn.ELU,
+}
 LEFT_OUT = (
     "start_time", "_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer", "replay_buffer_class",
 )  # fmt: skip
 
 
-def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None) -> Trained:
+def fit(
+    recipe: Recipe,
+    run: Path,
+    *,
+    quick: bool,
+    resume: bool,
+    progress: Callable[[Progress], None] | None,
+) -> Trained:
     """Return the trained policy.
 
     Raises:
-        InputError: an algorithm or hyperparameter that Stable-Baselines3 does not have, or nothing to resume from.
+        InputError: an algorithm or hyperparameter that Stable-Baselines3 does not have, or nothing
+            to resume from.
     """
     torch.set_num_threads(1)
     settings = dict(recipe.train.hyperparameters)
@@ -66,7 +81,9 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
     if recipe.train.normalize_observations or normalize_rewards:
         gamma = float(_number(settings.get("gamma", 0.99), "gamma"))
         norm_obs = recipe.train.normalize_observations
-        envs = VecNormalize(envs, norm_obs=norm_obs, norm_reward=normalize_rewards, clip_obs=clip_obs, gamma=gamma)
+        envs = VecNormalize(
+            envs, norm_obs=norm_obs, norm_reward=normalize_rewards, clip_obs=clip_obs, gamma=gamma
+        )
     algorithm = _algorithm(recipe.algorithm)
     set_random_seed(recipe.train.seed)
     journal = Journal(run, steps, progress, resume=resume)
@@ -76,8 +93,16 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
             model = checkpoint.load(algorithm, envs)
         else:
             envs.seed(recipe.train.seed)
-            model = algorithm("MlpPolicy", envs, seed=recipe.train.seed, device="cpu", **_constructor(settings))
-        judge = _Judge(EnvSpec(recipe.env.id, recipe.env.kwargs), journal, checkpoint, best_checkpoint, max(1, steps // evaluations))
+            model = algorithm(
+                "MlpPolicy", envs, seed=recipe.train.seed, device="cpu", **_constructor(settings)
+            )
+        judge = _Judge(
+            EnvSpec(recipe.env.id, recipe.env.kwargs),
+            journal,
+            checkpoint,
+            best_checkpoint,
+            max(1, steps // evaluations),
+        )
         if steps > model.num_timesteps:
             model.learn(steps - model.num_timesteps, callback=judge, reset_num_timesteps=not resume)
         best = algorithm.load(best_checkpoint.model_path, device="cpu")
@@ -86,14 +111,21 @@ def fit(recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Calla
             _fold(best, normalizer)
             normalizer = None
         return Trained(
-            _actor(best, normalizer), lambda path: save_model(best, path), normalizer, journal.curve_path, steps, CHECKPOINT_EPISODES
+            _actor(best, normalizer),
+            lambda path: save_model(best, path),
+            normalizer,
+            journal.curve_path,
+            steps,
+            CHECKPOINT_EPISODES,
         )
     finally:
         envs.close()
 
 
 class Lanes(VecEnv):
-    """A gymnasium vector environment as Stable-Baselines3 wants it: lanes restart by themselves, the last observation goes to `info`."""
+    """A gymnasium vector environment as Stable-Baselines3 wants it: lanes restart by themselves,
+    the last observation goes to `info`.
+    """
 
     def __init__(self, env: EnvRecipe, lanes: int) -> None:
         self._envs = make_lanes(env, lanes)
@@ -115,8 +147,12 @@ class Lanes(VecEnv):
         """Remember the actions [lanes, ...]."""
         self._actions = actions
 
-    def step_wait(self) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Return observations, rewards, ends and infos; where an episode ended, the observation is the next episode's first."""
+    def step_wait(
+        self,
+    ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Return observations, rewards, ends and infos; where an episode ended, the observation is
+        the next episode's first.
+        """
         obs, rewards, terminated, truncated, info = self._envs.step(self._actions)
         done = terminated | truncated
         self._returns += rewards
@@ -126,13 +162,19 @@ class Lanes(VecEnv):
             for lane in np.flatnonzero(done):
                 infos[lane]["terminal_observation"] = np.array(obs[lane])
                 infos[lane]["TimeLimit.truncated"] = bool(truncated[lane] and not terminated[lane])
-                infos[lane]["episode"] = {"r": float(self._returns[lane]), "l": int(self._lengths[lane]), "t": 0.0}
+                infos[lane]["episode"] = {
+                    "r": float(self._returns[lane]),
+                    "l": int(self._lengths[lane]),
+                    "t": 0.0,
+                }
                 if "success" in info:
                     infos[lane]["is_success"] = bool(info["success"][lane])
             self._returns[done] = 0.0
             self._lengths[done] = 0
             obs, info = self._envs.reset(options={"reset_mask": done})
-        for told, lives in zip(infos, info.get("lives", ()), strict=False):  # of the games that go on, or have just begun
+        for told, lives in zip(
+            infos, info.get("lives", ()), strict=False
+        ):  # of the games that go on, or have just begun
             told["lives"] = int(lives)
         return np.array(obs), np.asarray(rewards, np.float32), done, infos
 
@@ -144,16 +186,28 @@ class Lanes(VecEnv):
         """Return the attribute once per lane; all lanes share it."""
         return [getattr(self._envs, attr_name)] * len(list(self._get_indices(indices)))
 
-    def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:
+    def set_attr(
+        self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None
+    ) -> None:
         """Set the attribute of all lanes."""
         setattr(self._envs, attr_name, value)
 
-    def env_method(self, method_name: str, *args: Any, indices: int | Iterable[int] | None = None, **kwargs: Any) -> list[Any]:
+    def env_method(
+        self,
+        method_name: str,
+        *args: Any,
+        indices: int | Iterable[int] | None = None,
+        **kwargs: Any,
+    ) -> list[Any]:
         """Return what the method answers, once per lane."""
-        return [getattr(self._envs, method_name)(*args, **kwargs)] * len(list(self._get_indices(indices)))
+        return [getattr(self._envs, method_name)(*args, **kwargs)] * len(
+            list(self._get_indices(indices))
+        )
 
     def env_is_wrapped(
-        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: int | Iterable[int] | None = None
+        self,
+        wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]],
+        indices: int | Iterable[int] | None = None,
     ) -> list[bool]:
         """Say that no lane is wrapped; this class reports episodes itself."""
         return [False] * len(list(self._get_indices(indices)))
@@ -176,11 +230,22 @@ class _Checkpoint:
         envs = model.get_vec_normalize_env()
         if envs is not None:
             rewards = envs.ret_rms
-            state = {"return_var": rewards.var, "return_mean": rewards.mean, "return_count": rewards.count}
+            state = {
+                "return_var": rewards.var,
+                "return_mean": rewards.mean,
+                "return_count": rewards.count,
+            }
             if envs.norm_obs:
                 assert not isinstance(envs.obs_rms, dict)
-                state |= {"mean": envs.obs_rms.mean, "var": envs.obs_rms.var, "count": envs.obs_rms.count}
-                state |= {"epsilon": np.float64(envs.epsilon), "clip_obs": np.float64(envs.clip_obs)}
+                state |= {
+                    "mean": envs.obs_rms.mean,
+                    "var": envs.obs_rms.var,
+                    "count": envs.obs_rms.count,
+                }
+                state |= {
+                    "epsilon": np.float64(envs.epsilon),
+                    "clip_obs": np.float64(envs.clip_obs),
+                }
             np.savez(self.folder / "normalizer.npz", **state)  # type: ignore[arg-type]
         if whole and isinstance(model, OffPolicyAlgorithm):
             model.save_replay_buffer(self.folder / "replay.pkl")
@@ -188,16 +253,26 @@ class _Checkpoint:
     def load(self, algorithm: type[BaseAlgorithm], envs: VecEnv) -> BaseAlgorithm:
         """Return the model, ready to go on in `envs`."""
         if not self.model_path.exists():
-            raise InputError(f"{self.folder}: there is no checkpoint to resume from. Train without --resume.")
+            raise InputError(
+                f"{self.folder}: there is no checkpoint to resume from. Train without --resume."
+            )
         model = algorithm.load(self.model_path, env=envs, device="cpu", force_reset=True)
         if isinstance(model, OffPolicyAlgorithm):
             model.load_replay_buffer(self.folder / "replay.pkl")
         if isinstance(envs, VecNormalize):
             with np.load(self.folder / "normalizer.npz") as state:
-                envs.ret_rms.mean, envs.ret_rms.var, envs.ret_rms.count = state["return_mean"], state["return_var"], state["return_count"]
+                envs.ret_rms.mean, envs.ret_rms.var, envs.ret_rms.count = (
+                    state["return_mean"],
+                    state["return_var"],
+                    state["return_count"],
+                )
                 if envs.norm_obs:
                     assert not isinstance(envs.obs_rms, dict)
-                    envs.obs_rms.mean, envs.obs_rms.var, envs.obs_rms.count = state["mean"], state["var"], state["count"]
+                    envs.obs_rms.mean, envs.obs_rms.var, envs.obs_rms.count = (
+                        state["mean"],
+                        state["var"],
+                        state["count"],
+                    )
         return model
 
     def normalizer(self) -> Normalizer | None:
@@ -213,9 +288,13 @@ class _Checkpoint:
 
 
 class _Judge(BaseCallback):
-    """Plays the policy every so many steps and at the end, and keeps the latest and the best checkpoint."""
+    """Plays the policy every so many steps and at the end, and keeps the latest and the best
+    checkpoint.
+    """
 
-    def __init__(self, env: EnvSpec, journal: Journal, latest: _Checkpoint, best: _Checkpoint, every: int) -> None:
+    def __init__(
+        self, env: EnvSpec, journal: Journal, latest: _Checkpoint, best: _Checkpoint, every: int
+    ) -> None:
         super().__init__()
         self._env, self._journal = env, journal
         self._latest, self._best = latest, best
@@ -233,24 +312,34 @@ class _Judge(BaseCallback):
     def _evaluate(self) -> None:
         self._latest.save(self.model, whole=True)
         actor = _actor(self.model, self._latest.normalizer())
-        played = run_episodes(self._env, actor, range(CHECKPOINT_SEED, CHECKPOINT_SEED + CHECKPOINT_EPISODES))
+        played = run_episodes(
+            self._env, actor, range(CHECKPOINT_SEED, CHECKPOINT_SEED + CHECKPOINT_EPISODES)
+        )
         if self._journal.judge(self.num_timesteps, played):
             self._best.save(self.model, whole=False)
 
 
 def _actor(model: BaseAlgorithm, normalizer: Normalizer | None) -> Actor:
     def act(obs: NDArray[Any]) -> NDArray[Any]:
-        actions, _ = model.predict(obs if normalizer is None else normalizer.apply(obs).astype(np.float32), deterministic=True)
+        actions, _ = model.predict(
+            obs if normalizer is None else normalizer.apply(obs).astype(np.float32),
+            deterministic=True,
+        )
         return np.asarray(actions)
 
     return act
 
 
 def _fold(model: BaseAlgorithm, normalizer: Normalizer) -> None:
-    """Change the first layers so that they take raw observations: W (x - mean) / std + b = (W / std) x + (b - W mean / std)."""
+    """Change the first layers so that they take raw observations: W (x - mean) / std + b = (W /
+    std) x + (b - W mean / std).
+    """
     extractor = getattr(model.policy, "mlp_extractor", None)
     if extractor is None:
-        raise InputError(f"fold_normalizer: {type(model).__name__} has no separate policy network. Use PPO, A2C or TRPO.")
+        raise InputError(
+            f"fold_normalizer: {type(model).__name__} has no separate policy network. Use "
+            "PPO, A2C or TRPO."
+        )
     mean, std = torch.tensor(normalizer.mean, dtype=torch.float64), torch.tensor(normalizer.std)
     for network in (extractor.policy_net, extractor.value_net):
         first = network[0]
@@ -261,7 +350,9 @@ def _fold(model: BaseAlgorithm, normalizer: Normalizer) -> None:
 
 
 def save_model(model: BaseAlgorithm, path: Path) -> None:
-    """Write the policy as `model.save` does, without what only training needs: optimiser moments and the last observations."""
+    """Write the policy as `model.save` does, without what only training needs: optimiser moments
+    and the last observations.
+    """
     for optimizer in _optimizers(model):
         optimizer.state.clear()
     model.observation_space.seed(0)  # its generator is saved with it
@@ -270,13 +361,19 @@ def save_model(model: BaseAlgorithm, path: Path) -> None:
 
 
 def _make_repeatable(path: Path) -> None:
-    """Write a zip of `model.save` again without what the machine and the hour put in: the same training gives the same bytes."""
+    """Write a zip of `model.save` again without what the machine and the hour put in: the same
+    training gives the same bytes.
+    """
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    _, _, members["system_info.txt"] = members["system_info.txt"].partition(b"\n")  # its first line is the kernel of this machine
+    _, _, members["system_info.txt"] = members["system_info.txt"].partition(
+        b"\n"
+    )  # its first line is the kernel of this machine
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
+            archive.writestr(
+                zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED
+            )
 
 
 def _optimizers(model: BaseAlgorithm) -> list[torch.optim.Optimizer]:
@@ -297,7 +394,10 @@ def _algorithm(name: str) -> type[BaseAlgorithm]:
 
     found = getattr(stable_baselines3, name, None) or getattr(sb3_contrib, name, None)
     if not (isinstance(found, type) and issubclass(found, BaseAlgorithm)):
-        raise InputError(f'algorithm "{name}": neither Stable-Baselines3 nor sb3-contrib has it. Write it as they do: PPO, QRDQN.')
+        raise InputError(
+            f'algorithm "{name}": neither Stable-Baselines3 nor sb3-contrib has it. Write it '
+            "as they do: PPO, QRDQN."
+        )
     return found
 
 
@@ -313,7 +413,9 @@ def _constructor(settings: Mapping[str, Setting]) -> dict[str, Any]:
             raise InputError(f'activation "{activation}"; allowed: {", ".join(ACTIVATIONS)}')
         policy["activation_fn"] = ACTIVATIONS[activation]
     if "learning_rate_end" in arguments:
-        arguments["learning_rate"] = LinearSchedule(arguments["learning_rate"], arguments.pop("learning_rate_end"), 1.0)
+        arguments["learning_rate"] = LinearSchedule(
+            arguments["learning_rate"], arguments.pop("learning_rate_end"), 1.0
+        )
     return arguments | {"policy_kwargs": policy}
 
 

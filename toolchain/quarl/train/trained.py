@@ -1,4 +1,6 @@
-"""What every trainer hands back, so that scoring and writing a policy's folder is the same for all of them."""
+"""What every trainer hands back, so that scoring and writing a policy's folder is the same for all
+of them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from quarl.rollouts.actors import Actor
 from quarl.sources.recipe import Recipe
 
 CURVE_FIELDS = ("steps", "mean_return", "std_return", "mean_length", "success_rate", "cpu_s")
-"""Columns of the learning curve: deterministic play on episodes kept apart for it; success_rate is empty where there is none."""
+"""Columns of the learning curve: deterministic play on episodes kept apart for it; success_rate is
+empty where there is none.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,22 @@ class Trained:
     curve: Path  # CSV with CURVE_FIELDS
     steps: int
     checkpoint_episodes: int  # that each point of the curve was measured on
-    warm_start: str = ""  # what the policy knew before its own algorithm began, whole lines for SOURCE.md
+    warm_start: str = (
+        ""  # what the policy knew before its own algorithm began, whole lines for SOURCE.md
+    )
 
 
 class Trainer(Protocol):
     """Trains the policy of a recipe; `run` keeps checkpoints and the curve between calls."""
 
-    def __call__(self, recipe: Recipe, run: Path, *, quick: bool, resume: bool, progress: Callable[[Progress], None] | None) -> Trained:
+    def __call__(
+        self,
+        recipe: Recipe,
+        run: Path,
+        *,
+        quick: bool,
+        resume: bool,
+        progress: Callable[[Progress], None] | None,
+    ) -> Trained:
         """Return the trained policy."""
         ...

@@ -1,6 +1,7 @@
 """The baseline: the verdict on a release that was accepted, kept for later ones to be held against.
 
-In: a bundle with a passing verdict. Out: one JSON file beside the bundle, or wherever the user says, written whole or not at all.
+In: a bundle with a passing verdict. Out: one JSON file beside the bundle, or wherever the user
+    says, written whole or not at all.
 Format: toolchain/docs/gate.md.
 """
 
@@ -35,7 +36,9 @@ class Baseline:
 
 
 def baseline_path(bundle: Bundle) -> Path:
-    """Return where the baseline of a bundle lies unless the user says otherwise: beside the bundle, so that a new export keeps it."""
+    """Return where the baseline of a bundle lies unless the user says otherwise: beside the bundle,
+    so that a new export keeps it.
+    """
     folder = bundle.folder.absolute()
     return folder.with_name(f"{folder.name}.baseline.json")
 
@@ -48,7 +51,10 @@ def set_baseline(bundle: Bundle, verdict: Verdict, path: Path) -> Path:
     """
     if not verdict.passed:
         failing = ", ".join(check.name for check in verdict.failed)
-        raise InputError(f"{bundle.folder}: does not pass ({failing}), so it is no baseline: see quarl gate {bundle.folder}")
+        raise InputError(
+            f"{bundle.folder}: does not pass ({failing}), so it is no baseline: see quarl "
+            f"gate {bundle.folder}"
+        )
     document = {
         "format": FORMAT,
         "rung": bundle.manifest.rung,
@@ -58,7 +64,9 @@ def set_baseline(bundle: Bundle, verdict: Verdict, path: Path) -> Path:
         "verdict": verdict_table(verdict),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_whole(
+        path, (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    )
     return path
 
 
@@ -84,12 +92,19 @@ def read_baseline(path: Path) -> Baseline:
     try:
         document = json.loads(text)
         if "verdict" not in document:
-            return Baseline(str(document["policy"]), None, None, "", {}, checks_of(document, str(path)))
+            return Baseline(
+                str(document["policy"]), None, None, "", {}, checks_of(document, str(path))
+            )
         if document["format"] != FORMAT:
-            raise InputError(f"{path}: format {document['format']}, this quarl reads format {FORMAT}: run quarl baseline set again")
+            raise InputError(
+                f"{path}: format {document['format']}, this quarl reads format {FORMAT}: run "
+                "quarl baseline set again"
+            )
         return _baseline(document, str(path))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: is no baseline ({error!r}): write one with quarl baseline set BUNDLE") from error
+        raise InputError(
+            f"{path}: is no baseline ({error!r}): write one with quarl baseline set BUNDLE"
+        ) from error
 
 
 def _baseline(document: Mapping[str, Any], where: str) -> Baseline:

@@ -1,6 +1,8 @@
-"""The closed loop judged: mean return, failure rate and tail, what is shown beside them, and the same under disturbances.
+"""The closed loop judged: mean return, failure rate and tail, what is shown beside them, and the
+same under disturbances.
 
-In: paired episodes and limits. Out: checks. `is_settled` says while episodes are played whether more of them can change the answer.
+In: paired episodes and limits. Out: checks. `is_settled` says while episodes are played whether
+    more of them can change the answer.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ _NORMAL_TAIL = 0.001
 
 
 def is_settled(paired: PairedEpisodes, limits: Limits) -> bool:
-    """Return whether these episodes pass at what their look may spend, or fail so clearly that no more of them can help."""
+    """Return whether these episodes pass at what their look may spend, or fail so clearly that no
+    more of them can help.
+    """
     loop, unusable = closed_loop_of(paired, limits)
     if loop is None or unusable is not None:
         return True  # the source is no better than random play: more episodes will not change that
@@ -31,26 +35,46 @@ def is_settled(paired: PairedEpisodes, limits: Limits) -> bool:
 
 
 def loop_is_settled(loop: ClosedLoop, limits: Limits) -> bool:
-    """Return whether the comparison passes at what its look may spend, or fails so clearly that no more episodes can help."""
+    """Return whether the comparison passes at what its look may spend, or fails so clearly that no
+    more episodes can help.
+    """
     if mean_is_hopeless(loop.mean) or failures_are_hopeless(loop.failures):
         return True
     failing = {check.name for check in closed_loop_checks(loop, limits) if check.passed is False}
     return not failing or "source_return" in failing
 
 
-def closed_loop_of(paired: PairedEpisodes | None, limits: Limits) -> tuple[ClosedLoop | None, Check | None]:
+def closed_loop_of(
+    paired: PairedEpisodes | None, limits: Limits
+) -> tuple[ClosedLoop | None, Check | None]:
     """Return the comparison of the episodes, or the check that says why there can be none."""
     if paired is None:
         return None, _no_mean("no paired episodes were played", "Run quarl parity BUNDLE --env ID")
     if limits.random_return is None:
-        return None, _no_mean("the mean return of random play is not known, so the margin has no scale", "Give random_return in [gate]")
+        return None, _no_mean(
+            "the mean return of random play is not known, so the margin has no scale",
+            "Give random_return in [gate]",
+        )
     mean_source = float(paired.source.returns.mean())
     margin, scale = margin_of(limits, mean_source), scale_of(limits, mean_source)
     if margin is None:
-        detail = f"the source's mean return {mean_source:.4g} is no better than random play ({limits.random_return:.4g})"
-        return None, _no_mean(detail, "There is nothing to keep: train the policy, or check normaliser and environment")
+        detail = (
+            f"the source's mean return {mean_source:.4g} is no better than random play "
+            f"({limits.random_return:.4g})"
+        )
+        return None, _no_mean(
+            detail,
+            "There is nothing to keep: train the policy, or check normaliser and environment",
+        )
     failure = failure_of(limits, mean_source)
-    loop = compare_episodes(paired, margin=margin, failure=failure, failure_margin=limits.failure_margin, alpha=limits.alpha, scale=scale)
+    loop = compare_episodes(
+        paired,
+        margin=margin,
+        failure=failure,
+        failure_margin=limits.failure_margin,
+        alpha=limits.alpha,
+        scale=scale,
+    )
     return loop, None
 
 
@@ -61,8 +85,19 @@ def closed_loop_checks(loop: ClosedLoop, limits: Limits) -> Iterator[Check]:
     yield _mean_check(loop, loop.mean)
     if loop.failures is None:
         detail = f"{loop.env_id} reports no success"
-        advice = 'Report info["success"] in the environment, or set failure = "return" with failure_return'
-        yield missing("failure_rate", "closed loop", 100 * limits.failure_margin, "at most", "points", detail, advice)
+        advice = (
+            'Report info["success"] in the environment, or set failure = "return" with '
+            "failure_return"
+        )
+        yield missing(
+            "failure_rate",
+            "closed loop",
+            100 * limits.failure_margin,
+            "at most",
+            "points",
+            detail,
+            advice,
+        )
     else:
         yield _failure_check(loop, loop.failures)
     change, allowed = loop.low_quantile, loop.mean.margin
@@ -73,8 +108,10 @@ def closed_loop_checks(loop: ClosedLoop, limits: Limits) -> Iterator[Check]:
         allowed,
         "return",
         "tested",
-        f"the {change.share:.0%} quantile goes from {change.source:.4g} to {change.candidate:.4g} ({change.difference:+.4g},"
-        f" {1 - 2 * limits.alpha:.0%} interval {change.lower:.4g} to {change.upper:.4g}); fails when a loss beyond the margin is certain",
+        f"the {change.share:.0%} quantile goes from {change.source:.4g} to "
+        f"{change.candidate:.4g} ({change.difference:+.4g},"
+        f" {1 - 2 * limits.alpha:.0%} interval {change.lower:.4g} to {change.upper:.4g}); "
+        "fails when a loss beyond the margin is certain",
         f"The worst episodes have become worse. {SOFTER_INT8}",
     )
     yield _equivalence_check(loop, limits)
@@ -85,8 +122,10 @@ def closed_loop_checks(loop: ClosedLoop, limits: Limits) -> Iterator[Check]:
         0.0 - ranks.shift,
         "return",
         "tested",
-        f"int8 is better in {ranks.better}, worse in {ranks.worse}, equal in {ranks.equal} episodes; the differences lie around"
-        f" {ranks.shift:+.4g} (Hodges-Lehmann); signed ranks {'prove' if ranks.passed else 'do not prove'} a loss below the margin"
+        f"int8 is better in {ranks.better}, worse in {ranks.worse}, equal in {ranks.equal} "
+        "episodes; the differences lie around"
+        f" {ranks.shift:+.4g} (Hodges-Lehmann); signed ranks "
+        f"{'prove' if ranks.passed else 'do not prove'} a loss below the margin"
         f" (p = {ranks.p_value:.3g})",
     )
     yield reported(
@@ -95,60 +134,122 @@ def closed_loop_checks(loop: ClosedLoop, limits: Limits) -> Iterator[Check]:
         0.0 - middle.difference,
         "return",
         "tested",
-        f"the mean of the middle half goes from {middle.source:.5g} to {middle.candidate:.5g} ({middle.difference:+.4g},"
+        f"the mean of the middle half goes from {middle.source:.5g} to {middle.candidate:.5g} "
+        f"({middle.difference:+.4g},"
         f" {1 - 2 * limits.alpha:.0%} interval {middle.lower:.4g} to {middle.upper:.4g})",
     )
     control = loop.control_mean
     moved = f"a float64 copy of the source moves the mean return by {control.mean_difference:+.4g}"
     if loop.control_failures is not None:
-        moved += f" and the failure rate by {100 * loop.control_failures.rate_difference:+.2f} points"
-    chaos = ": more than the margin, so the environment is chaotic at this margin" if loop.is_chaotic else ""
-    yield reported("control", "closed loop", abs(control.mean_difference), "return", "tested", moved + chaos)
+        moved += (
+            f" and the failure rate by {100 * loop.control_failures.rate_difference:+.2f} points"
+        )
+    chaos = (
+        ": more than the margin, so the environment is chaotic at this margin"
+        if loop.is_chaotic
+        else ""
+    )
+    yield reported(
+        "control", "closed loop", abs(control.mean_difference), "return", "tested", moved + chaos
+    )
 
 
 def own_checks(own: OwnEpisodes | None, limits: Limits) -> Iterator[Check]:
-    """Say what cannot be asked of a policy that came as an int8 file, and what it reaches by itself."""
-    reason = "agreement and paired episodes do not apply: the policy came as an int8 file, there is no full-precision source"
+    """Say what cannot be asked of a policy that came as an int8 file, and what it reaches by
+    itself.
+    """
+    reason = (
+        "agreement and paired episodes do not apply: the policy came as an int8 file, "
+        "there is no full-precision source"
+    )
     yield Check("source_comparison", "agreement", None, None, None, "at least", "", "exact", reason)
     for key, name in (("min_agreement", "action_agreement"), ("max_action_error", "action_error")):
         if getattr(limits, key) is not None:
             detail = f"{key} asks for what cannot be had: {reason}"
-            yield missing(name, "agreement", None, "at most", "", detail, f"Remove {key} from [gate]")
+            yield missing(
+                name, "agreement", None, "at most", "", detail, f"Remove {key} from [gate]"
+            )
     if own is not None:
         returns = own.episodes.returns
-        detail = f"mean return of the int8 policy over {len(returns)} episodes in {own.env_id}: {returns.mean():.5g} +- {returns.std():.3g}"
-        yield Check("int8_return", "closed loop", None, float(returns.mean()), None, "at least", "return", "exact", detail)
+        detail = (
+            f"mean return of the int8 policy over {len(returns)} episodes in "
+            f"{own.env_id}: {returns.mean():.5g} +- {returns.std():.3g}"
+        )
+        yield Check(
+            "int8_return",
+            "closed loop",
+            None,
+            float(returns.mean()),
+            None,
+            "at least",
+            "return",
+            "exact",
+            detail,
+        )
 
 
-def robustness_checks(paired: PairedEpisodes | None, robustness: Sequence[DisturbedEpisodes], limits: Limits) -> Iterator[Check]:
-    """Return one check for each disturbance: how much int8 loses against its source when both see the same disturbed observations."""
+def robustness_checks(
+    paired: PairedEpisodes | None, robustness: Sequence[DisturbedEpisodes], limits: Limits
+) -> Iterator[Check]:
+    """Return one check for each disturbance: how much int8 loses against its source when both see
+    the same disturbed observations.
+    """
     if limits.robustness_margin is not None and not robustness:
         detail = "robustness_margin is given, but no episodes were played under disturbances"
-        yield missing("robustness", "robustness", None, "at most", "return", detail, "Run quarl parity BUNDLE --robustness")
+        yield missing(
+            "robustness",
+            "robustness",
+            None,
+            "at most",
+            "return",
+            detail,
+            "Run quarl parity BUNDLE --robustness",
+        )
         return
     if paired is None:
         return
     scale = scale_of(limits, float(paired.source.returns.mean()))
     for disturbed in robustness:
         count = len(disturbed.source.seeds)
-        clean = [float(episodes.returns[:count].mean()) for episodes in (paired.source, paired.candidate)]
-        margin = None if limits.robustness_margin is None or scale is None else limits.robustness_margin * scale
-        mean = compare_means(disturbed.source.returns, disturbed.candidate.returns, margin or 0.0, alpha=limits.alpha)
+        clean = [
+            float(episodes.returns[:count].mean()) for episodes in (paired.source, paired.candidate)
+        ]
+        margin = (
+            None
+            if limits.robustness_margin is None or scale is None
+            else limits.robustness_margin * scale
+        )
+        mean = compare_means(
+            disturbed.source.returns, disturbed.candidate.returns, margin or 0.0, alpha=limits.alpha
+        )
         lost = [clean[0] - mean.mean_source, clean[1] - mean.mean_candidate]
-        shares = "" if scale is None else f" ({lost[0] / scale:.1%} and {lost[1] / scale:.1%} of what is above random play)"
+        shares = (
+            ""
+            if scale is None
+            else f" ({lost[0] / scale:.1%} and {lost[1] / scale:.1%} of what is above random play)"
+        )
         detail = (
-            f"under {DISTURBANCES[disturbed.disturbance].title} over {count} episodes the source goes from {clean[0]:.5g} to"
-            f" {mean.mean_source:.5g}, int8 from {clean[1]:.5g} to {mean.mean_candidate:.5g}: they lose {lost[0]:.4g} and"
+            f"under {DISTURBANCES[disturbed.disturbance].title} over {count} episodes the "
+            f"source goes from {clean[0]:.5g} to"
+            f" {mean.mean_source:.5g}, int8 from {clean[1]:.5g} to {mean.mean_candidate:.5g}: "
+            f"they lose {lost[0]:.4g} and"
             f" {lost[1]:.4g}{shares}"
         )
         name = f"robust_{disturbed.disturbance}"
         if margin is None:
-            yield reported(name, "robustness", 0.0 - mean.mean_difference, "return", "tested", detail)
+            yield reported(
+                name, "robustness", 0.0 - mean.mean_difference, "return", "tested", detail
+            )
         else:
-            advice = f"int8 bears this disturbance worse than its source. {SOFTER_INT8}; or train with it"
+            advice = (
+                f"int8 bears this disturbance worse than its source. {SOFTER_INT8}; or "
+                "train with it"
+            )
             if mean.mean_difference >= -margin:
                 advice = _more_episodes(count, mean.episodes_needed)
-            yield at_most(name, "robustness", 0.0 - mean.lower, margin, "return", "tested", detail, advice)
+            yield at_most(
+                name, "robustness", 0.0 - mean.lower, margin, "return", "tested", detail, advice
+            )
 
 
 def _no_mean(detail: str, advice: str) -> Check:
@@ -160,50 +261,100 @@ def _source_check(loop: ClosedLoop, known: float) -> Check:
     reach = SURE * source.std / math.sqrt(loop.episodes)
     least = known - margin - reach
     detail = (
-        f"the source's mean return is {source.mean:.5g} over {loop.episodes} episodes, {known:.5g} is known of it; it fails below"
+        f"the source's mean return is {source.mean:.5g} over {loop.episodes} episodes, "
+        f"{known:.5g} is known of it; it fails below"
         f" {least:.5g}, which is certainly ({_confidence(_NORMAL_TAIL)}) more than the margin"
     )
-    advice = "The source itself does not play as it should: check normaliser (--obs-norm), environment and weights"
+    advice = (
+        "The source itself does not play as it should: check normaliser (--obs-norm), "
+        "environment and weights"
+    )
     passed = source.mean >= least
     return Check(
-        "source_return", "closed loop", passed, source.mean, least, "at least", "return", "tested", detail, "" if passed else advice
+        "source_return",
+        "closed loop",
+        passed,
+        source.mean,
+        least,
+        "at least",
+        "return",
+        "tested",
+        detail,
+        "" if passed else advice,
     )
 
 
 def _mean_check(loop: ClosedLoop, mean: MeanTest) -> Check:
-    unseen = "" if mean.unseen_lower is None else f", with losses too rare to have been met {0 - mean.unseen_lower:.4g}"
+    unseen = (
+        ""
+        if mean.unseen_lower is None
+        else f", with losses too rare to have been met {0 - mean.unseen_lower:.4g}"
+    )
     detail = (
-        f"mean return {mean.mean_source:.5g} -> {mean.mean_candidate:.5g} ({mean.mean_difference:+.4g}) over {mean.episodes} paired"
-        f" episodes in {loop.env_id}{_look(loop)}; with {_confidence(mean.alpha)} confidence the loss is at most"
+        f"mean return {mean.mean_source:.5g} -> {mean.mean_candidate:.5g} "
+        f"({mean.mean_difference:+.4g}) over {mean.episodes} paired"
+        f" episodes in {loop.env_id}{_look(loop)}; with {_confidence(mean.alpha)} confidence "
+        "the loss is at most"
         f" {max(0 - mean.lower, 0):.4g}"
-        f" (t {0 - mean.t_lower:.4g}, with skew {0 - mean.skew_lower:.4g}, BCa {0 - mean.bootstrap_lower:.4g}{unseen});"
+        f" (t {0 - mean.t_lower:.4g}, with skew {0 - mean.skew_lower:.4g}, BCa "
+        f"{0 - mean.bootstrap_lower:.4g}{unseen});"
         f" these episodes can prove a margin of {mean.provable_margin:.4g}"
     )
-    check = at_most("mean_return", "closed loop", 0.0 - mean.lower, mean.margin, "return", "tested", detail, "")
+    check = at_most(
+        "mean_return", "closed loop", 0.0 - mean.lower, mean.margin, "return", "tested", detail, ""
+    )
     if mean.passed:
         return check
-    if failures_are_hopeless(loop.failures) and not mean_is_hopeless(mean) and loop.look < loop.looks:
+    if (
+        failures_are_hopeless(loop.failures)
+        and not mean_is_hopeless(mean)
+        and loop.look < loop.looks
+    ):
         return _open(check, "failure_rate")
     within = mean.mean_difference >= -mean.margin
-    advice = _not_proven(loop, mean.episodes_needed) if within else f"The policy has lost return. {SOFTER_INT8}"
+    advice = (
+        _not_proven(loop, mean.episodes_needed)
+        if within
+        else f"The policy has lost return. {SOFTER_INT8}"
+    )
     return replace(check, advice=_chaos(loop) + advice)
 
 
 def _failure_check(loop: ClosedLoop, test: FailureTest) -> Check:
-    meant = "no success" if loop.failure.rule == "success" else f"a return below {loop.failure.below:.5g}"
+    meant = (
+        "no success"
+        if loop.failure.rule == "success"
+        else f"a return below {loop.failure.below:.5g}"
+    )
     detail = (
-        f"failed episodes ({meant}): {test.failures_source} -> {test.failures_candidate} of {test.episodes};"
+        f"failed episodes ({meant}): {test.failures_source} -> {test.failures_candidate} of "
+        f"{test.episodes};"
         f" {test.only_candidate} only int8 fails, {test.only_source} only the source fails;"
-        f" with {_confidence(test.alpha)} confidence the rate rises by at most {100 * max(test.upper, 0):.2f} points"
+        f" with {_confidence(test.alpha)} confidence the rate rises by at most "
+        f"{100 * max(test.upper, 0):.2f} points"
     )
     found, allowed = 100 * test.upper, 100 * test.margin
-    check = Check("failure_rate", "closed loop", test.passed, found, allowed, "at most", "points", "tested", detail)
+    check = Check(
+        "failure_rate",
+        "closed loop",
+        test.passed,
+        found,
+        allowed,
+        "at most",
+        "points",
+        "tested",
+        detail,
+    )
     if test.passed:
         return check
     if mean_is_hopeless(loop.mean) and not failures_are_hopeless(test) and loop.look < loop.looks:
         return _open(check, "mean_return")
     within = test.rate_difference <= test.margin
-    advice = _not_proven(loop, test.episodes_needed) if within else f"More episodes fail than before. {SOFTER_INT8}"
+    advice = (
+        _not_proven(loop, test.episodes_needed)
+        if within
+        else f"More episodes fail than before. {SOFTER_INT8}"
+    )
     return replace(check, advice=_chaos(loop) + advice)
 
 
@@ -211,24 +362,39 @@ def _equivalence_check(loop: ClosedLoop, limits: Limits) -> Check:
     mean = loop.mean
     largest = max(0.0 - mean.lower, mean.upper)
     detail = (
-        f"the difference of the mean returns lies between {mean.lower:+.4g} and {mean.upper:+.4g} (two one-sided tests at"
-        f" {_confidence(mean.alpha)}, p = {mean.equivalence_p_value:.3g}): {'' if mean.equivalent else 'not '}proven to be within"
+        f"the difference of the mean returns lies between {mean.lower:+.4g} and "
+        f"{mean.upper:+.4g} (two one-sided tests at"
+        f" {_confidence(mean.alpha)}, p = {mean.equivalence_p_value:.3g}): "
+        f"{'' if mean.equivalent else 'not '}proven to be within"
         f" {mean.margin:.4g} either way"
     )
     if not limits.equivalence:
         return reported("equivalence", "closed loop", largest, "return", "tested", detail)
     gained = mean.passed and mean.mean_difference > 0
-    advice = "int8 plays otherwise than its source, even if better: find out why" if gained else "See mean_return"
-    return at_most("equivalence", "closed loop", largest, mean.margin, "return", "tested", detail, advice)
+    advice = (
+        "int8 plays otherwise than its source, even if better: find out why"
+        if gained
+        else "See mean_return"
+    )
+    return at_most(
+        "equivalence", "closed loop", largest, mean.margin, "return", "tested", detail, advice
+    )
 
 
 def _open(check: Check, failing: str) -> Check:
-    detail = f"left open: the episodes stopped early because {failing} certainly fails; so far: {check.detail}"
+    detail = (
+        f"left open: the episodes stopped early because {failing} certainly fails; so "
+        f"far: {check.detail}"
+    )
     return replace(check, passed=None, detail=detail)
 
 
 def _look(loop: ClosedLoop) -> str:
-    return "" if loop.looks == 1 else f" (look {loop.look} of {loop.looks}, at most {loop.planned_episodes} episodes)"
+    return (
+        ""
+        if loop.looks == 1
+        else f" (look {loop.look} of {loop.looks}, at most {loop.planned_episodes} episodes)"
+    )
 
 
 def _confidence(alpha: float) -> str:
@@ -237,7 +403,10 @@ def _confidence(alpha: float) -> str:
 
 def _not_proven(loop: ClosedLoop, needed: int | None) -> str:
     if loop.look < loop.looks:
-        return "The episodes stopped early under other limits: run quarl parity again with these (--limits)"
+        return (
+            "The episodes stopped early under other limits: run quarl parity again with "
+            "these (--limits)"
+        )
     return _more_episodes(loop.episodes, needed)
 
 
@@ -245,13 +414,19 @@ def _more_episodes(played: int, needed: int | None) -> str:
     if needed is None:
         return "No number of episodes proves this margin: give a larger one"
     if needed > played:
-        return f"The loss seen is within the margin but not proven: an equal policy needs about {needed:,} episodes (--episodes {needed})"
-    return f"The loss seen is within the margin but not proven. {SOFTER_INT8}, or play more episodes"
+        return (
+            "The loss seen is within the margin but not proven: an equal policy needs "
+            f"about {needed:,} episodes (--episodes {needed})"
+        )
+    return (
+        f"The loss seen is within the margin but not proven. {SOFTER_INT8}, or play more episodes"
+    )
 
 
 def _chaos(loop: ClosedLoop) -> str:
     if not loop.is_chaotic:
         return ""
     return (
-        f"Chaos: the control itself moves by {loop.control_mean.mean_difference:+.4g}, a difference of this size says nothing about int8. "
+        f"Chaos: the control itself moves by {loop.control_mean.mean_difference:+.4g}, a "
+        "difference of this size says nothing about int8. "
     )

@@ -1,6 +1,8 @@
-"""Why a release fails: where the loss of quantisation sits, in sentences with their numbers, and what was measured to help.
+"""Why a release fails: where the loss of quantisation sits, in sentences with their numbers, and
+what was measured to help.
 
-In: the evidence, the judged closed loop, the bundle's report of its layers. Out: `Reason`s, what helps first.
+In: the evidence, the judged closed loop, the bundle's report of its layers. Out: `Reason`s, what
+    helps first.
 They point, they do not decide: a layer may be noisy and harmless.
 """
 
@@ -19,7 +21,9 @@ TIES = 0.01  # share of observations
 CLIPPED = 0.001  # share of observation values met in play
 
 
-def reasons(evidence: Evidence, loop: ClosedLoop | None, report: QuantReport | None) -> tuple[Reason, ...]:
+def reasons(
+    evidence: Evidence, loop: ClosedLoop | None, report: QuantReport | None
+) -> tuple[Reason, ...]:
     """Return what points at the loss; nothing where nothing was gathered."""
     return (
         *_trial_reasons(evidence),
@@ -41,8 +45,14 @@ def _trial_reasons(evidence: Evidence) -> Iterator[Reason]:
         return
     best = min(useful, key=lambda trial: trial.after)
     for trial in (useful[0], best) if best != useful[0] else (best,):
-        was, now = (f"{100 * value:.2f} %" if trial.unit.startswith("of ") else f"{value:.4g}" for value in (trial.before, trial.after))
-        text = f"{trial.change}: {was} {trial.unit} -> {now} on {trial.observations:,} held-out observations, {trial.extra_bytes:+,} B"
+        was, now = (
+            f"{100 * value:.2f} %" if trial.unit.startswith("of ") else f"{value:.4g}"
+            for value in (trial.before, trial.after)
+        )
+        text = (
+            f"{trial.change}: {was} {trial.unit} -> {now} on {trial.observations:,} "
+            f"held-out observations, {trial.extra_bytes:+,} B"
+        )
         yield Reason("trial", f"measured to help: {text}", helps=True)
 
 
@@ -51,7 +61,8 @@ def _calibration_reasons(evidence: Evidence) -> Iterator[Reason]:
     if clipped is not None and clipped.outside > CLIPPED * clipped.values:
         yield Reason(
             "calibration",
-            f"the calibration does not cover what is met in play: {clipped.outside / clipped.values:.2%} of the observation values are"
+            "the calibration does not cover what is met in play: "
+            f"{clipped.outside / clipped.values:.2%} of the observation values are"
             f" clipped, {clipped.worst_share:.2%} of {clipped.worst_feature} alone",
         )
 
@@ -62,27 +73,42 @@ def _divergence_reasons(loop: ClosedLoop) -> Iterator[Reason]:
         return
     yield Reason(
         "divergence",
-        f"source and int8 act otherwise in {parted.diverged} of {loop.episodes} episodes, first at step {parted.first_step}, on median at"
+        f"source and int8 act otherwise in {parted.diverged} of {loop.episodes} episodes, "
+        f"first at step {parted.first_step}, on median at"
         f" step {parted.median_step:g}; {parted.lost} of these lose return, {parted.gained} gain",
     )
 
 
 def _layer_reasons(report: QuantReport) -> Iterator[Reason]:
     parts = {part.part: part for part in report.parts}
-    alone = sorted((parts[name] for name in ("input", "weights", "activations") if name in parts), key=lambda part: -part.decision_error)
+    alone = sorted(
+        (parts[name] for name in ("input", "weights", "activations") if name in parts),
+        key=lambda part: -part.decision_error,
+    )
     if alone and alone[0].decision_error > 0:
-        shown = ", ".join(f"{part.part} {part.decision_error:.3g} ({part.changed:.1%} of the actions changed)" for part in alone)
+        shown = ", ".join(
+            f"{part.part} {part.decision_error:.3g} ({part.changed:.1%} of the actions changed)"
+            for part in alone
+        )
         yield Reason("part", f"decision error with one part rounded alone, largest first: {shown}")
     noisy = [layer for layer in report.layers if layer.sqnr_db is not None]
     if noisy:
         worst = min(noisy, key=lambda layer: layer.sqnr_db or 0.0)
-        yield Reason("layer", f"layer {worst.layer} ({worst.operation}) loses most: {worst.sqnr_db:.1f} dB of signal to rounding noise")
+        yield Reason(
+            "layer",
+            f"layer {worst.layer} ({worst.operation}) loses most: {worst.sqnr_db:.1f} dB of "
+            "signal to rounding noise",
+        )
     for layer, following in zip(report.layers, (*report.layers[1:], None), strict=True):
-        if _is_saturated(layer) and (following is None or following.operation != "table"):  # a table's own ends are flat anyway
+        if _is_saturated(layer) and (
+            following is None or following.operation != "table"
+        ):  # a table's own ends are flat anyway
             yield Reason(
                 "saturation",
-                f"layer {layer.layer} clips {layer.clip_rate:.2%} of its values: it can say {layer.low:.4g} to {layer.high:.4g}, the"
-                f" held-out observations give {layer.seen_low:.4g} to {layer.seen_high:.4g}: the calibration does not cover them",
+                f"layer {layer.layer} clips {layer.clip_rate:.2%} of its values: it can say "
+                f"{layer.low:.4g} to {layer.high:.4g}, the"
+                f" held-out observations give {layer.seen_low:.4g} to {layer.seen_high:.4g}: "
+                "the calibration does not cover them",
             )
 
 
@@ -95,22 +121,31 @@ def _is_saturated(layer: LayerReport) -> bool:
 
 def _tie_reasons(evidence: Evidence) -> Iterator[Reason]:
     agreement = evidence.agreement
-    if isinstance(agreement, DiscreteAgreement) and agreement.candidate_tie_rate > agreement.source_tie_rate + TIES:
+    if (
+        isinstance(agreement, DiscreteAgreement)
+        and agreement.candidate_tie_rate > agreement.source_tie_rate + TIES
+    ):
         gap = (
             ""
             if agreement.median_gap_steps is None
-            else f"; the median gap of the best two is {agreement.median_gap_steps:.3g} output steps"
+            else f"; the median gap of the best two is {agreement.median_gap_steps:.3g} "
+            "output steps"
         )
         yield Reason(
             "ties",
-            f"int8 cannot tell its best two actions apart on {agreement.candidate_tie_rate:.2%} of the observations"
-            f" (source {agreement.source_tie_rate:.2%}){gap}: a wide head (rung 3) has no output step",
+            "int8 cannot tell its best two actions apart on "
+            f"{agreement.candidate_tie_rate:.2%} of the observations"
+            f" (source {agreement.source_tie_rate:.2%}){gap}: a wide head (rung 3) has no "
+            "output step",
         )
 
 
 def _decision_reasons(worst: tuple[WorstDecision, ...]) -> Iterator[Reason]:
     if worst:
-        shown = "; ".join(f"{decision.observation} ({_action(decision.source)} -> {_action(decision.candidate)})" for decision in worst[:3])
+        shown = "; ".join(
+            f"{decision.observation} ({_action(decision.source)} -> {_action(decision.candidate)})"
+            for decision in worst[:3]
+        )
         yield Reason("decisions", f"the actions differ most on the example's observations {shown}")
 
 

@@ -1,7 +1,10 @@
-"""The history of verdicts: one SQLite file, a row for each run of the gate and one for each of its checks.
+"""The history of verdicts: one SQLite file, a row for each run of the gate and one for each of its
+checks.
 
-Goes in: a verdict and what it was on. Comes out: the runs of a policy, a figure over the runs, what changed between two of them.
-Writers may run side by side: each run is one transaction, and SQLite lets one after the other write. A file that is damaged or belongs to
+Goes in: a verdict and what it was on. Comes out: the runs of a policy, a figure over the runs, what
+changed between two of them.
+Writers may run side by side: each run is one transaction, and SQLite lets one after the other
+write. A file that is damaged or belongs to
 another program is reported and never written to. Format: toolchain/docs/formats.md.
 """
 
@@ -77,8 +80,11 @@ def default_path() -> Path:
     return user_data_path("quarl", appauthor=False) / "history.sqlite3"
 
 
-def record(path: Path, verdict: Verdict, *, board: str, manifest_sha256: str, version: str, at: datetime) -> int:
-    """Add a run to the history and return its number; the file and its folder are made where there is none.
+def record(
+    path: Path, verdict: Verdict, *, board: str, manifest_sha256: str, version: str, at: datetime
+) -> int:
+    """Add a run to the history and return its number; the file and its folder are made where there
+    is none.
 
     Args:
         at: when the verdict was given, with its time zone.
@@ -87,19 +93,34 @@ def record(path: Path, verdict: Verdict, *, board: str, manifest_sha256: str, ve
     """
     with _opened(path, write=True) as database:
         database.execute("BEGIN IMMEDIATE")
-        row = (at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), verdict.policy, board, verdict.passed, manifest_sha256, version)
-        number = database.execute("INSERT INTO runs (at, policy, board, passed, manifest_sha256, version) VALUES (?, ?, ?, ?, ?, ?)", row)
+        row = (
+            at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            verdict.policy,
+            board,
+            verdict.passed,
+            manifest_sha256,
+            version,
+        )
+        number = database.execute(
+            "INSERT INTO runs (at, policy, board, passed, manifest_sha256, version) VALUES "
+            "(?, ?, ?, ?, ?, ?)",
+            row,
+        )
         run = int(number.lastrowid or 0)
         database.executemany(
             "INSERT INTO checks VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(run, check.name, check.passed, check.found, check.allowed, check.unit, check.kind) for check in verdict.checks],
+            [
+                (run, check.name, check.passed, check.found, check.allowed, check.unit, check.kind)
+                for check in verdict.checks
+            ],
         )
         database.execute("COMMIT")
     return run
 
 
 def list_runs(path: Path, policy: str | None = None, limit: int = 20) -> tuple[Run, ...]:
-    """Return the latest runs, of one policy or of all, oldest first; none where there is no file yet.
+    """Return the latest runs, of one policy or of all, oldest first; none where there is no file
+    yet.
 
     Raises:
         InputError: the file is damaged or belongs to something else.
@@ -108,7 +129,10 @@ def list_runs(path: Path, policy: str | None = None, limit: int = 20) -> tuple[R
         return ()
     where, values = ("", ()) if policy is None else ("WHERE policy = ?", (policy,))
     with _opened(path, write=False) as database:
-        rows = database.execute(f"SELECT {_RUN_COLUMNS} FROM runs {where} ORDER BY number DESC LIMIT ?", (*values, limit)).fetchall()
+        rows = database.execute(
+            f"SELECT {_RUN_COLUMNS} FROM runs {where} ORDER BY number DESC LIMIT ?",
+            (*values, limit),
+        ).fetchall()
     return tuple(_run(row) for row in reversed(rows))
 
 
@@ -123,8 +147,14 @@ def answers_of(path: Path, number: int) -> tuple[Answer, ...]:
     with _opened(path, write=False) as database:
         if database.execute("SELECT 1 FROM runs WHERE number = ?", (number,)).fetchone() is None:
             last = database.execute("SELECT max(number) FROM runs").fetchone()[0]
-            raise InputError(f"{path}: has no run {number}; its runs are numbered 1 to {last or 0}. List them with quarl history.")
-        query = "SELECT name, passed, found, allowed, unit, kind FROM checks WHERE run = ? ORDER BY name"
+            raise InputError(
+                f"{path}: has no run {number}; its runs are numbered 1 to {last or 0}. List "
+                "them with quarl history."
+            )
+        query = (
+            "SELECT name, passed, found, allowed, unit, kind FROM checks WHERE run = ? "
+            "ORDER BY name"
+        )
         return tuple(_answer(row) for row in database.execute(query, (number,)))
 
 
@@ -134,12 +164,18 @@ def compare_runs(path: Path, before: int, after: int) -> tuple[Change, ...]:
     Raises:
         InputError: as `answers_of`.
     """
-    first, second = ({answer.name: answer for answer in answers_of(path, number)} for number in (before, after))
-    changes = (Change(name, first.get(name), second.get(name)) for name in sorted({*first, *second}))
+    first, second = (
+        {answer.name: answer for answer in answers_of(path, number)} for number in (before, after)
+    )
+    changes = (
+        Change(name, first.get(name), second.get(name)) for name in sorted({*first, *second})
+    )
     return tuple(change for change in changes if change.before != change.after)
 
 
-def figure_over_runs(path: Path, check: str, policy: str | None = None, limit: int = 20) -> tuple[tuple[Run, Answer], ...]:
+def figure_over_runs(
+    path: Path, check: str, policy: str | None = None, limit: int = 20
+) -> tuple[tuple[Run, Answer], ...]:
     """Return what a check found in the latest runs that made it, oldest first.
 
     Raises:
@@ -150,15 +186,20 @@ def figure_over_runs(path: Path, check: str, policy: str | None = None, limit: i
         where, values = ("", ()) if policy is None else ("AND runs.policy = ?", (policy,))
         columns = ", ".join(f"runs.{column.strip()}" for column in _RUN_COLUMNS.split(","))
         query = (
-            f"SELECT {columns}, checks.name, checks.passed, checks.found, checks.allowed, checks.unit, checks.kind FROM runs"
-            f" JOIN checks ON checks.run = runs.number WHERE checks.name = ? AND checks.found IS NOT NULL {where}"
+            f"SELECT {columns}, checks.name, checks.passed, checks.found, checks.allowed, "
+            "checks.unit, checks.kind FROM runs"
+            " JOIN checks ON checks.run = runs.number WHERE checks.name = ? AND checks.found "
+            f"IS NOT NULL {where}"
             " ORDER BY runs.number DESC LIMIT ?"
         )
         with _opened(path, write=False) as database:
             rows = database.execute(query, (check, *values, limit)).fetchall()
         found = [(_run(row[:7]), _answer(row[7:])) for row in reversed(rows)]
     if not found:
-        raise InputError(f"{path}: no run has a figure {check}. quarl history --diff A B shows the names of the checks that changed.")
+        raise InputError(
+            f"{path}: no run has a figure {check}. quarl history --diff A B shows the names "
+            "of the checks that changed."
+        )
     return tuple(found)
 
 
@@ -176,32 +217,54 @@ def _opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
         finally:
             database.close()
     except sqlite3.OperationalError as error:
-        raise InputError(f"{path}: the history cannot be opened or written ({error}). Name another file with --history.") from error
+        raise InputError(
+            f"{path}: the history cannot be opened or written ({error}). Name another file "
+            "with --history."
+        ) from error
     except sqlite3.DatabaseError as error:
-        raise InputError(f"{path}: the history is damaged ({error}); nothing was written. Move it away, or name another file.") from error
+        raise InputError(
+            f"{path}: the history is damaged ({error}); nothing was written. Move it away, or "
+            "name another file."
+        ) from error
     except OSError as error:
-        raise InputError(f"{path}: the history cannot be opened ({error.strerror or error}). Name another file with --history.") from error
+        raise InputError(
+            f"{path}: the history cannot be opened ({error.strerror or error}). Name another "
+            "file with --history."
+        ) from error
 
 
 def _check_owner(database: sqlite3.Connection, path: Path, write: bool) -> None:
     """Make the tables of an empty file; refuse one that is not ours."""
-    database.execute("PRAGMA cell_size_check = ON")  # a damaged page is an error, not a strange answer
+    database.execute(
+        "PRAGMA cell_size_check = ON"
+    )  # a damaged page is an error, not a strange answer
     if write:
         damage = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
             raise sqlite3.DatabaseError(damage)
-        database.execute("BEGIN IMMEDIATE")  # two first writers at once: the second finds the tables of the first
+        database.execute(
+            "BEGIN IMMEDIATE"
+        )  # two first writers at once: the second finds the tables of the first
         if not database.execute("SELECT 1 FROM sqlite_master").fetchone():
             for table in _TABLES:
                 database.execute(table)
             database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             database.execute(f"PRAGMA user_version = {FORMAT}")
         database.execute("COMMIT")
-    owner, version = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    owner, version = (
+        database.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("application_id", "user_version")
+    )
     if owner != APPLICATION_ID:
-        raise InputError(f"{path}: is a database of another program, not a history of quarl. Name another file with --history.")
+        raise InputError(
+            f"{path}: is a database of another program, not a history of quarl. Name another "
+            "file with --history."
+        )
     if version != FORMAT:
-        raise InputError(f"{path}: is a history of format {version}, this quarl reads format {FORMAT}. Name another file with --history.")
+        raise InputError(
+            f"{path}: is a history of format {version}, this quarl reads format {FORMAT}. "
+            "Name another file with --history."
+        )
 
 
 def _run(row: tuple[int, str, str, str, int, str, str]) -> Run:

@@ -1,7 +1,8 @@
 """Regression: this release beside an earlier one that was accepted.
 
 In: a verdict, the checks of the baseline. Out: one check for each check of the baseline.
-Counts and sizes must not be worse at all; times only by more than they differ between runs of the same thing.
+Counts and sizes must not be worse at all; times only by more than they differ between runs of the
+same thing.
 """
 
 from __future__ import annotations
@@ -11,33 +12,71 @@ from collections.abc import Sequence
 from quarl.verdict.checks import missing
 from quarl.verdict.verdict import Check, Verdict
 
-MEASURED_NOISE = 0.1  # share by which a measured figure may be worse even where its rounds differ by less
+MEASURED_NOISE = (
+    0.1  # share by which a measured figure may be worse even where its rounds differ by less
+)
 
 
 def compare_with_baseline(verdict: Verdict, baseline: Sequence[Check]) -> tuple[Check, ...]:
-    """Return one check for each check of an earlier, accepted verdict: whether it is still made, still passes and is not worse.
+    """Return one check for each check of an earlier, accepted verdict: whether it is still made,
+    still passes and is not worse.
 
-    Exact and emulated figures, and estimates made from them, must not be worse at all, but where a runtime's own noise is known by three
-    times that; measured ones by at most 10 % or three times their noise, and only on the machine of the baseline. Tested bounds are
-    judged by their own limit only, for they move with the episodes. Of what has no limit only the figures of the profile are compared.
+    Exact and emulated figures, and estimates made from them, must not be worse at all, but where a
+    runtime's own noise is known by three
+    times that; measured ones by at most 10 % or three times their noise, and only on the machine of
+    the baseline. Tested bounds are
+    judged by their own limit only, for they move with the episodes. Of what has no limit only the
+    figures of the profile are compared.
     """
     now = {check.name: check for check in verdict.checks}
-    return tuple(_regression_check(now.get(before.name), before) for before in baseline if _is_compared(before))
+    return tuple(
+        _regression_check(now.get(before.name), before)
+        for before in baseline
+        if _is_compared(before)
+    )
 
 
 def _is_compared(before: Check) -> bool:
-    return before.group != "regression" and (bool(before.passed) or (before.passed is None and before.group == "budget"))
+    return before.group != "regression" and (
+        bool(before.passed) or (before.passed is None and before.group == "budget")
+    )
 
 
 def _regression_check(now: Check | None, before: Check) -> Check:
-    name, relation, unit, kind = f"regression_{before.name}", before.relation, before.unit, before.kind
+    name, relation, unit, kind = (
+        f"regression_{before.name}",
+        before.relation,
+        before.unit,
+        before.kind,
+    )
     if now is None:
         detail = "the baseline made this check, this verdict does not"
-        return missing(name, "regression", before.found, relation, unit, detail, "Gather the same evidence as the baseline")
+        return missing(
+            name,
+            "regression",
+            before.found,
+            relation,
+            unit,
+            detail,
+            "Gather the same evidence as the baseline",
+        )
     if kind == "tested" or before.found is None or now.found is None:
         passed = now.passed is not False
-        detail = "passes as in the baseline" if passed else f"passed in the baseline: {before.detail}"
-        return Check(name, "regression", passed, now.found, None, relation, unit, kind, detail, "" if passed else now.advice)
+        detail = (
+            "passes as in the baseline" if passed else f"passed in the baseline: {before.detail}"
+        )
+        return Check(
+            name,
+            "regression",
+            passed,
+            now.found,
+            None,
+            relation,
+            unit,
+            kind,
+            detail,
+            "" if passed else now.advice,
+        )
     if now.where != before.where:
         machines = (check.where or "an unknown machine" for check in (now, before))
         detail = "{}, in the baseline {}: times of two machines are not compared".format(*machines)
@@ -48,11 +87,15 @@ def _regression_check(now: Check | None, before: Check) -> Check:
     slack = abs(before.found) * noise
     allowed = before.found + slack if relation == "at most" else before.found - slack
     passed = now.found <= allowed if relation == "at most" else now.found >= allowed
-    detail = f"{_figure(now)} now, {_figure(before)} in the baseline" + (f", {noise:.0%} of noise allowed" if noise else "")
+    detail = f"{_figure(now)} now, {_figure(before)} in the baseline" + (
+        f", {noise:.0%} of noise allowed" if noise else ""
+    )
     if not passed and before.found:
         detail += f": {abs(now.found / before.found - 1):.2%} worse"
     advice = "" if passed else "Find what made it worse, or accept it: quarl baseline set BUNDLE"
-    return Check(name, "regression", passed, now.found, allowed, relation, unit, kind, detail, advice)
+    return Check(
+        name, "regression", passed, now.found, allowed, relation, unit, kind, detail, advice
+    )
 
 
 def _figure(check: Check) -> str:

@@ -1,4 +1,6 @@
-"""The verdict: what was checked, what was found, what is allowed, and whether the release may go out."""
+"""The verdict: what was checked, what was found, what is allowed, and whether the release may go
+out.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,17 @@ from typing import Literal, TypeAlias
 from quarl.evidence.closed_loop import ClosedLoop
 from quarl.profiles.figure import Kind
 
-Group: TypeAlias = Literal["import", "equality", "example", "calibration", "agreement", "closed loop", "robustness", "budget", "regression"]
+Group: TypeAlias = Literal[
+    "import",
+    "equality",
+    "example",
+    "calibration",
+    "agreement",
+    "closed loop",
+    "robustness",
+    "budget",
+    "regression",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +37,29 @@ class Check:
     kind: Kind
     detail: str  # what was found, for a reader who has not read our code
     advice: str = ""  # what to do next, where it failed
-    noise: float = 0.0  # share by which `found` differs between runs of the same thing, where that was measured
+    # share by which `found` differs between runs of the same thing, where that was measured
+    noise: float = 0.0
     where: str = ""  # the machine a measured figure belongs to
 
     @property
     def margin(self) -> float | None:
-        """What is left up to the limit, in `unit`; negative: how far beyond it; None where nothing was found or there is no limit."""
+        """What is left up to the limit, in `unit`; negative: how far beyond it; None where nothing
+        was found or there is no limit.
+        """
         if self.found is None or self.allowed is None:
             return None
-        return self.allowed - self.found if self.relation == "at most" else self.found - self.allowed
+        return (
+            self.allowed - self.found if self.relation == "at most" else self.found - self.allowed
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
     """One measured hint at where a loss comes from, and what is known to help."""
 
-    topic: Literal["divergence", "layer", "saturation", "part", "ties", "decisions", "calibration", "trial"]
+    topic: Literal[
+        "divergence", "layer", "saturation", "part", "ties", "decisions", "calibration", "trial"
+    ]
     text: str  # with its numbers
     helps: bool = False  # whether it names a change that was measured to help
 
@@ -52,7 +71,10 @@ class Verdict:
     policy: str
     checks: tuple[Check, ...]
     closed_loop: ClosedLoop | None = None
-    why: tuple[Reason, ...] = ()  # where the loss of quantisation sits, strongest hint first; empty where nothing points anywhere
+    why: tuple[
+        Reason, ...
+        # where the loss of quantisation sits, strongest hint first; empty where nothing points anywhere
+    ] = ()
 
     @property
     def passed(self) -> bool:
@@ -67,7 +89,11 @@ class Verdict:
 
     @property
     def int8_fails(self) -> bool:
-        """Whether a check fails that the quantisation may be blamed for, so that `why` is of use."""
+        """Whether a check fails that the quantisation may be blamed for, so that `why` is of
+        use.
+        """
         return any(
-            check.group in ("calibration", "agreement", "closed loop", "robustness") and check.found is not None for check in self.failed
+            check.group in ("calibration", "agreement", "closed loop", "robustness")
+            and check.found is not None
+            for check in self.failed
         )

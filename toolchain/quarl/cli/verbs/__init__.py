@@ -1,4 +1,5 @@
-"""The verbs: one file each. Each parses its options, calls one function of the pipeline and shows what came back.
+"""The verbs: one file each. Each parses its options, calls one function of the pipeline and shows
+what came back.
 
 Nothing heavy is imported at the top: `quarl --help` answers at once.
 """

@@ -19,15 +19,23 @@ class Action(StrEnum):
 
 
 def baseline(
-    action: Annotated[Action, typer.Argument(metavar="set|show", help="Accept this release as the one to be held against, or show it.")],
+    action: Annotated[
+        Action,
+        typer.Argument(
+            metavar="set|show",
+            help="Accept this release as the one to be held against, or show it.",
+        ),
+    ],
     bundle: BundleArgument,
     baseline: BaselineOption = None,
     limits: LimitsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Accept a passing release as the one later releases must not fall behind, or show the one that was accepted.
+    """Accept a passing release as the one later releases must not fall behind, or show the one that
+    was accepted.
 
-    It is one file beside the bundle, BUNDLE.baseline.json, to be kept under version control; quarl gate finds it there.
+    It is one file beside the bundle, BUNDLE.baseline.json, to be kept under version control; quarl
+    gate finds it there.
     """
     from dataclasses import asdict
 

@@ -16,6 +16,11 @@ def boards(as_json: JsonOption = False) -> None:
     from quarl.cli.show_pi import pi_boards_text
     from quarl.resources import targets_dir
 
-    known, linux = tuple(read_boards(targets_dir()).values()), tuple(read_linux_boards(targets_dir()).values())
+    known, linux = (
+        tuple(read_boards(targets_dir()).values()),
+        tuple(read_linux_boards(targets_dir()).values()),
+    )
     listed = [*show.boards_table(known), *({"kind": "linux", **asdict(board)} for board in linux)]
-    print_result(listed if as_json else f"{show.boards_text(known)}\n\n{pi_boards_text(linux)}", as_json)
+    print_result(
+        listed if as_json else f"{show.boards_text(known)}\n\n{pi_boards_text(linux)}", as_json
+    )

@@ -12,14 +12,23 @@ from quarl.cli.result import print_result
 
 
 def convert_normalizer(
-    pickle: Annotated[Path, typer.Argument(metavar="PICKLE", help="File written by VecNormalize.save.")],
+    pickle: Annotated[
+        Path, typer.Argument(metavar="PICKLE", help="File written by VecNormalize.save.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="FILE.npz", help="File for --obs-norm.")],
     trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a VecNormalize pickle into plain numbers; loading a pickle runs what it says, so --trust is needed."""
+    """Turn a VecNormalize pickle into plain numbers; loading a pickle runs what it says, so --trust
+    is needed.
+    """
     from quarl.sources.normalizer_file import convert_vecnormalize
 
     normalizer = convert_vecnormalize(pickle, out, trust)
     count = len(normalizer.mean)
-    print_result({"file": str(out), "features": count} if as_json else f"{out}: statistics of {count} features", as_json)
+    print_result(
+        {"file": str(out), "features": count}
+        if as_json
+        else f"{out}: statistics of {count} features",
+        as_json,
+    )

@@ -13,7 +13,10 @@ from quarl.cli.result import print_result
 
 def doctor(
     install: Annotated[
-        str | None, typer.Option("--install", metavar="WHAT", help="Install sb3, tf, atari, firmware or pi-emulator.")
+        str | None,
+        typer.Option(
+            "--install", metavar="WHAT", help="Install sb3, tf, atari, firmware or pi-emulator."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -24,4 +27,6 @@ def doctor(
     if install is not None:
         say(f"installing {install} ...")
     findings = examiner.examine() if install is None else examiner.install(install)
-    print_result(show.findings_table(findings) if as_json else show.findings_text(findings), as_json)
+    print_result(
+        show.findings_table(findings) if as_json else show.findings_text(findings), as_json
+    )

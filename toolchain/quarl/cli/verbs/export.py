@@ -46,11 +46,26 @@ def export(
     from quarl.cli import show
     from quarl.quantize.error_report import QuantReport
 
-    number, bits, wanted, target = rung_number(rung), weights_named(weights), limits_from(limits), board_named(board)
-    opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg), fetching=progress_bar)
+    number, bits, wanted, target = (
+        rung_number(rung),
+        weights_named(weights),
+        limits_from(limits),
+        board_named(board),
+    )
+    opened = pipeline.import_source(
+        source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg), fetching=progress_bar
+    )
     with progress_bar(f"exporting {opened.name}") as progress:
         bundle = pipeline.export(
-            opened, out, rung=number, weights=bits, calibration=calibration, limits=wanted, board=target, report=say, progress=progress
+            opened,
+            out,
+            rung=number,
+            weights=bits,
+            calibration=calibration,
+            limits=wanted,
+            board=target,
+            report=say,
+            progress=progress,
         )
     if as_json:
         print_result(show.bundle_table(bundle), as_json)

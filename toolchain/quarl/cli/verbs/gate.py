@@ -22,21 +22,32 @@ from quarl.cli.result import Destinations, conclude, print_result
 
 
 def gate(
-    bundle: Annotated[Path | None, typer.Argument(metavar="BUNDLE", help="Folder written by quarl export or quarl ship.")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(metavar="BUNDLE", help="Folder written by quarl export or quarl ship."),
+    ] = None,
     limits: LimitsOption = None,
     junit: JunitOption = None,
     markdown: MarkdownOption = None,
     sarif: SarifOption = None,
     baseline: BaselineOption = None,
-    no_baseline: Annotated[bool, typer.Option("--no-baseline", help="Do not look for a baseline beside the bundle.")] = False,
-    explain: Annotated[str | None, typer.Option("--explain", metavar="CHECK", help="Say what a check means, and judge nothing.")] = None,
+    no_baseline: Annotated[
+        bool, typer.Option("--no-baseline", help="Do not look for a baseline beside the bundle.")
+    ] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            "--explain", metavar="CHECK", help="Say what a check means, and judge nothing."
+        ),
+    ] = None,
     history: HistoryOption = None,
     no_history: NoHistoryOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Judge a bundle against its limits; exit code 1 when it must not be released.
 
-    A baseline set with quarl baseline set is found beside the bundle: this release must not fall behind it.
+    A baseline set with quarl baseline set is found beside the bundle: this release must not fall
+    behind it.
     """
     from quarl.errors import InputError
 
@@ -44,7 +55,10 @@ def gate(
         _explain(explain, bundle, as_json)
         return
     if bundle is None:
-        raise InputError("quarl gate needs a BUNDLE, the folder that quarl export or quarl ship has written; or --explain CHECK")
+        raise InputError(
+            "quarl gate needs a BUNDLE, the folder that quarl export or quarl ship has "
+            "written; or --explain CHECK"
+        )
 
     from quarl import pipeline
     from quarl.bundle.bundle import read_bundle
@@ -52,12 +66,18 @@ def gate(
 
     opened = read_bundle(bundle)
     accepted = None if no_baseline else find_baseline(opened, baseline)
-    verdict = pipeline.gate(opened, limits=limits_from(limits, opened), baseline=None if accepted is None else accepted.checks)
+    verdict = pipeline.gate(
+        opened,
+        limits=limits_from(limits, opened),
+        baseline=None if accepted is None else accepted.checks,
+    )
     conclude(verdict, opened, Destinations(junit, markdown, sarif, history, no_history), as_json)
 
 
 def _explain(check: str, bundle: Path | None, as_json: bool) -> None:
-    """Print what the check means, and what was found of it in the bundle's last verdict where a bundle is named."""
+    """Print what the check means, and what was found of it in the bundle's last verdict where a
+    bundle is named.
+    """
     from dataclasses import asdict
 
     from quarl.bundle.bundle import VERDICT
@@ -70,7 +90,11 @@ def _explain(check: str, bundle: Path | None, as_json: bool) -> None:
     made = []
     if bundle is not None:
         path = bundle / VERDICT
-        made = [made for made in read_checks(read_file(path).decode(errors="replace"), str(path)) if found.covers(made.name)]
+        made = [
+            made
+            for made in read_checks(read_file(path).decode(errors="replace"), str(path))
+            if found.covers(made.name)
+        ]
     if as_json:
         print_result({**asdict(found), "checks": [asdict(entry) for entry in made]}, as_json)
     else:

@@ -30,6 +30,10 @@ def import_(
     from quarl import pipeline
     from quarl.cli import show
 
-    opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg), fetching=progress_bar)
+    opened = pipeline.import_source(
+        source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg), fetching=progress_bar
+    )
     proof = pipeline.prove(opened, trust=trust)
-    print_result(show.source_table(opened, proof) if as_json else show.source_text(opened, proof), as_json)
+    print_result(
+        show.source_table(opened, proof) if as_json else show.source_text(opened, proof), as_json
+    )

@@ -29,7 +29,10 @@ def parity(
     env_arg: EnvArgOption = None,
     episodes: EpisodesOption = None,
     limits: LimitsOption = None,
-    robustness: Annotated[bool, typer.Option("--robustness", help="Play under noise, drops and delay of observations too.")] = False,
+    robustness: Annotated[
+        bool,
+        typer.Option("--robustness", help="Play under noise, drops and delay of observations too."),
+    ] = False,
     link: LinkOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,6 +49,15 @@ def parity(
     asked = limits_from(limits, opened)
     with progress_bar(f"comparing {opened.manifest.name} with its source") as progress:
         evidence = pipeline.parity(
-            opened, env=env_spec(env, env_arg), episodes=episodes, limits=asked, robustness=robustness, link=link, progress=progress
+            opened,
+            env=env_spec(env, env_arg),
+            episodes=episodes,
+            limits=asked,
+            robustness=robustness,
+            link=link,
+            progress=progress,
         )
-    print_result(json.loads(evidence.to_json()) if as_json else show.evidence_text(evidence, opened, asked), as_json)
+    print_result(
+        json.loads(evidence.to_json()) if as_json else show.evidence_text(evidence, opened, asked),
+        as_json,
+    )

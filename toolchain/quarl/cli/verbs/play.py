@@ -20,16 +20,43 @@ from quarl.cli.options import (
 from quarl.cli.progress import progress_bar
 from quarl.cli.result import print_result
 
-PlayedArgument = Annotated[str, typer.Argument(metavar="POLICY", help="Name of a shipped policy, a file of trained weights, or a bundle.")]
+PlayedArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="POLICY", help="Name of a shipped policy, a file of trained weights, or a bundle."
+    ),
+]
 
 
 def play(
     policy: PlayedArgument,
-    int8: Annotated[bool, typer.Option("--int8", help="Play in int8: a bundle's .tflite, or the policy quantised now.")] = False,
-    rung: Annotated[str | None, typer.Option("--rung", metavar="N", help="Rung for --int8 of a policy, 0 to 5 (3 if left away).")] = None,
-    episodes: Annotated[int, typer.Option("--episodes", min=1, max=10_000, metavar="N", help="Episodes to play.")] = 10,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, metavar="N", help="Seed of the first episode; the next count up.")] = None,
-    video: Annotated[Path | None, typer.Option("--video", metavar="FILE.gif", help="Film the first episode, up to 600 frames.")] = None,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="Play in int8: a bundle's .tflite, or the policy quantised now."
+        ),
+    ] = False,
+    rung: Annotated[
+        str | None,
+        typer.Option(
+            "--rung", metavar="N", help="Rung for --int8 of a policy, 0 to 5 (3 if left away)."
+        ),
+    ] = None,
+    episodes: Annotated[
+        int, typer.Option("--episodes", min=1, max=10_000, metavar="N", help="Episodes to play.")
+    ] = 10,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", min=0, metavar="N", help="Seed of the first episode; the next count up."
+        ),
+    ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(
+            "--video", metavar="FILE.gif", help="Film the first episode, up to 600 frames."
+        ),
+    ] = None,
     env: EnvOption = None,
     env_arg: EnvArgOption = None,
     obs_norm: ObsNormOption = None,
@@ -56,10 +83,15 @@ def play(
             raise InputError(f"--rung {rung}: {policy} is a bundle, which stands on its own rung")
         player = stage.bundle_player(read_bundle(Path(policy)), spec, int8=int8)
     else:
-        opened = import_source(policy, import_options(obs_norm, no_obs_norm), spec, fetching=progress_bar)
+        opened = import_source(
+            policy, import_options(obs_norm, no_obs_norm), spec, fetching=progress_bar
+        )
         number = (DEFAULT_RUNG if rung is None else rung_number(rung)) if int8 else None
         if int8 and number is None:
-            raise InputError("--rung auto: is chosen by playing many episodes: quarl ship does that, then play its bundle")
+            raise InputError(
+                "--rung auto: is chosen by playing many episodes: quarl ship does that, then "
+                "play its bundle"
+            )
         player = stage.source_player(opened, spec, number)
     first = SCORE_SEED if seed is None else seed
     with progress_bar(f"playing {player.name}") as progress:
@@ -73,10 +105,17 @@ def play(
             data = gif_bytes(filmed)
         write_whole(video, data)
         size = len(data)
-    shown = show_play.played_table(player, played) if as_json else show_play.played_text(player, played)
+    shown = (
+        show_play.played_table(player, played) if as_json else show_play.played_text(player, played)
+    )
     if filmed is not None and size is not None and video is not None:
         if isinstance(shown, dict):
-            shown["video"] = {"file": str(video), "bytes": size, "frames": len(filmed.frames), "steps": filmed.steps}
+            shown["video"] = {
+                "file": str(video),
+                "bytes": size,
+                "frames": len(filmed.frames),
+                "steps": filmed.steps,
+            }
         else:
             shown += f"\n{video}: {show_play.film_text(filmed)}, {size:,} B"
     print_result(shown, as_json)

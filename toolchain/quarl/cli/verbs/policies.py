@@ -12,4 +12,7 @@ def policies(as_json: JsonOption = False) -> None:
     from quarl.sources.source import list_shipped
 
     shipped = list_shipped()
-    print_result(show_policies.shipped_table(shipped) if as_json else show_policies.shipped_text(shipped), as_json)
+    print_result(
+        show_policies.shipped_table(shipped) if as_json else show_policies.shipped_text(shipped),
+        as_json,
+    )

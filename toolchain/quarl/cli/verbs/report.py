@@ -13,7 +13,12 @@ from quarl.cli.result import print_result
 
 def report(
     bundle: BundleArgument,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.html", help="Default: report.html in the bundle.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE.html", help="Default: report.html in the bundle."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write what is known about a bundle as one HTML page that loads nothing."""
@@ -22,4 +27,6 @@ def report(
 
     path = pipeline.write_report(read_bundle(bundle), out)
     count = path.stat().st_size
-    print_result({"file": str(path), "bytes": count} if as_json else f"{path}: {count:,} B", as_json)
+    print_result(
+        {"file": str(path), "bytes": count} if as_json else f"{path}: {count:,} B", as_json
+    )

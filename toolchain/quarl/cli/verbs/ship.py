@@ -63,9 +63,16 @@ def ship(
     from quarl.cli.show_pi import pi_text
     from quarl.profiles.pi.report import PiProfile
 
-    number, bits, wanted, target = rung_number(rung), weights_named(weights), limits_from(limits), board_named(board)
+    number, bits, wanted, target = (
+        rung_number(rung),
+        weights_named(weights),
+        limits_from(limits),
+        board_named(board),
+    )
     check_link(link, target)
-    opened = pipeline.import_source(source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg), fetching=progress_bar)
+    opened = pipeline.import_source(
+        source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg), fetching=progress_bar
+    )
     made = pipeline.ship(
         opened,
         out,
@@ -84,5 +91,14 @@ def ship(
         print(show.bundle_text(made.bundle))
         print(show.profile_text(made.profile))
         if made.on_board is not None:
-            print(pi_text(made.on_board) if isinstance(made.on_board, PiProfile) else show.firmware_text(made.on_board))
-    conclude(made.verdict, made.bundle, Destinations(junit, markdown, sarif, history, no_history), as_json)
+            print(
+                pi_text(made.on_board)
+                if isinstance(made.on_board, PiProfile)
+                else show.firmware_text(made.on_board)
+            )
+    conclude(
+        made.verdict,
+        made.bundle,
+        Destinations(junit, markdown, sarif, history, no_history),
+        as_json,
+    )

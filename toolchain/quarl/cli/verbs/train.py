@@ -13,11 +13,26 @@ from quarl.cli.result import print_result
 
 
 def train(
-    policy: Annotated[str, typer.Argument(metavar="POLICY", help="Name of a shipped policy, or a folder with a recipe.toml.")],
-    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Default: RUNS/POLICY/policy/POLICY.")] = None,
-    runs: Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where checkpoints and curves are kept.")] = Path("runs"),
-    quick: Annotated[bool, typer.Option("--quick", help="Train for quick_steps only, along the same path.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    policy: Annotated[
+        str,
+        typer.Argument(
+            metavar="POLICY", help="Name of a shipped policy, or a folder with a recipe.toml."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Default: RUNS/POLICY/policy/POLICY."),
+    ] = None,
+    runs: Annotated[
+        Path,
+        typer.Option("--runs", metavar="FOLDER", help="Where checkpoints and curves are kept."),
+    ] = Path("runs"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Train for quick_steps only, along the same path.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a policy again from its recipe."""
@@ -27,5 +42,17 @@ def train(
 
     folder = recipe_folder(policy)
     target = out or runs / folder.name / "policy" / folder.name
-    recipe = train_policy(folder, target, runs=runs, quick=quick, resume=resume, progress=lambda at: say(show.training_line(at)))
-    print_result(show.policies_table([recipe])[0] if as_json else f"{target}: {show.score_text(recipe.score)}", as_json)
+    recipe = train_policy(
+        folder,
+        target,
+        runs=runs,
+        quick=quick,
+        resume=resume,
+        progress=lambda at: say(show.training_line(at)),
+    )
+    print_result(
+        show.policies_table([recipe])[0]
+        if as_json
+        else f"{target}: {show.score_text(recipe.score)}",
+        as_json,
+    )

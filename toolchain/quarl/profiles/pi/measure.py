@@ -1,6 +1,7 @@
 """Runs a policy on a Pi: fp32 beside int8 in every runtime, one process each, one after the other.
 
-In: the policy, observations, a board and a link. Out: a `PiProfile` (profile_pi), or the Pi's outputs alone (outputs_of_pi).
+In: the policy, observations, a board and a link. Out: a `PiProfile` (profile_pi), or the Pi's
+    outputs alone (outputs_of_pi).
 A spoilt run is never reported: it is a DeviceError that says what spoilt it.
 """
 
@@ -28,8 +29,24 @@ from quarl.pi import agent
 from quarl.profiles.host import Latency
 from quarl.profiles.pi.health import Health, remarks, spoiling, without_clock
 from quarl.profiles.pi.program import RUNTIME, measure_program, program_of, run_program
-from quarl.profiles.pi.report import Instructions, PiMemory, PiModel, PiProfile, health_from, instructions_from
-from quarl.profiles.pi.request import COUNTED, NOTHING, TFLITE_RUNTIME, TIMED, Asked, Effort, package_of, run_request
+from quarl.profiles.pi.report import (
+    Instructions,
+    PiMemory,
+    PiModel,
+    PiProfile,
+    health_from,
+    instructions_from,
+)
+from quarl.profiles.pi.request import (
+    COUNTED,
+    NOTHING,
+    TFLITE_RUNTIME,
+    TIMED,
+    Asked,
+    Effort,
+    package_of,
+    run_request,
+)
 from quarl.runtimes.host import PACKAGES
 
 RUNTIMES = ("litert", "onnxruntime")
@@ -50,7 +67,8 @@ def profile_pi(
     Args:
         source: None where the policy came as an int8 file; then int8 alone is run.
         obs: observations [n, *shape] in environment units; the int8 models answer all of them.
-        effort: what to measure where the link's times mean something; elsewhere instructions are counted.
+        effort: what to measure where the link's times mean something; elsewhere instructions are
+            counted.
     Raises:
         InputError: no observations, or the Pi is not that board.
         ToolMissingError: the Pi lacks a runtime.
@@ -64,13 +82,20 @@ def profile_pi(
         machine, versions, idle = look(link, board)
         chosen = effort if link.is_timed else COUNTED
         others = link.ask({"ask": "look", "runtime": TFLITE_RUNTIME}).fields["runtimes"]
-        present = [name for name in (*RUNTIMES, TFLITE_RUNTIME) if name != TFLITE_RUNTIME or agent.PACKAGES[name] in others]
+        present = [
+            name
+            for name in (*RUNTIMES, TFLITE_RUNTIME)
+            if name != TFLITE_RUNTIME or agent.PACKAGES[name] in others
+        ]
         models: tuple[PiModel, ...] = ()
         for asked in (asked for asked in package.asked if asked.runtime in present):
             answer = link.ask(run_request(package, asked, chosen))
             models = (*models, _model(asked, answer, expected, link.is_timed))
             _refuse_spoilt(idle, models, link.name)
-        models = (*models, measure_program(quantized, obs, expected, program, link, machine.last_core, chosen))
+        models = (
+            *models,
+            measure_program(quantized, obs, expected, program, link, machine.last_core, chosen),
+        )
         _refuse_spoilt(idle, models, link.name)
     return PiProfile(
         board=board.name,
@@ -88,14 +113,25 @@ def profile_pi(
 def outputs_of_pi(
     quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, link: PiLink, cache_dir: Path
 ) -> dict[str, tuple[str, NDArray[Any]]]:
-    """Return the version and the outputs [n, count] of every runtime on the Pi, by runtime; errors as `profile_pi`."""
-    package, program = package_of(None, quantized, obs, RUNTIMES), program_of(quantized, obs, board, cache_dir)
+    """Return the version and the outputs [n, count] of every runtime on the Pi, by runtime; errors
+    as `profile_pi`.
+    """
+    package, program = (
+        package_of(None, quantized, obs, RUNTIMES),
+        program_of(quantized, obs, board, cache_dir),
+    )
     with link:
         link.push(package.files)
         look(link, board)
-        answers = {asked.runtime: link.ask(run_request(package, asked, NOTHING)).fields for asked in package.asked}
+        answers = {
+            asked.runtime: link.ask(run_request(package, asked, NOTHING)).fields
+            for asked in package.asked
+        }
         _, by_program = run_program(quantized, obs, program, link)
-    found = {runtime: (str(fields["runtime_version"]), outputs_in(fields)) for runtime, fields in answers.items()}
+    found = {
+        runtime: (str(fields["runtime_version"]), outputs_in(fields))
+        for runtime, fields in answers.items()
+    }
     return found | {RUNTIME: (compiler_version(), by_program)}
 
 
@@ -111,13 +147,24 @@ def look(link: PiLink, board: LinuxBoard) -> tuple[Machine, Mapping[str, str], H
     machine, versions = machine_from(fields), dict(fields["runtimes"])
     if (machine.machine, machine.bits) != ("aarch64", 64):
         raise DeviceError(
-            f"{link.name}: is {machine.machine} with {machine.bits}-bit Python, a {board.title} must be aarch64 with 64: "
+            f"{link.name}: is {machine.machine} with {machine.bits}-bit Python, a "
+            f"{board.title} must be aarch64 with 64: "
             "install the 64-bit Raspberry Pi OS, whose runtimes compute as this host's do"
         )
     if machine.cpu_part is not None and machine.cpu_part != board.core.part:
-        found = next((name for name, core in CORES.items() if core.part == machine.cpu_part), f"CPU part {machine.cpu_part}")
-        raise InputError(f"{link.name}: has a {found} ({machine.model or 'model unknown'}), {board.name} a {board.cpu}: name its --board")
-    missing = [package for name, package in PACKAGES.items() if name in RUNTIMES and package not in versions]
+        found = next(
+            (name for name, core in CORES.items() if core.part == machine.cpu_part),
+            f"CPU part {machine.cpu_part}",
+        )
+        raise InputError(
+            f"{link.name}: has a {found} ({machine.model or 'model unknown'}), {board.name} a "
+            f"{board.cpu}: name its --board"
+        )
+    missing = [
+        package
+        for name, package in PACKAGES.items()
+        if name in RUNTIMES and package not in versions
+    ]
     if missing:
         raise ToolMissingError(f"{link.name}: lacks {' and '.join(missing)}: {link.remedy}")
     return machine, versions, Health(**fields["health"])
@@ -126,7 +173,8 @@ def look(link: PiLink, board: LinuxBoard) -> tuple[Machine, Mapping[str, str], H
 def version_remarks(versions: Mapping[str, str]) -> tuple[str, ...]:
     """Return a warning for each package of the Pi that is not this host's version."""
     return tuple(
-        f"WARNING: {package} is {found} on the Pi and {version(package)} here: the figures are those of {found}"
+        f"WARNING: {package} is {found} on the Pi and {version(package)} here: the figures "
+        f"are those of {found}"
         for package, found in sorted(versions.items())
         if package in (*PACKAGES.values(), "numpy") and found != version(package)
     )
@@ -139,17 +187,23 @@ def largest_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
 
 def outputs_in(fields: Mapping[str, Any]) -> NDArray[Any]:
     """Return the outputs [n, count] of an answer."""
-    return np.frombuffer(base64.b64decode(fields["outputs"]), fields["outputs_dtype"]).reshape(fields["outputs_shape"])
+    return np.frombuffer(base64.b64decode(fields["outputs"]), fields["outputs_dtype"]).reshape(
+        fields["outputs_shape"]
+    )
 
 
 def _model(asked: Asked, answer: Answer, expected: NDArray[Any], is_timed: bool) -> PiModel:
     fields, found = answer.fields, outputs_in(answer.fields)
     compared = asked.precision == "int8"
     if compared and (found.shape, found.dtype) != (expected.shape, expected.dtype):
-        raise DeviceError(f"{asked.runtime} answers {found.dtype} {found.shape}, the reference {expected.dtype} {expected.shape}")
+        raise DeviceError(
+            f"{asked.runtime} answers {found.dtype} {found.shape}, the reference "
+            f"{expected.dtype} {expected.shape}"
+        )
     if fields.get("differing_inputs"):
         raise DeviceError(
-            f"{fields['differing_inputs']} observations become other integers on the Pi than here: its NumPy rounds otherwise"
+            f"{fields['differing_inputs']} observations become other integers on the Pi than "
+            "here: its NumPy rounds otherwise"
         )
     instructions: Instructions | None = None
     if answer.marks:
@@ -165,8 +219,12 @@ def _model(asked: Asked, answer: Answer, expected: NDArray[Any], is_timed: bool)
         outputs_sha256=sha256_of(found.tobytes()),
         expected_sha256=sha256_of(expected.tobytes()) if compared else "",
         load_us=float(fields["load_us"]) if is_timed else None,
-        latency=_latency(fields, "samples_us", int(fields["calls_per_sample"])) if is_timed else None,
-        decision=_latency(fields, "decisions_us", 1) if is_timed and fields["decisions_us"] else None,
+        latency=_latency(fields, "samples_us", int(fields["calls_per_sample"]))
+        if is_timed
+        else None,
+        decision=_latency(fields, "decisions_us", 1)
+        if is_timed and fields["decisions_us"]
+        else None,
         memory=_memory(fields["memory"]) if is_timed else None,
         major_faults=int(fields["major_faults"]) if is_timed else None,
         before=health_from(fields["before"]) if is_timed else None,
@@ -177,12 +235,17 @@ def _model(asked: Asked, answer: Answer, expected: NDArray[Any], is_timed: bool)
 
 def _latency(fields: Mapping[str, Any], samples: str, calls_per_sample: int) -> Latency:
     values = tuple(float(sample) for sample in fields[samples])
-    return Latency(float(fields["first_call_us"]), values, calls_per_sample, int(fields["warm_up_calls"]))
+    return Latency(
+        float(fields["first_call_us"]), values, calls_per_sample, int(fields["warm_up_calls"])
+    )
 
 
 def _memory(table: Mapping[str, Any]) -> PiMemory:
     before, after = table["before_load"], table["after_load"]
-    added = {key: None if after[key] is None else max(after[key] - before[key], 0) for key in ("resident_bytes", "proportional_bytes")}
+    added = {
+        key: None if after[key] is None else max(after[key] - before[key], 0)
+        for key in ("resident_bytes", "proportional_bytes")
+    }
     return PiMemory(
         runtime_bytes=before["resident_bytes"],
         model_bytes=added["resident_bytes"] or 0,
@@ -193,22 +256,32 @@ def _memory(table: Mapping[str, Any]) -> PiMemory:
 
 
 def _looks(models: tuple[PiModel, ...]) -> list[tuple[PiModel, Health, Health]]:
-    return [(model, model.before, model.after) for model in models if model.before is not None and model.after is not None]
+    return [
+        (model, model.before, model.after)
+        for model in models
+        if model.before is not None and model.after is not None
+    ]
 
 
 def _refuse_spoilt(idle: Health, models: tuple[PiModel, ...], where: str) -> None:
-    """Refuse a run of which the last model, or all of it from its first look to its last, was spoilt."""
+    """Refuse a run of which the last model, or all of it from its first look to its last, was
+    spoilt.
+    """
     looks = _looks(models)
     if not looks:
         return
     model, before, after = looks[-1]
     found = [f"{model.runtime} {model.precision}: {reason}" for reason in spoiling(before, after)]
     found = found or [f"between the models: {reason}" for reason in spoiling(looks[0][1], after)]
-    found = found or [f"since the run began: {reason}" for reason in spoiling(without_clock(idle), without_clock(after))]
+    found = found or [
+        f"since the run began: {reason}"
+        for reason in spoiling(without_clock(idle), without_clock(after))
+    ]
     if found:
         raise DeviceError(
             f"{where}: the run is invalid and not reported: {'; '.join(found)}. "
-            "Use the Pi's own power supply, let it cool down, stop what else runs, and try again: toolchain/docs/raspberry-pi.md"
+            "Use the Pi's own power supply, let it cool down, stop what else runs, and try "
+            "again: toolchain/docs/raspberry-pi.md"
         )
 
 
@@ -217,5 +290,7 @@ def _health_remarks(models: tuple[PiModel, ...]) -> tuple[str, ...]:
     if not looks:
         return ()
     faults = sum(model.major_faults or 0 for model in models)
-    read = () if not faults else (f"{faults:,} pages were read from the card while a model was timed",)
+    read = (
+        () if not faults else (f"{faults:,} pages were read from the card while a model was timed",)
+    )
     return (*remarks(looks[0][1], looks[-1][2]), *read)

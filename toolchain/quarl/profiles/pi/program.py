@@ -1,7 +1,10 @@
-"""Our own C runtime on a Pi: the policy as one static program, run beside the runtimes and measured as they are.
+"""Our own C runtime on a Pi: the policy as one static program, run beside the runtimes and measured
+as they are.
 
-In: the policy, observations, a board and a link inside its `with` block. Out: the program's outputs, or a `PiModel` named "c".
-The program is `quarl.firmware.linux`'s; under emulation it sets marks and is counted, on a real Pi it times itself.
+In: the policy, observations, a board and a link inside its `with` block. Out: the program's
+    outputs, or a `PiModel` named "c".
+The program is `quarl.firmware.linux`'s; under emulation it sets marks and is counted, on a real Pi
+it times itself.
 """
 
 from __future__ import annotations
@@ -28,20 +31,32 @@ from quarl.profiles.pi.request import Effort
 RUNTIME = PROGRAM
 
 
-def program_of(quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, cache_dir: Path) -> bytes:
+def program_of(
+    quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, cache_dir: Path
+) -> bytes:
     """Return the policy's program for the board's core; errors as `build_linux_program`."""
     return build_linux_program(quantized, obs, board.cpu, cache_dir).read_bytes()
 
 
-def run_program(quantized: QuantPolicy, obs: NDArray[Any], program: bytes, link: PiLink) -> tuple[ProgramAnswer, NDArray[Any]]:
-    """Return what the program answered, and its outputs [n, count], with marks where the link counts."""
+def run_program(
+    quantized: QuantPolicy, obs: NDArray[Any], program: bytes, link: PiLink
+) -> tuple[ProgramAnswer, NDArray[Any]]:
+    """Return what the program answered, and its outputs [n, count], with marks where the link
+    counts.
+    """
     arguments = ["--run"] if link.is_timed else ["--marked", "--run"]
     answer = link.run_program(program, arguments, program_inputs(quantized, obs))
     return answer, program_outputs(quantized, answer.stdout)
 
 
 def measure_program(
-    quantized: QuantPolicy, obs: NDArray[Any], expected: NDArray[Any], program: bytes, link: PiLink, core: int, effort: Effort
+    quantized: QuantPolicy,
+    obs: NDArray[Any],
+    expected: NDArray[Any],
+    program: bytes,
+    link: PiLink,
+    core: int,
+    effort: Effort,
 ) -> PiModel:
     """Return the program's figures: outputs for all observations, then instructions or times.
 
@@ -51,10 +66,19 @@ def measure_program(
     """
     answer, found = run_program(quantized, obs, program, link)
     if found.shape != expected.shape:
-        raise DeviceError(f"{link.name}: the C program answers {found.shape}, the reference {expected.shape}")
+        raise DeviceError(
+            f"{link.name}: the C program answers {found.shape}, the reference {expected.shape}"
+        )
     inference = decision = before = after = None
     if link.is_timed:
-        pace = ["--seconds", str(effort.seconds), "--warm-up", str(effort.warm_up_s), "--samples", str(effort.samples)]
+        pace = [
+            "--seconds",
+            str(effort.seconds),
+            "--warm-up",
+            str(effort.warm_up_s),
+            "--samples",
+            str(effort.samples),
+        ]
         options = [*pace, "--cpu", str(core)]
         before = _health(link)
         inference = _bench(link, program, ["--bench", *options])
@@ -86,7 +110,9 @@ def _bench(link: PiLink, program: bytes, arguments: list[str]) -> Mapping[str, A
     try:
         return dict(json.loads(text))
     except ValueError as error:
-        raise DeviceError(f"{link.name}: the C program's figures cannot be read: {text[:80]!r}") from error
+        raise DeviceError(
+            f"{link.name}: the C program's figures cannot be read: {text[:80]!r}"
+        ) from error
 
 
 def _health(link: PiLink) -> Health:
@@ -96,7 +122,12 @@ def _health(link: PiLink) -> Health:
 
 def _latency(fields: Mapping[str, Any]) -> Latency:
     samples = tuple(float(sample) for sample in fields["samples_us"])
-    return Latency(float(fields["first_call_us"]), samples, int(fields["calls_per_sample"]), int(fields["warm_up_calls"]))
+    return Latency(
+        float(fields["first_call_us"]),
+        samples,
+        int(fields["calls_per_sample"]),
+        int(fields["warm_up_calls"]),
+    )
 
 
 def _memory(fields: Mapping[str, Any]) -> PiMemory:

@@ -1,6 +1,7 @@
 """The profile of a policy on a Pi: what `pi.json` in a bundle holds.
 
-In: what the agent answered. Out: a `PiProfile`, with raw samples where a clock measured, or instruction counts where an emulator ran.
+In: what the agent answered. Out: a `PiProfile`, with raw samples where a clock measured, or
+    instruction counts where an emulator ran.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from quarl.profiles.pi.health import Health
 
 FORMAT = 1
 PROGRAM = "c"
-PYTHON_NOISE = 0.01  # the median of a run under Python differs by up to 0.5 % from another's; the C program's never
+# the median of a run under Python differs by up to 0.5 % from another's; the C program's never
+PYTHON_NOISE = 0.01
 OTHER_ARITHMETIC = ("tflite_runtime",)  # runtimes that round otherwise: decision 0001
 
 
 @dataclass(frozen=True, slots=True)
 class Instructions:
-    """Instructions of each inference, exact, emulated: from input in to output out, and of the runtime's `invoke` alone."""
+    """Instructions of each inference, exact, emulated: from input in to output out, and of the
+    runtime's `invoke` alone.
+    """
 
     per_inference: tuple[int, ...]
     of_invoke: tuple[int, ...]
@@ -45,18 +49,24 @@ class Instructions:
 
 @dataclass(frozen=True, slots=True)
 class PiMemory:
-    """Memory of a process that holds one model: what loading it and its first call added, and the most there ever was."""
+    """Memory of a process that holds one model: what loading it and its first call added, and the
+    most there ever was.
+    """
 
     runtime_bytes: int  # resident before the model is loaded: Python, NumPy and the runtime
     model_bytes: int  # resident, added
-    model_proportional_bytes: int | None  # added; pages that others hold too counted by share. None where the kernel does not tell
+    model_proportional_bytes: (
+        int | None
+    )  # added; pages that others hold too counted by share. None where the kernel does not tell
     peak_bytes: int  # resident
     swapped_bytes: int | None  # of the process, after the first call
 
 
 @dataclass(frozen=True, slots=True)
 class PiModel:
-    """One model in one runtime on the Pi. What was not taken is None: times under emulation, instructions on a real one."""
+    """One model in one runtime on the Pi. What was not taken is None: times under emulation,
+    instructions on a real one.
+    """
 
     runtime: str
     runtime_version: str
@@ -74,7 +84,9 @@ class PiModel:
     before: Health | None
     after: Health | None
     instructions: Instructions | None
-    largest_difference: float = 0.0  # in the graph's own unit: steps of an integer output, real units of a wide head
+    largest_difference: float = (
+        0.0  # in the graph's own unit: steps of an integer output, real units of a wide head
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,37 +105,88 @@ class PiProfile:
 
     def model(self, runtime: str, precision: Precision) -> PiModel | None:
         """Return one model's figures, None where it was not run."""
-        return next((model for model in self.models if (model.runtime, model.precision) == (runtime, precision)), None)
+        return next(
+            (
+                model
+                for model in self.models
+                if (model.runtime, model.precision) == (runtime, precision)
+            ),
+            None,
+        )
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        """The figures a budget may limit, of the int8 models; `pi_decision_us` is the worst decision of the fastest runtime."""
+        """The figures a budget may limit, of the int8 models; `pi_decision_us` is the worst
+        decision of the fastest runtime.
+        """
         found = []
         for model in self.models:
             if model.precision != "int8":
                 continue
             name, where = f"pi_{model.runtime}", self.machine.model or self.board
             if model.latency is not None:
-                times = {"p50": model.latency.p50_us, "p99": model.latency.p99_us, "max": model.latency.max_us}
-                found += [Figure(f"{name}_{key}_us", value, "us", "measured", 0.0, where) for key, value in times.items()]
+                times = {
+                    "p50": model.latency.p50_us,
+                    "p99": model.latency.p99_us,
+                    "max": model.latency.max_us,
+                }
+                found += [
+                    Figure(f"{name}_{key}_us", value, "us", "measured", 0.0, where)
+                    for key, value in times.items()
+                ]
             if model.memory is not None:
-                found.append(Figure(f"{name}_model_memory_bytes", float(model.memory.model_bytes), "B", "measured", 0.0, where))
+                found.append(
+                    Figure(
+                        f"{name}_model_memory_bytes",
+                        float(model.memory.model_bytes),
+                        "B",
+                        "measured",
+                        0.0,
+                        where,
+                    )
+                )
             if model.instructions is not None:
                 noise = 0.0 if model.runtime == PROGRAM else PYTHON_NOISE
-                found.append(Figure(f"{name}_instructions", float(model.instructions.typical), "", "emulated", noise, self.board))
+                found.append(
+                    Figure(
+                        f"{name}_instructions",
+                        float(model.instructions.typical),
+                        "",
+                        "emulated",
+                        noise,
+                        self.board,
+                    )
+                )
         fastest = self.fastest
         if fastest is not None and fastest.decision is not None:
-            found.append(Figure("pi_decision_us", fastest.decision.max_us, "us", "measured", 0.0, self.machine.model or self.board))
+            found.append(
+                Figure(
+                    "pi_decision_us",
+                    fastest.decision.max_us,
+                    "us",
+                    "measured",
+                    0.0,
+                    self.machine.model or self.board,
+                )
+            )
         return tuple(found)
 
     @property
     def fastest(self) -> PiModel | None:
         """The int8 model whose median decision is the shortest, None where nothing was timed."""
-        timed = [model for model in self.models if model.precision == "int8" and model.decision is not None]
-        return min(timed, key=lambda model: model.decision.p50_us if model.decision else 0.0, default=None)
+        timed = [
+            model
+            for model in self.models
+            if model.precision == "int8" and model.decision is not None
+        ]
+        return min(
+            timed, key=lambda model: model.decision.p50_us if model.decision else 0.0, default=None
+        )
 
     def sentences(self) -> tuple[str, ...]:
-        """Return what the figures say in words: int8 against float32, the deadline, then the remarks."""
+        """Return what the figures say in words: int8 against float32, the deadline, then the
+        remarks.
+        """
         return (*self._comparisons(), *self._deadline(), *self._other_arithmetic(), *self.remarks)
 
     def _comparisons(self) -> Sequence[str]:
@@ -141,7 +204,10 @@ class PiProfile:
             elif model.instructions is not None and real.instructions is not None:
                 ours, theirs = model.instructions.typical, real.instructions.typical
                 fewer = "fewer" if ours < theirs else "no fewer"
-                found.append(f"{model.runtime}: int8 executes {fewer} instructions than float32 ({ours:,} against {theirs:,}, emulated)")
+                found.append(
+                    f"{model.runtime}: int8 executes {fewer} instructions than float32 "
+                    f"({ours:,} against {theirs:,}, emulated)"
+                )
         return found
 
     def _deadline(self) -> Sequence[str]:
@@ -151,14 +217,21 @@ class PiProfile:
         worst, period = fastest.decision.max_us, 1e6 / self.step_hz
         margin = f"{period / worst:,.1f} times shorter than" if worst <= period else "LONGER than"
         return [
-            f"worst decision {worst:,.1f} us ({fastest.runtime}): {margin} the control period of {period:,.0f} us ({self.step_hz:g} Hz)"
+            f"worst decision {worst:,.1f} us ({fastest.runtime}): {margin} the control period "
+            f"of {period:,.0f} us ({self.step_hz:g} Hz)"
         ]
 
     def _other_arithmetic(self) -> Sequence[str]:
-        others = [model for model in self.models if model.runtime in OTHER_ARITHMETIC and model.precision == "int8"]
+        others = [
+            model
+            for model in self.models
+            if model.runtime in OTHER_ARITHMETIC and model.precision == "int8"
+        ]
         return [
-            f"{model.runtime} {model.runtime_version} computes by another arithmetic: {model.differing:,} of its outputs differ from the "
-            f"reference, the largest by {model.largest_difference:.3g} in the graph's own unit; no gate asks it for equality"
+            f"{model.runtime} {model.runtime_version} computes by another arithmetic: "
+            f"{model.differing:,} of its outputs differ from the "
+            f"reference, the largest by {model.largest_difference:.3g} in the graph's own "
+            "unit; no gate asks it for equality"
             for model in others
         ]
 
@@ -177,12 +250,19 @@ def pi_profile_from_json(text: str, where: str) -> PiProfile:
         document = json.loads(text)
         found = document.pop("format")
         if found != FORMAT:
-            raise InputError(f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl profile again")
+            raise InputError(
+                f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl "
+                "profile again"
+            )
         machine = machine_from(document.pop("machine"))
         models = tuple(_model_from(entry) for entry in document.pop("models"))
-        return PiProfile(**{**document, "remarks": tuple(document["remarks"])}, machine=machine, models=models)
+        return PiProfile(
+            **{**document, "remarks": tuple(document["remarks"])}, machine=machine, models=models
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{where}: not a profile of a Pi ({error!r}): run quarl profile again") from error
+        raise InputError(
+            f"{where}: not a profile of a Pi ({error!r}): run quarl profile again"
+        ) from error
 
 
 def health_from(table: Mapping[str, Any] | None) -> Health | None:
@@ -197,8 +277,13 @@ def instructions_from(marks: Sequence[Mark]) -> Instructions:
         ValueError: the marks do not come in the agent's order.
     """
     empty = statistics.median(_between(marks, agent.EMPTY_BEGIN, agent.EMPTY_END))
-    whole, invoke = _between(marks, agent.BEGIN, agent.END), _between(marks, agent.BEGIN_INVOKE, agent.END_INVOKE)
-    inner = 3 if len(invoke) == len(whole) else 1  # marks passed between the first and the last of one inference
+    whole, invoke = (
+        _between(marks, agent.BEGIN, agent.END),
+        _between(marks, agent.BEGIN_INVOKE, agent.END_INVOKE),
+    )
+    inner = (
+        3 if len(invoke) == len(whole) else 1
+    )  # marks passed between the first and the last of one inference
     return Instructions(
         tuple(max(int(count - inner * empty), 0) for count in whole),
         tuple(max(int(count - empty), 0) for count in (invoke if inner == 3 else whole)),
@@ -215,22 +300,32 @@ def _between(marks: Sequence[Mark], begin: int, end: int) -> list[int]:
 
 
 def code_is_optional(code: int) -> bool:
-    """Whether a program may leave out that mark: one without an interpreter has no `invoke` of its own."""
+    """Whether a program may leave out that mark: one without an interpreter has no `invoke` of its
+    own.
+    """
     return code == agent.BEGIN_INVOKE
 
 
 def _faster(ratio: float) -> str:
     if ratio >= 1.05:
         return f"int8 is {ratio:.2f} times as fast as float32"
-    return "int8 is not faster than float32" if ratio > 1 / 1.05 else f"int8 is slower than float32, {1 / ratio:.2f} times the time"
+    return (
+        "int8 is not faster than float32"
+        if ratio > 1 / 1.05
+        else f"int8 is slower than float32, {1 / ratio:.2f} times the time"
+    )
 
 
 def _model_from(entry: dict[str, Any]) -> PiModel:
     instructions, memory = entry.pop("instructions"), entry.pop("memory")
-    latency, decision, before, after = (entry.pop(name) for name in ("latency", "decision", "before", "after"))
+    latency, decision, before, after = (
+        entry.pop(name) for name in ("latency", "decision", "before", "after")
+    )
     return PiModel(
         **entry,
-        instructions=None if instructions is None else Instructions(*(tuple(instructions[key]) for key in ("per_inference", "of_invoke"))),
+        instructions=None
+        if instructions is None
+        else Instructions(*(tuple(instructions[key]) for key in ("per_inference", "of_invoke"))),
         memory=None if memory is None else PiMemory(**memory),
         latency=_latency_from(latency),
         decision=_latency_from(decision),
@@ -240,4 +335,8 @@ def _model_from(entry: dict[str, Any]) -> PiModel:
 
 
 def _latency_from(table: dict[str, Any] | None) -> Latency | None:
-    return None if table is None else Latency(**{**table, "samples_us": tuple(float(s) for s in table["samples_us"])})
+    return (
+        None
+        if table is None
+        else Latency(**{**table, "samples_us": tuple(float(s) for s in table["samples_us"])})
+    )

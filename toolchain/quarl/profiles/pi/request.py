@@ -1,6 +1,7 @@
 """What the agent is asked to run: one model, its inputs, and how much to measure.
 
-In: a policy in both precisions, observations. Out: the files to push and one `RunRequest` per model. The agent checks every file's SHA-256.
+In: a policy in both precisions, observations. Out: the files to push and one `RunRequest` per
+    model. The agent checks every file's SHA-256.
 """
 
 from __future__ import annotations
@@ -72,12 +73,15 @@ class Package:
     decision: Mapping[str, Any]  # how an observation becomes an action, as the agent reads it
 
 
-def package_of(source: Policy | None, quantized: QuantPolicy, obs: NDArray[Any], runtimes: Sequence[str]) -> Package:
+def package_of(
+    source: Policy | None, quantized: QuantPolicy, obs: NDArray[Any], runtimes: Sequence[str]
+) -> Package:
     """Return what a Pi needs to run a policy.
 
     Args:
         source: None where the policy came as an int8 file, or where only int8 is wanted.
-        obs: observations [n, *shape] in environment units; all of them are answered by the int8 models.
+        obs: observations [n, *shape] in environment units; all of them are answered by the int8
+            models.
     Raises:
         InputError: no observations.
     """
@@ -86,14 +90,24 @@ def package_of(source: Policy | None, quantized: QuantPolicy, obs: NDArray[Any],
     files: dict[str, bytes] = {}
     integers = _send(files, INTEGERS, model_inputs(quantized, obs))
     graph = quantized.contract.observation.to_graph(obs)
-    observations = _send(files, OBSERVATIONS, graph if quantized.observation.is_pixels else graph.astype(np.float32))
-    floats = None if source is None else _send(files, FLOATS, source.graph_input(obs[:FLOAT_INPUTS]).astype(np.float32))
+    observations = _send(
+        files, OBSERVATIONS, graph if quantized.observation.is_pixels else graph.astype(np.float32)
+    )
+    floats = (
+        None
+        if source is None
+        else _send(files, FLOATS, source.graph_input(obs[:FLOAT_INPUTS]).astype(np.float32))
+    )
     asked = []
     for runtime in runtimes:
         name = FILE_FORMAT.get(runtime, "tflite")
         if source is not None and floats is not None:
-            asked.append(_model(files, runtime, "float32", FLOAT_EMITTERS[name](source), name, floats, 1))
-        asked.append(_model(files, runtime, "int8", EMITTERS[name](quantized), name, integers, len(obs)))
+            asked.append(
+                _model(files, runtime, "float32", FLOAT_EMITTERS[name](source), name, floats, 1)
+            )
+        asked.append(
+            _model(files, runtime, "int8", EMITTERS[name](quantized), name, integers, len(obs))
+        )
     return Package(files, tuple(asked), _decision(quantized, observations))
 
 
@@ -114,7 +128,15 @@ def run_request(package: Package, asked: Asked, effort: Effort) -> dict[str, Any
     }
 
 
-def _model(files: dict[str, bytes], runtime: str, precision: Precision, model: bytes, name: str, inputs: Sent, answer: int) -> Asked:
+def _model(
+    files: dict[str, bytes],
+    runtime: str,
+    precision: Precision,
+    model: bytes,
+    name: str,
+    inputs: Sent,
+    answer: int,
+) -> Asked:
     file = f"{precision}.{name}"
     files[file] = model
     return Asked(runtime, precision, file, sha256_of(model), len(model), inputs, answer)
@@ -126,7 +148,11 @@ def _send(files: dict[str, bytes], name: str, rows: NDArray[Any]) -> Sent:
 
 
 def _decision(quantized: QuantPolicy, observations: Sent) -> dict[str, Any]:
-    quantizer, action, output = quantized.observation, quantized.contract.action, quantized.nodes[-1].output
+    quantizer, action, output = (
+        quantized.observation,
+        quantized.contract.action,
+        quantized.nodes[-1].output,
+    )
     return {
         "observations": observations.file,
         "observations_sha256": observations.sha256,
@@ -137,7 +163,9 @@ def _decision(quantized: QuantPolicy, observations: Sent) -> dict[str, Any]:
         "qmin": quantizer.tensor.qmin,
         "qmax": quantizer.tensor.qmax,
         "input_dtype": "int8" if quantizer.tensor.is_int8 else "int16",
-        "output": None if output is None else {"scale": float(output.scale), "zero_point": int(output.zero_point)},
+        "output": None
+        if output is None
+        else {"scale": float(output.scale), "zero_point": int(output.zero_point)},
         "action": {
             "kind": action.kind,
             "low": [bound if np.isfinite(bound) else None for bound in action.low],

@@ -1,4 +1,6 @@
-"""What one decision costs on the board: where the cycles go, and how near each layer comes to what the core can do."""
+"""What one decision costs on the board: where the cycles go, and how near each layer comes to what
+the core can do.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +29,31 @@ def board(contents: Contents) -> Section:
     if profile is None:
         name = contents.manifest.board
         if name is None:
-            words = "The bundle was exported without a board, so there is no firmware to count: quarl ship SOURCE --board NAME."
+            words = (
+                "The bundle was exported without a board, so there is no firmware to "
+                "count: quarl ship SOURCE --board NAME."
+            )
         else:
-            what = "Nothing was measured on" if contents.is_for_linux else "No firmware was counted for"
+            what = (
+                "Nothing was measured on"
+                if contents.is_for_linux
+                else "No firmware was counted for"
+            )
             words = f"{what} {name}: run quarl profile BUNDLE --board {name}."
-        return Section("board", _TITLE, "What a decision costs where it will run.", (Note(words, True),))
+        return Section(
+            "board", _TITLE, "What a decision costs where it will run.", (Note(words, True),)
+        )
     lead = (
-        f"{profile.board}: {profile.cpu} at {number(profile.clock_hz / 1e6)} MHz, firmware by {profile.compiler}, run in {profile.link}."
-        f" {profile.compared - profile.differing} of {profile.compared} observations answered bit for bit as the reference does."
+        f"{profile.board}: {profile.cpu} at {number(profile.clock_hz / 1e6)} MHz, firmware by "
+        f"{profile.compiler}, run in {profile.link}."
+        f" {profile.compared - profile.differing} of {profile.compared} observations answered "
+        "bit for bit as the reference does."
     )
     facts, roof = _facts(profile, contents), _roofline(profile, contents)
-    parts: list[Part] = [Gallery((facts, roof) if isinstance(roof, Figure) else (facts,)), _layers(profile)]
+    parts: list[Part] = [
+        Gallery((facts, roof) if isinstance(roof, Figure) else (facts,)),
+        _layers(profile),
+    ]
     parts.append(Note(f"Cycles are estimated, never measured: {profile.cycle_assumptions}."))
     parts += [roof] if isinstance(roof, Note) else []
     return Section("board", _TITLE, lead, tuple(parts))
@@ -51,15 +67,54 @@ def _facts(profile: FirmwareProfile, contents: Contents) -> Facts:
         rows.append(("One decision", Cell("no estimate", note="No blocks were counted.")))
     else:
         low, usual, high = profile.latency_us
-        of_period = "" if period is None else f"; at most {percent(high / period)} of the control period of {time(period)}"
-        rows.append(("One decision", Cell(time(usual), f"{time(low)} to {time(high)}{of_period}", kind_tag("estimated"))))
+        of_period = (
+            ""
+            if period is None
+            else f"; at most {percent(high / period)} of the control period of {time(period)}"
+        )
+        rows.append(
+            (
+                "One decision",
+                Cell(time(usual), f"{time(low)} to {time(high)}{of_period}", kind_tag("estimated")),
+            )
+        )
     counted = profile.instructions if profile.act_instructions is None else profile.act_instructions
-    whole = "from the observation to the action" if profile.act_instructions is not None else "from the graph's integers to its outputs"
+    whole = (
+        "from the observation to the action"
+        if profile.act_instructions is not None
+        else "from the graph's integers to its outputs"
+    )
     rows.append(("Instructions", Cell(f"{counted:,}", whole, kind_tag("emulated"))))
-    flash_of = "" if known is None else f"{percent(profile.flash_bytes / known.flash.bytes)} of {size(known.flash.bytes)}; "
-    rows.append(("Flash", Cell(size(profile.flash_bytes), f"{flash_of}tables {size(profile.table_bytes)}", kind_tag("exact"))))
-    ram_of = "" if known is None else f"{percent(profile.ram_bytes / known.ram.bytes)} of {size(known.ram.bytes)}; "
-    rows.append(("RAM", Cell(size(profile.ram_bytes), f"{ram_of}tensors {size(profile.arena_bytes)}", kind_tag("exact"))))
+    flash_of = (
+        ""
+        if known is None
+        else f"{percent(profile.flash_bytes / known.flash.bytes)} of {size(known.flash.bytes)}; "
+    )
+    rows.append(
+        (
+            "Flash",
+            Cell(
+                size(profile.flash_bytes),
+                f"{flash_of}tables {size(profile.table_bytes)}",
+                kind_tag("exact"),
+            ),
+        )
+    )
+    ram_of = (
+        ""
+        if known is None
+        else f"{percent(profile.ram_bytes / known.ram.bytes)} of {size(known.ram.bytes)}; "
+    )
+    rows.append(
+        (
+            "RAM",
+            Cell(
+                size(profile.ram_bytes),
+                f"{ram_of}tensors {size(profile.arena_bytes)}",
+                kind_tag("exact"),
+            ),
+        )
+    )
     stack = (
         Cell("not seen", "the link cannot look")
         if profile.stack_bytes is None
@@ -70,7 +125,9 @@ def _facts(profile: FirmwareProfile, contents: Contents) -> Facts:
 
 
 def _layers(profile: FirmwareProfile) -> Table:
-    costs = [layer.instructions if layer.cycles is None else layer.cycles.mid for layer in profile.layers]
+    costs = [
+        layer.instructions if layer.cycles is None else layer.cycles.mid for layer in profile.layers
+    ]
     whole, most = sum(costs), max(costs)
     columns = (
         Column("layer"),
@@ -81,16 +138,37 @@ def _layers(profile: FirmwareProfile) -> Table:
     )
     rows = []
     for layer, cost in zip(profile.layers, costs, strict=True):
-        cycles = Cell("none") if layer.cycles is None else Cell(f"{layer.cycles.mid:,}", f"{layer.cycles.low:,} to {layer.cycles.high:,}")
+        cycles = (
+            Cell("none")
+            if layer.cycles is None
+            else Cell(f"{layer.cycles.mid:,}", f"{layer.cycles.low:,} to {layer.cycles.high:,}")
+        )
         share = Cell(percent(cost / whole), strip=share_bar(cost / most))
-        rows.append((Cell(layer.layer, code=layer.kernel), Cell(f"{layer.instructions:,}"), cycles, share, Cell(size(layer.table_bytes))))
-    return Table("Cost of each layer: instructions emulated, cycles estimated, tables exact", columns, tuple(rows))
+        rows.append(
+            (
+                Cell(layer.layer, code=layer.kernel),
+                Cell(f"{layer.instructions:,}"),
+                cycles,
+                share,
+                Cell(size(layer.table_bytes)),
+            )
+        )
+    return Table(
+        "Cost of each layer: instructions emulated, cycles estimated, tables exact",
+        columns,
+        tuple(rows),
+    )
 
 
 def share_bar(share: float, css: str = "fill-int8") -> Markup:
     """Return a bar from nothing to everything."""
     return svg.strip(
-        100, 12, [svg.rectangle(0, 2, 100, 8, "track"), svg.rectangle(0, 2, max(100 * share, 0.6 if share > 0 else 0.0), 8, css)]
+        100,
+        12,
+        [
+            svg.rectangle(0, 2, 100, 8, "track"),
+            svg.rectangle(0, 2, max(100 * share, 0.6 if share > 0 else 0.0), 8, css),
+        ],
     )
 
 
@@ -103,7 +181,11 @@ def _roofline(profile: FirmwareProfile, contents: Contents) -> Figure | Note:
     for layer in profile.layers:
         if layer.cycles is not None:
             cycles[layer.layer] = cycles.get(layer.layer, 0) + layer.cycles.mid
-    found = [(work[name], count) for name, count in cycles.items() if name in work and work[name].multiply_accumulates]
+    found = [
+        (work[name], count)
+        for name, count in cycles.items()
+        if name in work and work[name].multiply_accumulates
+    ]
     if not found:
         return Note("No roofline: no layer multiplies.", True)
     return _roof_figure(found, cpu)
@@ -125,17 +207,29 @@ def _roof_figure(found: list[tuple[LayerWork, int]], cpu: CpuName) -> Figure:
     start = max(x.low, y.low / limit.bytes_per_cycle)
     roof = [
         (x(start), y(start * limit.bytes_per_cycle)),
-        (x(max(corner, x.low)), y(min(limit.mac_per_cycle, max(corner, x.low) * limit.bytes_per_cycle))),
+        (
+            x(max(corner, x.low)),
+            y(min(limit.mac_per_cycle, max(corner, x.low) * limit.bytes_per_cycle)),
+        ),
         (x.end, y(limit.mac_per_cycle)),
     ]
     parts += [
         svg.path(roof, "roof"),
-        svg.text(x.end, y(limit.mac_per_cycle) - 7, f"core: {number(limit.mac_per_cycle)} MAC per cycle", "quiet", "end"),
+        svg.text(
+            x.end,
+            y(limit.mac_per_cycle) - 7,
+            f"core: {number(limit.mac_per_cycle)} MAC per cycle",
+            "quiet",
+            "end",
+        ),
     ]
     rows = []
     for place, ((layer, cycles), rate) in enumerate(zip(found, rates, strict=True), start=1):
         at = (x(layer.intensity), y(rate))
-        parts += [svg.disc(at, 9, "fill-int8", layer.layer), svg.text(at[0], at[1] + 4, str(place), "on-int8", "middle")]
+        parts += [
+            svg.disc(at, 9, "fill-int8", layer.layer),
+            svg.text(at[0], at[1] + 4, str(place), "on-int8", "middle"),
+        ]
         rows.append(_roof_row(place, layer, cycles, rate, limit))
     columns = (
         Column("layer"),
@@ -147,21 +241,28 @@ def _roof_figure(found: list[tuple[LayerWork, int]], cpu: CpuName) -> Figure:
     table = Table("Each layer beside the limit that binds it", columns, tuple(rows))
     best = max(range(len(found)), key=lambda i: rates[i])
     words = (
-        f"The upper edge is what a {cpu} can do at best: {limit.mac_source}; and below it, {limit.bytes_source}."
-        f" The best layer, {found[best][0].layer}, reaches {percent(rates[best] / _roof(found[best][0], limit))} of its limit."
+        f"The upper edge is what a {cpu} can do at best: {limit.mac_source}; and below it, "
+        f"{limit.bytes_source}."
+        f" The best layer, {found[best][0].layer}, reaches "
+        f"{percent(rates[best] / _roof(found[best][0], limit))} of its limit."
         " Bytes are counted once each; layers without weights are left out."
     )
     label = f"Roofline of {cpu}. " + "; ".join(
-        f"{layer.layer} {number(rate, 3)} MAC per cycle" for (layer, _), rate in zip(found, rates, strict=True)
+        f"{layer.layer} {number(rate, 3)} MAC per cycle"
+        for (layer, _), rate in zip(found, rates, strict=True)
     )
-    return Figure("Roofline", svg.drawing(_WIDTH, _HEIGHT, label, parts), words, table, kind_tag("estimated"))
+    return Figure(
+        "Roofline", svg.drawing(_WIDTH, _HEIGHT, label, parts), words, table, kind_tag("estimated")
+    )
 
 
 def _roof(layer: LayerWork, limit: CoreLimit) -> float:
     return min(limit.mac_per_cycle, layer.intensity * limit.bytes_per_cycle)
 
 
-def _roof_row(place: int, layer: LayerWork, cycles: int, rate: float, limit: CoreLimit) -> tuple[Cell, ...]:
+def _roof_row(
+    place: int, layer: LayerWork, cycles: int, rate: float, limit: CoreLimit
+) -> tuple[Cell, ...]:
     name = Cell(f"{place}. {layer.layer}", note=f"{cycles:,} cycles")
     return (
         name,

@@ -33,19 +33,34 @@ _COLUMNS = (
     Column("of the limit", "number"),
     Column("made"),
 )
-TRACK = 150.0  # the bar's length in percent of the limit; what goes beyond is cut off, the number says by how much
+# the bar's length in percent of the limit; what goes beyond is cut off, the number says by how much
+TRACK = 150.0
 
 
 def checks(contents: Contents) -> Section:
     """Return the section of all checks, by group; figures nobody limits are folded away."""
-    lead = "Each check with what was found and what is allowed. A bar's upright stroke is the limit; what must be at least that passes it."
+    lead = (
+        "Each check with what was found and what is allowed. A bar's upright stroke is the "
+        "limit; what must be at least that passes it."
+    )
     verdict = contents.verdict
     if verdict is None:
-        return Section("checks", "Checks", lead, (Note("The bundle has no verdict.json, so no check was made: run quarl gate.", True),))
-    unlimited = [check for check in verdict.checks if check.group == "budget" and check.passed is None]
-    parts: list[Part] = [_table("All checks by group", [check for check in verdict.checks if check not in unlimited])]
+        return Section(
+            "checks",
+            "Checks",
+            lead,
+            (Note("The bundle has no verdict.json, so no check was made: run quarl gate.", True),),
+        )
+    unlimited = [
+        check for check in verdict.checks if check.group == "budget" and check.passed is None
+    ]
+    parts: list[Part] = [
+        _table("All checks by group", [check for check in verdict.checks if check not in unlimited])
+    ]
     if unlimited:
-        parts.append(_table(f"Figures without a limit ({len(unlimited)})", unlimited, is_folded=True))
+        parts.append(
+            _table(f"Figures without a limit ({len(unlimited)})", unlimited, is_folded=True)
+        )
     parts.append(_meanings([check for check in verdict.checks if check not in unlimited]))
     return Section("checks", "Checks and budgets", lead, tuple(parts))
 
@@ -60,11 +75,23 @@ def _table(caption: str, shown: Sequence[Check], *, is_folded: bool = False) -> 
 
 
 def _meanings(shown: Sequence[Check]) -> Table:
-    """Return what each of the checks asks and how its limit was chosen, once for checks that differ by their target only."""
+    """Return what each of the checks asks and how its limit was chosen, once for checks that differ
+    by their target only.
+    """
     explained = [each for each in EXPLANATIONS if any(each.covers(check.name) for check in shown)]
     rows = tuple((Cell(code=each.name), Cell(each.meaning), Cell(each.limit)) for each in explained)
-    columns = (Column("check"), Column("what it asks", "wide"), Column("how its limit was chosen", "wide"))
-    return Table("What the checks mean and how their limits were chosen", columns, rows, is_folded=True, css="meanings")
+    columns = (
+        Column("check"),
+        Column("what it asks", "wide"),
+        Column("how its limit was chosen", "wide"),
+    )
+    return Table(
+        "What the checks mean and how their limits were chosen",
+        columns,
+        rows,
+        is_folded=True,
+        css="meanings",
+    )
 
 
 def _row(check: Check) -> tuple[Cell, ...]:

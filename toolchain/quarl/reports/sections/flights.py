@@ -27,7 +27,10 @@ def episodes(contents: Contents) -> Section:
     lead = "What source and int8 policy do on the same seeds, played again for this page."
     parts: tuple[Part, ...]
     if isinstance(replay, NotReplayed):
-        lead, parts = "What source and int8 policy do on the same seeds.", (Note(replay.reason, True),)
+        lead, parts = (
+            "What source and int8 policy do on the same seeds.",
+            (Note(replay.reason, True),),
+        )
     elif isinstance(replay, Frames):
         parts = (_strip(replay),)
     else:
@@ -37,7 +40,10 @@ def episodes(contents: Contents) -> Section:
 
 def _doubts(flights: tuple[Flight, ...]) -> tuple[Note, ...]:
     other = [str(flight.seed) for flight in flights if not flight.is_recorded]
-    words = f"Played again here, seed {', '.join(other)} gives another return than parity recorded: this machine rounds otherwise."
+    words = (
+        f"Played again here, seed {', '.join(other)} gives another return than parity "
+        "recorded: this machine rounds otherwise."
+    )
     return (Note(words),) if other else ()
 
 
@@ -48,8 +54,10 @@ def _map(flight: Flight) -> Figure:
     parts = _scene(flight, whole, f"arena-{flight.seed}") + close_up
     words = (
         f"Int8 {flight.int8.outcome}, {_seconds(flight.int8)}, return {number(flight.int8.total)};"
-        f" source {flight.source.outcome}, {_seconds(flight.source)}, return {number(flight.source.total)}."
-        f" At most {number(flight.apart_m, 2)} m apart while both fly.{' Enlarged: the moment of the collision.' if close_up else ''}"
+        f" source {flight.source.outcome}, {_seconds(flight.source)}, return "
+        f"{number(flight.source.total)}."
+        f" At most {number(flight.apart_m, 2)} m apart while both "
+        f"fly.{' Enlarged: the moment of the collision.' if close_up else ''}"
     )
     title = f"Seed {flight.seed}: {flight.reason}"
     label = f"Flight of seed {flight.seed} from above. {words}"
@@ -84,11 +92,19 @@ def _scene(flight: Flight, view: _View, name: str) -> list[Markup]:
     for (x, y, z), (along, across, up) in flight.boxes.tolist():
         left, top = view(x - along, y + across)
         is_near = z - up <= high and z + up >= low
-        shape = svg.rectangle(left, top, 2 * along * view.scale, 2 * across * view.scale, "obstacle" if is_near else "obstacle-off")
+        shape = svg.rectangle(
+            left,
+            top,
+            2 * along * view.scale,
+            2 * across * view.scale,
+            "obstacle" if is_near else "obstacle-off",
+        )
         (solid if is_near else off).append(shape)
     for x, y, z, radius in flight.spheres.tolist():
         is_near = z - radius <= high and z + radius >= low
-        (solid if is_near else off).append(svg.disc(view(x, y), radius * view.scale, "obstacle" if is_near else "obstacle-off"))
+        (solid if is_near else off).append(
+            svg.disc(view(x, y), radius * view.scale, "obstacle" if is_near else "obstacle-off")
+        )
     goal_x, goal_y, _ = flight.goal.tolist()
     start_x, start_y, _ = flight.source.points[0].tolist()
     outline = svg.element("rect", x=view.left, y=view.top, width=view.width, height=view.height)
@@ -104,24 +120,43 @@ def _scene(flight: Flight, view: _View, name: str) -> list[Markup]:
         svg.rectangle(view.left, view.top, view.width, view.height, "arena"),
         svg.element("clipPath", outline, id=name),
         svg.element("g", *inside, clip_path=f"url(#{name})"),
-        *(svg.disc(view.track(track)[-1], 8, "ring") for track in (flight.source,) if track.outcome != "arrived"),
-        *(svg.cross(view.track(track)[-1], 6, "cross heavy") for track in (flight.int8,) if track.outcome != "arrived"),
+        *(
+            svg.disc(view.track(track)[-1], 8, "ring")
+            for track in (flight.source,)
+            if track.outcome != "arrived"
+        ),
+        *(
+            svg.cross(view.track(track)[-1], 6, "cross heavy")
+            for track in (flight.int8,)
+            if track.outcome != "arrived"
+        ),
     ]
 
 
 def _close_up(flight: Flight, whole: _View) -> list[Markup]:
-    """Draw the place where one of the two fails, larger, with both drones at that moment; nothing where both fare alike."""
+    """Draw the place where one of the two fails, larger, with both drones at that moment; nothing
+    where both fare alike.
+    """
     failed = [track for track in (flight.source, flight.int8) if track.outcome == "collided"]
     if len(failed) != 1:
         return []
     step = len(failed[0].points) - 1
     x, y, _ = failed[0].points[-1].tolist()
     reach = _CLOSE / _CLOSE_PIXELS_PER_M / 2
-    paths = [*whole.track(flight.source), *whole.track(flight.int8), whole(*flight.goal.tolist()[:2])]
+    paths = [
+        *whole.track(flight.source),
+        *whole.track(flight.int8),
+        whole(*flight.goal.tolist()[:2]),
+    ]
     edges = (whole.left + 4, whole.left + whole.width - _CLOSE - 4)
     corners = [(left, top) for left in edges for top in edges]
     middle = _CLOSE / 2
-    left, top = max(corners, key=lambda corner: min(math.dist((corner[0] + middle, corner[1] + middle), point) for point in paths))
+    left, top = max(
+        corners,
+        key=lambda corner: min(
+            math.dist((corner[0] + middle, corner[1] + middle), point) for point in paths
+        ),
+    )
     view = _View(left, top, _CLOSE, _CLOSE, _CLOSE_PIXELS_PER_M, x - reach, y + reach)
     drones = [(flight.source, "drone-source"), (flight.int8, "drone-int8")]
     corner = whole(x - reach, y + reach)
@@ -131,7 +166,9 @@ def _close_up(flight: Flight, whole: _View) -> list[Markup]:
         *(
             svg.disc(view(*track.points[step].tolist()[:2]), DRONE_RADIUS_M * view.scale, css)
             for track, css in drones
-            if step < len(track.points) and math.dist(track.points[step].tolist(), failed[0].points[-1].tolist()) < reach - DRONE_RADIUS_M
+            if step < len(track.points)
+            and math.dist(track.points[step].tolist(), failed[0].points[-1].tolist())
+            < reach - DRONE_RADIUS_M
         ),
     ]
 
@@ -176,13 +213,26 @@ def _strip(frames: Frames) -> Figure:
         parts.append(svg.text(x, y - 4, f"decision {step}", "tick"))
         for row, picture in enumerate((frames.source[place], frames.int8[place])):
             top = y + row * (_FRAME + 2)
-            parts.append(svg.element("image", href=data_uri(picture), x=x, y=top, width=_FRAME, height=_FRAME, class_="frame"))
+            parts.append(
+                svg.element(
+                    "image",
+                    href=data_uri(picture),
+                    x=x,
+                    y=top,
+                    width=_FRAME,
+                    height=_FRAME,
+                    class_="frame",
+                )
+            )
             if place % columns == 0:
                 parts.append(svg.text(0, top + _FRAME / 2, ("source", "int8")[row], "label"))
     if frames.first_difference is None:
         words = f"All of the first {frames.played} decisions are the same."
     else:
-        words = f"The actions differ for the first time at decision {frames.first_difference} of the first {frames.played}."
+        words = (
+            f"The actions differ for the first time at decision {frames.first_difference} "
+            f"of the first {frames.played}."
+        )
     same = sum(bool((a == b).all()) for a, b in zip(frames.source, frames.int8, strict=True))
     table = Table(
         "Whether source and int8 see the same picture",
@@ -192,5 +242,13 @@ def _strip(frames: Frames) -> Figure:
             for step, a, b in zip(frames.steps, frames.source, frames.int8, strict=True)
         ),
     )
-    label = f"Frames of seed {frames.seed}, source above int8. {words} {same} of {count} pictures are the same."
-    return Figure(f"Seed {frames.seed}: {frames.reason}", svg.drawing(width, blocks * block_height, label, parts), words, table)
+    label = (
+        f"Frames of seed {frames.seed}, source above int8. {words} {same} of {count} "
+        "pictures are the same."
+    )
+    return Figure(
+        f"Seed {frames.seed}: {frames.reason}",
+        svg.drawing(width, blocks * block_height, label, parts),
+        words,
+        table,
+    )

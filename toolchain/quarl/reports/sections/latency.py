@@ -18,11 +18,18 @@ def latency(contents: Contents) -> Section:
         absent = Note("Latency was not measured: run quarl profile on the bundle.", True)
         return Section("latency", _TITLE, "How long one decision takes.", (absent,))
     lead = (
-        f"One observation in, the policy's outputs out, one thread, each model in a process of its own. Measured on {profile.cpu}"
-        f" ({profile.system}, {profile.cpu_count} cores); {profile.multiply_accumulates:,} multiply-accumulates a decision."
+        "One observation in, the policy's outputs out, one thread, each model in a process "
+        f"of its own. Measured on {profile.cpu}"
+        f" ({profile.system}, {profile.cpu_count} cores); {profile.multiply_accumulates:,} "
+        "multiply-accumulates a decision."
     )
     timed = tuple(Timed(model.runtime, model.precision, model.latency) for model in profile.models)
-    return Section("latency", _TITLE, lead, (Gallery((usual_times(timed), tails(timed))), _table(profile), *_notes(profile, timed)))
+    return Section(
+        "latency",
+        _TITLE,
+        lead,
+        (Gallery((usual_times(timed), tails(timed))), _table(profile), *_notes(profile, timed)),
+    )
 
 
 def _notes(profile: Profile, timed: tuple[Timed, ...]) -> tuple[Note, ...]:
@@ -30,7 +37,10 @@ def _notes(profile: Profile, timed: tuple[Timed, ...]) -> tuple[Note, ...]:
     blocks = [model for model in timed if model.latency.calls_per_sample > 1]
     if blocks:
         calls = ", ".join(f"{model.latency.calls_per_sample} in {model.name}" for model in blocks)
-        words.append(f"A call is too short for the clock, so a sample is the mean of several ({calls}), and a tail is that of such blocks.")
+        words.append(
+            "A call is too short for the clock, so a sample is the mean of several "
+            f"({calls}), and a tail is that of such blocks."
+        )
     return (Note(" ".join(words)),) if words else ()
 
 
@@ -39,9 +49,28 @@ def _table(profile: Profile) -> Table:
     rows = []
     for model in profile.models:
         taken, memory = model.latency, model.memory
-        times = (taken.p50_us, taken.p90_us, taken.p99_us, taken.max_us, taken.first_call_us, model.load_us)
-        cells = [*(time(value) for value in times), size(model.file_bytes), size(memory.model_bytes)]
-        name = Cell(f"{model.runtime} {model.precision}", note=f"version {model.runtime_version}; {len(taken.samples_us):,} samples")
+        times = (
+            taken.p50_us,
+            taken.p90_us,
+            taken.p99_us,
+            taken.max_us,
+            taken.first_call_us,
+            model.load_us,
+        )
+        cells = [
+            *(time(value) for value in times),
+            size(model.file_bytes),
+            size(memory.model_bytes),
+        ]
+        name = Cell(
+            f"{model.runtime} {model.precision}",
+            note=f"version {model.runtime_version}; {len(taken.samples_us):,} samples",
+        )
         rows.append((name, *(Cell(text) for text in cells)))
-    caption = "Percentiles of the samples; loading and the first call happen once. Times and memory measured, files exact"
-    return Table(caption, (Column("runtime"), *(Column(title, "number") for title in columns)), tuple(rows))
+    caption = (
+        "Percentiles of the samples; loading and the first call happen once. Times and "
+        "memory measured, files exact"
+    )
+    return Table(
+        caption, (Column("runtime"), *(Column(title, "number") for title in columns)), tuple(rows)
+    )

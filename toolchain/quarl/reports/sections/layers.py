@@ -1,4 +1,6 @@
-"""Where rounding costs what: noise, ranges and clipping of each layer, and what each part does to the decisions."""
+"""Where rounding costs what: noise, ranges and clipping of each layer, and what each part does to
+the decisions.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,26 @@ def layers(contents: Contents) -> Section:
     """Return the section of the quantisation report."""
     report = contents.quantization
     if report is None:
-        words = "The policy came as an int8 file: without its float source the error of a layer cannot be known."
-        return Section("layers", _TITLE, "What rounding does inside the policy.", (Note(words, True),))
+        words = (
+            "The policy came as an int8 file: without its float source the error of a "
+            "layer cannot be known."
+        )
+        return Section(
+            "layers", _TITLE, "What rounding does inside the policy.", (Note(words, True),)
+        )
     lead = (
-        f"On {report.observations:,} held-out observations, each layer beside what it would give if nothing were rounded."
+        f"On {report.observations:,} held-out observations, each layer beside what it would "
+        "give if nothing were rounded."
         " Exact: the same on every run."
     )
-    unit = "value lost per decision" if contents.contract.action.kind == "discrete" else "mean error of the action"
-    return Section("layers", _TITLE, lead, (_layer_table(report.layers), _part_table(report.parts, unit)))
+    unit = (
+        "value lost per decision"
+        if contents.contract.action.kind == "discrete"
+        else "mean error of the action"
+    )
+    return Section(
+        "layers", _TITLE, lead, (_layer_table(report.layers), _part_table(report.parts, unit))
+    )
 
 
 def _layer_table(found: tuple[LayerReport, ...]) -> Table:
@@ -53,8 +67,12 @@ def _layer_table(found: tuple[LayerReport, ...]) -> Table:
             if layer.sqnr_db is None
             else Cell(f"{fixed(layer.sqnr_db, 1)} dB", strip=share_bar(layer.sqnr_db / _NOISE_DB))
         )
-        clipped = Cell(percent(layer.clip_rate), strip=share_bar(min(10 * layer.clip_rate, 1.0), "fill-fail"))
-        can_say = "anything" if layer.low is None or layer.high is None else _span(layer.low, layer.high)
+        clipped = Cell(
+            percent(layer.clip_rate), strip=share_bar(min(10 * layer.clip_rate, 1.0), "fill-fail")
+        )
+        can_say = (
+            "anything" if layer.low is None or layer.high is None else _span(layer.low, layer.high)
+        )
         rows.append(
             (
                 Cell(layer.layer, note=f"{layer.operation}, {bits}"),
@@ -66,7 +84,8 @@ def _layer_table(found: tuple[LayerReport, ...]) -> Table:
             )
         )
     caption = (
-        "Bars: signal to noise up to 50 dB, clipped values up to 10 %. Red parts of the line are seen but cannot be said: they are clipped"
+        "Bars: signal to noise up to 50 dB, clipped values up to 10 %. Red parts of the "
+        "line are seen but cannot be said: they are clipped"
     )
     return Table(caption, columns, tuple(rows))
 
@@ -91,7 +110,9 @@ def _range(layer: LayerReport) -> Markup:
         12,
         [
             svg.rectangle(at(layer.low), 0, at(layer.high) - at(layer.low), 12, "track"),
-            svg.rectangle(at(layer.seen_low), 5, at(inside[0]) - at(layer.seen_low), 2, "fill-fail"),
+            svg.rectangle(
+                at(layer.seen_low), 5, at(inside[0]) - at(layer.seen_low), 2, "fill-fail"
+            ),
             svg.rectangle(at(inside[0]), 4, at(inside[1]) - at(inside[0]), 4, "fill-int8"),
             svg.rectangle(at(inside[1]), 5, at(layer.seen_high) - at(inside[1]), 2, "fill-fail"),
         ],
@@ -108,5 +129,9 @@ def _part_table(parts: tuple[PartReport, ...], unit: str) -> Table:
         )
         for part in parts
     )
-    columns = (Column("rounded"), Column(unit, "number"), Column("observations with another action", "number"))
+    columns = (
+        Column("rounded"),
+        Column(unit, "number"),
+        Column("observations with another action", "number"),
+    )
     return Table("What each part does to the decisions when only it is rounded", columns, rows)

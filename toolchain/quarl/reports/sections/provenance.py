@@ -8,16 +8,29 @@ from quarl.reports.numbers import number, size, time
 from quarl.reports.page import Cell, Column, Facts, Gallery, Note, Part, Section, Table
 from quarl.reports.sections.wording import plain_env
 
-_TRANSFORMS = {"clip": "outputs clipped to the bounds", "unscale": "outputs in \N{MINUS SIGN}1..1 spread over the bounds, then clipped"}
+_TRANSFORMS = {
+    "clip": "outputs clipped to the bounds",
+    "unscale": "outputs in \N{MINUS SIGN}1..1 spread over the bounds, then clipped",
+}
 _MANY = 8  # bounds that are written out one by one
 
 
 def contract(contents: Contents) -> Section:
     """Return the section of the contract."""
     promised = contents.contract
-    lead = "What goes in and what comes out, exactly as the environment gives and takes it. The artifacts carry its digest."
+    lead = (
+        "What goes in and what comes out, exactly as the environment gives and takes it. "
+        "The artifacts carry its digest."
+    )
     return Section(
-        "contract", "Contract", lead, (Gallery((Facts("Observation", _observation(promised)), Facts("Action", _action(promised)))),)
+        "contract",
+        "Contract",
+        lead,
+        (
+            Gallery(
+                (Facts("Observation", _observation(promised)), Facts("Action", _action(promised)))
+            ),
+        ),
     )
 
 
@@ -33,19 +46,36 @@ def provenance(contents: Contents) -> Section:
         ("Contract SHA-256", Cell(code=manifest.contract_sha256)),
     ]
     if manifest.env is not None:
-        arguments = ", ".join(f"{key}={value}" for key, value in sorted(manifest.env["kwargs"].items()))
+        arguments = ", ".join(
+            f"{key}={value}" for key, value in sorted(manifest.env["kwargs"].items())
+        )
         rows.append(("Environment", Cell(plain_env(str(manifest.env["id"])), note=arguments)))
     versions = [(name, Cell(release)) for name, release in sorted(manifest.tools.items())]
     if contents.profile is not None:
-        versions += [(f"{name} while measuring", Cell(release)) for name, release in sorted(contents.profile.versions.items())]
+        versions += [
+            (f"{name} while measuring", Cell(release))
+            for name, release in sorted(contents.profile.versions.items())
+        ]
     files = tuple(
-        (Cell(name), Cell(size(contents.file_bytes[name]) if name in contents.file_bytes else "missing"), Cell(code=digest))
+        (
+            Cell(name),
+            Cell(size(contents.file_bytes[name]) if name in contents.file_bytes else "missing"),
+            Cell(code=digest),
+        )
         for name, digest in sorted(manifest.files.items())
     )
     columns = (Column("file"), Column("size", "number"), Column("SHA-256", "wide"))
-    parts: list[Part] = [Gallery((Facts("Origin", tuple(rows)), Facts("Versions", tuple(versions)))), _state(contents)]
+    parts: list[Part] = [
+        Gallery((Facts("Origin", tuple(rows)), Facts("Versions", tuple(versions)))),
+        _state(contents),
+    ]
     parts.append(Table(f"The {len(files)} files of the export", columns, files, is_folded=True))
-    return Section("provenance", "Versions and digests", "Enough to make the same bundle again and to notice any other.", tuple(parts))
+    return Section(
+        "provenance",
+        "Versions and digests",
+        "Enough to make the same bundle again and to notice any other.",
+        tuple(parts),
+    )
 
 
 def _state(contents: Contents) -> Note:
@@ -67,22 +97,50 @@ def _observation(promised: Contract) -> tuple[tuple[str, Cell], ...]:
     if normalizer is None:
         rows.append(("Normaliser", Cell("none")))
     else:
-        words = f"(x \N{MINUS SIGN} mean) / \N{SQUARE ROOT}(variance + {number(normalizer.epsilon)})"
+        words = (
+            f"(x \N{MINUS SIGN} mean) / \N{SQUARE ROOT}(variance + {number(normalizer.epsilon)})"
+        )
         words += f", clipped to \N{PLUS-MINUS SIGN}{number(normalizer.clip_obs)}"
-        rows.append(("Normaliser", Cell(words, note=f"statistics of {len(normalizer.mean)} features, folded into the integers")))
+        rows.append(
+            (
+                "Normaliser",
+                Cell(
+                    words,
+                    note=f"statistics of {len(normalizer.mean)} features, folded into the integers",
+                ),
+            )
+        )
     return tuple(rows)
 
 
 def _action(promised: Contract) -> tuple[tuple[str, Cell], ...]:
     action = promised.action
     if action.kind == "discrete":
-        rows = [("Kind", Cell(f"one of {action.count}", note="the largest output; of equal ones the lowest index"))]
+        rows = [
+            (
+                "Kind",
+                Cell(
+                    f"one of {action.count}",
+                    note="the largest output; of equal ones the lowest index",
+                ),
+            )
+        ]
     else:
         bounds = list(dict.fromkeys(zip(action.low, action.high, strict=True)))
-        shown = ", ".join(f"{number(low)} to {number(high)}" for low, high in bounds[:_MANY]) + (", ..." if len(bounds) > _MANY else "")
-        rows = [("Kind", Cell(f"{action.count} values", note=_TRANSFORMS[action.transform])), ("Bounds", Cell(shown))]
+        shown = ", ".join(f"{number(low)} to {number(high)}" for low, high in bounds[:_MANY]) + (
+            ", ..." if len(bounds) > _MANY else ""
+        )
+        rows = [
+            ("Kind", Cell(f"{action.count} values", note=_TRANSFORMS[action.transform])),
+            ("Bounds", Cell(shown)),
+        ]
     rate = promised.step_hz
     rows.append(
-        ("Control rate", Cell("not known") if rate is None else Cell(f"{number(rate)} Hz", note=f"a decision every {time(1e6 / rate)}"))
+        (
+            "Control rate",
+            Cell("not known")
+            if rate is None
+            else Cell(f"{number(rate)} Hz", note=f"a decision every {time(1e6 / rate)}"),
+        )
     )
     return tuple(rows)

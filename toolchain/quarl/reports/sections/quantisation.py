@@ -18,11 +18,16 @@ def quantisation(contents: Contents) -> Section:
     manifest = contents.manifest
     if manifest.rung is None:
         words = f"{manifest.origin.file} held integers already; they were exported as they are."
-        return Section("quantisation", _TITLE, "Nothing was rounded by quarl.", (Note(words, True),))
+        return Section(
+            "quantisation", _TITLE, "Nothing was rounded by quarl.", (Note(words, True),)
+        )
     parts: list[Part] = [_ladder(manifest.ladder, manifest.rung)]
     if manifest.calibration is not None:
         parts.append(_calibration(manifest.calibration))
-    lead = f"Rung {manifest.rung} of the ladder; the lowest that keeps the paired return is taken, on other episodes than the gate's."
+    lead = (
+        f"Rung {manifest.rung} of the ladder; the lowest that keeps the paired return is "
+        "taken, on other episodes than the gate's."
+    )
     return Section("quantisation", _TITLE, lead, tuple(parts))
 
 
@@ -37,16 +42,38 @@ def _ladder(tried: tuple[Mapping[str, Any], ...], taken: int) -> Table:
     )
     rows = []
     for rung in tried:
-        mean, failures, missed = rung["mean"], rung["failures"], tuple(str(reason) for reason in rung["missed"])
-        holds = Cell("not played") if mean is None else Cell(tag=_LOST if missed else _HOLDS, note="; ".join(missed))
+        mean, failures, missed = (
+            rung["mean"],
+            rung["failures"],
+            tuple(str(reason) for reason in rung["missed"]),
+        )
+        holds = (
+            Cell("not played")
+            if mean is None
+            else Cell(tag=_LOST if missed else _HOLDS, note="; ".join(missed))
+        )
         lost = Cell("not played")
         if mean is not None:
             lost = Cell(
-                number(0.0 - float(mean["mean_difference"])), note=f"of {number(float(mean['mean_source']))}, {mean['episodes']} episodes"
+                number(0.0 - float(mean["mean_difference"])),
+                note=f"of {number(float(mean['mean_source']))}, {mean['episodes']} episodes",
             )
-        rise = Cell("not known") if failures is None else Cell(f"{signed(100 * float(failures['rate_difference']), 3)} points")
+        rise = (
+            Cell("not known")
+            if failures is None
+            else Cell(f"{signed(100 * float(failures['rate_difference']), 3)} points")
+        )
         name = Cell(f"{rung['rung']} {rung['name']}", note="taken" if rung["rung"] == taken else "")
-        rows.append((name, holds, Cell(size(float(rung["parameter_bytes"]))), Cell(number(float(rung["decision_error"]))), lost, rise))
+        rows.append(
+            (
+                name,
+                holds,
+                Cell(size(float(rung["parameter_bytes"]))),
+                Cell(number(float(rung["decision_error"]))),
+                lost,
+                rise,
+            )
+        )
     return Table("Rungs tried, each with its measured return", columns, tuple(rows))
 
 

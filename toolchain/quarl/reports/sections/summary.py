@@ -14,26 +14,56 @@ def summary(contents: Contents) -> Summary:
     """Return the verdict of a bundle for people."""
     state, word, sentence, findings = _verdict(contents)
     return Summary(
-        contents.manifest.name, state, word, sentence, _facts(contents), findings, _hints(contents.verdict), _key_figures(contents)
+        contents.manifest.name,
+        state,
+        word,
+        sentence,
+        _facts(contents),
+        findings,
+        _hints(contents.verdict),
+        _key_figures(contents),
     )
 
 
 def _verdict(contents: Contents) -> tuple[State, str, str, tuple[Finding, ...]]:
     verdict, name = contents.verdict, contents.manifest.name
     if verdict is None:
-        sentence = f"Nobody has judged {name} yet: run quarl gate on the bundle. What is known so far is below."
+        sentence = (
+            f"Nobody has judged {name} yet: run quarl gate on the bundle. What is "
+            "known so far is below."
+        )
         return "open", "NOT JUDGED", sentence, ()
     if verdict.passed and contents.changed_files:
         advice = "Judge it again with quarl gate, or export it again"
-        findings = tuple(Finding("A file is not the exported one", "", line, advice) for line in contents.changed_files)
-        return "open", "CHANGED SINCE", f"{name} passed, but the bundle is no longer the one that was judged.", findings
+        findings = tuple(
+            Finding("A file is not the exported one", "", line, advice)
+            for line in contents.changed_files
+        )
+        return (
+            "open",
+            "CHANGED SINCE",
+            f"{name} passed, but the bundle is no longer the one that was judged.",
+            findings,
+        )
     open_ones = sum(check.passed is None for check in verdict.checks)
     judged = len(verdict.checks) - open_ones
-    reported = f" {count(open_ones, 'more is', 'more are')} reported without being judged." if open_ones else ""
+    reported = (
+        f" {count(open_ones, 'more is', 'more are')} reported without being judged."
+        if open_ones
+        else ""
+    )
     if verdict.passed:
-        return "pass", "PASS", f"{name} may be released: all {count(judged, 'judged check')} pass.{reported}", ()
+        return (
+            "pass",
+            "PASS",
+            f"{name} may be released: all {count(judged, 'judged check')} pass.{reported}",
+            (),
+        )
     failed = verdict.failed
-    sentence = f"{name} must not be released: {len(failed)} of {count(judged, 'judged check')} {'fails' if len(failed) == 1 else 'fail'}."
+    sentence = (
+        f"{name} must not be released: {len(failed)} of "
+        f"{count(judged, 'judged check')} {'fails' if len(failed) == 1 else 'fail'}."
+    )
     return "fail", "FAIL", sentence + reported, tuple(_finding(check) for check in failed)
 
 
@@ -42,7 +72,11 @@ def _finding(check: Check) -> Finding:
 
 
 def _hints(verdict: Verdict | None) -> tuple[str, ...]:
-    return () if verdict is None or not verdict.int8_fails else tuple(prose(reason.text) for reason in verdict.why if reason.helps)
+    return (
+        ()
+        if verdict is None or not verdict.int8_fails
+        else tuple(prose(reason.text) for reason in verdict.why if reason.helps)
+    )
 
 
 def _facts(contents: Contents) -> tuple[str, ...]:
@@ -63,17 +97,31 @@ def _key_figures(contents: Contents) -> tuple[KeyFigure, ...]:
     profile, firmware = contents.profile, contents.firmware
     if profile is not None:
         model = next(model for model in profile.models if model.precision == "int8")
-        real = [other for other in profile.models if (other.runtime, other.precision) == (model.runtime, "float32")]
+        real = [
+            other
+            for other in profile.models
+            if (other.runtime, other.precision) == (model.runtime, "float32")
+        ]
         beside = f", float32 {time(real[0].latency.p50_us)}" if real else ""
         note = f"median in {model.runtime} on this host{beside}; p99 {time(model.latency.p99_us)}"
-        found.append(KeyFigure("Decision, host", time(model.latency.p50_us), note, kind_tag("measured")))
+        found.append(
+            KeyFigure("Decision, host", time(model.latency.p50_us), note, kind_tag("measured"))
+        )
     if firmware is not None and firmware.latency_us is not None:
         low, usual, high = firmware.latency_us
-        period = "" if contents.contract.step_hz is None else f"; the control period is {time(1e6 / contents.contract.step_hz)}"
+        period = (
+            ""
+            if contents.contract.step_hz is None
+            else f"; the control period is {time(1e6 / contents.contract.step_hz)}"
+        )
         note = f"{time(low)} to {time(high)} on {firmware.board}{period}"
         found.append(KeyFigure("Decision, board", time(usual), note, kind_tag("estimated")))
     if firmware is not None:
-        flash = "" if contents.board is None else f" ({percent(firmware.flash_bytes / contents.board.flash.bytes)} of the board's)"
+        flash = (
+            ""
+            if contents.board is None
+            else f" ({percent(firmware.flash_bytes / contents.board.flash.bytes)} of the board's)"
+        )
         ram = firmware.ram_bytes + (firmware.stack_bytes or 0)
         note = f"of flash{flash}; RAM with stack {size(ram)}"
         found.append(KeyFigure("Firmware", size(firmware.flash_bytes), note, kind_tag("exact")))
@@ -86,14 +134,23 @@ def _return_figures(verdict: Verdict | None) -> list[KeyFigure]:
     loop = verdict.closed_loop
     mean, found = loop.mean, []
     loss = max(0.0 - mean.lower, 0.0)
-    note = f"loss of at most {number(loss, 3)} with {percent(1 - mean.alpha)} confidence; {number(mean.margin, 3)} is allowed"
+    note = (
+        f"loss of at most {number(loss, 3)} with {percent(1 - mean.alpha)} confidence; "
+        f"{number(mean.margin, 3)} is allowed"
+    )
     decimals = decimals_for((mean.mean_source, mean.mean_candidate))
-    value = f"{fixed(mean.mean_source, decimals)} \N{RIGHTWARDS ARROW} {fixed(mean.mean_candidate, decimals)}"
+    value = (
+        f"{fixed(mean.mean_source, decimals)} \N{RIGHTWARDS ARROW} "
+        f"{fixed(mean.mean_candidate, decimals)}"
+    )
     found.append(KeyFigure("Mean return, float32 to int8", value, note, kind_tag("tested")))
     if loop.failures is not None:
         test = loop.failures
         rise, allowed = (number(100 * share, 3) for share in (max(test.upper, 0.0), test.margin))
-        note = f"of {test.episodes} episodes; the rate rises by at most {rise} points, {allowed} are allowed"
+        note = (
+            f"of {test.episodes} episodes; the rate rises by at most {rise} points, "
+            f"{allowed} are allowed"
+        )
         value = f"{test.failures_source} \N{RIGHTWARDS ARROW} {test.failures_candidate}"
         found.append(KeyFigure("Failed episodes", value, note, kind_tag("tested")))
     return found
@@ -103,5 +160,7 @@ def _file_figures(contents: Contents) -> list[KeyFigure]:
     sizes = contents.file_bytes
     if "model.tflite" not in sizes:
         return []
-    note = "model.tflite" + (f"; model.onnx {size(sizes['model.onnx'])}" if "model.onnx" in sizes else "")
+    note = "model.tflite" + (
+        f"; model.onnx {size(sizes['model.onnx'])}" if "model.onnx" in sizes else ""
+    )
     return [KeyFigure("Artifact", size(sizes["model.tflite"]), note, kind_tag("exact"))]

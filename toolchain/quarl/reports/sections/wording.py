@@ -1,4 +1,6 @@
-"""Words that several sections share: how a check, a kind of figure and an environment are called."""
+"""Words that several sections share: how a check, a kind of figure and an environment are
+called.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,21 @@ TITLES = {
     "int8_return": "Return of the int8 policy",
 }
 _PREFIXES = (("equality_", "Same integers in "), ("budget_", ""), ("regression_", "Not worse: "))
-_WORDS = {"litert": "LiteRT", "onnxruntime": "ONNX Runtime", "ram": "RAM", "onnx": "ONNX", "tflite": "TFLite", "bytes": "", "us": ""}
+_WORDS = {
+    "litert": "LiteRT",
+    "onnxruntime": "ONNX Runtime",
+    "ram": "RAM",
+    "onnx": "ONNX",
+    "tflite": "TFLite",
+    "bytes": "",
+    "us": "",
+}
 HELPS, HELPS_NOT = Tag("\N{CHECK MARK} helps", "pass"), Tag("no gain", "open")
-_TAGS = {True: Tag("\N{CHECK MARK} pass", "pass"), False: Tag("\N{MULTIPLICATION X} fail", "fail"), None: Tag("not judged", "open")}
+_TAGS = {
+    True: Tag("\N{CHECK MARK} pass", "pass"),
+    False: Tag("\N{MULTIPLICATION X} fail", "fail"),
+    None: Tag("not judged", "open"),
+}
 
 
 def title_of(name: str) -> str:
@@ -36,7 +50,11 @@ def title_of(name: str) -> str:
     for prefix, words in _PREFIXES:
         if name.startswith(prefix):
             rest = title_of(name.removeprefix(prefix))
-            return words + (rest[:1].lower() + rest[1:] if words and rest.split()[0] not in _WORDS.values() else rest)
+            return words + (
+                rest[:1].lower() + rest[1:]
+                if words and rest.split()[0] not in _WORDS.values()
+                else rest
+            )
     words = " ".join(filter(None, (_WORDS.get(word, word) for word in name.split("_"))))
     return words[:1].upper() + words[1:]
 
@@ -60,8 +78,16 @@ def found_text(check: Check) -> str:
 
 def limit_text(check: Check) -> str:
     """Return the limit with its relation and unit."""
-    sign = "\N{LESS-THAN OR EQUAL TO}" if check.relation == "at most" else "\N{GREATER-THAN OR EQUAL TO}"
-    return "no limit" if check.allowed is None else f"{sign}{GAP}{with_unit(check.allowed, check.unit)}"
+    sign = (
+        "\N{LESS-THAN OR EQUAL TO}"
+        if check.relation == "at most"
+        else "\N{GREATER-THAN OR EQUAL TO}"
+    )
+    return (
+        "no limit"
+        if check.allowed is None
+        else f"{sign}{GAP}{with_unit(check.allowed, check.unit)}"
+    )
 
 
 def plain_env(env_id: str) -> str:

@@ -10,4 +10,9 @@ from quarl.verdict.formats.sarif import sarif_text
 from quarl.verdict.formats.verdict_json import json_text
 from quarl.verdict.verdict import Verdict
 
-OUTPUTS: dict[str, Callable[[Verdict], str]] = {"json": json_text, "junit": junit_text, "markdown": markdown_text, "sarif": sarif_text}
+OUTPUTS: dict[str, Callable[[Verdict], str]] = {
+    "json": json_text,
+    "junit": junit_text,
+    "markdown": markdown_text,
+    "sarif": sarif_text,
+}

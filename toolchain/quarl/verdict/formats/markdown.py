@@ -1,4 +1,6 @@
-"""Markdown for pull requests and for the summary page of a CI run: verdict first, failures with advice, then every check."""
+"""Markdown for pull requests and for the summary page of a CI run: verdict first, failures with
+advice, then every check.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,24 @@ def markdown_text(verdict: Verdict) -> str:
     failed = verdict.failed
     title = "pass" if verdict.passed else "fail"
     count = sum(check.passed is not None for check in verdict.checks)
-    lines = [f"## quarl gate: {_cell(verdict.policy)}: {title}", "", f"{count - len(failed)} of {count} checks pass.", ""]
+    lines = [
+        f"## quarl gate: {_cell(verdict.policy)}: {title}",
+        "",
+        f"{count - len(failed)} of {count} checks pass.",
+        "",
+    ]
     if failed:
-        lines += [f"- **{check.name}**: {_cell(check.detail)}. {_cell(check.advice)}" for check in failed]
+        lines += [
+            f"- **{check.name}**: {_cell(check.detail)}. {_cell(check.advice)}" for check in failed
+        ]
         lines.append("")
     if verdict.int8_fails:
-        lines += ["Where the loss sits:", "", *(f"- {_cell(reason.text)}" for reason in verdict.why), ""]
+        lines += [
+            "Where the loss sits:",
+            "",
+            *(f"- {_cell(reason.text)}" for reason in verdict.why),
+            "",
+        ]
     lines += ["| check | verdict | found | allowed | made | what |", "|---|---|---:|---:|---|---|"]
     lines += [_row(check) for check in verdict.checks]
     return "\n".join(lines) + "\n"
@@ -38,11 +52,20 @@ def append_summary(verdict: Verdict, path: Path) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(markdown_text(verdict) + "\n")
     except OSError as error:
-        raise InputError(f"{path}: the summary cannot be written ({error.strerror or error})") from error
+        raise InputError(
+            f"{path}: the summary cannot be written ({error.strerror or error})"
+        ) from error
 
 
 def _row(check: Check) -> str:
-    cells = [check.name, _ANSWERS[check.passed], found_text(check), limit_text(check), check.kind, check.detail]
+    cells = [
+        check.name,
+        _ANSWERS[check.passed],
+        found_text(check),
+        limit_text(check),
+        check.kind,
+        check.detail,
+    ]
     return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
 

@@ -1,7 +1,10 @@
-"""SARIF 2.1.0, as code scanning services read it: one rule per check, one result per check that failed.
+"""SARIF 2.1.0, as code scanning services read it: one rule per check, one result per check that
+failed.
 
-Follows the OASIS standard "Static Analysis Results Interchange Format Version 2.1.0"; section numbers below are its own. A verdict is
-about a bundle, not about a line of code, so every result points at the bundle's verdict.json. The check's name is the fingerprint: a
+Follows the OASIS standard "Static Analysis Results Interchange Format Version 2.1.0"; section
+numbers below are its own. A verdict is
+about a bundle, not about a line of code, so every result points at the bundle's verdict.json. The
+check's name is the fingerprint: a
 service shows the same failure in two runs as one alert.
 """
 
@@ -20,16 +23,28 @@ LOCATION = "verdict.json"
 
 
 def sarif_text(verdict: Verdict) -> str:
-    """Return the SARIF log of the verdict; canonical, so that the same verdict gives the same bytes."""
+    """Return the SARIF log of the verdict; canonical, so that the same verdict gives the same
+    bytes.
+    """
     log = {"version": SARIF_VERSION, "runs": [_run(verdict)]}
     return json.dumps(log, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def _run(verdict: Verdict) -> dict[str, Any]:
-    failed = {check.name: index for index, check in enumerate(verdict.checks) if check.passed is False}
+    failed = {
+        check.name: index for index, check in enumerate(verdict.checks) if check.passed is False
+    }
     return {
-        "tool": {"driver": {"name": "quarl", "semanticVersion": quarl.__version__, "rules": [_rule(check) for check in verdict.checks]}},
-        "automationDetails": {"id": f"quarl/{verdict.policy}/"},  # 3.17.2: keeps the runs of two policies apart
+        "tool": {
+            "driver": {
+                "name": "quarl",
+                "semanticVersion": quarl.__version__,
+                "rules": [_rule(check) for check in verdict.checks],
+            }
+        },
+        "automationDetails": {
+            "id": f"quarl/{verdict.policy}/"
+        },  # 3.17.2: keeps the runs of two policies apart
         "results": [_result(verdict.checks[index], index) for index in failed.values()],
     }
 
@@ -47,7 +62,9 @@ def _rule(check: Check) -> dict[str, Any]:
 
 
 def _result(check: Check, index: int) -> dict[str, Any]:
-    message = f"found {found_text(check)}, allowed {limit_text(check)} ({check.kind}): {check.detail}"
+    message = (
+        f"found {found_text(check)}, allowed {limit_text(check)} ({check.kind}): {check.detail}"
+    )
     advice = f". {check.advice}" if check.advice else ""
     return {
         "ruleId": check.name,
@@ -55,6 +72,13 @@ def _result(check: Check, index: int) -> dict[str, Any]:
         "level": "error",
         "kind": "fail",
         "message": {"text": message + advice},
-        "locations": [{"physicalLocation": {"artifactLocation": {"uri": LOCATION}, "region": {"startLine": 1}}}],
+        "locations": [
+            {
+                "physicalLocation": {
+                    "artifactLocation": {"uri": LOCATION},
+                    "region": {"startLine": 1},
+                }
+            }
+        ],
         "partialFingerprints": {"quarlCheck/v1": check.name},
     }

@@ -1,4 +1,5 @@
-"""verdict.json: canonical (sorted keys, shortest round-trip floats), so that the same verdict gives the same bytes.
+"""verdict.json: canonical (sorted keys, shortest round-trip floats), so that the same verdict gives
+the same bytes.
 
 Format: toolchain/docs/gate.md.
 """
@@ -44,7 +45,9 @@ def read_checks(text: str, where: str = "verdict.json") -> tuple[Check, ...]:
     try:
         return checks_of(json.loads(text), where)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{where}: is no verdict ({error!r}): write one with quarl gate BUNDLE") from error
+        raise InputError(
+            f"{where}: is no verdict ({error!r}): write one with quarl gate BUNDLE"
+        ) from error
 
 
 def checks_of(document: Mapping[str, Any], where: str) -> tuple[Check, ...]:
@@ -55,5 +58,11 @@ def checks_of(document: Mapping[str, Any], where: str) -> tuple[Check, ...]:
     """
     if document["schema_version"] != SCHEMA_VERSION:
         found = document["schema_version"]
-        raise InputError(f"{where}: schema version {found}, this quarl reads version {SCHEMA_VERSION}: judge the baseline again")
-    return tuple(Check(**{key: value for key, value in check.items() if key != "margin"}) for check in document["checks"])
+        raise InputError(
+            f"{where}: schema version {found}, this quarl reads version {SCHEMA_VERSION}: "
+            "judge the baseline again"
+        )
+    return tuple(
+        Check(**{key: value for key, value in check.items() if key != "margin"})
+        for check in document["checks"]
+    )

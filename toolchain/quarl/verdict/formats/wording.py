@@ -14,7 +14,11 @@ def found_text(check: Check) -> str:
 
 def limit_text(check: Check) -> str:
     """Return the limit with its relation and unit."""
-    return "no limit" if check.allowed is None else f"{check.relation} {_with_unit(check.allowed, check.unit)}"
+    return (
+        "no limit"
+        if check.allowed is None
+        else f"{check.relation} {_with_unit(check.allowed, check.unit)}"
+    )
 
 
 def _with_unit(value: float, unit: str) -> str:

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quarl.boards.cortex_m import CPUS, find_board, parse_board, read_boards
+from quarl.errors import InputError
+from quarl.resources import targets_dir
+
+BOARDS = [
+    "mps3_an547",
+    "nrf52840_dk",
+    "nucleo_h7a3zi",
+    "nucleo_l4r5zi",
+    "nucleo_u575zi",
+    "rp2040_pico",
+    "rp2350",
+    "stm32f411_blackpill",
+    "stm32h743",
+]
+GOOD: dict[str, Any] = tomllib.loads((targets_dir() / "nucleo_l4r5zi" / "board.toml").read_text())
+
+
+def test_every_board_folder_is_read() -> None:
+    boards = read_boards(targets_dir())
+    assert list(boards) == BOARDS
+    assert {board.cpu for board in boards.values()} <= set(CPUS)
+
+
+NUMBERS = ("clock_hz", "core_hz", "flash", "ram", "vectors", "flash_wait_states", "base", "pyocd")
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_every_number_of_a_board_carries_its_source_and_the_file_says_what_was_checked(
+    name: str,
+) -> None:
+    text = (targets_dir() / name / "board.toml").read_text()
+    assert "checked" in "".join(line for line in text.splitlines()[:2] if line.startswith("#"))
+    for line in text.splitlines():
+        key, _, rest = line.strip().partition(" = ")
+        if key in NUMBERS or key.startswith(("{ set", "{ wait")):
+            assert len(rest.partition("#")[2].strip()) > 5, line
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_boards_serial_port_and_probe_are_whole(name: str) -> None:
+    board = read_boards(targets_dir())[name]
+    assert board.uart is not None
+    assert board.uart.core_hz <= board.clock_hz
+    regions = [(board.flash.origin, board.flash.bytes), (board.ram.origin, board.ram.bytes)]
+    for address in (board.uart.base, *(step.address for step in board.uart.setup)):
+        assert not any(origin <= address < origin + size for origin, size in regions), (
+            "a register lies in memory"
+        )
+    if board.probe is not None:
+        assert board.probe.pyocd
+        assert board.probe.openocd[0].startswith("interface/")
+        assert board.probe.openocd[-1].startswith("target/")
+
+
+def test_a_serial_port_is_read_as_strictly_as_the_rest() -> None:
+    uart = dict(GOOD["uart"])
+    uart |= {
+        "kind": "8250",
+        "baud": 0,
+        "parity": "none",
+        "setup": [{"set": 2, "mask": 1, "value": 2}, {"put": 4}, {"wait": 4, "mask": 1}],
+    }
+    with pytest.raises(InputError) as error:
+        parse_board(
+            GOOD | {"uart": uart, "probe": {"pyocd": 5, "openocd": [1]}},
+            "board.toml",
+            "nucleo_l4r5zi",
+        )
+    for words in (
+        "kind is '8250'",
+        "uart.baud is 0",
+        "unknown key uart.parity",
+        "uart.setup[0]: the value must lie under the mask",
+        "uart.setup[1] is",
+        "uart.setup[2].value is missing",
+        "probe.pyocd is 5",
+        "probe.openocd is [1]",
+    ):
+        assert words in str(error.value)
+
+
+def test_all_problems_of_a_board_are_reported_at_once() -> None:
+    table = {key: value for key, value in GOOD.items() if key != "title"}
+    table |= {
+        "clock_mhz": 5,
+        "clock_hz": -1,
+        "cpu": "cortex-m9",
+        "flash": {"origin": "0", "bytes": 4, "size": 1},
+    }
+    with pytest.raises(InputError) as error:
+        parse_board(table, "board.toml", "nucleo_l4r5zi")
+    for words in (
+        "title is missing",
+        "unknown key clock_mhz, did you mean clock_hz?",
+        "clock_hz is -1",
+        "cortex-m9",
+        "flash.origin",
+        "flash.size",
+    ):
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": "other"}, "the folder is called"),
+        ({"cpu": "cortex-m0"}, "a cortex-m0 has none"),
+        ({"ram": {"origin": 0x0800_0010, "bytes": 8}}, "overlap"),
+        ({"ram": {"origin": 0xFFFF_FFFF, "bytes": 8}}, "beyond 4 GiB"),
+        ({"ram": 5}, "a table of origin and bytes"),
+        ({"clock_hz": True}, "a whole number"),
+    ],
+)
+def test_a_board_that_contradicts_itself_is_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        parse_board(GOOD | change, "board.toml", "nucleo_l4r5zi")
+
+
+def test_a_misspelt_board_is_answered_with_the_closest_ones() -> None:
+    with pytest.raises(InputError, match="did you mean nucleo_l4r5zi"):
+        find_board("nucleo_l4r5", targets_dir())
+
+
+def test_a_file_that_is_not_toml_names_itself(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "board.toml").write_text("name = ")
+    with pytest.raises(InputError, match=r"broken.board\.toml"):
+        read_boards(tmp_path)

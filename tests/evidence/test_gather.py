@@ -1,0 +1,134 @@
+"""Paired episodes are the same however many are played at once and whenever they are looked at; a
+certain answer ends them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quarl import pipeline
+from quarl.bundle.bundle import PARITY, Bundle
+from quarl.evidence.closed_loop import PairedEpisodes
+from quarl.evidence.evidence import evidence_from_json
+from quarl.evidence.gather import play_pairs, play_robustness
+from quarl.graph.policy import Policy
+from quarl.rollouts.robustness import DISTURBANCES
+from quarl.rollouts.vector_env import EnvSpec
+from quarl.stats.sequential import Look
+from quarl.verdict.closed_loop_checks import is_settled
+from quarl.verdict.limits import Limits, looks_of
+
+ENV = EnvSpec("Pendulum-v1")
+LIMITS = Limits(
+    episodes=32, margin=0.3, random_return=-1230.0, failure_return=-1200.0, failure_margin=0.3
+)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return pipeline.export(
+        pipeline.import_source("pendulum_sac"),
+        tmp_path_factory.mktemp("parity") / "p",
+        rung=3,
+        limits=LIMITS,
+    )
+
+
+@pytest.fixture(scope="module")
+def source(bundle: Bundle) -> Policy:
+    policy = bundle.source()
+    assert policy is not None
+    return policy
+
+
+def same(a: PairedEpisodes, b: PairedEpisodes) -> bool:
+    pairs = [(getattr(a, name), getattr(b, name)) for name in ("source", "candidate", "control")]
+    equal = all(
+        np.array_equal(x.returns, y.returns)
+        and np.array_equal(x.lengths, y.lengths)
+        and x.seeds == y.seeds
+        for x, y in pairs
+    )
+    assert a.divergence is not None
+    assert b.divergence is not None
+    return equal and np.array_equal(a.divergence, b.divergence)
+
+
+def test_pairs_depend_on_neither_lanes_nor_looks(bundle: Bundle, source: Policy) -> None:
+    once, clipped = play_pairs(bundle, source, ENV, (Look(9, 1.0),))
+    for looks, lanes in (
+        ((Look(9, 1.0),), 2),
+        ((Look(2, 0.1), Look(5, 0.2), Look(9, 0.7)), 64),
+        ((Look(4, 0.5), Look(9, 0.5)), 3),
+    ):
+        again, counted = play_pairs(bundle, source, ENV, looks, lanes=lanes)
+        assert same(once, again)
+        assert counted == clipped
+        assert again.looks == looks
+
+
+def test_episodes_stop_at_the_first_look_that_settles_it(bundle: Bundle, source: Policy) -> None:
+    looks = looks_of(LIMITS, 32)
+    asked: list[int] = []
+
+    def settled(paired: PairedEpisodes) -> bool:
+        asked.append(len(paired.source.seeds))
+        return len(asked) == 2
+
+    paired, _ = play_pairs(bundle, source, ENV, looks, settled)
+    assert asked == [8, 16]
+    assert len(paired.candidate.seeds) == 16
+    assert paired.looks == looks
+
+
+def test_a_clear_pass_needs_fewer_episodes_than_were_allowed_and_says_so(
+    bundle: Bundle, source: Policy
+) -> None:
+    wide = Limits(
+        episodes=64, margin=0.3, random_return=-1230.0, failure_return=-1200.0, failure_margin=0.3
+    )
+    paired, _ = play_pairs(
+        bundle, source, ENV, looks_of(wide, 64), partial(is_settled, limits=wide)
+    )
+    assert len(paired.source.seeds) < 64
+
+
+def test_the_whole_evidence_of_a_bundle_survives_its_file(bundle: Bundle) -> None:
+    evidence = pipeline.parity(bundle, episodes=16, robustness=True)
+    text = (bundle.folder / PARITY).read_text()
+    assert evidence_from_json(text).to_json() == text == evidence.to_json()
+    assert [disturbed.disturbance for disturbed in evidence.robustness] == list(DISTURBANCES)
+    checks = {check.name for check in pipeline.gate(bundle).checks}
+    assert {f"robust_{name}" for name in DISTURBANCES} <= checks
+    assert "clipped_inputs" in checks
+
+
+def test_disturbed_pairs_are_the_same_every_time(bundle: Bundle, source: Policy) -> None:
+    first, second = (play_robustness(bundle, source, ENV, 3) for _ in range(2))
+    assert [d.candidate.returns.tolist() for d in first] == [
+        d.candidate.returns.tolist() for d in second
+    ]
+
+
+def test_the_progress_of_all_actors_and_looks_rises_to_the_end(
+    bundle: Bundle, source: Policy
+) -> None:
+    seen: list[tuple[int, int]] = []
+    play_pairs(
+        bundle,
+        source,
+        ENV,
+        (Look(2, 0.5), Look(5, 0.5)),
+        progress=lambda done, count: seen.append((done, count)),
+    )
+    assert {count for _, count in seen} == {15}
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1] == (15, 15)
+
+
+def test_a_bundle_path_is_no_part_of_the_evidence(bundle: Bundle, tmp_path: Path) -> None:
+    assert str(bundle.folder) not in pipeline.parity(bundle, episodes=8).to_json()

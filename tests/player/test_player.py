@@ -1,0 +1,161 @@
+"""Play: the numbers are the episodes' own, in float32 and int8, and the film shows the first of
+them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from quarl import pipeline
+from quarl.cli.app import app
+from quarl.errors import InputError
+from quarl.player.gif import gif_bytes
+from quarl.player.player import Film, bundle_player, film, play, source_player
+from quarl.rollouts.episodes import run_episodes
+from quarl.rollouts.vector_env import EnvSpec
+from tests.conftest import need
+
+
+def test_a_player_plays_the_episodes_of_its_policy() -> None:
+    source = pipeline.import_source("nav_ppo")
+    floats, integers = source_player(source, None, None), source_player(source, None, 3)
+    assert (floats.arithmetic, integers.arithmetic) == ("float32", "int8, rung 3")
+    played = play(floats, [5, 6])
+    assert np.array_equal(played.returns, run_episodes(floats.env, floats.actor, [5, 6]).returns)
+    assert not np.array_equal(played.returns, play(integers, [5, 6]).returns)
+
+
+def test_a_shipped_policy_plays_where_it_was_trained_and_not_where_the_gate_judges() -> None:
+    need("ale_py")
+    source = pipeline.import_source("pong_ppo")
+    assert source.env is not None
+    assert "repeat_action_probability" in source.env.kwargs
+    assert source_player(source, None, None).env.kwargs == {"game": "pong"}
+
+
+def test_a_bundle_plays_what_it_holds(tmp_path: Path) -> None:
+    source = pipeline.import_source("nav_ppo")
+    bundle = pipeline.export(source, tmp_path / "bundle", rung=3)
+    assert bundle.has_source
+    for int8, rung in ((True, 3), (False, None)):
+        found = play(bundle_player(bundle, None, int8=int8), [5, 6])
+        assert np.array_equal(
+            found.returns, play(source_player(source, None, rung), [5, 6]).returns
+        )
+
+
+def test_the_film_shows_the_episode_that_was_played() -> None:
+    player = source_player(pipeline.import_source("nav_ppo"), None, None)
+    played = play(player, [7])
+    shown = film(player, 7)
+    assert shown.steps == played.lengths[0]
+    assert len(shown.frames) == shown.steps + 1
+    assert shown.frames_hz == player.step_hz
+    assert len(film(player, 7, most_frames=5).frames) == 5
+    assert not np.array_equal(shown.frames[0], shown.frames[-1])
+
+
+def test_an_environment_without_pictures_cannot_be_filmed() -> None:
+    player = source_player(pipeline.import_source("nav_ppo"), None, None)
+    blind = EnvSpec("tests.rollouts.test_episodes:CountDown-v0")
+    with pytest.raises(InputError, match="CountDown-v0"):
+        film(replace(player, env=blind, actor=lambda obs: np.zeros(len(obs), np.int64)), 3)
+
+
+def squares(count: int = 12, hz: float = 15.0, noise: bool = False) -> Film:
+    rng = np.random.default_rng(0)
+    frames = np.zeros((count, 40, 60, 3), np.uint8)
+    for step in range(count):
+        frames[step, 10:20, 3 * step : 3 * step + 10] = (200, 30, 40)
+    return Film(
+        rng.integers(0, 256, (count, 80, 120, 3), np.uint8) if noise else frames, hz, count - 1
+    )
+
+
+def test_a_gif_is_the_same_every_time_and_plays_at_the_policys_pace() -> None:
+    need("PIL")
+    from PIL import Image
+
+    data = gif_bytes(squares())
+    assert data == gif_bytes(squares())
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "GIF"
+        assert image.size == (120, 80)  # twice the size, as it is small
+        assert image.n_frames == 12
+        lengths = []
+        for frame in range(image.n_frames):
+            image.seek(frame)
+            lengths.append(image.info["duration"])
+    assert sum(lengths) == 800  # 12 / 15 s
+    assert set(lengths) == {60, 70}
+
+
+def test_a_gif_becomes_narrower_until_it_is_small_enough() -> None:
+    need("PIL")
+    from PIL import Image
+
+    film_ = squares(noise=True)
+    whole = gif_bytes(film_)
+    small = gif_bytes(film_, most_bytes=len(whole) // 2)
+    assert len(small) <= len(whole) // 2
+    with Image.open(io.BytesIO(small)) as image:
+        assert image.width < 240
+    with pytest.raises(InputError, match="12 frames"):
+        gif_bytes(film_, most_bytes=1000)
+
+
+def test_the_command_prints_episodes_and_writes_the_film(tmp_path: Path) -> None:
+    need("PIL")
+    video = tmp_path / "flight.gif"
+    run = CliRunner().invoke(
+        app,
+        [
+            "play",
+            "nav_ppo",
+            "--int8",
+            "--episodes",
+            "2",
+            "--seed",
+            "7",
+            "--video",
+            str(video),
+            "--json",
+        ],
+    )
+    assert run.exit_code == 0, run.output
+    told = json.loads(run.stdout)
+    assert told["arithmetic"] == "int8, rung 3"
+    assert told["seeds"] == [7, 8]
+    assert told["mean_return"] == pytest.approx(np.mean(told["returns"]))
+    assert told["success_rate"] in (0.0, 0.5, 1.0)
+    assert told["video"]["bytes"] == video.stat().st_size
+    assert told["video"]["frames"] == told["steps"][0] + 1
+    text = CliRunner().invoke(app, ["play", "cartpole_ppo", "--episodes", "2"]).stdout
+    assert "mean return" in text
+    assert "2 episodes" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nav_ppo", "--rung", "2"], "is for --int8"),
+        (["nav_ppo", "--int8", "--rung", "auto"], "quarl ship"),
+        (["nav_ppo", "--video", "flight.mp4"], r"must end in \.gif"),
+        (["no_such_policy"], "no_such_policy"),
+        (["nav_ppo", "--env", "CartPole-v1"], "the policy observes"),
+    ],
+)
+def test_what_cannot_be_played_is_refused_with_what_to_do(
+    arguments: list[str], message: str
+) -> None:
+    run = CliRunner().invoke(app, ["play", *arguments])
+    assert isinstance(run.exception, InputError)
+    with pytest.raises(InputError, match=message):
+        raise run.exception

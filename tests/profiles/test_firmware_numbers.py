@@ -1,0 +1,125 @@
+"""What the firmware costs on the shapes that published runtimes were measured on. Emulated counts
+repeat exactly.
+
+Peers on the same shapes, Cortex-M4 (toolchain/docs/firmware.md): TFLM + CMSIS-NN needs 19,944,
+162,300 and 18.23 M instructions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quarl.boards.cortex_m import Board, CpuName, Fpu, find_board
+from quarl.firmware.build import build_image
+from quarl.firmware.elf import Image, read_image
+from quarl.firmware.image import harness_sources
+from quarl.firmware.lower import lower
+from quarl.firmware.program import Program
+from quarl.firmware.sources import program_sources
+from quarl.profiles.emulated import profile_qemu, profile_unicorn
+from quarl.resources import default_cache_dir, targets_dir
+from tests.conftest import need
+from tests.support.samples import observations, sample
+
+M4, M3, M0 = ("cortex-m4", "single"), ("cortex-m3", "none"), ("cortex-m0", "none")
+
+
+def board_with(core: tuple[CpuName, Fpu]) -> Board:
+    need("ziglang", "unicorn", "elftools", "capstone")
+    return replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=core[0], fpu=core[1])
+
+
+def built(name: str, rung: int) -> tuple[Program, Image]:
+    """Return an M4 firmware without the example that a bundle's has."""
+    board = board_with(M4)
+    program = lower(sample(name, rung)[1], "dsp")
+    return program, read_image(
+        build_image(program_sources(program) | harness_sources(board), board, default_cache_dir()),
+        board,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "core", "most_instructions", "most_cycles"),
+    [
+        ("mlp", M4, 12_500, 17_000),
+        ("mlp256", M4, 115_000, 150_000),
+        ("nature", M4, 11_500_000, 14_500_000),
+        ("mlp", M3, 5 * 6_400, 55_000),
+        ("mlp", M0, 7 * 6_400, 70_000),
+    ],
+)
+def test_an_inference_stays_within_its_instructions(
+    name: str, core: tuple[CpuName, Fpu], most_instructions: int, most_cycles: int
+) -> None:
+    policy, quantized = sample(name, 0)
+    profile = profile_unicorn(
+        quantized,
+        observations(policy, np.random.default_rng(3), 2),
+        board_with(core),
+        default_cache_dir(),
+    )
+    assert profile.differing == 0
+    assert profile.instructions <= most_instructions
+    assert profile.cycles is not None
+    assert profile.cycles.mid <= most_cycles
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("mlp", 3_000), ("mlp256", 25_000), ("nature", 2_300_000)]
+)
+def test_helium_makes_an_inference_short(name: str, most: int) -> None:
+    """Peers on this core: 11,020, 82,332 and 3.73 M instructions."""
+    need("qemu-system-arm", "gcc", "ziglang", "elftools", "capstone")
+    policy, quantized = sample(name, 0)
+    obs = observations(policy, np.random.default_rng(3), 2)
+    profile = profile_qemu(
+        quantized, obs, find_board("mps3_an547", targets_dir()), default_cache_dir()
+    )
+    assert profile.differing == 0
+    assert profile.instructions <= most
+
+
+def test_a_small_network_is_a_small_firmware() -> None:
+    program, image = built("mlp", 0)
+    assert image.flash_bytes <= 10_000  # whole firmware: start-up, harness, kernels, tables
+    assert image.flash_bytes - program.table_bytes <= 3_500
+
+
+def test_the_nature_network_runs_in_30000_bytes_of_tensors_with_every_family_of_kernels() -> None:
+    program, image = built("nature", 0)
+    assert program.plan.arena_bytes <= 30_000
+    assert image.ram_bytes <= 30_100
+
+
+def test_no_multiply_add_is_fused() -> None:
+    """A fused multiply-add rounds once where the rule rounds twice; the compiler must never make
+    one.
+    """
+    from capstone import CS_ARCH_ARM, CS_MODE_MCLASS, CS_MODE_THUMB, Cs  # type: ignore[import-untyped]
+
+    for name, rung in (("squashed", 3), ("branches", 4), ("tanh_mlp", 0)):
+        _, image = built(name, rung)
+        machine = Cs(CS_ARCH_ARM, CS_MODE_THUMB | CS_MODE_MCLASS)
+        code = {s.address: s.content for s in image.segments}
+        start, content = next(iter(code.items()))
+        functions = [
+            s
+            for n, s in image.symbols.items()
+            if n.startswith("ql_") and s.bytes and start <= s.address < start + len(content)
+        ]
+        mnemonics = [
+            i.mnemonic
+            for symbol in functions
+            for i in machine.disasm(
+                content[symbol.address - start : symbol.address - start + symbol.bytes],
+                symbol.address,
+            )
+        ]
+        assert any(m.startswith("vmul") for m in mnemonics)
+        assert not [
+            m for m in mnemonics if m.startswith(("vfma", "vfms", "vmla", "vmls", "vfnm", "vnml"))
+        ]

@@ -1,0 +1,157 @@
+"""Every run is kept, side by side with others; what is not a history is left as it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from quarl.errors import InputError
+from quarl.verdict.history import Run, answers_of, compare_runs, figure_over_runs, list_runs, record
+from quarl.verdict.judge import judge
+from quarl.verdict.verdict import Verdict
+from tests.support.release import GOOD, LIMITS
+
+PASSED = judge(GOOD, LIMITS, policy="cartpole_ppo")
+FAILED = judge(replace(GOOD, backends=()), LIMITS, policy="cartpole_ppo")
+AT = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
+
+WRITER = """
+import sys
+from datetime import datetime, UTC
+from pathlib import Path
+from quarl.verdict.history import record
+from quarl.verdict.verdict import Check, Verdict
+verdict = Verdict("policy", tuple(Check(f"check_{i}", "budget", True, i, None, "at most", "", "exact", "") for i in range(20)))
+for _ in range(25):
+    record(Path(sys.argv[1]), verdict, board="", manifest_sha256="", version="1", at=datetime(2026, 1, 1, tzinfo=UTC))
+"""
+
+
+def keep(path: Path, verdict: Verdict, at: datetime = AT, board: str = "") -> int:
+    return record(path, verdict, board=board, manifest_sha256="ab" * 32, version="1.2", at=at)
+
+
+def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "history.sqlite3"
+    assert keep(path, PASSED, AT.astimezone(timezone(timedelta(hours=2))), board="rp2350") == 1
+    assert list_runs(path) == (
+        Run(1, "2026-11-22T18:00:00Z", "cartpole_ppo", "rp2350", True, "ab" * 32, "1.2"),
+    )
+    answers = {answer.name: answer for answer in answers_of(path, 1)}
+    assert set(answers) == {check.name for check in PASSED.checks}
+    for check in PASSED.checks:
+        answer = answers[check.name]
+        assert (answer.passed, answer.found, answer.allowed, answer.unit, answer.kind) == (
+            check.passed,
+            check.found,
+            check.allowed,
+            check.unit,
+            check.kind,
+        )
+
+
+def test_the_latest_runs_of_a_policy_are_listed_oldest_first(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite3"
+    for number in range(6):
+        keep(path, replace(PASSED, policy=f"policy_{number % 2}"))
+    assert [run.number for run in list_runs(path, limit=3)] == [4, 5, 6]
+    assert [run.number for run in list_runs(path, "policy_0", limit=2)] == [3, 5]
+    assert list_runs(path, "unheard") == ()
+
+
+def test_two_runs_differ_in_what_changed_only(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite3"
+    keep(path, PASSED)
+    keep(path, FAILED)
+    changes = {change.name: change for change in compare_runs(path, 1, 2)}
+    assert set(changes) == {"equality_litert", "equality_onnxruntime"}
+    before, after = changes["equality_litert"].before, changes["equality_litert"].after
+    assert before is not None
+    assert after is not None
+    assert (before.passed, after.passed, after.found) == (True, False, None)
+
+
+def test_a_figure_is_followed_over_the_runs_that_have_it(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite3"
+    keep(path, PASSED)
+    keep(path, FAILED)  # its equality has no figure
+    keep(path, PASSED)
+    assert [run.number for run, _ in figure_over_runs(path, "equality_litert")] == [1, 3]
+    assert [
+        answer.found
+        for _, answer in figure_over_runs(path, "budget_artifact_bytes", "cartpole_ppo")
+    ] == [12_000.0] * 3
+    with pytest.raises(InputError, match="no run has a figure unheard"):
+        figure_over_runs(path, "unheard")
+
+
+def test_writers_side_by_side_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite3"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path)]) for _ in range(4)]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    runs = list_runs(path, limit=1000)
+    assert [run.number for run in runs] == list(range(1, 101))
+    assert all(len(answers_of(path, number)) == 20 for number in (1, 50, 100))
+
+
+def test_there_is_no_history_before_the_first_run(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite3"
+    assert list_runs(path) == ()
+    with pytest.raises(InputError, match="no history yet"):
+        answers_of(path, 1)
+    assert not path.exists()
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite3"
+    keep(path, PASSED)
+    with pytest.raises(InputError, match="has no run 7; its runs are numbered 1 to 1"):
+        compare_runs(path, 1, 7)
+
+
+@pytest.mark.parametrize("place", [0, 40, 5_000, 9_000])
+def test_a_damaged_history_is_reported_and_left_as_it_is(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "history.sqlite3"
+    for _ in range(20):
+        keep(path, PASSED)
+    damaged = bytearray(path.read_bytes())
+    damaged[place : place + 4_000] = b"\x5a" * 4_000
+    path.write_bytes(damaged)
+    with pytest.raises(
+        InputError, match=r"history\.sqlite3: .*(damaged|another program|cannot be opened)"
+    ):
+        keep(path, PASSED)
+    assert path.read_bytes() == bytes(damaged)
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b"{}"])
+def test_a_file_of_something_else_is_not_written_to(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"notes\.txt"):
+        keep(path, PASSED)
+    assert path.read_bytes() == content
+
+
+def test_a_database_of_another_program_is_not_written_to(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE runs (number INTEGER)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="database of another program"):
+        keep(path, PASSED)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be opened"):
+        keep(tmp_path / "file" / "history.sqlite3", PASSED)
