@@ -2,8 +2,7 @@
 read.
 
 `ROOMS` is the order of rooms, lowest first. A room imports rooms of lower lines only. Imports
-inside
-functions and under `TYPE_CHECKING` count like any other.
+inside functions and under `TYPE_CHECKING` count like any other.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 networks, harness, compiler and counters.
 
 In: a quantised policy. Out: what one inference of its bakenn build executes on a core, and the size
-    of the firmware around it.
+of the firmware around it.
 bakenn reads a `.tflite` with a fixed batch and one weight scale per dense layer; the file is given
-to it so. Its kernels are compiled for
-speed (-O2), as its manual does; ours for size.
+to it so. Its kernels are compiled for speed (-O2), as its manual does; ours for size.
 """
 
 from __future__ import annotations

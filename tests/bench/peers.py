@@ -2,7 +2,7 @@
 onnxruntime.quantize_static, each as its manual says.
 
 In: our float policy and the calibration observations. Out: an actor's outputs, computed by the
-    converted model.
+converted model.
 """
 
 from __future__ import annotations

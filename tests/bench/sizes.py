@@ -2,8 +2,8 @@
 on a Raspberry Pi.
 
 Latency and memory are measured with one model per process. QuaRL reports 18.85 times for its third
-size; where such a figure comes from
-is shown by giving the same two models less memory than the float one needs.
+size; where such a figure comes from is shown by giving the same two models less memory than the
+float one needs.
 """
 
 from __future__ import annotations

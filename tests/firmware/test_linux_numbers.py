@@ -2,8 +2,7 @@
 exactly.
 
 LiteRT 2.3 in the same emulator (toolchain/docs/linux-program.md), A72 and A76: 20,726 and 19,690
-for the small network, 43,502 and
-29,900 for the middle one, 4.40 M and 1.24 M for the Nature CNN.
+for the small network, 43,502 and 29,900 for the middle one, 4.40 M and 1.24 M for the Nature CNN.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 outputs it computes.
 
 Run in an environment of its own with `pip install tf-keras==2.21.0 tensorflow-cpu==2.21.0`: python
-tests/golden/keras2_models.py
-Weights are not stored: both sides draw them from `weights_for`.
+tests/golden/keras2_models.py Weights are not stored: both sides draw them from `weights_for`.
 """
 
 from __future__ import annotations

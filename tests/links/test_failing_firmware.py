@@ -119,9 +119,7 @@ def test_a_firmware_that_fails_is_stopped_and_its_registers_shown(name: str, emu
 
 
 def test_the_registers_of_a_fault_are_those_of_the_faulting_instruction() -> None:
-    """r0 to r3 are set by hand, then the load faults; the handler's own registers would be
-    others.
-    """
+    """r0 to r3 are set by hand, then the load faults; the handler's own registers would be others."""
     main = """#include <stdint.h>
 int main(void)
 {

@@ -2,7 +2,7 @@
 the file descriptors 3 and 4.
 
 In: a page on disk. Out: what the page evaluates, its console and requests, pictures. Needs no
-    driver and no package.
+driver and no package.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 accumulators near rounding ties.
 
 Weights and scales are random, the limits of the arithmetic are kept by construction: `multiplier`
-is chosen so that the
-accumulators' spread fills the output range and a share of the products falls next to a half.
+is chosen so that the accumulators' spread fills the output range and a share of the products falls
+next to a half.
 """
 
 from __future__ import annotations
@@ -168,9 +168,7 @@ class Builder:
         return self._append(op, (a, b), target, self.shapes[a])
 
     def table(self, function: Function, target: QuantTensor, *, source: str | None = None) -> str:
-        """Add a function as the table that the quantiser would write, or a random one for
-        "relu".
-        """
+        """Add a function as the table that the quantiser would write, or a random one for "relu"."""
         source = source or self.newest
         tensor = self.tensors[source]
         assert tensor is not None
@@ -246,9 +244,7 @@ class Builder:
     def _weights(
         self, shape: tuple[int, ...], source: str, target: QuantTensor | None, weight_bits: int
     ) -> NDArray[np.int8]:
-        """Return int8 weights, shrunk where a wide layer's sums would leave float32's exact
-        range.
-        """
+        """Return int8 weights, shrunk where a wide layer's sums would leave float32's exact range."""
         tensor = self.tensors[source]
         assert tensor is not None
         largest = 127 if weight_bits == 8 else 7

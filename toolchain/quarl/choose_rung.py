@@ -82,13 +82,12 @@ def choose_rung(
     rung tried.
 
     A rung whose decisions miss the limits is not played. Where no rung holds, the one whose mean
-    return was best is taken, or the highest
-    where none was played: the gate has the last word.
+    return was best is taken, or the highest where none was played: the gate has the last word.
 
     Args:
         held: held-out observations [n, *shape] that the gate will ask; they only refuse rungs that
-            it would refuse. None: the
-            calibration's alone are asked, which fitted rounding fits best.
+            it would refuse. None: the calibration's alone are asked, which fitted rounding fits
+            best.
         progress: called with (episodes, most episodes) of the source or of the rung that plays.
     Raises:
         QuantizationError: no rung can be had at all.

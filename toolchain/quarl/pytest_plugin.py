@@ -1,10 +1,9 @@
 """The pytest plugin: `pytest --quarl-bundle DIR` makes each check of the gate one test.
 
 Goes in: finished bundles, and limits where the user gives some. Comes out: a test per check, which
-fails with what was found, what is
-allowed and what to do; a check that is reported without a limit is skipped. Loaded by every pytest
-run where quarl is installed, so
-nothing of quarl is imported before a bundle is asked for.
+fails with what was found, what is allowed and what to do; a check that is reported without a limit
+is skipped. Loaded by every pytest run where quarl is installed, so nothing of quarl is imported
+before a bundle is asked for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Boards: what a policy is built for, read from `targets/<board>/board.toml`.
 
 In: TOML, parsed strictly. Out: frozen `Board`s. Every problem of a file is reported in one error;
-    adding a board touches no Python.
+adding a board touches no Python.
 Each number in a board file carries its source as a comment.
 """
 
@@ -95,9 +95,8 @@ class Board:
     flash: Region
     ram: Region
     flash_wait_states: int  # at clock_hz, for an access that no cache or prefetch buffer answers
-    vectors: Region | None = (
-        None  # where the vector table must lie, if not at the beginning of the flash
-    )
+    # where the vector table must lie, if not at the beginning of the flash
+    vectors: Region | None = None
     uart: Uart | None = None  # for the serial link
     probe: Probe | None = None  # for flashing
 

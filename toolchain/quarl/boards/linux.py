@@ -2,7 +2,7 @@
 "linux"`).
 
 In: TOML, parsed strictly. Out: frozen `LinuxBoard`s. What a core is, emulator and compiler alike,
-    is said once, in CORES.
+is said once, in CORES.
 """
 
 from __future__ import annotations

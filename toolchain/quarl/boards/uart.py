@@ -2,7 +2,7 @@
 firmware.
 
 In: the table [uart] of a board file. Out: values, and the text of `ql_uart_board.h` for
-    firmware_harness/ports/ql_port_uart.c.
+firmware_harness/ports/ql_port_uart.c.
 """
 
 from __future__ import annotations

@@ -179,9 +179,7 @@ def _check_nothing_else(
     wanted: Mapping[str, Any],
     wanted_arrays: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Check that what was read is all there was, so that nothing in the file is silently
-    dropped.
-    """
+    """Check that what was read is all there was, so that nothing in the file is silently dropped."""
     where = _difference(document, json.loads(json.dumps(wanted)))
     others = sorted(set(arrays) ^ set(wanted_arrays))
     if where is not None or others:
@@ -192,9 +190,7 @@ def _check_nothing_else(
 
 
 def _difference(found: Any, wanted: Any, at: str = "") -> str | None:
-    """Return the path of the first place where two JSON values differ, None where they are
-    equal.
-    """
+    """Return the path of the first place where two JSON values differ, None where they are equal."""
     if isinstance(found, dict) and isinstance(wanted, dict) and (keys := set(found) ^ set(wanted)):
         return f"{at}.{min(keys)}"
     if isinstance(found, dict | list) and type(found) is type(wanted) and len(found) == len(wanted):

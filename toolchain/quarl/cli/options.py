@@ -253,9 +253,7 @@ def check_link(link: str | None, board: Target | None, flash_by: str | None = No
 
 
 def limits_from(path: Path | None, bundle: Any = None) -> Limits | None:
-    """Return the limits of a file, on top of the bundle's own or the defaults; None without a
-    file.
-    """
+    """Return the limits of a file, on top of the bundle's own or the defaults; None without a file."""
     if path is None:
         return None
     from quarl.files.archives import read_file

@@ -59,9 +59,7 @@ def conclude(verdict: Verdict, bundle: Bundle, destinations: Destinations, as_js
 
 
 def _remember(verdict: Verdict, bundle: Bundle, path: Path | None) -> None:
-    """Add the run to the history; a history that cannot take it is reported and changes no
-    verdict.
-    """
+    """Add the run to the history; a history that cannot take it is reported and changes no verdict."""
     from datetime import UTC, datetime
 
     import quarl

@@ -2,9 +2,8 @@
 a bundle.
 
 In: a Policy. Out: the file's bytes; input "observation" float32 [batch, *graph_shape] as
-    `Policy.graph_input` gives it (after the
-normaliser, or pixels divided by 255; images as [height, width, channels]), output "output" float32
-[batch, count].
+`Policy.graph_input` gives it (after the normaliser, or pixels divided by 255; images as [height,
+width, channels]), output "output" float32 [batch, count].
 """
 
 from __future__ import annotations

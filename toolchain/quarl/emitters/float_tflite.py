@@ -1,9 +1,8 @@
 """The full-precision `.tflite` file of a policy: the float side of the profile.
 
 In: a Policy. Out: the file's bytes; input float32 [1, *graph_shape] as `Policy.graph_input` gives
-    it (after the normaliser, or
-pixels divided by 255), output float32 [1, count]; the batch may be resized. A ReLU is fused into
-the layer before it.
+it (after the normaliser, or pixels divided by 255), output float32 [1, count]; the batch may be
+resized. A ReLU is fused into the layer before it.
 """
 
 from __future__ import annotations

@@ -2,14 +2,13 @@
 Runtime (decision 0001).
 
 In: a QuantPolicy. Out: the file's bytes; input "observation" int8 [batch, ...] in the order
-    [height, width, channels] (int16 where
-the observation is wide), output "output" int8 [batch, count] (float32 for a wide head).
+[height, width, channels] (int16 where the observation is wide), output "output" int8 [batch, count]
+(float32 for a wide head).
 
 Narrow layers are standard QDQ, weights per channel. Inside, every int8 is held as the byte q + 128,
-weights too: of the four
-signednesses this one alone is exact on every CPU in a default session (decision 0003). With graph
-optimisation off ONNX Runtime
-computes these layers in float, which is not exact.
+weights too: of the four signednesses this one alone is exact on every CPU in a default session
+(decision 0003). With graph optimisation off ONNX Runtime computes these layers in float, which is
+not exact.
 Wide layers compute on float32 values that hold q - zero_point, exact below 2^24.
 Images travel as [channels, height, width] between convolutions, as the operators want them.
 """
@@ -233,8 +232,8 @@ class _Writer:
 
     def _average(self, node: QuantNode, op: QuantAveragePool2D) -> str:
         """Return the rounded mean of each window less the zero point: whole numbers below 2^24 in
-        float32, in every step but the division,
-        which comes no nearer to the next whole number than 1 / count."""
+        float32, in every step but the division, which comes no nearer to the next whole number than
+        1 / count."""
         source, zero_point = node.inputs[0], self.policy.tensor(node.name).zero_point
         channels = self.shapes[source][2]
         ones = self.file.constant("ones", np.ones((channels, 1, *op.kernel), np.float32))

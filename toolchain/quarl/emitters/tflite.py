@@ -2,14 +2,12 @@
 (decision 0001).
 
 In: a QuantPolicy. Out: the file's bytes; input int8 [1, ...] (int16 where the observation is wide),
-    output int8 [1, count]
-(float32 for a wide head); the batch may be resized.
+output int8 [1, count] (float32 for a wide head); the batch may be resized.
 
 Narrow layers are ordinary int8 operators: LiteRT computes their multiplier from the scales in the
-file, so the scales pass through
-and must give the stored multiplier. Wide layers compute on float32 tensors that hold q -
-zero_point: every sum stays below 2^24,
-where float32 is exact, so no rounding happens but the rescale's own.
+file, so the scales pass through and must give the stored multiplier. Wide layers compute on float32
+tensors that hold q - zero_point: every sum stays below 2^24, where float32 is exact, so no rounding
+happens but the rescale's own.
 """
 
 from __future__ import annotations

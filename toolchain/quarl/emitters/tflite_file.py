@@ -2,8 +2,7 @@
 with LiteRT.
 
 The same calls in the same order give the same bytes. Constants with equal bytes share one buffer;
-buffers start at
-multiples of 16 bytes, so that a device may read them in place.
+buffers start at multiples of 16 bytes, so that a device may read them in place.
 """
 
 from __future__ import annotations
@@ -22,9 +21,8 @@ from quarl.graph.quant_policy import QuantTensor
 
 ALIGNMENT = 16  # bytes; what the TensorFlow Lite file format asks of buffers
 OUTPUT = "output"  # name of the result in the signature, beside INPUT
-Options = (
-    Any  # an options object of the schema; its class name says which member of the union it is
-)
+# an options object of the schema; its class name says which member of the union it is
+Options = Any
 _TYPES = {
     np.dtype(np.int8): schema.TensorType.INT8,
     np.dtype(np.int16): schema.TensorType.INT16,
@@ -120,9 +118,7 @@ class TfliteFile:
         return output
 
     def finish(self, graph_input: int, graph_output: int, metadata: dict[str, str]) -> bytes:
-        """Return the file's bytes; the signature calls the two tensors "observation" and
-        "output".
-        """
+        """Return the file's bytes; the signature calls the two tensors "observation" and "output"."""
         self._graph.inputs, self._graph.outputs = [graph_input], [graph_output]
         signature = schema.SignatureDefT()
         signature.signatureKey = "serving_default"

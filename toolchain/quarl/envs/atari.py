@@ -2,13 +2,11 @@
 single and vectorised.
 
 In: the name of a game. Out: observations uint8 [4, 84, 84] (four grey frames, the newest last), one
-    every four frames of the console,
-and the true score as reward. An episode is a whole game; its seed decides how many frames (0 to 30)
-pass before the player may act.
+every four frames of the console, and the true score as reward. An episode is a whole game; its seed
+decides how many frames (0 to 30) pass before the player may act.
 A console is deterministic, so a player without chance of its own has only some thirty different
-games. `repeat_action_probability` makes
-them as many as there are seeds: in each frame the console repeats, with that chance, the action of
-the frame before (sticky actions).
+games. `repeat_action_probability` makes them as many as there are seeds: in each frame the console
+repeats, with that chance, the action of the frame before (sticky actions).
 The chance of a game comes from its seed alone. `max_num_frames_per_episode` cuts games off: a
 careful player rallies for ever.
 Preprocessing follows Mnih et al. 2015 and Machado et al. 2018 (who recommend 0.25), as

@@ -1,16 +1,14 @@
 """A batch of point-to-point flights among obstacles: the simulation behind `quarl/PointToPoint-v0`.
 
 A drone flies from one side of an arena to a goal on the other side, between spheres and pillars
-that it sees only through
-range beams. The task follows Air Learning (Krishnan et al., Machine Learning 110, 2021): velocity
-commands, inertia,
-goal bonus, collision penalty, progress.
+that it sees only through range beams. The task follows Air Learning (Krishnan et al., Machine
+Learning 110, 2021): velocity commands, inertia, goal bonus, collision penalty, progress.
 Goes in: one random generator per lane, then actions. Comes out: observations, rewards and how each
 flight stands.
 
 Every lane is computed with float32 additions, multiplications, divisions, square roots and
-comparisons, each element on its own,
-so a flight has the same bits in any lane, at any batch size and on any machine that keeps IEEE 754.
+comparisons, each element on its own, so a flight has the same bits in any lane, at any batch size
+and on any machine that keeps IEEE 754.
 No trigonometry runs after import.
 """
 
@@ -145,9 +143,7 @@ class Flights:
         )  # half the edges, along x, y, z
 
     def reset(self, rows: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
-        """Start new flights in the lanes `rows`, each drawn from its own generator with one
-        call.
-        """
+        """Start new flights in the lanes `rows`, each drawn from its own generator with one call."""
         obstacles = self.spheres + self.boxes
         count = 11 + obstacles * 3 * (PLACES_TRIED + 1)
         draws = np.stack([generator.random(count, dtype=np.float32) for generator in generators])

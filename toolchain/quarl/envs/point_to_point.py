@@ -2,20 +2,18 @@
 (`PointToPointVectorEnv`).
 
 Observation, float32 [44], in the body frame (forward, left, up): 36 range beams in metres, goal
-vector and distance in metres,
-velocity in metres per second, turning rate in radians per second.
+vector and distance in metres, velocity in metres per second, turning rate in radians per second.
 Action: `actions="continuous"`, a Box of three in -1..1 (forward speed, turning rate to the left,
     climbing speed),
 or `actions="discrete"`, 25 velocity commands: straight on, left, right, climbing, sinking, each at
-0, 25, 50, 75 and 100 %
-of the greatest forward speed.
+0, 25, 50, 75 and 100 % of the greatest forward speed.
 Reward: metres gained towards the goal, -0.05 a step, +20 on arrival, -20 on a collision.
 An episode ends with either, or is cut after 300 steps.
 `info` holds `success`, `collision`, `timeout` and `distance_m`.
 
 All randomness of an episode comes from the generator of its lane when it starts; after
-`reset(seed=s)` that is the generator of seed s,
-so an episode is the same in the single environment, in any lane and at any number of lanes.
+`reset(seed=s)` that is the generator of seed s, so an episode is the same in the single
+environment, in any lane and at any number of lanes.
 """
 
 from __future__ import annotations
@@ -60,8 +58,7 @@ class PointToPointVectorEnv(VectorEnv[Floats, NDArray[Any], NDArray[Any]]):
     """Many flights, stepped together.
 
     `reset` takes one seed for all lanes (lane i gets seed + i) or one per lane (None goes on with
-    the lane's generator),
-    and `options={"reset_mask": bool [num_envs]}` restarts only some lanes.
+    the lane's generator), and `options={"reset_mask": bool [num_envs]}` restarts only some lanes.
     """
 
     metadata = METADATA

@@ -2,7 +2,7 @@
 otherwise on the same observations.
 
 In: outputs or actions of the source and of the candidate on held-out observations. Out: frozen
-    figures.
+figures.
 Agreement does not decide about a release, because it says little about the return; it tells where
 to look.
 """

@@ -2,7 +2,7 @@
 comparison.
 
 In: the episodes of all three on the same seeds, and what counts as a failure. Out: a `ClosedLoop`
-    with every test and number.
+with every test and number.
 The control has the source's weights in float64: what moves it is chaos of the environment, not a
 loss by quantisation.
 """
@@ -53,10 +53,8 @@ class PairedEpisodes:
     looks: tuple[
         Look, ...
     ] = ()  # as planned before the first episode, whether reached or not; () is one look at the end
-    divergence: NDArray[np.int32] | None = (
-        # [n], first step at which source and candidate act otherwise; -1: never; None: not recorded
-        None
-    )
+    # [n], first step at which source and candidate act otherwise; -1: never; None: not recorded
+    divergence: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.source.seeds)

@@ -1,8 +1,8 @@
 """Parity: gathers what the gate judges, from the bundle's own files.
 
 Import proof, equality of every backend with the integer reference, the example played again,
-agreement of decisions, paired episodes of
-source, int8 artifact and float64 control. Nothing is decided here.
+agreement of decisions, paired episodes of source, int8 artifact and float64 control. Nothing is
+decided here.
 """
 
 from __future__ import annotations

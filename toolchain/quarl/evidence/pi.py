@@ -1,7 +1,7 @@
 """A policy on a Pi, as the pipeline asks for it: profiled, or compared with the integer reference.
 
 In: the policy, its held-out observations, the board, and the words of `--link`. Out: a `PiProfile`,
-    or one `BackendEquality` per runtime.
+or one `BackendEquality` per runtime.
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ def profile_on_pi(
     board: LinuxBoard,
     link: str | None,
 ) -> PiProfile:
-    """Return the profile of a policy on a Pi; arguments and errors as `profile_pi` and
-    `open_link`.
-    """
+    """Return the profile of a policy on a Pi; arguments and errors as `profile_pi` and `open_link`."""
     return profile_pi(
         source, quantized, _some(quantized, obs), board, open_link(link, board), default_cache_dir()
     )

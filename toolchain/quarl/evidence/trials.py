@@ -2,9 +2,8 @@
 that fails.
 
 In: the source, its integers, held-out observations. Out: `Trial`s. Each change is fitted to the
-    first half of the observations, which are
-other episodes than the second half it is measured on; what is released is measured on that second
-half too.
+first half of the observations, which are other episodes than the second half it is measured on;
+what is released is measured on that second half too.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 and again while reading.
 
 In: a path, or the bytes of a zip inside a zip. Out: bytes of single members. Nothing is ever
-    extracted to disk.
+extracted to disk.
 """
 
 from __future__ import annotations

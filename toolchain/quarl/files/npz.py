@@ -21,9 +21,8 @@ from quarl.files.archives import MAX_RATIO, Archive
 
 MAX_ARRAY_BYTES = 1 << 30
 PLAIN_KINDS = "biuf"
-FRAMES_RATIO = (
-    1_100  # stacked frames of a game shrink by 250 and more; 1,032 is the most that deflate can do
-)
+# stacked frames of a game shrink by 250 and more; 1,032 is the most that deflate can do
+FRAMES_RATIO = 1_100
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's own beginning of time: no clock in an artifact
 # What NumPy raises on headers that are not the Python literal they should be.
 _BAD_HEADER = (

@@ -11,9 +11,8 @@ from quarl.firmware.program import SIZES, Program
 from quarl.firmware.render import observation_bytes
 from quarl.graph.quant_policy import QuantConv2D, QuantDense
 
-CODE_BYTES = (
-    6144  # more than harness, kernels and start-up have ever taken; the true size is the profile's
-)
+# more than harness, kernels and start-up have ever taken; the true size is the profile's
+CODE_BYTES = 6144
 LARGEST = 3
 
 

@@ -2,12 +2,11 @@
 and no runtime on the device.
 
 In: QuantPolicy, observations whose answers it must give before it serves, the core. Out: the path
-    of an executable file.
+of an executable file.
 
 The program, `policy` below, first replays its example; if one byte differs it says so on standard
-error and exits with 5, whatever it
-was asked. Everything is little-endian, arrays are in C order, records follow each other with
-nothing between them:
+error and exits with 5, whatever it was asked. Everything is little-endian, arrays are in C order,
+records follow each other with nothing between them:
 
     policy --identify         prints one JSON object: core, kernels, contract_sha256, source_sha256, examples, input_type, output_type,
                               observation_bytes, input_bytes, output_bytes, action_bytes (of one
@@ -27,20 +26,18 @@ nothing between them:
     policy --bench [--act] [--inputs FILE] [--seconds 2] [--warm-up 0.5] [--samples 2000] [--block
     N] [--cpu N]
                               times it and prints one JSON object, kind "measured": what, core,
-                              kernels, contract_sha256, first_call_us,
-                              warm_up_calls, calls_per_sample, samples_us (each the mean of one
-                              block of calls, in order; integers in to
-                              outputs out, with --act observation in to action out),
-                              rss_before_bytes (before the first call), rss_bytes,
-                              peak_bytes, major_faults and preemptions while the samples were taken.
-                              Up to 64 records of FILE are used in
-                              turn; without it they are made up from a fixed seed. Blocks last 0.1
-                              ms where a call takes less than 20 us.
+                              kernels, contract_sha256, first_call_us, warm_up_calls,
+                              calls_per_sample, samples_us (each the mean of one block of calls, in
+                              order; integers in to outputs out, with --act observation in to action
+                              out), rss_before_bytes (before the first call), rss_bytes, peak_bytes,
+                              major_faults and preemptions while the samples were taken.
+                              Up to 64 records of FILE are used in turn; without it they are made up
+                              from a fixed seed. Blocks last 0.1 ms where a call takes less than 20
+                              us.
                               --cpu pins the process
 
 `--run` and `--act` answer whole records; input that ends within one is told on standard error, exit
-code 2, as is wrong usage. 0 is
-success.
+code 2, as is wrong usage. 0 is success.
 Figures of `--bench` under an emulator are not the device's: whoever runs it there must not call
 them measured.
 """

@@ -1,10 +1,10 @@
 """Memory planner: which bytes of one arena hold which tensor, and when.
 
 In: buffers with their lifetimes in steps. Out: an offset for each, such that nothing live is
-    overwritten, and the arena's size.
+overwritten, and the arena's size.
 A step's output may take the place of input that the step has already consumed: `distance` says by
-how much the output must
-start before the input, so that no write reaches a byte a later read of the same step needs.
+how much the output must start before the input, so that no write reaches a byte a later read of the
+same step needs.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 product; the rest stays portable.
 
 In: a node on its way through `quarl.firmware.lower`. Out: its call, with weights laid out as
-    firmware_harness/include/ql_kernels_neon.h
-draws them. Nothing overlaps: memory is not short on these machines.
+firmware_harness/include/ql_kernels_neon.h draws them. Nothing overlaps: memory is not short on
+these machines.
 """
 
 from __future__ import annotations

@@ -37,10 +37,9 @@ def write_firmware(policy: QuantPolicy, board: Board | None, obs: NDArray[Any]) 
     """Return path -> bytes of the firmware's C sources, sorted.
 
     `policy/` is what a user's own firmware needs, all of it. With a board, `harness/` makes a
-    firmware of it that answers frames over
-    semihosting, `uart/` holds what takes that port's place on a serial line, where the board file
-    knows one, and `freestanding/` the few
-    functions of a C library for a compiler that comes without one.
+    firmware of it that answers frames over semihosting, `uart/` holds what takes that port's place
+    on a serial line, where the board file knows one, and `freestanding/` the few functions of a C
+    library for a compiler that comes without one.
 
     Args:
         obs: observations [n, *shape] in environment units; the first ones become the example that

@@ -1,7 +1,7 @@
 """What a policy sees and what it does: the contract that travels, hash-bound, with every artifact.
 
 In: observations exactly as the environment gives them. Out: actions exactly as the environment
-    takes them.
+takes them.
 Between the two stand the normaliser, the pixel scale and the action transform, which exported
 models so often lose.
 """
@@ -77,8 +77,8 @@ class Observation:
     """One observation of the environment.
 
     A vector has layout "vector" and raw units. An image has layout "hwc" or "chw" (as the
-    environment gives it),
-    dtype uint8, and is divided by 255; stacked frames are channels, oldest first.
+    environment gives it), dtype uint8, and is divided by 255; stacked frames are channels, oldest
+    first.
     """
 
     shape: tuple[int, ...]

@@ -2,7 +2,7 @@
 pooling, spatial mean, sums of any scales.
 
 In: scales and integers. Out: the integers LiteRT gives for them (decision 0001, section "Operations
-    of other files").
+of other files").
 They have an arithmetic of their own beside the one rescale rule: the quantiser writes none of them.
 """
 
@@ -100,9 +100,7 @@ def pool_counts(op: QuantAveragePool2D, size: tuple[int, ...]) -> NDArray[np.int
 def spatial_mean(
     op: QuantMean, x: NDArray[np.int32], source: QuantTensor, target: QuantTensor
 ) -> NDArray[np.int32]:
-    """Return int32 [n, channels] or [n, 1, 1, channels] from integers [n, height, width,
-    channels].
-    """
+    """Return int32 [n, channels] or [n, 1, 1, channels] from integers [n, height, width, channels]."""
     acc = (x - np.int32(source.zero_point)).sum(axis=(1, 2), keepdims=op.keeps_axes, dtype=np.int64)
     product = acc.astype(np.float32) * np.float32(op.multiplier) + np.float32(target.zero_point)
     result: NDArray[np.int32] = np.clip(np.rint(product), target.qmin, target.qmax).astype(np.int32)

@@ -2,10 +2,9 @@
 contract.
 
 In: what an importer read. Out: a frozen value with a NumPy reference, on which everything after
-    stands.
+stands.
 The graph works on [n, features] or [n, height, width, channels]; convolution weights are [out,
-height, width, in],
-dense weights [out, in]; `Flatten` is row-major over [height, width, channels].
+height, width, in], dense weights [out, in]; `Flatten` is row-major over [height, width, channels].
 """
 
 from __future__ import annotations

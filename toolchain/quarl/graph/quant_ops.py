@@ -1,7 +1,7 @@
 """Operations of a quantised policy, one frozen value each.
 
 In: integers and scales. Out: what `QuantPolicy` is made of, and what can be said of one layer
-    alone.
+alone.
 Arithmetic: toolchain/docs/decisions/0001-arithmetic.md.
 """
 
@@ -96,8 +96,8 @@ class QuantNode:
     exact but for that one rounding.
     ReLU has no node: it is the clamp at the zero point of the layer before (qmin == zero_point).
     Flatten, Concat, Add and both poolings need one scale and zero point for all their tensors;
-    Flatten and Concat copy, so their bounds
-    hold those of their inputs; Add computes a + b - zero_point, clamped; poolings are clamped too.
+    Flatten and Concat copy, so their bounds hold those of their inputs; Add computes a + b -
+    zero_point, clamped; poolings are clamped too.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """The quantised policy: integers, scales and zero points, from which every artifact is written.
 
 In: what `quantize` decided. Out: the single source of truth for the NumPy reference, `.tflite`,
-    `.onnx` and C.
+`.onnx` and C.
 Arithmetic: toolchain/docs/decisions/0001-arithmetic.md. A tensor is narrow (int8) or wide (more
     than 8 bits, exact on every
 target because each layer that reads or makes one keeps its accumulators below 2^24, where float32
@@ -101,9 +101,8 @@ class QuantPolicy:
     contract: Contract
     rung: int | None  # of the ladder; None where the integers are those of an int8 file
     source_sha256: str
-    softmax_beta: float | None = (
-        None  # of a softmax that the file ended in; no node, since it is outside the exact set
-    )
+    # of a softmax that the file ended in; no node, since it is outside the exact set
+    softmax_beta: float | None = None
 
     def __post_init__(self) -> None:
         _check_observation(

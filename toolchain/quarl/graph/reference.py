@@ -2,8 +2,7 @@
 backend.
 
 Accumulators are computed by floating-point matrix products of integers that stay exact (below 2^24
-in float32, 2^53 in float64),
-so the result does not depend on batch size, blocking or machine.
+in float32, 2^53 in float64), so the result does not depend on batch size, blocking or machine.
 """
 
 from __future__ import annotations
@@ -91,9 +90,7 @@ def probabilities(policy: QuantPolicy, outputs: NDArray[Any]) -> NDArray[np.floa
 
 
 def act(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
-    """Return the actions of the quantised policy for observations [n, *shape] in environment
-    units.
-    """
+    """Return the actions of the quantised policy for observations [n, *shape] in environment units."""
     return policy.contract.action.decode(real_outputs(policy, integer_outputs(policy, obs)))
 
 

@@ -2,10 +2,9 @@
 the same on the host and on a device.
 
 In: outputs in real units. Out: float32 probabilities. The integers never see it: an argmax decides
-    alike before and after. Every step is
-one float32 rounding in a stated order, as firmware_harness/kernels/ql_softmax_f32.c does it, so
-both give the same bits; LiteRT's own
-int8 SOFTMAX is another arithmetic and gives the same within a step of 1/256.
+alike before and after. Every step is one float32 rounding in a stated order, as
+firmware_harness/kernels/ql_softmax_f32.c does it, so both give the same bits; LiteRT's own int8
+SOFTMAX is another arithmetic and gives the same within a step of 1/256.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 Nothing in a file is ever executed.
 
 One module per source family; each offers `read_<format>(path, options)`. They are loaded when first
-used,
-so that a framework's reader costs nothing to those who do not need it.
+used, so that a framework's reader costs nothing to those who do not need it.
 """
 
 from __future__ import annotations

@@ -15,9 +15,8 @@ def prepare_for_tensorflow() -> None:
     set its level.
 
     Both carry an LLVM, and since 2.20 TensorFlow's is visible to all that is loaded after it: there
-    triton's crashes the process
-    (tensorflow issue 124205), and torch loads triton with the first optimiser, which loading a
-    Stable-Baselines3 file makes.
+    triton's crashes the process (tensorflow issue 124205), and torch loads triton with the first
+    optimiser, which loading a Stable-Baselines3 file makes.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" not in sys.modules:

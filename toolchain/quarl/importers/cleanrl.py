@@ -1,9 +1,8 @@
 """State dicts saved by the CleanRL scripts become a `Policy`.
 
 Such a file has names and tensors only. Which script wrote it follows from the names; its
-activations, pixel scale and action
-rule are those of the script, so a network that differs from the scripts in its names or depth is
-refused.
+activations, pixel scale and action rule are those of the script, so a network that differs from the
+scripts in its names or depth is refused.
 Source of the architectures:
 cleanrl/{dqn,dqn_atari,ppo,ppo_continuous_action,ppo_atari,sac_continuous_action,td3_continuous_action,
 ddpg_continuous_action}.py and their envpool variants.

@@ -3,9 +3,8 @@
 
 In: layers in NHWC, in topological order, as the Keras, SavedModel and ONNX importers read them.
 Out: a `Policy`, where per-channel arithmetic (normalisation, batch normalisation, pixel scaling)
-    has been folded exactly into
-the contract or a neighbouring layer, and a softmax or argmax at the end has become the contract's
-action.
+has been folded exactly into the contract or a neighbouring layer, and a softmax or argmax at the
+end has become the contract's action.
 """
 
 from __future__ import annotations

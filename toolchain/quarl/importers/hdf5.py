@@ -2,8 +2,8 @@
 `hdf5_worker`.
 
 In: a path or the bytes of an HDF5 file. Out: float32 arrays and strings by place. Links that lead
-    elsewhere, references, filters and
-arrays kept outside the file are refused: Keras writes none of them.
+elsewhere, references, filters and arrays kept outside the file are refused: Keras writes none of
+them.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 and without running anything.
 
 In: a Sequential or Functional model saved whole. Out: a `Policy`. Layers whose meaning lies in
-    Python code (Lambda, own classes)
-are refused, and so is everything that has no exact counterpart; both by name.
+Python code (Lambda, own classes) are refused, and so is everything that has no exact counterpart;
+both by name.
 """
 
 from __future__ import annotations
@@ -60,9 +60,8 @@ FUNCTIONS: dict[str, Function] = {
     "elu": "elu",
 }
 MODELS = ("Sequential", "Functional", "Model")
-NORMALIZATION_EPSILON = (
-    1e-7  # keras.config.epsilon(), the floor of the standard deviation in Normalization
-)
+# keras.config.epsilon(), the floor of the standard deviation in Normalization
+NORMALIZATION_EPSILON = 1e-7
 Config: TypeAlias = Mapping[str, Any]
 
 

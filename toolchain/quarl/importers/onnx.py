@@ -1,9 +1,8 @@
 """ONNX float models read as data: the operators a policy is made of, whatever exporter wrote them.
 
 In: a graph with one observation as input. Out: a `Policy`. The graph is kept in NHWC: transposes
-    and NCHW order are followed
-symbolically and vanish into the order of the weights. Everything else is refused by operator and
-node.
+and NCHW order are followed symbolically and vanish into the order of the weights. Everything else
+is refused by operator and node.
 """
 
 from __future__ import annotations
@@ -70,8 +69,8 @@ class Value:
     """A tensor that depends on the observation.
 
     `layout` is "nchw" or "nhwc" for images and "flat" for vectors; `order` tells for each place of
-    a vector which place of the
-    draft's vector it shows; `dims` are the source's lengths behind the batch.
+    a vector which place of the draft's vector it shows; `dims` are the source's lengths behind the
+    batch.
     """
 
     node: str
@@ -345,9 +344,7 @@ def _draft(source: OnnxFile, output: str) -> Draft:
 
 
 class _Walk:
-    """Walks the graph in the file's order and appends what the nodes on the way to one output
-    do.
-    """
+    """Walks the graph in the file's order and appends what the nodes on the way to one output do."""
 
     def __init__(self, source: OnnxFile, layout: str) -> None:
         self.source = source
@@ -550,9 +547,7 @@ class _Walk:
         return value.astype(np.float64)
 
     def image(self, node: NodeProto, value: Known) -> tuple[Value, tuple[int, int, int]]:
-        """Return an input that must be an image in NCHW order, and its height, width and
-        channels.
-        """
+        """Return an input that must be an image in NCHW order, and its height, width and channels."""
         found = self.tensor(node, value)
         if found.layout == "flat":
             raise self.unsupported(
@@ -600,9 +595,7 @@ class _Walk:
     def channels(
         self, node: NodeProto, value: Value, constant: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return a constant of an elementwise step as one number per channel of the draft's
-        tensor.
-        """
+        """Return a constant of an elementwise step as one number per channel of the draft's tensor."""
         if constant.size == 1:
             return np.full(self.builder.shapes[value.node][-1], constant.reshape(()))
         try:

@@ -3,8 +3,7 @@ function in it is ever run.
 
 In: a folder written by `model.export` or `tf.saved_model.save` of TensorFlow 2. Out: a `Policy`.
 TensorFlow itself (extra `tf`) only parses the files. The signature's graph, its inner functions
-written out, is put into ONNX terms,
-and goes on as an ONNX model would: `importers/onnx.py`.
+written out, is put into ONNX terms, and goes on as an ONNX model would: `importers/onnx.py`.
 """
 
 from __future__ import annotations

@@ -190,9 +190,8 @@ def check_normalizer(
     """Check that a VecNormalize the training used has been given.
 
     On-policy algorithms keep `_last_original_obs` only under VecNormalize; off-policy ones always
-    keep it, so there only a
-    file beside the zip tells (names used by VecNormalize in CheckpointCallback and in RL Baselines3
-    Zoo).
+    keep it, so there only a file beside the zip tells (names used by VecNormalize in
+    CheckpointCallback and in RL Baselines3 Zoo).
 
     Raises:
         InputError: it was used and neither --obs-norm nor --no-obs-norm was given.

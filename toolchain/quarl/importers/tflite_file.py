@@ -2,10 +2,10 @@
 it.
 
 In: a path. Out: a `TfliteGraph`. In a FlatBuffer tables may overlap and vectors claim any length,
-    and the generated readers verify neither,
-so a file of kilobytes could describe billions of tensors. Here nothing is unpacked as a whole:
-every count has a limit, every index and
-every constant is checked, and whatever a damaged file makes the readers raise becomes one message.
+and the generated readers verify neither, so a file of kilobytes could describe billions of tensors.
+Here nothing is unpacked as a whole:
+every count has a limit, every index and every constant is checked, and whatever a damaged file
+makes the readers raise becomes one message.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 channels-last.
 
 In: a state dict, in which module paths are joined by dots. Out: named operations that
-    `linear_chain` puts in order.
+`linear_chain` puts in order.
 """
 
 from __future__ import annotations

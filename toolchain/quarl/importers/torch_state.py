@@ -1,9 +1,8 @@
 """Tensors from a file of `torch.save`, without torch and without an unpickler.
 
 Such a file is a zip of raw storages and one pickle that says how they are cut into tensors. A
-pickle is a small program;
-here its instructions are read as data by an interpreter that knows only containers, numbers,
-strings and tensors.
+pickle is a small program; here its instructions are read as data by an interpreter that knows only
+containers, numbers, strings and tensors.
 It has no means to import or call anything, so a file can ask for code to run but cannot get it.
 Format: torch/csrc/jit/serialization.md and pickletools in the Python library.
 """

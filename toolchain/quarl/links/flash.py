@@ -1,7 +1,7 @@
 """Flashing: an ELF image goes into a board's flash through a debug probe, by pyOCD or OpenOCD.
 
 In: a tool's name, a board, an image. Out: nothing, or one error that says whether the tool, the
-    probe or the board's pack is missing.
+probe or the board's pack is missing.
 Commands are lists and run without a shell. Both tools verify what they wrote and let the board
 start anew.
 """

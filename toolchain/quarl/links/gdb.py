@@ -1,7 +1,7 @@
 """What a core was doing when its firmware failed: registers out of QEMU's gdb stub.
 
 In: the path of the stub's socket. Out: register values, for messages. Protocol: GDB manual,
-    appendix E, Remote Serial Protocol.
+appendix E, Remote Serial Protocol.
 """
 
 from __future__ import annotations

@@ -2,11 +2,10 @@
 instruction, and SysTick reads it.
 
 In: a firmware whose ticks come from SysTick, requests of one kind. Out: instructions of the whole
-    call, not of its layers.
+call, not of its layers.
 Each instruction takes 2^shift ns, so a tick is worth 10^9 / (2^shift * SysTick's Hz) of them.
-SysTick has 24 bits: a call that wraps it
-reads as 0 ticks, and is asked again with a smaller shift. What is counted begins in
-`ql_ticks_start` and ends in `ql_ticks_passed`.
+SysTick has 24 bits: a call that wraps it reads as 0 ticks, and is asked again with a smaller shift.
+What is counted begins in `ql_ticks_start` and ends in `ql_ticks_passed`.
 """
 
 from __future__ import annotations

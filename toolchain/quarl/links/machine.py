@@ -2,8 +2,8 @@
 registers where the firmware fails.
 
 In: an ELF image and the bytes of its requests. Out: all it answered. It is watched: one that hangs,
-    or sends without end, is stopped and
-looked at through QEMU's gdb stub; one that faults is run again up to its fault handler.
+or sends without end, is stopped and looked at through QEMU's gdb stub; one that faults is run again
+up to its fault handler.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 `qemu_user` and `ssh`.
 
 In: files to push, a request for the agent, or a program with its input. Out: what came back, or a
-    DeviceError that says what to do.
+DeviceError that says what to do.
 """
 
 from __future__ import annotations
@@ -45,9 +45,7 @@ class ProgramAnswer:
 
 
 def wheels_for(request: Mapping[str, Any]) -> WheelSet:
-    """Return which packages a request needs: tflite-runtime cannot live beside the others'
-    NumPy.
-    """
+    """Return which packages a request needs: tflite-runtime cannot live beside the others' NumPy."""
     return "tflite-runtime" if request.get("runtime") == "tflite_runtime" else "litert"
 
 

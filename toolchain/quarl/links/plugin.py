@@ -1,7 +1,7 @@
 """QEMU's plugins of ours, compiled once with the host's C compiler.
 
 In: the plugin's source under firmware_harness. Out: a shared library in the cache, named after its
-    source's digest.
+source's digest.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 environment of their own, offline.
 
 In: a link, and a folder of wheels or nothing (then pip downloads the locked ones for that Pi's
-    Python). Out: what the Pi has then.
+Python). Out: what the Pi has then.
 """
 
 from __future__ import annotations

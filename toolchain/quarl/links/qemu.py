@@ -2,8 +2,7 @@
 only link with an M55.
 
 Each batch is one run of QEMU: all requests go in, all answers come out. Counts come from our own
-plugin
-(firmware_harness/emulator), compiled once with the host's C compiler. Emulated, not timed.
+plugin (firmware_harness/emulator), compiled once with the host's C compiler. Emulated, not timed.
 """
 
 from __future__ import annotations
@@ -72,17 +71,13 @@ MACHINES: dict[CpuName, Machine] = {
 
 
 def emulated_board(board: Board) -> Board:
-    """Return the board with its core on QEMU's machine: the same instructions at other
-    addresses.
-    """
+    """Return the board with its core on QEMU's machine: the same instructions at other addresses."""
     machine = MACHINES[board.cpu]
     return replace(board, flash=machine.flash, ram=machine.ram, vectors=machine.vectors)
 
 
 class QemuDevice:
-    """A firmware image for an `emulated_board`. Answers like the other runtimes: `run` and
-    `infer`.
-    """
+    """A firmware image for an `emulated_board`. Answers like the other runtimes: `run` and `infer`."""
 
     def __init__(
         self,

@@ -2,8 +2,8 @@
 packages of a Pi.
 
 In: as `links.pi`. Out: the Pi's own outputs, and marks with exact instruction counts from our
-    plugin. Times taken here mean nothing,
-and nobody may show them: an emulated core is slower by a factor that differs from kernel to kernel.
+plugin. Times taken here mean nothing, and nobody may show them: an emulated core is slower by a
+factor that differs from kernel to kernel.
 """
 
 from __future__ import annotations

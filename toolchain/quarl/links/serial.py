@@ -2,10 +2,10 @@
 garble and delay bytes.
 
 In: a port and the program the board was flashed with. Out: outputs and actions as from any other
-    link, and the ticks the device counted.
+link, and the ticks the device counted.
 A request is repeated until a whole answer with its tag has come, at most ATTEMPTS times; each
-repetition follows as many zeros as complete
-whatever the device still waits for. The CRC keeps damaged answers out, the tag late ones. Layout:
+repetition follows as many zeros as complete whatever the device still waits for. The CRC keeps
+damaged answers out, the tag late ones. Layout:
 firmware_harness/harness/ql_frame.h.
 """
 

@@ -4,9 +4,8 @@ agents count.
 In: as `links.pi`, and where the Pi is (`ssh:pi@host`, any Host of the user's configuration). Out:
     the Pi's own answers.
 Host keys are always checked, whatever the configuration says. What is pushed goes through one
-stream, is verified by its SHA-256 on the
-Pi and lies in a temporary folder of its own, which is removed at the end; a stream that breaks off
-leaves nothing behind.
+stream, is verified by its SHA-256 on the Pi and lies in a temporary folder of its own, which is
+removed at the end; a stream that breaks off leaves nothing behind.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 measures; Python 3.9 and later.
 
 In: one JSON request on standard input. Out: one JSON document on standard output, and nothing else
-    there.
+there.
     {"ask": "look", ...}      what this machine is: core, system, runtimes, health
     {"ask": "run", ...}       loads one model, answers every input, then times it; one model per process, so memory is its own
     {"ask": "install", ...}   unpacks wheels that lie beside it into an environment of their own, whole or not at all

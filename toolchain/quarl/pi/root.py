@@ -2,9 +2,8 @@
 running anything foreign.
 
 In: a cache folder. Out: an `EmulatedRoot`, built once and kept under a name made of all that went
-    in. `mmdebstrap --variant=extract`
-unpacks Debian's packages, pip unpacks wheels for aarch64; qemu-user runs them in place, without
-root, chroot or binfmt_misc.
+in. `mmdebstrap --variant=extract` unpacks Debian's packages, pip unpacks wheels for aarch64;
+qemu-user runs them in place, without root, chroot or binfmt_misc.
 Runtimes read the core's identity from /proc/cpuinfo, and crash on the host's: each core has a root
 of links with its own.
 """
@@ -174,9 +173,7 @@ def _extract_debian(target: Path) -> None:
 
 
 def _write_core(root: Path, core: Core) -> None:
-    """Write a root prefix: links to Debian's folders, and the files that say which machine it
-    is.
-    """
+    """Write a root prefix: links to Debian's folders, and the files that say which machine it is."""
     cpus = root / "sys" / "devices" / "system" / "cpu"
     cpus.mkdir(parents=True)
     (root / "proc").mkdir()

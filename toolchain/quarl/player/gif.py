@@ -1,7 +1,7 @@
 """GIF: the pictures of a film as one animated file that plays at the policy's own pace.
 
 In: a `Film`. Out: the file's bytes, the same for the same film and the same Pillow, at most
-    MOST_BYTES.
+MOST_BYTES.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 the command line knows.
 
 In: a link's name, a policy, a board. Out: an opened device or a profile, of whichever kind the link
-    gives.
+gives.
 """
 
 from __future__ import annotations

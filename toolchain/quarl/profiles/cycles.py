@@ -3,9 +3,8 @@
 In: what an emulator counted. Out: a range, never a measurement. Tables (zero wait states):
     Cortex-M4 TRM (100166) table 3-1,
 Cortex-M3 TRM (100165) table 3-1, Cortex-M0 TRM (DDI 0432) table 3-1, Cortex-M0+ TRM (DDI 0484)
-table 3-1. Arm publishes none for
-M7, M33 and M55: M33 borrows the M4's, the other two get a wide range. `cycle_assumptions` says what
-is assumed.
+table 3-1. Arm publishes none for M7, M33 and M55: M33 borrows the M4's, the other two get a wide
+range. `cycle_assumptions` says what is assumed.
 Background: toolchain/docs/firmware.md.
 """
 

@@ -2,7 +2,7 @@
 the reference, timed by its counter.
 
 In: a quantised policy, a board, a serial port. Out: raw cycles of every decision, measured; nothing
-    here is counted or estimated.
+here is counted or estimated.
 The harness leaves clocks and caches as after reset, so cycles are those of the core at `core_hz`,
 not at the board's highest clock.
 """
@@ -53,10 +53,8 @@ class DeviceProfile:
     ram_bytes: int
     # what counted the cycles; none where the core has no counter, as emulators have none
     counter: Counter
-    what: Literal[
-        "decision", "inference"
-        # from the float observation to the action, or (images) from the graph's integers to its outputs
-    ]
+    # from the float observation to the action, or (images) from the graph's integers to its outputs
+    what: Literal["decision", "inference"]
     cycles: tuple[
         int, ...
     ]  # measured, raw, one for each observation, in order; empty without a counter

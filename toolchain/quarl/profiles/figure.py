@@ -1,6 +1,4 @@
-"""A figure: one number that was measured, emulated or estimated, with its unit and how it was
-made.
-"""
+"""A figure: one number that was measured, emulated or estimated, with its unit and how it was made."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ class Figure:
     value: float
     unit: str
     kind: Kind
-    noise: float = (
-        0.0  # share by which it differs between runs of the same thing, where that was measured
-    )
-    where: str = (
-        ""  # the machine a measured figure belongs to; figures of two machines are not compared
-    )
+    # share by which it differs between runs of the same thing, where that was measured
+    noise: float = 0.0
+    # the machine a measured figure belongs to; figures of two machines are not compared
+    where: str = ""

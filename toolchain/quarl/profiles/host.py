@@ -3,8 +3,8 @@ precision, measured on this host.
 
 In: the policy in both precisions, observations. Out: a Profile with every raw sample.
 Each model has a process of its own, so memory is its own and one thread is all it gets. The
-processes take turns in short rounds,
-so that a change of the machine's clock meets all of them alike; only one runs at a time.
+processes take turns in short rounds, so that a change of the machine's clock meets all of them
+alike; only one runs at a time.
 """
 
 from __future__ import annotations

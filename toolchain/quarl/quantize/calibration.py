@@ -1,7 +1,7 @@
 """Calibration: the observations a policy meets when it plays, from which every range is taken.
 
 In: observations of the policy's own rollouts (an `.npz` with `obs`, or an environment). Out: a
-    frozen value with what they cover.
+frozen value with what they cover.
 """
 
 from __future__ import annotations

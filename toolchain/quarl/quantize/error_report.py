@@ -2,11 +2,10 @@
 weights and activations in the decisions.
 
 In: the source, its integers, held-out observations. Out: frozen figures, written into the bundle as
-    quantization.json.
+quantization.json.
 The integers are run twice: as every target runs them, and with the same weights but without
-rounding or clamping any activation
-(`run_unrounded`). What separates the two is the activations' doing; what separates the second from
-the source is the weights'.
+rounding or clamping any activation (`run_unrounded`). What separates the two is the activations'
+doing; what separates the second from the source is the weights'.
 """
 
 from __future__ import annotations

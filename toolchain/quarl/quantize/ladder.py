@@ -2,8 +2,8 @@
 hardest policies.
 
 `auto` climbs from the bottom and stops at the first rung on which the policy still plays: what a
-rung costs is paid only where the
-measured return asks for it. Gains and costs of each rung: toolchain/docs/results.md.
+rung costs is paid only where the measured return asks for it. Gains and costs of each rung:
+toolchain/docs/results.md.
 """
 
 from __future__ import annotations
@@ -68,9 +68,8 @@ LADDER: tuple[Rung, ...] = (
     Rung(4, "wide input", f"observations of up to {WIDE_BITS} bits", _WIDE_INPUT),
     Rung(5, "wide activations", f"hidden activations of up to {WIDE_BITS} bits", _WIDE_HIDDEN),
 )
-DEFAULT_RUNG = (
-    3  # without an environment to play in: as small and fast as int8 gets, and no output step
-)
+# without an environment to play in: as small and fast as int8 gets, and no output step
+DEFAULT_RUNG = 3
 
 
 def rung_numbered(number: int) -> Rung:
@@ -107,8 +106,7 @@ def variants(policy: Policy, settings: QuantSettings) -> list[QuantSettings]:
     as far as the policy can tell.
 
     Scales per feature may hurt where a normaliser has evened the features out; fitted rounding and
-    equalised units may fit the
-    calibration alone.
+    equalised units may fit the calibration alone.
     """
     is_normalized = policy.contract.observation.normalizer is not None
     has_relu = any(

@@ -4,10 +4,9 @@ calibration.
 Rules: ReLU outputs put their zero at the bottom of the range, so the clamp is free; tables of tanh
     and sigmoid have the fixed
 scales every runtime knows; a tensor read only by a table is clipped where the function no longer
-feels it; inputs and output of a
-concat or add share one scale and zero point, a ReLU among them keeping its own clamp. Extremes are
-kept, not clipped: rare states
-are the ones where a policy falls (toolchain/docs/quantizer.md).
+feels it; inputs and output of a concat or add share one scale and zero point, a ReLU among them
+keeping its own clamp. Extremes are kept, not clipped: rare states are the ones where a policy falls
+(toolchain/docs/quantizer.md).
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Quantise: a policy and the observations it meets become the integers of every artifact.
 
 Post-training int8 with per-channel weights and per-tensor activations, layer by layer: each layer
-is fitted to the float layer's
-results on the integers that the layers before it really produce. What is done beyond plain rounding
-is said by `QuantSettings`;
-`ladder.py` names the useful sets. Method and measured gains: toolchain/docs/quantizer.md.
+is fitted to the float layer's results on the integers that the layers before it really produce.
+What is done beyond plain rounding is said by `QuantSettings`; `ladder.py` names the useful sets.
+Method and measured gains: toolchain/docs/quantizer.md.
 """
 
 from __future__ import annotations
@@ -66,11 +65,9 @@ from quarl.quantize.weight_rounding import (
 
 CHUNK = 32  # images whose patches are in memory at once
 COVARIANCE_ROWS = 4096  # input rows a layer's covariance is estimated from
-FARTHEST_STEP = (
-    2.0**21
-    # |observation * inv_scale| stays below it, so that float32 holds eighths of a step and zero points
-    # are exact
-)
+# |observation * inv_scale| stays below it, so that float32 holds eighths of a step and zero points
+# are exact
+FARTHEST_STEP = 2.0**21
 NARROW_BIAS_BOUND = 2**24  # of 2^31: leaves the sums room, and keeps int32 -> float32 exact
 # layers with more inputs are rounded to the nearest: the covariance would not be known from the
 # calibration
@@ -158,9 +155,8 @@ def observation_quantizer(
     are folded into both, exactly.
 
     One exception: of a feature that never moves, so far from zero that float32 hardly tells its
-    steps apart, the folded step is kept as
-    small as that of other features; it stands for less than the real one, and the weights beside it
-    keep their resolution.
+    steps apart, the folded step is kept as small as that of other features; it stands for less than
+    the real one, and the weights beside it keep their resolution.
     """
     observation = policy.contract.observation
     if observation.is_image:

@@ -2,7 +2,7 @@
 in float64.
 
 In: a Policy. Out: the same function, exactly, in the shape the integers will have. The lossless
-    transforms (rung 1) live here:
+transforms (rung 1) live here:
 they change how numbers are written, not what the policy does.
 """
 
@@ -47,8 +47,8 @@ def units_of(policy: Policy) -> tuple[Unit, ...]:
     it.
 
     Of a vector observation only dense layers are readers: a Flatten of it is dropped, and what else
-    reads it does so through an
-    identity layer. So the scales and the normaliser of an observation can always be folded.
+    reads it does so through an identity layer. So the scales and the normaliser of an observation
+    can always be folded.
     """
     readers: dict[str, list[Node]] = {}
     for node in policy.nodes:

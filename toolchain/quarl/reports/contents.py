@@ -2,7 +2,7 @@
 and checked.
 
 In: a bundle. Out: frozen `Contents`. What was never made is None, and each section of the page says
-    so.
+so.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The page: its types, and HTML made of them.
 
 In: sections of text, tables and figures. Out: one HTML document that loads nothing: styles and
-    script are in it, allowed by their
-hashes, and everything else is forbidden (Content Security Policy Level 3, W3C). Text is escaped by
-the template; only drawings are markup.
+script are in it, allowed by their hashes, and everything else is forbidden (Content Security Policy
+Level 3, W3C). Text is escaped by the template; only drawings are markup.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 report.
 
 In: a bundle and its paired episodes. Out: flights on the navigation map, frames of an Atari game,
-    or the reason why there are none.
+or the reason why there are none.
 Only environments that come with quarl are played: looking at a bundle runs no code that the bundle
 names.
 """
@@ -62,9 +62,7 @@ class Flight:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """The first decisions of one game by both on the same seed; pictures are uint8 [height,
-    width].
-    """
+    """The first decisions of one game by both on the same seed; pictures are uint8 [height, width]."""
 
     seed: int
     reason: str
@@ -88,9 +86,7 @@ Replay: TypeAlias = tuple[Flight, ...] | Frames | NotReplayed
 
 
 def replay_episodes(bundle: Bundle, paired: PairedEpisodes | None) -> Replay:
-    """Return episodes worth a look: the largest loss, the largest gain, a usual one and the
-    first.
-    """
+    """Return episodes worth a look: the largest loss, the largest gain, a usual one and the first."""
     source, env = bundle.source(), bundle.manifest.env
     if paired is None or source is None or env is None:
         return NotReplayed(

@@ -1,7 +1,7 @@
 """A verdict as verdict.json holds it, read back into the values it was written from.
 
 In: the text of verdict.json. Out: a `Verdict`. What a later quarl added is left out; what is
-    missing is an error.
+missing is an error.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 roofline.
 
 In: a quantised policy, a core. Out: multiply-accumulates and bytes per layer, and the core's limits
-    with their source.
+with their source.
 """
 
 from __future__ import annotations

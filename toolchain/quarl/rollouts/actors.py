@@ -83,9 +83,8 @@ class _Screened:
     are close are computed in float64.
 
     Float32 is believed where the gap is SAFETY times the largest error, relative to the row's
-    largest output, that was seen on the probes
-    or on any row computed both ways since. A proven worst-case bound would be some 10^7 times the
-    error and would believe no row at all.
+    largest output, that was seen on the probes or on any row computed both ways since. A proven
+    worst-case bound would be some 10^7 times the error and would believe no row at all.
     """
 
     def __init__(self, fast: Outputs, exact: Outputs, probes: NDArray[np.uint8]) -> None:
@@ -133,8 +132,7 @@ def _rows_are_independent(runtime: Runtime, policy: Policy) -> bool:
     """Whether each place of each batch size in use gives the bits a batch of one gives.
 
     The order in which a kernel adds up depends on shapes and never on values, and another order
-    shows in the last bits of nearly every
-    sum: a row of noise in each place decides the question.
+    shows in the last bits of nearly every sum: a row of noise in each place decides the question.
     """
     shape = policy.contract.observation.shape
     noise = np.random.default_rng(0).integers(0, 256, (max(BATCH_SIZES), *shape), np.uint8)

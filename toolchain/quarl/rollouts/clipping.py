@@ -2,7 +2,7 @@
 can say.
 
 In: the observations of the candidate's episodes, as they are played. Out: how many values were
-    clipped, and of which feature most.
+clipped, and of which feature most.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When source and candidate part: the first step of an episode on which they act otherwise.
 
 In: an actor, logged while it plays. Out: its actions by episode, and the first differing step of
-    two logs of the same seeds.
+two logs of the same seeds.
 Up to that step both have seen the same observations, so what differs there is the policy's doing
 and not the environment's.
 """

@@ -85,10 +85,9 @@ def run_beside(
     return, at little more than the price of one.
 
     While `actor` plays, `control` is asked what it would do: an episode in which it never answers
-    otherwise is its own as well, and it
-    plays the others. It also plays the first REPLAYED ones: where an equal player does not repeat
-    them, the environment has chance
-    beside the seed, and `control` plays them all.
+    otherwise is its own as well, and it plays the others. It also plays the first REPLAYED ones:
+    where an equal player does not repeat them, the environment has chance beside the seed, and
+    `control` plays them all.
 
     Raises:
         InputError: as `run_episodes`.
@@ -186,9 +185,8 @@ def collect_observations(
     episodes are shorter than that.
 
     They are spread evenly over each episode, and over the episodes as equally as their lengths
-    allow. On top of `count` come the
-    observations with the smallest and the largest value of each feature of a vector (at most two
-    per feature): rare extremes decide ranges.
+    allow. On top of `count` come the observations with the smallest and the largest value of each
+    feature of a vector (at most two per feature): rare extremes decide ranges.
 
     Raises:
         InputError: as `run_episodes`; or an observation that is NaN or infinite (names feature,

@@ -1,7 +1,7 @@
 """Robustness: source and int8 policy under the same disturbed observations.
 
 In: an actor and a disturbance. Out: an actor and the hook that shows it what the environment gave;
-    both go into `run_episodes`.
+both go into `run_episodes`.
 A disturbance depends on the episode's seed and the step, never on the lanes, so source and
 candidate meet the same one.
 """
@@ -21,12 +21,10 @@ from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import Episodes, run_episodes
 from quarl.rollouts.vector_env import EnvSpec
 
-NOISE_SHARE = (
-    0.02  # of each feature's standard deviation over the held-out observations; pixels: of 255
-)
-DROP_CHANCE = (
-    0.05  # of each step: the sensor is silent and the policy sees the last observation again
-)
+# of each feature's standard deviation over the held-out observations; pixels: of 255
+NOISE_SHARE = 0.02
+# of each step: the sensor is silent and the policy sees the last observation again
+DROP_CHANCE = 0.05
 _STREAM = 0x4E4F4953  # another stream of the seed than the environment's own
 
 Disturb = Callable[["Sight"], NDArray[Any]]

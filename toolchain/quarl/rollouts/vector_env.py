@@ -1,11 +1,10 @@
 """Lanes: environments that step side by side and know nothing of one another.
 
 In: an environment's id and a number of lanes. Out: `Lanes`, which start an episode with a seed and
-    step those lanes that are asked for.
+step those lanes that are asked for.
 Single environments are made anew for every episode, because some keep state across a reset (Box2D's
-walker does). The vectorised form
-an environment brings along is used only when a probe shows that its lanes are independent and that
-a reset lane forgets its past.
+walker does). The vectorised form an environment brings along is used only when a probe shows that
+its lanes are independent and that a reset lane forgets its past.
 """
 
 from __future__ import annotations

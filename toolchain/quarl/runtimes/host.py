@@ -2,10 +2,9 @@
 batch.
 
 In: a model file's bytes and the graph's integers. Out: the model's outputs, the same for every
-    batch size and thread count.
+batch size and thread count.
 LiteRT runs with its default delegate, and a model of which a weighted layer is left to another
-kernel is refused: those kernels
-follow another arithmetic (decision 0001).
+kernel is refused: those kernels follow another arithmetic (decision 0001).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The recipe of a trained policy: `models/<policy>/recipe.toml`, read strictly into frozen values.
 
-A recipe says what the policy is, how anyone trains it again, how well the source policy plays
-and what the gate may ask of its int8 version.
+A recipe says what the policy is, how anyone trains it again, how well the source policy plays and
+what the gate may ask of its int8 version.
 Goes in: a policy's folder. Comes out: a `Recipe`. Every problem of a file is reported in one error.
 The file format is described in toolchain/docs/recipe.md.
 """
@@ -81,14 +81,11 @@ class GateRecipe:
     max_action_error: (
         float | None
     )  # box actions: greatest mean error as a share of the action range
-    robustness_margin: float | None = (
-        None  # share of the same scale that int8 may lose against its source under each disturbance
-    )
+    # share of the same scale that int8 may lose against its source under each disturbance
+    robustness_margin: float | None = None
     equivalence: bool = False  # whether a gain beyond the margin fails as well
-    source_return: float | None = (
-        # mean return the source reaches where it is judged, if that is not where it was scored
-        None
-    )
+    # mean return the source reaches where it is judged, if that is not where it was scored
+    source_return: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 with the observations it meets.
 
 In: what the user typed. Out: a `Source`: policy, environment, calibration and held-out observations
-    (of other episodes).
+(of other episodes).
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ from quarl.sources.recipe import RECIPE_FILE, Recipe, list_recipes, read_recipe
 from quarl.sources.weights import VARIABLE, find_file, read_stored
 
 CALIBRATION_FILE, HELDOUT_FILE = "calibration.npz", "heldout.npz"
-EPISODES = (
-    40  # that a calibration is collected from: ranges from fewer clip what a longer life meets
-)
+# that a calibration is collected from: ranges from fewer clip what a longer life meets
+EPISODES = 40
 CALIBRATION_OBSERVATIONS = 2_000
 HELDOUT_OBSERVATIONS = 1_000
 HELDOUT_SHARE = 5  # one observation block in five of a user's own file is held out

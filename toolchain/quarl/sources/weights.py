@@ -2,11 +2,10 @@
 fetched from a URL.
 
 In: a policy's folder, the names of its files, and QUARL_WEIGHTS: a folder or a URL under which
-    files lie as under models/ of a checkout.
+files lie as under models/ of a checkout.
 Out: the path of each file, whose SHA-256 is the one in models/weights.toml, which ships. What is
-    fetched is kept in the user's cache;
-a file is written under a temporary name and renamed when its digest is right, so that a broken
-download leaves nothing behind.
+fetched is kept in the user's cache; a file is written under a temporary name and renamed when its
+digest is right, so that a broken download leaves nothing behind.
 """
 
 from __future__ import annotations

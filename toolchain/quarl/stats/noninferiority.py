@@ -2,7 +2,7 @@
 failure rate and of the bad episodes.
 
 In: returns or failures of both on the same seeds, and the margin that may be lost. Out: frozen
-    results with every number named.
+results with every number named.
 Non-inferior means that the whole one-sided confidence interval lies within the margin; the burden
 of proof is on the candidate.
 Mean: the most careful of three paired intervals, t, t corrected for skewness (Hall, J. R. Statist.
@@ -10,9 +10,8 @@ Mean: the most careful of three paired intervals, t, t corrected for skewness (H
 because losses by quantisation are often rare and large, and t alone lets them pass twice as often
 as it says.
 Failure rate: an exact unconditional test of two paired proportions (ordered by Tango's score,
-Statistics in Medicine 17, 1998;
-unconditional as Hsueh, Liu and Chen, Biometrics 57, 2001), because a normal approximation lets rare
-failures pass.
+Statistics in Medicine 17, 1998; unconditional as Hsueh, Liu and Chen, Biometrics 57, 2001), because
+a normal approximation lets rare failures pass.
 See toolchain/docs/gate.md.
 """
 
@@ -29,9 +28,8 @@ from scipy import (
 )
 
 ALPHA = 0.05  # one-sided: how often a candidate that loses exactly the margin may pass
-POWER = (
-    0.9  # how often an equal candidate should pass, for the numbers of episodes that are suggested
-)
+# how often an equal candidate should pass, for the numbers of episodes that are suggested
+POWER = 0.9
 RESAMPLES = 9_999
 QUANTILE_RESAMPLES = 1_999  # a quantile decides nothing so fine, and each one is a sort
 _SEED = 0x51  # of the resampling, so that the same returns give the same verdict
@@ -128,8 +126,8 @@ def compare_means(
 
     Args:
         largest_loss: what one episode may lose, in return units. With it the bound makes room for
-            episodes lost so seldom that none was
-            met: a share of 1 - alpha ** (1 / n) stays unseen with probability alpha. None: such
+            episodes lost so seldom that none was met: a share of 1 - alpha ** (1 / n) stays unseen
+            with probability alpha. None: such
                 losses are left to the failure rate.
     """
     difference = candidate - source

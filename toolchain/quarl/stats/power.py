@@ -3,11 +3,9 @@ seen.
 
 In: the paired differences of a pilot, the margin, the error. Out: a number of episodes.
 The usual formula knows the spread alone. Differences of returns have heavy tails, and the gate
-takes the most careful of several bounds;
-both cost episodes (a quarter more where one episode in five takes another course). So the
-differences seen, moved to zero loss,
-are drawn again and again at growing numbers of episodes and judged by t and by t corrected for
-skewness.
+takes the most careful of several bounds; both cost episodes (a quarter more where one episode in
+five takes another course). So the differences seen, moved to zero loss, are drawn again and again
+at growing numbers of episodes and judged by t and by t corrected for skewness.
 """
 
 from __future__ import annotations

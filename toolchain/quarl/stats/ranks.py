@@ -2,12 +2,11 @@
 which the mean is.
 
 In: returns of source and candidate on the same seeds. Out: frozen results. They are shown beside
-    the mean and decide nothing by themselves:
+the mean and decide nothing by themselves:
 a release that ruins one episode in a hundred passes every one of them.
 Wilcoxon's signed ranks (Biometrics 1, 1945; ties and zeros as in Hollander and Wolfe, Nonparametric
-Statistical Methods, ch. 3),
-the shift of Hodges and Lehmann (Ann. Math. Statist. 34, 1963), the interquartile mean (Agarwal et
-al., arXiv 2108.13264).
+Statistical Methods, ch. 3), the shift of Hodges and Lehmann (Ann. Math. Statist. 34, 1963), the
+interquartile mean (Agarwal et al., arXiv 2108.13264).
 """
 
 from __future__ import annotations
@@ -22,9 +21,8 @@ from scipy import special
 from quarl.stats.noninferiority import ALPHA
 
 RESAMPLES = 999  # nothing is decided by the interval
-MOST_WALSH = (
-    2_000  # pairs whose means are all formed: two million of them; of more episodes an even choice
-)
+# pairs whose means are all formed: two million of them; of more episodes an even choice
+MOST_WALSH = 2_000
 _SEED = 0x52
 
 

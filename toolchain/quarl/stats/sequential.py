@@ -2,12 +2,11 @@
 use, and when a look is enough.
 
 In: the most episodes to play and what is asked of them. Out: `Look`s, and the answer to "is this
-    settled?".
+settled?".
 By the share t of the episodes alpha * t ** 2 of the error is spent (power family of Kim and DeMets,
-Biometrika 74, 1987) where a look can
-pass at all, and each look tests at what it spends. All looks together spend alpha, so the
-probability of passing wrongly at any of them is
-at most alpha, whatever the rule of stopping, the test or its distribution
+Biometrika 74, 1987) where a look can pass at all, and each look tests at what it spends. All looks
+together spend alpha, so the probability of passing wrongly at any of them is at most alpha,
+whatever the rule of stopping, the test or its distribution
 (toolchain/docs/decisions/0006-sequential-episodes.md).
 Giving up early costs nothing.
 """

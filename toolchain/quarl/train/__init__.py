@@ -39,9 +39,8 @@ SCORE_EPISODES = 500
 RANDOM_EPISODES = 200
 CALIBRATION_OBSERVATIONS = 2_000
 HELDOUT_OBSERVATIONS = 1_000
-CALIBRATION_STEPS = (
-    20_000  # steps played to meet rare extremes, of which a few observations are kept
-)
+# steps played to meet rare extremes, of which a few observations are kept
+CALIBRATION_STEPS = 20_000
 FEWEST_EPISODES, MOST_EPISODES = 20, 200
 
 

@@ -4,9 +4,8 @@ Stable-Baselines3's DQN.
 Goes in: a recipe and a run folder. Comes out: a `Player`, a plain Stable-Baselines3 DQN with its
 CnnPolicy.
 DQN's network has the shape of PPO's: the Nature features and one linear head. So it begins with the
-teacher's features and with
-Q(s, a) = V(s) + temperature * (logit(s, a) - mean logit), which are linear in them: it ranks
-actions as the teacher does.
+teacher's features and with Q(s, a) = V(s) + temperature * (logit(s, a) - mean logit), which are
+linear in them: it ranks actions as the teacher does.
 Then DQN learns from its own play, epsilon-greedy, on the signs of the points. No policy of the
 first half is kept: DQN has to finish it.
 The store of transitions is not kept in the run folder; a resumed training fills it again with the
@@ -54,9 +53,8 @@ from quarl.train.journal import Journal
 from quarl.train.sb3 import LEFT_OUT, Lanes, save_model
 from quarl.train.trained import Progress, Trained
 
-FINISHED_BY_DQN = (
-    0.5  # share of the steps before which no policy is kept: it would be the teacher's, not DQN's
-)
+# share of the steps before which no policy is kept: it would be the teacher's, not DQN's
+FINISHED_BY_DQN = 0.5
 OWN = ("teacher", "temperature", "learning_rate", "epsilon", "learning_starts", "evaluations")
 DQNS = ("buffer_size", "batch_size", "gamma", "n_steps", "gradient_steps", "target_update_interval")
 

@@ -4,12 +4,11 @@ PPO takes it further.
 Goes in: a recipe and a run folder. Comes out: a `Trained` policy, a plain Stable-Baselines3 PPO
 with its CnnPolicy.
 First DAgger (Ross et al. 2011): the network plays, the expert says what it would have done, and the
-network learns from all that was seen
-so far. Then the value head is fitted to the returns of the network's own play, so that PPO does not
-begin by undoing what was learnt.
+network learns from all that was seen so far. Then the value head is fitted to the returns of the
+network's own play, so that PPO does not begin by undoing what was learnt.
 Then PPO on the game's points, which may rehearse what the expert said; the policy kept is one of
-PPO's. The run folder holds all that a
-later call resumes from, the best policy so far, and the learning curve.
+PPO's. The run folder holds all that a later call resumes from, the best policy so far, and the
+learning curve.
 
 Hyperparameters of a recipe:
     expert                    who teaches: a key of `EXPERTS`

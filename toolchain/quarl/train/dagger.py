@@ -4,9 +4,8 @@ console's memory.
 The network plays, the expert says what it would have done, and the network learns to say the same
 from all that was seen so far.
 Two things make it quick: the expert's advice is odds rather than one action, so that close calls
-are not learnt as if they were clear,
-and the network's features must also tell the facts the expert goes by, so that its eyes are taught
-directly.
+are not learnt as if they were clear, and the network's features must also tell the facts the expert
+goes by, so that its eyes are taught directly.
 `Rehearsal` goes through what was seen again while another learner has the network: points alone do
 not keep what they seldom ask for.
 """
@@ -318,9 +317,8 @@ class Rehearsal:
     """What the expert said of all that was seen, gone through again, a batch of steps at a time.
 
     A Breakout player that PPO took on without it forgot to serve: its likeliest action was to wait,
-    in 15 of 24 games to their end, and
-    as it waited so seldom where actions are drawn, points did not tell it. The idea is that of DAPG
-    (Rajeswaran et al. 2018).
+    in 15 of 24 games to their end, and as it waited so seldom where actions are drawn, points did
+    not tell it. The idea is that of DAPG (Rajeswaran et al. 2018).
     """
 
     def __init__(

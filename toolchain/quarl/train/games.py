@@ -38,8 +38,8 @@ class Learning(VecEnvWrapper):
     life, though the game goes on.
 
     Where only the whole game ends it, a life costs a learner that looks a hundred steps ahead next
-    to nothing: PPO took a Breakout player
-    that had learnt to keep the ball from 127 points a game to 73.
+    to nothing: PPO took a Breakout player that had learnt to keep the ball from 127 points a game
+    to 73.
     """
 
     def __init__(self, venv: VecEnv) -> None:
@@ -68,9 +68,8 @@ def play_games(
     """Return a game for each seed, one lane each; a game is cut off after `max_length` steps.
 
     The games are those the gate judges: where it repeats actions now and then, these do. Without, a
-    Breakout policy that scored 287 over 16
-    games scored 79 with one action in fifty repeated: what is best among some thirty fixed games
-    need not play well.
+    Breakout policy that scored 287 over 16 games scored 79 with one action in fifty repeated: what
+    is best among some thirty fixed games need not play well.
     """
     count = len(seeds)
     arguments: dict[str, Any] = dict(env.judged_kwargs)

@@ -2,8 +2,7 @@
 checkpoint was the best.
 
 Goes in: a return each time the policy is judged. Comes out: `curve.csv`, `state.json`, and the
-answer whether this one is the best so far;
-`log.txt` takes what else is worth a line.
+answer whether this one is the best so far; `log.txt` takes what else is worth a line.
 """
 
 from __future__ import annotations

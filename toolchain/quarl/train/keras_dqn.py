@@ -7,11 +7,9 @@ a Keras Sequential of Normalization (where the recipe normalises), Dense layers 
 value an action.
 
 Double targets (van Hasselt et al. 2016), rewards over several steps, lanes that each explore at a
-rate of their own
-(Horgan et al. 2018). The run folder holds the checkpoint that a later call resumes from, the best
-one so far, and the learning
-curve. The store of transitions is not kept: a resumed training fills it again with the play of its
-checkpoint.
+rate of their own (Horgan et al. 2018). The run folder holds the checkpoint that a later call
+resumes from, the best one so far, and the learning curve. The store of transitions is not kept: a
+resumed training fills it again with the play of its checkpoint.
 
 Hyperparameters of a recipe:
     layers                    widths of the hidden layers
@@ -107,8 +105,7 @@ def fit(
 
     Raises:
         InputError: another algorithm, a hyperparameter that is missing, unknown or of the wrong
-            kind, an environment with other
-            observations or actions, or nothing to resume from.
+            kind, an environment with other observations or actions, or nothing to resume from.
     """
     if recipe.algorithm != "DQN":
         raise InputError(
@@ -396,9 +393,7 @@ def _actor(network: Any) -> Actor:
 
 
 def _save(network: Any, path: Path) -> None:
-    """Write the `.keras` file without the hour it was made: the same training gives the same
-    bytes.
-    """
+    """Write the `.keras` file without the hour it was made: the same training gives the same bytes."""
     network.save(path)
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}

@@ -1,7 +1,7 @@
 """A Pong player that reads the console's memory, to teach a network that sees only the screen.
 
 In: a `Console` that runs Pong. Out: the action an expert would take there. It wins 21 to 0 or
-    nearly so.
+nearly so.
 What it knows of the game was measured, not looked up:
 - The ball meets the player's paddle at x = 188. Where it meets it (ball y - paddle y, -2 to 16)
   decides how steeply it leaves.
@@ -9,8 +9,7 @@ What it knows of the game was measured, not looked up:
   lever moves 12 pixels in that time.
 - The fire button makes the return faster. The opponent cannot follow some of the steep fast ones.
 Which return wins depends on where the opponent is: when the ball turns toward the player, the
-expert tries every zone of the paddle
-on a copy of the console, and keeps the first that scores.
+expert tries every zone of the paddle on a copy of the console, and keeps the first that scores.
 """
 
 from __future__ import annotations
@@ -56,9 +55,7 @@ _HALF_STEPS = 9
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the player knows of the game between two steps; y grows downwards, speeds are per
-    step.
-    """
+    """What the player knows of the game between two steps; y grows downwards, speeds are per step."""
 
     ball: tuple[int, int] | None  # x, y one step ago
     speed: tuple[int, int]  # of the ball; (0, 0) where unknown

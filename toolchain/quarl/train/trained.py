@@ -40,9 +40,8 @@ class Trained:
     curve: Path  # CSV with CURVE_FIELDS
     steps: int
     checkpoint_episodes: int  # that each point of the curve was measured on
-    warm_start: str = (
-        ""  # what the policy knew before its own algorithm began, whole lines for SOURCE.md
-    )
+    # what the policy knew before its own algorithm began, whole lines for SOURCE.md
+    warm_start: str = ""
 
 
 class Trainer(Protocol):

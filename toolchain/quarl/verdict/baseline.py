@@ -1,7 +1,7 @@
 """The baseline: the verdict on a release that was accepted, kept for later ones to be held against.
 
 In: a bundle with a passing verdict. Out: one JSON file beside the bundle, or wherever the user
-    says, written whole or not at all.
+says, written whole or not at all.
 Format: toolchain/docs/gate.md.
 """
 

@@ -1,7 +1,7 @@
 """Budgets: the figures a release is measured by, and what the board it is for allows of them.
 
 In: a bundle with the profiles gathered so far, a board. Out: `Figure`s, and limits with the board's
-    memory and control period.
+memory and control period.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ def with_profile(bundle: Bundle, limits: Limits) -> Limits:
     on, if it was.
 
     On a Raspberry Pi the period limits the worst decision, where a clock measured one; an emulator
-    has none. What was measured on a
-    microcontroller is not held to it, since its clock was left as after reset.
+    has none. What was measured on a microcontroller is not held to it, since its clock was left as
+    after reset.
     """
     on_pi, step_hz = pi_profile_of(bundle), bundle.contract.step_hz
     if on_pi is not None and on_pi.fastest is not None and step_hz is not None:

@@ -1,7 +1,7 @@
 """How a check is made: found beside allowed, or missing, which fails.
 
 In: what was found and what is allowed. Out: `Check`s, so that every part of the gate words them
-    alike.
+alike.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 same under disturbances.
 
 In: paired episodes and limits. Out: checks. `is_settled` says while episodes are played whether
-    more of them can change the answer.
+more of them can change the answer.
 """
 
 from __future__ import annotations

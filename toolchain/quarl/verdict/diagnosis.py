@@ -2,7 +2,7 @@
 what was measured to help.
 
 In: the evidence, the judged closed loop, the bundle's report of its layers. Out: `Reason`s, what
-    helps first.
+helps first.
 They point, they do not decide: a layer may be noisy and harmless.
 """
 

@@ -2,7 +2,7 @@
 words of `quarl gate --explain`.
 
 In: the name of a check. Out: its `Explanation`. One entry for each check, or for a family of checks
-    that differ by what is checked.
+that differ by what is checked.
 The reasons at length: toolchain/docs/gate.md.
 """
 

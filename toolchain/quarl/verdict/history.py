@@ -4,8 +4,8 @@ checks.
 Goes in: a verdict and what it was on. Comes out: the runs of a policy, a figure over the runs, what
 changed between two of them.
 Writers may run side by side: each run is one transaction, and SQLite lets one after the other
-write. A file that is damaged or belongs to
-another program is reported and never written to. Format: toolchain/docs/formats.md.
+write. A file that is damaged or belongs to another program is reported and never written to.
+Format: toolchain/docs/formats.md.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 the user.
 
 In: TOML or a table. Out: frozen `Limits`; every problem of a file is reported in one error. The
-    file format is described in
-toolchain/docs/gate.md; a key that is left out keeps its value from the recipe, or the default
-below.
+file format is described in toolchain/docs/gate.md; a key that is left out keeps its value from the
+recipe, or the default below.
 """
 
 from __future__ import annotations
@@ -32,38 +31,28 @@ class Limits:
 
     episodes: int = 200  # paired episodes to play
     margin: float = 0.02  # share of (source's mean return - random_return) that may be lost
-    random_return: float | None = (
-        None  # mean return of random play; without it no margin can be computed
-    )
-    failure: Literal["return", "success"] = (
-        "return"  # an episode fails by its return, or by info["success"]
-    )
-    failure_return: float | None = (
-        None  # a lower return is a failure; None: halfway between random play and the source's mean
-    )
+    # mean return of random play; without it no margin can be computed
+    random_return: float | None = None
+    # an episode fails by its return, or by info["success"]
+    failure: Literal["return", "success"] = "return"
+    # a lower return is a failure; None: halfway between random play and the source's mean
+    failure_return: float | None = None
     failure_margin: float = 0.02  # allowed rise of the failure rate, 0.01 = one point
     alpha: float = 0.05  # one-sided error of each test
     sequential: bool = True  # whether episodes stop as soon as the answer is certain
     equivalence: bool = False  # whether a gain beyond the margin fails as well
-    robustness_margin: float | None = (
-        None  # share of the same scale that int8 may lose against its source under each disturbance
-    )
-    source_return: float | None = (
-        # mean return the source is known to reach; it may not certainly miss it by more than the
-        # margin
-        None
-    )
+    # share of the same scale that int8 may lose against its source under each disturbance
+    robustness_margin: float | None = None
+    # mean return the source is known to reach; it may not certainly miss it by more than the margin
+    source_return: float | None = None
     min_calibration_episodes: int = 8  # that ranges are taken from, where their number is known
     min_agreement: float | None = None  # discrete actions: least share of equal actions, 0..1
-    max_action_error: float | None = (
-        None  # box actions: largest mean error as a share of the action range
-    )
-    max_import_error: float = (
-        1e-5  # of our float graph against the source framework, largest absolute
-    )
-    require_import_proof: bool = (
-        False  # whether an import that could not be proven here is a failure
-    )
+    # box actions: largest mean error as a share of the action range
+    max_action_error: float | None = None
+    # of our float graph against the source framework, largest absolute
+    max_import_error: float = 1e-5
+    # whether an import that could not be proven here is a failure
+    require_import_proof: bool = False
     backends: tuple[str, ...] = (
         "litert",
         "onnxruntime",

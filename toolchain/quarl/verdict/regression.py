@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from quarl.verdict.checks import missing
 from quarl.verdict.verdict import Check, Verdict
 
-MEASURED_NOISE = (
-    0.1  # share by which a measured figure may be worse even where its rounds differ by less
-)
+# share by which a measured figure may be worse even where its rounds differ by less
+MEASURED_NOISE = 0.1
 
 
 def compare_with_baseline(verdict: Verdict, baseline: Sequence[Check]) -> tuple[Check, ...]:
@@ -22,11 +21,10 @@ def compare_with_baseline(verdict: Verdict, baseline: Sequence[Check]) -> tuple[
     still passes and is not worse.
 
     Exact and emulated figures, and estimates made from them, must not be worse at all, but where a
-    runtime's own noise is known by three
-    times that; measured ones by at most 10 % or three times their noise, and only on the machine of
-    the baseline. Tested bounds are
-    judged by their own limit only, for they move with the episodes. Of what has no limit only the
-    figures of the profile are compared.
+    runtime's own noise is known by three times that; measured ones by at most 10 % or three times
+    their noise, and only on the machine of the baseline. Tested bounds are judged by their own
+    limit only, for they move with the episodes. Of what has no limit only the figures of the
+    profile are compared.
     """
     now = {check.name: check for check in verdict.checks}
     return tuple(

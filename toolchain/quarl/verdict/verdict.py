@@ -71,10 +71,8 @@ class Verdict:
     policy: str
     checks: tuple[Check, ...]
     closed_loop: ClosedLoop | None = None
-    why: tuple[
-        Reason, ...
-        # where the loss of quantisation sits, strongest hint first; empty where nothing points anywhere
-    ] = ()
+    # where the loss of quantisation sits, strongest hint first; empty where nothing points anywhere
+    why: tuple[Reason, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -89,9 +87,7 @@ class Verdict:
 
     @property
     def int8_fails(self) -> bool:
-        """Whether a check fails that the quantisation may be blamed for, so that `why` is of
-        use.
-        """
+        """Whether a check fails that the quantisation may be blamed for, so that `why` is of use."""
         return any(
             check.group in ("calibration", "agreement", "closed loop", "robustness")
             and check.found is not None

@@ -1,7 +1,7 @@
 """What spoils a measurement on a Pi: judged from what the machine told before and after it.
 
 In: two `Health`s. Out: the reasons why a run is invalid, and remarks that only belong beside its
-    figures.
+figures.
 Bits of `vcgencmd get_throttled`: 0 under-voltage, 1 the clock is capped, 2 throttled, 3 soft
 temperature limit; 16 to 19 since boot.
 """
@@ -17,9 +17,8 @@ NOW_BITS = {
     3: "the soft temperature limit is reached",
 }
 SINCE_BOOT = 16
-CLOCK_NOISE = (
-    0.05  # the firmware measures the clock, and its readings of a steady one differ by less
-)
+# the firmware measures the clock, and its readings of a steady one differ by less
+CLOCK_NOISE = 0.05
 HOT_C = 80.0  # throttling starts there on every model
 BUSY = 1.5  # load: more than the measurement itself
 

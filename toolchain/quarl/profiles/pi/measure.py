@@ -1,7 +1,7 @@
 """Runs a policy on a Pi: fp32 beside int8 in every runtime, one process each, one after the other.
 
 In: the policy, observations, a board and a link. Out: a `PiProfile` (profile_pi), or the Pi's
-    outputs alone (outputs_of_pi).
+outputs alone (outputs_of_pi).
 A spoilt run is never reported: it is a DeviceError that says what spoilt it.
 """
 

@@ -2,7 +2,7 @@
 as they are.
 
 In: the policy, observations, a board and a link inside its `with` block. Out: the program's
-    outputs, or a `PiModel` named "c".
+outputs, or a `PiModel` named "c".
 The program is `quarl.firmware.linux`'s; under emulation it sets marks and is counted, on a real Pi
 it times itself.
 """

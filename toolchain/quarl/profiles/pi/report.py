@@ -1,7 +1,7 @@
 """The profile of a policy on a Pi: what `pi.json` in a bundle holds.
 
 In: what the agent answered. Out: a `PiProfile`, with raw samples where a clock measured, or
-    instruction counts where an emulator ran.
+instruction counts where an emulator ran.
 """
 
 from __future__ import annotations
@@ -84,9 +84,8 @@ class PiModel:
     before: Health | None
     after: Health | None
     instructions: Instructions | None
-    largest_difference: float = (
-        0.0  # in the graph's own unit: steps of an integer output, real units of a wide head
-    )
+    # in the graph's own unit: steps of an integer output, real units of a wide head
+    largest_difference: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What the agent is asked to run: one model, its inputs, and how much to measure.
 
 In: a policy in both precisions, observations. Out: the files to push and one `RunRequest` per
-    model. The agent checks every file's SHA-256.
+model. The agent checks every file's SHA-256.
 """
 
 from __future__ import annotations

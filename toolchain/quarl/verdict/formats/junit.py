@@ -1,8 +1,7 @@
 """JUnit XML, as CI servers read it: one test suite per group of checks, one test case per check.
 
 Follows the element and attribute names of the schema Jenkins publishes (xunit-plugin,
-junit-10.xsd). A check that was not judged is a
-skipped test. Times are 0: a verdict has no clock.
+junit-10.xsd). A check that was not judged is a skipped test. Times are 0: a verdict has no clock.
 """
 
 from __future__ import annotations

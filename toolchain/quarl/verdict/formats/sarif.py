@@ -2,10 +2,9 @@
 failed.
 
 Follows the OASIS standard "Static Analysis Results Interchange Format Version 2.1.0"; section
-numbers below are its own. A verdict is
-about a bundle, not about a line of code, so every result points at the bundle's verdict.json. The
-check's name is the fingerprint: a
-service shows the same failure in two runs as one alert.
+numbers below are its own. A verdict is about a bundle, not about a line of code, so every result
+points at the bundle's verdict.json. The check's name is the fingerprint: a service shows the same
+failure in two runs as one alert.
 """
 
 from __future__ import annotations
