@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 with atheris.instrument_imports(
-    include=["quarl.importers.tflite", "quarl.importers.tflite_file", "quarl.links.frames"]
+    include=["quarl.importers.tflite", "quarl.importers.tflite.file", "quarl.links.frames"]
 ):
     from tests.fuzz.targets import CORPUS, TARGETS
 

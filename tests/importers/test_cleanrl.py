@@ -15,7 +15,7 @@ import pytest
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
 from quarl.graph.contract import Action, Normalizer, Observation
 from quarl.importers import ImportOptions, read_policy
-from quarl.importers.proof import ImportProof, prove_import, sample_observations
+from quarl.importers.proofs import ImportProof, prove_import, sample_observations
 from tests.conftest import need
 from tests.support.bombs import bomb_pickle, torch_file
 

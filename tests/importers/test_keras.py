@@ -23,7 +23,7 @@ from quarl.graph.contract import Action, Normalizer, Observation
 from quarl.graph.policy import Activation, Conv2D, Dense, DepthwiseConv2D, Policy
 from quarl.importers import ImportOptions, detect_format, read_policy
 from quarl.importers.keras import read_keras
-from quarl.importers.proof_keras import outputs_of_keras
+from quarl.importers.proofs.keras import outputs_of_keras
 from tests.conftest import need
 from tests.golden.keras2_models import observations as keras2_observations
 from tests.golden.keras2_models import weights_for

@@ -18,7 +18,7 @@ from quarl.graph.contract import Action, Normalizer, Observation
 from quarl.graph.policy import Activation, Conv2D, Dense, DepthwiseConv2D, Policy
 from quarl.importers import ImportOptions, detect_format, read_policy
 from quarl.importers.onnx import read_onnx
-from quarl.importers.proof_onnx import outputs_of_onnx
+from quarl.importers.proofs.onnx import outputs_of_onnx
 from tests.conftest import need
 
 TOLERANCE = 1e-5

@@ -15,7 +15,7 @@ from quarl.errors import InputError, UnsupportedError, UntrustedFileError
 from quarl.graph.contract import Action, Observation
 from quarl.graph.policy import Activation, Conv2D, Policy
 from quarl.importers import ImportOptions, detect_format, read_policy
-from quarl.importers.proof_tensorflow import outputs_of_savedmodel
+from quarl.importers.proofs.savedmodel import outputs_of_savedmodel
 from quarl.importers.savedmodel import read_savedmodel
 from tests.conftest import need
 

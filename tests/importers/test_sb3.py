@@ -22,7 +22,7 @@ from quarl.errors import InputError, UnsupportedError, UntrustedFileError
 from quarl.graph.contract import Action, Normalizer, Observation
 from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions, read_policy
-from quarl.importers.proof import ImportProof, NotProven, prove_import, sample_observations
+from quarl.importers.proofs import ImportProof, NotProven, prove_import, sample_observations
 from tests.conftest import need
 from tests.support.bombs import bomb_pickle, replaced, torch_file, zip_bytes
 

@@ -32,9 +32,9 @@ from quarl.graph.quant_policy import (
 )
 from quarl.graph.reference import act, integer_outputs
 from quarl.importers import ImportOptions, read_policy
-from quarl.importers.proof import ImportProof, prove_integers
+from quarl.importers.proofs import ImportProof, prove_integers
 from quarl.importers.tflite import read_network, read_tflite
-from quarl.importers.tflite_file import read_graph
+from quarl.importers.tflite.file import read_graph
 from quarl.profiles.emulated import profile_unicorn
 from quarl.resources import default_cache_dir
 from quarl.runtimes.host import LitertRuntime, NumpyRuntime, OnnxRuntime

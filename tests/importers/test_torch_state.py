@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quarl.errors import InputError, QuarlError, UnsupportedError, UntrustedFileError
-from quarl.importers.torch_state import read_state_dict, read_torch
+from quarl.importers.torch.state import read_state_dict, read_torch
 from tests.conftest import need
 from tests.support.bombs import bomb_pickle, replaced, torch_file, zip_bytes
 

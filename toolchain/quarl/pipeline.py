@@ -55,7 +55,7 @@ from quarl.firmware.sources import write_firmware
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers import ImportOptions
-from quarl.importers.proof import NotProven, prove_import, prove_integers
+from quarl.importers.proofs import NotProven, prove_import, prove_integers
 from quarl.profiles.board_link import profile_emulated, profile_over_serial
 from quarl.profiles.device import DeviceProfile
 from quarl.profiles.emulated import FirmwareProfile

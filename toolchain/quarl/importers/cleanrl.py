@@ -23,8 +23,8 @@ from quarl.files.archives import source_digest
 from quarl.graph.contract import Action, Observation, box_bounds
 from quarl.graph.policy import Activation, Dense, Function, Policy, linear_chain
 from quarl.importers.options import ImportOptions, box_from_environment, make_contract
-from quarl.importers.torch_layers import Layers, TorchState, nature_cnn, sequential
-from quarl.importers.torch_state import describe, is_state_dict, read_torch
+from quarl.importers.torch.layers import Layers, TorchState, nature_cnn, sequential
+from quarl.importers.torch.state import describe, is_state_dict, read_torch
 
 ATARI_SIDE = 84  # pixels; the Atari scripts resize to 84 x 84
 ATARI_FEATURES = 64 * 7 * 7  # what the Nature CNN makes of 84 x 84

@@ -1,14 +1,7 @@
-"""TensorFlow SavedModels read as data: the graph of a signature and the variables' numbers; no
-function in it is ever run.
-
-In: a folder written by `model.export` or `tf.saved_model.save` of TensorFlow 2. Out: a `Policy`.
-TensorFlow itself (extra `tf`) only parses the files. The signature's graph, its inner functions
-written out, is put into ONNX terms, and goes on as an ONNX model would: `importers/onnx.py`.
-"""
+"""A parsed SavedModel, and the ONNX graph that grows while one of its signatures is written out."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +13,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from quarl.errors import InputError, ToolMissingError, UnsupportedError, UntrustedFileError
-from quarl.files.archives import read_file, source_digest
-from quarl.graph.policy import Policy
+from quarl.files.archives import read_file
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
-from quarl.importers.draft import Draft, finish
-from quarl.importers.onnx import MAX_CONSTANT_VALUES, MAX_NODES, OnnxFile, draft_of
-from quarl.importers.options import ImportOptions
+from quarl.importers.onnx.file import MAX_CONSTANT_VALUES, MAX_NODES
 
 DEFAULT_SIGNATURE = "serving_default"
 INITIALIZER = "__saved_model_init_op"
@@ -39,42 +29,9 @@ TYPES = {
     9: TensorProto.INT64,
     10: TensorProto.BOOL,
 }
-TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 Message: TypeAlias = Any  # a protobuf message of TensorFlow's, whose classes carry no types
 
-
-def read_savedmodel(path: Path, options: ImportOptions) -> Policy:
-    """Return the policy in a SavedModel folder.
-
-    Raises:
-        ToolMissingError: TensorFlow is not installed.
-        InputError: damaged or inconsistent, or the action or observation is unknown.
-        UnsupportedError: an operator without exact counterpart; names it.
-        UntrustedFileError: sizes beyond the limits, functions that call themselves.
-    """
-    return finish(path, read_draft(path, options), options)
-
-
-def read_draft(path: Path, options: ImportOptions) -> Draft:
-    """Return the signature's network before it is folded into a policy."""
-    source = SavedGraph(path)
-    framework = f"tensorflow {source.meta.meta_info_def.tensorflow_version}"
-    try:
-        graph = OnnxFile(
-            path,
-            source.translate(source.signature_name()),
-            hashlib.sha256(source_digest(path).encode()),
-            framework,
-        )
-        return draft_of(graph, options)
-    except RecursionError as error:
-        raise UntrustedFileError(
-            f"{path.name}: its functions are nested too deeply: this is no policy"
-        ) from error
-    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path.name}: the graph is damaged ({error!r}): export the model again"
-        ) from error
+Operators: TypeAlias = "Mapping[str, Callable[[SavedGraph, Message, Sequence[str]], str]]"
 
 
 @dataclass(slots=True)
@@ -94,8 +51,9 @@ class SavedGraph:
     out.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, operators: Operators) -> None:
         self.path = path
+        self.operators = operators
         prepare_for_tensorflow()
         try:
             import tensorflow as tf  # type: ignore[import-untyped]
@@ -292,9 +250,9 @@ class SavedGraph:
         )
 
     def _node(self, frame: _Frame, node: Message) -> list[str]:
-        translate = OPERATORS.get(node.op)
-        if translate is None and node.op not in RENAMED and node.op not in CALLS:
-            known = ", ".join(sorted((*OPERATORS, *RENAMED)))
+        translate = self.operators.get(node.op)
+        if translate is None and node.op not in CALLS:
+            known = ", ".join(sorted(self.operators))
             raise self.unsupported(
                 node, f"is not among the operators that can be carried over ({known})"
             )
@@ -311,11 +269,8 @@ class SavedGraph:
                     "it again"
                 )
             return self.call(self.functions[name], inputs)
-        return [
-            self.emit(node, RENAMED[node.op], inputs)
-            if translate is None
-            else translate(self, node, inputs)
-        ]
+        assert translate is not None
+        return [translate(self, node, inputs)]
 
     def _concrete_function(self, signature: str) -> tuple[Message, list[int]]:
         """Return the function behind a signature and the numbers of the variables bound to its last
@@ -355,7 +310,7 @@ class SavedGraph:
                 f"{self.path.name}: the constant {name!r} is missing: the folder is "
                 "inconsistent, export it again"
             )
-        return _const(self, node, ())
+        return constant_of(self, node, ())
 
     def _checkpoint_keys(self, stored: Message) -> dict[int, str]:
         """Return the checkpoint's key for each object that holds a variable, found by the same path
@@ -384,7 +339,8 @@ class SavedGraph:
         return keys
 
 
-def _const(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
+def constant_of(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
+    """Return the ONNX constant of a `Const` node."""
     proto = node.attr["value"].tensor
     lengths = [dim.size for dim in proto.tensor_shape.dim]
     if (
@@ -404,231 +360,3 @@ def _const(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
         raise InputError(
             f"{saved.path.name}: {node.name} is damaged ({error}): copy the whole folder again"
         ) from error
-
-
-def _read_variable(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    return saved.variable(node, inputs[0])
-
-
-def _matmul(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    if node.attr["transpose_a"].b:
-        raise saved.unsupported(node, "transposes its input")
-    weights = (
-        saved.emit(node, "Transpose", [inputs[1]], perm=(1, 0))
-        if node.attr["transpose_b"].b
-        else inputs[1]
-    )
-    return saved.emit(node, "MatMul", [inputs[0], weights])
-
-
-def _bias_add(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    _check_format(saved, node)
-    return saved.emit(node, "Add", inputs)
-
-
-def _conv2d(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    weights = saved.emit(node, "Transpose", [inputs[1]], perm=(3, 2, 0, 1))
-    return _spatial(saved, node, "Conv", [inputs[0], weights], **_window(saved, node))
-
-
-def _depthwise(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    shape = saved.number(node, inputs[1]).shape
-    if len(shape) != 4 or shape[3] != 1:
-        raise saved.unsupported(
-            node, f"has weights of shape {shape}, one filter per channel is carried over"
-        )
-    weights = saved.emit(node, "Transpose", [inputs[1]], perm=(2, 3, 0, 1))
-    return _spatial(
-        saved, node, "Conv", [inputs[0], weights], group=shape[2], **_window(saved, node)
-    )
-
-
-def _average_pool(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    size = list(node.attr["ksize"].list.i)
-    return _spatial(
-        saved, node, "AveragePool", inputs, kernel_shape=size[1:3], **_window(saved, node)
-    )
-
-
-def _max_pool(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    size = list(node.attr["ksize"].list.i)
-    return _spatial(saved, node, "MaxPool", inputs, kernel_shape=size[1:3], **_window(saved, node))
-
-
-def _batch_norm(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    _check_format(saved, node)
-    if node.attr["is_training"].b:
-        raise saved.unsupported(
-            node, "is in training mode, export the model for inference (model.export)"
-        )
-    return _spatial(
-        saved, node, "BatchNormalization", inputs, epsilon=float(node.attr["epsilon"].f)
-    )
-
-
-def _spatial(
-    saved: SavedGraph, node: Message, kind: str, inputs: Sequence[str], **attributes: Any
-) -> str:
-    """Emit an operator that ONNX knows in NCHW order alone, between two transposes."""
-    first = saved.emit(node, "Transpose", [inputs[0]], perm=TO_FIRST)
-    return saved.emit(
-        node,
-        "Transpose",
-        [saved.emit(node, kind, [first, *inputs[1:]], **attributes)],
-        perm=TO_LAST,
-    )
-
-
-def _check_format(saved: SavedGraph, node: Message) -> None:
-    if node.attr["data_format"].s not in (b"", b"NHWC"):
-        raise saved.unsupported(
-            node, f"has the format {node.attr['data_format'].s.decode()}, only NHWC is carried over"
-        )
-
-
-def _window(saved: SavedGraph, node: Message) -> dict[str, Any]:
-    """Return strides, dilations and padding as ONNX attributes."""
-    _check_format(saved, node)
-    strides = list(node.attr["strides"].list.i)
-    attributes: dict[str, Any] = {
-        "strides": strides[1:3],
-        "dilations": list(node.attr["dilations"].list.i)[1:3] or [1, 1],
-    }
-    if node.op == "AvgPool":
-        del attributes["dilations"]
-    padding = node.attr["padding"].s
-    if padding == b"EXPLICIT":
-        pads = list(node.attr["explicit_paddings"].list.i)
-        return attributes | {"pads": [pads[2], pads[4], pads[3], pads[5]]}
-    return attributes | {
-        "auto_pad": {b"SAME": "SAME_UPPER", b"VALID": "VALID"}.get(
-            padding, padding.decode("utf-8", "replace")
-        )
-    }
-
-
-def _relu6(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    bounds = [saved.constant(node, np.array(bound, np.float32)) for bound in (0, 6)]
-    return saved.emit(node, "Clip", [inputs[0], *bounds])
-
-
-def _rsqrt(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    return saved.emit(node, "Reciprocal", [saved.emit(node, "Sqrt", inputs)])
-
-
-def _cast(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    kind = node.attr["DstT"].type
-    if kind not in TYPES:
-        raise saved.unsupported(node, "casts to a type that is not carried over, only float32 is")
-    return saved.emit(node, "Cast", inputs, to=TYPES[kind])
-
-
-def _concat(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    return saved.emit(node, "Concat", inputs[:-1], axis=int(saved.number(node, inputs[-1])))
-
-
-def _mean(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    axes = saved.constant(node, np.ravel(saved.number(node, inputs[1])).astype(np.int64))
-    return saved.emit(node, "ReduceMean", [inputs[0], axes], keepdims=int(node.attr["keep_dims"].b))
-
-
-def _arg_max(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    return saved.emit(
-        node, "ArgMax", [inputs[0]], axis=int(saved.number(node, inputs[1])), keepdims=0
-    )
-
-
-def _transpose(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    return saved.emit(
-        node, "Transpose", [inputs[0]], perm=[int(axis) for axis in saved.number(node, inputs[1])]
-    )
-
-
-def _squeeze(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    axes = list(node.attr["squeeze_dims"].list.i)
-    return saved.emit(
-        node,
-        "Squeeze",
-        [inputs[0], saved.constant(node, np.array(axes, np.int64))] if axes else inputs,
-    )
-
-
-def _expand_dims(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    axes = saved.constant(node, np.ravel(saved.number(node, inputs[1])).astype(np.int64))
-    return saved.emit(node, "Unsqueeze", [inputs[0], axes])
-
-
-def _strided_slice(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    """One element or a run of a shape; anything else is refused."""
-    begin, end, stride = (saved.number(node, tensor) for tensor in inputs[1:4])
-    masks = {
-        name: node.attr[name].i
-        for name in ("begin_mask", "end_mask", "shrink_axis_mask", "ellipsis_mask", "new_axis_mask")
-    }
-    if begin.shape != (1,) or stride[0] != 1 or masks["ellipsis_mask"] or masks["new_axis_mask"]:
-        raise saved.unsupported(node, "cuts pieces out of a tensor")
-    if masks["shrink_axis_mask"]:
-        return saved.emit(
-            node, "Gather", [inputs[0], saved.constant(node, np.array(begin[0], np.int64))]
-        )
-    first = 0 if masks["begin_mask"] else int(begin[0])
-    last = np.iinfo(np.int32).max if masks["end_mask"] else int(end[0])
-    bounds = [saved.constant(node, np.array([bound], np.int64)) for bound in (first, last)]
-    return saved.emit(node, "Slice", [inputs[0], *bounds])
-
-
-def _pack(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    if node.attr["axis"].i:
-        raise saved.unsupported(node, "stacks tensors")
-    axes = saved.constant(node, np.array([0], np.int64))
-    return saved.emit(
-        node, "Concat", [saved.emit(node, "Unsqueeze", [tensor, axes]) for tensor in inputs], axis=0
-    )
-
-
-RENAMED = {
-    "Add": "Add",
-    "AddV2": "Add",
-    "ClipByValue": "Clip",
-    "Div": "Div",
-    "Elu": "Elu",
-    "Identity": "Identity",
-    "LogSoftmax": "LogSoftmax",
-    "Maximum": "Max",
-    "Minimum": "Min",
-    "Mul": "Mul",
-    "Neg": "Neg",
-    "RealDiv": "Div",
-    "Relu": "Relu",
-    "Reshape": "Reshape",
-    "Shape": "Shape",
-    "Sigmoid": "Sigmoid",
-    "Softmax": "Softmax",
-    "Sqrt": "Sqrt",
-    "StopGradient": "Identity",
-    "Sub": "Sub",
-    "Tanh": "Tanh",
-}
-
-OPERATORS: dict[str, Callable[[SavedGraph, Message, Sequence[str]], str]] = {
-    "ArgMax": _arg_max,
-    "AvgPool": _average_pool,
-    "BiasAdd": _bias_add,
-    "Cast": _cast,
-    "ConcatV2": _concat,
-    "Const": _const,
-    "Conv2D": _conv2d,
-    "DepthwiseConv2dNative": _depthwise,
-    "ExpandDims": _expand_dims,
-    "FusedBatchNormV3": _batch_norm,
-    "MatMul": _matmul,
-    "MaxPool": _max_pool,
-    "Mean": _mean,
-    "Pack": _pack,
-    "ReadVariableOp": _read_variable,
-    "Relu6": _relu6,
-    "Rsqrt": _rsqrt,
-    "Squeeze": _squeeze,
-    "StridedSlice": _strided_slice,
-    "Transpose": _transpose,
-}

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from quarl.errors import ToolMissingError
 from quarl.graph.policy import Policy
+from quarl.importers.action import dropped_nodes
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
-from quarl.importers.draft import Head, dropped_nodes
+from quarl.importers.draft import Head
+from quarl.importers.observation import source_input
 from quarl.importers.options import ImportOptions
-from quarl.importers.savedmodel import SavedGraph, read_draft
+from quarl.importers.savedmodel import read_draft
+from quarl.importers.savedmodel.graph import SavedGraph
 
 
 def outputs_of_savedmodel(
@@ -40,9 +43,9 @@ def outputs_of_savedmodel(
         action_space=policy.contract.action, observation=policy.contract.observation
     )
     draft = read_draft(path, options)
-    signature = tf.saved_model.load(str(path)).signatures[SavedGraph(path).signature_name()]
+    signature = tf.saved_model.load(str(path)).signatures[SavedGraph(path, {}).signature_name()]
     (argument,) = signature.structured_input_signature[1]
-    found = signature(**{argument: tf.constant(draft.source_input(policy.contract, obs))})
+    found = signature(**{argument: tf.constant(source_input(draft, policy.contract, obs))})
     count = policy.contract.action.count
     fitting = [
         np.asarray(value, np.float32)

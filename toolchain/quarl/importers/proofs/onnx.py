@@ -10,8 +10,10 @@ import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from quarl.graph.policy import Policy
-from quarl.importers.draft import split_action
-from quarl.importers.onnx import draft_of, open_onnx
+from quarl.importers.action import split_action
+from quarl.importers.observation import source_input
+from quarl.importers.onnx import draft_of
+from quarl.importers.onnx.file import open_onnx
 from quarl.importers.options import ImportOptions
 
 
@@ -34,7 +36,7 @@ def outputs_of_onnx(
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     model = source.inlined([output]).SerializeToString()
     session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    values, entry = draft.source_input(policy.contract, obs), session.get_inputs()[0]
+    values, entry = source_input(draft, policy.contract, obs), session.get_inputs()[0]
     batch = entry.shape[0] if isinstance(entry.shape[0], int) else len(values)
     filled = np.concatenate([values, np.repeat(values[-1:], -len(values) % batch, axis=0)])
     parts = [

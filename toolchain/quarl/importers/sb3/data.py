@@ -21,7 +21,7 @@ from quarl.files.archives import Archive
 from quarl.graph.contract import Action, Observation
 from quarl.graph.policy import Function
 from quarl.importers.options import ImportOptions, box_from_environment
-from quarl.importers.torch_layers import activation_named
+from quarl.importers.torch.layers import activation_named
 
 MAX_DATA_BYTES = 1 << 26  # holds the last observations of all environments, in base64
 NUMBER = re.compile(r"-?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|inf)|nan")

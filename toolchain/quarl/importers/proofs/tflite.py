@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quarl.errors import DeviceError
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers.tflite import read_network
-from quarl.importers.tflite_file import read_graph
+from quarl.importers.tflite.file import read_graph
 from quarl.runtimes.host import LitertRuntime, runtime_version
 
 

@@ -15,9 +15,14 @@ from numpy.typing import NDArray
 
 from quarl.errors import ToolMissingError
 from quarl.graph.policy import Policy
+from quarl.importers.action import dropped_nodes
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
-from quarl.importers.draft import dropped_nodes
-from quarl.importers.keras import ARITHMETIC, LAYERS, MODELS, open_keras, read_draft
+from quarl.importers.keras import read_draft
+from quarl.importers.keras.description import MODELS
+from quarl.importers.keras.file import open_keras
+from quarl.importers.keras.layers import LAYERS
+from quarl.importers.keras.walk import ARITHMETIC
+from quarl.importers.observation import source_input
 from quarl.importers.options import ImportOptions
 
 SETTING_MODULES = (
@@ -76,7 +81,7 @@ def outputs_of_keras(
             "Keras cannot be read"
         )
     outputs = keras.Model(model.inputs[0], tensor)(
-        draft.source_input(policy.contract, obs), training=False
+        source_input(draft, policy.contract, obs), training=False
     )
     return np.asarray(keras.ops.convert_to_numpy(outputs), np.float32), f"Keras {keras.__version__}"
 

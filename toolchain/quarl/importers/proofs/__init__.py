@@ -29,11 +29,11 @@ computed them.
 """
 
 PROVERS: dict[str, tuple[str, str]] = {
-    "sb3": ("quarl.importers.proof_torch", "outputs_of_sb3"),
-    "cleanrl": ("quarl.importers.proof_torch", "outputs_of_cleanrl"),
-    "keras": ("quarl.importers.proof_keras", "outputs_of_keras"),
-    "onnx": ("quarl.importers.proof_onnx", "outputs_of_onnx"),
-    "savedmodel": ("quarl.importers.proof_tensorflow", "outputs_of_savedmodel"),
+    "sb3": ("quarl.importers.proofs.torch", "outputs_of_sb3"),
+    "cleanrl": ("quarl.importers.proofs.torch", "outputs_of_cleanrl"),
+    "keras": ("quarl.importers.proofs.keras", "outputs_of_keras"),
+    "onnx": ("quarl.importers.proofs.onnx", "outputs_of_onnx"),
+    "savedmodel": ("quarl.importers.proofs.savedmodel", "outputs_of_savedmodel"),
 }
 UNSAFE = {  # frameworks that may run code from the file
     "sb3": "Stable-Baselines3, which unpickles",
@@ -72,7 +72,7 @@ def prove_integers(
     """Return the proof that an int8 file's integers were read right: LiteRT and the reference give
     the same for random ones.
     """
-    from quarl.importers.proof_tflite import outputs_of_tflite
+    from quarl.importers.proofs.tflite import outputs_of_tflite
 
     shape = policy.contract.observation.graph_shape
     integers = np.random.default_rng(0).integers(-128, 128, (count, *shape), np.int32)

@@ -21,8 +21,8 @@ from quarl.files.archives import Archive, source_digest
 from quarl.graph.contract import Action, Observation
 from quarl.graph.policy import Activation, Dense, Flatten, Function, Policy, linear_chain
 from quarl.importers.options import ImportOptions, make_contract
-from quarl.importers.sb3_data import Sb3Data, read_data
-from quarl.importers.torch_layers import (
+from quarl.importers.sb3.data import Sb3Data, read_data
+from quarl.importers.torch.layers import (
     Layers,
     TorchState,
     channels_last_columns,
@@ -31,7 +31,7 @@ from quarl.importers.torch_layers import (
     scaled_input,
     sequential,
 )
-from quarl.importers.torch_state import read_state_dict
+from quarl.importers.torch.state import read_state_dict
 
 CLIP_MEAN = 2.0  # default of SACPolicy and TQCPolicy, in force only with use_sde
 

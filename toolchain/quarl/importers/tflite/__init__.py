@@ -27,9 +27,9 @@ from quarl.graph.quant_policy import (
     QuantTensor,
 )
 from quarl.importers.options import ImportOptions, box_from_environment, make_contract
-from quarl.importers.tflite_file import TfliteGraph, read_graph
-from quarl.importers.tflite_operators import OPERATORS
-from quarl.importers.tflite_walk import SOURCE_ADVICE, Network, Walk
+from quarl.importers.tflite.file import TfliteGraph, read_graph
+from quarl.importers.tflite.operators import OPERATORS
+from quarl.importers.tflite.walk import SOURCE_ADVICE, Network, Walk
 
 WHOLE = 1e-6  # steps: an offset this close to a whole number of them is one
 

@@ -1,7 +1,7 @@
 """The walk over a `.tflite` graph: operators in order, the nodes they mean, and what is refused by
 name on the way.
 
-In: a graph of checked values and what each operator means (`quarl.importers.tflite_operators`).
+In: a graph of checked values and what each operator means (`quarl.importers.tflite.operators`).
     Out: a `Network` of quantised nodes.
 """
 
@@ -28,7 +28,7 @@ from quarl.graph.quant_policy import (
     QuantTensor,
     QuantWeighted,
 )
-from quarl.importers.tflite_file import Operator, TfliteGraph
+from quarl.importers.tflite.file import Operator, TfliteGraph
 from quarl.runtimes.host import WEIGHTED_OPERATORS
 
 SCALES = (2.0**-40, 2.0**40)  # of activations; beyond them no float32 holds the rescale factors

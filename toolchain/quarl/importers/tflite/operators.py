@@ -29,8 +29,8 @@ from quarl.graph.quant_policy import (
 from quarl.graph.rescale import rescale_factor
 from quarl.graph.shapes import window_count
 from quarl.importers.draft import same_padding
-from quarl.importers.tflite_file import Operator, Tensor
-from quarl.importers.tflite_walk import NO_PADDING, Walk
+from quarl.importers.tflite.file import Operator, Tensor
+from quarl.importers.tflite.walk import NO_PADDING, Walk
 from quarl.runtimes.host import LitertRuntime
 
 MAX_PADDING = 1 << 12

@@ -1,0 +1,152 @@
+"""From draft to policy: per-channel arithmetic (normalisation, batch normalisation, pixel scaling)
+is folded exactly into the contract or a neighbouring layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from quarl.errors import InputError, UnsupportedError
+from quarl.graph.contract import Observation
+from quarl.graph.policy import Dense, DepthwiseConv2D, Flatten, Node, Op, Policy, Weighted
+from quarl.importers.action import split_action
+from quarl.importers.draft import (
+    Affine,
+    Clip,
+    Draft,
+    DraftNode,
+    Head,
+    Nodes,
+    bypass,
+    compose,
+    consumers,
+    describe,
+    node_named,
+    shapes_of,
+    swap,
+)
+from quarl.importers.observation import pixels_to_unit, split_normalizer, takes_raw_pixels
+from quarl.importers.options import ImportOptions, make_contract
+
+
+def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
+    """Return the policy: head dropped, arithmetic folded, contract completed by `options`.
+
+    Raises:
+        InputError: the action or the observation is not known, or contradicts `options`.
+        UnsupportedError: a step that has no exact place in the policy; named.
+    """
+    nodes, action = split_action(path, draft, options)
+    observation: Observation | None
+    if draft.layout == "vector":
+        nodes, normalizer = split_normalizer(nodes, draft.input_shape[0])
+        if normalizer is not None and options.normalizer is not None:
+            raise InputError(
+                f"{path.name}: the network normalises its input itself, --obs-norm would do "
+                "it twice: leave --obs-norm away"
+            )
+        observation = Observation(draft.input_shape, "float32", "vector", (), normalizer)
+    else:
+        raw = takes_raw_pixels(draft)
+        nodes = pixels_to_unit(nodes, draft.input_shape[-1]) if raw else nodes
+        height, width, channels = draft.input_shape
+        shape = (channels, height, width) if draft.layout == "chw" else (height, width, channels)
+        known = raw or (options.observation is not None and options.observation.is_image)
+        observation = Observation(shape, "uint8", draft.layout) if known else None
+    nodes = _fold(nodes, draft.input_shape)
+    contract = make_contract(path, options, observation, action)
+    shapes = shapes_of(nodes, draft.input_shape)
+    layers = tuple(
+        Node(node.name, _layer(path, node, len(shapes[node.name])), node.inputs) for node in nodes
+    )
+    return Policy(layers, contract, "unknown", draft.framework, draft.source_sha256)
+
+
+def _fold(nodes: Nodes, input_shape: tuple[int, ...]) -> Nodes:
+    """Fold every affine step into the layer before it, or else into those after it, as far as that
+    is exact.
+    """
+    folded: Nodes | None = nodes
+    while folded is not None:
+        nodes = compose(folded)
+        shapes = shapes_of(nodes, input_shape)
+        attempts = (
+            _fold_one(shapes[node.name], nodes, node, node.op)
+            for node in nodes
+            if isinstance(node.op, Affine)
+        )
+        folded = next((attempt for attempt in attempts if attempt is not None), None)
+    return nodes
+
+
+def _fold_one(shape: tuple[int, ...], nodes: Nodes, node: DraftNode, op: Affine) -> Nodes | None:
+    before, after = node_named(nodes, node.inputs[0]), consumers(nodes, node.name)
+    if (
+        before is not None
+        and isinstance(before.op, Weighted)
+        and consumers(nodes, before.name) == [node]
+    ):
+        return bypass(swap(nodes, replace(before, op=_scale_outputs(before.op, op))), node.name)
+    if len(after) == 1 and isinstance(after[0].op, Flatten):
+        # the two change places: behind the flattening a dense layer may take the step
+        repeats = int(np.prod(shape[:-1]))
+        behind = Affine(np.tile(op.scale, repeats), np.tile(op.offset, repeats))
+        flatten = replace(node, op=after[0].op, source=after[0].source)
+        return swap(swap(nodes, flatten), replace(after[0], op=behind, source=node.source))
+    if after and all(isinstance(n.op, Weighted) and _can_take(n.op, op) for n in after):
+        for taker in after:
+            assert isinstance(taker.op, Weighted)
+            nodes = swap(nodes, replace(taker, op=_scale_inputs(taker.op, op)))
+        return bypass(nodes, node.name)
+    return None
+
+
+def _can_take(layer: Weighted, op: Affine) -> bool:
+    """Whether the layer can do the step on its inputs: an offset cannot pass zero padding, which it
+    would have to shift too.
+    """
+    padded = not isinstance(layer, Dense) and layer.padding != ((0, 0), (0, 0))
+    return not padded or not op.offset.any()
+
+
+def _scale_outputs(layer: Weighted, op: Affine) -> Weighted:
+    shape = (-1,) + (1,) * (layer.weights.ndim - 1)
+    weights = (layer.weights * op.scale.reshape(shape)).astype(np.float32)
+    return replace(
+        layer, weights=weights, bias=(layer.bias * op.scale + op.offset).astype(np.float32)
+    )
+
+
+def _scale_inputs(layer: Weighted, op: Affine) -> Weighted:
+    if isinstance(layer, DepthwiseConv2D):
+        sums = layer.weights.astype(np.float64).sum(axis=(1, 2)) * op.offset
+        weights = layer.weights * op.scale[:, None, None]
+    else:
+        sums = (
+            (layer.weights.astype(np.float64) * op.offset)
+            .reshape(len(layer.weights), -1)
+            .sum(axis=1)
+        )
+        weights = layer.weights * op.scale
+    return replace(
+        layer, weights=weights.astype(np.float32), bias=(layer.bias + sums).astype(np.float32)
+    )
+
+
+def _layer(path: Path, node: DraftNode, rank: int) -> Op:
+    op = node.op
+    if isinstance(op, Clip | Head):
+        raise UnsupportedError(
+            f"{path.name}: {describe(node)} inside the network cannot be carried over exactly: "
+            "use relu, relu6, tanh, sigmoid or elu and train again"
+        )
+    if isinstance(op, Affine):  # no neighbour could take it: a layer of its own
+        scale, offset = op.scale.astype(np.float32), op.offset.astype(np.float32)
+        return (
+            Dense(np.diag(scale), offset)
+            if rank == 1
+            else DepthwiseConv2D(scale.reshape(-1, 1, 1), offset)
+        )
+    return op

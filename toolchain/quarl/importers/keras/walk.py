@@ -1,0 +1,240 @@
+"""The walk over a Keras model: its layers in order, and what they append to a draft."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.errors import InputError, UnsupportedError, UntrustedFileError
+from quarl.graph.policy import Activation, Add, Function
+from quarl.importers.draft import DraftBuilder, DraftOp, Head, affine
+from quarl.importers.keras.description import (
+    MODELS,
+    Config,
+    LayerSpec,
+    TensorRef,
+    is_keras,
+    layers_of,
+    refs_of,
+)
+from quarl.importers.keras.weights import Weights
+
+FUNCTIONS: dict[str, Function] = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+    "elu": "elu",
+}
+
+
+Meanings: TypeAlias = "Mapping[str, Callable[[Walk, LayerSpec, list[str], str], str]]"
+
+
+class Walk:
+    """Walks the layers of a model and appends what they do to a draft."""
+
+    def __init__(
+        self, path: Path, builder: DraftBuilder, weights: Weights, meanings: Meanings
+    ) -> None:
+        self.path = path
+        self.builder = builder
+        self.weights = weights
+        self.meanings = meanings
+
+    def sequential(self, layers: Sequence[LayerSpec], value: str, place: str) -> str:
+        """Return the node that ends the chain."""
+        places = self._places(layers, place)
+        for layer in layers:
+            if layer.kind != "InputLayer":
+                value = self.layer(layer, [value], places[layer.name])[0]
+        return value
+
+    def functional(
+        self,
+        config: Config,
+        layers: Sequence[LayerSpec],
+        inputs: list[str],
+        place: str,
+        outputs: Sequence[TensorRef],
+    ) -> list[str]:
+        """Return the nodes of `outputs`, having walked only what leads to them."""
+        by_name, places = {layer.name: layer for layer in layers}, self._places(layers, place)
+        done: dict[tuple[str, int], list[str]] = {}
+        for ref, value in zip(refs_of(config["input_layers"]), inputs, strict=True):
+            done[ref.layer, ref.call] = [value]
+        stack, entered = [(ref.layer, ref.call) for ref in outputs], set()
+        while stack:
+            key = stack[-1]
+            if key in done:
+                stack.pop()
+                continue
+            layer = by_name[key[0]]
+            arguments = layer.calls[key[1]]
+            open_refs = [
+                (a.layer, a.call)
+                for a in arguments
+                if isinstance(a, TensorRef) and (a.layer, a.call) not in done
+            ]
+            if open_refs and key in entered:
+                raise InputError(
+                    f"{self.path.name}: layer {layer.name!r} waits for its own output: the "
+                    "description is damaged"
+                )
+            entered.add(key)
+            stack.extend(open_refs)
+            if not open_refs:
+                values = [
+                    done[a.layer, a.call][a.index] if isinstance(a, TensorRef) else a
+                    for a in arguments
+                ]
+                done[key] = self.layer(layer, values, places[layer.name])
+        return [done[ref.layer, ref.call][ref.index] for ref in outputs]
+
+    def layer(
+        self, layer: LayerSpec, inputs: list[str | NDArray[np.float64]], place: str
+    ) -> list[str]:
+        """Return the nodes of the layer's outputs."""
+        if layer.kind in MODELS and not layer.is_operation:
+            tensors = [self._tensor(layer, value) for value in inputs]
+            inner = layers_of(self.path, layer.config)
+            if layer.kind == "Sequential":
+                return [self.sequential(inner, tensors[0], place)]
+            return self.functional(
+                layer.config, inner, tensors, place, refs_of(layer.config["output_layers"])
+            )
+        if layer.kind == "Lambda":
+            raise UntrustedFileError(
+                f"{self.path.name}: layer {layer.name!r} (Lambda) is Python code inside the "
+                "file, which is never run here: "
+                "write what it does with Keras' own layers and save the model again"
+            )
+        self._check_dtype(layer)
+        if layer.kind in ARITHMETIC:
+            return [self._arithmetic(layer, inputs)]
+        reader = self.meanings.get(layer.kind)
+        if reader is None:
+            raise self.unsupported(
+                layer,
+                f"is not among the layers that can be carried over ({', '.join(sorted(self.meanings))})",
+            )
+        return [reader(self, layer, [self._tensor(layer, value) for value in inputs], place)]
+
+    def add(self, layer: LayerSpec, op: DraftOp, inputs: Sequence[str], suffix: str = "") -> str:
+        """Append a node named after the layer; a `suffix` tells what the layer does besides its
+        main operation.
+        """
+        return self.builder.add(layer.name + suffix, op, inputs, layer.name)
+
+    def shape(self, value: str) -> tuple[int, ...]:
+        """Return a node's shape without the batch."""
+        return self.builder.shapes[value]
+
+    def variable(
+        self,
+        layer: LayerSpec,
+        place: str,
+        index: int,
+        names: tuple[str, ...],
+        shape: tuple[int, ...],
+    ) -> NDArray[np.float32]:
+        """Return the layer's variable."""
+        return self.weights.array(place, layer, index, names, shape)
+
+    def unsupported(self, layer: LayerSpec, reason: str) -> UnsupportedError:
+        """Return the error that names the layer, its kind and the reason."""
+        return UnsupportedError(
+            f"{self.path.name}: layer {layer.name!r} ({layer.kind}) {reason}: change the "
+            "network and train it again"
+        )
+
+    def activation(self, layer: LayerSpec, setting: Any, value: str, suffix: bool = True) -> str:
+        """Append the activation named by a layer's setting."""
+        if isinstance(setting, dict):
+            inner = setting.get("config")
+            setting = (
+                inner
+                if setting.get("class_name") == "function" and is_keras(setting)
+                else setting.get("class_name")
+            )
+        if setting in (None, "linear"):
+            return value
+        tail = f".{setting}" if suffix else ""
+        if setting in ("softmax", "log_softmax"):
+            return self.add(layer, Head(cast(Any, setting)), [value], tail)
+        if setting == "__lambda__":
+            raise UntrustedFileError(
+                f"{self.path.name}: layer {layer.name!r} has Python code as its activation, "
+                "which is never run here"
+            )
+        if not isinstance(setting, str) or setting not in FUNCTIONS:
+            raise self.unsupported(
+                layer,
+                f"has the activation {setting!r}, carried over are linear, softmax, "
+                f"{', '.join(FUNCTIONS)}",
+            )
+        return self.add(layer, Activation(FUNCTIONS[setting]), [value], tail)
+
+    def _places(self, layers: Sequence[LayerSpec], place: str) -> dict[str, str]:
+        counts: dict[str, int] = {}
+        places = {}
+        for layer in layers:
+            if layer.is_operation:
+                places[layer.name] = ""
+                continue
+            number = counts.get(layer.kind, 0)
+            counts[layer.kind] = number + 1
+            places[layer.name] = self.weights.child(place, layer, number)
+        return places
+
+    def _tensor(self, layer: LayerSpec, value: str | NDArray[np.float64]) -> str:
+        if not isinstance(value, str):
+            raise self.unsupported(layer, "is given a constant where it takes a layer's output")
+        return value
+
+    def _check_dtype(self, layer: LayerSpec) -> None:
+        dtype = layer.config.get("dtype")
+        name = dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype
+        if name not in (None, "float32"):
+            raise self.unsupported(layer, f"computes in {name}, only float32 is carried over")
+
+    def _arithmetic(self, layer: LayerSpec, inputs: list[str | NDArray[np.float64]]) -> str:
+        tensors = [value for value in inputs if isinstance(value, str)]
+        if layer.kind == "Add" and len(tensors) == len(inputs) >= 2:
+            total = tensors[0]
+            for number, value in enumerate(tensors[1:]):
+                total = self.add(layer, Add(), [total, value], f".{number}" if number else "")
+            return total
+        if len(inputs) != 2 or len(tensors) != 1:
+            raise self.unsupported(
+                layer, "of two layers' outputs cannot be carried over; with a constant it can"
+            )
+        constant = next(value for value in inputs if not isinstance(value, str))
+        channels = self.shape(tensors[0])[-1]
+        if constant.size != 1 and not constant.size == channels == constant.shape[-1]:
+            raise self.unsupported(
+                layer,
+                f"has a constant of shape {constant.shape}, carried over is one value or one "
+                f"per channel ({channels})",
+            )
+        flat, reversed_order = constant.reshape(-1), not isinstance(inputs[0], str)
+        if layer.kind == "Add":
+            return self.add(layer, affine(1, flat, channels), tensors)
+        if layer.kind == "Subtract":
+            return self.add(
+                layer,
+                affine(-1, flat, channels) if reversed_order else affine(1, -flat, channels),
+                tensors,
+            )
+        if layer.kind == "Multiply":
+            return self.add(layer, affine(flat, 0, channels), tensors)
+        if reversed_order or not flat.all():
+            raise self.unsupported(layer, "divides by a layer's output or by zero")
+        return self.add(layer, affine(1 / flat, 0, channels), tensors)
+
+
+ARITHMETIC = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide")

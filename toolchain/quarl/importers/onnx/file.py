@@ -1,0 +1,238 @@
+"""An ONNX file: the parsed model and its constants, with sizes checked before they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
+
+from quarl.errors import InputError, UnsupportedError, UntrustedFileError
+from quarl.files.archives import read_file
+
+MAX_NODES = 5_000
+MAX_CONSTANT_VALUES = 1 << 26
+
+
+def open_onnx(path: Path) -> OnnxFile:
+    """Return the parsed file."""
+    content = read_file(path)
+    model = parse(path, content)
+    producer = f"{model.producer_name} {model.producer_version}".strip()
+    return OnnxFile(
+        path, model, hashlib.sha256(content), f"onnx ({producer})" if producer else "onnx"
+    )
+
+
+class OnnxFile:
+    """A parsed model and its constants; numbers are checked against the bytes that are there before
+    they are read.
+    """
+
+    def __init__(
+        self, path: Path, model: ModelProto, digest: hashlib._Hash, framework: str
+    ) -> None:
+        self.path = path
+        self.model = model
+        self.framework = framework
+        self.graph: GraphProto = self.model.graph
+        if len(self.graph.node) > MAX_NODES:
+            raise UnsupportedError(
+                f"{path.name}: {len(self.graph.node):,} nodes, at most {MAX_NODES:,} are "
+                "read: this is no policy"
+            )
+        self._data: dict[str, bytes] = {}
+        self.initializers = {tensor.name: tensor for tensor in self.graph.initializer}
+        if self.graph.sparse_initializer:
+            raise UnsupportedError(f"{path.name}: has sparse weights: export it with dense ones")
+        for location in sorted(
+            {self._location(tensor) for tensor in self.graph.initializer if _is_external(tensor)}
+        ):
+            digest.update(self._external(location))
+        self.digest = digest.hexdigest()
+
+    def constant(self, name: str) -> NDArray[Any] | None:
+        """Return the initializer of that name, None where there is none."""
+        tensor = self.initializers.get(name)
+        return None if tensor is None else self.array(tensor, name)
+
+    def array(self, tensor: TensorProto, name: str) -> NDArray[Any]:
+        """Return a tensor's numbers.
+
+        Raises:
+            UntrustedFileError: it claims more numbers than are there.
+            UnsupportedError: a type that is not carried over.
+        """
+        count = (
+            math.prod(tensor.dims)
+            if all(length >= 0 for length in tensor.dims)
+            else MAX_CONSTANT_VALUES + 1
+        )
+        if count > MAX_CONSTANT_VALUES:
+            raise UntrustedFileError(
+                f"{self.path.name}: {name} claims {count:,} values, at most "
+                f"{MAX_CONSTANT_VALUES:,} are read"
+            )
+        try:
+            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        except (KeyError, TypeError) as error:
+            raise UnsupportedError(
+                f"{self.path.name}: {name} has the unknown element type {tensor.data_type}"
+            ) from error
+        if dtype.kind not in "fiub" or dtype.name not in (
+            "float32",
+            "float64",
+            "int64",
+            "int32",
+            "int8",
+            "uint8",
+            "bool",
+        ):
+            raise UnsupportedError(
+                f"{self.path.name}: {name} holds {dtype}, only float32 weights are carried "
+                "over: export the model in float32"
+            )
+        if _is_external(tensor):
+            return self._external_array(tensor, name, count, dtype)
+        held = len(tensor.raw_data) // dtype.itemsize
+        held = (
+            held
+            or len(tensor.float_data)
+            or len(tensor.double_data)
+            or len(tensor.int64_data)
+            or len(tensor.int32_data)
+        )
+        if held != count or len(tensor.raw_data) % dtype.itemsize:
+            raise UntrustedFileError(
+                f"{self.path.name}: {name} claims {count:,} values, the file holds {held:,}: "
+                "copy it again"
+            )
+        values: NDArray[Any] = numpy_helper.to_array(tensor)
+        return values
+
+    def inlined(self, outputs: Sequence[str]) -> ModelProto:
+        """Return the part of the model that computes `outputs` (float32), with all its weights
+        inside, for a runtime.
+        """
+        needed = set(outputs)
+        for node in reversed(self.graph.node):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+        graph = onnx.helper.make_graph(
+            [node for node in self.graph.node if needed.intersection(node.output)],
+            "policy",
+            [value for value in self.graph.input if value.name in needed],
+            [onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+            [
+                numpy_helper.from_array(self.array(t, t.name), t.name)
+                for t in self.graph.initializer
+                if t.name in needed
+            ],
+        )
+        return onnx.helper.make_model(
+            graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version
+        )
+
+    def _external_array(
+        self, tensor: TensorProto, name: str, count: int, dtype: np.dtype[Any]
+    ) -> NDArray[Any]:
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        data = self._external(self._location(tensor))
+        try:
+            offset, length = (
+                int(entries.get("offset", "0")),
+                int(entries.get("length", str(count * dtype.itemsize))),
+            )
+        except ValueError as error:
+            raise InputError(
+                f"{self.path.name}: {name}: offset or length of its data is no number: export "
+                "the model again"
+            ) from error
+        if length != count * dtype.itemsize or offset < 0 or offset + length > len(data):
+            raise UntrustedFileError(
+                f"{self.path.name}: {name} claims {count * dtype.itemsize:,} bytes at "
+                f"{offset:,} of {self._location(tensor)}, "
+                f"which has {len(data):,}: copy both files again"
+            )
+        return np.frombuffer(data, dtype, count, offset).reshape(tuple(tensor.dims))
+
+    def _location(self, tensor: TensorProto) -> str:
+        return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+
+    def _external(self, location: str) -> bytes:
+        """Return the bytes of a data file beside the model, which torch writes by default; any
+        other place is refused.
+        """
+        if location not in self._data:
+            beside = self.path.parent / location
+            if (
+                not location
+                or location in (".", "..")
+                or beside.name != location
+                or "\\" in location
+                or beside.is_symlink()
+            ):
+                raise UntrustedFileError(
+                    f"{self.path.name}: its weights lie in {location!r}; only a plain file in "
+                    "the same folder is read: "
+                    "export again with external_data=False"
+                )
+            if not beside.is_file():
+                raise InputError(
+                    f"{self.path.name}: its weights lie in {location}, which is not beside "
+                    "it: copy both, or use external_data=False"
+                )
+            self._data[location] = read_file(beside)
+        return self._data[location]
+
+
+def parse(path: Path, content: bytes) -> ModelProto:
+    """Return the parsed model.
+
+    Raises:
+        InputError: not an ONNX model, or cut off.
+    """
+    model = ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError as error:
+        raise InputError(
+            f"{path.name}: not a complete ONNX model ({error}): it was cut off or changed on "
+            "the way, copy it again"
+        ) from error
+    graph = model.graph
+    if not graph.node:
+        raise InputError(f"{path.name}: the graph is empty: export the model again")
+    texts = [
+        text
+        for node in graph.node
+        for text in (node.name, node.op_type, node.domain, *node.input, *node.output)
+    ]
+    texts += [
+        named.name for field in (graph.input, graph.output, graph.initializer) for named in field
+    ]
+    if any(
+        isinstance(text, bytes) for text in texts
+    ):  # what protobuf gives for text that is no UTF-8
+        raise InputError(
+            f"{path.name}: a name in the graph is no text: the file was changed on the way, "
+            "copy it again"
+        )
+    if model.functions:
+        names = ", ".join(sorted({function.name for function in model.functions})[:3])
+        raise UnsupportedError(
+            f"{path.name}: contains functions ({names}): export it with a current "
+            "torch.onnx.export, which inlines them"
+        )
+    return model
+
+
+def _is_external(tensor: TensorProto) -> bool:
+    return tensor.data_location == TensorProto.EXTERNAL or bool(tensor.external_data)

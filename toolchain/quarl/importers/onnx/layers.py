@@ -1,0 +1,211 @@
+"""ONNX operators with weights or windows: dense layers, convolutions, poolings, normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from quarl.errors import InputError
+from quarl.graph.policy import Conv2D, Dense, DepthwiseConv2D, MaxPool2D, Padding
+from quarl.importers.draft import DraftOp, average, same_padding
+from quarl.importers.onnx.arithmetic import add_affine
+from quarl.importers.onnx.values import Known, Value, attribute_of, axes_of, is_given, name_of
+from quarl.importers.onnx.walk import Operators, Walk
+
+
+def _gemm(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    x, weights = walk.tensor(node, inputs[0]), walk.weights(node, inputs[1], 2)
+    if attribute_of(node, "transA", 0):
+        raise walk.unsupported(node, "transposes its input")
+    weights = weights if attribute_of(node, "transB", 0) else weights.T
+    bias = np.zeros(len(weights))
+    if len(inputs) > 2 and is_given(inputs[2]):
+        offset = walk.weights(node, inputs[2])
+        if offset.size not in (1, len(bias)) or offset.shape[-1:] not in ((), (1,), bias.shape):
+            raise walk.unsupported(
+                node,
+                f"adds a matrix of shape {offset.shape}, one number per output ({len(bias)}) "
+                "is carried over",
+            )
+        bias += float(attribute_of(node, "beta", 1.0)) * offset.ravel()
+    return _dense(walk, node, x, float(attribute_of(node, "alpha", 1.0)) * weights, bias)
+
+
+def _matmul(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    weights = walk.weights(node, inputs[1], 2)
+    return _dense(walk, node, walk.tensor(node, inputs[0]), weights.T, np.zeros(weights.shape[1]))
+
+
+def _dense(
+    walk: Walk, node: NodeProto, x: Value, weights: NDArray[np.float64], bias: NDArray[np.float64]
+) -> Value:
+    if x.layout != "flat":
+        raise walk.unsupported(
+            node, f"is applied to shape {x.dims}, only vectors are carried over (flatten before it)"
+        )
+    if weights.shape[1] != len(x.order):
+        raise InputError(
+            f"{walk.path.name}: {node.op_type} (node {name_of(node)!r}) takes "
+            f"{weights.shape[1]} values, is given {len(x.order)}"
+        )
+    ordered = np.empty(weights.shape, np.float32)
+    ordered[:, x.order] = weights
+    result = walk.add(node, Dense(ordered, bias.astype(np.float32)), [x])
+    return Value(result.node, "flat", result.dims, np.arange(len(bias)))
+
+
+def _conv(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    x, (height, width, channels) = walk.image(node, inputs[0])
+    weights = walk.weights(node, inputs[1], 4)
+    bias = (
+        walk.weights(node, inputs[2], 1)
+        if len(inputs) > 2 and is_given(inputs[2])
+        else np.zeros(len(weights))
+    )
+    _, stride, padding = _window(walk, node, (height, width), weights.shape[2:])
+    group = int(attribute_of(node, "group", 1))
+    op: DraftOp
+    if group == 1:
+        op = Conv2D(
+            np.ascontiguousarray(weights.transpose(0, 2, 3, 1), np.float32),
+            bias.astype(np.float32),
+            stride,
+            padding,
+        )
+    elif group == channels == len(weights) and weights.shape[1] == 1:
+        op = DepthwiseConv2D(
+            np.ascontiguousarray(weights[:, 0], np.float32),
+            bias.astype(np.float32),
+            stride,
+            padding,
+        )
+    else:
+        raise walk.unsupported(
+            node,
+            f"has {group} groups for {channels} channels, carried over are one group and one "
+            "per channel",
+        )
+    return walk.add(node, op, [x])
+
+
+def _window(
+    walk: Walk, node: NodeProto, lengths: tuple[int, int], kernel_shape: Sequence[int]
+) -> tuple[tuple[int, int], tuple[int, int], Padding]:
+    """Return kernel size, stride and explicit padding of a convolution or a pooling."""
+    kernel = tuple(int(length) for length in attribute_of(node, "kernel_shape", kernel_shape))
+    strides = tuple(int(length) for length in attribute_of(node, "strides", (1, 1)))
+    dilations = tuple(attribute_of(node, "dilations", (1, 1)))
+    if (
+        len(kernel) != 2
+        or len(strides) != 2
+        or min(*kernel, *strides) < 1
+        or dilations != (1, 1)
+        or kernel != tuple(kernel_shape)
+    ):
+        raise walk.unsupported(
+            node,
+            f"has kernel {kernel}, strides {strides}, dilations {dilations}: carried over are "
+            "two axes, no dilation",
+        )
+    size, stride = (kernel[0], kernel[1]), (strides[0], strides[1])
+    mode = attribute_of(node, "auto_pad", "NOTSET")
+    if mode == "NOTSET":
+        pads = tuple(int(count) for count in attribute_of(node, "pads", (0, 0, 0, 0)))
+        if len(pads) != 4 or min(pads) < 0:
+            raise walk.unsupported(node, f"has pads {pads}, four counts >= 0 are carried over")
+        return size, stride, ((pads[0], pads[2]), (pads[1], pads[3]))
+    if mode == "VALID":
+        return size, stride, ((0, 0), (0, 0))
+    if mode not in ("SAME_UPPER", "SAME_LOWER"):
+        raise walk.unsupported(node, f"has auto_pad {mode!r}")
+    rows, cols = (same_padding(lengths[axis], size[axis], stride[axis]) for axis in (0, 1))
+    return (
+        (size, stride, (rows, cols))
+        if mode == "SAME_UPPER"
+        else (size, stride, (rows[::-1], cols[::-1]))
+    )
+
+
+def _average_pool(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    x, (height, width, channels) = walk.image(node, inputs[0])
+    size, stride, padding = _window(
+        walk, node, (height, width), attribute_of(node, "kernel_shape", ())
+    )
+    if attribute_of(node, "ceil_mode", 0) or (
+        padding != ((0, 0), (0, 0)) and not attribute_of(node, "count_include_pad", 0)
+    ):
+        raise walk.unsupported(
+            node, "counts fewer values at the border than inside, which no convolution does"
+        )
+    return walk.add(node, average(*size, channels, stride, padding), [x])
+
+
+def _max_pool(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    x, (height, width, _) = walk.image(node, inputs[0])
+    size, stride, padding = _window(
+        walk, node, (height, width), attribute_of(node, "kernel_shape", ())
+    )
+    if (
+        attribute_of(node, "ceil_mode", 0)
+        or attribute_of(node, "storage_order", 0)
+        or len(node.output) > 1
+    ):
+        raise walk.unsupported(
+            node,
+            "has ceil_mode, storage_order or a second output: only the plain maximum is "
+            "carried over",
+        )
+    return walk.add(node, MaxPool2D(size, stride, padding), [x])
+
+
+def _global_average_pool(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    x, (height, width, channels) = walk.image(node, inputs[0])
+    return walk.add(node, average(height, width, channels, (1, 1)), [x])
+
+
+def _reduce_mean(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    x = walk.tensor(node, inputs[0])
+    axes = axes_of(node, inputs, len(x.dims) + 1)
+    if x.layout == "flat" or axes != ([2, 3] if x.layout == "nchw" else [1, 2]):
+        raise walk.unsupported(
+            node,
+            f"averages over axes {axes} of {x.dims}, only the mean over height and width is "
+            "carried over",
+        )
+    height, width, channels = walk.builder.shapes[x.node]
+    pooled = walk.add(node, average(height, width, channels, (1, 1)), [x])
+    return pooled if attribute_of(node, "keepdims", 1) else walk.flatten(node, pooled)
+
+
+def _batch_normalization(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    if attribute_of(node, "training_mode", 0) or len(node.output) > 1:
+        raise walk.unsupported(
+            node, "is in training mode, export the model in evaluation mode (model.eval())"
+        )
+    gamma, beta, mean, var = (walk.weights(node, value, 1) for value in inputs[1:5])
+    x = walk.tensor(node, inputs[0])
+    if x.layout != "flat":
+        x, _ = walk.image(node, x)
+    scale = gamma / np.sqrt(var + float(attribute_of(node, "epsilon", 1e-5)))
+    return add_affine(
+        walk,
+        node,
+        x,
+        scale.reshape(-1, *(1,) * (len(x.dims) - 1)),
+        (beta - mean * scale).reshape(-1, *(1,) * (len(x.dims) - 1)),
+    )
+
+
+LAYERS: Operators = {
+    "AveragePool": _average_pool,
+    "BatchNormalization": _batch_normalization,
+    "Conv": _conv,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _global_average_pool,
+    "MatMul": _matmul,
+    "MaxPool": _max_pool,
+    "ReduceMean": _reduce_mean,
+}
