@@ -10,7 +10,8 @@ import pytest
 
 from quarl.errors import InputError, UntrustedFileError
 from quarl.files import archives
-from quarl.files.archives import Archive, open_file, source_digest
+from quarl.files.archives import Archive
+from quarl.files.open import open_file, source_digest
 from tests.support.bombs import zip_bytes
 
 

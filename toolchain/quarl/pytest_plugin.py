@@ -77,7 +77,7 @@ class Bundle(pytest.Collector):
         from quarl import pipeline
         from quarl.bundle.bundle import read_bundle
         from quarl.errors import QuarlError
-        from quarl.files.archives import read_file
+        from quarl.files.open import read_file
         from quarl.verdict.limits import read_limits
 
         try:

@@ -15,22 +15,24 @@ Same input, same bytes: no clocks, no paths, no dictionary order. Format: toolch
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import quarl
 from quarl.bundle.policy_file import read_policy_file, read_quant_policy_file
 from quarl.errors import InputError
-from quarl.files.archives import read_file
-from quarl.files.atomic import write_whole
+from quarl.files.atomic import scratch_prefix, write_whole
+from quarl.files.folder import recover, replace_folder
+from quarl.files.open import digest_of, is_inside, open_member, read_member
+from quarl.files.text import digest_text
 from quarl.graph.contract import Contract
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
@@ -40,6 +42,7 @@ MANIFEST = "manifest.json"
 SOURCE, QUANTIZATION = "source.npz", "quantization.json"
 PROFILE, FIRMWARE, DEVICE_PROFILE, PI = "profile.json", "firmware.json", "device.json", "pi.json"
 PARITY, VERDICT, REPORT_PAGE = "parity.json", "verdict.json", "report.html"
+STAGE_FILES = {PROFILE, FIRMWARE, DEVICE_PROFILE, PI, PARITY, VERDICT, REPORT_PAGE}
 ARITHMETIC_PACKAGES = ("ai-edge-litert", "onnx", "onnxruntime", "numpy")
 
 
@@ -109,7 +112,7 @@ class Bundle:
         Raises:
             InputError: the bundle has no such file.
         """
-        return read_file(self.folder / name)
+        return read_member(self.folder, name)
 
     def changed_files(self) -> tuple[str, ...]:
         """Return what differs from the manifest: 'NAME: is missing' or 'NAME: SHA-256 is ..., the
@@ -117,11 +120,10 @@ class Bundle:
         """
         found = []
         for name, digest in sorted(self.manifest.files.items()):
-            path = self.folder / name
-            if not path.is_file():
+            if not os.path.lexists(self.folder / name):
                 found.append(f"{name}: is missing")
                 continue
-            now = hashlib.sha256(path.read_bytes()).hexdigest()
+            now = _digest(self.folder, name)
             if now != digest:
                 found.append(
                     f"{name}: SHA-256 is {now[:16]}..., the manifest says {digest[:16]}..."
@@ -151,56 +153,113 @@ def check_target(folder: Path) -> None:
     """Check, before any work, that a bundle can be written at `folder`.
 
     Raises:
-        InputError: it is a file, a folder that holds something else, or cannot be written.
+        InputError: it is a file, a folder that holds anything but a bundle, or cannot be written.
     """
-    if folder.is_dir():
-        if any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-            raise InputError(
-                f"--out {folder}: is a folder that holds other files, not a bundle: name a "
-                "new or empty folder"
-            )
-    elif folder.exists():
-        raise InputError(f"--out {folder}: is a file, a bundle is a folder: name another path")
-    parent = folder.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
+    try:
+        target = _target(folder)
+        if target.is_dir():
+            own_files(target)
+        elif target.exists():
+            raise InputError(f"--out {folder}: is a file, a bundle is a folder: name another path")
+        parent = target.parent
+        while not parent.exists():
+            parent = parent.parent
+    except OSError as error:
+        raise InputError(
+            f"--out {folder}: cannot be used ({error.strerror or error}): name another path"
+        ) from error
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"--out {folder}: {parent} cannot be written: name a folder of your own")
 
 
-def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
-    """Write the bundle under a temporary name beside `folder` and rename it when complete; an older
-    bundle there is replaced.
+def own_files(folder: Path) -> tuple[str, ...]:
+    """Return the names of a bundle's files, the manifest last; of an empty folder none.
 
     Raises:
-        InputError: the disk is full or the place cannot be written; nothing half written is left.
+        InputError: a file in it is not one that quarl wrote, or was changed since; names the first.
+    """
+    if not any(folder.iterdir()):
+        return ()
+    listed = _listed_files(folder)
+    unfinished = tuple(scratch_prefix(name) for name in STAGE_FILES)
+    folders = {str(parent) for name in listed for parent in PurePosixPath(name).parents}
+    names = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        mode = path.lstat().st_mode
+        if stat.S_ISDIR(mode) and name in folders:
+            continue
+        is_ours = name in {*listed, *STAGE_FILES, MANIFEST} or name.startswith(unfinished)
+        if not stat.S_ISREG(mode) or not is_ours:
+            raise InputError(_stranger(folder, name, "is not a file that quarl wrote"))
+        if name in listed and _digest(folder, name) != listed[name]:
+            raise InputError(_stranger(folder, name, "was changed since quarl wrote it"))
+        names.append(name)
+    return tuple(sorted(names, key=lambda name: name == MANIFEST))
+
+
+def _listed_files(folder: Path) -> dict[str, str]:
+    """Return the digests a manifest of any format lists; a manifest of something else is refused."""
+    try:
+        document = json.loads(read_member(folder, MANIFEST))
+        listed = {str(name): str(digest) for name, digest in document["files"].items()}
+        if not listed or type(document["format"]) is not int or not document["origin"]["sha256"]:
+            raise KeyError("files")
+    except (
+        InputError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise InputError(
+            f"--out {folder}: is a folder that holds other files, not a bundle of quarl: name a "
+            "new or empty folder"
+        ) from error
+    return listed
+
+
+def _digest(folder: Path, name: str) -> str:
+    with open_member(folder, name) as file:
+        return digest_of(file)
+
+
+def _stranger(folder: Path, name: str, what: str) -> str:
+    return (
+        f"--out {folder}: {name} {what}, and a bundle is only replaced where nothing else is "
+        "lost: move it away, or name a new folder"
+    )
+
+
+def _target(folder: Path) -> Path:
+    """Return the absolute path that is written; a link is resolved once.
+
+    Raises:
+        InputError: a link that leads nowhere.
+    """
+    if folder.is_symlink() and not folder.exists():
+        raise InputError(
+            f"--out {folder}: is a link to {folder.readlink()}, which does not exist: name a folder"
+        )
+    return folder.resolve()
+
+
+def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+    """Write the bundle whole or not at all; an older bundle there is replaced.
+
+    Raises:
+        InputError: as `check_target`; or the disk is full. Nothing half written is left.
     """
     check_target(folder)
-    target = folder.absolute()
-    scratch: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        scratch.chmod(0o755)
-        for name, data in {**files, MANIFEST: manifest.to_json().encode()}.items():
-            path = scratch / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-            target.rename(old / target.name)
-            scratch.rename(target)
-            shutil.rmtree(old)
-        else:
-            scratch.rename(target)
+        everything = {**files, MANIFEST: manifest.to_json().encode()}
+        replace_folder(_target(folder), everything, own_files)
     except OSError as error:
         raise InputError(
             f"--out {folder}: cannot be written ({error.strerror or error}): free space or "
             "name another place"
         ) from error
-    finally:
-        if scratch is not None and scratch.exists():
-            shutil.rmtree(scratch, ignore_errors=True)
     return Bundle(folder, manifest)
 
 
@@ -211,13 +270,16 @@ def read_bundle(folder: Path) -> Bundle:
         InputError: no bundle there, or one of another format.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    with contextlib.suppress(OSError):
+        if not folder.exists():
+            recover(folder.absolute(), own_files)
+    if not os.path.lexists(path):
         raise InputError(
             f"{folder}: is no bundle ({MANIFEST} is missing): write one with quarl export "
             f"SOURCE --out {folder}"
         )
     try:
-        document = json.loads(read_file(path))
+        document = json.loads(read_member(folder, MANIFEST))
         found = document.pop("format")
         if found != FORMAT:
             raise InputError(
@@ -226,8 +288,11 @@ def read_bundle(folder: Path) -> Bundle:
         origin = Origin(**document.pop("origin"))
         ladder = tuple(document.pop("ladder"))
         manifest = Manifest(origin=origin, ladder=ladder, **document)
-        for name in manifest.files:
-            if Path(name).is_absolute() or ".." in Path(name).parts:
+        digest_text(origin.sha256, f"{path}: origin.sha256")
+        digest_text(manifest.contract_sha256, f"{path}: contract_sha256")
+        for name, digest in manifest.files.items():
+            digest_text(digest, f"{path}: the digest of {name!r}")
+            if not is_inside(name):
                 raise InputError(
                     f"{path}: lists {name!r}, which lies outside the bundle: do not trust it"
                 )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError
 from quarl.files.npz import npz_bytes, read_npz
+from quarl.files.text import digest_text
 from quarl.graph.contract import Contract
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.graph.policy import (
@@ -98,7 +99,7 @@ def read_policy_file(path: Path) -> Policy:
             contract,
             _text(document, "algorithm"),
             _text(document, "framework"),
-            _text(document, "source_sha256"),
+            digest_text(document["source_sha256"], "source_sha256"),
         )
         _check_nothing_else(document, arrays, *_pack(policy))
         return policy
@@ -134,7 +135,12 @@ def read_quant_policy_file(path: Path) -> QuantPolicy:
             raise InputError(f"softmax_beta is {beta!r}, it must be a number")
         contract = Contract.from_json(document["contract"])
         policy = QuantPolicy(
-            observation, nodes, contract, document["rung"], _text(document, "source_sha256"), beta
+            observation,
+            nodes,
+            contract,
+            document["rung"],
+            digest_text(document["source_sha256"], "source_sha256"),
+            beta,
         )
         _check_nothing_else(document, arrays, *_pack_quant(policy))
         return policy

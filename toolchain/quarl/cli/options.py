@@ -256,7 +256,7 @@ def limits_from(path: Path | None, bundle: Any = None) -> Limits | None:
     """Return the limits of a file, on top of the bundle's own or the defaults; None without a file."""
     if path is None:
         return None
-    from quarl.files.archives import read_file
+    from quarl.files.open import read_file
     from quarl.pipeline import limits_of
     from quarl.verdict.limits import DEFAULT_LIMITS, read_limits
 

@@ -1,4 +1,4 @@
-"""Files and zip archives, read within bounds: what a file claims is checked before memory is spent,
+"""Zip archives, read within bounds: what a file claims is checked before memory is spent,
 and again while reading.
 
 In: a path, or the bytes of a zip inside a zip. Out: bytes of single members. Nothing is ever
@@ -7,7 +7,6 @@ extracted to disk.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zipfile
 import zlib
@@ -16,67 +15,15 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from quarl.errors import InputError, UntrustedFileError
+from quarl.files.open import CHUNK_BYTES, open_file
 
-# A policy for a small board has kilobytes to megabytes; these limits leave room for optimiser state
-# and twins beside it.
-MAX_FILE_BYTES = 1 << 30
+# A policy for a small board has kilobytes to megabytes; these leave room for optimiser state and twins.
 MAX_TOTAL_BYTES = 1 << 30
 MAX_MEMBER_BYTES = 1 << 28
 MAX_MEMBERS = 20_000
 # trained weights hardly compress; a member that unpacks to more than this times its size is a bomb
 MAX_RATIO = 200
 FREE_BYTES = 1 << 20  # a member this small may compress as well as it likes
-CHUNK_BYTES = 1 << 20
-
-
-def open_file(path: Path) -> BinaryIO:
-    """Return the opened file.
-
-    Raises:
-        InputError: there is none, it is a folder or may not be read, or it is larger than
-            `MAX_FILE_BYTES`.
-    """
-    try:
-        file = path.open("rb")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no such file: check the path") from error
-    except IsADirectoryError as error:
-        raise InputError(
-            f"{path}: is a folder, a file is needed: name the policy file inside it"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        file.close()
-        raise UntrustedFileError(
-            f"{path.name}: {size:,} bytes, at most {MAX_FILE_BYTES:,} are read: this is no "
-            "policy for a small board"
-        )
-    return file
-
-
-def read_file(path: Path) -> bytes:
-    """Return the whole file's bytes, checked as in `open_file`."""
-    with open_file(path) as file:
-        return file.read()
-
-
-def source_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's relative names and contents in sorted order,
-    in hexadecimal.
-    """
-    digest = hashlib.sha256()
-    if path.is_dir():
-        for member in sorted(p for p in path.rglob("*") if p.is_file()):
-            digest.update(
-                f"{member.relative_to(path).as_posix()}\0{source_digest(member)}\n".encode()
-            )
-        return digest.hexdigest()
-    with open_file(path) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 class Archive:
@@ -158,6 +105,7 @@ class Archive:
             OSError,
             RuntimeError,
             NotImplementedError,
+            ValueError,  # a name in bad UTF-8, a negative seek
         ) as error:
             raise InputError(
                 f"{self.name}: {member} is damaged ({error}): copy the file again"

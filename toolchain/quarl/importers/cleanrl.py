@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, UnsupportedError
-from quarl.files.archives import source_digest
+from quarl.files.open import source_digest
 from quarl.graph.contract import Action, Observation, box_bounds
 from quarl.graph.policy import Activation, Dense, Function, Policy, linear_chain
 from quarl.importers.options import ImportOptions, box_from_environment, make_contract

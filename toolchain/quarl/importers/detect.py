@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from quarl.errors import InputError
-from quarl.files.archives import Archive, open_file
+from quarl.files.archives import Archive
+from quarl.files.open import open_file
 
 ZIP_MAGIC = b"PK\x03\x04"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import DeviceError, InputError, QuarlError, UnsupportedError, UntrustedFileError
-from quarl.files.archives import read_file
+from quarl.files.open import read_file
 from quarl.importers.hdf5_worker import MAX_ARRAY_BYTES
 from quarl.tools import ONE_THREAD, own_module, run
 

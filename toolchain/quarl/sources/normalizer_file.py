@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, ToolMissingError, UnsupportedError, UntrustedFileError
-from quarl.files.archives import Archive, read_file
+from quarl.files.archives import Archive
 from quarl.files.atomic import write_whole
 from quarl.files.npz import npz_bytes, parse_npy
+from quarl.files.open import read_file
 from quarl.graph.contract import Normalizer
 
 FIELDS = ("mean", "var", "epsilon", "clip_obs")

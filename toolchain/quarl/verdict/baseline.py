@@ -15,8 +15,8 @@ from typing import Any
 
 from quarl.bundle.bundle import Bundle
 from quarl.errors import InputError
-from quarl.files.archives import read_file
 from quarl.files.atomic import write_whole
+from quarl.files.open import read_file
 from quarl.verdict.formats.verdict_json import checks_of, verdict_table
 from quarl.verdict.verdict import Check, Verdict
 

@@ -82,7 +82,7 @@ def _explain(check: str, bundle: Path | None, as_json: bool) -> None:
 
     from quarl.bundle.bundle import VERDICT
     from quarl.cli import show
-    from quarl.files.archives import read_file
+    from quarl.files.open import read_file
     from quarl.verdict.explanations import explain
     from quarl.verdict.formats.verdict_json import read_checks
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
-from quarl.files.archives import source_digest
+from quarl.files.open import source_digest
 from quarl.graph.policy import INPUT, Policy
 from quarl.importers.draft import Draft, DraftBuilder
 from quarl.importers.fold import finish

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quarl.errors import InputError
-from quarl.files.archives import Archive, open_file
+from quarl.files.archives import Archive
+from quarl.files.open import open_file
 from quarl.importers.detect import ZIP_MAGIC
 from quarl.importers.hdf5 import open_hdf5
 from quarl.importers.keras.description import Config

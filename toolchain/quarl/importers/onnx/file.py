@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
-from quarl.files.archives import read_file
+from quarl.files.open import read_file
 
 MAX_NODES = 5_000
 MAX_CONSTANT_VALUES = 1 << 26

@@ -12,7 +12,7 @@ import hashlib
 from pathlib import Path
 
 from quarl.errors import InputError, UntrustedFileError
-from quarl.files.archives import source_digest
+from quarl.files.open import source_digest
 from quarl.graph.policy import Policy
 from quarl.importers.draft import Draft
 from quarl.importers.fold import finish

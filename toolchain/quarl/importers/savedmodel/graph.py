@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from quarl.errors import InputError, ToolMissingError, UnsupportedError, UntrustedFileError
-from quarl.files.archives import read_file
+from quarl.files.open import read_file
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.onnx.file import MAX_CONSTANT_VALUES, MAX_NODES
 

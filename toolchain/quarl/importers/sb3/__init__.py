@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from quarl.errors import InputError, UnsupportedError
-from quarl.files.archives import Archive, source_digest
+from quarl.files.archives import Archive
+from quarl.files.open import source_digest
 from quarl.graph.contract import Action, Observation
 from quarl.graph.policy import Activation, Dense, Flatten, Function, Policy, linear_chain
 from quarl.importers.options import ImportOptions, make_contract

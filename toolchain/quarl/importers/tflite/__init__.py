@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from quarl.errors import InputError, QuarlError, UnsupportedError
-from quarl.files.archives import source_digest
+from quarl.files.open import source_digest
 from quarl.graph.contract import Action, Observation
 from quarl.graph.quant_policy import (
     ObservationQuantizer,

@@ -23,7 +23,7 @@ from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
-from quarl.files.archives import read_file
+from quarl.files.open import read_file
 from quarl.importers.detect import TFLITE_MAGIC
 
 MAX_BYTES = 1 << 27
