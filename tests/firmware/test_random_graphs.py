@@ -48,7 +48,7 @@ def random_graph(rng: np.random.Generator) -> QuantPolicy:
 
 
 def random_bits(rng: np.random.Generator) -> int:
-    return 4 if rng.random() < 0.4 else 8
+    return int(rng.integers(2, 8)) if rng.random() < 0.4 else 8
 
 
 def add_window(builder: Builder, rng: np.random.Generator) -> None:

@@ -247,7 +247,7 @@ class Builder:
         """Return int8 weights, shrunk where a wide layer's sums would leave float32's exact range."""
         tensor = self.tensors[source]
         assert tensor is not None
-        largest = 127 if weight_bits == 8 else 7
+        largest = 2 ** (weight_bits - 1) - 1
         if self._is_wide(source, target):
             largest = int(min(largest, 0.9 * 2**24 / (np.prod(shape[1:]) * tensor.largest_offset)))
         return self.rng.integers(-largest, largest + 1, shape).astype(np.int8)

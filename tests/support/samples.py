@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -25,7 +24,8 @@ from quarl.graph.policy import (
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import rung_numbered
-from quarl.quantize.quantizer import Weights, quantize
+from quarl.quantize.quantizer import quantize
+from quarl.quantize.widths import widths_named
 
 
 def dense(rng: np.random.Generator, inputs: int, outputs: int) -> Dense:
@@ -235,7 +235,7 @@ PEERS: dict[str, Callable[[np.random.Generator], Policy]] = {
 
 
 def sample(
-    name: str, rung: int, seed: int = 0, weights: Weights = "int8"
+    name: str, rung: int, seed: int = 0, weights: str = "int8"
 ) -> tuple[Policy, QuantPolicy]:
     """Return a sample policy and its integers, made as the ladder's rung says."""
     rng = np.random.default_rng(seed)
@@ -243,5 +243,8 @@ def sample(
     count = 32 if policy.contract.observation.is_image else 256
     calibration = Calibration(observations(policy, rng, count), np.zeros(0, np.int32))
     return policy, quantize(
-        policy, calibration, replace(rung_numbered(rung).settings, weights=weights), rung
+        policy,
+        calibration,
+        rung_numbered(rung).settings.with_widths(widths_named(weights)),
+        rung,
     )

@@ -25,7 +25,7 @@ from quarl.graph.quant_policy import QuantPolicy
 from quarl.progress import Progress, part_of
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import LADDER, decision_error, quantize_on_rung
-from quarl.quantize.quantizer import Weights
+from quarl.quantize.widths import INT8, Widths
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
 from quarl.rollouts.vector_env import EnvSpec
@@ -73,7 +73,7 @@ def choose_rung(
     env: EnvSpec,
     limits: Limits,
     tried: Tried = lambda result: None,
-    weights: Weights = "int8",
+    widths: Widths = INT8,
     progress: Progress | None = None,
     *,
     held: NDArray[Any] | None = None,
@@ -98,7 +98,7 @@ def choose_rung(
     best: tuple[float, QuantPolicy] | None = None
     for rung in LADDER:
         try:
-            candidate = quantize_on_rung(policy, calibration, rung.number, weights)
+            candidate = quantize_on_rung(policy, calibration, rung.number, widths)
         except QuantizationError as error:
             results.append(
                 RungResult(rung.number, rung.name, 0, 0.0, missed=(f"cannot be had: {error}",))
@@ -213,9 +213,9 @@ def decisions_missed(
 
 
 def fixed_rung(
-    policy: Policy, calibration: Calibration, number: int, weights: Weights = "int8"
+    policy: Policy, calibration: Calibration, number: int, widths: Widths = INT8
 ) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
     """Return the policy on the rung, and its error on the calibration; nothing is played."""
-    candidate = quantize_on_rung(policy, calibration, number, weights)
+    candidate = quantize_on_rung(policy, calibration, number, widths)
     error = decision_error(policy, candidate, calibration)
     return candidate, (RungResult(number, LADDER[number].name, candidate.parameter_bytes, error),)

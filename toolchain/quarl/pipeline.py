@@ -65,7 +65,7 @@ from quarl.progress import Progress, Stage, quietly
 from quarl.quantize.calibration import Calibration, coverage
 from quarl.quantize.error_report import QuantReport, quant_report
 from quarl.quantize.ladder import DEFAULT_RUNG
-from quarl.quantize.quantizer import Weights
+from quarl.quantize.widths import INT8, Widths
 from quarl.resources import default_cache_dir, targets_dir
 from quarl.rollouts.episodes import random_episodes
 from quarl.rollouts.vector_env import EnvSpec, check_env
@@ -129,7 +129,7 @@ def export(
     out: Path,
     *,
     rung: int | None = None,
-    weights: Weights = "int8",
+    widths: Widths = INT8,
     calibration: Path | None = None,
     limits: Limits | None = None,
     board: Target | None = None,
@@ -143,7 +143,7 @@ def export(
         rung: a rung of the ladder; None lets the measured return choose, or takes rung 3 where
             there is no environment to play in.
             The integers of an int8 file stand on none, and stay as they are.
-        weights: int4 gives the firmware half the weights, at a price in accuracy:
+        widths: fewer bits of weights, activations or observations, at a price in accuracy:
             toolchain/docs/quantizer.md.
         calibration: `.npz` with the observations `obs` the policy meets; None: the recipe's own, or
             played in the environment.
@@ -157,12 +157,11 @@ def export(
         asked = replace(asked, random_return=_random_return(source, source.env))
     tried: tuple[RungResult, ...] = ()
     if isinstance(policy, QuantPolicy):
-        asked_for = f"--rung {rung}" if rung is not None else f"--weights {weights}"
-        if rung is not None or weights != "int8":
-            option = asked_for.partition(" ")[0]
+        if rung is not None or widths != INT8:
+            option = f"--rung {rung}" if rung is not None else widths.sentence()
             raise InputError(
-                f"{asked_for}: {source.file.name} holds integers already, which are exported "
-                f"as they are: leave {option} away"
+                f"{option}: {source.file.name} holds integers already, which are exported as they "
+                "are: omit the option"
             )
         quantized = policy
     elif rung is None and source.env is not None:
@@ -172,13 +171,13 @@ def export(
             source.env,
             asked,
             lambda result: report(result.sentence()),
-            weights,
+            widths,
             progress,
             held=held.obs,
         )
     else:
         quantized, tried = fixed_rung(
-            policy, fitted, DEFAULT_RUNG if rung is None else rung, weights
+            policy, fitted, DEFAULT_RUNG if rung is None else rung, widths
         )
         report(tried[-1].sentence())
     contract, bare = policy.contract, None if isinstance(board, LinuxBoard) else board
@@ -219,7 +218,7 @@ def export(
         board=None if board is None else board.name,
         tools=bundles.tool_versions(),
         files=bundles.digests(files),
-        weights=weights,
+        weights=widths.name,
     )
     return bundles.write_bundle(out, manifest, files)
 
@@ -426,7 +425,7 @@ def ship(
     out: Path,
     *,
     rung: int | None = None,
-    weights: Weights = "int8",
+    widths: Widths = INT8,
     calibration: Path | None = None,
     limits: Limits | None = None,
     episodes: int | None = None,
@@ -447,7 +446,7 @@ def ship(
             source,
             out,
             rung=rung,
-            weights=weights,
+            widths=widths,
             calibration=calibration,
             limits=limits,
             board=board,

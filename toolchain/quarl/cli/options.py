@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from quarl.boards.linux import Target
     from quarl.importers import ImportOptions
-    from quarl.quantize.quantizer import Weights
+    from quarl.quantize.widths import Widths
     from quarl.rollouts.vector_env import EnvSpec
     from quarl.verdict.limits import Limits
 
@@ -82,9 +83,26 @@ WeightsOption = Annotated[
     str,
     typer.Option(
         "--weights",
-        metavar="int8|int4|int4-all",
-        help="Bits of the weights; int4: of all dense and convolution layers but the first "
-        "and the last.",
+        metavar="int2..int8[-all]",
+        help="Bits of the weights of all dense and convolution layers but the first and the last; "
+        "-all takes those too.",
+    ),
+]
+ActivationsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--activations",
+        metavar="BITS",
+        help="Bits of hidden activations, 2 to 16; default: as the rung says. Above 8 as many as "
+        "the arithmetic allows.",
+    ),
+]
+InputsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--inputs",
+        metavar="BITS",
+        help="Bits of each observation feature, 3 to 16; default: as the rung says.",
     ),
 ]
 LimitsOption = Annotated[
@@ -202,19 +220,15 @@ def rung_number(text: str) -> int | None:
     return rung_numbered(int(text)).number
 
 
-def weights_named(text: str) -> Weights:
-    """Return the weights the option names.
+def widths_from(weights: str, activations: int | None, inputs: int | None) -> Widths:
+    """Return the widths the options name.
 
     Raises:
-        InputError: no such weights.
+        InputError: no such weights, or bits out of range.
     """
-    from quarl.errors import InputError
-    from quarl.quantize.quantizer import Weights
+    from quarl.quantize.widths import widths_named
 
-    for known in get_args(Weights):
-        if text == known:
-            return cast("Weights", text)
-    raise InputError(f"--weights {text}: must be one of {', '.join(get_args(Weights))}")
+    return replace(widths_named(weights), activations=activations, inputs=inputs)
 
 
 def board_named(name: str | None) -> Target | None:

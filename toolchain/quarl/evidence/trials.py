@@ -21,7 +21,7 @@ from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import integer_outputs, real_outputs
 from quarl.quantize.calibration import MIN_OBSERVATIONS, Calibration
 from quarl.quantize.ladder import LADDER, quantize_on_rung
-from quarl.quantize.quantizer import weights_of
+from quarl.quantize.quantizer import widths_of
 
 RECALIBRATED = "calibration on the bundle's held-out observations"
 
@@ -52,7 +52,7 @@ def _trials(
     before = _changed(source, quantized, obs)
     for rung in LADDER[quantized.rung :]:
         try:
-            other = quantize_on_rung(source, fitted, rung.number, weights_of(quantized))
+            other = quantize_on_rung(source, fitted, rung.number, widths_of(quantized))
         except (
             QuantizationError
         ):  # a limit of the arithmetic: that rung cannot be had, so it is no advice

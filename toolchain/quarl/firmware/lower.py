@@ -48,7 +48,7 @@ from quarl.graph.quant_policy import (
     QuantTable,
     QuantTensor,
     QuantWeighted,
-    weight_bits,
+    stored_bits,
 )
 from quarl.graph.shapes import quant_shapes
 
@@ -311,7 +311,7 @@ def _dense_fields(
     arrays, range_text, store = _range(lowering, node, op, prefix)
     letters = LETTERS[lowering.ctype(node.inputs[0])]
     length = prod(op.weights.shape[1:])
-    is_int4 = weight_bits(op) == 4
+    is_int4 = stored_bits(op) == 4
     narrow = "_w4" if is_int4 else ""
     fields = [
         ("weights", f"{prefix}_weights"),
@@ -342,7 +342,7 @@ def _range(
     """Return bias and multiplier arrays, the ql_range initialiser and the store function."""
     bias = folded_bias(node.name, op, lowering.policy.tensor(node.inputs[0]))
     if not isinstance(op, QuantDepthwiseConv2D) and (
-        lowering.kernels != "portable" or weight_bits(op) == 4
+        lowering.kernels != "portable" or stored_bits(op) == 4
     ):
         bias = pad_rows(bias, MVE_ROWS if lowering.kernels == "mve" else ROWS)
     arrays = (

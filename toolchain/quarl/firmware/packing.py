@@ -17,7 +17,7 @@ from quarl.graph.quant_policy import (
     QuantDepthwiseConv2D,
     QuantTensor,
     QuantWeighted,
-    weight_bits,
+    stored_bits,
 )
 
 STEP = 8  # inputs the DSP kernels take at once
@@ -35,7 +35,7 @@ def folded_bias(name: str, op: QuantWeighted, tensor: QuantTensor) -> NDArray[np
     rows = op.weights.astype(np.int64).reshape(len(op.weights), -1)
     bias = op.bias.astype(np.int64) - tensor.zero_point * rows.sum(axis=1)
     bound = np.abs(bias) + np.abs(rows).sum(axis=1) * max(abs(tensor.qmin), abs(tensor.qmax))
-    limit = INT4_BOUND if weight_bits(op) == 4 else ACCUMULATOR_BOUND
+    limit = INT4_BOUND if stored_bits(op) == 4 else ACCUMULATOR_BOUND
     if bound.max() >= limit:
         channel = int(bound.argmax())
         raise QuantizationError(
@@ -56,7 +56,7 @@ def portable_weights(op: QuantWeighted) -> NDArray[np.int8]:
         return np.ascontiguousarray(op.weights.transpose(1, 2, 0))
     return (
         int4_pairs(_padded(op, ROWS, 1))
-        if weight_bits(op) == 4
+        if stored_bits(op) == 4
         else op.weights.reshape(len(op.weights), -1)
     )
 
@@ -68,7 +68,7 @@ def dsp_weights(op: QuantWeighted) -> NDArray[np.int8]:
     Both axes are padded with zeros.
     """
     padded = _padded(op, ROWS, STEP)
-    if weight_bits(op) == 4:
+    if stored_bits(op) == 4:
         return int4_pairs(padded)
     return np.ascontiguousarray(
         padded.reshape(len(padded) // ROWS, ROWS, -1, 4).transpose(0, 2, 1, 3)
@@ -82,7 +82,7 @@ def mve_weights(op: QuantWeighted) -> NDArray[np.int8]:
     Both axes are padded with zeros.
     """
     padded = _padded(op, MVE_ROWS, MVE_LANES)
-    if weight_bits(op) == 4:
+    if stored_bits(op) == 4:
         pairs = int4_pairs(padded)
         return np.ascontiguousarray(
             pairs.reshape(len(padded) // MVE_ROWS, MVE_ROWS // 2, -1, MVE_LANES).transpose(

@@ -23,8 +23,8 @@ class QuantDense:
     """acc = bias + sum (q - zero_point of the input) * weights. weights int8 [out, in], bias int32
     [out], multiplier float32 [out].
 
-    With `weight_bits` 4 no weight is beyond -7 to 7, and the C runtime stores two of them in a
-    byte.
+    With `weight_bits` below 8 no weight is beyond 2^(bits - 1) - 1 either way; of up to 4 bits the
+    C runtime stores two in a byte.
     """
 
     weights: NDArray[np.int8]
@@ -107,8 +107,13 @@ class QuantNode:
 
 
 def weight_bits(op: QuantWeighted) -> int:
-    """Return the bits of one weight as the C runtime stores it: 8, or 4."""
+    """Return the bits that one weight has: 2 to 8."""
     return 8 if isinstance(op, QuantDepthwiseConv2D) else op.weight_bits
+
+
+def stored_bits(op: QuantWeighted) -> int:
+    """Return the bits of one weight as the C runtime stores it: 4 for 2 to 4 bits, 8 for more."""
+    return 4 if weight_bits(op) <= 4 else 8
 
 
 def is_wide_layer(node: QuantNode, input_tensor: QuantTensor) -> bool:

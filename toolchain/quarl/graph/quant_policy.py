@@ -51,6 +51,7 @@ from quarl.graph.quant_ops import (
     TableFunction,
     accumulator_bound,
     is_wide_layer,
+    stored_bits,
     weight_bits,
 )
 from quarl.graph.quant_tensor import INT8_MAX, INT8_MIN, ObservationQuantizer, QuantTensor
@@ -60,6 +61,7 @@ __all__ = [
     "EXACT_FLOAT_BOUND",
     "INT8_MAX",
     "INT8_MIN",
+    "MULTIPLIER_BOUND",
     "PRODUCT_BOUND",
     "ObservationQuantizer",
     "QuantConv2D",
@@ -75,6 +77,7 @@ __all__ = [
     "accumulator_bound",
     "check_limits",
     "is_wide_layer",
+    "stored_bits",
     "weight_bits",
 ]
 
@@ -84,7 +87,7 @@ PRODUCT_BOUND = (
     2**22
 )  # acc * multiplier beyond it is not exact in the magic-number form, and wraps on x86 from 2^31
 MULTIPLIER_BOUND = 256  # LiteRT refuses the layer from here on
-WEIGHT_LIMITS = {4: 7, 8: 128}  # largest |weight| by bits
+WEIGHT_LIMITS = {**{bits: 2 ** (bits - 1) - 1 for bits in range(2, 8)}, 8: 128}  # largest |weight|
 ZERO_POINT_BOUND = 2**22  # of an observation feature: leaves its clamps exact in float32
 
 
@@ -155,7 +158,7 @@ class QuantPolicy:
         for node in self.nodes:
             if isinstance(node.op, QuantWeighted):
                 total += (
-                    node.op.weights.nbytes * weight_bits(node.op) // 8
+                    node.op.weights.nbytes * stored_bits(node.op) // 8
                     + node.op.bias.nbytes
                     + node.op.multiplier.nbytes
                 )
@@ -199,7 +202,8 @@ def check_limits(node: QuantNode, input_tensor: QuantTensor) -> None:
     ):
         found = f"{bits}-bit weights from {op.weights.min()} to {op.weights.max()}"
         raise QuantizationError(
-            f"{node.name}: has {found}: of 4 bits they are -7 to 7, of 8 bits -128 to 127"
+            f"{node.name}: has {found}: of 2 to 7 bits they are at most 2^(bits - 1) - 1 either "
+            "way, of 8 bits -128 to 127"
         )
     if (
         not op.bias.shape == op.multiplier.shape == op.weight_scale.shape == (count,)

@@ -1,5 +1,5 @@
-"""How many bits a wide tensor may have: as many as keep every sum of every layer that touches it
-below 2^24.
+"""How many bits each tensor has: of a wide one as many as keep every sum of every layer that
+touches it below 2^24, of a narrow one as many as are asked for.
 
 Below that bound float32 holds each sum exactly, in any order, so `.tflite`, `.onnx`, NumPy and C
 give the same integers.
@@ -50,13 +50,15 @@ def output_widths(
     hidden_bits: int,
     *,
     wide_head: bool,
+    output_bits: int = 8,
 ) -> dict[str, int]:
-    """Return the width in bits of every unit's output that is wider than 8, as far as its range
-    tells; `fitting_widths` has the last word.
+    """Return the width in bits of every unit's output that is not 8, as far as its range tells;
+    `fitting_widths` has the last word on those above 8.
 
     Args:
         values: float results of every unit on the calibration observations.
-        hidden_bits: the most a hidden tensor may have.
+        hidden_bits: what a hidden tensor has, up to 8; the most it may have, above.
+        output_bits: what the last one has where it is neither a wide head nor squashed.
         wide_head: a squashed action gets a 16-bit table that reads 12 bits.
     """
     widths: dict[str, int] = {}
@@ -69,7 +71,11 @@ def output_widths(
             bits = OUTPUT_BITS if widths.get(unit.inputs[0], 8) > 8 else 8
         elif squashes and units[-1].inputs == (unit.name,):
             bits = TABLE_BITS if fits_wide(unit, before) else 8
-        elif index == len(units) - 1 or isinstance(unit.op, Copying | Concat | Add):
+        elif index == len(units) - 1:
+            bits = output_bits
+        elif hidden_bits <= 8:
+            bits = hidden_bits
+        elif isinstance(unit.op, Copying | Concat | Add):
             bits = 8
         elif isinstance(unit.op, Activation) or fits_wide(unit, before):
             bits = next(
@@ -86,7 +92,7 @@ def output_widths(
             tensors[unit.name] = before
             continue
         tensors[unit.name] = _tensor(unit, values, bits)
-        if bits > 8:
+        if bits != 8:
             widths[unit.name] = bits
     return widths
 
@@ -99,11 +105,11 @@ def fitting_widths(
     """
     fitting = dict(widths)
     for unit in units:
-        if unit.name in widths:
+        if widths.get(unit.name, 8) > 8:
             makes = fits_wide(unit, tensors[unit.inputs[0]])
             reads = all(fits_wide(reader, tensors[unit.name]) for reader in _readers(units, unit))
             fitting[unit.name] = widths[unit.name] if makes and reads else widths[unit.name] - 1
-    return {name: bits for name, bits in fitting.items() if bits > 8}
+    return {name: bits for name, bits in fitting.items() if bits != 8}
 
 
 def _tensor(unit: Unit, values: Mapping[str, NDArray[Any]], bits: int) -> QuantTensor:

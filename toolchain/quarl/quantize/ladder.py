@@ -20,7 +20,8 @@ from quarl.graph.policy import Activation, Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import integer_outputs, real_outputs
 from quarl.quantize.calibration import Calibration
-from quarl.quantize.quantizer import QuantSettings, Weights, quantize
+from quarl.quantize.quantizer import QuantSettings, quantize
+from quarl.quantize.widths import INT8, Widths
 
 EQUALIZE_POWERS = (0.0, 0.5)  # full equalisation (1.0) ruins the next layer's weights
 WIDE_BITS = 12
@@ -84,15 +85,22 @@ def rung_numbered(number: int) -> Rung:
 
 
 def quantize_on_rung(
-    policy: Policy, calibration: Calibration, number: int, weights: Weights = "int8"
+    policy: Policy, calibration: Calibration, number: int, widths: Widths = INT8
 ) -> QuantPolicy:
     """Return the policy quantised as the rung says, in the variant that decides best on the
     calibration; images have one variant only.
 
+    Args:
+        widths: what is asked for; it stands above what the rung says.
     Raises:
+        InputError: a width of the observation is asked for, and it is pixels.
         QuantizationError: a limit of the arithmetic would be broken.
     """
-    settings = replace(rung_numbered(number).settings, weights=weights)
+    if policy.contract.observation.is_image and widths.inputs not in (None, 8):
+        raise InputError(
+            f"inputs of {widths.inputs} bits: the policy sees pixels, which have 8: omit --inputs"
+        )
+    settings = rung_numbered(number).settings.with_widths(widths)
     if policy.contract.observation.is_image:
         return quantize(policy, calibration, settings, number)
     candidates = [

@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 
 from quarl.errors import QuantizationError, UnsupportedError
 from quarl.graph.policy import INPUT, Activation, Add, Concat, Copying, Function, Weighted, activate
-from quarl.graph.quant_policy import PRODUCT_BOUND, QuantTensor
+from quarl.graph.quant_policy import MULTIPLIER_BOUND, PRODUCT_BOUND, QuantTensor
 from quarl.quantize.transforms import Unit
+from quarl.quantize.widths import largest_weight
 
 SHRINK_STEPS = np.linspace(
     1.0, 0.1, 46
 )  # ranges tried for a tensor that a table reads, as shares of the full one
 SAMPLES = 20_000  # values a range search looks at
+LARGEST_FACTOR = 0.75 * MULTIPLIER_BOUND  # what a planned tensor leaves of the limit
 LARGEST, SMALLEST = (
     2.0**100,
     2.0**-100,
@@ -56,7 +58,18 @@ def spanning_tensor(
 
 
 def function_tensor(function: Function, low: float, high: float, bits: int) -> QuantTensor:
-    """Return the output tensor of a table of `function` whose results lie in [low, high]."""
+    """Return the output tensor of a table of `function` whose results lie in [low, high].
+
+    Below 8 bits the ends of tanh and sigmoid are integers: of few steps the one at 1 is worth more
+    than a power of two.
+    """
+    if function == "tanh" and bits < 8:
+        most = 2 ** (bits - 1) - 1
+        return QuantTensor(np.float32(1 / most), 0, -most, most)
+    if function == "sigmoid" and bits < 8:
+        most = 2**bits - 1
+        qmin = -(2 ** (bits - 1))
+        return QuantTensor(np.float32(1 / most), qmin, qmin, qmin + most)
     if function == "tanh":
         return QuantTensor(
             np.float32(2.0 ** (1 - bits)), 0, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
@@ -100,13 +113,15 @@ def plan_tensors(
     values: Mapping[str, NDArray[Any]],
     input_tensor: QuantTensor,
     bits: Mapping[str, int],
+    weight_bits: Mapping[str, int] | None = None,
 ) -> dict[str, QuantTensor]:
     """Return each unit's output tensor by name, `INPUT` included.
 
     Args:
         values: float results of every unit on the calibration observations, and what `INPUT` holds.
-        bits: width of each unit's output; 8 where not given, and 8 for what a concat or add
-            touches.
+        bits: width of each unit's output; 8 where not given. What a concat or add joins has the
+            width of the narrowest, 8 at most.
+        weight_bits: bits of each layer's weights; 8 where not given.
     Raises:
         QuantizationError: results beyond what float32 scales can span; names the layer.
         UnsupportedError: a concat or add of the observation's own integers; names it.
@@ -124,7 +139,8 @@ def plan_tensors(
         name: (min(ranges[n][0] for n in group), max(ranges[n][1] for n in group))
         for name, group in groups.items()
     }
-    least_scales = _least_scales(units, groups, spans)
+    coarsest = _coarsest_steps(units, spans, input_tensor, bits, weight_bits or {})
+    least_scales = _least_scales(units, groups, spans, coarsest)
     tensors: dict[str, QuantTensor] = {INPUT: input_tensor}
     for unit in reversed(
         units
@@ -132,8 +148,9 @@ def plan_tensors(
         name, width, least = unit.name, bits.get(unit.name, 8), least_scales[unit.name]
         after = readers.get(name, [])
         if name in joined:
+            narrowest = min(8, *(bits.get(n, 8) for n in groups[name]))
             tensors[name] = spanning_tensor(
-                *spans[name], least_scale=max(least_scales[n] for n in groups[name])
+                *spans[name], narrowest, max(least_scales[n] for n in groups[name])
             )
         elif isinstance(unit.op, Activation):
             tensors[name] = function_tensor(unit.op.function, *ranges[name], width)
@@ -189,9 +206,10 @@ def _least_scales(
     units: tuple[Unit, ...],
     groups: Mapping[str, frozenset[str]],
     spans: Mapping[str, tuple[float, float]],
+    coarsest: Mapping[str, float],
 ) -> dict[str, float]:
     """Return the output step of each unit from which its largest possible result stays a quarter
-    below the limit of acc * multiplier.
+    below the limit of acc * multiplier, and its multiplier below the limit of multipliers.
 
     0 where there is no such limit. The largest possible result counts with all that the integers of
     its input can say.
@@ -203,10 +221,37 @@ def _least_scales(
         if isinstance(unit.op, Weighted):
             weights = np.abs(unit.op.weights.reshape(len(unit.op.weights), -1)).sum(axis=1)
             largest: NDArray[np.float64] = weights * reach[unit.inputs[0]] + np.abs(unit.op.bias)
-            least[unit.name] = float(largest.max()) / (PRODUCT_BOUND / 4)
+            least[unit.name] = max(
+                float(largest.max()) / (PRODUCT_BOUND / 4), coarsest[unit.name] / LARGEST_FACTOR
+            )
             for name in groups[unit.name]:  # a range widened to such steps
                 reach[name] = max(reach[name], least[unit.name] * 2**8)
     return least
+
+
+def _coarsest_steps(
+    units: tuple[Unit, ...],
+    spans: Mapping[str, tuple[float, float]],
+    input_tensor: QuantTensor,
+    bits: Mapping[str, int],
+    weight_bits: Mapping[str, int],
+) -> dict[str, float]:
+    """Return the largest step of each weighted unit's accumulators, in real units: of few bits it
+    can be hundreds of steps of a wide output.
+    """
+    steps: dict[str, float] = {INPUT: float(input_tensor.scale)}
+    coarsest: dict[str, float] = {}
+    for unit in units:
+        reach = max(map(abs, _widened(*spans[unit.name])))
+        is_copy = isinstance(unit.op, Copying)
+        steps[unit.name] = (
+            steps[unit.inputs[0]] if is_copy else 2 * reach / (2 ** bits.get(unit.name, 8) - 2)
+        )
+        if isinstance(unit.op, Weighted):
+            most = largest_weight(weight_bits.get(unit.name, 8))
+            peak = float(np.abs(unit.op.weights).max())
+            coarsest[unit.name] = steps[unit.inputs[0]] * peak / most
+    return coarsest
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:

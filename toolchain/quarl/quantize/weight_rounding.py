@@ -1,4 +1,4 @@
-"""Rounding weights to int8 or int4: to the nearest, or chosen so that the layer's results on real
+"""Rounding weights to 2 to 8 bits: to the nearest, or chosen so that the layer's results on real
 inputs stay closest.
 
 The second is the column-wise least-squares scheme of GPTQ (Frantar et al., arXiv 2210.17323),
@@ -14,10 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-WEIGHT_MAX = 127
-# -8 is left out: two weights of 7 and their cross term still fit one byte
-# (firmware_harness/include/ql_kernels.h)
-INT4_MAX = 7
+WEIGHT_MAX = 127  # of 8 bits; -8 of 4 bits is left out too, so that two of them fit one byte
 DAMPING = 1e-3  # of the mean variance, keeps the inverse of a nearly singular covariance bounded
 BIAS_SHARE = 8
 LEAST_SHARE = 2.0**-24  # of the layer's largest step
@@ -25,6 +22,7 @@ SMALLEST, ZERO_LAYER = (
     2.0**-100,
     2.0**-40,
 )  # in_scale * step: below the first a layer is all zeros, and then any step of usual size will do
+SHRINKS = np.linspace(1.0, 0.3, 36)  # shares of the largest weight tried as a channel's range
 BLOCK = 64  # columns rounded before the rest is corrected in one product
 
 
@@ -55,6 +53,24 @@ def weight_scales(
     wanted = np.where(wanted > SMALLEST / float(in_scale), wanted, ZERO_LAYER / float(in_scale))
     scale = wanted.astype(np.float32)
     return np.where(scale < wanted, np.nextafter(scale, np.float32(np.inf)), scale)
+
+
+def least_error_share(weights: NDArray[np.float64], weight_max: int) -> NDArray[np.float64]:
+    """Return float64 [out]: the share of each channel's largest weight that is worth `weight_max`
+    steps, with the least square error of rounding to the nearest.
+
+    Args:
+        weights: float64 [out, in].
+    """
+    peak = np.maximum(np.abs(weights).max(axis=1, keepdims=True), SMALLEST)
+    unit = weights / peak
+    best, least = np.ones(len(weights)), np.full(len(weights), np.inf)
+    for share in SHRINKS:
+        step = share / weight_max
+        rounded = np.clip(np.rint(unit / step), -weight_max, weight_max) * step
+        error = np.square(rounded - unit).sum(axis=1)
+        best, least = np.where(error < least, share, best), np.minimum(error, least)
+    return best
 
 
 def round_nearest(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from quarl.boards.cortex_m import CpuName
-from quarl.graph.quant_policy import QuantPolicy, QuantWeighted, weight_bits
+from quarl.graph.quant_policy import QuantPolicy, QuantWeighted, stored_bits
 from quarl.graph.shapes import quant_shapes
 
 
@@ -89,7 +89,7 @@ def layer_work(policy: QuantPolicy) -> tuple[LayerWork, ...]:
         if isinstance(node.op, QuantWeighted):
             macs = prod(shapes[node.name]) * prod(node.op.weights.shape[1:])
             touched += (
-                node.op.weights.nbytes * weight_bits(node.op) // 8
+                node.op.weights.nbytes * stored_bits(node.op) // 8
                 + node.op.bias.nbytes
                 + node.op.multiplier.nbytes
             )

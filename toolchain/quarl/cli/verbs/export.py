@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from quarl.cli.options import (
+    ActivationsOption,
     BoardOption,
     CalibrationOption,
     EnvArgOption,
     EnvOption,
+    InputsOption,
     JsonOption,
     LimitsOption,
     NoObsNormOption,
@@ -20,7 +22,7 @@ from quarl.cli.options import (
     import_options,
     limits_from,
     rung_number,
-    weights_named,
+    widths_from,
 )
 from quarl.cli.progress import progress_bar, say
 from quarl.cli.result import print_result
@@ -36,6 +38,8 @@ def export(
     no_obs_norm: NoObsNormOption = False,
     rung: RungOption = "auto",
     weights: WeightsOption = "int8",
+    activations: ActivationsOption = None,
+    inputs: InputsOption = None,
     limits: LimitsOption = None,
     board: BoardOption = None,
     as_json: JsonOption = False,
@@ -48,7 +52,7 @@ def export(
 
     number, bits, wanted, target = (
         rung_number(rung),
-        weights_named(weights),
+        widths_from(weights, activations, inputs),
         limits_from(limits),
         board_named(board),
     )
@@ -60,7 +64,7 @@ def export(
             opened,
             out,
             rung=number,
-            weights=bits,
+            widths=bits,
             calibration=calibration,
             limits=wanted,
             board=target,

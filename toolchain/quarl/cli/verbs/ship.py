@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from quarl.cli.options import (
+    ActivationsOption,
     BoardOption,
     CalibrationOption,
     EnvArgOption,
     EnvOption,
     EpisodesOption,
     HistoryOption,
+    InputsOption,
     JsonOption,
     JunitOption,
     LimitsOption,
@@ -29,7 +31,7 @@ from quarl.cli.options import (
     import_options,
     limits_from,
     rung_number,
-    weights_named,
+    widths_from,
 )
 from quarl.cli.progress import progress_bar, say
 from quarl.cli.result import Destinations, conclude
@@ -45,6 +47,8 @@ def ship(
     no_obs_norm: NoObsNormOption = False,
     rung: RungOption = "auto",
     weights: WeightsOption = "int8",
+    activations: ActivationsOption = None,
+    inputs: InputsOption = None,
     limits: LimitsOption = None,
     episodes: EpisodesOption = None,
     board: BoardOption = None,
@@ -65,7 +69,7 @@ def ship(
 
     number, bits, wanted, target = (
         rung_number(rung),
-        weights_named(weights),
+        widths_from(weights, activations, inputs),
         limits_from(limits),
         board_named(board),
     )
@@ -77,7 +81,7 @@ def ship(
         opened,
         out,
         rung=number,
-        weights=bits,
+        widths=bits,
         calibration=calibration,
         limits=wanted,
         episodes=episodes,
