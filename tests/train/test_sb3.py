@@ -254,3 +254,27 @@ def test_the_command_answers_a_missing_recipe_with_one_line_and_exit_code_2(tmp_
 def quarl_train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "quarl", "train", *arguments]
     return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+
+
+DDPG = (
+    DQN.replace("tiny_dqn", "tiny_ddpg").replace('"DQN"', '"DDPG"').replace("CartPole-v1", "Pendulum-v1").replace("failure_return = 10.0", "failure_return = -2000.0")
+    .replace("evaluations = 2", 'action_noise = 0.3\naction_noise_kind = "ornstein-uhlenbeck"\nevaluations = 2')
+)  # fmt: skip
+
+
+def test_ddpg_explores_with_the_noise_of_the_recipe(tmp_path: Path) -> None:
+    from stable_baselines3 import DDPG as SB3DDPG
+
+    folder = recipe_folder(tmp_path / "recipes", DDPG)
+    train(folder, tmp_path / "out" / "tiny_ddpg", runs=tmp_path / "runs", quick=True)
+    model = SB3DDPG.load(tmp_path / "out" / "tiny_ddpg" / "policy.zip")
+    assert model.action_noise is not None
+    assert "sigma=[0.3]" in repr(model.action_noise)
+    assert "Ornstein" in repr(model.action_noise)
+
+
+def test_another_kind_of_noise_is_refused(tmp_path: Path) -> None:
+    text = DDPG.replace("ornstein-uhlenbeck", "pink")
+    folder = recipe_folder(tmp_path / "recipes", text)
+    with pytest.raises(InputError, match="action_noise_kind: 'pink'; allowed: normal, ornstein"):
+        train(folder, tmp_path / "out" / "tiny_ddpg", runs=tmp_path / "runs", quick=True)

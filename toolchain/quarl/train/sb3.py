@@ -13,6 +13,8 @@ Hyperparameters of a recipe go to the algorithm's constructor as they are, but f
     clip_obs                  where normalised observations are clipped, 10 unless given
     fold_normalizer           put the normaliser into the first layer when done, without its clipping: give a large clip_obs
     evaluations               how many checkpoints are made and judged, 20 unless given
+    action_noise              standard deviation of the noise that DDPG and TD3 explore with, in actions of -1 to 1
+    action_noise_kind         "normal" unless given, or "ornstein-uhlenbeck"
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
@@ -93,8 +96,13 @@ def fit(
             model = checkpoint.load(algorithm, envs)
         else:
             envs.seed(recipe.train.seed)
+            noise = _action_noise(settings, envs)
             model = algorithm(
-                "MlpPolicy", envs, seed=recipe.train.seed, device="cpu", **_constructor(settings)
+                "MlpPolicy",
+                envs,
+                seed=recipe.train.seed,
+                device="cpu",
+                **_constructor(settings) | noise,
             )
         judge = _Judge(
             EnvSpec(recipe.env.id, recipe.env.kwargs),
@@ -417,6 +425,24 @@ def _constructor(settings: Mapping[str, Setting]) -> dict[str, Any]:
             arguments["learning_rate"], arguments.pop("learning_rate_end"), 1.0
         )
     return arguments | {"policy_kwargs": policy}
+
+
+def _action_noise(settings: dict[str, Setting], envs: VecEnv) -> dict[str, Any]:
+    """Return the constructor's `action_noise`, taken out of the settings; empty where none is
+    given.
+    """
+    kind = settings.pop("action_noise_kind", "normal")
+    if "action_noise" not in settings:
+        return {}
+    spread = _number(settings.pop("action_noise"), "action_noise")
+    size = np.full(envs.action_space.shape or (), spread)
+    if kind == "normal":
+        return {"action_noise": NormalActionNoise(np.zeros_like(size), size)}
+    if kind == "ornstein-uhlenbeck":
+        return {"action_noise": OrnsteinUhlenbeckActionNoise(np.zeros_like(size), size)}
+    raise InputError(
+        f"[train.hyperparameters] action_noise_kind: {kind!r}; allowed: normal, ornstein-uhlenbeck"
+    )
 
 
 def _whole(value: Setting, key: str) -> int:
