@@ -26,7 +26,9 @@ from quarl.quantize.bit_widths import (
 )
 from quarl.quantize.calibration import calibrate
 from quarl.quantize.qparams import plan_tensors, spanning_tensor
-from quarl.quantize.quantizer import QuantSettings, fit_layer, quantize
+from quarl.quantize.layer_fit import fit_layer
+from quarl.quantize.quantizer import quantize
+from quarl.quantize.settings import QuantSettings
 from quarl.quantize.transforms import Unit, run_units, units_of
 from tests.support.small_policies import cnn, dense, mlp, observations, pixels, two_branches
 

@@ -54,13 +54,10 @@ from quarl.graph.reference import (
 )
 from quarl.quantize.calibration import calibrate
 from quarl.quantize.ladder import LADDER
-from quarl.quantize.quantizer import (
-    QuantSettings,
-    fit_layer,
-    function_table,
-    observation_quantizer,
-    quantize,
-)
+from quarl.quantize.layer_fit import fit_layer
+from quarl.quantize.observation import observation_quantizer
+from quarl.quantize.quantizer import function_table, quantize
+from quarl.quantize.settings import QuantSettings
 from quarl.quantize.transforms import Unit, run_units, units_of
 from tests.conftest import need
 from tests.support.small_policies import (

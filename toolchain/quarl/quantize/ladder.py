@@ -20,7 +20,8 @@ from quarl.graph.policy import Activation, Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import integer_outputs, real_outputs
 from quarl.quantize.calibration import Calibration
-from quarl.quantize.quantizer import QuantSettings, quantize
+from quarl.quantize.quantizer import quantize
+from quarl.quantize.settings import QuantSettings
 from quarl.quantize.widths import INT8, Widths
 
 EQUALIZE_POWERS = (0.0, 0.5)  # full equalisation (1.0) ruins the next layer's weights

@@ -1,0 +1,142 @@
+"""How raw observations become integers, and what the first layers then read.
+
+In: a policy's units and its calibration. Out: the observation quantiser, and units with the scales
+and the normaliser folded in, exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.graph.contract import Observation
+from quarl.graph.policy import INPUT, Policy
+from quarl.graph.quant_policy import ObservationQuantizer, QuantTensor
+from quarl.quantize.bit_widths import fits_wide
+from quarl.quantize.calibration import Calibration
+from quarl.quantize.qparams import LARGEST, spanning_tensor
+from quarl.quantize.settings import QuantSettings
+from quarl.quantize.transforms import Unit, fold_input
+
+# |observation * inv_scale| stays below it, so that float32 holds eighths of a step and zero points
+# are exact
+FARTHEST_STEP = 2.0**21
+
+
+def widest_observation(
+    policy: Policy, units: tuple[Unit, ...], calibration: Calibration, settings: QuantSettings
+) -> tuple[ObservationQuantizer, tuple[Unit, ...]]:
+    """Return the observation quantiser with the most bits, up to `input_bits`, that its readers'
+    accumulators allow.
+    """
+    for bits in range(settings.input_bits, 8, -1):
+        observation, folded = observation_quantizer(
+            policy, units, calibration, bits, feature_scales=settings.feature_scales
+        )
+        if observation.is_pixels or all(
+            fits_wide(unit, observation.tensor) for unit in folded if INPUT in unit.inputs
+        ):
+            return observation, folded
+    return observation_quantizer(
+        policy,
+        units,
+        calibration,
+        min(8, settings.input_bits),
+        feature_scales=settings.feature_scales,
+    )
+
+
+def observation_quantizer(
+    policy: Policy,
+    units: tuple[Unit, ...],
+    calibration: Calibration,
+    bits: int,
+    *,
+    feature_scales: bool,
+) -> tuple[ObservationQuantizer, tuple[Unit, ...]]:
+    """Return the observation quantiser and the units that read its integers; scales and normaliser
+    are folded into both, exactly.
+
+    One exception: of a feature that never moves, so far from zero that float32 hardly tells its
+    steps apart, the folded step is kept as small as that of other features; it stands for less than
+    the real one, and the weights beside it keep their resolution.
+    """
+    observation = policy.contract.observation
+    if observation.is_image:
+        return ObservationQuantizer(
+            np.zeros(0, np.float32), np.zeros(0, np.int32), QuantTensor(np.float32(1 / 255), -128)
+        ), units
+    count = observation.shape[0]
+    normalizer = observation.normalizer
+    mean = np.zeros(count) if normalizer is None else np.array(normalizer.mean, np.float64)
+    std = np.ones(count) if normalizer is None else normalizer.std
+    values = (
+        calibration.obs.astype(np.float64)
+        if normalizer is None
+        else normalizer.apply(calibration.obs)
+    )
+    low, high = values.min(axis=0), values.max(axis=0)
+    is_still = high - low < 1e-9 * np.maximum(1, np.abs(high))
+    seen = (low + high) / 2
+    largest = np.maximum(np.abs(low * std + mean), np.abs(high * std + mean))
+    finest = FARTHEST_STEP / np.maximum(largest, FARTHEST_STEP / LARGEST)
+    if feature_scales:
+        limit = np.inf if normalizer is None else normalizer.clip_obs
+        margin = np.where(is_still, np.maximum(1, 1e-6 * np.abs(seen)), 0)
+        low, high = np.maximum(low - margin, -limit), np.minimum(high + margin, limit)
+        half = 2 ** (bits - 1)
+        wanted = (high - low) / (2 * half - 1)
+        inv_scale = np.minimum(1 / (wanted * std), finest).astype(np.float32)
+        middle = ((low + high) / 2 * std + mean) * inv_scale.astype(np.float64)
+        zero_point = np.rint(-0.5 - middle).astype(
+            np.int32
+        )  # the middle of the range becomes that of the integers, -0.5
+        tensor = QuantTensor(np.float32(1), 0, -half, half - 1)
+    else:
+        tensor = spanning_tensor(float(low.min()), float(high.max()), bits)
+        wanted = np.full(count, np.float64(tensor.scale))
+        inv_scale = np.minimum(1 / (wanted * std), finest).astype(np.float32)
+        zero_point = np.rint(-mean * inv_scale.astype(np.float64)).astype(np.int32) + np.int32(
+            tensor.zero_point
+        )
+        if normalizer is None:
+            return ObservationQuantizer(inv_scale, zero_point, tensor), units
+    # The layers read tensor.scale * (q - tensor.zero_point). Their weights get each feature's step,
+    # their biases what is left at `seen`:
+    # what the rounding of zero_point and of inv_scale took.
+    real_step = 1 / (inv_scale.astype(np.float64) * std)
+    step = np.where(is_still, np.minimum(real_step, wanted), real_step)
+    offset = seen - step * (
+        (seen * std + mean) * inv_scale.astype(np.float64) + zero_point - tensor.zero_point
+    )
+    return ObservationQuantizer(inv_scale, zero_point, tensor), fold_input(
+        units, step / np.float64(tensor.scale), offset
+    )
+
+
+def real_input(
+    observation: Observation, graph_obs: NDArray[Any], quantizer: ObservationQuantizer
+) -> NDArray[Any]:
+    """Return what the folded float units read: pixels / 255, or the unrounded, unclamped values the
+    integers stand for.
+    """
+    if observation.is_image:
+        return graph_obs.astype(np.float32) / np.float32(255)
+    tensor = quantizer.tensor
+    steps = (
+        graph_obs.astype(np.float64) * quantizer.inv_scale
+        + quantizer.zero_point
+        - tensor.zero_point
+    )
+    normalizer = observation.normalizer
+    if normalizer is not None:  # the normaliser's clip, in steps
+        limit = np.array([normalizer.clip_obs]) * normalizer.std
+        mean = np.array(normalizer.mean, np.float64)
+        low, high = (
+            (mean + side) * quantizer.inv_scale + quantizer.zero_point - tensor.zero_point
+            for side in (-limit, limit)
+        )
+        steps = np.clip(steps, low, high)
+    return steps * np.float64(tensor.scale)

@@ -1,0 +1,38 @@
+"""What the quantiser does beyond rounding to the nearest: one frozen value, which `ladder.py` names
+the useful sets of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from quarl.quantize.widths import Widths
+
+
+@dataclass(frozen=True, slots=True)
+class QuantSettings:
+    """What the quantiser does beyond rounding to the nearest."""
+
+    center_head: bool = False  # subtract the mean row of an argmax head
+    feature_scales: bool = False  # one scale per observation feature, folded into the first layer
+    bias_correction: bool = False  # the mean error of a channel goes into its bias
+    data_rounding: bool = False  # rounding chosen by least squares on the calibration
+    equalize_power: float = 0.0  # hidden channels brought towards one range
+    wide_head: bool = False  # int32 accumulators decide, or a 16-bit table for a squashed action
+    input_bits: int = 8  # width of observations
+    hidden_bits: int = 8  # width of hidden activations; above 8 as far as 2^24 allows
+    output_bits: int = 8  # of the last integers, where they are neither a wide head nor squashed
+    weight_bits: int = 8  # of the layers between the first and the last
+    edge_bits: int = 8  # weights of the first and the last layer
+
+    def with_widths(self, widths: Widths) -> QuantSettings:
+        """Return the settings with the widths that are asked for; None leaves what is there."""
+        return replace(
+            self,
+            input_bits=widths.inputs or self.input_bits,
+            hidden_bits=widths.activations or self.hidden_bits,
+            output_bits=widths.output or self.output_bits,
+            wide_head=self.wide_head and widths.output is None,
+            weight_bits=widths.weights,
+            edge_bits=widths.edges,
+        )
