@@ -25,8 +25,8 @@ from quarl.quantize.bit_widths import (
     output_widths,
 )
 from quarl.quantize.calibration import calibrate
-from quarl.quantize.qparams import plan_tensors, spanning_tensor
 from quarl.quantize.layer_fit import fit_layer
+from quarl.quantize.qparams import plan_tensors, spanning_tensor
 from quarl.quantize.quantizer import quantize
 from quarl.quantize.settings import QuantSettings
 from quarl.quantize.transforms import Unit, run_units, units_of
