@@ -17,7 +17,8 @@ from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import LADDER, decision_error, quantize_on_rung, rung_numbered
 from quarl.rollouts.actors import Actor
-from quarl.sources.source import Source, observations_of
+from quarl.sources.observations import observations_of
+from quarl.sources.source import Source
 from quarl.verdict.limits import DEFAULT_LIMITS, Limits
 
 

@@ -40,7 +40,7 @@ from quarl.rollouts.episodes import run_episodes
 from quarl.rollouts.vector_env import EnvSpec
 from quarl.runtimes.host import LitertRuntime, Runtime, evaluate
 from quarl.seeds import PARITY_SEED
-from quarl.sources.source import observations_of
+from quarl.sources.observations import observations_of
 from quarl.verdict.limits import Limits, failure_of, limits_from_table, recipe_limits
 from tests.bench import peer_bakenn, peers
 from tests.bench.commands import bench_commands, bench_play

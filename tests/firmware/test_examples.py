@@ -14,7 +14,8 @@ from quarl.firmware.sources import write_firmware
 from quarl.importers import ImportOptions
 from quarl.quantize.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.resources import firmware_dir, targets_dir
-from quarl.sources.source import observations_of, open_source
+from quarl.sources.observations import observations_of
+from quarl.sources.source import open_source
 from quarl.tools import run
 from tests.conftest import need
 

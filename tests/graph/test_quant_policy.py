@@ -246,7 +246,7 @@ def test_a_malformed_node_is_refused_by_name(
 def test_float_layers_are_no_part_of_a_quantised_policy() -> None:
     policy = chain()
     node = QuantNode("layer2", dense(np.random.default_rng(0), 3, 5), ("layer1",), INT8)  # type: ignore[arg-type]
-    with pytest.raises(QuantizationError, match="Dense with such parameters is no operation"):
+    with pytest.raises(QuantizationError, match="Dense with such parameters is not an operation"):
         replace(policy, nodes=(*policy.nodes[:2], node))
 
 

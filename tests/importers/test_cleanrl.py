@@ -299,7 +299,7 @@ def _state(**parts: nn.Module | torch.Tensor) -> dict[str, Any]:
             lambda: _state(
                 network=nn.Sequential(nn.Linear(5, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 4))
             ),
-            "network.1 is no Linear layer",
+            "network.1 is not a Linear layer",
         ),
         (
             lambda: _state(
@@ -317,7 +317,7 @@ def _state(**parts: nn.Module | torch.Tensor) -> dict[str, Any]:
         ),
         (
             lambda: _state(fc1=nn.Conv2d(1, 1, 1), fc2=nn.Linear(2, 2), fc_mu=nn.Linear(2, 2)),
-            "fc1 is no Linear layer",
+            "fc1 is not a Linear layer",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The source framework is told by content; what is no policy file gets one clear message."""
+"""The source framework is recognised by content; what is not a policy file gets one clear message."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_an_onnx_file_cut_off_is_left_to_its_reader(tmp_path: Path) -> None:
         (b"\x80\x04\x95 pickle", "a bare pickle"),
         (
             zip_bytes({"readme.txt": b"x", "b": b""}),
-            r"a zip that is no policy file \(it holds b, readme.txt\)",
+            r"a zip that is not a policy file \(it holds b, readme.txt\)",
         ),
         (b"PK\x03\x04 and nothing more", "not a complete zip"),
     ],

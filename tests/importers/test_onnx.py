@@ -811,7 +811,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> N
 def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "policy.onnx", [node("Gemm", ["x", "a"], "y")], MATRIX, ["n", 5])
     path.write_bytes(path.read_bytes().replace(b"gemm_y", b"gemm\xff\xfe"))
-    with pytest.raises(InputError, match="is no text"):
+    with pytest.raises(InputError, match="is not text"):
         read_onnx(path, ImportOptions())
 
 

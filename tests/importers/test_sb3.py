@@ -591,13 +591,13 @@ def _rename(tensors: dict[str, Any]) -> None:
         ),
         (
             lambda t: t.update({"actor.latent_pi.1.weight": torch.ones(256)}),
-            "actor.latent_pi.1 is no Linear layer",
+            "actor.latent_pi.1 is not a Linear layer",
         ),
         (
             lambda t: t.update({"actor.latent_pi.0.running_mean": torch.ones(2)}),
             "with actor.latent_pi.0.running_mean",
         ),
-        (_rename, "actor.latent_pi is no plain sequence"),
+        (_rename, "actor.latent_pi is not a plain sequence"),
         (
             lambda t: t.update({"actor.features_extractor.net.weight": torch.ones(2)}),
             "actor.features_extractor has tensors",
@@ -658,7 +658,7 @@ def test_json_that_does_not_fit_is_named(
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000])
 def test_a_member_that_is_not_the_json_is_refused(good: bytes, data: bytes, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data is (not JSON|no JSON object)"):
+    with pytest.raises(InputError, match=r"data is (not JSON|not a JSON object)"):
         read_policy(written(tmp_path, replaced(good, {"data": data})))
 
 

@@ -33,7 +33,8 @@ from quarl.profiles.emulated import (
 )
 from quarl.quantize.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.resources import default_cache_dir, models_dir, targets_dir
-from quarl.sources.source import observations_of, open_source
+from quarl.sources.observations import observations_of
+from quarl.sources.source import open_source
 from quarl.tools import run
 from tests.conftest import need
 from tests.support.samples import observations, sample

@@ -14,7 +14,7 @@ from quarl.quantize.calibration import calibrate
 from quarl.quantize.error_report import QuantReport, quant_report, run_unrounded, unrounded_input
 from quarl.quantize.ladder import LADDER
 from quarl.quantize.quantizer import quantize
-from quarl.sources.source import observations_of
+from quarl.sources.observations import observations_of
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from quarl import pipeline
 from quarl.player.player import play, source_player
 from quarl.resources import models_dir
-from quarl.sources.source import observations_of
+from quarl.sources.observations import observations_of
 from tests.conftest import need
 
 FINISHED = sorted(path.parent.name for path in models_dir().glob("*/SOURCE.md"))

@@ -14,7 +14,8 @@ import pytest
 from quarl import pipeline, seeds
 from quarl.errors import InputError
 from quarl.resources import models_dir
-from quarl.sources.source import observations_of, recipe_folder
+from quarl.sources.observations import observations_of
+from quarl.sources.source import recipe_folder
 
 LONGEST_RANGE = 1_000_000
 

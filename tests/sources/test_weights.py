@@ -259,7 +259,7 @@ def test_a_shipped_policy_without_its_weights_is_opened_from_where_the_variable_
     with pytest.raises(InputError, match="QUARL_WEIGHTS"):
         open_source(installed, ImportOptions(), None)
     monkeypatch.setenv("QUARL_WEIGHTS", str(tmp_path / "elsewhere"))
-    from quarl.sources.source import observations_of
+    from quarl.sources.observations import observations_of
 
     source = open_source(installed, ImportOptions(), None)
     fitted, held = observations_of(source, None)

@@ -18,7 +18,8 @@ from quarl.graph.reference import act, integer_outputs
 from quarl.importers import ImportOptions
 from quarl.quantize.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.resources import models_dir
-from quarl.sources.source import observations_of, open_source
+from quarl.sources.observations import observations_of
+from quarl.sources.source import open_source
 
 SHIPPED = sorted({path.parent.name for path in models_dir().glob("*/policy.*")})
 LARGE = sorted(

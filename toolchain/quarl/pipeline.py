@@ -70,7 +70,8 @@ from quarl.resources import default_cache_dir, targets_dir
 from quarl.rollouts.episodes import random_episodes
 from quarl.rollouts.vector_env import EnvSpec, check_env
 from quarl.seeds import RANDOM_SEED
-from quarl.sources.source import Source, observations_of, open_source
+from quarl.sources.observations import observations_of
+from quarl.sources.source import Source, open_source
 from quarl.verdict.baseline import find_baseline
 from quarl.verdict.budgets import figures_of, with_board, with_profile
 from quarl.verdict.closed_loop_checks import is_settled

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,6 +138,8 @@ def apply_integer_op(node: QuantNode, inputs: list[NDArray[Any]], tensor_of: Any
                 inputs[0] + inputs[1] - node.output.zero_point, node.output.qmin, node.output.qmax
             )
             return total
+        case other:
+            assert_never(other)
 
 
 def accumulate(op: QuantWeighted, integers: NDArray[Any], tensor: QuantTensor) -> NDArray[Any]:
@@ -161,6 +163,8 @@ def accumulate(op: QuantWeighted, integers: NDArray[Any], tensor: QuantTensor) -
         case QuantDepthwiseConv2D(stride=stride, padding=padding):
             windows = windows_of(offsets, op.weights.shape[1:3], stride, padding)
             result = np.einsum("nrcdhw,dhw->nrcd", windows, weights, optimize=True) + bias
+        case other:
+            assert_never(other)
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import assert_never
 
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D, Padding
@@ -52,6 +53,8 @@ def quant_shapes(policy: QuantPolicy) -> dict[str, Shape]:
                 shapes[node.name] = (prod(first),)
             case Concat():
                 shapes[node.name] = (*first[:-1], sum(shapes[name][-1] for name in node.inputs))
+            case other:
+                assert_never(other)
     return shapes
 
 

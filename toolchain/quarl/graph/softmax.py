@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 F32 = np.float32
-SMALLEST = F32(-87)  # its exponential is the last that is no denormal
+SMALLEST = F32(-87)  # its exponential is the last that is not denormal
 LOG2_E = F32(1.44269504)
 LN2_HIGH, LN2_LOW = (
     F32(0.693359375),

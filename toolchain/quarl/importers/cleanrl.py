@@ -140,7 +140,7 @@ def _pixels(state: TorchState, options: ImportOptions) -> Observation:
     if features != ATARI_FEATURES:
         raise InputError(
             f"{state.file}: its pictures are not 84 x 84 (the first Linear takes {features}): "
-            "add --env ID to tell their size"
+            "add --env ID, which says their size"
         )
     return Observation((channels, ATARI_SIDE, ATARI_SIDE), "uint8", "chw")
 
@@ -172,7 +172,7 @@ def _mlp(module: str, function: Function) -> Callable[[TorchState, ImportOptions
             raise UnsupportedError(
                 f"{state.file}: {module} has {depth} layers, CleanRL's have {SCRIPT_DEPTH}; "
                 "activations are not in the file, "
-                "so a network of one's own cannot be told: export it to ONNX"
+                "so the layers of another network are not known: export it to ONNX"
             )
         return found
 

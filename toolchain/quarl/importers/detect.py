@@ -1,4 +1,4 @@
-"""Which framework wrote a file, told by its content rather than its name."""
+"""Which framework wrote a file, recognised by its content, not its name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def detect_format(path: Path) -> str:
         if (path / "saved_model.pb").is_file():
             return "savedmodel"
         raise InputError(
-            f"{path.name}: a folder without saved_model.pb is no SavedModel: give {KNOWN}"
+            f"{path.name}: a folder without saved_model.pb is not a SavedModel: give {KNOWN}"
         )
     with open_file(path) as file:
         head = file.read(64)
@@ -68,7 +68,7 @@ def _zip_format(path: Path) -> str:
         return "cleanrl"
     listed = ", ".join(sorted(names)[:5])
     raise InputError(
-        f"{path.name}: a zip that is no policy file (it holds {listed or 'nothing'}): give {KNOWN}"
+        f"{path.name}: a zip that is not a policy file (it holds {listed or 'nothing'}): give {KNOWN}"
     )
 
 

@@ -37,7 +37,7 @@ class Affine:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """y = min(max(x, low), high), where it is no ReLU; a bound may be infinite."""
+    """y = min(max(x, low), high), where it is not a ReLU; a bound may be infinite."""
 
     low: float
     high: float
@@ -103,7 +103,7 @@ class DraftBuilder:
         """
         if len(self.nodes) >= MAX_LAYERS:
             raise UnsupportedError(
-                f"{self.path.name}: more than {MAX_LAYERS} layers: this is no policy for a "
+                f"{self.path.name}: more than {MAX_LAYERS} layers: this is not a policy for a "
                 "small board"
             )
         printable = re.sub(r"[^A-Za-z0-9_.:/-]", "_", name)[:80] or "layer"

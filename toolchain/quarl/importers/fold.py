@@ -45,7 +45,7 @@ def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
         if normalizer is not None and options.normalizer is not None:
             raise InputError(
                 f"{path.name}: the network normalises its input itself, --obs-norm would do "
-                "it twice: leave --obs-norm away"
+                "it twice: omit --obs-norm"
             )
         observation = Observation(draft.input_shape, "float32", "vector", (), normalizer)
     else:

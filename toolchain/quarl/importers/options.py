@@ -27,8 +27,8 @@ class ImportOptions:
     normalizer: Normalizer | None = None  # --obs-norm FILE.npz
     # --no-obs-norm: the policy was trained on raw observations, whatever the file hints at
     no_normalizer: bool = False
-    action_space: Action | None = None  # --env ID, for files that do not tell their action space
-    observation: Observation | None = None  # --env ID, likewise
+    action_space: Action | None = None  # --env ID, for files that do not say their action space
+    observation: Observation | None = None  # --env ID, for files that do not say it
     step_hz: float | None = None
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ def box_from_environment(
     """Return the box action whose bounds the file lacks, from the environment the user named.
 
     Raises:
-        InputError: no environment was given, or its actions are no box of `count` values.
+        InputError: no environment was given, or its actions are not a box of `count` values.
     """
     given = options.action_space
     if given is None:

@@ -23,7 +23,8 @@ from quarl.quantize.ladder import quantize_on_rung
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
 from quarl.rollouts.vector_env import EnvSpec, blame, check_env, make_env
-from quarl.sources.source import Source, observations_of
+from quarl.sources.observations import observations_of
+from quarl.sources.source import Source
 
 MOST_FRAMES = 600  # of a film: 40 s of an Atari game
 

@@ -260,7 +260,7 @@ class _Table:
         self.problems.append(f"{self._prefix}{key}: {found}")
 
     def close(self) -> None:
-        """Report the keys nobody asked for."""
+        """Report the unknown keys."""
         for key in self._table:
             if key not in self._used:
                 self.problem(key, f"unknown key; known here: {', '.join(sorted(self._used))}")

@@ -51,7 +51,7 @@ def read_draft(path: Path, options: ImportOptions) -> Draft:
         return choose_output(path, _outputs(file, source_digest(path)), options)
     except RecursionError as error:
         raise UntrustedFileError(
-            f"{path.name}: the model's description is nested too deeply: this is no policy"
+            f"{path.name}: the model's description is nested too deeply: this is not a policy"
         ) from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise InputError(

@@ -29,7 +29,7 @@ class KerasFile:
 
 
 def open_keras(path: Path) -> KerasFile:
-    """Return the saved model in a `.keras` zip or a whole-model `.h5`, told apart by content."""
+    """Return the saved model in a `.keras` zip or a whole-model `.h5`, recognised by content."""
     with open_file(path) as file:
         is_zip = file.read(4) == ZIP_MAGIC
     if is_zip:
@@ -68,7 +68,7 @@ def _json(path: Path, content: bytes | str) -> Config:
         ) from error
     if not isinstance(found, dict):
         raise InputError(
-            f"{path.name}: the model's description is no model: save the whole model, "
+            f"{path.name}: the model's description is not a model: save the whole model, "
             "model.save('policy.keras')"
         )
     return found

@@ -46,7 +46,7 @@ class OnnxFile:
         if len(self.graph.node) > MAX_NODES:
             raise UnsupportedError(
                 f"{path.name}: {len(self.graph.node):,} nodes, at most {MAX_NODES:,} are "
-                "read: this is no policy"
+                "read: this is not a policy"
             )
         self._data: dict[str, bytes] = {}
         self.initializers = {tensor.name: tensor for tensor in self.graph.initializer}
@@ -152,7 +152,7 @@ class OnnxFile:
             )
         except ValueError as error:
             raise InputError(
-                f"{self.path.name}: {name}: offset or length of its data is no number: export "
+                f"{self.path.name}: {name}: offset or length of its data is not a number: export "
                 "the model again"
             ) from error
         if length != count * dtype.itemsize or offset < 0 or offset + length > len(data):
@@ -220,9 +220,9 @@ def parse(path: Path, content: bytes) -> ModelProto:
     ]
     if any(
         isinstance(text, bytes) for text in texts
-    ):  # what protobuf gives for text that is no UTF-8
+    ):  # what protobuf gives for text that is not UTF-8
         raise InputError(
-            f"{path.name}: a name in the graph is no text: the file was changed on the way, "
+            f"{path.name}: a name in the graph is not text: the file was changed on the way, "
             "copy it again"
         )
     if model.functions:

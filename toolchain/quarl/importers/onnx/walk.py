@@ -84,7 +84,7 @@ class Walk:
             names = ", ".join(i.name for i in inputs) or "none"
             raise UnsupportedError(
                 f"{self.path.name}: the graph has {len(inputs)} inputs ({names}), quarl "
-                "carries one observation: export it so"
+                "carries one observation: export it with one input"
             )
         self.input_name = inputs[0].name
         kind = inputs[0].type.tensor_type

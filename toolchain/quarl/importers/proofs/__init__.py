@@ -61,7 +61,7 @@ class ImportProof:
 
 @dataclass(frozen=True, slots=True)
 class NotProven:
-    """Why the source framework was not asked, and how to have it asked."""
+    """Why the source framework computed nothing, and how to let it."""
 
     reason: str
 

@@ -31,8 +31,8 @@ def outputs_of_savedmodel(
     outputs: it is known up to that shift.
 
     Raises:
-        ToolMissingError: TensorFlow is not installed, or the outputs before the last step cannot be
-            had from it.
+        ToolMissingError: TensorFlow is not installed, or it does not give
+            the outputs before the last step.
     """
     prepare_for_tensorflow()
     try:

@@ -41,7 +41,7 @@ def outputs_of_tflite(
             inputs = network.tensor.dequantize(integers)
     try:
         runtime = LitertRuntime(graph.showing(network.output))
-    except ValueError as error:  # names in the file that are no text
+    except ValueError as error:  # names in the file that are not text
         raise DeviceError(f"LiteRT cannot load {path.name}: {error}") from error
     rows = [
         runtime.infer(inputs[row : row + 1]) for row in range(len(inputs))

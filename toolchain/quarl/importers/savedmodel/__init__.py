@@ -49,7 +49,7 @@ def read_draft(path: Path, options: ImportOptions) -> Draft:
         return draft_of(graph, options)
     except RecursionError as error:
         raise UntrustedFileError(
-            f"{path.name}: its functions are nested too deeply: this is no policy"
+            f"{path.name}: its functions are nested too deeply: this is not a policy"
         ) from error
     except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(

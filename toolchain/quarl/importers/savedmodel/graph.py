@@ -150,7 +150,7 @@ class SavedGraph:
         name = function.signature.name
         if name in self.open_functions:
             raise UntrustedFileError(
-                f"{self.path.name}: the function {name} calls itself: this is no policy"
+                f"{self.path.name}: the function {name} calls itself: this is not a policy"
             )
         names = [argument.name for argument in function.signature.input_arg]
         if len(names) != len(arguments):
@@ -198,7 +198,7 @@ class SavedGraph:
         """Append an ONNX node named after the TensorFlow node and return its result."""
         if len(self.nodes) >= MAX_NODES:
             raise UnsupportedError(
-                f"{self.path.name}: more than {MAX_NODES:,} operations: this is no policy"
+                f"{self.path.name}: more than {MAX_NODES:,} operations: this is not a policy"
             )
         self.counter += 1
         result = f"{node.name}#{self.counter}"
@@ -217,7 +217,7 @@ class SavedGraph:
     def number(self, node: Message, tensor: str) -> NDArray[Any]:
         """Return the constant behind a tensor, where the node's meaning depends on it."""
         if tensor not in self.constants:
-            raise self.unsupported(node, "is told its axes or lengths by another layer")
+            raise self.unsupported(node, "takes its axes or lengths from another layer")
         return self.constants[tensor]
 
     def variable(self, node: Message, tensor: str) -> str:

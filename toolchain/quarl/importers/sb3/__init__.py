@@ -276,7 +276,7 @@ def _ars_squashes(data: Sb3Data) -> bool:
     defaults = {"ARSPolicy": True, "ARSLinearPolicy": False}
     if "squash_output" not in data.policy_kwargs and data.policy_class not in defaults:
         raise UnsupportedError(
-            f"{data.file}: the zip does not tell whether "
+            f"{data.file}: the zip does not say whether "
             f"{data.policy_class or 'its policy class'} squashes its actions"
         )
     return bool(data.policy_kwargs.get("squash_output", defaults.get(data.policy_class)))

@@ -84,7 +84,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator; tensors by index, -1 for an optional input that is left away."""
+    """One operator; tensors by index, -1 for an optional input that is omitted."""
 
     index: int
     name: str  # of the builtin operator in the schema
@@ -130,7 +130,7 @@ def read_graph(path: Path) -> TfliteGraph:
     with _damage_reported(path.name):
         if content[4:8] != TFLITE_MAGIC:
             raise InputError(
-                f"{path.name}: is no .tflite file ({TFLITE_MAGIC.decode()} is missing at its start)"
+                f"{path.name}: is not a .tflite file ({TFLITE_MAGIC.decode()} is missing at its start)"
             )
         model = schema.Model.GetRootAs(content, 0)
         if model.Version() != 3:

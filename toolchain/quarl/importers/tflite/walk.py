@@ -347,7 +347,7 @@ class Walk:
         if (x, weights) == ("FLOAT32", "INT8"):
             kind = "computes in floats with int8 weights (dynamic range)"
         elif x == "FLOAT32":
-            kind = "is a float layer: this is no int8 model"
+            kind = "is a float layer: this is not an int8 model"
         elif x == "INT16":
             kind = "has 16-bit activations"
         elif x == "UINT8":

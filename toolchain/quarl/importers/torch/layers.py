@@ -81,7 +81,7 @@ class TorchState:
         ]
         if weights.ndim != rank or others:
             raise UnsupportedError(
-                f"{self.file}: {module} is no {kind} layer (weight "
+                f"{self.file}: {module} is not a {kind} layer (weight "
                 f"{weights.shape}{', with ' + others[0] if others else ''}): only Linear, "
                 "the Nature CNN and elementwise activations are carried over"
             )
@@ -94,7 +94,7 @@ class TorchState:
 
 def sequential(state: TorchState, module: str, function: Function, activate_last: bool) -> Layers:
     """Return a torch Sequential of Linear layers with an activation between (and after the last,
-    where asked for).
+    where `activate_last`).
 
     Raises:
         UnsupportedError: another module stands in between; names it.
@@ -105,7 +105,7 @@ def sequential(state: TorchState, module: str, function: Function, activate_last
         layers.append((f"{module}.{child}", state.dense(f"{module}.{child}")))
         if child != str(2 * place):
             raise UnsupportedError(
-                f"{state.file}: {module} is no plain sequence of Linear and activation "
+                f"{state.file}: {module} is not a plain sequence of Linear and activation "
                 f"(tensors at {', '.join(children)}, "
                 "expected 0, 2, 4 ...): normalisation and dropout layers are not carried over"
             )
@@ -133,7 +133,7 @@ def nature_cnn(state: TorchState, convolutions: str, linear: str, chw: tuple[int
             raise UnsupportedError(
                 f"{state.file}: {module} has a {found[0]}x{found[1]} kernel where the Nature "
                 f"CNN has {kernel}x{kernel}; "
-                "strides are not in the file, so another network cannot be told: export it to ONNX"
+                "strides are not in the file, so another network is not known: export it to ONNX"
             )
         if min(shape[1:]) < kernel:
             raise InputError(
@@ -167,10 +167,8 @@ def channels_last_columns(name: str, dense: Dense, chw: tuple[int, ...]) -> Dens
 
 def scaled_input(op: Op, gain: float) -> Op:
     """Return the operation that gives op(gain * x) for x, by its weights."""
-    match op:
-        case Dense() | Conv2D():
-            return replace(op, weights=op.weights * op.weights.dtype.type(gain))
-    raise AssertionError("only layers with weights come first")
+    assert isinstance(op, Dense | Conv2D), "only layers with weights come first"
+    return replace(op, weights=op.weights * op.weights.dtype.type(gain))
 
 
 def clipped(name: str, dense: Dense, limit: float) -> Layers:

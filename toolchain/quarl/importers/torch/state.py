@@ -1,19 +1,17 @@
 """Tensors from a file of `torch.save`, without torch and without an unpickler.
 
-Such a file is a zip of raw storages and one pickle that says how they are cut into tensors. A
-pickle is a small program; here its instructions are read as data by an interpreter that knows only
-containers, numbers, strings and tensors.
-It has no means to import or call anything, so a file can ask for code to run but cannot get it.
-Format: torch/csrc/jit/serialization.md and pickletools in the Python library.
+Such a file is a zip of raw storages and one pickle that says how they are cut into tensors. The
+pickle is read as data (`quarl.importers.torch.pickle`): a file can ask for code to run but cannot
+get it.
+Format: torch/csrc/jit/serialization.md.
 """
 
 from __future__ import annotations
 
-import pickletools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
 from quarl.files.archives import Archive
+from quarl.importers.torch.pickle import Machine, as_dict, as_list, set_items
 
 MAX_PICKLE_BYTES = 1 << 22
 MAX_TENSORS = 20_000
@@ -137,100 +136,14 @@ class _Reader:
     def read(self) -> Any:
         pickled = self.archive.read(f"{self.root}data.pkl", MAX_PICKLE_BYTES)
         try:
-            return self._interpret(pickled)
+            return Machine(self.name, self).run(pickled)
         except (ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
             raise InputError(
                 f"{self.name}: data.pkl is damaged ({error}): copy or save the file again"
             ) from error
 
-    def _interpret(self, pickled: bytes) -> Any:
-        """Return the value the pickle describes. Pickle machine of PEP 3154, without the
-        instructions that act.
-        """
-        stack: list[Any] = []
-        marks: list[int] = []
-        memo: dict[int, Any] = {}
-
-        def since_mark() -> list[Any]:
-            start = marks.pop()
-            items = stack[start:]
-            del stack[start:]
-            return items
-
-        for opcode, raw_argument, _ in pickletools.genops(pickled):
-            argument = cast(Any, raw_argument)  # its type follows from the opcode
-            match opcode.name:
-                case "PROTO" | "FRAME":
-                    pass
-                case "STOP":
-                    return stack.pop()
-                case "MARK":
-                    marks.append(len(stack))
-                case "EMPTY_DICT":
-                    stack.append({})
-                case "EMPTY_LIST":
-                    stack.append([])
-                case "EMPTY_TUPLE":
-                    stack.append(())
-                case "NONE":
-                    stack.append(None)
-                case "NEWTRUE" | "NEWFALSE":
-                    stack.append(opcode.name == "NEWTRUE")
-                case (
-                    "BININT"
-                    | "BININT1"
-                    | "BININT2"
-                    | "LONG1"
-                    | "BINFLOAT"
-                    | "BINUNICODE"
-                    | "SHORT_BINUNICODE"
-                ):
-                    stack.append(argument)
-                case "TUPLE":
-                    stack.append(tuple(since_mark()))
-                case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                    count = int(opcode.name[-1])
-                    stack[-count:] = [tuple(stack[-count:])]
-                case "BINPUT" | "LONG_BINPUT":
-                    memo[argument] = stack[-1]
-                case "MEMOIZE":
-                    memo[len(memo)] = stack[-1]
-                case "BINGET" | "LONG_BINGET":
-                    stack.append(memo[argument])
-                case "GLOBAL":
-                    stack.append(self._global(*argument.split(" ", 1)))
-                case "STACK_GLOBAL":
-                    module, attribute = stack[-2:]
-                    stack[-2:] = [self._global(module, attribute)]
-                case "BINPERSID":
-                    stack.append(self._storage(stack.pop()))
-                case "REDUCE":
-                    arguments = stack.pop()
-                    stack.append(self._rebuild(stack.pop(), arguments))
-                case "SETITEM":
-                    _set_items(stack[-3], stack[-2:])
-                    del stack[-2:]
-                case "SETITEMS":
-                    items = since_mark()
-                    _set_items(stack[-1], items)
-                case "APPEND":
-                    item = stack.pop()
-                    _list(stack[-1]).append(item)
-                case "APPENDS":
-                    items = since_mark()
-                    _list(stack[-1]).extend(items)
-                case "BUILD":
-                    # version numbers of the modules, which a state dict carries as an attribute
-                    stack.pop()
-                    _dict(stack[-1])
-                case other:
-                    raise UntrustedFileError(
-                        f"{self.name}: asks for the pickle instruction {other}, which plain "
-                        "tensors do not need"
-                    )
-        raise ValueError("it has no end")
-
-    def _global(self, module: str, name: str) -> _Global:
+    def named(self, module: str, name: str) -> _Global:
+        """Return the name, which must be one of the few that tensors need."""
         if (module, name) in (ORDERED_DICT, TENSOR, PARAMETER) or (
             module == "torch" and name in STORAGE_DTYPES
         ):
@@ -246,7 +159,8 @@ class _Reader:
             "load it in its framework and save the state dict: torch.save(agent.state_dict(), FILE)"
         )
 
-    def _rebuild(self, function: object, arguments: object) -> Any:
+    def called(self, function: object, arguments: object) -> Any:
+        """Return the dict or the tensor that a call makes."""
         if not isinstance(function, _Global) or not isinstance(arguments, tuple):
             raise UntrustedFileError(
                 f"{self.name}: asks to call {type(function).__name__}, which plain tensors do "
@@ -255,11 +169,11 @@ class _Reader:
         match (function.module, function.name):
             case ("collections", "OrderedDict"):
                 rebuilt: dict[Any, Any] = {}
-                _set_items(
+                set_items(
                     rebuilt,
                     [
                         part
-                        for key, value in (_list(arguments[0]) if arguments else [])
+                        for key, value in (as_list(arguments[0]) if arguments else [])
                         for part in (key, value)
                     ],
                 )
@@ -272,7 +186,7 @@ class _Reader:
             f"{self.name}: asks to call {function.name}, which plain tensors do not need"
         )
 
-    def _storage(self, reference: object) -> _Storage:
+    def stored(self, reference: object) -> _Storage:
         """Return the storage for ("storage", type, key, device, element count)."""
         if (
             not isinstance(reference, tuple)
@@ -301,6 +215,10 @@ class _Reader:
             )
         return _Storage(values)
 
+    def built(self, value: Any, state: Any) -> None:
+        """Ignore version numbers of the modules, which a state dict carries as an attribute."""
+        as_dict(value)
+
     def _tensor(
         self, storage: object, offset: object, size: object, stride: object
     ) -> NDArray[Any]:
@@ -310,7 +228,7 @@ class _Reader:
         self.tensors += 1
         if self.tensors > MAX_TENSORS:
             raise UntrustedFileError(
-                f"{self.name}: has more than {MAX_TENSORS:,} tensors: this is no policy for a "
+                f"{self.name}: has more than {MAX_TENSORS:,} tensors: this is not a policy for a "
                 "small board"
             )
         if (
@@ -326,7 +244,7 @@ class _Reader:
             or not all(type(n) is int and n >= 0 for n in numbers)
         ):
             raise UntrustedFileError(
-                f"{self.name}: a tensor's offset, size or stride is no list of whole numbers "
+                f"{self.name}: a tensor's offset, size or stride is not a list of whole numbers "
                 f">= 0, or has over {MAX_RANK} axes"
             )
         assert isinstance(offset, int)
@@ -343,23 +261,3 @@ class _Reader:
         return as_strided(
             values[offset:], size, [step * values.itemsize for step in stride], writeable=False
         )
-
-
-def _set_items(target: object, items: list[Any]) -> None:
-    if not all(
-        type(key) in (str, int) for key in items[0::2]
-    ):  # hashing a deeply nested key would exhaust the C stack
-        raise ValueError("a dict key is neither a name nor a number")
-    _dict(target).update(zip(items[0::2], items[1::2], strict=True))
-
-
-def _dict(value: object) -> dict[Any, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"a {type(value).__name__} where a dict belongs")
-    return value
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"a {type(value).__name__} where a list belongs")
-    return value

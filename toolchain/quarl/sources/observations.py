@@ -1,0 +1,96 @@
+"""The observations a policy meets: for its calibration, and held out, of other episodes.
+
+In: a `Source` and perhaps a file. Out: two calibrations, from the file, from the recipe, or played.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from quarl.errors import InputError
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.progress import Progress
+from quarl.quantize.calibration import Calibration, calibrate, read_observations
+from quarl.rollouts.episodes import collect_observations
+from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED
+from quarl.sources.source import Source
+
+# that a calibration is collected from: ranges from fewer clip what a longer life meets
+EPISODES = 40
+CALIBRATION_OBSERVATIONS = 2_000
+HELDOUT_OBSERVATIONS = 1_000
+HELDOUT_SHARE = 5  # one observation block in five of a user's own file is held out
+
+
+def observations_of(
+    source: Source, calibration_file: Path | None, progress: Progress | None = None
+) -> tuple[Calibration, Calibration]:
+    """Return the calibration and the held-out observations, of different episodes: from a file,
+    from the recipe, or played now.
+
+    Raises:
+        InputError: there is neither a file nor an environment, or the observations do not fit the
+            contract.
+    """
+    contract = source.policy.contract
+    if calibration_file is not None:
+        return _split(read_observations(calibration_file, contract))
+    if source.observations is not None:
+        fitted_file, held_file = source.observations
+        return read_observations(fitted_file, contract), read_observations(held_file, contract)
+    if source.env is None:
+        raise InputError(
+            "quantising needs observations the policy meets: give --env ID to play, or "
+            "--calibration FILE.npz with `obs`"
+        )
+    from quarl.graph import reference as integer
+    from quarl.rollouts.actors import source_actor
+
+    policy, env = source.policy, source.env
+    actor = (
+        partial(integer.act, policy) if isinstance(policy, QuantPolicy) else source_actor(policy)
+    )
+    fitted = collect_observations(
+        env,
+        actor,
+        range(CALIBRATION_SEED, CALIBRATION_SEED + EPISODES),
+        CALIBRATION_OBSERVATIONS,
+        progress=progress,
+    )
+    held = collect_observations(
+        env,
+        actor,
+        range(HELDOUT_SEED, HELDOUT_SEED + EPISODES // 2),
+        HELDOUT_OBSERVATIONS,
+        progress=progress,
+    )
+    return calibrate(fitted.obs, contract, fitted.episode), calibrate(
+        held.obs, contract, held.episode
+    )
+
+
+def _split(observations: Calibration) -> tuple[Calibration, Calibration]:
+    """Return four fifths and one fifth: whole episodes where they are known, otherwise blocks in
+    order.
+    """
+    count = len(observations.obs)
+    episodes = np.unique(observations.episode)
+    if len(episodes) >= HELDOUT_SHARE:
+        held = np.isin(observations.episode, episodes[HELDOUT_SHARE - 1 :: HELDOUT_SHARE])
+    else:
+        held = np.arange(count) * 4 * HELDOUT_SHARE // count % HELDOUT_SHARE == HELDOUT_SHARE - 1
+    episode = observations.episode
+    parts = (
+        replace(
+            observations,
+            obs=observations.obs[keep],
+            episode=episode[keep] if len(episode) else episode,
+        )
+        for keep in (~held, held)
+    )
+    fitted, rest = parts
+    return fitted, rest
