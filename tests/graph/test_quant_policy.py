@@ -212,7 +212,7 @@ def test_a_concat_may_not_be_narrower_than_what_it_copies() -> None:
     ("index", "fields", "found"),
     [
         (0, {"weights": np.zeros((5, 4), np.int16)}, "must be int8, int32, float32"),
-        (0, {"weights": np.zeros((5, 4, 1), np.int8)}, "no operation"),
+        (0, {"weights": np.zeros((5, 4, 1), np.int8)}, "not an operation"),
         (0, {"weights": np.zeros((5, 0), np.int8)}, "layer0"),
         (0, {"weights": np.zeros((5, 3), np.int8)}, "takes 3 inputs, is given shape"),
         (0, {"bias": np.zeros(5, np.int64)}, "must be int8, int32, float32"),
