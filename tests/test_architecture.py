@@ -27,7 +27,7 @@ profiles rollouts
 importers evidence
 sources
 verdict train player
-choose_rung reports
+choose_rung reports actorq
 pipeline doctor
 cli pytest_plugin
 __main__

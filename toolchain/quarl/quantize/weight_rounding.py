@@ -45,10 +45,23 @@ def weight_scales(
         bias: float64 [out], real units.
         accumulator_limit: what |accumulator| must stay below.
     """
-    peak: NDArray[np.float64] = np.abs(weights).max(axis=1) / weight_max
+    return channel_steps(
+        np.abs(weights).max(axis=1) / weight_max, bias, in_scale, accumulator_limit
+    )
+
+
+def channel_steps(
+    least: NDArray[np.float64],
+    bias: NDArray[np.float64],
+    in_scale: np.float32,
+    accumulator_limit: int,
+) -> NDArray[np.float32]:
+    """Return float32 [out]: the step of each channel, as `weight_scales` says, from the least that
+    its weights allow [out].
+    """
     needed = np.abs(bias) * BIAS_SHARE / (np.float64(in_scale) * accumulator_limit)
     wanted: NDArray[np.float64] = np.maximum(
-        np.maximum(peak, needed), max(peak.max() * LEAST_SHARE, SMALLEST / float(in_scale))
+        np.maximum(least, needed), max(least.max() * LEAST_SHARE, SMALLEST / float(in_scale))
     )
     wanted = np.where(wanted > SMALLEST / float(in_scale), wanted, ZERO_LAYER / float(in_scale))
     scale = wanted.astype(np.float32)
