@@ -3,7 +3,7 @@
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 
 /* QL_TICKS_BY_SYSTICK: even where there is DWT, for emulators that have SysTick only */
-#if !defined(QL_TICKS_BY_SYSTICK) && (defined(__ARM_ARCH) && __ARM_ARCH >= 7 || defined(__ARM_ARCH_8M_MAIN__))
+#if !defined(QL_TICKS_BY_SYSTICK) && __ARM_ARCH_ISA_THUMB == 2 /* not on Armv6-M and Armv8-M Baseline */
 
 #define DEMCR REGISTER(0xE000EDFCU)
 #define DWT_CTRL REGISTER(0xE0001000U)

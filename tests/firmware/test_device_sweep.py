@@ -13,7 +13,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quarl.boards.cortex_m import CpuName, Fpu, Region, find_board
+from quarl.boards.core import Fpu, Region
+from quarl.boards.cores import CORES
+from quarl.boards.cortex_m import find_board
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.example import with_example
@@ -22,13 +24,13 @@ from quarl.firmware.lower import lower
 from quarl.firmware.sources import kernels_for, program_sources
 from quarl.graph.reference import quantize_observations
 from quarl.graph.shapes import multiply_accumulates
-from quarl.links.qemu import MACHINES, QemuDevice, emulated_board
+from quarl.links.qemu import QemuDevice, emulated_board
 from quarl.links.unicorn import UnicornDevice
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.support.shipped import IMAGES, VECTORS, Shipped, pairs, shipped
 
-DEVICES: list[tuple[str, CpuName, Fpu]] = [
+DEVICES: list[tuple[str, str, Fpu]] = [
     ("unicorn", "cortex-m4", "single"),
     ("qemu", "cortex-m4", "single"),
     ("qemu", "cortex-m0", "none"),
@@ -41,9 +43,7 @@ MPS3_DRAM = Region(
 )  # of QEMU's machine with an M55, for what its 2 MB of SRAM cannot hold
 
 
-def open_device(
-    emulator: str, cpu: CpuName, fpu: Fpu, policy: Shipped
-) -> UnicornDevice | QemuDevice:
+def open_device(emulator: str, cpu: str, fpu: Fpu, policy: Shipped) -> UnicornDevice | QemuDevice:
     """Return the policy's firmware in the memory of QEMU's machine with that core, booted; its
     example is replayed there.
     """
@@ -56,9 +56,10 @@ def open_device(
             # QEMU's only M0 has 256 KB: the same instructions in the other emulator, with an M3's
             # memory
         ):
+            m3 = CORES["cortex-m3"].emulation.machine
             emulator, board = (
                 "unicorn",
-                replace(board, flash=MACHINES["cortex-m3"].flash, ram=MACHINES["cortex-m3"].ram),
+                replace(board, flash=m3.flash, ram=m3.ram),
             )
         elif cpu == "cortex-m55":
             board = replace(board, flash=MPS3_DRAM)
@@ -70,7 +71,7 @@ def open_device(
     return QemuDevice(elf, image, board, program, default_cache_dir())
 
 
-def check(emulator: str, cpu: CpuName, fpu: Fpu, policy: Shipped) -> None:
+def check(emulator: str, cpu: str, fpu: Fpu, policy: Shipped) -> None:
     device = open_device(emulator, cpu, fpu, policy)
     integers = quantize_observations(policy.policy, policy.heldout)
     assert device.run(integers).tobytes() == policy.outputs.tobytes()
@@ -91,7 +92,7 @@ def quick_count(name: str) -> int | None:
 
 @pytest.mark.parametrize(("device", "name"), pairs(DEVICES, is_quick=True), ids=label)
 def test_a_shipped_policy_answers_on_the_core_as_on_the_host(
-    device: tuple[str, CpuName, Fpu], name: str
+    device: tuple[str, str, Fpu], name: str
 ) -> None:
     check(*device, shipped(name, quick_count(name)))
 
@@ -99,6 +100,6 @@ def test_a_shipped_policy_answers_on_the_core_as_on_the_host(
 @pytest.mark.slow
 @pytest.mark.parametrize(("device", "name"), pairs(DEVICES, is_quick=False), ids=label)
 def test_all_held_out_observations_of_a_shipped_policy_are_answered_as_on_the_host(
-    device: tuple[str, CpuName, Fpu], name: str
+    device: tuple[str, str, Fpu], name: str
 ) -> None:
     check(*device, shipped(name))

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quarl.boards.core import Kernels
 from quarl.errors import DeviceError, InputError
 from quarl.firmware import linux
 from quarl.firmware.linux import (
-    CoreName,
     build_linux_program,
     build_linux_sources,
     linux_program,
@@ -24,7 +24,7 @@ from quarl.firmware.linux import (
     program_outputs,
 )
 from quarl.firmware.lower import lower
-from quarl.firmware.program import Example, Kernels
+from quarl.firmware.program import Example
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import act, integer_outputs
 from quarl.links.frames import Frame, pack_frame, payload_of, take_frame
@@ -32,7 +32,8 @@ from quarl.resources import default_cache_dir
 from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
 from tests.firmware.test_random_graphs import random_graph
-from tests.support.linux_programs import PI_CORES, ask, build_natively
+from tests.support.cores import PI_CORES
+from tests.support.linux_programs import ask, build_natively
 from tests.support.random_policies import random_integers
 from tests.support.samples import SAMPLES, observations, sample
 from tests.support.shipped import LARGE, pairs, shipped
@@ -208,7 +209,7 @@ def test_the_compilers_words_reach_the_user(
         build_linux_program(QUANTIZED, OBS, "cortex-a53", tmp_path)
 
 
-def check_on_core(quantized: QuantPolicy, obs: np.ndarray, core: CoreName) -> None:  # type: ignore[type-arg]
+def check_on_core(quantized: QuantPolicy, obs: np.ndarray, core: str) -> None:  # type: ignore[type-arg]
     need("ziglang", "qemu-aarch64")
     path = build_linux_program(quantized, obs, core, default_cache_dir())
     assert build_linux_program(quantized, obs, core, default_cache_dir()) == path
@@ -223,9 +224,7 @@ def check_on_core(quantized: QuantPolicy, obs: np.ndarray, core: CoreName) -> No
 
 @pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("small_images", 5)])
 @pytest.mark.parametrize("core", PI_CORES)
-def test_every_core_answers_like_the_reference_bit_for_bit(
-    core: CoreName, name: str, rung: int
-) -> None:
+def test_every_core_answers_like_the_reference_bit_for_bit(core: str, name: str, rung: int) -> None:
     policy, quantized = sample(name, rung)
     check_on_core(quantized, observations(policy, np.random.default_rng(5), 50), core)
 
@@ -235,13 +234,13 @@ def test_every_core_answers_like_the_reference_bit_for_bit(
 @pytest.mark.parametrize("name", SAMPLES)
 @pytest.mark.parametrize("core", PI_CORES)
 def test_every_core_answers_like_the_reference_for_every_sample(
-    core: CoreName, name: str, rung: int
+    core: str, name: str, rung: int
 ) -> None:
     policy, quantized = sample(name, rung)
     check_on_core(quantized, observations(policy, np.random.default_rng(5), 200), core)
 
 
-def check_shipped(core: CoreName, name: str) -> None:
+def check_shipped(core: str, name: str) -> None:
     need("ziglang", "qemu-aarch64")
     policy = shipped(name)
     path = build_linux_program(policy.policy, policy.heldout, core, default_cache_dir())
@@ -252,7 +251,7 @@ def check_shipped(core: CoreName, name: str) -> None:
 
 
 @pytest.mark.parametrize(("core", "name"), pairs(PI_CORES, is_quick=True))
-def test_a_shipped_policy_answers_on_the_cores_as_on_the_host(core: CoreName, name: str) -> None:
+def test_a_shipped_policy_answers_on_the_cores_as_on_the_host(core: str, name: str) -> None:
     """1,000 held-out observations, 100 of Atari; a large network on one of the cores, the rest of
     them below.
     """
@@ -264,13 +263,11 @@ def test_a_shipped_policy_answers_on_the_cores_as_on_the_host(core: CoreName, na
     ("core", "name"),
     [(core, name) for core, name in pairs(PI_CORES, is_quick=False) if name in LARGE],
 )
-def test_a_large_shipped_policy_answers_on_every_core_as_on_the_host(
-    core: CoreName, name: str
-) -> None:
+def test_a_large_shipped_policy_answers_on_every_core_as_on_the_host(core: str, name: str) -> None:
     check_shipped(core, name)
 
 
-def check_random_graph(seed: int, core: CoreName, kernels: Kernels) -> None:
+def check_random_graph(seed: int, core: str, kernels: Kernels) -> None:
     need("ziglang", "qemu-aarch64")
     rng = np.random.default_rng(seed)
     quantized = random_graph(rng)
@@ -284,9 +281,7 @@ def check_random_graph(seed: int, core: CoreName, kernels: Kernels) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(("core", "kernels"), [("cortex-a72", "neon"), ("cortex-a76", "dot")])
-def test_a_random_graph_gives_the_reference_outputs(
-    core: CoreName, kernels: Kernels, seed: int
-) -> None:
+def test_a_random_graph_gives_the_reference_outputs(core: str, kernels: Kernels, seed: int) -> None:
     check_random_graph(seed, core, kernels)
 
 
@@ -294,6 +289,6 @@ def test_a_random_graph_gives_the_reference_outputs(
 @pytest.mark.parametrize("seed", range(100, 140))
 @pytest.mark.parametrize(("core", "kernels"), [("cortex-a53", "neon"), ("cortex-a76", "dot")])
 def test_many_random_graphs_give_the_reference_outputs(
-    core: CoreName, kernels: Kernels, seed: int
+    core: str, kernels: Kernels, seed: int
 ) -> None:
     check_random_graph(seed, core, kernels)

@@ -10,8 +10,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from quarl.boards.core import Kernels
 from quarl.firmware.lower import lower
-from quarl.firmware.program import Kernels
 from quarl.graph.quant_policy import QuantPolicy, QuantTensor
 from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quarl.boards.core import Kernels
 from quarl.firmware.lower import lower
-from quarl.firmware.program import Kernels
 from quarl.firmware.sources import policy_sources
 from quarl.graph.quant_policy import QuantTensor
 from quarl.graph.reference import act, integer_outputs, quantize_observations

@@ -10,10 +10,10 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from quarl.boards.core import Kernels
 from quarl.emitters import emit_float_onnx, emit_float_tflite, emit_onnx, emit_tflite
 from quarl.errors import InputError
 from quarl.firmware.lower import lower
-from quarl.firmware.program import Kernels
 from quarl.graph.contract import Action, Contract, Observation
 from quarl.graph.policy import Activation, Flatten, MaxPool2D, Op, Policy, linear_chain
 from quarl.graph.reference import integer_outputs, quantize_observations, real_outputs

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from quarl.boards.cortex_m import CpuName, Fpu
+from quarl.boards.core import Fpu
 from quarl.emitters import emit_onnx, emit_tflite
 from quarl.emitters import tflite_layers as layers
 from quarl.emitters.tflite import native_tables
@@ -526,7 +526,7 @@ def test_converted_image_networks_give_litert_s_outputs_on_every_backend(
 @pytest.mark.parametrize("name", ["max", "average", "residual", "two_scales"])
 @pytest.mark.parametrize("core", [M4, M0])
 def test_firmware_of_a_converted_network_answers_as_litert_does(
-    pooling: dict[str, Path], name: str, core: tuple[CpuName, Fpu]
+    pooling: dict[str, Path], name: str, core: tuple[str, Fpu]
 ) -> None:
     need("ziglang", "unicorn", "elftools", "capstone")
     policy = read_tflite(pooling[name], ImportOptions())

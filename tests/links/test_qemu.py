@@ -4,12 +4,10 @@ and the only M55.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from quarl.boards.cortex_m import CpuName, Fpu, find_board
+from quarl.boards.core import Fpu
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources
@@ -21,25 +19,17 @@ from quarl.graph.reference import act, integer_outputs, quantize_observations
 from quarl.links.count import merged
 from quarl.links.qemu import QemuDevice, emulated_board
 from quarl.profiles.emulated import open_firmware
-from quarl.resources import default_cache_dir, targets_dir
+from quarl.resources import default_cache_dir
 from tests.conftest import need
+from tests.support.cores import FULL, board_with
 from tests.support.samples import observations, sample
-
-CORES: list[tuple[CpuName, Fpu]] = [
-    ("cortex-m0", "none"),
-    ("cortex-m3", "none"),
-    ("cortex-m4", "single"),
-    ("cortex-m7", "double"),
-    ("cortex-m33", "single"),
-    ("cortex-m55", "double"),
-]
 
 
 def boot(
-    quantized: QuantPolicy, cpu: CpuName, fpu: Fpu, extra: dict[str, bytes] | None = None
+    quantized: QuantPolicy, cpu: str, fpu: Fpu, extra: dict[str, bytes] | None = None
 ) -> QemuDevice:
     need("ziglang", "elftools", "capstone", "qemu-system-arm", "gcc")
-    board = emulated_board(replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu, fpu=fpu))
+    board = emulated_board(board_with(cpu, fpu))
     program: Program = lower(quantized, kernels_for(board))
     elf = build_image(
         program_sources(program) | harness_sources(board) | (extra or {}),
@@ -50,9 +40,9 @@ def boot(
 
 
 @pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("squashed", 5), ("small_images", 0)])
-@pytest.mark.parametrize(("cpu", "fpu"), CORES)
+@pytest.mark.parametrize(("cpu", "fpu"), FULL)
 def test_every_core_answers_like_the_reference_bit_for_bit(
-    cpu: CpuName, fpu: Fpu, name: str, rung: int
+    cpu: str, fpu: Fpu, name: str, rung: int
 ) -> None:
     policy, quantized = sample(name, rung)
     device = boot(quantized, cpu, fpu)
@@ -66,10 +56,10 @@ def test_every_core_answers_like_the_reference_bit_for_bit(
 
 
 @pytest.mark.parametrize(("cpu", "fpu"), [("cortex-m4", "single"), ("cortex-m0", "none")])
-def test_two_emulators_count_the_same_instructions_and_branches(cpu: CpuName, fpu: Fpu) -> None:
+def test_two_emulators_count_the_same_instructions_and_branches(cpu: str, fpu: Fpu) -> None:
     need("unicorn")
     policy, quantized = sample("stacked_frames", 3)
-    board = replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu, fpu=fpu)
+    board = board_with(cpu, fpu)
     obs = observations(policy, np.random.default_rng(5), 1)
     integers = quantize_observations(quantized, obs)
     ours = boot(quantized, cpu, fpu).count_calls(integers)
@@ -79,13 +69,13 @@ def test_two_emulators_count_the_same_instructions_and_branches(cpu: CpuName, fp
 
 
 @pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("small_images", 5)])
-@pytest.mark.parametrize(("cpu", "fpu"), CORES)
+@pytest.mark.parametrize(("cpu", "fpu"), FULL)
 def test_arms_gcc_gives_the_same_answers_without_a_warning(
-    cpu: CpuName, fpu: Fpu, name: str, rung: int
+    cpu: str, fpu: Fpu, name: str, rung: int
 ) -> None:
     need("elftools", "capstone", "qemu-system-arm", "arm-none-eabi-gcc")
     policy, quantized = sample(name, rung)
-    board = emulated_board(replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu, fpu=fpu))
+    board = emulated_board(board_with(cpu, fpu))
     program = lower(quantized, kernels_for(board))
     elf = build_image(
         program_sources(program) | harness_sources(board), board, default_cache_dir(), "gcc"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from quarl.boards.cortex_m import Board, CpuName, Fpu, find_board
+from quarl.boards.core import Fpu
+from quarl.boards.cortex_m import Board, find_board
 from quarl.errors import DeviceError, InputError
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
@@ -22,19 +22,8 @@ from quarl.links.frames import Frame, pack_frame
 from quarl.links.unicorn import UnicornDevice
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
+from tests.support.cores import IN_UNICORN, board_with
 from tests.support.samples import observations, sample
-
-CORES: list[tuple[CpuName, Fpu]] = [
-    ("cortex-m0", "none"),
-    ("cortex-m3", "none"),
-    ("cortex-m4", "single"),
-    ("cortex-m7", "double"),
-    ("cortex-m33", "single"),
-]
-
-
-def board_with(cpu: CpuName, fpu: Fpu) -> Board:
-    return replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu, fpu=fpu)
 
 
 def boot(
@@ -48,13 +37,13 @@ def boot(
 
 
 @pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("squashed", 5), ("small_images", 0)])
-@pytest.mark.parametrize(("cpu", "fpu"), CORES)
+@pytest.mark.parametrize(("cpu", "fpu"), IN_UNICORN)
 def test_a_core_answers_like_the_reference_bit_for_bit(
-    cpu: CpuName, fpu: Fpu, name: str, rung: int
+    cpu: str, fpu: Fpu, name: str, rung: int
 ) -> None:
     policy, quantized = sample(name, rung)
     board = board_with(cpu, fpu)
-    device = boot(lower(quantized, "dsp" if board.core.has_dsp else "portable"), board)
+    device = boot(lower(quantized, board.variant.kernels), board)
     obs = observations(policy, np.random.default_rng(5), 20)
     integers = quantize_observations(quantized, obs)
     np.testing.assert_array_equal(device.run(integers), integer_outputs(quantized, obs))
@@ -65,10 +54,10 @@ def test_a_core_answers_like_the_reference_bit_for_bit(
 
 
 @pytest.mark.parametrize(("cpu", "fpu"), [("cortex-m4", "single"), ("cortex-m0", "none")])
-def test_counts_are_the_same_every_time_and_sum_to_the_whole(cpu: CpuName, fpu: Fpu) -> None:
+def test_counts_are_the_same_every_time_and_sum_to_the_whole(cpu: str, fpu: Fpu) -> None:
     policy, quantized = sample("argmax_mlp", 3)
     board = board_with(cpu, fpu)
-    program = lower(quantized, "dsp" if board.core.has_dsp else "portable")
+    program = lower(quantized, board.variant.kernels)
     device = boot(program, board)
     obs = observations(policy, np.random.default_rng(5), 1)
     integers = quantize_observations(quantized, obs)

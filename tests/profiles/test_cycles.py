@@ -4,25 +4,25 @@ estimated here.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from quarl.boards.cortex_m import find_board
+from quarl.boards.core import Published
+from quarl.boards.cores import CORES
+from quarl.boards.cortex_m import find_board, read_boards
 from quarl.links.count import Block, Count
-from quarl.profiles.cycles import (
-    PUBLISHED,
-    VECTOR_CYCLES,
-    Published,
-    cycle_assumptions,
-    estimate_cycles,
-)
+from quarl.profiles.cycles import UNKNOWN_WAIT_STATES, cycle_assumptions, estimate_cycles
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import rung_numbered
 from quarl.quantize.quantizer import quantize
 from quarl.resources import targets_dir
 from tests.conftest import need
+from tests.support.cores import board_with
 from tests.support.samples import observations, peer
 
+PUBLISHED = CORES["cortex-m4"].cycles.published
 SLACK = 3  # points: another compiler version moves a few instructions
 
 
@@ -67,7 +67,48 @@ def test_a_core_without_a_timing_table_gets_a_wide_range_and_says_so() -> None:
     board = find_board("mps3_an547", targets_dir())
     cycles = estimate_cycles(count, board)
     assert cycles.low == count.instructions == 30
-    assert cycles.high == 10 * (2 + 1) + 5 * 2 * VECTOR_CYCLES + 4 * (3 + board.flash_wait_states)
+    assert cycles.high == 10 * (2 + 1) + 5 * 2 * board.core.cycles.timing.undecoded + 4 * (
+        3 + board.flash_wait_states
+    )
     assert cycles.mid == (cycles.low + cycles.high) // 2
     assert "an instruction every cycle" in cycle_assumptions(board)
     assert "not validated on silicon" in cycle_assumptions(board)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "instructions", "cycles"),
+    [
+        ("cortex-m4", ("ldr r0, [r1]", "ldr r2, [r3]", "ldrd r4, r5, [r1]", "ldrb.w r0, [r1]"), 8),
+        ("cortex-m4", ("str r0, [r1]", "ldrsb r2, [r3]", "push {r4, r5, lr}", "smlad r0, r1"), 7),
+        ("cortex-m4", ("vldr s0, [r1]", "vdiv.f32 s0, s1", "vldmia r0!, {s0, s1}", "udiv r0"), 26),
+        ("cortex-m3", ("mla r0, r1, r2, r3", "smlal r0, r1, r2, r3", "mul r0, r1"), 7),
+        ("cortex-m0", ("ldr r0, [r1]", "ldr r2, [r3]", "stm r0!, {r1, r2}", "muls r0, r1"), 8),
+        ("cortex-m23", ("ldr r0, [r1]", "udiv r0, r1, r2"), 36),
+    ],
+)
+def test_instructions_take_what_the_cores_table_says(
+    cpu: str, instructions: tuple[str, ...], cycles: int
+) -> None:
+    board = board_with(cpu, "none")
+    count = Count(((Block(0, 4, instructions), 10, 0),))
+    assert estimate_cycles(count, board).mid == 10 * cycles
+
+
+def test_a_core_that_another_one_stands_in_for_says_so() -> None:
+    assert "an emulated cortex-m33" in cycle_assumptions(board_with("cortex-m23", "none"))
+    assert "an emulated" not in cycle_assumptions(board_with("cortex-m33", "single"))
+
+
+def test_unknown_wait_states_widen_the_range_and_are_said_to_be_unknown() -> None:
+    stated = [
+        board.flash_wait_states
+        for board in read_boards(targets_dir()).values()
+        if board.flash_wait_states is not None
+    ]
+    assert max(stated) < UNKNOWN_WAIT_STATES
+    known = board_with("cortex-m4", "single")
+    unknown = replace(known, flash_wait_states=None)
+    count = Count(((Block(0, 4, ("nop",)), 10, 4),))
+    assert estimate_cycles(count, unknown).high > estimate_cycles(count, known).high
+    assert estimate_cycles(count, unknown).mid == estimate_cycles(count, known).mid
+    assert "wait states are unknown" in cycle_assumptions(unknown)

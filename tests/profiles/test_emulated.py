@@ -21,7 +21,7 @@ from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import act, integer_outputs, quantize_observations
 from quarl.importers import ImportOptions
 from quarl.links.count import Block, Count
-from quarl.links.unicorn import MODELS, UnicornDevice
+from quarl.links.unicorn import UnicornDevice
 from quarl.profiles.cycles import cycle_assumptions, estimate_cycles
 from quarl.profiles.emulated import (
     FirmwareProfile,
@@ -103,7 +103,7 @@ def test_every_board_builds_boots_and_answers(name: str) -> None:
     obs = observations(policy, np.random.default_rng(0), 3)
     target = board(name)
     need(*TOOLS)
-    if target.cpu not in MODELS:
+    if not target.core.emulation.unicorn:
         need("qemu-system-arm", "gcc")
     found = profile_firmware(quantized, obs, target, default_cache_dir())
     assert (found.compared, found.differing) == (3, 0)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from quarl.boards.cores import CORES
 from quarl.bundle.bundle import Bundle
 from quarl.graph.shapes import multiply_accumulates
-from quarl.profiles.cycles import REFILL_CYCLES
 from quarl.reports.contents import Contents
-from quarl.reports.work import CORE_LIMITS, layer_work
+from quarl.reports.work import layer_work
 
 
 def test_a_dense_layer_touches_weights_biases_factors_inputs_and_outputs(release: Bundle) -> None:
@@ -18,14 +18,10 @@ def test_a_dense_layer_touches_weights_biases_factors_inputs_and_outputs(release
     assert [layer.layer for layer in work] == [node.name for node in policy.nodes]
 
 
-def test_every_core_with_a_timing_table_has_limits() -> None:
-    assert set(REFILL_CYCLES) <= set(CORE_LIMITS)
-
-
 def test_no_layer_beats_its_core(contents: Contents) -> None:
     assert contents.firmware is not None
     costs = {layer.layer: layer.cycles for layer in contents.firmware.layers}
-    limit = CORE_LIMITS["cortex-m4"]
+    limit = CORES["cortex-m4"].limit
     for layer in contents.work:
         cycles = costs[layer.layer]
         assert cycles is not None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from quarl.firmware.linux import CoreName, port_sources
+from quarl.firmware.linux import port_sources
 from quarl.firmware.program import Program
 from quarl.firmware.sources import program_sources
 from quarl.tools import run
@@ -16,7 +16,6 @@ from tests.conftest import need
 from tests.support.host_build import FLAGS, TIMEOUT_S
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-PI_CORES: tuple[CoreName, ...] = ("cortex-a53", "cortex-a72", "cortex-a76")
 
 
 def build_natively(program: Program, folder: Path) -> Path:
@@ -39,7 +38,7 @@ def build_natively(program: Program, folder: Path) -> Path:
 
 
 def ask(
-    program: Path, arguments: Sequence[str], stream: bytes = b"", core: CoreName | None = None
+    program: Path, arguments: Sequence[str], stream: bytes = b"", core: str | None = None
 ) -> CompletedProcess[bytes]:
     """Return the ended program: on this machine, or on an emulated core."""
     if core is None:

@@ -12,67 +12,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from quarl.boards.core import Core, Fpu, Region, Variant
+from quarl.boards.cores import CORES
 from quarl.boards.uart import Step, Uart, UartKind
 from quarl.errors import InputError
 
 BOARD_FILE = "board.toml"
+UNKNOWN = "unknown"  # said instead of a number that nobody could check
 LINUX = "linux"  # `kind` of a board that quarl.boards.linux reads
-CpuName = Literal[
-    "cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"
-]
-Fpu = Literal["none", "single", "double"]
-
-
-@dataclass(frozen=True, slots=True)
-class Cpu:
-    """What the toolchain must know of a core."""
-
-    zig_cpu: str
-    has_dsp: bool  # SMLAD and SXTB16
-    fpus: Mapping[
-        Fpu, tuple[str, str]
-    ]  # what the core may have -> features for zig's -mcpu, -mfpu for GCC
-    instruction_set: str  # for people
-    has_mve: bool = False  # Helium, integer and float; only together with the FPU
-
-
-CPUS: dict[CpuName, Cpu] = {
-    "cortex-m0": Cpu("cortex_m0", False, {"none": ("", "")}, "Armv6-M"),
-    "cortex-m0plus": Cpu("cortex_m0plus", False, {"none": ("", "")}, "Armv6-M"),
-    "cortex-m3": Cpu("cortex_m3", False, {"none": ("", "")}, "Armv7-M"),
-    "cortex-m4": Cpu(
-        "cortex_m4", True, {"none": ("", ""), "single": ("+vfp4d16sp", "fpv4-sp-d16")}, "Armv7E-M"
-    ),
-    "cortex-m7": Cpu(
-        "cortex_m7",
-        True,
-        {
-            "none": ("", ""),
-            "single": ("+fp_armv8d16sp", "fpv5-sp-d16"),
-            "double": ("+fp_armv8d16", "fpv5-d16"),
-        },
-        "Armv7E-M",
-    ),
-    "cortex-m33": Cpu(
-        "cortex_m33+dsp",
-        True,
-        {"none": ("", ""), "single": ("+fp_armv8d16sp", "fpv5-sp-d16")},
-        "Armv8-M",
-    ),
-    "cortex-m55": Cpu(
-        "cortex_m55", True, {"none": ("", ""), "double": ("+mve+mve_fp", "auto")}, "Armv8.1-M", True
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A stretch of memory."""
-
-    origin: int
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +38,27 @@ class Board:
 
     name: str
     title: str
-    cpu: CpuName
+    cpu: str
     fpu: Fpu
     clock_hz: int
     flash: Region
     ram: Region
-    flash_wait_states: int  # at clock_hz, for an access that no cache or prefetch buffer answers
+    # at clock_hz, for an access that no cache or prefetch buffer answers; None: not known
+    flash_wait_states: int | None
     # where the vector table must lie, if not at the beginning of the flash
     vectors: Region | None = None
     uart: Uart | None = None  # for the serial link
     probe: Probe | None = None  # for flashing
 
     @property
-    def core(self) -> Cpu:
-        """What the toolchain must know of the board's core."""
-        return CPUS[self.cpu]
+    def core(self) -> Core:
+        """What is known of the board's core."""
+        return CORES[self.cpu]
+
+    @property
+    def variant(self) -> Variant:
+        """How the board's core is built, with or without an FPU."""
+        return self.core.variants[self.fpu]
 
     @property
     def has_fpu(self) -> bool:
@@ -172,12 +127,12 @@ def parse_board(table: Mapping[str, Any], where: str, name: str) -> Board:
     board = Board(
         name=reader.text("name"),
         title=reader.text("title"),
-        cpu=reader.choice("cpu", get_args(CpuName)),
+        cpu=reader.choice("cpu", tuple(CORES)),
         fpu=reader.choice("fpu", get_args(Fpu)),
         clock_hz=reader.number("clock_hz", 1),
         flash=reader.region("flash"),
         ram=reader.region("ram"),
-        flash_wait_states=reader.number("flash_wait_states", 0),
+        flash_wait_states=reader.number_or_unknown("flash_wait_states", 0),
         vectors=reader.region("vectors") if "vectors" in table else None,
         uart=reader.uart("uart") if "uart" in table else None,
         probe=reader.probe("probe") if "probe" in table else None,
@@ -196,8 +151,10 @@ def _contradictions(board: Board, name: str) -> list[str]:
         problems.append(
             f"name is {board.name!r}, the folder is called {name!r}: they must be equal"
         )
-    if board.fpu not in board.core.fpus:
-        problems.append(f"fpu is {board.fpu!r}, a {board.cpu} has {' or '.join(board.core.fpus)}")
+    if board.fpu not in board.core.variants:
+        problems.append(
+            f"fpu is {board.fpu!r}, a {board.cpu} has {' or '.join(board.core.variants)}"
+        )
     if (
         board.flash.origin < board.ram.origin + board.ram.bytes
         and board.ram.origin < board.flash.origin + board.flash.bytes
@@ -238,6 +195,10 @@ class Reader:
         if value < least:
             self.problems.append(f"{self._prefix}{key} is {value}, must be at least {least}")
         return int(value)
+
+    def number_or_unknown(self, key: str, least: int) -> int | None:
+        """Return a whole number of at least `least`, or None where it says "unknown"."""
+        return None if self._table.get(key) == UNKNOWN else self.number(key, least)
 
     def region(self, key: str) -> Region:
         """Return a stretch of memory."""

@@ -1,8 +1,8 @@
 """Boards that run Linux: a core, its clock and memory, from the same folders as the others (`kind =
 "linux"`).
 
-In: TOML, parsed strictly. Out: frozen `LinuxBoard`s. What a core is, emulator and compiler alike,
-is said once, in CORES.
+In: TOML, parsed strictly. Out: frozen `LinuxBoard`s. What a core is, for emulator and compiler
+alike, is said once, in `quarl.boards.cores`.
 """
 
 from __future__ import annotations
@@ -11,35 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias
 
+from quarl.boards.core import CpuInfo, LinuxCore
+from quarl.boards.cores import LINUX_CORES
 from quarl.boards.cortex_m import LINUX, Board, Reader, board_tables, parse_board
 from quarl.errors import InputError
-
-CoreName = Literal["cortex-a53", "cortex-a72", "cortex-a76"]
-
-
-@dataclass(frozen=True, slots=True)
-class Core:
-    """What is said of a core in /proc/cpuinfo, and whether it multiplies int8 by the dozen."""
-
-    part: str
-    variant: str
-    revision: int
-    features: str
-    has_dot_product: bool
-
-
-_ARMV8_0 = "fp asimd evtstrm crc32 cpuid"
-_ARMV8_2 = (
-    "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm "
-    "lrcpc dcpop asimddp"
-)
-CORES: dict[CoreName, Core] = {
-    "cortex-a53": Core("0xd03", "0x0", 4, _ARMV8_0, False),
-    "cortex-a72": Core("0xd08", "0x0", 3, _ARMV8_0, False),
-    "cortex-a76": Core("0xd0b", "0x4", 1, _ARMV8_2, True),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +25,22 @@ class LinuxBoard:
 
     name: str
     title: str
-    cpu: CoreName
+    cpu: str
     cores: int
     clock_hz: int
     ram_bytes: int
 
     @property
-    def core(self) -> Core:
+    def core(self) -> LinuxCore:
         """What is known of the board's core."""
-        return CORES[self.cpu]
+        return LINUX_CORES[self.cpu]
+
+    @property
+    def cpuinfo(self) -> CpuInfo:
+        """What Linux says of the board's core."""
+        found = self.core.cpuinfo
+        assert found is not None, "parse_linux_board takes no other cores"
+        return found
 
 
 Target: TypeAlias = Board | LinuxBoard
@@ -104,7 +88,9 @@ def parse_linux_board(table: Mapping[str, Any], where: str, name: str) -> LinuxB
     board = LinuxBoard(
         name=reader.text("name"),
         title=reader.text("title"),
-        cpu=reader.choice("cpu", get_args(CoreName)),
+        cpu=reader.choice(
+            "cpu", tuple(name for name, core in LINUX_CORES.items() if core.cpuinfo is not None)
+        ),
         cores=reader.number("cores", 1),
         clock_hz=reader.number("clock_hz", 1),
         ram_bytes=reader.number("ram_bytes", 1),

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 
-from quarl.boards.cortex_m import Board, Region
+from quarl.boards.core import Region
+from quarl.boards.cortex_m import Board
 from quarl.errors import DeviceError, ToolMissingError
 
 

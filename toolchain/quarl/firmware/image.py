@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from quarl.boards.core import Variant
 from quarl.boards.cortex_m import Board
 from quarl.boards.uart import HEADER, uart_header
 from quarl.errors import InputError
@@ -126,7 +127,7 @@ def compile_command(
     )
     return [
         *program,
-        *(_zig_target(board) if compiler == "zig" else _gcc_target(board)),
+        *_target(compiler, board.variant),
         *FLAGS,
         *(f"-I{include}" for include in includes),
         *(str(source) for source in sources),
@@ -139,20 +140,7 @@ def compile_command(
     ]
 
 
-def _zig_target(board: Board) -> list[str]:
-    abi = "eabihf" if board.has_fpu else "eabi"
-    cpu = board.core.zig_cpu + board.core.fpus[board.fpu][0]
-    return [
-        "cc",
-        "-target",
-        f"thumb-freestanding-{abi}",
-        f"-mcpu={cpu}",
-        "-fno-sanitize=all",
-    ]  # zig's default is to sanitise
-
-
-def _gcc_target(board: Board) -> list[str]:
-    target = [f"-mcpu={board.cpu}", "-mthumb", "-ffreestanding", "-nostdlib"]
-    if not board.has_fpu:
-        return [*target, "-mfloat-abi=soft"]
-    return [*target, "-mfloat-abi=hard", f"-mfpu={board.core.fpus[board.fpu][1]}"]
+def _target(compiler: CompilerName, variant: Variant) -> tuple[str, ...]:
+    if compiler == "zig":
+        return ("cc", *variant.zig, "-fno-sanitize=all")  # zig's default is to sanitise
+    return (*variant.gcc, "-ffreestanding", "-nostdlib")

@@ -48,25 +48,24 @@ import hashlib
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.boards.cores import LINUX_CORES
 from quarl.errors import DeviceError, InputError
 from quarl.firmware.build import COMPILE_TIMEOUT_S, compiler_version
 from quarl.firmware.example import with_example
 from quarl.firmware.lower import lower
-from quarl.firmware.program import DTYPES, Kernels, Program, ctype_of
+from quarl.firmware.program import DTYPES, Program, ctype_of
 from quarl.firmware.sources import program_sources
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import quantize_observations
 from quarl.resources import firmware_dir
 from quarl.tools import run
 
-CoreName = Literal["cortex-a53", "cortex-a72", "cortex-a76", "x86-64"]
 PROGRAM_FILE = "policy"
 HARNESS_FILES = ("ql_crc32.c", "ql_frame.h", "ql_port.h", "ql_serve.c", "ql_ticks.h")
 FLAGS = (
@@ -82,25 +81,8 @@ FLAGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LinuxCore:
-    """What the toolchain must know of a core that runs Linux."""
-
-    zig_target: str
-    zig_cpu: str
-    kernels: Kernels
-
-
-LINUX_CORES: dict[CoreName, LinuxCore] = {
-    "cortex-a53": LinuxCore("aarch64-linux-musl", "cortex_a53", "neon"),
-    "cortex-a72": LinuxCore("aarch64-linux-musl", "cortex_a72", "neon"),
-    "cortex-a76": LinuxCore("aarch64-linux-musl", "cortex_a76+dotprod", "dot"),
-    "x86-64": LinuxCore("x86_64-linux-musl", "x86_64_v2", "portable"),
-}
-
-
 def build_linux_program(
-    policy: QuantPolicy, example: NDArray[Any], core: CoreName, cache_dir: Path
+    policy: QuantPolicy, example: NDArray[Any], core: str, cache_dir: Path
 ) -> Path:
     """Return the path of the policy's program for a core, built unless the cache has it. Not to be
     changed or moved by the caller.
@@ -118,7 +100,7 @@ def build_linux_program(
     return build_linux_sources(linux_program(policy, example, core), core, cache_dir)
 
 
-def linux_program(policy: QuantPolicy, example: NDArray[Any], core: CoreName) -> Program:
+def linux_program(policy: QuantPolicy, example: NDArray[Any], core: str) -> Program:
     """Return the kernel calls of the policy for a core, with its example; errors as
     `build_linux_program`.
     """
@@ -137,7 +119,7 @@ def port_sources() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(paths)}
 
 
-def build_linux_sources(program: Program, core: CoreName, cache_dir: Path) -> Path:
+def build_linux_sources(program: Program, core: str, cache_dir: Path) -> Path:
     """Return the path of a lowered program's executable; see `build_linux_program`."""
     policy, port = program_sources(program), port_sources()
     entry = cache_dir / "linux" / _key(policy | port, core) / PROGRAM_FILE
@@ -210,19 +192,17 @@ def program_actions(policy: QuantPolicy, stream: bytes) -> NDArray[Any]:
     return np.frombuffer(stream, "<f4").reshape(-1, action.count)
 
 
-def _core_flags(core: CoreName) -> list[str]:
-    target = LINUX_CORES[core]
-    return ["-target", target.zig_target, f"-mcpu={target.zig_cpu}", *FLAGS]
+def _core_flags(core: str) -> list[str]:
+    return [*LINUX_CORES[core].zig, *FLAGS]
 
 
-def _port_flags(core: CoreName) -> list[str]:
+def _port_flags(core: str) -> list[str]:
     """Nothing here is worth a core's own instructions; zig compiles its C library once for all of
     them.
     """
     target = LINUX_CORES[core]
     return [
-        "-target",
-        target.zig_target,
+        *(option for option in target.zig if not option.startswith("-mcpu=")),
         *FLAGS,
         f'-DQL_CORE_NAME="{core}"',
         f'-DQL_KERNELS_NAME="{target.kernels}"',
@@ -233,7 +213,7 @@ def _sources(folder: Path, files: Mapping[str, bytes]) -> list[str]:
     return [str(folder / name) for name in files if name.endswith(".c")]
 
 
-def _zig(core: CoreName, options: list[str]) -> None:
+def _zig(core: str, options: list[str]) -> None:
     done = run([sys.executable, "-m", "ziglang", "cc", *options], timeout=COMPILE_TIMEOUT_S)
     if done.returncode != 0:
         words = done.stderr.decode(errors="replace").strip().splitlines()
@@ -242,7 +222,7 @@ def _zig(core: CoreName, options: list[str]) -> None:
         )
 
 
-def _key(files: Mapping[str, bytes], core: CoreName) -> str:
+def _key(files: Mapping[str, bytes], core: str) -> str:
     digest = hashlib.sha256()
     for text in (compiler_version(), *_core_flags(core), *_port_flags(core)):
         digest.update(text.encode() + b"\0")

@@ -10,6 +10,7 @@ from math import prod
 
 import numpy as np
 
+from quarl.boards.core import Kernels
 from quarl.errors import UnsupportedError
 from quarl.firmware import neon
 from quarl.firmware.lowering import Lowering
@@ -31,7 +32,6 @@ from quarl.firmware.program import (
     Array,
     Call,
     CType,
-    Kernels,
     Operand,
     Program,
     ctype_of,

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TypeAlias
 
+from quarl.boards.core import Kernels
 from quarl.errors import UnsupportedError
 from quarl.firmware.memory_planner import Buffer, MemoryPlan, Overlap, plan_memory, window_distance
-from quarl.firmware.program import SIZES, Array, Call, CType, Kernels, Operand
+from quarl.firmware.program import SIZES, Array, Call, CType, Operand
 from quarl.graph.litert_ops import QuantAveragePool2D
 from quarl.graph.policy import INPUT, MaxPool2D
 from quarl.graph.quant_policy import QuantConv2D, QuantDepthwiseConv2D, QuantNode, QuantPolicy

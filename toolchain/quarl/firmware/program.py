@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.boards.core import Kernels
 from quarl.firmware.memory_planner import MemoryPlan
 from quarl.graph.quant_policy import QuantPolicy
 
 CType = Literal["int8_t", "int16_t", "int32_t", "float"]
-Kernels = Literal["portable", "dsp", "mve", "neon", "dot"]
 SIZES: dict[CType, int] = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "float": 4}
 DTYPES: dict[CType, type[np.generic]] = {
     "int8_t": np.int8,

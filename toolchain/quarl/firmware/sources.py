@@ -11,12 +11,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from quarl.boards.core import Kernels
 from quarl.boards.cortex_m import Board, read_boards
 from quarl.firmware.example import with_example
 from quarl.firmware.fit import check_fit
 from quarl.firmware.image import harness_sources, uart_sources
 from quarl.firmware.lower import lower
-from quarl.firmware.program import Kernels, Program
+from quarl.firmware.program import Program
 from quarl.firmware.render import render_check, render_header, render_source
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.resources import firmware_dir, targets_dir
@@ -72,11 +73,7 @@ def kernels_for(board: Board | None) -> Kernels:
     """Return the family of kernels a board's core runs fastest; without a board the portable one,
     which runs everywhere.
     """
-    if board is None:
-        return "portable"
-    if board.core.has_mve and board.has_fpu:
-        return "mve"
-    return "dsp" if board.core.has_dsp else "portable"
+    return "portable" if board is None else board.variant.kernels
 
 
 def policy_sources(policy: QuantPolicy, kernels: Kernels) -> dict[str, bytes]:

@@ -12,36 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from quarl.boards.cortex_m import CpuName
 from quarl.errors import DeviceError
 
 SHIFTS = (6, 3, 0)  # one instruction is at least a tick; an eighth; a fortieth or so
 OVERHEAD = 12  # instructions between the two readings that are not the call's own
-SYSTICK_HZ: dict[
-    CpuName, int
-] = {  # of QEMU's machines, measured: 300,000 instructions at shift 6 are so many ticks
-    "cortex-m0": 16_000_000,
-    "cortex-m0plus": 16_000_000,
-    "cortex-m3": 25_000_000,
-    "cortex-m4": 25_000_000,
-    "cortex-m7": 25_000_000,
-    "cortex-m33": 20_000_000,
-    "cortex-m55": 32_000_000,
-}
 Ask = Callable[[Sequence[str]], int]
 """Returns the ticks of one call, in QEMU with these options."""
 
 
-def instructions_by_icount(ask: Ask, cpu: CpuName) -> tuple[int, int]:
+def instructions_by_icount(ask: Ask, systick_hz: int) -> tuple[int, int]:
     """Return the instructions of one call, and by how many that may be wrong either way.
 
+    Args:
+        systick_hz: of the emulated machine.
     Raises:
         DeviceError: SysTick wraps even at the smallest shift, or does not run.
     """
     for shift in SHIFTS:
         ticks = ask(["-icount", f"shift={shift},align=off,sleep=off"])
         if ticks:
-            per_tick = 1e9 / (2**shift * SYSTICK_HZ[cpu])
+            per_tick = 1e9 / (2**shift * systick_hz)
             return max(0, round(ticks * per_tick) - OVERHEAD), OVERHEAD + round(per_tick)
     raise DeviceError(
         "QEMU's SysTick counted nothing: the call takes more instructions than it can hold"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from quarl.boards.cortex_m import Board, CpuName, Region
+from quarl.boards.cortex_m import Board
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.firmware.elf import Image
 from quarl.firmware.program import Program
@@ -40,39 +40,11 @@ from quarl.tools import run
 FAULT_HANDLER = "fault"  # in firmware_harness/startup
 SPARE_BYTES = 1 << 20  # beyond the answers: what a firmware may send before it is stopped
 PLUGIN_SOURCE = "emulator/ql_block_counter.c"
-_4M = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """A machine of QEMU with the core, and where its memory lies."""
-
-    name: str
-    flash: Region
-    ram: Region
-    vectors: Region | None = None
-
-
-_MPS2_RAM = Region(0x2000_0000, _4M)
-MACHINES: dict[CpuName, Machine] = {
-    "cortex-m0": Machine("microbit", Region(0, 256 << 10), Region(0x2000_0000, 16 << 10)),
-    "cortex-m0plus": Machine("microbit", Region(0, 256 << 10), Region(0x2000_0000, 16 << 10)),
-    "cortex-m3": Machine("mps2-an385", Region(0, _4M), _MPS2_RAM),
-    "cortex-m4": Machine("mps2-an386", Region(0, _4M), _MPS2_RAM),
-    "cortex-m7": Machine("mps2-an500", Region(0, _4M), _MPS2_RAM),
-    "cortex-m33": Machine("mps2-an505", Region(0x1000_0000, _4M), Region(0x3800_0000, _4M)),
-    "cortex-m55": Machine(
-        "mps3-an547",
-        Region(0x0100_0000, 2 << 20),
-        Region(0x2000_0000, 512 << 10),
-        Region(0, 512 << 10),
-    ),
-}
 
 
 def emulated_board(board: Board) -> Board:
     """Return the board with its core on QEMU's machine: the same instructions at other addresses."""
-    machine = MACHINES[board.cpu]
+    machine = board.core.emulation.machine
     return replace(board, flash=machine.flash, ram=machine.ram, vectors=machine.vectors)
 
 
@@ -173,7 +145,8 @@ class QemuDevice:
 
     def _by_icount(self, kind: Kind, payloads: Sequence[bytes]) -> tuple[int, int]:
         return instructions_by_icount(
-            lambda options: ticks_of(self._converse(kind, payloads, options))[0], self._board.cpu
+            lambda options: ticks_of(self._converse(kind, payloads, options))[0],
+            self._board.core.emulation.machine.systick_hz,
         )
 
     def _counted(self, kind: Kind, payloads: Sequence[bytes], function: str) -> tuple[Count, ...]:
@@ -229,7 +202,7 @@ class QemuDevice:
             pack_frame(Frame(kind, payload, tag)) for tag, payload in enumerate(payloads)
         ) + pack_frame(Frame("X", b""))
         stream = converse(
-            MACHINES[self._board.cpu].name,
+            self._board.core.emulation.machine.name,
             self._elf,
             requests,
             options,

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from quarl import tools
-from quarl.boards.linux import CoreName
 from quarl.errors import DeviceError
 from quarl.links.pi import (
     AGENT,
@@ -43,9 +42,9 @@ class EmulatedPi:
     remedy = "quarl doctor --install pi-emulator"
     is_timed = False
 
-    def __init__(self, core: CoreName, root: EmulatedRoot, cache_dir: Path) -> None:
+    def __init__(self, core: str, root: EmulatedRoot, cache_dir: Path) -> None:
         self.name = f"emulated {core}"
-        self._core: CoreName = core
+        self._core = core
         self._root, self._cache_dir = root, cache_dir
         self._folder = tempfile.TemporaryDirectory(prefix="quarl-pi-")
 

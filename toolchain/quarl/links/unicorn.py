@@ -1,8 +1,8 @@
 """Cortex-M in the unicorn emulator: real firmware, the harness's own protocol over semihosting,
 exact instruction counts.
 
-Emulated, not timed: unicorn executes instructions, it has no pipeline and no clock. M0, M0+, M3,
-M4, M7 and M33; no M55.
+Emulated, not timed: unicorn executes instructions, it has no pipeline and no clock. Which cores it
+has is said in `quarl.boards.cores`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.boards.cortex_m import Board, CpuName
+from quarl.boards.cortex_m import Board
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.firmware.elf import Image
 from quarl.firmware.program import Program
@@ -36,14 +36,6 @@ PAINT = 0xA5
 TIMEOUT_S = 120
 MOST_BYTES = 1 << 16  # of one answer
 SYS_OPEN, SYS_WRITE, SYS_READ, SYS_EXIT_EXTENDED = 0x01, 0x05, 0x06, 0x20
-MODELS: dict[CpuName, str] = {
-    "cortex-m0": "UC_CPU_ARM_CORTEX_M0",
-    "cortex-m0plus": "UC_CPU_ARM_CORTEX_M0",
-    "cortex-m3": "UC_CPU_ARM_CORTEX_M3",
-    "cortex-m4": "UC_CPU_ARM_CORTEX_M4",
-    "cortex-m7": "UC_CPU_ARM_CORTEX_M7",
-    "cortex-m33": "UC_CPU_ARM_CORTEX_M33",
-}
 
 
 class UnicornDevice:
@@ -314,7 +306,8 @@ def decoder() -> Any:
 
 def _open(board: Board) -> tuple[Any, Any]:
     """Return an emulated core, and the package's constants in one namespace."""
-    if board.cpu not in MODELS:
+    model = board.core.emulation.unicorn
+    if not model:
         raise InputError(f"{board.name}: unicorn has no {board.cpu}; use the qemu-system link")
     try:
         import unicorn
@@ -328,5 +321,5 @@ def _open(board: Board) -> tuple[Any, Any]:
         **{k: v for k, v in vars(package).items() if k not in vars(package.arm_const)},
     )
     uc = package.Uc(package.UC_ARCH_ARM, package.UC_MODE_THUMB | package.UC_MODE_MCLASS)
-    uc.ctl_set_cpu_model(getattr(names, MODELS[board.cpu]))
+    uc.ctl_set_cpu_model(getattr(names, model))
     return uc, names

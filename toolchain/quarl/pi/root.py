@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quarl import tools
-from quarl.boards.linux import CORES, Core, CoreName
+from quarl.boards.core import CpuInfo
+from quarl.boards.cores import LINUX_CORES
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.pi.wheels import LOCKS, WheelSet, lock_file, unpack_wheels
 
@@ -45,18 +46,18 @@ class EmulatedRoot:
         """Return the folder of the Pi's packages, those of one set."""
         return self.folder / f"site-{wheels}"
 
-    def of_core(self, core: CoreName) -> Path:
+    def of_core(self, core: str) -> Path:
         """Return the root prefix that says it is that core."""
         return self.folder / core
 
-    def python_argv(self, core: CoreName, script: Path) -> list[str]:
+    def python_argv(self, core: str, script: Path) -> list[str]:
         """Return the argv that runs a script in the Pi's Python: nothing of the host's Python is
         visible to it.
         """
         python = self.of_core(core) / "usr" / "bin" / f"python{PYTHON}"
         return [*self.program_argv(core, python, ["-I", "-S", str(script)])]
 
-    def program_argv(self, core: CoreName, program: Path, arguments: Sequence[str]) -> list[str]:
+    def program_argv(self, core: str, program: Path, arguments: Sequence[str]) -> list[str]:
         """Return the argv that runs an aarch64 program on a core."""
         return [EMULATOR, "-cpu", core, "-L", str(self.of_core(core)), str(program), *arguments]
 
@@ -64,7 +65,7 @@ class EmulatedRoot:
 def root_folder(cache_dir: Path) -> Path:
     """Return where the root of this recipe lies, built or not."""
     locks = [lock_file(wheels).read_text(encoding="utf-8") for wheels in LOCKS]
-    parts = [str(RECIPE), SUITE, *PACKAGES, *locks, *map(cpuinfo, CORES.values())]
+    parts = [str(RECIPE), SUITE, *PACKAGES, *locks, *map(cpuinfo, _pi_cores().values())]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return cache_dir / "pi-emulator" / digest[:16]
 
@@ -112,13 +113,17 @@ def build_root(cache_dir: Path) -> EmulatedRoot:
                 _extract_debian(made / "debian")
                 for wheels in LOCKS:
                     unpack_wheels(made / f"site-{wheels}", PYTHON, GLIBC, wheels)
-                for name, core in CORES.items():
+                for name, core in _pi_cores().items():
                     _write_core(made / name, core)
                 made.rename(folder)
     return EmulatedRoot(folder)
 
 
-def cpuinfo(core: Core) -> str:
+def _pi_cores() -> dict[str, CpuInfo]:
+    return {name: core.cpuinfo for name, core in LINUX_CORES.items() if core.cpuinfo is not None}
+
+
+def cpuinfo(core: CpuInfo) -> str:
     """Return /proc/cpuinfo of a Pi with that core."""
     block = (
         f"BogoMIPS\t: 108.00\nFeatures\t: {core.features}\nCPU implementer\t: 0x41\nCPU "
@@ -172,7 +177,7 @@ def _extract_debian(target: Path) -> None:
         )
 
 
-def _write_core(root: Path, core: Core) -> None:
+def _write_core(root: Path, core: CpuInfo) -> None:
     """Write a root prefix: links to Debian's folders, and the files that say which machine it is."""
     cpus = root / "sys" / "devices" / "system" / "cpu"
     cpus.mkdir(parents=True)

@@ -180,11 +180,7 @@ def profile_device(
         flashed_by=flash_by or "",
         contract_sha256=policy.contract.digest,
         **sizes,
-        counter="none"
-        if not counted
-        else "SysTick"
-        if board.cpu in ("cortex-m0", "cortex-m0plus")
-        else "DWT",
+        counter="none" if not counted else board.core.counter,
         what="inference" if is_image else "decision",
         cycles=ticks if counted else (),
         repeated=device.repeated,

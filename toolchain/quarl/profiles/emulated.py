@@ -31,7 +31,7 @@ from quarl.graph.shapes import multiply_accumulates
 from quarl.links.count import merged
 from quarl.links.machine import PluginError
 from quarl.links.qemu import QemuDevice, emulated_board
-from quarl.links.unicorn import MODELS, UnicornDevice
+from quarl.links.unicorn import UnicornDevice
 from quarl.profiles.cycles import Cycles, cycle_assumptions, estimate_cycles
 from quarl.profiles.figure import Figure
 from quarl.resources import targets_dir
@@ -155,7 +155,7 @@ def open_firmware(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_di
     """
     return (
         open_unicorn(policy, obs, board, cache_dir)
-        if board.cpu in MODELS
+        if board.core.emulation.unicorn
         else open_qemu(policy, obs, board, cache_dir)
     )
 
@@ -202,7 +202,7 @@ def profile_firmware(
         InputError: no observations.
         BudgetError, ToolMissingError, DeviceError: see `open_firmware`.
     """
-    if board.cpu in MODELS:
+    if board.core.emulation.unicorn:
         return profile_unicorn(policy, obs, board, cache_dir)
     return profile_qemu(policy, obs, board, cache_dir)
 

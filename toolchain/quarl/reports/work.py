@@ -1,8 +1,6 @@
-"""The work of each layer beside what its core can do at best: the two axes and the two roofs of a
-roofline.
+"""The work of each layer: what a roofline sets beside what the core can do at best.
 
-In: a quantised policy, a core. Out: multiply-accumulates and bytes per layer, and the core's limits
-with their source.
+In: a quantised policy. Out: multiply-accumulates and bytes of every layer.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from quarl.boards.cortex_m import CpuName
 from quarl.graph.quant_policy import QuantPolicy, QuantWeighted, stored_bits
 from quarl.graph.shapes import quant_shapes
 
@@ -31,47 +28,6 @@ class LayerWork:
     def intensity(self) -> float:
         """Multiply-accumulates for each byte touched."""
         return self.multiply_accumulates / self.bytes
-
-
-@dataclass(frozen=True, slots=True)
-class CoreLimit:
-    """What a core does at best in one cycle."""
-
-    mac_per_cycle: float
-    bytes_per_cycle: float
-    mac_source: str
-    bytes_source: str
-
-
-CORE_LIMITS: dict[CpuName, CoreLimit] = {
-    "cortex-m0": CoreLimit(
-        0.5, 2.0, "MULS and ADDS, one cycle each", "a load of 4 bytes takes two cycles"
-    ),
-    "cortex-m0plus": CoreLimit(
-        0.5, 2.0, "MULS and ADDS, one cycle each", "a load of 4 bytes takes two cycles"
-    ),
-    "cortex-m3": CoreLimit(
-        0.5, 4.0, "MLA takes two cycles", "loads in a row take one cycle for 4 bytes"
-    ),
-    "cortex-m4": CoreLimit(
-        2.0,
-        4.0,
-        "SMLAD: two products of 16 bits in one cycle",
-        "loads in a row take one cycle for 4 bytes",
-    ),
-    "cortex-m33": CoreLimit(
-        2.0, 4.0, "SMLAD: two products of 16 bits in one cycle", "one load of 4 bytes a cycle"
-    ),
-    "cortex-m7": CoreLimit(
-        2.0, 8.0, "SMLAD: two products of 16 bits, one a cycle", "two loads of 4 bytes a cycle"
-    ),
-    "cortex-m55": CoreLimit(
-        8.0, 8.0, "Helium: eight products of 8 bits in one cycle", "8 bytes a cycle"
-    ),
-}
-"""From the cores' technical reference manuals: M0 DDI 0432, M0+ DDI 0484, M3 100165, M4 100166, M7
-DDI 0489, M33 100230, M55 101051.
-"""
 
 
 def layer_work(policy: QuantPolicy) -> tuple[LayerWork, ...]:

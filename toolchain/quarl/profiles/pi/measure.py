@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.boards.linux import CORES, LinuxBoard
+from quarl.boards.cores import LINUX_CORES
+from quarl.boards.linux import LinuxBoard
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.firmware.build import compiler_version
 from quarl.graph.policy import Policy
@@ -151,9 +152,13 @@ def look(link: PiLink, board: LinuxBoard) -> tuple[Machine, Mapping[str, str], H
             f"{board.title} must be aarch64 with 64: "
             "install the 64-bit Raspberry Pi OS, whose runtimes compute as this host's do"
         )
-    if machine.cpu_part is not None and machine.cpu_part != board.core.part:
+    if machine.cpu_part is not None and machine.cpu_part != board.cpuinfo.part:
         found = next(
-            (name for name, core in CORES.items() if core.part == machine.cpu_part),
+            (
+                name
+                for name, core in LINUX_CORES.items()
+                if core.cpuinfo is not None and core.cpuinfo.part == machine.cpu_part
+            ),
             f"CPU part {machine.cpu_part}",
         )
         raise InputError(

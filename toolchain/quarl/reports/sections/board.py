@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from quarl.boards.cortex_m import CpuName
+from quarl.boards.core import Core, CoreLimit
+from quarl.boards.cores import CORES
 from quarl.profiles.emulated import FirmwareProfile
 from quarl.reports import svg
 from quarl.reports.axes import Scale, frame
@@ -15,7 +16,7 @@ from quarl.reports.numbers import fixed, number, percent, size, time
 from quarl.reports.page import Cell, Column, Facts, Figure, Gallery, Note, Part, Section, Table
 from quarl.reports.sections.pi import on_pi
 from quarl.reports.sections.wording import kind_tag
-from quarl.reports.work import CORE_LIMITS, CoreLimit, LayerWork
+from quarl.reports.work import LayerWork
 
 _TITLE = "On the board"
 _WIDTH, _HEIGHT = 420.0, 340.0
@@ -173,8 +174,8 @@ def share_bar(share: float, css: str = "fill-int8") -> Markup:
 
 
 def _roofline(profile: FirmwareProfile, contents: Contents) -> Figure | Note:
-    cpu = next((name for name in CORE_LIMITS if name == profile.cpu), None)
-    if cpu is None or profile.cycles is None:
+    core = CORES.get(profile.cpu)
+    if core is None or profile.cycles is None:
         return Note("No roofline: no blocks were counted, so MAC per cycle is not known.", True)
     work = {layer.layer: layer for layer in contents.work}
     cycles: dict[str, int] = {}
@@ -188,11 +189,11 @@ def _roofline(profile: FirmwareProfile, contents: Contents) -> Figure | Note:
     ]
     if not found:
         return Note("No roofline: no layer multiplies.", True)
-    return _roof_figure(found, cpu)
+    return _roof_figure(found, core)
 
 
-def _roof_figure(found: list[tuple[LayerWork, int]], cpu: CpuName) -> Figure:
-    limit = CORE_LIMITS[cpu]
+def _roof_figure(found: list[tuple[LayerWork, int]], core: Core) -> Figure:
+    limit = core.limit
     rates = [layer.multiply_accumulates / cycles for layer, cycles in found]
     x = Scale(
         min(0.25, *(layer.intensity / 1.5 for layer, _ in found)),
@@ -241,13 +242,13 @@ def _roof_figure(found: list[tuple[LayerWork, int]], cpu: CpuName) -> Figure:
     table = Table("Each layer beside the limit that binds it", columns, tuple(rows))
     best = max(range(len(found)), key=lambda i: rates[i])
     words = (
-        f"The upper edge is what a {cpu} can do at best: {limit.mac_source}; and below it, "
+        f"The upper edge is what a {core.name} can do at best: {limit.mac_source}; and below it, "
         f"{limit.bytes_source}."
         f" The best layer, {found[best][0].layer}, reaches "
         f"{percent(rates[best] / _roof(found[best][0], limit))} of its limit."
         " Bytes are counted once each; layers without weights are left out."
     )
-    label = f"Roofline of {cpu}. " + "; ".join(
+    label = f"Roofline of {core.name}. " + "; ".join(
         f"{layer.layer} {number(rate, 3)} MAC per cycle"
         for (layer, _), rate in zip(found, rates, strict=True)
     )

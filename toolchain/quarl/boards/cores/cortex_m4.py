@@ -1,0 +1,64 @@
+"""Cortex-M4."""
+
+from __future__ import annotations
+
+from quarl.boards.core import (
+    Core,
+    CoreLimit,
+    CycleModel,
+    Emulation,
+    Machine,
+    Published,
+    Region,
+    Timing,
+    table,
+    thumb,
+)
+
+LISTS = ("ldm", "stm", "push", "pop", "vldm", "vstm", "vpush", "vpop")
+TIMING = Timing(  # Cortex-M4 TRM (100166), table 3-1; divisions take 2 to 12
+    table(
+        ldr=2, ldrd=3, strd=3, vldr=2, vstr=2,
+        vmla=3, vmls=3, vfma=3, vfms=3, vdiv=14, vsqrt=14,
+        sdiv=7, udiv=7,
+    ),
+    LISTS,
+    has_pipelined_loads=True,
+)  # fmt: skip
+REFILL = (1, 2, 3)  # the same table: P, by the alignment and width of the target
+
+CORE = Core(
+    name="cortex-m4",
+    instruction_set="Armv7E-M",
+    variants={
+        "none": thumb("dsp", "cortex_m4", "-mcpu=cortex-m4"),
+        "single": thumb("dsp", "cortex_m4+vfp4d16sp", "-mcpu=cortex-m4", "fpv4-sp-d16"),
+    },
+    counter="DWT",
+    emulation=Emulation(
+        Machine(
+            "mps2-an386",
+            flash=Region(0, 4 << 20),
+            ram=Region(0x2000_0000, 4 << 20),
+            systick_hz=25_000_000,
+        ),
+        unicorn="UC_CPU_ARM_CORTEX_M4",
+    ),
+    cycles=CycleModel(
+        TIMING,
+        "timing table of the Cortex-M4",
+        REFILL,
+        published=(
+            # bakenn 1.0.0, package description: medians of an int8 32-16-4 network on an nRF52840
+            Published("bakenn with CMSIS-NN", 3786, -14),
+            Published("bakenn's portable C", 8706, -6),
+        ),
+    ),
+    limit=CoreLimit(
+        mac_per_cycle=2.0,
+        bytes_per_cycle=4.0,
+        mac_source="SMLAD: two products of 16 bits in one cycle",
+        bytes_source="loads in a row take one cycle for 4 bytes",
+        manual="Cortex-M4 TRM (100166)",
+    ),
+)

@@ -1,0 +1,55 @@
+"""Cortex-M55. Arm publishes no timing table of it, so the estimate is a wide range."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from quarl.boards.core import (
+    BestCase,
+    Core,
+    CoreLimit,
+    CycleModel,
+    Emulation,
+    Machine,
+    Region,
+    thumb,
+)
+from quarl.boards.cores.cortex_m4 import REFILL
+from quarl.boards.cores.cortex_m4 import TIMING as CORTEX_M4
+
+# It computes half a vector a cycle; the next instruction may begin when the first half is done.
+TIMING = replace(CORTEX_M4, undecoded=2)
+MACHINE = Machine(
+    "mps3-an547",
+    flash=Region(0x0100_0000, 2 << 20),
+    ram=Region(0x2000_0000, 512 << 10),
+    systick_hz=32_000_000,
+    vectors=Region(0, 512 << 10),
+)
+
+CORE = Core(
+    name="cortex-m55",
+    instruction_set="Armv8.1-M",
+    variants={
+        "none": thumb("dsp", "cortex_m55", "-mcpu=cortex-m55"),
+        "double": thumb("mve", "cortex_m55+mve+mve_fp", "-mcpu=cortex-m55", "auto"),
+    },
+    counter="DWT",
+    emulation=Emulation(MACHINE),
+    cycles=CycleModel(
+        TIMING,
+        "the Cortex-M4's timing table, and 2 cycles for each instruction of a block with vector "
+        "instructions",
+        REFILL,
+        best=BestCase(
+            1, "an instruction every cycle, every vector instruction overlapped by the next"
+        ),
+    ),
+    limit=CoreLimit(
+        mac_per_cycle=8.0,
+        bytes_per_cycle=8.0,
+        mac_source="Helium: eight products of 8 bits in one cycle",
+        bytes_source="8 bytes a cycle",
+        manual="Cortex-M55 TRM (101051)",
+    ),
+)
