@@ -4,11 +4,13 @@ follows it.
 
 from __future__ import annotations
 
+import gymnasium
 import numpy as np
 import pytest
 
 from quarl.errors import InputError
-from quarl.rollouts.vector_env import EnvSpec, make_env, open_lanes
+from quarl.rollouts.foreign_env import make_env
+from quarl.rollouts.vector_env import EnvSpec, open_lanes
 from tests.conftest import need
 
 need("ale_py")
@@ -104,10 +106,8 @@ def test_a_chance_that_is_none_is_refused(chance: float) -> None:
 
 
 def test_a_game_is_cut_off_after_so_many_frames() -> None:
-    env = make_env(
-        EnvSpec(
-            "quarl.envs.atari:quarl/Atari-v0", {"game": "pong", "max_num_frames_per_episode": 120}
-        )
+    env = gymnasium.make(
+        "quarl.envs.atari:quarl/Atari-v0", game="pong", max_num_frames_per_episode=120
     )
     env.reset(seed=1)
     ends = [env.step(np.int64(0))[2:4] for _ in range(30)]

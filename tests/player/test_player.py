@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from quarl import pipeline
-from quarl.cli.app import app
+from quarl.cli.app import Ended, app
 from quarl.errors import InputError
 from quarl.player.gif import gif_bytes
 from quarl.player.player import Film, bundle_player, film, play, source_player
@@ -156,6 +156,6 @@ def test_what_cannot_be_played_is_refused_with_what_to_do(
     arguments: list[str], message: str
 ) -> None:
     run = CliRunner().invoke(app, ["play", *arguments])
-    assert isinstance(run.exception, InputError)
+    assert isinstance(run.exception, Ended)
     with pytest.raises(InputError, match=message):
-        raise run.exception
+        raise run.exception.reason

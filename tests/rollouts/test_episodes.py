@@ -207,7 +207,9 @@ def test_an_unknown_module_is_named() -> None:
 
 
 def test_a_package_an_environment_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quarl.rollouts.vector_env._NAMESPACE_MODULES", {"Far": "package_not_here"})
+    monkeypatch.setattr(
+        "quarl.rollouts.foreign_env._NAMESPACE_MODULES", {"Far": "package_not_here"}
+    )
     with pytest.raises(ToolMissingError, match="needs the Python package package_not_here"):
         run_episodes(EnvSpec("Far/Away-v0"), lean, [0])
 

@@ -1,7 +1,8 @@
 """The errors quarl raises on purpose, each kind with its exit code.
 
 A message says what happened, where, what was found against what is allowed, and what to do next.
-Anything that is not a `QuarlError` is a defect of quarl itself and keeps its traceback.
+Anything that is not a `QuarlError` is a defect of quarl itself, keeps its traceback and ends with
+exit code 70.
 """
 
 from __future__ import annotations

@@ -4,9 +4,14 @@ it keeps what it built.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
+import tempfile
 from importlib import resources
 from pathlib import Path
+
+from quarl.errors import InputError
 
 
 def models_dir() -> Path:
@@ -25,9 +30,38 @@ def firmware_dir() -> Path:
 
 
 def default_cache_dir() -> Path:
-    """Return where built images are kept: $XDG_CACHE_HOME/quarl, or ~/.cache/quarl."""
+    """Return where built images are kept: $XDG_CACHE_HOME/quarl, or ~/.cache/quarl; for a user
+    without a home folder, as in a container with a user id of its own, one in the temporary folder.
+
+    Raises:
+        InputError: the latter belongs to somebody else.
+    """
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "quarl"
+    if root:
+        return Path(root) / "quarl"
+    home = home_dir()
+    return _private_temporary_dir() if home is None else home / ".cache" / "quarl"
+
+
+def home_dir() -> Path | None:
+    """Return the user's home folder, None where there is none."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def _private_temporary_dir() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"quarl-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(0o700)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise InputError(
+            f"{folder}: is not a private folder of this user, and there is no home folder: set "
+            "HOME or XDG_CACHE_HOME"
+        )
+    return folder
 
 
 def _package_dir(package: str) -> Path:

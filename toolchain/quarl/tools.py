@@ -1,17 +1,19 @@
 """Starts processes: the only module that does. Never through a shell.
 
 `run` waits for one to end; `Conversation` keeps one that answers line by line, as the profile's
-workers do.
+workers do; `in_child` calls a function of quarl in a process of its own.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -137,3 +139,69 @@ class Conversation:
     ) -> None:
         self._process.kill()
         self._process.communicate()
+
+
+def in_child(run: Callable[[], int]) -> int:
+    """Return the exit code of `run`, which is called in a child process.
+
+    A child that ends in any other way than by returning from `run` is a failure, whatever code it
+    ends with: an environment that calls `os._exit(0)`, a runtime that faults. Signals that were sent
+    to this process are passed on; if it is killed, the child is killed too.
+    """
+    if not hasattr(signal, "sigwaitinfo"):
+        return run()
+    said, says = os.pipe()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON | {signal.SIGCHLD})
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        os.close(said)
+        _end_with(parent)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        code = run()
+        os.write(says, bytes([code]))
+        return code
+    os.close(says)
+    status = _wait_for(child)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    answer = os.read(said, 1)
+    return answer[0] if answer else _ended_early(os.waitstatus_to_exitcode(status))
+
+
+_PASSED_ON = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+_LAST_RESORT = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT}
+_PR_SET_PDEATHSIG = 1
+_DEFECT = 70
+
+
+def _end_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(_DEFECT)
+
+
+def _wait_for(child: int) -> int:
+    """Return how the child ended. A terminal sends its signals to both; another process sends them
+    to this one alone.
+    """
+    while True:
+        came = signal.sigwaitinfo(_PASSED_ON | {signal.SIGCHLD})
+        if came.si_signo == signal.SIGCHLD:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return status
+        elif came.si_code <= 0:  # SI_USER and its like: sent by kill
+            os.kill(child, came.si_signo)
+
+
+def _ended_early(code: int) -> int:
+    """Say that the child ended before it was done, and return the exit code for it."""
+    if -code in _LAST_RESORT:
+        sys.stderr.write(f"quarl: stopped by {signal.Signals(-code).name}\n")
+        return 128 - code
+    how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+    sys.stderr.write(
+        f"quarl: the process ended before quarl was done ({how}): an environment or a runtime "
+        "ended it. Nothing was judged\n"
+    )
+    return _DEFECT

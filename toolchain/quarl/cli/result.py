@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import typer
 
 from quarl.cli.progress import say
+from quarl.errors import InputError
 
 if TYPE_CHECKING:
     from quarl.bundle.bundle import Bundle
@@ -36,7 +40,49 @@ class Destinations:
     no_history: bool
 
 
-def conclude(verdict: Verdict, bundle: Bundle, destinations: Destinations, as_json: bool) -> None:
+_kept: TextIO | None = None
+
+
+@contextmanager
+def keep_standard_output() -> Iterator[None]:
+    """Keep standard output for results: whatever else is printed meanwhile, by an environment or a
+    library, goes to standard error, also what C prints. A test that has put its own stream there
+    keeps that.
+    """
+    global _kept
+    kept = sys.__stdout__
+    if kept is None or sys.stdout is not kept:
+        yield
+        return
+    kept.flush()
+    printed = os.dup(1)
+    own = open(printed, "w", encoding=kept.encoding, errors=kept.errors)  # noqa: SIM115, PTH123
+    os.dup2(2, 1)
+    _kept, sys.stdout = own, sys.stderr
+    try:
+        yield
+    finally:
+        _kept, sys.stdout = None, kept
+        with suppress(OSError):  # what was written was flushed, or its failure was told
+            own.close()
+
+
+def put(text: str) -> None:
+    """Write a result to standard output."""
+    try:
+        print(text, file=_kept or sys.stdout, flush=True)
+    except BrokenPipeError:
+        pass  # the reader has what it wanted; the exit code still tells the answer
+    except OSError as error:
+        raise InputError(
+            f"standard output cannot be written ({error.strerror}): free space, or send it "
+            "elsewhere"
+        ) from error
+
+
+def conclude(
+    verdict: Verdict, bundle: Bundle, destinations: Destinations, as_json: bool
+) -> NoReturn:
     """Write the verdict where it was asked for, print it, and exit with its code."""
     from quarl.cli import show
     from quarl.files.atomic import write_whole
@@ -63,7 +109,6 @@ def _remember(verdict: Verdict, bundle: Bundle, path: Path | None) -> None:
     from datetime import UTC, datetime
 
     import quarl
-    from quarl.errors import InputError
     from quarl.evidence.gather import manifest_digest
     from quarl.verdict.history import default_path, record
 
@@ -84,4 +129,4 @@ def _remember(verdict: Verdict, bundle: Bundle, path: Path | None) -> None:
 
 def print_result(result: Any, as_json: bool) -> None:
     """Print the result: one JSON document, or the text it is."""
-    print(json.dumps(result, indent=2, sort_keys=True) if as_json else result)
+    put(json.dumps(result, indent=2, sort_keys=True) if as_json else str(result))

@@ -135,10 +135,10 @@ def _checked(path: Path, opened: Callable[[], int], most_bytes: int | None) -> B
             raise _not_regular(path, status.st_mode)
         if status.st_size > most:
             raise _too_large(path, status.st_size, most)
-        return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
+    return os.fdopen(descriptor, "rb")
 
 
 def _not_regular(path: Path, mode: int) -> InputError:

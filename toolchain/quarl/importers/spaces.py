@@ -10,7 +10,7 @@ import numpy as np
 
 from quarl.errors import UnsupportedError
 from quarl.graph.contract import Action, Observation, box_bounds
-from quarl.rollouts.vector_env import EnvSpec, make_env
+from quarl.rollouts.foreign_env import EnvSpec, make_env
 
 
 def spaces_of(env: EnvSpec) -> tuple[Observation, Action]:

@@ -22,7 +22,8 @@ from quarl.progress import Progress
 from quarl.quantize.ladder import quantize_on_rung
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
-from quarl.rollouts.vector_env import EnvSpec, blame, check_env, make_env
+from quarl.rollouts.foreign_env import EnvSpec, blame, make_env
+from quarl.rollouts.vector_env import check_env
 from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
 
@@ -130,16 +131,15 @@ def film(player: Player, seed: int, most_frames: int = MOST_FRAMES) -> Film:
     env = make_env(replace(player.env, kwargs={**player.env.kwargs, "render_mode": "rgb_array"}))
     frames: list[NDArray[np.uint8]] = []
     try:
-        with blame(player.env, lambda: f"while it was filmed, seed {seed}"):
-            obs, _ = env.reset(seed=seed)
-            steps, ended = 0, False
-            while not ended:
-                if len(frames) < most_frames:
-                    frames.append(_picture(player, env.render()))
-                obs, _, terminated, truncated, _ = env.step(player.actor(np.asarray(obs)[None])[0])
-                steps, ended = steps + 1, terminated or truncated
+        obs, steps, ended = env.reset(seed), 0, False
+        while not ended:
             if len(frames) < most_frames:
                 frames.append(_picture(player, env.render()))
+            obs, _, ended, _ = env.step(player.actor(obs[None])[0])
+            steps += 1
+        if len(frames) < most_frames:
+            frames.append(_picture(player, env.render()))
+        with blame(player.env, lambda: "in its metadata"):
             rate = player.step_hz or float(env.metadata.get("render_fps") or 30)
     finally:
         env.close()

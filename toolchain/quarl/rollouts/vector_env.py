@@ -9,11 +9,9 @@ its lanes are independent and that a reset lane forgets its past.
 
 from __future__ import annotations
 
-import importlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import gymnasium
@@ -21,32 +19,22 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from quarl.errors import InputError, QuarlError, ToolMissingError
+from quarl.errors import InputError
+from quarl.files.text import shortened
 from quarl.graph.contract import Contract
+from quarl.rollouts.foreign_env import (
+    EnvSpec,
+    ForeignEnv,
+    blame,
+    import_namespace,
+    make_env,
+)
 
-_NAMESPACE_MODULES = {
-    "quarl": "quarl.envs",
-    "ALE": "ale_py",
-}  # who registers ids that gymnasium does not know by itself
+__all__ = ["EnvSpec", "Lanes", "Step", "StepsSomeLanes", "check_env", "open_lanes"]
+
 _PROBE_STEPS = 8
-_INDEPENDENT: dict[
-    str, bool
-] = {}  # what the probe said, by what gymnasium knows of the environment and its arguments
-
-
-@dataclass(frozen=True, slots=True)
-class EnvSpec:
-    """An environment: a gymnasium id (`module:Id` imports its module first) and the arguments it is
-    made with.
-    """
-
-    id: str
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def registered_id(self) -> str:
-        """The id as gymnasium knows it, without the module."""
-        return self.id.rpartition(":")[2]
+# what the probe said, by what gymnasium knows of the environment and its arguments
+_INDEPENDENT: dict[str, bool] = {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,9 +43,8 @@ class Step:
 
     rewards: NDArray[np.float64]  # [k]
     ended: NDArray[np.bool_]  # [k], terminated or truncated
-    successes: tuple[
-        bool | None, ...
-    ]  # [k], info["success"] or info["is_success"]; None where it was not reported
+    # [k], info["success"] or info["is_success"]; None where it was not reported
+    successes: tuple[bool | None, ...]
 
 
 class Lanes(Protocol):
@@ -157,49 +144,29 @@ class _SingleLanes:
 
     def __init__(self, env: EnvSpec, lanes: int) -> None:
         self._env = env
-        self._envs: dict[int, gymnasium.Env[Any, Any]] = {}
-        self._seeds = [0] * lanes
+        self._envs: dict[int, ForeignEnv] = {}
         sample = make_env(env)
-        space = sample.observation_space
         sample.close()
-        if not isinstance(space, gymnasium.spaces.Box):
-            raise InputError(
-                f"{env.id} gives observations {space}: only Box observations can be played"
-            )
-        self.obs = np.zeros((lanes, *space.shape), space.dtype)
+        self.obs = np.zeros((lanes, *sample.shape), sample.dtype)
 
     def start(self, lanes: list[int], seeds: list[int]) -> None:
         for lane, seed in zip(lanes, seeds, strict=True):
-            self._seeds[lane] = seed
-            self._begin(lane)
-
-    def _begin(self, lane: int) -> None:
-        if lane in self._envs:
-            self._envs.pop(lane).close()
-        env = self._envs[lane] = make_env(self._env)
-        seed = self._seeds[lane]
-        with blame(self._env, lambda: f"in reset, seed {seed}"):
-            self.obs[lane] = env.reset(seed=seed)[0]
+            if lane in self._envs:
+                self._envs.pop(lane).close()
+            env = self._envs[lane] = make_env(self._env)
+            self.obs[lane] = env.reset(seed)
 
     def step(self, lanes: NDArray[np.int64], actions: NDArray[Any]) -> Step:
-        rewards = np.empty(len(lanes))
-        ended = np.zeros(len(lanes), np.bool_)
-        successes: list[bool | None] = [None] * len(lanes)
-        envs, obs = self._envs, self.obs
-        lane = -1
-        with blame(self._env, lambda: f"in step, seed {self._seeds[lane]}"):
-            for k, lane in enumerate(lanes.tolist()):
-                obs[lane], rewards[k], terminated, truncated, info = envs[lane].step(actions[k])
-                if terminated or truncated:
-                    ended[k] = True
-                    success = info.get("success", info.get("is_success"))
-                    successes[k] = None if success is None else bool(success)
-        return Step(rewards, ended, tuple(successes))
+        made = []
+        for lane, action in zip(lanes.tolist(), actions, strict=True):
+            self.obs[lane], *answer = self._envs[lane].step(action)
+            made.append(answer)
+        rewards, ended, successes = zip(*made, strict=True)
+        return Step(np.array(rewards, np.float64), np.array(ended, np.bool_), successes)
 
     def close(self) -> None:
-        for env in self._envs.values():
-            env.close()
-        self._envs.clear()
+        while self._envs:
+            self._envs.popitem()[1].close()
 
 
 class _VectorLanes:
@@ -237,15 +204,45 @@ class _VectorLanes:
         self._actions[:] = 0
         self._actions[lanes] = actions
         with blame(self._env, lambda: "in step"):
-            obs, rewards, terminated, truncated, infos = self._vector.step(self._actions)
+            answer = self._vector.step(self._actions)
+            obs, rewards, ended, infos = self._checked(answer, self._vector.num_envs)
+            successes = _vector_successes(infos, lanes, ended)
         self.obs = np.array(obs)
-        ended = np.asarray(terminated | truncated, np.bool_)
-        successes = _vector_successes(infos, lanes, ended)
-        self._ended = ended.copy()
-        return Step(np.asarray(rewards, np.float64)[lanes], ended[lanes], successes)
+        self._ended = ended
+        return Step(rewards[lanes], ended[lanes], successes)
 
     def close(self) -> None:
-        self._vector.close()
+        with blame(self._env, lambda: "when it was closed"):
+            self._vector.close()
+
+    def _checked(
+        self, answer: Any, count: int
+    ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_], Mapping[str, Any]]:
+        """Return observations, rewards, ends and infos of `count` lanes, of the shapes and types
+        that they must have.
+        """
+        obs, rewards, terminated, truncated, infos = answer
+        shape = (count, *(self._vector.single_observation_space.shape or ()))
+        for what, values, wanted, kinds in (
+            ("observations", obs, shape, "biuf"),
+            ("rewards", rewards, (count,), "biuf"),
+            ("terminated", terminated, (count,), "b"),
+            ("truncated", truncated, (count,), "b"),
+        ):
+            found = np.asarray(values)
+            if found.shape != wanted or found.dtype.kind not in kinds:
+                raise InputError(
+                    f"{self._env.id}: step gave {what} of {found.dtype} {found.shape} for {count} "
+                    f"lanes, they must be of shape {wanted}: correct the environment"
+                )
+        if not isinstance(infos, Mapping):
+            raise InputError(f"{self._env.id}: step gave {shortened(infos)} as infos, not a dict")
+        return (
+            np.asarray(obs),
+            np.asarray(rewards, np.float64),
+            np.logical_or(terminated, truncated),
+            infos,
+        )
 
 
 class _RestingLanes(_VectorLanes):
@@ -255,14 +252,11 @@ class _RestingLanes(_VectorLanes):
         vector = self._vector
         assert isinstance(vector, StepsSomeLanes)
         with blame(self._env, lambda: "in step"):
-            obs, rewards, terminated, truncated, infos = vector.step_lanes(lanes, actions)
+            answer = vector.step_lanes(lanes, actions)
+            obs, rewards, ended, infos = self._checked(answer, len(lanes))
+            successes = _vector_successes(infos, np.arange(len(lanes)), ended)
         self.obs[lanes] = obs
-        ended = np.asarray(terminated | truncated, np.bool_)
-        return Step(
-            np.asarray(rewards, np.float64),
-            ended,
-            _vector_successes(infos, np.arange(len(lanes)), ended),
-        )
+        return Step(rewards, ended, successes)
 
 
 def _vector_successes(
@@ -275,26 +269,11 @@ def _vector_successes(
     return tuple(bool(infos[key][lane]) if reported[lane] else None for lane in lanes)
 
 
-def make_env(env: EnvSpec) -> gymnasium.Env[Any, Any]:
-    """Return one environment of the kind.
-
-    Raises:
-        InputError: no such environment, or it refuses its arguments.
-        ToolMissingError: it needs a package that is not installed.
-    """
-    _import_namespace(env)
-    with warnings.catch_warnings(), blame(env, lambda: "when it is made"):
-        warnings.simplefilter(
-            "ignore"
-        )  # gymnasium warns about every older version of an environment
-        return gymnasium.make(env.registered_id, disable_env_checker=True, **env.kwargs)
-
-
 def _make_vector(env: EnvSpec, lanes: int) -> VectorEnv[Any, Any, Any] | None:
     """Return the environment's own vectorised form, None where it has none or one whose episodes
     depend on their company.
     """
-    _import_namespace(env)
+    import_namespace(env)
     with blame(env, lambda: "when it is looked up"):
         spec = gymnasium.spec(env.registered_id)
     if spec.vector_entry_point is None:
@@ -325,10 +304,11 @@ def _lanes_are_independent(env: EnvSpec) -> bool:
     that episode again.
     """
     try:
-        vector = _call_vector_entry_point(env, 3)
-    except (
-        TypeError
-    ):  # takes no autoreset_mode: it resets by itself and hides where an episode ends
+        with blame(env, lambda: "when it is made"):
+            vector = _call_vector_entry_point(env, 3)
+    except InputError:
+        # takes no autoreset_mode: it resets by itself and hides where an episode ends; or it fails,
+        # which single environments tell better
         return False
     try:
         if vector.metadata.get("autoreset_mode") != AutoresetMode.DISABLED:
@@ -349,10 +329,13 @@ def _lanes_are_independent(env: EnvSpec) -> bool:
             part[:, 2], whole[: len(part), 0]
         )
         return is_apart and forgets
-    except Exception:  # whatever it does not support, single environments do
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # whatever it does not support, single environments do
         return False
     finally:
-        vector.close()
+        with blame(env, lambda: "when it was closed"):
+            vector.close()
 
 
 def _reset(
@@ -377,53 +360,3 @@ def _trace(
 ) -> NDArray[Any]:
     """Return observations [steps + 1, lanes, ...]: `obs`, then those after each step."""
     return np.stack([obs, *(np.array(vector.step(actions)[0]) for _ in range(steps))])
-
-
-def _import_namespace(env: EnvSpec) -> None:
-    """Import what registers the id, as `module:Id` asks for or as the namespace needs."""
-    module = env.id.rpartition(":")[0]
-    namespace = env.registered_id.rpartition("/")[0]
-    wanted = module or _NAMESPACE_MODULES.get(namespace, "")
-    if not wanted:
-        return
-    try:
-        imported = importlib.import_module(wanted)
-    except ModuleNotFoundError as error:
-        if module and error.name is not None and wanted.startswith(error.name):
-            raise InputError(
-                f"{env.id}: there is no Python module {wanted}: check the name, or set "
-                "PYTHONPATH to its folder"
-            ) from error
-        package = error.name
-        raise ToolMissingError(
-            f"{env.id} needs the Python package {package}, which is not installed: pip "
-            f"install {package}"
-        ) from error
-    except Exception as error:
-        raise InputError(f"{env.id}: importing {wanted} failed: {_reason(error)}") from error
-    if namespace == "ALE":
-        gymnasium.register_envs(imported)
-
-
-@contextmanager
-def blame(env: EnvSpec, when: Callable[[], str]) -> Iterator[None]:
-    """Turn what an environment raises into one clear error that names it."""
-    try:
-        yield
-    except QuarlError:
-        raise
-    except gymnasium.error.DependencyNotInstalled as error:
-        raise ToolMissingError(
-            f"{env.id} needs a package that is not installed: {_reason(error)}"
-        ) from error
-    except gymnasium.error.UnregisteredEnv as error:
-        advice = "Check the id, or write module:Id where a module registers it"
-        raise InputError(
-            f"{env.id}: gymnasium knows no such environment ({_reason(error)}). {advice}"
-        ) from error
-    except Exception as error:
-        raise InputError(f"{env.id} failed {when()}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().rstrip(".:").partition("\n")[0]

@@ -10,6 +10,7 @@ Format: toolchain/docs/formats.md.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quarl.errors import InputError
+from quarl.resources import home_dir
 
 if TYPE_CHECKING:
     from quarl.verdict.verdict import Verdict
@@ -74,9 +76,18 @@ class Change:
 
 
 def default_path() -> Path:
-    """Return where the history lies: the user's data folder of this platform."""
+    """Return where the history lies: the user's data folder of this platform.
+
+    Raises:
+        InputError: the user has no home folder.
+    """
     from platformdirs import user_data_path
 
+    if home_dir() is None and not os.environ.get("XDG_DATA_HOME"):
+        raise InputError(
+            "this user has no home folder for the history: set HOME or QUARL_HISTORY, or name a "
+            "file with --history"
+        )
     return user_data_path("quarl", appauthor=False) / "history.sqlite3"
 
 

@@ -25,7 +25,7 @@ from quarl.cli.options import (
     widths_from,
 )
 from quarl.cli.progress import progress_bar, say
-from quarl.cli.result import print_result
+from quarl.cli.result import print_result, put
 
 
 def export(
@@ -74,6 +74,6 @@ def export(
     if as_json:
         print_result(show.bundle_table(bundle), as_json)
         return
-    print(show.bundle_text(bundle))
+    put(show.bundle_text(bundle))
     if bundle.has_source:
-        print(show.quantization_text(QuantReport.from_json(bundle.read(QUANTIZATION).decode())))
+        put(show.quantization_text(QuantReport.from_json(bundle.read(QUANTIZATION).decode())))

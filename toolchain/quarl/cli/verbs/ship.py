@@ -34,7 +34,7 @@ from quarl.cli.options import (
     widths_from,
 )
 from quarl.cli.progress import progress_bar, say
-from quarl.cli.result import Destinations, conclude
+from quarl.cli.result import Destinations, conclude, put
 
 
 def ship(
@@ -92,10 +92,10 @@ def ship(
         stage=progress_bar,
     )
     if not as_json:
-        print(show.bundle_text(made.bundle))
-        print(show.profile_text(made.profile))
+        put(show.bundle_text(made.bundle))
+        put(show.profile_text(made.profile))
         if made.on_board is not None:
-            print(
+            put(
                 pi_text(made.on_board)
                 if isinstance(made.on_board, PiProfile)
                 else show.firmware_text(made.on_board)

@@ -1,0 +1,235 @@
+"""One environment of a stranger: every answer it gives is checked, and whatever it raises names it.
+
+In: an environment's id and arguments. Out: `ForeignEnv`, whose observations have the shape and type
+of its space, whose rewards are real numbers and whose ends are booleans. An environment may raise
+anything, SystemExit too; none of it reaches the caller but as an `InputError`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.errors import InputError, QuarlError, ToolMissingError
+from quarl.files.text import shortened
+
+# who registers ids that gymnasium does not know by itself
+_NAMESPACE_MODULES = {"quarl": "quarl.envs", "ALE": "ale_py"}
+MAX_VALUES = 1 << 24  # of one observation
+_BOOLEANS = (bool, np.bool_)
+_NUMBERS = (float, int, np.floating, np.integer)
+
+
+@dataclass(frozen=True, slots=True)
+class EnvSpec:
+    """An environment: a gymnasium id (`module:Id` imports its module first) and the arguments it is
+    made with.
+    """
+
+    id: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def registered_id(self) -> str:
+        """The id as gymnasium knows it, without the module."""
+        return self.id.rpartition(":")[2]
+
+
+class ForeignEnv:
+    """One environment. `reset` begins an episode; `step` gives observation, reward, end, success."""
+
+    def __init__(self, spec: EnvSpec, env: gymnasium.Env[Any, Any]) -> None:
+        self._spec, self._env, self._seed = spec, env, 0
+        with blame(spec, lambda: "when it is asked for its spaces"):
+            self.observation_space, self.action_space = env.observation_space, env.action_space
+            self.metadata = dict(env.metadata)
+        self._when: Callable[[], str] = lambda: f"in step, seed {self._seed}"
+        self._shape: tuple[int, ...] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of its observations.
+
+        Raises:
+            InputError: they are no Box.
+        """
+        if self._shape is None:
+            space = self.observation_space
+            if not isinstance(space, gymnasium.spaces.Box):
+                raise InputError(
+                    f"{self._spec.id} gives observations {space}: only Box observations can be "
+                    "played"
+                )
+            if math.prod(space.shape) > MAX_VALUES:
+                raise InputError(
+                    f"{self._spec.id} gives observations of shape {space.shape}, at most "
+                    f"{MAX_VALUES:,} values are played"
+                )
+            self._shape, self._dtype = space.shape, space.dtype
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its observations."""
+        assert self.shape is not None
+        return self._dtype
+
+    def reset(self, seed: int) -> NDArray[Any]:
+        """Return the first observation of the episode with that seed."""
+        self._seed = seed
+        with blame(self._spec, lambda: f"in reset, seed {seed}"):
+            answer = self._env.reset(seed=seed)
+            if not isinstance(answer, tuple | list) or len(answer) != 2:
+                raise self._wrong("reset", "an observation and an info", answer)
+            return self._observation(answer[0], "reset")
+
+    def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool | None]:
+        """Return observation, reward, whether the episode ended, and at its end whether it
+        succeeded, None where the environment does not say.
+        """
+        with blame(self._spec, self._when):
+            answer = self._env.step(action)
+            if not isinstance(answer, tuple | list) or len(answer) != 5:
+                raise self._wrong(
+                    "step", "observation, reward, terminated, truncated, info", answer
+                )
+            obs, reward, terminated, truncated, info = answer
+            return (
+                self._observation(obs, "step"),
+                reward if type(reward) is float else self._reward(reward),
+                ended := self._boolean(terminated, "terminated")
+                | self._boolean(truncated, "truncated"),
+                self._success(info) if ended else None,
+            )
+
+    def render(self) -> Any:
+        """Return what it draws."""
+        with blame(self._spec, lambda: f"while it was drawn, seed {self._seed}"):
+            return self._env.render()
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        with blame(self._spec, lambda: "when it was closed"):
+            self._env.close()
+
+    def _observation(self, obs: Any, call: str) -> NDArray[Any]:
+        shape, dtype = self.shape, self._dtype
+        if type(obs) is np.ndarray and obs.dtype == dtype and obs.shape == shape:
+            return obs
+        found = np.asarray(obs)
+        is_number = found.dtype.kind in "biuf" and np.can_cast(found.dtype, dtype, "same_kind")
+        if not is_number or found.shape != shape:
+            raise InputError(
+                f"{self._spec.id}: {call} gave an observation of {found.dtype} {found.shape} for "
+                f"seed {self._seed}, its space says {dtype} {shape}: correct the environment"
+            )
+        return found
+
+    def _reward(self, reward: Any) -> float:
+        value = reward.item() if isinstance(reward, np.ndarray) and not reward.shape else reward
+        if not isinstance(value, _NUMBERS):
+            raise self._wrong("step", "a real number as reward", reward)
+        return float(value)
+
+    def _boolean(self, value: Any, what: str) -> bool:
+        if value is True or value is False:
+            return value
+        plain = value.item() if isinstance(value, np.ndarray) and not value.shape else value
+        if isinstance(plain, _BOOLEANS) or (isinstance(plain, _NUMBERS) and plain in (0, 1)):
+            return bool(plain)
+        raise self._wrong("step", f"true or false as {what}", value)
+
+    def _success(self, info: Any) -> bool | None:
+        if not isinstance(info, Mapping):
+            raise self._wrong("step", "a dict as info", info)
+        success = info.get("success", info.get("is_success"))
+        return None if success is None else self._boolean(success, "success")
+
+    def _wrong(self, call: str, wanted: str, found: Any) -> InputError:
+        many = f" of {len(found)} values" if isinstance(found, tuple | list) else ""
+        return InputError(
+            f"{self._spec.id}: {call} gave {shortened(found)}{many} for seed {self._seed}, it must "
+            f"give {wanted}: correct the environment (gymnasium.utils.env_checker shows how)"
+        )
+
+
+def make_env(env: EnvSpec) -> ForeignEnv:
+    """Return one environment of the kind.
+
+    Raises:
+        InputError: no such environment, or it refuses its arguments.
+        ToolMissingError: it needs a package that is not installed.
+    """
+    import_namespace(env)
+    with warnings.catch_warnings(), blame(env, lambda: "when it is made"):
+        # gymnasium warns about every older version of an environment
+        warnings.simplefilter("ignore")
+        made = gymnasium.make(env.registered_id, disable_env_checker=True, **env.kwargs)
+    return ForeignEnv(env, made)
+
+
+def import_namespace(env: EnvSpec) -> None:
+    """Import what registers the id, as `module:Id` asks for or as the namespace needs."""
+    module = env.id.rpartition(":")[0]
+    namespace = env.registered_id.rpartition("/")[0]
+    wanted = module or _NAMESPACE_MODULES.get(namespace, "")
+    if not wanted:
+        return
+    try:
+        imported = importlib.import_module(wanted)
+    except ModuleNotFoundError as error:
+        if module and error.name is not None and wanted.startswith(error.name):
+            raise InputError(
+                f"{env.id}: there is no Python module {wanted}: check the name, or set "
+                "PYTHONPATH to its folder"
+            ) from error
+        package = error.name
+        raise ToolMissingError(
+            f"{env.id} needs the Python package {package}, which is not installed: pip "
+            f"install {package}"
+        ) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module that leaves must not end quarl
+        raise InputError(f"{env.id}: importing {wanted} failed: {reason_of(error)}") from error
+    if namespace == "ALE":
+        gymnasium.register_envs(imported)
+
+
+@contextmanager
+def blame(env: EnvSpec, when: Callable[[], str]) -> Iterator[None]:
+    """Turn what an environment raises, SystemExit too, into one clear error that names it."""
+    try:
+        yield
+    except (QuarlError, KeyboardInterrupt):
+        raise
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise ToolMissingError(
+            f"{env.id} needs a package that is not installed: {reason_of(error)}"
+        ) from error
+    except gymnasium.error.UnregisteredEnv as error:
+        advice = "Check the id, or write module:Id where a module registers it"
+        raise InputError(
+            f"{env.id}: gymnasium knows no such environment ({reason_of(error)}). {advice}"
+        ) from error
+    except BaseException as error:
+        raise InputError(f"{env.id} failed {when()}: {reason_of(error)}") from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the kind of an error and the first line it says, at most 400 characters."""
+    kind = type(error).__name__
+    try:
+        words = str(error)
+    except Exception:  # an error that cannot even be shown
+        return kind
+    return f"{kind}: {words}".strip().rstrip(".:").partition("\n")[0][:400]
