@@ -19,7 +19,8 @@ import quarl
 PACKAGE = Path(quarl.__file__).parent
 DOCS = Path(__file__).parents[1] / "toolchain" / "docs" / "decisions" / "0008-rooms.md"
 ROOMS = """
-errors seeds progress resources stats envs
+errors
+seeds progress resources stats envs
 files graph boards tools
 bundle quantize firmware runtimes pi
 emitters links
