@@ -21,7 +21,8 @@ DOCS = Path(__file__).parents[1] / "toolchain" / "docs" / "decisions" / "0008-ro
 ROOMS = """
 errors
 seeds progress resources stats envs
-files graph boards tools
+files tools
+graph boards
 bundle quantize firmware runtimes pi
 emitters links
 profiles rollouts

@@ -47,7 +47,7 @@ def test_a_boards_serial_port_and_probe_are_whole(name: str) -> None:
     board = BOARDS[name]
     if board.uart is None:
         pytest.skip("the board file has no [uart]")
-    assert board.uart.core_hz <= board.clock_hz
+    assert board.uart.core_clock_hz <= board.clock_hz
     regions = [(board.flash.origin, board.flash.bytes), (board.ram.origin, board.ram.bytes)]
     for address in (board.uart.base, *(step.address for step in board.uart.setup)):
         assert not any(origin <= address < origin + size for origin, size in regions), (
@@ -74,14 +74,14 @@ def test_a_serial_port_is_read_as_strictly_as_the_rest() -> None:
             "nucleo_l4r5zi",
         )
     for words in (
-        "kind is '8250'",
-        "uart.baud is 0",
-        "unknown key uart.parity",
-        "uart.setup[0]: the value must lie under the mask",
-        "uart.setup[1] is",
-        "uart.setup[2].value is missing",
-        "probe.pyocd is 5",
-        "probe.openocd is [1]",
+        "uart.kind: '8250'; allowed: \"cmsdk\",",
+        "uart.baud: 0; allowed: a whole number from 1",
+        "uart.parity: unknown key",
+        "uart.setup[0].set: 2; allowed: a whole number from 0 to 4,294,967,295, a multiple of 4",
+        "uart.setup[1].put: unknown key",
+        "uart.setup[2].value: missing",
+        "probe.pyocd: 5; allowed: text",
+        "probe.openocd[0]: 1; allowed: text",
     ):
         assert words in str(error.value)
 
@@ -97,10 +97,11 @@ def test_all_problems_of_a_board_are_reported_at_once() -> None:
     with pytest.raises(InputError) as error:
         parse_board(table, "board.toml", "nucleo_l4r5zi")
     for words in (
-        "title is missing",
-        "unknown key clock_mhz, did you mean clock_hz?",
-        "clock_hz is -1",
-        "cortex-m9",
+        "6 problems",
+        "title: missing; it is text that is not empty",
+        "clock_mhz: unknown key (did you mean clock_hz?)",
+        "clock_hz: -1; allowed: a whole number from 1",
+        "cpu: 'cortex-m9'; allowed: \"cortex-m0\",",
         "flash.origin",
         "flash.size",
     ):
@@ -111,10 +112,10 @@ def test_all_problems_of_a_board_are_reported_at_once() -> None:
     ("change", "words"),
     [
         ({"name": "other"}, "the folder is called"),
-        ({"cpu": "cortex-m0"}, "a cortex-m0 has none"),
+        ({"cpu": "cortex-m0"}, "a cortex-m0 has: none"),
         ({"ram": {"origin": 0x0800_0010, "bytes": 8}}, "overlap"),
         ({"ram": {"origin": 0xFFFF_FFFF, "bytes": 8}}, "beyond 4 GiB"),
-        ({"ram": 5}, "a table of origin and bytes"),
+        ({"ram": 5}, "a table of origin, bytes"),
         ({"clock_hz": True}, "a whole number"),
         ({"flash_wait_states": "many"}, "a whole number"),
     ],
@@ -134,3 +135,19 @@ def test_a_file_that_is_not_toml_names_itself(tmp_path: Path) -> None:
     (tmp_path / "broken" / "board.toml").write_text("name = ")
     with pytest.raises(InputError, match=r"broken.board\.toml"):
         read_boards(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ({"set": 4, "wait": 8, "mask": 1, "value": 1}, "uart.setup[0]: has set and wait"),
+        ({"mask": 1, "value": 1}, "uart.setup[0]: has set and wait"),
+        ({"set": 4, "mask": 1, "value": 2}, "value 0x2 does not lie under mask 0x1"),
+    ],
+)
+def test_a_register_access_sets_or_waits_for_bits_under_its_mask(
+    step: dict[str, int], words: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        parse_board(GOOD | {"uart": GOOD["uart"] | {"setup": [step]}}, "b", "nucleo_l4r5zi")
+    assert words in str(error.value)

@@ -82,7 +82,7 @@ def test_every_value_of_a_recipe_arrives() -> None:
         4,
     )
     assert recipe.train.hyperparameters["policy_kwargs"] == {"log_std_init": -1.0}
-    assert recipe.score == ScoreRecipe(499.5, 2.0, 0.75, 500, 1_000_000)
+    assert recipe.score == ScoreRecipe(499.5, 2.0, 500, 1_000_000, 0.75)
     assert (recipe.gate.failure, recipe.gate.failure_return, recipe.gate.margin) == (
         "return",
         475.0,
@@ -99,10 +99,10 @@ def test_a_recipe_that_was_never_trained_has_no_score() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("envs = 4", "envs = 4\nlanes = 4", "train.lanes: unknown key; known here: envs,"),
+        ("envs = 4", "envs = 4\nlanes = 4", "train.lanes: unknown key; known here: seed,"),
         ("[gate]", "[gait]\nspeed = 1\n[gate]", "gait: unknown key"),
-        ("seed = 1\n", "", "train.seed: missing; it is an integer"),
-        ("envs = 4", "envs = 0", "train.envs: 0; allowed: an integer of 1 or more"),
+        ("seed = 1\n", "", "train.seed: missing; it is a whole number from 0"),
+        ("envs = 4", "envs = 0", "train.envs: 0; allowed: a whole number from 1"),
         ("envs = 4", "envs = true", "train.envs: True; allowed"),
         ("envs = 4", "envs = 4.0", "train.envs: 4.0; allowed"),
         ("step_hz = 50", "step_hz = 0", "step_hz: 0; allowed: a number above 0"),
@@ -118,7 +118,7 @@ def test_a_recipe_that_was_never_trained_has_no_score() -> None:
         (
             'failure = "return"',
             'failure = "crash"',
-            'gate.failure: "crash"; allowed: "return", "success"',
+            'gate.failure: \'crash\'; allowed: "return", "success"',
         ),
         (
             "failure_return = 475.0\n",
@@ -128,7 +128,7 @@ def test_a_recipe_that_was_never_trained_has_no_score() -> None:
         (
             'source = "policy.zip"',
             'source = "../policy.zip"',
-            'source: "../policy.zip"; allowed: the name of a file',
+            "source: '../policy.zip'; allowed: the name of a file",
         ),
         ('source = "policy.zip"', 'source = ""', "source: ''; allowed: text"),
         (
@@ -144,10 +144,10 @@ def test_a_recipe_that_was_never_trained_has_no_score() -> None:
         (
             "learning_rate = 1e-3",
             "learning_rate = 2026-01-01",
-            "train.hyperparameters.learning_rate: datetime.date",
+            "train.hyperparameters: learning_rate is datetime.date",
         ),
         ('task = "Keep a toy upright"', 'task = "Keep\\nupright"', "task: more than one line"),
-        ("[score]\n", "[[score]]\n", "score: [{"),
+        ("[score]\n", "[[score]]\n", "score: list; allowed: a table of mean_return,"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(old: str, new: str, message: str) -> None:
@@ -163,7 +163,7 @@ def test_all_problems_are_reported_together() -> None:
         .replace("envs = 4", "envz = 4")
         .replace("margin = 0.02\n", "")
     )
-    with pytest.raises(InputError, match=r"here: 4 problem\(s\)") as error:
+    with pytest.raises(InputError, match="here: 4 problems:") as error:
         parse_recipe(text, "here")
     for key in ("step_hz", "train.envs", "train.envz", "gate.margin"):
         assert f"  {key}: " in str(error.value)

@@ -222,10 +222,10 @@ def test_a_recipe_that_cannot_be_trained_says_why(
 
 
 def test_the_measured_part_of_a_recipe_is_rewritten_and_the_rest_stays() -> None:
-    first = policy_folder.fill_measured(PPO, ScoreRecipe(100.0, 5.0, None, 500, 1_000_000), 22.1)
-    second = policy_folder.fill_measured(first, ScoreRecipe(123.4567, 6.0, 0.5, 400, 7), -1.5)
+    first = policy_folder.fill_measured(PPO, ScoreRecipe(100.0, 5.0, 500, 1_000_000), 22.1)
+    second = policy_folder.fill_measured(first, ScoreRecipe(123.4567, 6.0, 400, 7, 0.5), -1.5)
     recipe = parse_recipe(second, "test")
-    assert recipe.score == ScoreRecipe(123.4567, 6.0, 0.5, 400, 7)
+    assert recipe.score == ScoreRecipe(123.4567, 6.0, 400, 7, 0.5)
     assert recipe.gate.random_return == -1.5
     assert second.count("[score]") == 1
     assert "random_return = -1.5000  # measured" in second

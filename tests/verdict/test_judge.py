@@ -568,7 +568,7 @@ def test_every_problem_of_a_limits_file_is_reported_at_once() -> None:
     with pytest.raises(InputError) as caught:
         read_limits(text, "gate.toml")
     message = str(caught.value)
-    assert message.startswith("gate.toml: 7 problem(s)")
+    assert message.startswith("gate.toml: [gate]: 7 problems:")
     assert all(
         key in message
         for key in (

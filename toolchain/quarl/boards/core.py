@@ -9,19 +9,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from quarl.files.tables import Count, Whole, table
 
 Fpu = Literal["none", "single", "double"]
 Kernels = Literal["portable", "dsp", "mve", "neon", "dot"]
 Counter = Literal["DWT", "SysTick"]
 
 
+@table
 @dataclass(frozen=True, slots=True)
 class Region:
     """A stretch of memory."""
 
-    origin: int
-    bytes: int
+    origin: Annotated[Whole, Field(description="first address")]
+    bytes: Annotated[Count, Field(description="length")]
+
+    @property
+    def end(self) -> int:
+        """The address behind it."""
+        return self.origin + self.bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +156,6 @@ def thumb(kernels: Kernels, zig_cpu: str, gcc: str, mfpu: str = "") -> Variant:
     )
 
 
-def table(**cycles: int) -> Mapping[str, int]:
+def cycles_of(**cycles: int) -> Mapping[str, int]:
     """Return the cycles of mnemonics as a table that nobody can change."""
     return MappingProxyType(cycles)

@@ -8,27 +8,39 @@ alike, is said once, in `quarl.boards.cores`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field
 
 from quarl.boards.core import CpuInfo, LinuxCore
 from quarl.boards.cores import LINUX_CORES
-from quarl.boards.cortex_m import LINUX, Board, Reader, board_tables, parse_board
-from quarl.errors import InputError
+from quarl.boards.cortex_m import (
+    LINUX,
+    Board,
+    board_tables,
+    parse_board,
+    unknown_board,
+    wrong_name,
+)
+from quarl.files.tables import Count, OneOf, Text, table, value_from
+
+ON_BOARDS = [name for name, core in LINUX_CORES.items() if core.cpuinfo is not None]
 
 
+@table
 @dataclass(frozen=True, slots=True)
 class LinuxBoard:
     """One board that runs Linux."""
 
-    name: str
-    title: str
-    cpu: str
-    cores: int
-    clock_hz: int
-    ram_bytes: int
+    kind: Annotated[Literal["linux"], Field(description="says that the board runs Linux")]
+    name: Annotated[Text, Field(description="the name of the board's folder")]
+    title: Annotated[Text, Field(description="for people")]
+    cpu: Annotated[str, OneOf(ON_BOARDS), Field(description="the core")]
+    cores: Annotated[Count, Field(description="how many cores")]
+    clock_hz: Annotated[Count, Field(description="the highest clock of a core")]
+    ram_bytes: Annotated[Count, Field(description="memory")]
 
     @property
     def core(self) -> LinuxCore:
@@ -39,7 +51,7 @@ class LinuxBoard:
     def cpuinfo(self) -> CpuInfo:
         """What Linux says of the board's core."""
         found = self.core.cpuinfo
-        assert found is not None, "parse_linux_board takes no other cores"
+        assert found is not None, "board files can name no other core"
         return found
 
 
@@ -63,45 +75,20 @@ def find_target(name: str, root: Path) -> Target:
     """Return the board of that name, of either kind.
 
     Raises:
-        InputError: there is none; names the closest ones.
+        InputError: there is none; names the closest one.
     """
-    tables = {folder.name: (path, table) for folder, path, table in board_tables(root)}
+    tables = {folder.name: (path, document) for folder, path, document in board_tables(root)}
     if name not in tables:
-        close = get_close_matches(name, tables, 3, 0.4)
-        hint = f"did you mean {' or '.join(close)}?" if close else "quarl boards lists them"
-        raise InputError(f"no board is called {name!r}: {hint}")
-    path, table = tables[name]
-    return (
-        parse_linux_board(table, str(path), name)
-        if table.get("kind") == LINUX
-        else parse_board(table, str(path), name)
-    )
+        raise unknown_board(name, tables)
+    path, document = tables[name]
+    parse = parse_linux_board if document.get("kind") == LINUX else parse_board
+    return parse(document, str(path), name)
 
 
-def parse_linux_board(table: Mapping[str, Any], where: str, name: str) -> LinuxBoard:
-    """Return the board a table describes.
+def parse_linux_board(document: Mapping[str, Any], where: str, name: str) -> LinuxBoard:
+    """Return the board a table describes, which must have the name of its folder.
 
     Raises:
         InputError: unknown or missing keys, wrong types or values; all of them at once.
     """
-    reader = Reader(table)
-    board = LinuxBoard(
-        name=reader.text("name"),
-        title=reader.text("title"),
-        cpu=reader.choice(
-            "cpu", tuple(name for name, core in LINUX_CORES.items() if core.cpuinfo is not None)
-        ),
-        cores=reader.number("cores", 1),
-        clock_hz=reader.number("clock_hz", 1),
-        ram_bytes=reader.number("ram_bytes", 1),
-    )
-    problems = reader.problems + reader.unknown(
-        ["kind", *(field.name for field in fields(LinuxBoard))]
-    )
-    if board.name != name and not problems:
-        problems.append(
-            f"name is {board.name!r}, the folder is called {name!r}: they must be equal"
-        )
-    if problems:
-        raise InputError(f"{where}: " + "; ".join(problems))
-    return board
+    return value_from(LinuxBoard, document, where, lambda board: wrong_name(board.name, name))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from quarl.boards.core import Published, Timing
 from quarl.boards.cortex_m import Board
@@ -42,7 +43,7 @@ def estimate_cycles(count: Count, board: Board) -> Cycles:
     )
     taken = sum(branches for _, _, branches in count.blocks)
     least, usual, most = (static + taken * refill for refill in model.refill)
-    waits = UNKNOWN_WAIT_STATES if board.flash_wait_states is None else board.flash_wait_states
+    waits = UNKNOWN_WAIT_STATES if board.flash_wait_states == "unknown" else board.flash_wait_states
     high = most + taken * waits
     if model.best is not None:
         low = -(-count.instructions // model.best.instructions_per_cycle)
@@ -70,8 +71,8 @@ def cycle_assumptions(board: Board) -> str:
     )
 
 
-def _wait_words(wait_states: int | None) -> str:
-    if wait_states is None:
+def _wait_words(wait_states: int | Literal["unknown"]) -> str:
+    if wait_states == "unknown":
         return (
             f"the flash's wait states are unknown: high adds {UNKNOWN_WAIT_STATES}, more than any "
             "board that states them, to each taken branch"

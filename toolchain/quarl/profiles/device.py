@@ -175,7 +175,7 @@ def profile_device(
         board=board.name,
         cpu=board.cpu,
         port=path,
-        core_hz=board.uart.core_hz,
+        core_hz=board.uart.core_clock_hz,
         compiler=compiler_version(),
         flashed_by=flash_by or "",
         contract_sha256=policy.contract.digest,

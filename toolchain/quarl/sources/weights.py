@@ -15,15 +15,17 @@ import hashlib
 import http.client
 import os
 import tempfile
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
+
+from pydantic import Field
 
 from quarl.errors import InputError
+from quarl.files.tables import Count, Text, Whole, read_toml, table, value_from
 from quarl.progress import Progress, Stage, quietly
 
 WEIGHTS_FILE = "weights.toml"
@@ -33,14 +35,15 @@ MOST_CACHED_BYTES = 512 * 2**20
 _CHUNK = 2**16
 
 
+@table
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """A file that is not in the wheel."""
 
-    path: str  # policy/name
-    bytes: int
-    sha256: str
-    parameters: int | None = None  # of the policy whose weights these are
+    path: Text  # policy/name
+    bytes: Whole
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    parameters: Count | None = None  # of the policy whose weights these are
 
 
 def find_file(
@@ -97,16 +100,16 @@ def read_stored(models: Path) -> Mapping[str, StoredFile]:
         InputError: it is not of that form.
     """
     path = models / WEIGHTS_FILE
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {name: StoredFile(path=name, **entry) for name, entry in table.items()}
-    except FileNotFoundError:
+    if not path.is_file():
         return {}
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path}: must list `bytes` and `sha256` of each file ({error}): restore it from "
-            "the repository"
-        ) from error
+    return {
+        name: value_from(StoredFile, {"path": name, **_entry(entry)}, f"{path}: {name}")
+        for name, entry in read_toml(path).items()
+    }
+
+
+def _entry(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {"entry": value}
 
 
 def stored_text(models: Path, parameters: Mapping[str, int | None]) -> str:

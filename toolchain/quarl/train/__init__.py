@@ -88,9 +88,9 @@ def train(
     score = ScoreRecipe(
         float(scored.returns.mean()),
         float(scored.returns.std()),
-        success_rate,
         SCORE_EPISODES,
         SCORE_SEED,
+        success_rate,
     )
     random_play = random_episodes(
         env, _contract(env, recipe), range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES)

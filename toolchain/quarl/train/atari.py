@@ -89,7 +89,7 @@ def _write_folder(recipe: Recipe, player: Player, folder: Path, out: Path, quick
         for spec in ([env] if env == judged else [env, judged])
     ]
     score = ScoreRecipe(
-        float(scored.returns.mean()), float(scored.returns.std()), None, games, SCORE_SEED
+        float(scored.returns.mean()), float(scored.returns.std()), games, SCORE_SEED
     )
     chance = np.random.default_rng(RANDOM_SEED)
     actions = len(Console(str(recipe.env.kwargs["game"])).actions)

@@ -8,58 +8,114 @@ recipe, or the default below.
 
 from __future__ import annotations
 
-import math
-import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from quarl.errors import InputError
 from quarl.evidence.closed_loop import Failure
+from quarl.files.tables import (
+    Count,
+    Flag,
+    NotNegative,
+    Number,
+    Share,
+    Text,
+    Whole,
+    parse_toml,
+    table,
+    value_from,
+)
 from quarl.rollouts.vector_env import EnvSpec
-from quarl.sources.recipe import Recipe
+from quarl.sources.recipe import FailureRule, Recipe
 from quarl.stats.sequential import Look, plan_looks
 
 GATE_FILE = "gate.toml"
 
 
+AboveZero = Annotated[Number, Field(gt=0, le=1)]
+
+
+@table
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a release must keep. A limit that is None is not judged; evidence for any other must be
     there.
     """
 
-    episodes: int = 200  # paired episodes to play
-    margin: float = 0.02  # share of (source's mean return - random_return) that may be lost
-    # mean return of random play; without it no margin can be computed
-    random_return: float | None = None
-    # an episode fails by its return, or by info["success"]
-    failure: Literal["return", "success"] = "return"
-    # a lower return is a failure; None: halfway between random play and the source's mean
-    failure_return: float | None = None
-    failure_margin: float = 0.02  # allowed rise of the failure rate, 0.01 = one point
-    alpha: float = 0.05  # one-sided error of each test
-    sequential: bool = True  # whether episodes stop as soon as the answer is certain
-    equivalence: bool = False  # whether a gain beyond the margin fails as well
-    # share of the same scale that int8 may lose against its source under each disturbance
-    robustness_margin: float | None = None
-    # mean return the source is known to reach; it may not certainly miss it by more than the margin
-    source_return: float | None = None
-    min_calibration_episodes: int = 8  # that ranges are taken from, where their number is known
-    min_agreement: float | None = None  # discrete actions: least share of equal actions, 0..1
-    # box actions: largest mean error as a share of the action range
-    max_action_error: float | None = None
-    # of our float graph against the source framework, largest absolute
-    max_import_error: float = 1e-5
-    # whether an import that could not be proven here is a failure
-    require_import_proof: bool = False
-    backends: tuple[str, ...] = (
-        "litert",
-        "onnxruntime",
-    )  # must give the reference's integers, each of them
-    budgets: Mapping[str, float] = field(
-        default_factory=dict
-    )  # most that a figure of the profile may be, by its name
+    episodes: Annotated[Whole, Field(ge=2, description="paired episodes to play")] = 200
+    margin: Annotated[
+        AboveZero,
+        Field(description="share of (source's mean return - random_return) that may be lost"),
+    ] = 0.02
+    random_return: Annotated[
+        Number | None,
+        Field(description="mean return of random play; without it no margin can be computed"),
+    ] = None
+    failure: Annotated[
+        FailureRule, Field(description='an episode fails by its return, or by info["success"]')
+    ] = "return"
+    failure_return: Annotated[
+        Number | None,
+        Field(
+            description="a lower return is a failure; absent: halfway between random play and the "
+            "source's mean"
+        ),
+    ] = None
+    failure_margin: Annotated[
+        AboveZero, Field(description="allowed rise of the failure rate, 0.01 = one point")
+    ] = 0.02
+    alpha: Annotated[
+        Number, Field(ge=0.001, le=0.2, description="one-sided error of each test")
+    ] = 0.05
+    sequential: Annotated[
+        Flag, Field(description="whether episodes stop as soon as the answer is certain")
+    ] = True
+    equivalence: Annotated[
+        Flag, Field(description="whether a gain beyond the margin fails as well")
+    ] = False
+    robustness_margin: Annotated[
+        AboveZero | None,
+        Field(
+            description="share of the same scale that int8 may lose against its source under each "
+            "disturbance"
+        ),
+    ] = None
+    source_return: Annotated[
+        Number | None,
+        Field(
+            description="mean return the source is known to reach; it may not certainly miss it by "
+            "more than the margin"
+        ),
+    ] = None
+    min_calibration_episodes: Annotated[
+        Count, Field(description="that ranges are taken from, where their number is known")
+    ] = 8
+    min_agreement: Annotated[
+        Share | None, Field(description="discrete actions: least share of equal actions")
+    ] = None
+    max_action_error: Annotated[
+        Share | None,
+        Field(description="box actions: largest mean error as a share of the action range"),
+    ] = None
+    max_import_error: Annotated[
+        NotNegative,
+        Field(description="of our float graph against the source framework, largest absolute"),
+    ] = 1e-5
+    require_import_proof: Annotated[
+        Flag,
+        Field(description="whether an import that could not be proven here is a failure"),
+    ] = False
+    backends: Annotated[
+        tuple[Text, ...],
+        Field(min_length=1, description="must give the reference's integers, each of them"),
+    ] = ("litert", "onnxruntime")
+    budgets: Annotated[
+        Mapping[str, NotNegative],
+        Field(description="most that a figure of the profile may be, by its name"),
+    ] = field(default_factory=dict)
 
     def to_table(self) -> dict[str, Any]:
         """Return plain values by key, as `limits_from_table` reads them; None is left out."""
@@ -113,44 +169,25 @@ def read_limits(text: str, where: str, base: Limits = DEFAULT_LIMITS) -> Limits:
     Raises:
         InputError: not TOML, or keys that are unknown or of the wrong kind; all of them are named.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{where}: not a TOML file: {error}") from error
-    table = document.get("gate")
-    if set(document) != {"gate"} or not isinstance(table, dict):
+    document = parse_toml(text, where)
+    gate = document.get("gate")
+    if set(document) != {"gate"} or not isinstance(gate, dict):
         raise InputError(
             f"{where}: holds {', '.join(document) or 'nothing'}; allowed: one table [gate]"
         )
-    return limits_from_table(table, where, base)
+    return limits_from_table(gate, f"{where}: [gate]", base)
 
 
 def limits_from_table(
-    table: Mapping[str, Any], where: str, base: Limits = DEFAULT_LIMITS
+    document: Mapping[str, Any], where: str, base: Limits = DEFAULT_LIMITS
 ) -> Limits:
     """Return the limits of a `[gate]` table, on top of `base`.
 
     Raises:
         InputError: keys that are unknown or of the wrong kind; all of them are named.
     """
-    known = [f.name for f in fields(Limits)]
-    problems = [
-        f"{key}: unknown key; known here: {', '.join(known)}" for key in table if key not in known
-    ]
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key in known:
-            is_right, allowed = _RULES[key]
-            if is_right(value):
-                values[key] = tuple(value) if isinstance(value, list) else value
-            else:
-                problems.append(f"{key}: {value!r}; allowed: {allowed}")
-    if problems:
-        raise InputError(
-            f"{where}: {len(problems)} problem(s) in [gate]:\n"
-            + "\n".join(f"  {problem}" for problem in problems)
-        )
-    return replace(base, **values)
+    given = value_from(Limits, document, where)
+    return replace(base, **{key: getattr(given, key) for key in document})
 
 
 def recipe_limits(recipe: Recipe | None, env: EnvSpec | None) -> Limits:
@@ -170,63 +207,3 @@ def recipe_limits(recipe: Recipe | None, env: EnvSpec | None) -> Limits:
         else {}
     )
     return limits_from_table({**known, **table}, f"{recipe.name}: recipe.toml")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _number(low: float, high: float) -> Callable[[Any], bool]:
-    return lambda value: _is_number(value) and low <= value <= high
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _is_backends(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) > 0
-        and all(isinstance(name, str) and name for name in value)
-    )
-
-
-def _is_budgets(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        _is_number(limit) and limit >= 0 for limit in value.values()
-    )
-
-
-_SHARE = (_number(0, 1), "a number from 0 to 1")
-_FLAG = (lambda value: isinstance(value, bool), "true or false")
-_FINITE = (_is_number, "a finite number")
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "episodes": (
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 2,
-        "an integer of 2 or more",
-    ),
-    "margin": (lambda value: _number(0, 1)(value) and value > 0, "a number above 0 up to 1"),
-    "random_return": _FINITE,
-    "failure": (lambda value: value in ("return", "success"), '"return" or "success"'),
-    "failure_return": _FINITE,
-    "failure_margin": (
-        lambda value: _number(0, 1)(value) and value > 0,
-        "a number above 0 up to 1",
-    ),
-    "alpha": (_number(0.001, 0.2), "a number from 0.001 to 0.2"),
-    "sequential": _FLAG,
-    "equivalence": _FLAG,
-    "robustness_margin": (
-        lambda value: _number(0, 1)(value) and value > 0,
-        "a number above 0 up to 1",
-    ),
-    "source_return": _FINITE,
-    "min_calibration_episodes": (_is_count, "an integer from 1"),
-    "min_agreement": _SHARE,
-    "max_action_error": _SHARE,
-    "max_import_error": (_number(0, math.inf), "a number from 0"),
-    "require_import_proof": _FLAG,
-    "backends": (_is_backends, "a list of backend names that is not empty"),
-    "budgets": (_is_budgets, "a table of figure names and numbers from 0"),
-}

@@ -10,12 +10,12 @@ from quarl.boards.core import (
     Machine,
     Region,
     Timing,
-    table,
+    cycles_of,
     thumb,
 )
 
 TIMING = Timing(  # Cortex-M0 TRM (DDI 0432), table 3-1, with the multiplier of one cycle
-    table(ldr=2, str=2), ("ldm", "stm", "push", "pop"), has_pipelined_loads=False
+    cycles_of(ldr=2, str=2), ("ldm", "stm", "push", "pop"), has_pipelined_loads=False
 )
 MACHINE = Machine(
     "microbit",

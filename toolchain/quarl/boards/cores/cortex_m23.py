@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from quarl.boards.core import Core, CycleModel, Emulation, table, thumb
+from quarl.boards.core import Core, CycleModel, Emulation, cycles_of, thumb
 from quarl.boards.cores.cortex_m0 import TIMING as CORTEX_M0
 from quarl.boards.cores.cortex_m0plus import CORE as CORTEX_M0PLUS
 from quarl.boards.cores.cortex_m33 import MACHINE
 
 # How long a division takes is the chip's choice; 34 is the longer one, from memory, not checked.
-TIMING = replace(CORTEX_M0, cycles=table(**CORTEX_M0.cycles, sdiv=34, udiv=34))
+TIMING = replace(CORTEX_M0, cycles=cycles_of(**CORTEX_M0.cycles, sdiv=34, udiv=34))
 
 CORE = Core(
     name="cortex-m23",

@@ -11,7 +11,7 @@ from quarl.boards.core import (
     Emulation,
     Machine,
     Region,
-    table,
+    cycles_of,
     thumb,
 )
 from quarl.boards.cores.cortex_m4 import REFILL
@@ -19,7 +19,7 @@ from quarl.boards.cores.cortex_m4 import TIMING as CORTEX_M4
 
 TIMING = replace(  # Cortex-M3 TRM (100165), table 3-1; long products take 3 to 5
     CORTEX_M4,
-    cycles=table(**CORTEX_M4.cycles, mla=2, mls=2, smull=4, umull=4, smlal=4, umlal=4),
+    cycles=cycles_of(**CORTEX_M4.cycles, mla=2, mls=2, smull=4, umull=4, smlal=4, umlal=4),
 )
 
 CORE = Core(

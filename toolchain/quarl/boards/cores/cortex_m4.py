@@ -11,13 +11,13 @@ from quarl.boards.core import (
     Published,
     Region,
     Timing,
-    table,
+    cycles_of,
     thumb,
 )
 
 LISTS = ("ldm", "stm", "push", "pop", "vldm", "vstm", "vpush", "vpop")
 TIMING = Timing(  # Cortex-M4 TRM (100166), table 3-1; divisions take 2 to 12
-    table(
+    cycles_of(
         ldr=2, ldrd=3, strd=3, vldr=2, vstr=2,
         vmla=3, vmls=3, vfma=3, vfms=3, vdiv=14, vsqrt=14,
         sdiv=7, udiv=7,
