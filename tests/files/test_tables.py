@@ -5,15 +5,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jsonschema
 import pytest
 from pydantic import Field
 
-from quarl.errors import InputError, UntrustedFileError
-from quarl.files.open import MAX_DOCUMENT_BYTES
+from quarl.errors import InputError
 from quarl.files.tables import (
     Count,
     Flag,
@@ -24,8 +22,6 @@ from quarl.files.tables import (
     Share,
     Text,
     Whole,
-    parse_toml,
-    read_toml,
     schema_of,
     table,
     value_from,
@@ -148,20 +144,3 @@ def test_the_schema_allows_what_the_reader_allows() -> None:
     assert validator.is_valid(GOOD)
     for change in ({"waits": -1}, {"animal": "cot"}, {"zzz": 1}, {"share": 2}, {"other": None}):
         assert not validator.is_valid(GOOD | change)
-
-
-def test_a_file_that_is_not_toml_too_deep_too_large_or_not_text_is_one_clear_error(
-    tmp_path: Path,
-) -> None:
-    for text in ("name = ", "a = " + "[" * 5000 + "]" * 5000):
-        with pytest.raises(InputError, match="here: not a TOML file"):
-            parse_toml(text, "here")
-    path = tmp_path / "file.toml"
-    with pytest.raises(InputError, match="no such file"):
-        read_toml(path)
-    path.write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="cannot be read"):
-        read_toml(path)
-    path.write_bytes(b"#" * (MAX_DOCUMENT_BYTES + 1))
-    with pytest.raises(UntrustedFileError):
-        read_toml(path)

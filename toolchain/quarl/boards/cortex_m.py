@@ -23,10 +23,10 @@ from quarl.files.tables import (
     Text,
     Whole,
     did_you_mean,
-    read_toml,
     table,
     value_from,
 )
+from quarl.files.toml import read_toml
 
 BOARD_FILE = "board.toml"
 LINUX = "linux"  # `kind` of a board that quarl.boards.linux reads

@@ -7,10 +7,8 @@ TOML writes no nothing: a field of the type `X | None` is simply left out of the
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import GroupedMetadata
@@ -27,7 +25,6 @@ from pydantic import (
 )
 
 from quarl.errors import InputError
-from quarl.files.open import MAX_DOCUMENT_BYTES, read_file
 from quarl.files.text import shortened
 
 T = TypeVar("T")
@@ -86,31 +83,6 @@ def _plain(value: object) -> object:
 
 Settings = Annotated[Mapping[str, Any], AfterValidator(_plain), WithJsonSchema({"type": "object"})]
 """A table of whatever TOML writes but dates."""
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return what a TOML file says.
-
-    Raises:
-        InputError: it cannot be read, is too large or not TOML.
-    """
-    try:
-        text = read_file(path, MAX_DOCUMENT_BYTES).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    return parse_toml(text, str(path))
-
-
-def parse_toml(text: str, where: str) -> dict[str, Any]:
-    """Return what a TOML text says; `where` names it in errors.
-
-    Raises:
-        InputError: not TOML.
-    """
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{where}: not a TOML file: {error}") from error
 
 
 def value_from(

@@ -25,11 +25,10 @@ from quarl.files.tables import (
     Share,
     Text,
     Whole,
-    parse_toml,
-    read_toml,
     table,
     value_from,
 )
+from quarl.files.toml import parse_toml, read_toml
 
 RECIPE_FILE = "recipe.toml"
 

@@ -25,7 +25,8 @@ from typing import IO, Annotated
 from pydantic import Field
 
 from quarl.errors import InputError
-from quarl.files.tables import Count, Text, Whole, read_toml, table, value_from
+from quarl.files.tables import Count, Text, Whole, table, value_from
+from quarl.files.toml import read_toml
 from quarl.progress import Progress, Stage, quietly
 
 WEIGHTS_FILE = "weights.toml"

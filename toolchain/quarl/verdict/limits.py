@@ -24,10 +24,10 @@ from quarl.files.tables import (
     Share,
     Text,
     Whole,
-    parse_toml,
     table,
     value_from,
 )
+from quarl.files.toml import parse_toml
 from quarl.rollouts.vector_env import EnvSpec
 from quarl.sources.recipe import FailureRule, Recipe
 from quarl.stats.sequential import Look, plan_looks
