@@ -141,6 +141,20 @@ def schema_of(kind: type[Any]) -> dict[str, Any]:
     return plain
 
 
+def key_rows(kind: type[Any]) -> list[tuple[str, str, str]]:
+    """Return a row for each key of a table, for the docs: its name, what is allowed, what it is."""
+    schema = schema_of(kind)
+    required = schema.get("required", ())
+    return [
+        (
+            f"`{key}`" + ("" if key in required else ", optional"),
+            _words(schema, _resolved(schema, node)),
+            str(node.get("description", "")),
+        )
+        for key, node in schema["properties"].items()
+    ]
+
+
 def _adapter(kind: type[T]) -> TypeAdapter[T]:
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
