@@ -121,8 +121,8 @@ def unknown_board(name: str, known: Mapping[str, object]) -> InputError:
     return InputError(f"no board is called {name!r}: {hint}")
 
 
-def parse_board(document: Mapping[str, Any], where: str, name: str) -> Board:
-    """Return the board a table describes, which must have the name of its folder.
+def parse_board(document: Mapping[str, Any], where: str, name: str | None) -> Board:
+    """Return the board a table describes, which must have the name of its folder; None: any name.
 
     Raises:
         InputError: unknown or missing keys, wrong types or values; all of them at once.
@@ -130,7 +130,7 @@ def parse_board(document: Mapping[str, Any], where: str, name: str) -> Board:
     return value_from(Board, document, where, lambda board: _contradictions(board, name))
 
 
-def _contradictions(board: Board, name: str) -> list[str]:
+def _contradictions(board: Board, name: str | None) -> list[str]:
     problems = wrong_name(board.name, name)
     if board.fpu not in board.core.variants:
         allowed = ", ".join(board.core.variants)
@@ -144,6 +144,8 @@ def _contradictions(board: Board, name: str) -> list[str]:
     return problems
 
 
-def wrong_name(name: str, folder: str) -> list[str]:
-    """Return what is wrong with a board's name beside its folder's."""
-    return [] if name == folder else [f"name: {name!r}; the folder is called {folder!r}"]
+def wrong_name(name: str, folder: str | None) -> list[str]:
+    """Return what is wrong with a board's name beside its folder's; None: nothing can be."""
+    if folder is None or name == folder:
+        return []
+    return [f"name: {name!r}; the folder is called {folder!r}"]

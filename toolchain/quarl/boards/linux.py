@@ -85,8 +85,8 @@ def find_target(name: str, root: Path) -> Target:
     return parse(document, str(path), name)
 
 
-def parse_linux_board(document: Mapping[str, Any], where: str, name: str) -> LinuxBoard:
-    """Return the board a table describes, which must have the name of its folder.
+def parse_linux_board(document: Mapping[str, Any], where: str, name: str | None) -> LinuxBoard:
+    """Return the board a table describes, which must have the name of its folder; None: any name.
 
     Raises:
         InputError: unknown or missing keys, wrong types or values; all of them at once.

@@ -115,7 +115,11 @@ TrustOption = Annotated[
 ]
 BoardOption = Annotated[
     str | None,
-    typer.Option("--board", metavar="NAME", help="Board the policy is for: quarl boards."),
+    typer.Option(
+        "--board",
+        metavar="NAME|FILE",
+        help="Board the policy is for: a name of quarl boards, or a board.toml.",
+    ),
 ]
 LinkOption = Annotated[
     str | None,
@@ -235,10 +239,9 @@ def board_named(name: str | None) -> Target | None:
     """Return the board of that name, or None for none."""
     if name is None:
         return None
-    from quarl.boards.linux import find_target
-    from quarl.resources import targets_dir
+    from quarl.boards.find import board_roots, find_target
 
-    return find_target(name, targets_dir())
+    return find_target(name, board_roots())
 
 
 def check_link(link: str | None, board: Target | None, flash_by: str | None = None) -> None:
