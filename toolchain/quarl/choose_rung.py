@@ -24,7 +24,7 @@ from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.progress import Progress, part_of
 from quarl.quantize.calibration import Calibration
-from quarl.quantize.ladder import LADDER, decision_error, quantize_on_rung
+from quarl.quantize.ladder import LADDER, decision_error, quantize_on_rung, rung_name
 from quarl.quantize.widths import INT8, Widths
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
@@ -212,10 +212,19 @@ def decisions_missed(
     )
 
 
+def trained_rung(
+    policy: Policy, calibration: Calibration, trained: QuantPolicy
+) -> tuple[RungResult, ...]:
+    """Return the result of integers that were trained; nothing is played."""
+    error = decision_error(policy, trained, calibration)
+    assert trained.rung is not None
+    return (RungResult(trained.rung, rung_name(trained.rung), trained.parameter_bytes, error),)
+
+
 def fixed_rung(
     policy: Policy, calibration: Calibration, number: int, widths: Widths = INT8
 ) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
     """Return the policy on the rung, and its error on the calibration; nothing is played."""
     candidate = quantize_on_rung(policy, calibration, number, widths)
     error = decision_error(policy, candidate, calibration)
-    return candidate, (RungResult(number, LADDER[number].name, candidate.parameter_bytes, error),)
+    return candidate, (RungResult(number, rung_name(number), candidate.parameter_bytes, error),)

@@ -29,7 +29,7 @@ from quarl.bundle.bundle import (
     Origin,
 )
 from quarl.bundle.policy_file import policy_bytes, quant_policy_bytes
-from quarl.choose_rung import RungResult, choose_rung, fixed_rung
+from quarl.choose_rung import RungResult, choose_rung, fixed_rung, trained_rung
 from quarl.emitters import EMITTERS
 from quarl.errors import InputError, QuarlError, ToolMissingError
 from quarl.evidence.agreement import compare_decisions_and_worst
@@ -51,6 +51,7 @@ from quarl.evidence.gather import (
 from quarl.evidence.pi import compare_on_pi, profile_on_pi
 from quarl.evidence.trials import try_changes
 from quarl.files.atomic import write_whole
+from quarl.finetune.assignment import TRAINING, Assignment, Distilled, Tell
 from quarl.firmware.sources import write_firmware
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
@@ -136,10 +137,12 @@ def export(
     board: Target | None = None,
     report: Report = lambda line: None,
     progress: Progress | None = None,
+    trained: Distilled | None = None,
 ) -> Bundle:
     """Return the bundle written to `out`.
 
     Args:
+        trained: integers that were trained, which then are the bundle's.
         board: what the firmware is written for; None: no firmware.
         rung: a rung of the ladder; None lets the measured return choose, or takes rung 3 where
             there is no environment to play in.
@@ -165,6 +168,8 @@ def export(
                 "are: omit the option"
             )
         quantized = policy
+    elif trained is not None:
+        quantized, tried = trained.policy, trained_rung(policy, fitted, trained.policy)
     elif rung is None and source.env is not None:
         quantized, tried = choose_rung(
             policy,
@@ -188,6 +193,7 @@ def export(
         "contract.json": contract.to_json().encode(),
         "policy.npz": quant_policy_bytes(quantized),
         **({} if isinstance(policy, QuantPolicy) else _source_files(policy, quantized, held)),
+        **({} if trained is None else {TRAINING: trained.record.to_json().encode()}),
         EXAMPLE: example_bytes(quantized, held.obs),
         **{f"model.{name}": emit(quantized) for name, emit in EMITTERS.items()},
         **(
@@ -222,6 +228,56 @@ def export(
         weights=widths.name,
     )
     return bundles.write_bundle(out, manifest, files)
+
+
+def finetune(
+    source: Source,
+    out: Path,
+    assignment: Assignment,
+    *,
+    runs: Path,
+    resume: bool = False,
+    calibration: Path | None = None,
+    limits: Limits | None = None,
+    board: Target | None = None,
+    report: Report = lambda line: None,
+    tell: Tell = lambda telling: None,
+) -> Bundle:
+    """Return the bundle of integers that were trained to decide as the source does; the best
+    post-training ones of the same widths are in it where training gains nothing.
+
+    Args:
+        runs: where lessons and students are kept, for `resume`.
+        tell: called now and then with where the training stands.
+    Raises:
+        QuarlError: the first thing that is wrong; nothing is then written.
+        ToolMissingError: torch is not installed.
+    """
+    bundles.check_target(out)
+    policy = source.policy
+    if isinstance(policy, QuantPolicy):
+        raise InputError(f"{source.file.name} holds integers already: there is nothing to learn")
+    try:
+        from quarl.finetune.distil import distil, open_notebook
+    except ModuleNotFoundError as error:
+        raise ToolMissingError(
+            f"finetuning needs the Python package {error.name}: pip install quarl[sb3]"
+        ) from error
+    fitted, _ = observations_of(source, calibration)
+    notebook = open_notebook(source.name, policy, source.env, assignment, runs, resume=resume)
+    trained = distil(policy, source.env, fitted, assignment, notebook, tell)
+    for line in trained.record.sentences():
+        report(line)
+    return export(
+        source,
+        out,
+        widths=assignment.widths,
+        calibration=calibration,
+        limits=limits,
+        board=board,
+        report=report,
+        trained=trained,
+    )
 
 
 def profile(bundle: Bundle) -> Profile:

@@ -11,3 +11,5 @@ HELDOUT_SEED = 5_000_000  # observations that agreement and equality are measure
 SELECTION_SEED = 6_000_000  # episodes that choose the rung
 PARITY_SEED = 7_000_000  # episodes the gate judges
 RANDOM_SEED = 8_000_000  # random play, the zero of the scale of returns
+LESSON_SEED = 9_000_000  # episodes a student learns from
+LESSON_HELDOUT_SEED = 10_000_000  # episodes that choose among its checkpoints and candidates

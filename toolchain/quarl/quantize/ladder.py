@@ -71,6 +71,7 @@ LADDER: tuple[Rung, ...] = (
     Rung(5, "wide activations", f"hidden activations of up to {WIDE_BITS} bits", _WIDE_HIDDEN),
 )
 # without an environment to play in: as small and fast as int8 gets, and no output step
+TRAINED_RUNG = len(LADDER)  # integers that were trained, which no rung of the ladder makes
 DEFAULT_RUNG = 3
 
 
@@ -83,6 +84,11 @@ def rung_numbered(number: int) -> Rung:
     if not 0 <= number < len(LADDER):
         raise InputError(f"rung {number}: the ladder has rungs 0 to {len(LADDER) - 1}")
     return LADDER[number]
+
+
+def rung_name(number: int) -> str:
+    """Return what a rung is called, that of trained integers included."""
+    return "trained" if number == TRAINED_RUNG else rung_numbered(number).name
 
 
 def quantize_on_rung(

@@ -130,7 +130,7 @@ def plan_tensors(
     for unit in units:
         for name in unit.inputs:
             readers.setdefault(name, []).append(unit)
-    groups = _groups(units)
+    groups = scale_groups(units)
     joined = {
         name for unit in units if isinstance(unit.op, Concat | Add) for name in groups[unit.name]
     }
@@ -173,7 +173,7 @@ def plan_tensors(
     return tensors
 
 
-def _groups(units: tuple[Unit, ...]) -> dict[str, frozenset[str]]:
+def scale_groups(units: tuple[Unit, ...]) -> dict[str, frozenset[str]]:
     """Return, for each tensor, the names of all that share its scale: with what a concat or add
     joins, and before and after what copies.
     """

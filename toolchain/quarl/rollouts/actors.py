@@ -50,6 +50,11 @@ def source_actor(policy: Policy) -> Actor:
     return lambda obs: decode(outputs(obs))
 
 
+def float_outputs(policy: Policy) -> Outputs:
+    """Return the policy's float32 outputs; the last bits may depend on the batch."""
+    return _image_outputs(policy) if policy.contract.observation.is_image else policy.outputs
+
+
 def float64_actor(policy: Policy) -> Actor:
     """Return the same weights in float64 arithmetic: the control that tells chaos from loss."""
     decode = policy.contract.action.decode
@@ -65,10 +70,15 @@ def artifact_actor(policy: QuantPolicy, model: bytes) -> Actor:
     """Return the int8 policy as its `.tflite` plays it in LiteRT; its integers do not depend on the
     batch.
     """
-    decode = policy.contract.action.decode
+    decode, outputs = policy.contract.action.decode, artifact_outputs(policy, model)
+    return lambda obs: decode(outputs(obs))
+
+
+def artifact_outputs(policy: QuantPolicy, model: bytes) -> Outputs:
+    """Return the outputs in real units that LiteRT gives for the policy's `.tflite`."""
     threads = _cores() if policy.contract.observation.is_image else 1
     outputs = _shared([_integers_of(policy, open_runtime("litert", model)) for _ in range(threads)])
-    return lambda obs: decode(real_outputs(policy, outputs(obs)))
+    return lambda obs: real_outputs(policy, outputs(obs))
 
 
 def row_by_row(actor: Actor) -> Actor:

@@ -13,6 +13,7 @@ from quarl.cli.verbs.boards import boards
 from quarl.cli.verbs.convert_normalizer import convert_normalizer
 from quarl.cli.verbs.doctor import doctor
 from quarl.cli.verbs.export import export
+from quarl.cli.verbs.finetune import finetune
 from quarl.cli.verbs.gate import gate
 from quarl.cli.verbs.history import history
 from quarl.cli.verbs.import_ import import_
@@ -32,6 +33,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
     "import": import_,
     "export": export,
+    "finetune": finetune,
     "profile": profile,
     "parity": parity,
     "gate": gate,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quarl.quantize.ladder import rung_numbered
+from quarl.quantize.ladder import rung_name
 from quarl.reports.contents import Contents
 from quarl.reports.numbers import count, decimals_for, fixed, number, percent, prose, size, time
 from quarl.reports.page import Finding, KeyFigure, State, Summary
@@ -83,7 +83,7 @@ def _facts(contents: Contents) -> tuple[str, ...]:
     manifest = contents.manifest
     facts = [f"{manifest.origin.algorithm} by {manifest.origin.framework}"]
     if manifest.rung is not None:
-        facts.append(f"int8, rung {manifest.rung} ({rung_numbered(manifest.rung).name})")
+        facts.append(f"int8, rung {manifest.rung} ({rung_name(manifest.rung)})")
     if manifest.env is not None:
         facts.append(f"plays {plain_env(str(manifest.env['id']))}")
     profile = contents.firmware or contents.on_pi

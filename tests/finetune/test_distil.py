@@ -1,0 +1,215 @@
+"""A distillation: the best candidate wins, nothing that was reached is lost, and it can go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from quarl import pipeline  # noqa: E402
+from quarl.bundle.policy_file import quant_policy_bytes  # noqa: E402
+from quarl.errors import InputError  # noqa: E402
+from quarl.finetune import distil as distillation  # noqa: E402
+from quarl.finetune.assignment import TRAINING, Assignment, Distilled, Telling  # noqa: E402
+from quarl.finetune.distil import distil, open_notebook  # noqa: E402
+from quarl.finetune.learn import Learner, LearningError  # noqa: E402
+from quarl.graph.quant_policy import QuantPolicy  # noqa: E402
+from quarl.quantize.calibration import calibrate  # noqa: E402
+from quarl.quantize.ladder import TRAINED_RUNG  # noqa: E402
+from quarl.quantize.quantizer import widths_of  # noqa: E402
+from quarl.quantize.widths import Widths  # noqa: E402
+from quarl.sources.observations import observations_of  # noqa: E402
+from quarl.sources.source import Source  # noqa: E402
+
+SMALL = replace(
+    distillation.VECTORS,
+    lanes=8,
+    source_observations=600,
+    round_observations=200,
+    held_observations=200,
+    rounds=2,
+    episodes=4,
+)
+TASK = Assignment(Widths(2, 2, 4, 8), steps=40)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distillation, "VECTORS", SMALL)
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    return pipeline.import_source("cartpole_ppo")
+
+
+def run(
+    source: Source,
+    runs: Path,
+    assignment: Assignment = TASK,
+    *,
+    resume: bool = False,
+    tell: Callable[[Telling], None] = lambda telling: None,
+) -> Distilled:
+    fitted, _ = observations_of(source, None)
+    notebook = open_notebook("it", source.policy, source.env, assignment, runs, resume=resume)  # type: ignore[arg-type]
+    return distil(source.policy, source.env, fitted, assignment, notebook, tell)  # type: ignore[arg-type]
+
+
+def assert_same(first: QuantPolicy, second: QuantPolicy) -> None:
+    assert quant_policy_bytes(first) == quant_policy_bytes(second)
+
+
+def names(made: Distilled) -> list[str]:
+    return [candidate.name for candidate in made.record.candidates]
+
+
+def test_a_trained_candidate_wins_where_it_decides_better(source: Source, tmp_path: Path) -> None:
+    told: list[Telling] = []
+    made = run(source, tmp_path, tell=told.append)
+    record = made.record
+    assert names(made)[0] == "post-training"
+    errors = {candidate.name: candidate.error for candidate in record.candidates}
+    assert errors["trained"] < errors["post-training"]
+    assert record.chosen.startswith("trained")
+    assert made.policy.rung == TRAINED_RUNG
+    assert widths_of(made.policy).weights == 2
+    assert (record.differing, record.compared) == (0, 400)
+    assert record.ceiling is not None
+    assert 0.8 < record.ceiling <= 1
+    assert record.observations == 600 + 2 * 200
+    assert record.env_steps >= 400
+    assert told[-1].done == 1
+    assert json.loads(record.to_json())["chosen"] == record.chosen
+
+
+def test_the_post_training_candidate_stays_where_training_gains_nothing(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distillation, "_judge", lambda table: lambda outputs: (0.5, 0.9))
+    made = run(source, tmp_path, replace(TASK, steps=4))
+    assert made.record.chosen == "post-training"
+    assert made.policy.rung == 5
+
+
+def test_an_interrupt_keeps_the_best_so_far(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descend = Learner._descend
+
+    def stopped(self: Learner, loss: Any) -> None:
+        if self.step == 25:
+            raise KeyboardInterrupt
+        descend(self, loss)
+
+    monkeypatch.setattr(Learner, "_descend", stopped)
+    made = run(source, tmp_path)
+    assert made.record.interrupted
+    assert names(made) == ["post-training", "trained"]
+    assert made.record.differing == 0
+
+
+def test_a_student_that_fails_leaves_the_others_in_the_race(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descend = Learner._descend
+
+    def broken(self: Learner, loss: Any) -> None:
+        if self.schedule.rate > 1e-3:
+            raise LearningError("the loss is nan after 3 steps")
+        descend(self, loss)
+
+    monkeypatch.setattr(Learner, "_descend", broken)
+    made = run(source, tmp_path)
+    problems = {c.name: c.problem for c in made.record.candidates if c.problem}
+    assert problems == {"trained": "the loss is nan after 3 steps"}
+    assert "trained slowly" in names(made)
+
+
+def test_a_loss_that_is_not_a_number_is_told(source: Source, tmp_path: Path) -> None:
+    fitted, _ = observations_of(source, None)
+    notebook = open_notebook("it", source.policy, None, TASK, tmp_path, resume=False)  # type: ignore[arg-type]
+    table = distillation._gather(source.policy, None, fitted, notebook)  # type: ignore[arg-type]
+    schedule = distillation._schedules(SMALL, TASK)["trained"]
+    learner = Learner(distillation._student(table, TASK.widths, schedule), table.lessons, schedule)
+    before = learner.student.export()
+    learner.deck.refresh(table.lessons)
+    with pytest.raises(LearningError, match="the loss is nan after 0 steps"):
+        learner._descend(lambda made, wanted: (made - wanted).sum() * float("nan"))
+    assert_same(before, learner.student.export())
+
+
+def test_a_killed_training_goes_on_where_it_was(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def killed(telling: Telling) -> None:
+        if telling.candidate == "trained" and telling.mark.step >= 20:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run(source, tmp_path, tell=killed)
+    told: list[Telling] = []
+    made = run(source, tmp_path, resume=True, tell=told.append)
+    assert told[0].candidate == "trained"
+    assert told[0].mark.step > 20
+    assert made.record.observations >= 1000
+    assert made.record.differing == 0
+
+
+def test_a_training_of_something_else_is_not_resumed(source: Source, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is nothing to resume: omit --resume"):
+        run(source, tmp_path, resume=True)
+    run(source, tmp_path, replace(TASK, steps=2))
+    folder = next(tmp_path.iterdir())
+    (folder / "task.json").write_text("{}")
+    with pytest.raises(InputError, match="was begun with another source, environment, widths"):
+        run(source, tmp_path, resume=True)
+
+
+def test_the_same_seed_and_steps_give_the_same_integers(source: Source, tmp_path: Path) -> None:
+    short = replace(TASK, steps=10)
+    first, second = (run(source, tmp_path / name, short) for name in ("a", "b"))
+    assert_same(first.policy, second.policy)
+
+
+def test_without_an_environment_it_learns_from_the_calibration(
+    source: Source, tmp_path: Path
+) -> None:
+    policy: Any = source.policy
+    rng = np.random.default_rng(0)
+    obs = rng.normal(0, 0.5, (800, 4)).astype(np.float32)
+    notebook = open_notebook("it", policy, None, TASK, tmp_path, resume=False)
+    made = distil(policy, None, calibrate(obs, policy.contract), TASK, notebook)
+    assert made.record.observations == 720
+    assert made.record.source_return is None
+    assert made.record.differing == 0
+
+
+def test_the_bundle_holds_the_trained_integers_and_how_they_came_about(
+    source: Source, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    bundle = pipeline.finetune(
+        source, tmp_path / "bundle", TASK, runs=tmp_path / "runs", report=lines.append
+    )
+    record = json.loads(bundle.read(TRAINING))
+    assert record["widths"]["weights"] == 2
+    assert bundle.manifest.rung == TRAINED_RUNG
+    assert bundle.changed_files() == ()
+    assert any("the rounding of observations alone allows" in line for line in lines)
+    assert "0 of 400 outputs differ between training and export" in lines
+
+
+def test_minutes_must_be_above_0() -> None:
+    with pytest.raises(InputError, match="--minutes 0: must be above 0"):
+        Assignment(Widths(), minutes=0)
