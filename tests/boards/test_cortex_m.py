@@ -27,7 +27,17 @@ def test_every_core_of_a_board_is_known_and_most_cores_have_a_board() -> None:
     assert set(CORES) - used <= {"cortex-m0", "cortex-m3"}  # which only tests use
 
 
-NUMBERS = ("clock_hz", "core_hz", "flash", "ram", "vectors", "flash_wait_states", "base", "pyocd")
+NUMBERS = (
+    "clock_hz",
+    "core_hz",
+    "flash",
+    "ram",
+    "vectors",
+    "flash_wait_states",
+    "flash_cache",
+    "base",
+    "pyocd",
+)
 
 
 @pytest.mark.parametrize("name", BOARDS)

@@ -112,3 +112,27 @@ def test_unknown_wait_states_widen_the_range_and_are_said_to_be_unknown() -> Non
     assert estimate_cycles(count, unknown).high > estimate_cycles(count, known).high
     assert estimate_cycles(count, unknown).mid == estimate_cycles(count, known).mid
     assert "wait states are unknown" in cycle_assumptions(unknown)
+
+
+def test_code_behind_a_flash_cache_gets_an_honest_range() -> None:
+    code = Block(0, 16, ("ldrsb r0, [r1]", "ldr r2, [r3]", "ldm r0!, {r1, r2}", "str r0, [r1]"))
+    count = Count(((code, 100, 0),))
+    cached = find_board("rp2040_pico", targets_dir())
+    plain = replace(cached, flash_cache=None)
+    assert cached.flash_cache is not None
+    line, fill = cached.flash_cache.line, cached.flash_cache.fill_cycles
+    fills = 16 // line + 100 * (1 + 4 + 8) // line + 1  # rounded up
+    wide, narrow = estimate_cycles(count, cached), estimate_cycles(count, plain)
+    assert (wide.low, wide.high) == (narrow.low, narrow.high + fills * fill)
+    assert wide.low < wide.mid < wide.high
+    small = estimate_cycles(count, cached, flash_bytes=160)
+    assert small.high == narrow.high + 160 // line * fill
+    large = estimate_cycles(count, cached, flash_bytes=cached.flash_cache.bytes + 1)
+    assert large == wide
+    assert "behind a cache of 16,384 B" in cycle_assumptions(cached)
+
+
+def test_no_estimate_of_a_shipped_board_in_external_flash_is_a_point() -> None:
+    for board in read_boards(targets_dir()).values():
+        if "QSPI" in (targets_dir() / board.name / "board.toml").read_text():
+            assert board.flash_cache is not None, board.name

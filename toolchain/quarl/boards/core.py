@@ -70,6 +70,7 @@ class Timing:
     cycles: Mapping[str, int]  # start of a mnemonic -> cycles, the longest that fits; others take 1
     lists: tuple[str, ...]  # starts of mnemonics that move a list: 1 cycle and 1 for each register
     has_pipelined_loads: bool  # a load right after another single access takes 1 cycle
+    loads: Mapping[str, int]  # start of a mnemonic -> bytes it loads, of a list for each register
     undecoded: int = 1  # an instruction the decoder does not know, such as a vector instruction
 
 

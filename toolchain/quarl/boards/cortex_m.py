@@ -47,6 +47,16 @@ class Probe:
 
 @table
 @dataclass(frozen=True, slots=True)
+class FlashCache:
+    """A cache between the core and external flash. What it holds costs nothing."""
+
+    bytes: Annotated[Count, Field(description="what it holds")]
+    line: Annotated[Count, Field(description="bytes that are fetched at once")]
+    fill_cycles: Annotated[Count, Field(description="of the core, at clock_hz, to fetch a line")]
+
+
+@table
+@dataclass(frozen=True, slots=True)
 class Board:
     """One microcontroller board: its core, clock and memory, and how a host reaches it."""
 
@@ -61,6 +71,9 @@ class Board:
         Whole | Literal["unknown"],
         Field(description="at clock_hz, for an access that no cache or prefetch buffer answers"),
     ]
+    flash_cache: Annotated[
+        FlashCache | None, Field(description="where code runs from external flash through a cache")
+    ] = None
     vectors: Annotated[
         Region | None,
         Field(description="where the vector table must lie, if not at the start of the flash"),

@@ -7,12 +7,12 @@ Background: toolchain/docs/firmware.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from quarl.boards.core import Published, Timing
-from quarl.boards.cortex_m import Board
+from quarl.boards.cortex_m import Board, FlashCache
 from quarl.links.count import Count
 
 UNKNOWN_WAIT_STATES = 10  # assumed for the high end where a board file does not know them
@@ -33,9 +33,12 @@ class Cycles:
         return (self.low * 1e6 / clock_hz, self.mid * 1e6 / clock_hz, self.high * 1e6 / clock_hz)
 
 
-def estimate_cycles(count: Count, board: Board) -> Cycles:
+def estimate_cycles(count: Count, board: Board, flash_bytes: int | None = None) -> Cycles:
     """Return the estimate for what was counted on a board's core; `cycle_assumptions` says what it
     rests on.
+
+    Args:
+        flash_bytes: of the whole image; one that fits a flash cache is fetched once at most.
     """
     model = board.core.cycles
     static = sum(
@@ -45,6 +48,10 @@ def estimate_cycles(count: Count, board: Board) -> Cycles:
     least, usual, most = (static + taken * refill for refill in model.refill)
     waits = UNKNOWN_WAIT_STATES if board.flash_wait_states == "unknown" else board.flash_wait_states
     high = most + taken * waits
+    if board.flash_cache is not None:
+        misses = _most_fills(count, board.flash_cache, model.timing, flash_bytes)
+        high += misses * board.flash_cache.fill_cycles
+        usual = (usual + high) // 2
     if model.best is not None:
         low = -(-count.instructions // model.best.instructions_per_cycle)
         return Cycles(low, (low + high) // 2, high)
@@ -64,10 +71,43 @@ def cycle_assumptions(board: Board) -> str:
     return "; ".join(
         [
             timing,
-            _wait_words(board.flash_wait_states),
+            _flash_words(board),
             _validation(model.published),
             *_stand_in(board.core.emulation.stands_in),
         ]
+    )
+
+
+def _most_fills(count: Count, cache: FlashCache, timing: Timing, flash_bytes: int | None) -> int:
+    """Return how many lines are fetched at most: code once, and every load from memory in its order.
+
+    An image that fits the cache is fetched once as a whole, whatever is loaded again.
+    """
+    code = sum(block.bytes for block, _, _ in count.blocks)
+    loaded = sum(
+        sum(_loaded_bytes(text, timing) for text in block.instructions) * times
+        for block, times, _ in count.blocks
+    )
+    most = -(-code // cache.line) + -(-loaded // cache.line)
+    if flash_bytes is None or flash_bytes > cache.bytes:
+        return most
+    return min(most, -(-flash_bytes // cache.line))
+
+
+def _loaded_bytes(text: str, timing: Timing) -> int:
+    mnemonic, _, operands = text.partition(" ")
+    count = _registers(operands) if mnemonic.startswith(timing.lists) else 1
+    return count * _row(mnemonic.removesuffix(".w"), timing.loads, 0)
+
+
+def _flash_words(board: Board) -> str:
+    cache = board.flash_cache
+    if cache is None:
+        return _wait_words(board.flash_wait_states)
+    return (
+        f"code and tables in external flash behind a cache of {cache.bytes:,} B: low: every access "
+        f"hits; high: code once and every load miss, {cache.fill_cycles} cycles for each "
+        f"{cache.line} B, an image that fits the cache once as a whole; mid: halfway"
     )
 
 
@@ -122,8 +162,13 @@ def _instruction_cycles(mnemonic: str, operands: str, timing: Timing) -> int:
         return timing.undecoded
     if mnemonic.startswith(timing.lists):
         return 1 + _registers(operands)
-    rows = [start for start in timing.cycles if mnemonic.startswith(start)]
-    return timing.cycles[max(rows, key=len)] if rows else 1
+    return _row(mnemonic, timing.cycles, 1)
+
+
+def _row(mnemonic: str, table: Mapping[str, int], otherwise: int) -> int:
+    """Return the value of the longest start of the mnemonic in a table."""
+    starts = [start for start in table if mnemonic.startswith(start)]
+    return table[max(starts, key=len)] if starts else otherwise
 
 
 def _is_single_access(mnemonic: str) -> bool:

@@ -279,11 +279,15 @@ class _Counted:
 
 
 def _count_blocks(device: Device, policy: QuantPolicy, obs: NDArray[Any], board: Board) -> _Counted:
-    program = device.program
+    program, size = device.program, device.image.flash_bytes
     counts = device.count_calls(quantize_observations(policy, obs[:1]))
     layers = tuple(
         LayerCost(
-            call.node, call.kernel, count.instructions, estimate_cycles(count, board), call.bytes
+            call.node,
+            call.kernel,
+            count.instructions,
+            estimate_cycles(count, board, size),
+            call.bytes,
         )
         for call, count in zip(program.calls, counts, strict=True)
     )
@@ -292,9 +296,9 @@ def _count_blocks(device: Device, policy: QuantPolicy, obs: NDArray[Any], board:
     return _Counted(
         layers,
         whole.instructions,
-        estimate_cycles(whole, board),
+        estimate_cycles(whole, board, size),
         None if of_act is None else of_act.instructions,
-        None if of_act is None else estimate_cycles(of_act, board),
+        None if of_act is None else estimate_cycles(of_act, board, size),
     )
 
 

@@ -14,8 +14,12 @@ from quarl.boards.core import (
     thumb,
 )
 
+LOADS = cycles_of(ldr=4, ldrb=1, ldrsb=1, ldrh=2, ldrsh=2, ldm=4, pop=4)
 TIMING = Timing(  # Cortex-M0 TRM (DDI 0432), table 3-1, with the multiplier of one cycle
-    cycles_of(ldr=2, str=2), ("ldm", "stm", "push", "pop"), has_pipelined_loads=False
+    cycles_of(ldr=2, str=2),
+    ("ldm", "stm", "push", "pop"),
+    has_pipelined_loads=False,
+    loads=LOADS,
 )
 MACHINE = Machine(
     "microbit",

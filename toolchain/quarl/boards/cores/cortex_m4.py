@@ -16,6 +16,9 @@ from quarl.boards.core import (
 )
 
 LISTS = ("ldm", "stm", "push", "pop", "vldm", "vstm", "vpush", "vpop")
+LOADS = cycles_of(
+    ldr=4, ldrb=1, ldrsb=1, ldrh=2, ldrsh=2, ldrd=8, vldr=8, ldm=4, pop=4, vldm=8, vpop=8
+)  # fmt: skip
 TIMING = Timing(  # Cortex-M4 TRM (100166), table 3-1; divisions take 2 to 12
     cycles_of(
         ldr=2, ldrd=3, strd=3, vldr=2, vstr=2,
@@ -24,6 +27,7 @@ TIMING = Timing(  # Cortex-M4 TRM (100166), table 3-1; divisions take 2 to 12
     ),
     LISTS,
     has_pipelined_loads=True,
+    loads=LOADS,
 )  # fmt: skip
 REFILL = (1, 2, 3)  # the same table: P, by the alignment and width of the target
 
