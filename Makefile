@@ -1,11 +1,12 @@
 # make demo   set up without root and run the main job on shipped policies
 # make test   set up everything the tests need and run them          make test-all   the slow sweeps too
-# make bench  the numbers quarl promises, measured here              make lint       ruff and mypy
+# make bench  the numbers quarl promises, measured here              make lint       ruff, clang-format and mypy
 # make lock   write requirements/*.txt again from pyproject.toml       make results    the bench's tables into toolchain/docs
 SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+C_FILES = $(shell git ls-files 'firmware_harness/*.c' 'firmware_harness/*.h' 'firmware_harness/*.cpp')
 PIP := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check
 # Two cores are shared by the test workers: a maths library with threads of its own would only wait for itself.
 export OMP_NUM_THREADS ?= 1
@@ -36,11 +37,13 @@ results: $(VENV)/test.done
 lint: $(VENV)/test.done
 	$(BIN)/ruff check toolchain tests
 	$(BIN)/ruff format --check toolchain tests
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 	$(BIN)/mypy
 
 format: $(VENV)/test.done
 	$(BIN)/ruff check --fix toolchain tests
 	$(BIN)/ruff format toolchain tests
+	$(BIN)/clang-format -i $(C_FILES)
 
 # venv comes with every Python; the pip that fills it is the one outside, so a Debian without python3-venv is enough.
 $(BIN)/python:

@@ -1,17 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* SPDX-License-Identifier: MIT
  *
- * A TCG plugin for qemu-system-arm: exact executions of every block between the call of a function and its return.
- * Compiled on the host and loaded by QEMU, apart from everything else here; QEMU itself is GPL-2.0.
+ * A TCG plugin for qemu-system-arm: exact executions of every block between the call of a function
+ * and its return. Compiled on the host and loaded by QEMU, apart from everything else here; QEMU
+ * itself is GPL-2.0.
  *
  *     -plugin ql_block_counter.so,out=FILE,start=A,end=B,caller=C,caller_end=D
  *
- * [A, B) is the function, [C, D) the one that calls it. Counting begins at A and ends when the caller goes on; it is cut into
- * parts wherever [A, B) goes on after a call. Only the first call
+ * [A, B) is the function, [C, D) the one that calls it. Counting begins at A and ends when the
+ * caller goes on; it is cut into parts wherever [A, B) goes on after a call. Only the first call
  * from [C, D) is counted. Output, one block a line:
  *
- *     part address end instructions executions taken          taken: the next block was not the one that follows
+ *     part address end instructions executions taken          taken: the next block was not the one
+ * that follows
  *
- * Declared here from the documented plugin interface, version 1, because Debian's package brings no header.
+ * Declared here from the documented plugin interface, version 1, because Debian's package brings no
+ * header.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -29,9 +33,14 @@ uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, void (*callback)(qemu_plugin_id_t, struct qemu_plugin_tb *));
-void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, void (*callback)(unsigned, void *), int flags, void *data);
-void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*callback)(qemu_plugin_id_t, void *), void *data);
+void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
+                                           void (*callback)(qemu_plugin_id_t,
+                                                            struct qemu_plugin_tb *));
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb,
+                                          void (*callback)(unsigned, void *), int flags,
+                                          void *data);
+void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*callback)(qemu_plugin_id_t, void *),
+                                    void *data);
 
 EXPORTED int qemu_plugin_version = 1;
 EXPORTED int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv);
@@ -144,8 +153,10 @@ static void finished(qemu_plugin_id_t id, void *data)
         for (const block *b = buckets[i]; b != NULL; b = b->next) {
             for (size_t p = 0; p < b->parts; p++) {
                 if (b->counts[2 * p] != 0) {
-                    fprintf(file, "%zu %" PRIx64 " %" PRIx64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", p, b->address, b->end, b->instructions,
-                            b->counts[2 * p], b->counts[2 * p + 1]);
+                    fprintf(file,
+                            "%zu %" PRIx64 " %" PRIx64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", p,
+                            b->address, b->end, b->instructions, b->counts[2 * p],
+                            b->counts[2 * p + 1]);
                 }
             }
         }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* For a linker that has no C library: memcpy as C11 defines it. */
 #include <stddef.h>
 #include <stdint.h>

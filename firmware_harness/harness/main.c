@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A firmware that answers frames until the link closes. */
 #include "ql_frame.h"
 #include "ql_port.h"
 

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* CRC-32 of frames; contract: ql_frame.h. */
 #include "ql_frame.h"
 
 uint32_t ql_crc32(uint32_t crc, const void *bytes, uint32_t count)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a board must supply to the harness: bytes in, bytes out. */
 #ifndef QL_PORT_H
 #define QL_PORT_H

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Frames answered by the policy; the byte layout is drawn in ql_frame.h. */
 #include "ql_frame.h"
 #include "ql_policy.h"
 #include "ql_port.h"
@@ -13,15 +15,15 @@ typedef struct {
 static const struct {
     uint32_t sizes[4];
     char contract[68]; /* 64 digits, zeros */
-} identity = {
-    {sizeof(ql_observation_t) * QL_POLICY_OBS_LEN, sizeof(ql_input_t) * QL_POLICY_INPUT_LEN, sizeof(ql_output_t) * QL_POLICY_OUTPUT_LEN,
-     sizeof(ql_action)},
-    QL_POLICY_CONTRACT_SHA256};
+} identity = {{sizeof(ql_policy_observation_t) * QL_POLICY_OBS_LEN,
+               sizeof(ql_policy_input_t) * QL_POLICY_INPUT_LEN,
+               sizeof(ql_policy_output_t) * QL_POLICY_OUTPUT_LEN, sizeof(ql_policy_action)},
+              QL_POLICY_CONTRACT_SHA256};
 
-static ql_action action;
+static ql_policy_action action;
 static uint32_t tag; /* of the request being answered */
 #if QL_POLICY_OBS_IS_VECTOR
-static ql_observation_t observation[QL_POLICY_OBS_LEN];
+static ql_policy_observation_t observation[QL_POLICY_OBS_LEN];
 #endif
 
 /* Words are sent as they lie in memory: Cortex-M is little-endian. */
@@ -58,10 +60,12 @@ static void serve_identity(void)
 static void serve_run(void)
 {
     ql_ticks_start();
-    const ql_output_t *output = ql_policy_infer();
+    const ql_policy_output_t *output = ql_policy_infer();
     uint32_t ticks = ql_ticks_passed();
     ql_policy_decode(output, &action);
-    const part parts[3] = {{&ticks, sizeof ticks}, {output, sizeof(ql_output_t) * QL_POLICY_OUTPUT_LEN}, {&action, sizeof action}};
+    const part parts[3] = {{&ticks, sizeof ticks},
+                           {output, sizeof(ql_policy_output_t) * QL_POLICY_OUTPUT_LEN},
+                           {&action, sizeof action}};
     answer('R', parts, 3);
 }
 
@@ -80,7 +84,7 @@ static void serve_act(void)
 static void *place_for(uint8_t type, uint32_t *length)
 {
     if (type == 'R') {
-        *length = sizeof(ql_input_t) * QL_POLICY_INPUT_LEN;
+        *length = sizeof(ql_policy_input_t) * QL_POLICY_INPUT_LEN;
         return ql_policy_input();
     }
 #if QL_POLICY_OBS_IS_VECTOR

@@ -1,9 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cycles of the core; contract: ql_ticks.h. */
 #include "ql_ticks.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 
 /* QL_TICKS_BY_SYSTICK: even where there is DWT, for emulators that have SysTick only */
-#if !defined(QL_TICKS_BY_SYSTICK) && __ARM_ARCH_ISA_THUMB == 2 /* not on Armv6-M and Armv8-M Baseline */
+/* DWT is not on Armv6-M and Armv8-M Baseline */
+#if !defined(QL_TICKS_BY_SYSTICK) && __ARM_ARCH_ISA_THUMB == 2
 
 #define DEMCR REGISTER(0xE000EDFCU)
 #define DWT_CTRL REGISTER(0xE0001000U)

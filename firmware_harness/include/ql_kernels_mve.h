@@ -1,9 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Inner loops for cores with Helium (Cortex-M55): sixteen int8 products an instruction.
  *
- * Weights stand as sixteen of one row, then the same sixteen of the next three: [rows / 4][blocks][4][16], both axes padded
- * with zeros; of 4 bits as sixteen bytes of one pair of rows (ql_kernels.h), then of the next: [rows / 4][blocks][2][16].
- * Biases are padded as the rows are. Inputs are read as they lie, nothing beyond their end. Results equal the portable
- * kernels' bit for bit. acc needs room for the padded rows.
+ * Weights stand as sixteen of one row, then the same sixteen of the next three: [rows /
+ * 4][blocks][4][16], both axes padded with zeros; of 4 bits as sixteen bytes of one pair of rows
+ * (ql_kernels.h), then of the next: [rows / 4][blocks][2][16]. Biases are padded as the rows are.
+ * Inputs are read as they lie, nothing beyond their end. Results equal the portable kernels' bit
+ * for bit. acc needs room for the padded rows.
  */
 #ifndef QL_KERNELS_MVE_H
 #define QL_KERNELS_MVE_H
@@ -12,9 +14,13 @@
 
 enum { QL_MVE_ROWS = 4, QL_MVE_LANES = 16 };
 
-const int8_t *ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
-const int8_t *ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
-const int8_t *ql_mac_s16_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc);
-void ql_store_s8_mve(const ql_range *range, int32_t first, int32_t count, const int32_t *acc, void *out);
+const int8_t *ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in,
+                            int32_t in_len, int32_t rows, int32_t *acc);
+const int8_t *ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in,
+                               int32_t in_len, int32_t rows, int32_t *acc);
+const int8_t *ql_mac_s16_mve(const int8_t *weights, const int32_t *bias, const void *in,
+                             int32_t in_len, int32_t rows, int32_t *acc);
+void ql_store_s8_mve(const ql_requant *requant, int32_t first, int32_t count, const int32_t *acc,
+                     void *out);
 
 #endif

@@ -1,4 +1,6 @@
-/* The observation quantiser, the same on every target: clamp(round_half_even(x * inv_scale) + zero_point), NaN -> zero_point. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The observation quantiser, the same on every target: clamp(round_half_even(x * inv_scale) +
+ * zero_point), NaN -> zero_point. */
 #ifndef QL_OBSERVE_H
 #define QL_OBSERVE_H
 
@@ -14,7 +16,8 @@ static inline int32_t ql_round_clamped(float value, int32_t low, int32_t high)
     if (value != value) { /* defined here because conversions of NaN differ between machines */
         value = 0.0f;
     }
-    if (value <= (float)low) { /* the limits are integers, so clamping first changes nothing and keeps the conversion in range */
+    /* The limits are integers: clamping first changes nothing and keeps the conversion in range. */
+    if (value <= (float)low) {
         return low;
     }
     if (value >= (float)high) {
@@ -28,11 +31,14 @@ static inline int32_t ql_round_clamped(float value, int32_t low, int32_t high)
 #endif
 }
 
-static inline int32_t ql_observe_feature(const ql_observation *observation, int32_t feature, float value)
+static inline int32_t ql_observe_feature(const ql_observation *observation, int32_t feature,
+                                         float value)
 {
     int32_t zero_point = observation->zero_point[feature];
     float product = value * observation->inv_scale[feature];
-    return ql_round_clamped(product, observation->qmin - zero_point, observation->qmax - zero_point) + zero_point;
+    return ql_round_clamped(product, observation->qmin - zero_point,
+                            observation->qmax - zero_point) +
+           zero_point;
 }
 
 #endif

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Windows of a pooling: what of them lies on the image. */
 #ifndef QL_POOL_H
 #define QL_POOL_H

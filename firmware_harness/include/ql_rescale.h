@@ -1,10 +1,13 @@
-/* The one rescale rule: round_half_even((float)acc * multiplier), each step rounded to float32, for |acc * multiplier| < 2^22.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one rescale rule: round_half_even((float)acc * multiplier), each step rounded to float32, for
+ * |acc * multiplier| < 2^22.
  *
  * Three forms, equal bit for bit (toolchain/docs/decisions/0001-arithmetic.md):
- *   vcvtr    Arm cores with an FPU. Follows the rounding mode of FPSCR, which is half-even after reset and must stay so.
- *   magic    other floating-point hardware. Must be compiled with -ffp-contract=off: a fused multiply-add rounds once, not twice.
- *   integer  cores without an FPU, or with QL_RESCALE_INTEGER defined. Multiplies the 24-bit significand and replays the
- *            float roundings exactly where they could matter, near ties.
+ *   vcvtr    Arm cores with an FPU. Follows the rounding mode of FPSCR, which is half-even after
+ * reset and must stay so. magic    other floating-point hardware. Must be compiled with
+ * -ffp-contract=off: a fused multiply-add rounds once, not twice. integer  cores without an FPU, or
+ * with QL_RESCALE_INTEGER defined. Multiplies the 24-bit significand and replays the float
+ * roundings exactly where they could matter, near ties.
  */
 #ifndef QL_RESCALE_H
 #define QL_RESCALE_H
@@ -39,7 +42,8 @@ static inline int32_t ql_clamp_s8(int32_t value)
 #if defined(__arm__) && !defined(QL_RESCALE_INTEGER)
 #define QL_ROUNDS_IN_HARDWARE 1
 
-/* To the nearest integer, half to even, by the mode FPSCR has after reset; saturates; NaN becomes 0. */
+/* To the nearest integer, half to even, by the mode FPSCR has after reset; saturates; NaN becomes
+ * 0. */
 static inline int32_t ql_vcvtr(float value)
 {
     int32_t result;
@@ -57,7 +61,8 @@ static inline int32_t ql_round_product(int32_t acc, float multiplier)
     return ql_vcvtr(product);
 #else
     int32_t bits;
-    product += 12582912.0f; /* 1.5 * 2^23: the sum's last bit is 1, so the addition rounds half-even to an integer */
+    product += 12582912.0f; /* 1.5 * 2^23: the sum's last bit is 1, so the addition rounds half-even
+                               to an integer */
     (void)memcpy(&bits, &product, sizeof bits);
     return bits - 0x4B400000;
 #endif
@@ -70,7 +75,8 @@ static inline int32_t ql_round_product_wide(int32_t acc, float multiplier)
 
 #else
 
-/* For results clamped to int8: exact below 2^9, beyond it of the right sign and at least 2^9 - 1. */
+/* For results clamped to int8: exact below 2^9, beyond it of the right sign and at least 2^9 - 1.
+ */
 int32_t ql_round_product(int32_t acc, float multiplier);
 /* For wider results: exact below 2^22. */
 int32_t ql_round_product_wide(int32_t acc, float multiplier);

@@ -1,9 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The action of a box; contract: ql_kernels.h. */
 #include "ql_kernels.h"
 
 #include <stddef.h>
 
-/* The action of a box: values [count] in real units, mapped from [-1, 1] to [low, high] where half_range is given, then clipped.
- * Every step rounds to float32, in this order, as the host does. action may be values. */
 void ql_act_box(const ql_box *box, const float *values, float *action)
 {
     for (int32_t i = 0; i < box->count; i++) {
@@ -13,6 +13,7 @@ void ql_act_box(const ql_box *box, const float *values, float *action)
             float offset = upper * box->half_range[i];
             value = box->low[i] + offset;
         }
-        action[i] = value < box->low[i] ? box->low[i] : (value > box->high[i] ? box->high[i] : value);
+        action[i] =
+            value < box->low[i] ? box->low[i] : (value > box->high[i] ? box->high[i] : value);
     }
 }

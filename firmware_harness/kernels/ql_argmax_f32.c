@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Argmax of float32; contract: ql_kernels.h. */
 #include "ql_kernels.h"
 
-/* Returns the index of the largest value, the lowest where several are equal. count >= 1. */
 int32_t ql_argmax_f32(const float *values, int32_t count)
 {
     int32_t best = 0;

@@ -1,10 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Average pooling (decision 0007); contract: ql_kernels.h. */
 #include "ql_kernels.h"
 #include "ql_pool.h"
 #include "ql_rescale.h"
 
-/* The mean of the integers under each window, padding not counted, rounded half away from zero.
- *   in   int8 [in_height][in_width][in_channels]
- *   out  [out_height][out_width][in_channels]; may overlap input that neither this pixel nor a later one reads */
 void ql_average_pool_s8(const ql_pool_layer *layer, const int8_t *in, int8_t *out)
 {
     const ql_window *window = &layer->window;

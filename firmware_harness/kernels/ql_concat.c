@@ -1,9 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Concatenation along the last axis; contract: ql_kernels.h. */
 #include "ql_kernels.h"
 
 #include <string.h>
 
-/* One input of a concatenation along the last axis: its rows of in_bytes go to offset_bytes in rows of out_bytes. */
-void ql_concat(int32_t rows, int32_t in_bytes, int32_t out_bytes, int32_t offset_bytes, const void *in, void *out)
+void ql_concat(int32_t rows, int32_t in_bytes, int32_t out_bytes, int32_t offset_bytes,
+               const void *in, void *out)
 {
     const uint8_t *from = (const uint8_t *)in;
     uint8_t *to = (uint8_t *)out + offset_bytes;

@@ -1,6 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Convolution with SMLAD (decision 0001); contract: ql_kernels_dsp.h. */
+/* needs: ql_spread_patch */
 #include "ql_kernels_dsp.h"
 
-/* Pairs of pixels in row-major order, across line ends; the second lane of an odd last pixel is computed and dropped. */
+/* Pairs of pixels in row-major order, across line ends; the second lane of an odd last pixel is
+ * computed and dropped. */
 void ql_conv2d_dsp(const ql_conv2d_dsp_layer *layer, const void *in, int16_t *scratch, void *out)
 {
     const ql_dense_dsp_layer *dense = &layer->dense;
@@ -25,9 +29,11 @@ void ql_conv2d_dsp(const ql_conv2d_dsp_layer *layer, const void *in, int16_t *sc
         for (int32_t first = 0; first < dense->out_len; first += QL_CHUNK) {
             int32_t left = dense->out_len - first;
             int32_t rows = left < QL_CHUNK ? left : QL_CHUNK;
-            weights = dense->mac(weights, &dense->bias[first], scratch, dense->padded_len / QL_STEP, (rows + 1) / 2, acc);
+            weights = dense->mac(weights, &dense->bias[first], scratch, dense->padded_len / QL_STEP,
+                                 (rows + 1) / 2, acc);
             for (int32_t lane = 0; lane < lanes; lane++) {
-                dense->store(&dense->range, first, rows, &acc[lane * QL_CHUNK], pixel + lane * pixel_bytes);
+                dense->store(&dense->requant, first, rows, &acc[lane * QL_CHUNK],
+                             pixel + lane * pixel_bytes);
             }
         }
         pixel += lanes * pixel_bytes;

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Window of an image, copied; contract: ql_patch.h. */
 #include "ql_patch.h"
 
 #if defined(__ARM_FEATURE_MVE)
@@ -33,7 +35,8 @@ static void fill(uint8_t *out, int32_t elements, int32_t element_bytes, int32_t 
     }
 }
 
-void ql_copy_patch(const ql_window *window, const uint8_t *in, int32_t row, int32_t column, uint8_t *patch)
+void ql_copy_patch(const ql_window *window, const uint8_t *in, int32_t row, int32_t column,
+                   uint8_t *patch)
 {
     int32_t pixel_bytes = window->in_channels * window->element_bytes;
     int32_t top = row * window->stride_height - window->pad_top;
@@ -49,12 +52,14 @@ void ql_copy_patch(const ql_window *window, const uint8_t *in, int32_t row, int3
     }
     for (int32_t y = top; y < top + window->kernel_height; y++) {
         if (y < 0 || y >= window->in_height) {
-            fill(patch, window->kernel_width * window->in_channels, window->element_bytes, window->in_zero_point);
+            fill(patch, window->kernel_width * window->in_channels, window->element_bytes,
+                 window->in_zero_point);
         } else {
             const uint8_t *line = &in[(y * window->in_width + left + before) * pixel_bytes];
             fill(patch, before * window->in_channels, window->element_bytes, window->in_zero_point);
             copy(&patch[before * pixel_bytes], line, inside * pixel_bytes);
-            fill(&patch[(before + inside) * pixel_bytes], after * window->in_channels, window->element_bytes, window->in_zero_point);
+            fill(&patch[(before + inside) * pixel_bytes], after * window->in_channels,
+                 window->element_bytes, window->in_zero_point);
         }
         patch += window->kernel_width * pixel_bytes;
     }

@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fully connected layer (decision 0001); contract: ql_kernels.h. */
 #include "ql_kernels.h"
 
-/* Fully connected. in int8 or int16 [in_len], as layer->mac reads; out as layer->store writes, [out_len]; must not overlap. */
 void ql_dense(const ql_dense_layer *layer, const void *in, void *out)
 {
     int32_t acc[QL_CHUNK];
@@ -9,6 +10,6 @@ void ql_dense(const ql_dense_layer *layer, const void *in, void *out)
         int32_t left = layer->out_len - first;
         int32_t rows = left < QL_CHUNK ? left : QL_CHUNK;
         weights = layer->mac(weights, &layer->bias[first], in, layer->in_len, rows, acc);
-        layer->store(&layer->range, first, rows, acc, out);
+        layer->store(&layer->requant, first, rows, acc, out);
     }
 }

@@ -1,7 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Depthwise convolution (decision 0001); contract: ql_kernels.h. */
 #include "ql_kernels.h"
 
-/* Adds one tap of the filters: acc[i] += weights[i] * in[i], where the input's elements are int8 or int16. */
-static void add_tap(const int8_t *weights, const void *in, int32_t offset, int32_t element_bytes, int32_t count, int32_t *acc)
+/* Adds one tap of the filters: acc[i] += weights[i] * in[i], where the input's elements are int8 or
+ * int16. */
+static void add_tap(const int8_t *weights, const void *in, int32_t offset, int32_t element_bytes,
+                    int32_t count, int32_t *acc)
 {
     if (element_bytes == 1) {
         const int8_t *values = (const int8_t *)in + offset;
@@ -16,8 +20,10 @@ static void add_tap(const int8_t *weights, const void *in, int32_t offset, int32
     }
 }
 
-/* acc = bias + filters over the window whose top left corner is (top, left), for channels from `first`. */
-static void filter(const ql_depthwise_layer *layer, const void *in, int32_t top, int32_t left, int32_t first, int32_t count, int32_t *acc)
+/* acc = bias + filters over the window whose top left corner is (top, left), for channels from
+ * `first`. */
+static void filter(const ql_depthwise_layer *layer, const void *in, int32_t top, int32_t left,
+                   int32_t first, int32_t count, int32_t *acc)
 {
     const ql_window *window = &layer->window;
     const int8_t *weights = &layer->weights[first];
@@ -39,9 +45,6 @@ static void filter(const ql_depthwise_layer *layer, const void *in, int32_t top,
     }
 }
 
-/* One filter per channel.
- *   in   int8 or int16 [in_height][in_width][in_channels], by window.element_bytes
- *   out  [out_height][out_width][in_channels]; may overlap input that neither this pixel nor a later one reads */
 void ql_depthwise(const ql_depthwise_layer *layer, const void *in, void *out)
 {
     const ql_window *window = &layer->window;
@@ -55,7 +58,7 @@ void ql_depthwise(const ql_depthwise_layer *layer, const void *in, void *out)
                 int32_t rest = window->in_channels - first;
                 int32_t count = rest < QL_CHUNK ? rest : QL_CHUNK;
                 filter(layer, in, top, left, first, count, acc);
-                layer->store(&layer->range, first, count, acc, pixel);
+                layer->store(&layer->requant, first, count, acc, pixel);
             }
             pixel += window->in_channels * layer->out_bytes;
         }

@@ -1,7 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two rows of 4-bit weights share each int16 input (decision 0001); contract: ql_kernels.h. */
 #include "ql_kernels.h"
 
 /* Apart from the outer loop so that all of it fits the eight low registers of a Cortex-M0. */
-QL_NOINLINE static void two_rows(const int8_t *weights, const int16_t *in, int32_t in_len, int32_t *acc)
+QL_NOINLINE static void two_rows(const int8_t *weights, const int16_t *in, int32_t in_len,
+                                 int32_t *acc)
 {
     int32_t both = acc[0];
     int32_t second = acc[1];
@@ -17,8 +20,8 @@ QL_NOINLINE static void two_rows(const int8_t *weights, const int16_t *in, int32
     acc[1] = second;
 }
 
-/* in int16_t [in_len] */
-const int8_t *ql_mac_s16_w4(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+const int8_t *ql_mac_s16_w4(const int8_t *weights, const int32_t *bias, const void *in,
+                            int32_t in_len, int32_t rows, int32_t *acc)
 {
     for (int32_t row = 0; row < rows; row += 2) {
         int32_t sums[2];

@@ -1,7 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two rows share each int8 input (decision 0001); contract: ql_kernels.h. */
 #include "ql_kernels.h"
 
-/* Two rows share each input; apart from the outer loop so that all of it fits the eight low registers of a Cortex-M0. */
-QL_NOINLINE static void two_rows(const int8_t *first, const int8_t *second, const int8_t *in, int32_t in_len, int32_t *acc)
+/* Two rows share each input; apart from the outer loop so that all of it fits the eight low
+ * registers of a Cortex-M0. */
+QL_NOINLINE static void two_rows(const int8_t *first, const int8_t *second, const int8_t *in,
+                                 int32_t in_len, int32_t *acc)
 {
     int32_t sum0 = acc[0];
     int32_t sum1 = acc[1];
@@ -16,13 +20,14 @@ QL_NOINLINE static void two_rows(const int8_t *first, const int8_t *second, cons
     acc[1] = sum1;
 }
 
-/* in int8_t [in_len] */
-const int8_t *ql_mac_s8(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+const int8_t *ql_mac_s8(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len,
+                        int32_t rows, int32_t *acc)
 {
     for (int32_t row = 0; row < rows; row += 2) {
         int32_t sums[2];
         int32_t has_second = row + 1 < rows;
-        const int8_t *second = &weights[has_second * in_len]; /* an odd last row is its own second */
+        /* an odd last row is its own second */
+        const int8_t *second = &weights[has_second * in_len];
         sums[0] = bias[row];
         sums[1] = bias[row + has_second];
         two_rows(weights, second, (const int8_t *)in, in_len, sums);

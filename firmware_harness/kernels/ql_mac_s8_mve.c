@@ -1,9 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Four rows share sixteen int8 inputs with Helium (decision 0001); contract: ql_kernels_mve.h. */
 #include "ql_kernels_mve.h"
 
 #if defined(__ARM_FEATURE_MVE)
 #include <arm_mve.h>
 
-const int8_t *ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+const int8_t *ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in,
+                            int32_t in_len, int32_t rows, int32_t *acc)
 {
     for (int32_t row = 0; row < rows; row += QL_MVE_ROWS) {
         const int8_t *values = (const int8_t *)in;
@@ -37,18 +40,21 @@ const int8_t *ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const vo
 }
 
 #elif defined(__arm__)
-#error "quarl: this core's MVE is switched off in the compiler; turn it on, or export for a board without it"
+#error "quarl: MVE is off in this compiler; turn it on, or export for a board without it"
 #else
 
-const int8_t *ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+const int8_t *ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in,
+                            int32_t in_len, int32_t rows, int32_t *acc)
 {
     const int8_t *values = (const int8_t *)in;
     int32_t blocks = (in_len + QL_MVE_LANES - 1) / QL_MVE_LANES;
     for (int32_t row = 0; row < rows; row++) {
-        const int8_t *group = &weights[(row & ~3) * blocks * QL_MVE_LANES + (row & 3) * QL_MVE_LANES];
+        const int8_t *group =
+            &weights[(row & ~3) * blocks * QL_MVE_LANES + (row & 3) * QL_MVE_LANES];
         int32_t sum = bias[row];
         for (int32_t i = 0; i < in_len; i++) {
-            sum += group[i / QL_MVE_LANES * QL_MVE_ROWS * QL_MVE_LANES + i % QL_MVE_LANES] * values[i];
+            sum +=
+                group[i / QL_MVE_LANES * QL_MVE_ROWS * QL_MVE_LANES + i % QL_MVE_LANES] * values[i];
         }
         acc[row] = sum;
     }

@@ -1,10 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Four rows of 4-bit weights share sixteen int8 inputs with Helium (decision 0001);
+ * contract: ql_kernels_mve.h. */
 #include "ql_kernels_mve.h"
 
 #if defined(__ARM_FEATURE_MVE)
 #include <arm_mve.h>
 
-/* A lane's shift drops the first row's nibble: unpacking the second row takes one instruction for sixteen weights. */
-const int8_t *ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+/* A lane's shift drops the first row's nibble: unpacking the second row takes one instruction for
+ * sixteen weights. */
+const int8_t *ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in,
+                               int32_t in_len, int32_t rows, int32_t *acc)
 {
     for (int32_t row = 0; row < rows; row += QL_MVE_ROWS) {
         const int8_t *values = (const int8_t *)in;
@@ -42,19 +47,22 @@ const int8_t *ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const
 }
 
 #elif defined(__arm__)
-#error "quarl: this core's MVE is switched off in the compiler; turn it on, or export for a board without it"
+#error "quarl: MVE is off in this compiler; turn it on, or export for a board without it"
 #else
 
-const int8_t *ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len, int32_t rows, int32_t *acc)
+const int8_t *ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in,
+                               int32_t in_len, int32_t rows, int32_t *acc)
 {
     const int8_t *values = (const int8_t *)in;
     int32_t blocks = (in_len + QL_MVE_LANES - 1) / QL_MVE_LANES;
     for (int32_t row = 0; row < rows; row += 2) {
-        const int8_t *group = &weights[(row & ~3) / 2 * blocks * QL_MVE_LANES + (row & 2) / 2 * QL_MVE_LANES];
+        const int8_t *group =
+            &weights[(row & ~3) / 2 * blocks * QL_MVE_LANES + (row & 2) / 2 * QL_MVE_LANES];
         int32_t both = 16 * bias[row] + bias[row + 1];
         int32_t second = 16 * bias[row + 1];
         for (int32_t i = 0; i < in_len; i++) {
-            int32_t weight = group[i / QL_MVE_LANES * (QL_MVE_ROWS / 2) * QL_MVE_LANES + i % QL_MVE_LANES];
+            int32_t weight =
+                group[i / QL_MVE_LANES * (QL_MVE_ROWS / 2) * QL_MVE_LANES + i % QL_MVE_LANES];
             both += weight * values[i];
             second += (int8_t)((uint32_t)weight << 4) * values[i];
         }

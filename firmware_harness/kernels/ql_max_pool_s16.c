@@ -1,9 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Max pooling of int16; contract: ql_kernels.h. */
 #include "ql_kernels.h"
 #include "ql_pool.h"
 
-/* The largest integer under each window.
- *   in   int16 [in_height][in_width][in_channels]
- *   out  [out_height][out_width][in_channels]; may overlap input that neither this pixel nor a later one reads */
 void ql_max_pool_s16(const ql_pool_layer *layer, const int16_t *in, int16_t *out)
 {
     const ql_window *window = &layer->window;

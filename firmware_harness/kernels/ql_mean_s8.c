@@ -1,8 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Mean over height and width (decision 0007); contract: ql_kernels.h. */
 #include "ql_observe.h"
 
-/* The mean over height and width: round_half_even(acc * multiplier + zero_point), each step rounded to float32.
- *   in   int8 [pixels][channels]
- *   out  [channels]; may be in */
 void ql_mean_s8(const ql_mean_layer *layer, const int8_t *in, int8_t *out)
 {
     for (int32_t channel = 0; channel < layer->channels; channel++) {

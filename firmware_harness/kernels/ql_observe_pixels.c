@@ -1,8 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pixels to int8; contract: ql_kernels.h. */
 #include "ql_kernels.h"
 
-/* Bytes become int8 by p XOR 0x80: scale 1/255, zero point -128, no arithmetic.
- *   pixels  uint8 [planes][plane_len]; planes is 1 where channels come last already
- *   out     int8 [plane_len][planes]; may be pixels if planes is 1 */
 void ql_observe_pixels(const uint8_t *pixels, int32_t planes, int32_t plane_len, int8_t *out)
 {
     for (int32_t plane = 0; plane < planes; plane++) {

@@ -1,3 +1,6 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rescale rule without an FPU, for int8 results (decision 0001); contract: ql_rescale.h. */
+/* needs without an FPU: ql_round_product_wide */
 #include "ql_rescale.h"
 
 #if defined(QL_RESCALE_INTEGER)
@@ -9,7 +12,7 @@ static uint32_t high_word(uint32_t a, uint32_t b)
     /* no long multiply: four of 16 bits */
     uint32_t low = (a & 0xFFFFU) * (b & 0xFFFFU);
     uint32_t first = (a >> 16) * (b & 0xFFFFU) + (low >> 16); /* a < 2^31: no carry is lost */
-    __asm__("" : "+l"(first));                                /* or clang sees a long multiply here and calls one */
+    __asm__("" : "+l"(first)); /* or clang sees a long multiply here and calls one */
     uint32_t second = (a & 0xFFFFU) * (b >> 16) + (first & 0xFFFFU);
     return (a >> 16) * (b >> 16) + (first >> 16) + (second >> 16);
 #else
@@ -22,7 +25,8 @@ int32_t ql_round_product(int32_t acc, float multiplier)
 {
     uint32_t bits;
     (void)memcpy(&bits, &multiplier, sizeof bits);
-    int32_t shift = 126 - (int32_t)(bits >> 23); /* product = high word of |acc| * significand, >> shift */
+    int32_t shift =
+        126 - (int32_t)(bits >> 23); /* product = high word of |acc| * significand, >> shift */
     if (shift > 30) {
         return 0; /* below 2^31 * 2^-32 */
     }
@@ -30,7 +34,8 @@ int32_t ql_round_product(int32_t acc, float multiplier)
         return ql_round_product_wide(acc, multiplier);
     }
     uint32_t magnitude = acc < 0 ? 0U - (uint32_t)acc : (uint32_t)acc;
-    uint32_t high = high_word(magnitude, (bits << 8) | 0x80000000U); /* the significand's 24 bits at the top */
+    uint32_t high =
+        high_word(magnitude, (bits << 8) | 0x80000000U); /* the significand's 24 bits at the top */
     uint32_t half = 1U << (shift - 1);
     /* The float roundings move a product below 2^9 by less than 2^-14. */
     uint32_t near = (half >> 13) + 1U;

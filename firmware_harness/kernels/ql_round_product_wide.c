@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rescale rule without an FPU, for any result (decision 0001); contract: ql_rescale.h. */
 #include "ql_rescale.h"
 
 #if defined(QL_RESCALE_INTEGER)
@@ -18,7 +20,8 @@ static uint64_t round_to_float(uint64_t value)
     return excess > 0 ? shift_half_even(value, excess) << excess : value;
 }
 
-/* Replays each rounding of the float form: |acc| to 24 bits, times 24 bits, to 24 bits, to an integer; all half-even. */
+/* Replays each rounding of the float form: |acc| to 24 bits, times 24 bits, to 24 bits, to an
+ * integer; all half-even. */
 int32_t ql_round_product_wide(int32_t acc, float multiplier)
 {
     uint32_t bits;

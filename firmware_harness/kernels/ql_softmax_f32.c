@@ -1,11 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Softmax of an argmax head; contract: ql_kernels.h. */
 #include "ql_kernels.h"
 
 #include <string.h>
 
-/* e^x of x <= 0, within three units of the last place. Every step rounds to float32 once, in this order, as the host does. */
+/* e^x of x <= 0, within three units of the last place. Every step rounds to float32 once, in this
+ * order, as the host does. */
 static float exponential(float x)
 {
-    static const float coefficients[7] = {0x1.6c16c2p-10F, 0x1.111112p-7F, 0x1.555556p-5F, 0x1.555556p-3F, 0.5F, 1.0F, 1.0F};
+    static const float coefficients[7] = {
+        0x1.6c16c2p-10F, 0x1.111112p-7F, 0x1.555556p-5F, 0x1.555556p-3F, 0.5F, 1.0F, 1.0F};
     if (x < -87.0F) {
         return 0.0F; /* beyond it begin the denormals */
     }
@@ -26,8 +30,6 @@ static float exponential(float x)
     return power * scale;
 }
 
-/* Probabilities of values in real units. Outside the exact set: float arithmetic, the same bits on every target that rounds as IEEE 754
- * says, but not what another runtime's softmax gives. probabilities may be values. */
 void ql_softmax_f32(const float *values, float beta, int32_t count, float *probabilities)
 {
     float largest = values[0];

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* int8 inputs in the order of SMLAD; contract: ql_kernels_dsp.h. */
 #include "ql_kernels_dsp.h"
 
 #include <string.h>

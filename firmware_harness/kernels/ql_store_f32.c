@@ -1,10 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Accumulators to float32 (decision 0001); contract: ql_kernels.h. */
 #include "ql_kernels.h"
 
-/* A wide head: the exact accumulators (below 2^24) in real units, one rounding. */
-void ql_store_f32(const ql_range *range, int32_t first, int32_t count, const int32_t *acc, void *out)
+void ql_store_f32(const ql_requant *requant, int32_t first, int32_t count, const int32_t *acc,
+                  void *out)
 {
     float *results = (float *)out + first;
     for (int32_t i = 0; i < count; i++) {
-        results[i] = (float)acc[i] * range->multiplier[first + i];
+        results[i] = (float)acc[i] * requant->multiplier[first + i];
     }
 }

@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Table of int8; contract: ql_kernels.h. */
 #include "ql_kernels.h"
 
-/* out[i] = table[in[i] - qmin], all int8; out may be in. */
 void ql_table_s8(const ql_table_layer *layer, const void *in, void *out)
 {
     const int8_t *table = (const int8_t *)layer->table - layer->qmin;

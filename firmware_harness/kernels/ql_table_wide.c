@@ -1,6 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Table with int16 on a side; contract: ql_kernels.h. */
 #include "ql_kernels.h"
 
-/* out[i] = table[in[i] - qmin] where the input, the output or both are int16; out may be in if their types are equal. */
 void ql_table_wide(const ql_table_layer *layer, const void *in, void *out)
 {
     for (int32_t i = 0; i < layer->count; i++) {

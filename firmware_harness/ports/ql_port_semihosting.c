@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The port over semihosting: a debug probe or an emulator answers BKPT 0xAB and moves the bytes.
  * Operations and their argument blocks: Arm, Semihosting for AArch32 and AArch64. */
 #include "ql_port.h"

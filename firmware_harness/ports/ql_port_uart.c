@@ -1,5 +1,7 @@
-/* The port over a UART, polled: the board's registers come from ql_uart_board.h, written from board.toml, the family's from one
- * ql_uart_*.c. A byte that arrives while the core computes or answers may be lost; the host waits for each answer before it asks again. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The port over a UART, polled: the board's registers come from ql_uart_board.h, written from
+ * board.toml, the family's from one ql_uart_*.c. A byte that arrives while the core computes or
+ * answers may be lost; the host waits for each answer before it asks again. */
 #include "ql_uart.h"
 
 #include "ql_frame.h"
@@ -9,7 +11,8 @@
 enum { STEP_SET = 0 };
 
 typedef struct {
-    uint32_t wait; /* STEP_SET: write value under mask; otherwise wait until the bits under mask are value */
+    uint32_t wait; /* STEP_SET: write value under mask; otherwise wait until the bits under mask are
+                      value */
     uint32_t address;
     uint32_t mask;
     uint32_t value;
@@ -52,7 +55,8 @@ void ql_port_write(const void *from, uint32_t count)
 void ql_port_exit(int32_t code)
 {
     if (code != 0) {
-        const uint32_t told[4] = {'Q' | 'L' << 8 | QL_FRAME_VERSION << 16 | (uint32_t)'E' << 24, 4U, 0U, QL_FRAME_FAULT};
+        const uint32_t told[4] = {'Q' | 'L' << 8 | QL_FRAME_VERSION << 16 | (uint32_t)'E' << 24, 4U,
+                                  0U, QL_FRAME_FAULT};
         const uint32_t crc = ql_crc32(0U, told, sizeof told);
         ql_port_write(told, sizeof told);
         ql_port_write(&crc, sizeof crc);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a family of UARTs must supply: 8 data bits, no parity, 1 stop bit, no flow control. */
 #ifndef QL_UART_H
 #define QL_UART_H
@@ -6,7 +7,8 @@
 
 #define QL_UART_REGISTER(base, offset) (*(volatile uint32_t *)(uintptr_t)((base) + (offset)))
 
-/* The divisor is what the family's baud rate register takes; quarl/boards.py computes it from clock and baud rate. */
+/* The divisor is what the family's baud rate register takes; quarl/boards.py computes it from clock
+ * and baud rate. */
 void ql_uart_start(uint32_t base, uint32_t divisor);
 
 /* Waits for a byte. */

@@ -1,4 +1,6 @@
-/* Reset: FPU on, memory prepared, main. Vectors beyond the system's own are the application's business. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reset: FPU on, memory prepared, main. Vectors beyond the system's own are the application's
+ * business. */
 #include <stdint.h>
 
 extern uint32_t ql_stack_top[];
@@ -14,7 +16,8 @@ void ql_reset(void);
 
 enum { SYSTEM_VECTORS = 16, EXIT_FAULT = 99 };
 
-/* The words are volatile so that no compiler makes a call of memcpy from a loop that must run before anything else. */
+/* The words are volatile so that no compiler makes a call of memcpy from a loop that must run
+ * before anything else. */
 static void prepare_memory(void)
 {
     const volatile uint32_t *from = ql_data_load;
@@ -34,7 +37,8 @@ void ql_reset(void)
     __asm__ volatile("dsb\n\tisb" ::: "memory");
     uint32_t mode;
     __asm__ volatile("vmrs %0, fpscr" : "=r"(mode));
-    mode &= ~(0xFU << 22); /* round to nearest even, subnormals kept; the rest is the core's, LTPSIZE of an M55 for instance */
+    mode &= ~(0xFU << 22); /* round to nearest even, subnormals kept; the rest is the core's,
+                              LTPSIZE of an M55 for instance */
     __asm__ volatile("vmsr fpscr, %0" ::"r"(mode));
 #endif
     prepare_memory();
@@ -55,4 +59,6 @@ typedef void (*vector)(void);
 __attribute__((section(".vectors"), used)) static const struct {
     uint32_t *stack_top;
     vector handlers[SYSTEM_VECTORS - 1];
-} vectors = {ql_stack_top, {ql_reset, fault, fault, fault, fault, fault, 0, 0, 0, 0, fault, fault, 0, fault, fault}};
+} vectors = {
+    ql_stack_top,
+    {ql_reset, fault, fault, fault, fault, fault, 0, 0, 0, 0, fault, fault, 0, fault, fault}};

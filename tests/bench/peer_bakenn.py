@@ -26,7 +26,7 @@ from quarl.firmware.build import ELF_FILE, GCC, compiler_version
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import CompilerName, compile_command, harness_sources
 from quarl.firmware.lower import lower
-from quarl.firmware.render import render_header
+from quarl.firmware.render_header import render_header
 from quarl.graph.quant_policy import QuantDense, QuantPolicy
 from quarl.graph.reference import quantize_observations, run_integers
 from quarl.graph.rescale import rescale_factor
@@ -62,27 +62,27 @@ SHIM = """\
 #include "bknn_peer.h"
 #include "ql_policy.h"
 
-static ql_input_t peer_input[QL_POLICY_INPUT_LEN];
-static ql_output_t peer_output[QL_POLICY_OUTPUT_LEN];
+static ql_policy_input_t peer_input[QL_POLICY_INPUT_LEN];
+static ql_policy_output_t peer_output[QL_POLICY_OUTPUT_LEN];
 static _Alignas(16) uint8_t peer_arena[BKNN_PEER_ARENA_SIZE];
 
-ql_input_t *ql_policy_input(void)
+ql_policy_input_t *ql_policy_input(void)
 {
     return peer_input;
 }
 
-const ql_output_t *ql_policy_infer(void)
+const ql_policy_output_t *ql_policy_infer(void)
 {
     bknn_peer_infer(peer_arena, peer_input, peer_output);
     return peer_output;
 }
 
-void ql_policy_decode(const ql_output_t *values, ql_action *action)
+void ql_policy_decode(const ql_policy_output_t *values, ql_policy_action *action)
 {
     action->index = values[0];
 }
 
-ql_status ql_policy_act(const ql_observation_t *obs, ql_action *action)
+ql_status ql_policy_act(const ql_policy_observation_t *obs, ql_policy_action *action)
 {
     (void)obs;
     (void)action;

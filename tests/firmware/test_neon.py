@@ -92,9 +92,9 @@ def test_wide_inputs_are_left_to_the_portable_kernel() -> None:
     assert kernels_of(wide, "neon") == kernels_of(wide, "dot") == ["ql_dense"]
 
 
-@pytest.mark.parametrize(("channels", "pad", "in_place"), [(4, 0, "1"), (3, 0, "0"), (4, 1, "0")])
+@pytest.mark.parametrize(("channels", "pad", "in_place"), [(4, 0, 1), (3, 0, 0), (4, 1, 0)])
 def test_windows_are_read_in_place_where_their_lines_are_whole_vectors(
-    channels: int, pad: int, in_place: str
+    channels: int, pad: int, in_place: int
 ) -> None:
     builder = Builder(
         np.random.default_rng(0), (9, 9, channels), QuantTensor(np.float32(1 / 255), -128)
@@ -106,7 +106,8 @@ def test_windows_are_read_in_place_where_their_lines_are_whole_vectors(
     assert isinstance(policy.nodes[0].op, QuantConv2D)
     call = lower(policy, "dot").calls[0]
     assert call.kernel == "ql_conv2d_neon"
-    assert dict(call.fields)["is_in_place"] == in_place
+    assert call.descriptor is not None
+    assert dict(call.descriptor.value.fields)["is_in_place"] == in_place
 
 
 @pytest.mark.parametrize("core", ["cortex-a53", "cortex-a76"])

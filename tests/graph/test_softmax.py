@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from quarl.bundle.policy_file import quant_policy_bytes, read_quant_policy_file
 from quarl.errors import InputError, QuantizationError, UnsupportedError
 from quarl.firmware.lower import lower
-from quarl.firmware.render import render_header
+from quarl.firmware.render_header import render_header
 from quarl.graph.quant_policy import QuantTensor
 from quarl.graph.reference import integer_outputs, probabilities
 from quarl.graph.softmax import exponential, softmax

@@ -47,7 +47,7 @@ def kernel_objects(folder: Path, compiler: str, extra: tuple[str, ...]) -> dict[
     )
     out.mkdir(parents=True)
     flags = [*FLAGS, *extra, f"-I{root / 'include'}"]
-    sources = sorted((root / "kernels").glob("*.c"))
+    sources = sorted((root / "kernels").rglob("*.c"))
     return {
         source.stem: compile_one(COMPILERS[compiler], flags, source, out / f"{source.stem}.o")
         for source in sources
@@ -122,8 +122,8 @@ FILTER = """\
 
 int main(void)
 {
-    while (fread(ql_policy_input(), sizeof(ql_input_t), QL_POLICY_INPUT_LEN, stdin) == QL_POLICY_INPUT_LEN) {
-        (void)fwrite(ql_policy_infer(), sizeof(ql_output_t), QL_POLICY_OUTPUT_LEN, stdout);
+    while (fread(ql_policy_input(), sizeof(ql_policy_input_t), QL_POLICY_INPUT_LEN, stdin) == QL_POLICY_INPUT_LEN) {
+        (void)fwrite(ql_policy_infer(), sizeof(ql_policy_output_t), QL_POLICY_OUTPUT_LEN, stdout);
     }
     return 0;
 }

@@ -1,3 +1,6 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Fully connected layer with NEON (decision 0001); contract: ql_kernels_neon.h. */
+/* needs: ql_spread_neon, ql_mac_neon */
 #include "ql_kernels_neon.h"
 
 void ql_dense_neon(const ql_dense_neon_layer *layer, const int8_t *in, int8_t *scratch, void *out)
@@ -8,7 +11,8 @@ void ql_dense_neon(const ql_dense_neon_layer *layer, const int8_t *in, int8_t *s
     for (int32_t first = 0; first < layer->out_len; first += QL_NEON_CHUNK) {
         int32_t left = layer->out_len - first;
         int32_t rows = left < QL_NEON_CHUNK ? left : QL_NEON_CHUNK;
-        ql_mac_neon(&layer->weights[first * groups * 4], &layer->bias[first], scratch, groups, rows, acc);
-        layer->store(&layer->range, first, rows, acc, out);
+        ql_mac_neon(&layer->weights[first * groups * 4], &layer->bias[first], scratch, groups, rows,
+                    acc);
+        layer->store(&layer->requant, first, rows, acc, out);
     }
 }

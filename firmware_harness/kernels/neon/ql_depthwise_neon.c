@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Depthwise convolution with NEON (decision 0001); contract: ql_kernels_neon.h. */
 #include "ql_kernels_neon.h"
 
 #if defined(__aarch64__)
@@ -28,8 +30,10 @@ static void add_tap(const int8_t *weights, const int8_t *values, int32_t count, 
 
 #endif
 
-/* acc = bias + filters over the window whose top left corner is (top, left), for channels from `first`. */
-static void filter(const ql_depthwise_layer *layer, const int8_t *in, int32_t top, int32_t left, int32_t first, int32_t count, int32_t *acc)
+/* acc = bias + filters over the window whose top left corner is (top, left), for channels from
+ * `first`. */
+static void filter(const ql_depthwise_layer *layer, const int8_t *in, int32_t top, int32_t left,
+                   int32_t first, int32_t count, int32_t *acc)
 {
     const ql_window *window = &layer->window;
     const int8_t *weights = &layer->weights[first];
@@ -39,7 +43,8 @@ static void filter(const ql_depthwise_layer *layer, const int8_t *in, int32_t to
     for (int32_t y = top; y < top + window->kernel_height; y++) {
         for (int32_t x = left; x < left + window->kernel_width; x++) {
             if (y >= 0 && y < window->in_height && x >= 0 && x < window->in_width) {
-                add_tap(weights, &in[(y * window->in_width + x) * window->in_channels + first], count, acc);
+                add_tap(weights, &in[(y * window->in_width + x) * window->in_channels + first],
+                        count, acc);
             } else {
                 for (int32_t i = 0; i < count; i++) {
                     acc[i] += weights[i] * window->in_zero_point;
@@ -50,7 +55,6 @@ static void filter(const ql_depthwise_layer *layer, const int8_t *in, int32_t to
     }
 }
 
-/* One filter per channel; out [out_height][out_width][in_channels] may overlap input that neither this pixel nor a later one reads. */
 void ql_depthwise_neon(const ql_depthwise_layer *layer, const int8_t *in, void *out)
 {
     const ql_window *window = &layer->window;
@@ -64,7 +68,7 @@ void ql_depthwise_neon(const ql_depthwise_layer *layer, const int8_t *in, void *
                 int32_t rest = window->in_channels - first;
                 int32_t count = rest < QL_CHUNK ? rest : QL_CHUNK;
                 filter(layer, in, top, left, first, count, acc);
-                layer->store(&layer->range, first, count, acc, pixel);
+                layer->store(&layer->requant, first, count, acc, pixel);
             }
             pixel += window->in_channels * layer->out_bytes;
         }

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inputs in the order of ql_mac_neon; contract: ql_kernels_neon.h. */
 #include "ql_kernels_neon.h"
 
 #include <string.h>
@@ -15,7 +17,8 @@ void ql_spread_neon(const int8_t *in, int32_t in_len, int8_t *out)
 #pragma GCC unroll 4
     for (; in_len >= 16; in_len -= 16) {
         int8x16_t x = vld1q_s8(in);
-        int8x16x4_t four = {{vqtbl1q_s8(x, order), vqtbl1q_s8(x, second), vqtbl1q_s8(x, third), vqtbl1q_s8(x, fourth)}};
+        int8x16x4_t four = {{vqtbl1q_s8(x, order), vqtbl1q_s8(x, second), vqtbl1q_s8(x, third),
+                             vqtbl1q_s8(x, fourth)}};
         vst1q_s8_x4(out, four);
         in += 16;
         out += 64;

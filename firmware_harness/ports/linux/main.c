@@ -1,4 +1,6 @@
-/* A policy as a program: see toolchain/quarl/firmware/linux.py for its command line and byte streams. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A policy as a program: see toolchain/quarl/firmware/linux.py for its command line and byte
+ * streams. */
 #define _GNU_SOURCE
 #include "ql_frame.h"
 #include "ql_program.h"
@@ -7,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] = "usage: policy --identify | --serve | [--marked] --run [FILE] | [--marked] --act [FILE]\n"
-                            "       policy --bench [--act] [--inputs FILE] [--seconds S] [--warm-up S] [--samples N] [--block N] [--cpu N]\n";
+static const char usage[] =
+    "usage: policy --identify | --serve | [--marked] --run [FILE] | [--marked] --act [FILE]\n"
+    "       policy --bench [--act] [--inputs FILE] [--seconds S] "
+    "[--warm-up S] [--samples N] [--block N] [--cpu N]\n";
 
 static int refuse_usage(const char *what)
 {
@@ -19,13 +23,17 @@ static int refuse_usage(const char *what)
 static int identify(void)
 {
     static const char *const types[3] = {"int8", "int16", "float32"};
-    (void)printf("{\"program\": \"quarl\", \"core\": \"%s\", \"kernels\": \"%s\", \"contract_sha256\": \"%s\", \"source_sha256\": \"%s\", ",
+    (void)printf("{\"program\": \"quarl\", \"core\": \"%s\", \"kernels\": \"%s\", "
+                 "\"contract_sha256\": \"%s\", \"source_sha256\": \"%s\", ",
                  QL_CORE_NAME, QL_KERNELS_NAME, QL_POLICY_CONTRACT_SHA256, QL_POLICY_SOURCE_SHA256);
-    (void)printf("\"observation_bytes\": %zu, \"input_bytes\": %zu, \"output_bytes\": %zu, \"action_bytes\": %zu, ",
-                 sizeof(ql_observation_t) * QL_POLICY_OBS_LEN, sizeof(ql_input_t) * QL_POLICY_INPUT_LEN,
-                 sizeof(ql_output_t) * QL_POLICY_OUTPUT_LEN, sizeof(ql_action));
-    (void)printf("\"input_type\": \"%s\", \"output_type\": \"%s\", \"examples\": %d}\n", types[sizeof(ql_input_t) / 2U],
-                 types[sizeof(ql_output_t) / 2U], QL_POLICY_EXAMPLES);
+    (void)printf("\"observation_bytes\": %zu, \"input_bytes\": %zu, \"output_bytes\": %zu, "
+                 "\"action_bytes\": %zu, ",
+                 sizeof(ql_policy_observation_t) * QL_POLICY_OBS_LEN,
+                 sizeof(ql_policy_input_t) * QL_POLICY_INPUT_LEN,
+                 sizeof(ql_policy_output_t) * QL_POLICY_OUTPUT_LEN, sizeof(ql_policy_action));
+    (void)printf("\"input_type\": \"%s\", \"output_type\": \"%s\", \"examples\": %d}\n",
+                 types[sizeof(ql_policy_input_t) / 2U], types[sizeof(ql_policy_output_t) / 2U],
+                 QL_POLICY_EXAMPLES);
     return QL_EXIT_OK;
 }
 
@@ -93,7 +101,9 @@ int main(int argc, char **argv)
     const char *verb = argc > 1 ? argv[1] : "";
 #if QL_POLICY_EXAMPLES > 0
     if (ql_policy_check() != QL_OK) {
-        (void)fprintf(stderr, "the policy's own example came out differently: this core does not keep the arithmetic, the policy must not be used\n");
+        (void)fprintf(stderr,
+                      "the policy's own example came out differently: "
+                      "this core does not keep the arithmetic, the policy must not be used\n");
         return QL_EXIT_UNFIT;
     }
 #endif

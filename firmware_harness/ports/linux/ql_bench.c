@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Times the policy; contract: ql_program.h. */
 #include "ql_program.h"
 
 #include <stdlib.h>
@@ -13,8 +15,8 @@ typedef struct {
 } inputs;
 
 static union {
-    ql_observation_t observations[RECORDS][QL_POLICY_OBS_LEN];
-    ql_input_t integers[RECORDS][QL_POLICY_INPUT_LEN];
+    ql_policy_observation_t observations[RECORDS][QL_POLICY_OBS_LEN];
+    ql_policy_input_t integers[RECORDS][QL_POLICY_INPUT_LEN];
 } room;
 static volatile uint8_t answer; /* so that no call can be left out */
 
@@ -38,7 +40,8 @@ static void make_up(const ql_bench_settings *settings, inputs *made)
 
 static int get_inputs(const ql_bench_settings *settings, inputs *made)
 {
-    made->record_bytes = settings->acts ? sizeof(ql_observation_t) * QL_POLICY_OBS_LEN : sizeof(ql_input_t) * QL_POLICY_INPUT_LEN;
+    made->record_bytes = settings->acts ? sizeof(ql_policy_observation_t) * QL_POLICY_OBS_LEN
+                                        : sizeof(ql_policy_input_t) * QL_POLICY_INPUT_LEN;
     made->records = RECORDS;
     made->bytes = (uint8_t *)&room;
     if (settings->file == NULL) {
@@ -53,16 +56,19 @@ static int get_inputs(const ql_bench_settings *settings, inputs *made)
     made->records = fread(made->bytes, made->record_bytes, RECORDS, file);
     (void)fclose(file);
     if (made->records == 0U) {
-        (void)fprintf(stderr, "%s: shorter than one record of %zu bytes\n", settings->file, made->record_bytes);
+        (void)fprintf(stderr, "%s: shorter than one record of %zu bytes\n", settings->file,
+                      made->record_bytes);
         return QL_EXIT_USAGE;
     }
     return QL_EXIT_OK;
 }
 
-/* Nanoseconds of `calls` calls, from inputs in to outputs out; *next is the record to begin with. */
-static uint64_t time_block(const ql_bench_settings *settings, const inputs *from, size_t *next, int32_t calls)
+/* Nanoseconds of `calls` calls, from inputs in to outputs out; *next is the record to begin with.
+ */
+static uint64_t time_block(const ql_bench_settings *settings, const inputs *from, size_t *next,
+                           int32_t calls)
 {
-    ql_action action = {0};
+    ql_policy_action action = {0};
     uint64_t began_ns = ql_clock_ns();
     for (int32_t call = 0; call < calls; call++) {
         const void *record = &from->bytes[*next * from->record_bytes];
@@ -118,14 +124,18 @@ int ql_bench(const ql_bench_settings *settings)
     struct rusage before;
     struct rusage after;
     (void)getrusage(RUSAGE_SELF, &before);
-    (void)printf("{\"kind\": \"measured\", \"what\": \"%s\", \"core\": \"%s\", \"kernels\": \"%s\", \"contract_sha256\": \"%s\", ",
-                 settings->acts ? "act" : "infer", QL_CORE_NAME, QL_KERNELS_NAME, QL_POLICY_CONTRACT_SHA256);
-    (void)printf("\"first_call_us\": %.3f, \"warm_up_calls\": %lld, \"calls_per_sample\": %d, \"samples_us\": [", (double)first_ns / 1e3,
-                 (long long)warm_up_calls, (int)block);
+    (void)printf("{\"kind\": \"measured\", \"what\": \"%s\", \"core\": \"%s\", "
+                 "\"kernels\": \"%s\", \"contract_sha256\": \"%s\", ",
+                 settings->acts ? "act" : "infer", QL_CORE_NAME, QL_KERNELS_NAME,
+                 QL_POLICY_CONTRACT_SHA256);
+    (void)printf("\"first_call_us\": %.3f, \"warm_up_calls\": %lld, "
+                 "\"calls_per_sample\": %d, \"samples_us\": [",
+                 (double)first_ns / 1e3, (long long)warm_up_calls, (int)block);
     uint64_t *samples_ns = calloc((size_t)settings->samples, sizeof *samples_ns);
     int32_t count = 0;
     began_ns = ql_clock_ns();
-    while (samples_ns != NULL && count < settings->samples && (double)(ql_clock_ns() - began_ns) < settings->seconds * 1e9) {
+    while (samples_ns != NULL && count < settings->samples &&
+           (double)(ql_clock_ns() - began_ns) < settings->seconds * 1e9) {
         samples_ns[count] = time_block(settings, &from, &next, block);
         count++;
     }
@@ -133,8 +143,10 @@ int ql_bench(const ql_bench_settings *settings)
     for (int32_t i = 0; i < count; i++) {
         (void)printf("%s%.3f", i == 0 ? "" : ", ", (double)samples_ns[i] / 1e3 / block);
     }
-    (void)printf("], \"rss_before_bytes\": %ld, \"rss_bytes\": %ld, \"peak_bytes\": %ld, \"major_faults\": %ld, \"preemptions\": %ld}\n", before_bytes,
-                 memory_bytes("VmRSS:"), memory_bytes("VmHWM:"), after.ru_majflt - before.ru_majflt, after.ru_nivcsw - before.ru_nivcsw);
+    (void)printf("], \"rss_before_bytes\": %ld, \"rss_bytes\": %ld, "
+                 "\"peak_bytes\": %ld, \"major_faults\": %ld, \"preemptions\": %ld}\n",
+                 before_bytes, memory_bytes("VmRSS:"), memory_bytes("VmHWM:"),
+                 after.ru_majflt - before.ru_majflt, after.ru_nivcsw - before.ru_nivcsw);
     free(samples_ns);
     return QL_EXIT_OK;
 }

@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The monotonic clock; contract: ql_program.h. */
 #include "ql_program.h"
 
 #include <time.h>

@@ -1,4 +1,6 @@
-/* The port over standard input and output; an answer is on its way before the next request is read. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The port over standard input and output; an answer is on its way before the next request is read.
+ */
 #include "ql_port.h"
 
 #include <stdio.h>

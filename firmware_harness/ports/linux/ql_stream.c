@@ -1,7 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Records in, answers out; contract: ql_program.h. */
 #include "ql_program.h"
 
 /* One answer from the input in place; returns where it lies. */
-static const void *infer(const ql_observation_t *observation, int32_t acts, ql_action *action)
+static const void *infer(const ql_policy_observation_t *observation, int32_t acts,
+                         ql_policy_action *action)
 {
     if (acts) {
         (void)ql_policy_act(observation, action);
@@ -12,19 +15,23 @@ static const void *infer(const ql_observation_t *observation, int32_t acts, ql_a
 
 int ql_stream(FILE *in, int32_t acts, int32_t is_marked)
 {
-    static ql_observation_t observation[QL_POLICY_OBS_LEN];
-    ql_action action = {0};
-    const size_t needed = acts ? sizeof observation : sizeof(ql_input_t) * QL_POLICY_INPUT_LEN;
-    const size_t answer_bytes = acts ? sizeof action : sizeof(ql_output_t) * QL_POLICY_OUTPUT_LEN;
+    static ql_policy_observation_t observation[QL_POLICY_OBS_LEN];
+    ql_policy_action action = {0};
+    const size_t needed =
+        acts ? sizeof observation : sizeof(ql_policy_input_t) * QL_POLICY_INPUT_LEN;
+    const size_t answer_bytes =
+        acts ? sizeof action : sizeof(ql_policy_output_t) * QL_POLICY_OUTPUT_LEN;
     for (;;) {
-        size_t found = fread(acts ? (void *)observation : (void *)ql_policy_input(), 1U, needed, in);
+        size_t found =
+            fread(acts ? (void *)observation : (void *)ql_policy_input(), 1U, needed, in);
         if (found != needed) {
             int is_written = fflush(stdout) == 0;
             if (found == 0U && !ferror(in) && is_written) {
                 return QL_EXIT_OK;
             }
             if (is_written) {
-                (void)fprintf(stderr, "the input ends within a record: %zu of %zu bytes\n", found, needed);
+                (void)fprintf(stderr, "the input ends within a record: %zu of %zu bytes\n", found,
+                              needed);
             } else {
                 (void)fprintf(stderr, "the output cannot be written\n");
             }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Ticks of the frames' answers: nanoseconds of the monotonic clock, modulo 2^32. */
 #include "ql_program.h"
 #include "ql_ticks.h"

@@ -1,4 +1,6 @@
-/* Arm's CMSDK UART (APB UART, Cortex-M System Design Kit TRM, DDI 0479), as on the MPS2 and MPS3. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Arm's CMSDK UART (APB UART, Cortex-M System Design Kit TRM, DDI 0479), as on the MPS2 and MPS3.
+ */
 #include "ql_uart.h"
 
 enum { DATA = 0x00, STATE = 0x04, CTRL = 0x08, BAUDDIV = 0x10 };

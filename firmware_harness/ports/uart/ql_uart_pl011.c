@@ -1,8 +1,16 @@
-/* Arm's PrimeCell UART PL011 (DDI 0183), as in the RP2040 and RP2350. The divisor is in 64ths: the fraction's 6 bits are its lowest. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Arm's PrimeCell UART PL011 (DDI 0183), as in the RP2040 and RP2350. The divisor is in 64ths: the
+ * fraction's 6 bits are its lowest. */
 #include "ql_uart.h"
 
 enum { DR = 0x000, FR = 0x018, IBRD = 0x024, FBRD = 0x028, LCR_H = 0x02C, CR = 0x030 };
-enum { FR_RX_EMPTY = 1 << 4, FR_TX_FULL = 1 << 5, LCR_8_BITS_FIFO = 7 << 4, CR_ENABLE_TX_RX = 1 | 3 << 8, FRACTION_BITS = 6 };
+enum {
+    FR_RX_EMPTY = 1 << 4,
+    FR_TX_FULL = 1 << 5,
+    LCR_8_BITS_FIFO = 7 << 4,
+    CR_ENABLE_TX_RX = 1 | 3 << 8,
+    FRACTION_BITS = 6
+};
 
 void ql_uart_start(uint32_t base, uint32_t divisor)
 {

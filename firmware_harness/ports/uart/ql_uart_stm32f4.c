@@ -1,4 +1,6 @@
-/* ST's first USART (STM32F1, F2, F4: RM0383 chapter 19): one data register for both ways. Reading SR, then DR clears an overrun. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ST's first USART (STM32F1, F2, F4: RM0383 chapter 19): one data register for both ways. Reading
+ * SR, then DR clears an overrun. */
 #include "ql_uart.h"
 
 enum { SR = 0x00, DR = 0x04, BRR = 0x08, CR1 = 0x0C };

@@ -96,7 +96,9 @@ def uart_header(uart: Uart) -> str:
         for s in setup
     )
     return f"""\
-/* {uart.wiring}, {uart.baud} baud; written by quarl from board.toml, do not edit. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* {uart.wiring}, {uart.baud} baud.
+ * Written by quarl from board.toml, do not edit. */
 #ifndef QL_UART_BOARD_H
 #define QL_UART_BOARD_H
 

@@ -87,6 +87,7 @@ def linker_script(board: Board) -> str:
     )
     own_section = "" if vectors is None else "    .vectors : { KEEP(*(.vectors)) } > VECTORS\n"
     return f"""\
+/* SPDX-License-Identifier: Apache-2.0 */
 /* {board.title}; written by quarl from board.toml, do not edit. */
 MEMORY
 {{

@@ -2,39 +2,40 @@
 and no runtime on the device.
 
 In: QuantPolicy, observations whose answers it must give before it serves, the core. Out: the path
-of an executable file.
+    of an executable file.
 
 The program, `policy` below, first replays its example; if one byte differs it says so on standard
-error and exits with 5, whatever it was asked. Everything is little-endian, arrays are in C order,
-records follow each other with nothing between them:
+error and exits with 5, whatever it was called for. Everything is little-endian, arrays are in C
+order, records follow each other with nothing between them:
 
-    policy --identify         prints one JSON object: core, kernels, contract_sha256, source_sha256, examples, input_type, output_type,
-                              observation_bytes, input_bytes, output_bytes, action_bytes (of one
-                              record of each)
-    policy --run [FILE]       graph integers (`program_inputs`) from FILE or standard input, outputs to standard output (`program_outputs`)
-    policy --act [FILE]       observations in environment units (float32, or uint8 pixels in the contract's own layout) in, actions out:
-                              int32 index of a discrete action, float32 values of a box
-                              (`program_actions`)
+    policy --identify
+        prints one JSON object: core, kernels, contract_sha256, source_sha256, examples, input_type,
+        output_type, and the bytes of one record of each kind: observation_bytes, input_bytes,
+        output_bytes, action_bytes
+    policy --run [FILE]
+        graph integers (`program_inputs`) from FILE or standard input, outputs to standard output
+        (`program_outputs`)
+    policy --act [FILE]
+        observations in environment units (float32, or uint8 pixels in the contract's own layout)
+        in, actions out: int32 index of a discrete action, float32 values of a box
+        (`program_actions`)
     policy --marked --run [FILE], policy --marked --act [FILE]
-                              the same; each record sets marks 5, 6, 1, 2 (quarl.pi.agent's
-                              EMPTY_BEGIN, EMPTY_END, BEGIN, END) for
-                              firmware_harness/emulator/ql_region_counter.c, so
-                              `quarl.profiles.pi.report.instructions_from` reads them
-    policy --serve            the frames of firmware_harness/harness/ql_frame.h on standard input and output (`quarl.links.frames`); each
-                              answer is flushed before the next request is read. Ticks are
-                              nanoseconds of the monotonic clock
-    policy --bench [--act] [--inputs FILE] [--seconds 2] [--warm-up 0.5] [--samples 2000] [--block
-    N] [--cpu N]
-                              times it and prints one JSON object, kind "measured": what, core,
-                              kernels, contract_sha256, first_call_us, warm_up_calls,
-                              calls_per_sample, samples_us (each the mean of one block of calls, in
-                              order; integers in to outputs out, with --act observation in to action
-                              out), rss_before_bytes (before the first call), rss_bytes, peak_bytes,
-                              major_faults and preemptions while the samples were taken.
-                              Up to 64 records of FILE are used in turn; without it they are made up
-                              from a fixed seed. Blocks last 0.1 ms where a call takes less than 20
-                              us.
-                              --cpu pins the process
+        the same; each record sets marks 5, 6, 1, 2 (quarl.pi.agent's EMPTY_BEGIN, EMPTY_END, BEGIN,
+        END) for firmware_harness/emulator/ql_region_counter.c, so
+        `quarl.profiles.pi.report.instructions_from` reads them
+    policy --serve
+        the frames of firmware_harness/harness/ql_frame.h on standard input and output
+        (`quarl.links.frames`); each answer is flushed before the next request is read. Ticks are
+        nanoseconds of the monotonic clock
+    policy --bench [--act] [--inputs FILE] [--seconds 2] [--warm-up 0.5] [--samples 2000]
+           [--block N] [--cpu N]
+        times it and prints one JSON object, kind "measured": what, core, kernels, contract_sha256,
+        first_call_us, warm_up_calls, calls_per_sample, samples_us (each the mean of one block of
+        calls, in order; integers in to outputs out, with --act observation in to action out),
+        rss_before_bytes (before the first call), rss_bytes, peak_bytes, major_faults and
+        preemptions while the samples were taken. Up to 64 records of FILE are used in turn; without
+        it they are made up from a fixed seed. Blocks last 0.1 ms where a call takes less than
+        20 us. --cpu pins the process
 
 `--run` and `--act` answer whole records; input that ends within one is told on standard error, exit
 code 2, as is wrong usage. 0 is success.

@@ -5,6 +5,7 @@ In: nodes, one after the other. Out: calls, the buffers they need, and which buf
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TypeAlias
@@ -12,15 +13,43 @@ from typing import TypeAlias
 from quarl.boards.core import Kernels
 from quarl.errors import UnsupportedError
 from quarl.firmware.memory_planner import Buffer, MemoryPlan, Overlap, plan_memory, window_distance
-from quarl.firmware.program import SIZES, Array, Call, CType, Operand
+from quarl.firmware.program import SIZES, Call, CType, Descriptor, Operand, Struct, Value
 from quarl.graph.litert_ops import QuantAveragePool2D
 from quarl.graph.policy import INPUT, MaxPool2D
 from quarl.graph.quant_policy import QuantConv2D, QuantDepthwiseConv2D, QuantNode, QuantPolicy
 from quarl.graph.shapes import Shape
 
 Windowed: TypeAlias = QuantConv2D | QuantDepthwiseConv2D | MaxPool2D | QuantAveragePool2D
+Fields: TypeAlias = tuple[tuple[str, Value], ...]
 SCRATCH = "\0scratch"  # no layer can be called so
 INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A node and its place in the order; the prefix of its names in C comes from the place."""
+
+    number: int
+    node: QuantNode
+
+    @property
+    def name(self) -> str:
+        """The tensor it makes."""
+        return self.node.name
+
+    @property
+    def source(self) -> str:
+        """The tensor it reads first."""
+        return self.node.inputs[0]
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its tables begin with."""
+        return f"layer{self.number}"
+
+    def descriptor(self, ctype: str, fields: Fields) -> Descriptor:
+        """Return its descriptor of a C type."""
+        return Descriptor(ctype, self.prefix, Struct(fields))
 
 
 @dataclass(slots=True)
@@ -55,93 +84,99 @@ class Lowering:
             )
         return "int16_t"
 
+    def element_bytes(self, name: str) -> int:
+        """Return the bytes of an element of a tensor."""
+        return SIZES[self.ctype(name)]
+
     def memory(self) -> MemoryPlan:
         """Return the plan of all buffers."""
         last_step = len(self.policy.nodes) - 1
         first = {INPUT: 0}
         last = {INPUT: 0}
-        size = {INPUT: prod(self.shapes[INPUT]) * SIZES[self.ctype(INPUT)]}
+        size = {INPUT: prod(self.shapes[INPUT]) * self.element_bytes(INPUT)}
         for step, node in enumerate(self.policy.nodes):
             for name in node.inputs:
                 last[self.places[name]] = step
             place = self.places[node.name]
             if place == node.name:
                 first[place] = last[place] = step
-                size[place] = prod(self.shapes[node.name]) * SIZES[self.ctype(node.name)]
+                size[place] = prod(self.shapes[node.name]) * self.element_bytes(node.name)
         last[self.places[self.policy.nodes[-1].name]] = last_step
         buffers = [Buffer(name, size[name], first[name], last[name]) for name in size]
         rules = [rule for rule in self.overlaps if last[rule.source] == first[rule.output]]
         return plan_memory([*buffers, *self.scratch], rules)
 
-    def window_text(self, node: QuantNode, op: Windowed) -> str:
-        """Return the initialiser of a `ql_window`."""
-        source = node.inputs[0]
-        height, width, channels = self.shapes[source]
-        rows, cols, _ = self.shapes[node.name]
-        values = (
-            *(height, width, channels),
-            *_kernel(op),
-            *op.stride,
-            *(op.padding[0][0], op.padding[1][0]),
-            *(rows, cols),
-            *(self.policy.tensor(source).zero_point, SIZES[self.ctype(source)]),
+    def window(self, step: Step, op: Windowed) -> Struct:
+        """Return the `ql_window` of a layer."""
+        height, width, channels = self.shapes[step.source]
+        rows, cols, _ = self.shapes[step.name]
+        kernel_height, kernel_width = _kernel(op)
+        return Struct(
+            (
+                ("in_height", height),
+                ("in_width", width),
+                ("in_channels", channels),
+                ("kernel_height", kernel_height),
+                ("kernel_width", kernel_width),
+                ("stride_height", op.stride[0]),
+                ("stride_width", op.stride[1]),
+                ("pad_top", op.padding[0][0]),
+                ("pad_left", op.padding[1][0]),
+                ("out_height", rows),
+                ("out_width", cols),
+                ("in_zero_point", self.policy.tensor(step.source).zero_point),
+                ("element_bytes", self.element_bytes(step.source)),
+            )
         )
-        return "{" + ", ".join(str(value) for value in values) + "}"
 
-    def window_overlap(
-        self, node: QuantNode, op: Windowed, group: int, *, reads_before_writes: bool
+    def allow_overlap(self, step: Step, distance: int = 0) -> None:
+        """Allow a layer's output to begin `distance` bytes before each of its inputs."""
+        for source in dict.fromkeys(step.node.inputs):
+            self.overlaps.append(Overlap(self.places[source], step.name, distance))
+
+    def allow_window_overlap(
+        self, step: Step, op: Windowed, group: int, *, reads_before_writes: bool
     ) -> None:
         """Allow a windowed layer's output to overlap its input, as far as the kernel's order of
         reading permits.
         """
-        source = node.inputs[0]
-        height, width, channels = self.shapes[source]
+        height, width, channels = self.shapes[step.source]
         distance = window_distance(
             (height, width, channels),
-            SIZES[self.ctype(source)],
+            self.element_bytes(step.source),
             _kernel(op),
             op.stride,
             op.padding,
-            self.shapes[node.name][2] * SIZES[self.ctype(node.name)],
+            self.shapes[step.name][2] * self.element_bytes(step.name),
             pixels_per_group=group,
             reads_before_writes=reads_before_writes,
         )
-        self.overlaps.append(Overlap(self.places[source], node.name, distance))
+        self.overlaps.append(Overlap(self.places[step.source], step.name, distance))
 
-    def add_scratch(self, step: int, size: int, ctype: CType) -> Operand:
+    def add_scratch(self, step: Step, size: int, ctype: CType) -> Operand:
         """Return a buffer of `size` bytes that lives in this step alone."""
-        name = f"{SCRATCH}{step}"
-        self.scratch.append(Buffer(name, size, step, step))
+        name = f"{SCRATCH}{step.number}"
+        self.scratch.append(Buffer(name, size, step.number, step.number))
         return Operand(name, ctype)
 
     def call(
         self,
-        node: QuantNode,
+        step: Step,
         kernel: str,
-        operands: list[Operand],
-        descriptor_type: str,
-        prefix: str,
-        fields: tuple[tuple[str, str], ...],
-        arrays: tuple[Array, ...],
-        leading: tuple[str, ...] = (),
+        descriptor: Descriptor | None,
+        sizes: Sequence[int] = (),
+        scratch: Operand | None = None,
     ) -> None:
-        """Append the call of a kernel, its descriptor and its tables."""
-        is_const = tuple(
-            o.buffer != node.name and not o.buffer.startswith(SCRATCH) for o in operands
-        )
-        self.calls.append(
-            Call(
-                node.name,
-                kernel,
-                tuple(operands),
-                descriptor_type,
-                f"{prefix}_layer",
-                fields,
-                leading,
-                arrays,
-                is_const,
-            )
-        )
+        """Append the call of a kernel that reads the layer's inputs and writes its output.
+
+        Args:
+            scratch: passed between them.
+        """
+        operands = [self.operand(name) for name in step.node.inputs]
+        if scratch is not None:
+            operands.append(scratch)
+        operands.append(self.operand(step.name))
+        self.calls.append(Call(step.name, kernel, tuple(operands), descriptor, tuple(sizes)))
 
 
 def _kernel(op: Windowed) -> tuple[int, int]:

@@ -14,15 +14,14 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.firmware.lowering import Lowering
-from quarl.firmware.packing import folded_bias, pad_rows, padded_length
-from quarl.firmware.program import SIZES, Array, Operand
+from quarl.firmware.lowering import Fields, Lowering, Step
+from quarl.firmware.packing import pad_rows, padded_length, portable_weights
+from quarl.firmware.program import Array, Function, Struct
+from quarl.firmware.weighted import bias_array, requant
 from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
-    QuantNode,
-    QuantTensor,
     QuantWeighted,
 )
 
@@ -46,11 +45,11 @@ ORDER: dict[
 }
 
 
-def takes(lowering: Lowering, node: QuantNode, op: QuantWeighted) -> bool:
+def takes(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
     """Return whether these kernels compute the layer: on int8, and with NEON's sums of two products
     within int16.
     """
-    if lowering.kernels not in NEON or lowering.ctype(node.inputs[0]) != "int8_t":
+    if lowering.kernels not in NEON or lowering.ctype(step.source) != "int8_t":
         return False
     return (
         lowering.kernels == "dot"
@@ -59,35 +58,21 @@ def takes(lowering: Lowering, node: QuantNode, op: QuantWeighted) -> bool:
     )
 
 
-def add_layer(
-    lowering: Lowering, step: int, node: QuantNode, op: QuantWeighted, prefix: str
-) -> None:
+def add_layer(lowering: Lowering, step: Step, op: QuantWeighted) -> None:
     """Append the call of a layer that `takes` accepts."""
-    arrays, base = _base(lowering, node, op, prefix)
     match op:
         case QuantDense():
-            _dense(lowering, step, node, op, prefix, arrays, base)
+            _dense(lowering, step, op)
         case QuantConv2D():
-            _conv2d(lowering, step, node, op, prefix, arrays, base)
+            _conv2d(lowering, step, op)
         case QuantDepthwiseConv2D():
-            fields = (
-                *base,
-                ("window", lowering.window_text(node, op)),
-                ("out_bytes", str(SIZES[lowering.ctype(node.name)])),
+            fields: Fields = (
+                *_base(lowering, step, op, portable_weights(op), 1),
+                ("window", lowering.window(step, op)),
+                ("out_bytes", lowering.element_bytes(step.name)),
             )
-            weights = Array(
-                f"{prefix}_weights", "int8_t", np.ascontiguousarray(op.weights.transpose(1, 2, 0))
-            )
-            operands = [lowering.operand(node.inputs[0]), lowering.operand(node.name)]
-            lowering.call(
-                node,
-                "ql_depthwise_neon",
-                operands,
-                "ql_depthwise_layer",
-                prefix,
-                fields,
-                (weights, *arrays),
-            )
+            descriptor = step.descriptor("ql_depthwise_layer", fields)
+            lowering.call(step, "ql_depthwise_neon", descriptor)
 
 
 def dense_weights(rows: NDArray[np.int8], kernels: NeonKernels) -> NDArray[np.int8]:
@@ -118,92 +103,56 @@ def tile_weights(rows: NDArray[np.int8], kernels: NeonKernels) -> NDArray[np.int
     )
 
 
-def _dense(
-    lowering: Lowering,
-    step: int,
-    node: QuantNode,
-    op: QuantDense,
-    prefix: str,
-    arrays: tuple[Array, ...],
-    base: tuple[tuple[str, str], ...],
-) -> None:
+def _dense(lowering: Lowering, step: Step, op: QuantDense) -> None:
     kernels = _kernels(lowering)
     length = op.weights.shape[1]
-    weights = Array(f"{prefix}_weights", "int8_t", dense_weights(op.weights, kernels), ALIGNMENT)
-    fields = (*base, ("in_len", str(length)), ("out_len", str(len(op.weights))))
-    operands = [lowering.operand(node.inputs[0])]
-    if kernels == "neon":
-        operands.append(
-            lowering.add_scratch(step, 4 * padded_length(length, INPUT_STEP[kernels]), "int8_t")
-        )
-    operands.append(lowering.operand(node.name))
-    lowering.call(
-        node,
-        f"ql_dense_{kernels}",
-        operands,
-        "ql_dense_neon_layer",
-        prefix,
-        fields,
-        (weights, *arrays),
+    fields: Fields = (
+        *_base(lowering, step, op, dense_weights(op.weights, kernels), ALIGNMENT),
+        ("in_len", length),
+        ("out_len", len(op.weights)),
     )
+    scratch = None
+    if kernels == "neon":
+        size = 4 * padded_length(length, INPUT_STEP[kernels])
+        scratch = lowering.add_scratch(step, size, "int8_t")
+    descriptor = step.descriptor("ql_dense_neon_layer", fields)
+    lowering.call(step, f"ql_dense_{kernels}", descriptor, scratch=scratch)
 
 
-def _conv2d(
-    lowering: Lowering,
-    step: int,
-    node: QuantNode,
-    op: QuantConv2D,
-    prefix: str,
-    arrays: tuple[Array, ...],
-    base: tuple[tuple[str, str], ...],
-) -> None:
+def _conv2d(lowering: Lowering, step: Step, op: QuantConv2D) -> None:
     kernels = _kernels(lowering)
     height, width, channels = op.weights.shape[1:]
     is_in_place = width * channels % LANES == 0 and not np.any(op.padding)
     if is_in_place:
-        lines = (height, width * channels, lowering.shapes[node.inputs[0]][1] * channels)
+        lines = (height, width * channels, lowering.shapes[step.source][1] * channels)
     else:
         lines = (1, padded_length(prod(op.weights.shape[1:]), LANES), 0)
     rows = op.weights.reshape(len(op.weights), -1)
-    weights = Array(f"{prefix}_weights", "int8_t", tile_weights(rows, kernels), ALIGNMENT)
-    fields = (
-        *base,
-        ("tile", f"ql_tile_{kernels}"),
-        ("window", lowering.window_text(node, op)),
-        ("lines", "{" + ", ".join(map(str, lines)) + "}"),
-        ("is_in_place", str(int(is_in_place))),
-        ("out_len", str(len(op.weights))),
-        ("out_bytes", str(SIZES[lowering.ctype(node.name)])),
+    fields: Fields = (
+        *_base(lowering, step, op, tile_weights(rows, kernels), ALIGNMENT),
+        ("tile", Function(f"ql_tile_{kernels}")),
+        ("window", lowering.window(step, op)),
+        ("lines", Struct(tuple(zip(("count", "bytes", "stride"), lines, strict=True)))),
+        ("is_in_place", int(is_in_place)),
+        ("out_len", len(op.weights)),
+        ("out_bytes", lowering.element_bytes(step.name)),
     )
-    scratch: Operand = lowering.add_scratch(
-        step, LANES if is_in_place else PIXELS * lines[1], "int8_t"
-    )
-    operands = [lowering.operand(node.inputs[0]), scratch, lowering.operand(node.name)]
-    lowering.call(
-        node, "ql_conv2d_neon", operands, "ql_conv2d_neon_layer", prefix, fields, (weights, *arrays)
-    )
+    size = LANES if is_in_place else PIXELS * lines[1]
+    scratch = lowering.add_scratch(step, size, "int8_t")
+    descriptor = step.descriptor("ql_conv2d_neon_layer", fields)
+    lowering.call(step, "ql_conv2d_neon", descriptor, scratch=scratch)
 
 
 def _base(
-    lowering: Lowering, node: QuantNode, op: QuantWeighted, prefix: str
-) -> tuple[tuple[Array, ...], tuple[tuple[str, str], ...]]:
-    """Return bias and multipliers, padded, and the fields every layer has."""
-    arrays = (
-        Array(
-            f"{prefix}_bias",
-            "int32_t",
-            pad_rows(folded_bias(node.name, op, lowering.policy.tensor(node.inputs[0])), PAD),
-        ),
-        Array(f"{prefix}_multiplier", "float", pad_rows(op.multiplier.astype(np.float32), PAD)),
-    )
-    tensor = node.output or QuantTensor(np.float32(1), 0)
-    letters = {"int8_t": "s8_neon", "int16_t": "s16", "float": "f32"}[lowering.ctype(node.name)]
-    range_text = f"{{{prefix}_multiplier, {tensor.zero_point}, {tensor.qmin}, {tensor.qmax}}}"
-    return arrays, (
-        ("weights", f"{prefix}_weights"),
-        ("bias", f"{prefix}_bias"),
-        ("range", range_text),
-        ("store", f"ql_store_{letters}"),
+    lowering: Lowering, step: Step, op: QuantWeighted, weights: NDArray[np.int8], alignment: int
+) -> Fields:
+    """Return the fields every layer has; biases and multipliers are padded."""
+    letters = {"int8_t": "s8_neon", "int16_t": "s16", "float": "f32"}[lowering.ctype(step.name)]
+    return (
+        ("weights", Array(f"{step.prefix}_weights", "int8_t", weights, alignment)),
+        ("bias", bias_array(lowering, step, op, PAD)),
+        ("requant", requant(step, pad_rows(op.multiplier.astype(np.float32), PAD))),
+        ("store", Function(f"ql_store_{letters}")),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from quarl.boards.core import Kernels
 from quarl.firmware.memory_planner import MemoryPlan
 from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.shapes import Shape
 
 CType = Literal["int8_t", "int16_t", "int32_t", "float"]
 SIZES: dict[CType, int] = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "float": 4}
@@ -20,6 +22,7 @@ DTYPES: dict[CType, type[np.generic]] = {
     "int32_t": np.int32,
     "float": np.float32,
 }
+LETTERS: dict[CType, str] = {"int8_t": "s8", "int16_t": "s16", "float": "f32"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +41,31 @@ class Array:
 
 
 @dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the runtime, named in a descriptor."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Struct:
+    """A C initialiser: name -> value, in the order of the members."""
+
+    fields: tuple[tuple[str, Value], ...]
+
+    def parts(self) -> Iterator[Value]:
+        """Yield every value in it, those of inner structs included."""
+        for _, value in self.fields:
+            if isinstance(value, Struct):
+                yield from value.parts()
+            else:
+                yield value
+
+
+Value: TypeAlias = int | np.float32 | Array | Function | Struct
+
+
+@dataclass(frozen=True, slots=True)
 class Operand:
     """A place in the arena, read or written by a call."""
 
@@ -46,27 +74,43 @@ class Operand:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Call:
-    """One kernel call: `kernel(&descriptor, leading..., operands...)`.
+class Descriptor:
+    """A constant that a kernel is called with: its type and name in C, and what it holds."""
 
-    `fields` initialise the descriptor, as C text; without a descriptor only `leading` and the
-    operands are passed.
-    """
+    ctype: str
+    name: str
+    value: Struct
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One kernel call: `kernel(&descriptor, sizes..., operands...)`."""
 
     node: str
     kernel: str
     operands: tuple[Operand, ...]
-    descriptor_type: str = ""
-    descriptor: str = ""
-    fields: tuple[tuple[str, str], ...] = ()
-    leading: tuple[str, ...] = ()
-    arrays: tuple[Array, ...] = ()
-    is_const: tuple[bool, ...] = ()
+    descriptor: Descriptor | None = None
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """The tables that the descriptor points to."""
+        return tuple(part for part in self._parts() if isinstance(part, Array))
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The kernel, and those that its descriptor names."""
+        named = (part.name for part in self._parts() if isinstance(part, Function))
+        return (self.kernel, *named)
 
     @property
     def bytes(self) -> int:
         """Bytes of flash its tables take."""
         return sum(array.bytes for array in self.arrays)
+
+    def _parts(self) -> Iterator[Value]:
+        if self.descriptor is not None:
+            yield from self.descriptor.value.parts()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +140,7 @@ class Program:
     plan: MemoryPlan
     input: Operand
     output: Operand
+    shapes: dict[str, Shape]
     input_len: int
     output_len: int
     example: Example | None = None
@@ -104,6 +149,38 @@ class Program:
     def table_bytes(self) -> int:
         """Bytes of weights, biases, multipliers and tables in flash, padding included."""
         return sum(call.bytes for call in self.calls)
+
+    @property
+    def observe_function(self) -> str:
+        """The kernel that makes the graph's integers of an observation."""
+        if self.policy.contract.observation.is_image:
+            return "ql_observe_pixels"
+        return f"ql_observe_{LETTERS[self.input.ctype]}"
+
+    @property
+    def real_function(self) -> str | None:
+        """The kernel that makes real numbers of the outputs; None where they are floats already."""
+        is_float = self.policy.nodes[-1].output is None
+        return None if is_float else f"ql_real_{LETTERS[self.output.ctype]}"
+
+    @property
+    def decide_function(self) -> str:
+        """The kernel that makes the action of the outputs."""
+        is_discrete = self.policy.contract.action.kind == "discrete"
+        return f"ql_argmax_{LETTERS[self.output.ctype]}" if is_discrete else "ql_act_box"
+
+    @property
+    def functions(self) -> frozenset[str]:
+        """Every function of the runtime that the program's C text names."""
+        named = {name for call in self.calls for name in call.functions}
+        named |= {self.observe_function, self.decide_function}
+        has_softmax = self.policy.softmax_beta is not None
+        is_box = self.policy.contract.action.kind == "box"
+        if self.real_function is not None and (is_box or has_softmax):
+            named.add(self.real_function)
+        if has_softmax:
+            named.add("ql_softmax_f32")
+        return frozenset(named)
 
 
 def ctype_of(dtype: type[np.generic]) -> CType:
@@ -114,8 +191,3 @@ def ctype_of(dtype: type[np.generic]) -> CType:
         np.float32: "float",
     }
     return types[dtype]
-
-
-def float_text(value: np.float32) -> str:
-    """Return a C literal of exactly this finite float32."""
-    return f"{float(value).hex()}F"

@@ -4,9 +4,6 @@ project can copy.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -17,14 +14,13 @@ from quarl.firmware.example import with_example
 from quarl.firmware.fit import check_fit
 from quarl.firmware.image import harness_sources, uart_sources
 from quarl.firmware.lower import lower
+from quarl.firmware.names import DEFAULT_PREFIX, OWN, Names
 from quarl.firmware.program import Program
-from quarl.firmware.render import render_check, render_header, render_source
+from quarl.firmware.render import render_check, render_source
+from quarl.firmware.render_header import render_header, render_served
+from quarl.firmware.runtime import runtime_files
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.resources import firmware_dir, targets_dir
-
-IDENTIFIER = re.compile(r"\bql_\w+")
-INCLUDE = re.compile(r'#include "(ql_\w+\.h)"')
-
 
 POLICY_FOLDER, HARNESS_FOLDER, UART_FOLDER, FREESTANDING_FOLDER = (
     "policy",
@@ -34,7 +30,9 @@ POLICY_FOLDER, HARNESS_FOLDER, UART_FOLDER, FREESTANDING_FOLDER = (
 )
 
 
-def write_firmware(policy: QuantPolicy, board: Board | None, obs: NDArray[Any]) -> dict[str, bytes]:
+def write_firmware(
+    policy: QuantPolicy, board: Board | None, obs: NDArray[Any], prefix: str = DEFAULT_PREFIX
+) -> dict[str, bytes]:
     """Return path -> bytes of the firmware's C sources, sorted.
 
     `policy/` is what a user's own firmware needs, all of it. With a board, `harness/` makes a
@@ -45,28 +43,32 @@ def write_firmware(policy: QuantPolicy, board: Board | None, obs: NDArray[Any]) 
     Args:
         obs: observations [n, *shape] in environment units; the first ones become the example that
             is replayed at boot.
+        prefix: what the policy's functions, types, macros and files are called.
     Raises:
         BudgetError: the policy does not fit the board.
+        InputError: the prefix is not possible.
         UnsupportedError, QuantizationError: see `quarl.firmware.lower`.
     """
+    names = Names(prefix)
     program = with_example(lower(policy, kernels_for(board)), obs)
-    files = {
-        f"{POLICY_FOLDER}/{name}": content for name, content in program_sources(program).items()
-    }
+    folders = {POLICY_FOLDER: program_sources(program, names)}
     if board is not None:
         check_fit(program, board, read_boards(targets_dir()).values())
-        files |= {
-            f"{HARNESS_FOLDER}/{name}": content for name, content in harness_sources(board).items()
-        }
+        folders[HARNESS_FOLDER] = harness_sources(board) | served_header(names)
         if board.uart is not None:
-            files |= {
-                f"{UART_FOLDER}/{name}": content for name, content in uart_sources(board).items()
-            }
-        freestanding = (
-            path for path in (firmware_dir() / "freestanding").iterdir() if path.is_file()
-        )
-        files |= {f"{FREESTANDING_FOLDER}/{path.name}": path.read_bytes() for path in freestanding}
-    return dict(sorted(files.items()))
+            folders[UART_FOLDER] = uart_sources(board)
+        freestanding = (firmware_dir() / "freestanding").iterdir()
+        folders[FREESTANDING_FOLDER] = {path.name: path.read_bytes() for path in freestanding}
+    return {
+        f"{folder}/{name}": content
+        for folder, files in sorted(folders.items())
+        for name, content in sorted(files.items())
+    }
+
+
+def served_header(names: Names) -> dict[str, bytes]:
+    """Return what the harness needs to serve a policy by names of its own; nothing for ours."""
+    return {} if names == OWN else {OWN.header: render_served(names).encode()}
 
 
 def kernels_for(board: Board | None) -> Kernels:
@@ -86,52 +88,15 @@ def policy_sources(policy: QuantPolicy, kernels: Kernels) -> dict[str, bytes]:
     return program_sources(lower(policy, kernels))
 
 
-def program_sources(program: Program) -> dict[str, bytes]:
-    """Return name -> bytes of the C files of a program; compiling every `.c` and `.S` among them
-    gives the policy.
+def program_sources(program: Program, names: Names = OWN) -> dict[str, bytes]:
+    """Return name -> bytes of the C files of a program; compiling every `.c` among them gives the
+    policy.
     """
     files = {
-        "ql_policy.h": render_header(program).encode(),
-        "ql_policy.c": render_source(program).encode(),
+        names.header: render_header(program, names).encode(),
+        names.source: render_source(program, names).encode(),
     }
     if program.example is not None:
-        files["ql_policy_check.c"] = render_check(program, program.example).encode()
-    files |= runtime_files("".join(text.decode() for text in files.values()))
+        files[names.check] = render_check(program, program.example, names).encode()
+    files |= runtime_files(program.functions, program.kernels)
     return dict(sorted(files.items()))
-
-
-def runtime_files(text: str) -> Mapping[str, bytes]:
-    """Return name -> bytes of the kernels that `text` calls, of those they call, and of all their
-    headers.
-    """
-    root = firmware_dir()
-    kernels = {
-        path.stem: path for path in (root / "kernels").rglob("*") if path.suffix in (".c", ".S")
-    }
-    found: dict[str, bytes] = {}
-    pending = [text]
-    while pending:
-        source = pending.pop()
-        wanted = [
-            root / "include" / name
-            for name in INCLUDE.findall(source)
-            if (root / "include" / name).is_file()
-        ]
-        wanted += [kernels[name] for name in IDENTIFIER.findall(_body(source)) if name in kernels]
-        for path in wanted:
-            if path.name not in found:
-                found[path.name] = _read(path)
-                pending.append(found[path.name].decode())
-    return found
-
-
-def _body(source: str) -> str:
-    """Return the source without comments and prototypes, so that a file names no kernel it does not
-    call.
-    """
-    source = re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL)
-    return re.sub(r"^\w[^\n{}=]*\([^\n{}]*\);$", "", source, flags=re.MULTILINE)
-
-
-def _read(path: Path) -> bytes:
-    return path.read_bytes()

@@ -1,4 +1,6 @@
-/* Pendulum: cosine, sine, rad/s in; torque in N m out. TIM2 counts the encoder, TIM3 drives the motor, TIM6 gives the period. */
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pendulum: cosine, sine, rad/s in; torque in N m out. TIM2 counts the encoder, TIM3 drives the
+ * motor, TIM6 gives the period. */
 #include "control.h"
 
 #include "main.h" /* CubeMX: the HAL, the handles' types, Error_Handler */
@@ -23,7 +25,8 @@ static int32_t last_count;
 
 void control_start(void)
 {
-    if (ql_policy_check() != QL_OK) { /* compiler flags or rounding mode: never act on other numbers than those that were judged */
+    if (ql_policy_check() != QL_OK) { /* compiler flags or rounding mode: never act on other numbers
+                                         than those that were judged */
         Error_Handler();
     }
     HAL_TIM_Encoder_Start(&htim2, TIM_CHANNEL_ALL);
@@ -31,7 +34,8 @@ void control_start(void)
     HAL_TIM_Base_Start_IT(&htim6);
 }
 
-/* The interrupt only takes note: deciding takes longer than an interrupt should, and the policy is not re-entrant. */
+/* The interrupt only takes note: deciding takes longer than an interrupt should, and the policy is
+ * not re-entrant. */
 void HAL_TIM_PeriodElapsedCallback(TIM_HandleTypeDef *timer)
 {
     if (timer == &htim6) {
@@ -51,7 +55,7 @@ void control_poll(void)
     last_count = count;
 
     const float observation[QL_POLICY_OBS_LEN] = {cosf(angle), sinf(angle), speed};
-    ql_action action;
+    ql_policy_action action;
     if (ql_policy_act(observation, &action) != QL_OK) {
         Error_Handler();
     }

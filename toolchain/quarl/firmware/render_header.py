@@ -1,0 +1,155 @@
+"""Render: a program becomes `ql_policy.h`, what an application includes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quarl.firmware.c_text import c_define, c_float, c_list, c_string
+from quarl.firmware.names import FUNCTIONS, MACROS, OWN, TYPES, Names
+from quarl.firmware.program import Program
+from quarl.firmware.render import banner
+
+LAYOUTS = {
+    "vector": "[features]",
+    "hwc": "[height][width][channels]",
+    "chw": "[channels][height][width], oldest frame first",
+}
+
+
+def render_header(program: Program, names: Names = OWN) -> str:
+    """Return `ql_policy.h`: sizes, types and functions of the policy."""
+    guard = names.macro("H")
+    return f"""\
+{banner("A policy in C")}\
+#ifndef {guard}
+#define {guard}
+
+/* Contract: contract.json. One decision:
+ *
+ *     {names.symbol("action")} action;
+ *     if ({names.symbol("act")}(observation, &action) == QL_OK) ...
+ *
+ * Not re-entrant: all calls share one arena of {names.macro("ARENA_BYTES")}.
+ * With an FPU its rounding mode must be to nearest, as after reset. */
+
+#include "ql_status.h"
+
+#include <stdint.h>
+
+#if defined(__cplusplus)
+extern "C" {{
+#endif
+
+{_sizes(program, names)}
+
+{_types(program, names)}
+
+{_functions(program, names)}
+
+#if defined(__cplusplus)
+}}
+#endif
+
+#endif
+"""
+
+
+def render_served(names: Names) -> str:
+    """Return a `ql_policy.h` by which the harness calls a policy that has a prefix of its own."""
+    macros = "\n".join(c_define(OWN.macro(m), names.macro(m)) for m in MACROS)
+    types = "\n".join(f"typedef {names.symbol(t)} {OWN.symbol(t)};" for t in TYPES)
+    functions = "\n".join(c_define(OWN.symbol(f), names.symbol(f)) for f in FUNCTIONS)
+    return f"""\
+{banner(f"{names.header} by the names that the harness knows")}\
+#ifndef QL_POLICY_H
+#define QL_POLICY_H
+
+#include "{names.header}"
+
+{macros}
+
+{types}
+
+{functions}
+
+#endif
+"""
+
+
+def _sizes(program: Program, names: Names) -> str:
+    contract = program.policy.contract
+    observation = contract.observation
+    values = {
+        "OBS_LEN": str(int(np.prod(observation.shape))),
+        "OBS_IS_VECTOR": str(int(not observation.is_image)),
+        "INPUT_LEN": str(program.input_len),
+        "OUTPUT_LEN": str(program.output_len),
+        "ARENA_BYTES": str(program.plan.arena_bytes),
+        "EXAMPLES": str(0 if program.example is None else len(program.example.inputs)),
+        "CONTRACT_SHA256": c_string(contract.digest),
+        "SOURCE_SHA256": c_string(program.policy.source_sha256),
+    }
+    lines = [c_define(names.macro(name), values[name]) for name in MACROS]
+    if contract.step_hz is not None:
+        lines.append(c_define(names.macro("STEP_HZ"), c_float(np.float32(contract.step_hz))))
+    return "\n".join(lines)
+
+
+def _types(program: Program, names: Names) -> str:
+    action = program.policy.contract.action
+    if action.kind == "discrete":
+        member = f"int32_t index; /* of {action.count} actions */"
+    else:
+        member = f"float values[{action.count}]; /* units of the environment */"
+    return f"""\
+typedef {_obs_type(program)} {names.symbol("observation_t")};
+typedef {program.input.ctype} {names.symbol("input_t")};
+typedef {program.output.ctype} {names.symbol("output_t")};
+
+typedef struct {{
+    {member}
+}} {names.symbol("action")};"""
+
+
+def _functions(program: Program, names: Names) -> str:
+    layout = LAYOUTS[program.policy.contract.observation.layout]
+    observation = f"const {names.symbol('observation_t')} *obs"
+    action = f"{names.symbol('action')} *action"
+    output = f"const {names.symbol('output_t')} *output"
+    act = c_list(f"ql_status {names.symbol('act')}(", [observation, action], ");")
+    decode = c_list(f"void {names.symbol('decode')}(", [output, action], ");")
+    return f"""\
+/* obs {_obs_type(program)} {layout}, as the environment gives it.
+ * QL_ERR_ARG: a pointer is null, nothing was written. */
+{act}
+
+/* The same in three parts, for an application that makes the integers itself: write the input,
+ * infer, decode. Inferring consumes the input; the output stays until the next call.
+ *   input   [{names.macro("INPUT_LEN")}]
+ *   output  [{names.macro("OUTPUT_LEN")}] */
+{names.symbol("input_t")} *{names.symbol("input")}(void);
+const {names.symbol("output_t")} *{names.symbol("infer")}(void);
+{decode}
+{_probabilities(program, names)}
+#if {names.macro("EXAMPLES")} > 0
+/* Replays the examples of {names.check}.
+ * QL_ERR_EXAMPLE: one byte differs, the policy must not be used. */
+ql_status {names.symbol("check")}(void);
+#endif"""
+
+
+def _probabilities(program: Program, names: Names) -> str:
+    if program.policy.softmax_beta is None:
+        return ""
+    parameters = [f"const {names.symbol('output_t')} *output", "float *probabilities"]
+    prototype = c_list(f"void {names.symbol('probabilities')}(", parameters, ");")
+    return f"""
+/* The softmax that the model ended in: a probability of each action, as many as outputs.
+ * OUTSIDE THE EXACT SET: computed in float, not compared with any other runtime bit for bit; within
+ * 1/256 of LiteRT's. The action never depends on it. */
+{prototype}
+"""
+
+
+def _obs_type(program: Program) -> str:
+    return "uint8_t" if program.policy.contract.observation.is_image else "float"

@@ -1,0 +1,151 @@
+"""Lowering of layers with weights: dense, convolution, depthwise, for the families of Cortex-M.
+
+In: a node on its way through `quarl.firmware.lower`. Out: its call, with weights laid out for the
+    kernel that reads them (`quarl.firmware.packing`).
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.firmware.lowering import Fields, Lowering, Step
+from quarl.firmware.packing import (
+    MVE_LANES,
+    MVE_ROWS,
+    ROWS,
+    STEP,
+    dsp_weights,
+    folded_bias,
+    mve_weights,
+    pad_rows,
+    padded_length,
+    portable_weights,
+)
+from quarl.firmware.program import LETTERS, Array, Function, Struct
+from quarl.graph.quant_policy import (
+    QuantConv2D,
+    QuantDense,
+    QuantDepthwiseConv2D,
+    QuantNode,
+    QuantTensor,
+    QuantWeighted,
+    stored_bits,
+)
+
+WORD = 4  # bytes; LDM faults on less
+
+
+def add_layer(lowering: Lowering, step: Step, op: QuantWeighted) -> None:
+    """Append the call of a layer with weights.
+
+    Raises:
+        QuantizationError: a sum that does not fit int32 once the zero point is folded.
+    """
+    match op:
+        case QuantDense():
+            _dense(lowering, step, op)
+        case QuantConv2D():
+            _conv2d(lowering, step, op)
+        case QuantDepthwiseConv2D():
+            _depthwise(lowering, step, op)
+
+
+def bias_array(lowering: Lowering, step: Step, op: QuantWeighted, row_step: int = 1) -> Array:
+    """Return the biases with the input's zero point folded in, padded with zeros to `row_step`."""
+    bias = folded_bias(step.name, op, lowering.policy.tensor(step.source))
+    return Array(f"{step.prefix}_bias", "int32_t", pad_rows(bias, row_step))
+
+
+def requant(step: Step, multiplier: NDArray[np.float32]) -> Struct:
+    """Return the `ql_requant` of a layer; a head without an output tensor stores floats."""
+    tensor = step.node.output or QuantTensor(np.float32(1), 0)
+    return Struct(
+        (
+            ("multiplier", Array(f"{step.prefix}_multiplier", "float", multiplier)),
+            ("zero_point", tensor.zero_point),
+            ("qmin", tensor.qmin),
+            ("qmax", tensor.qmax),
+        )
+    )
+
+
+def _dense(lowering: Lowering, step: Step, op: QuantDense) -> None:
+    fields = _dense_fields(lowering, step, op)
+    if lowering.kernels == "dsp":
+        size = padded_length(op.weights.shape[1], STEP) * 2
+        scratch = lowering.add_scratch(step, size, "int16_t")
+        descriptor = step.descriptor("ql_dense_dsp_layer", fields)
+        lowering.call(step, "ql_dense_dsp", descriptor, scratch=scratch)
+    else:
+        lowering.call(step, "ql_dense", step.descriptor("ql_dense_layer", fields))
+
+
+def _conv2d(lowering: Lowering, step: Step, op: QuantConv2D) -> None:
+    length = prod(op.weights.shape[1:])
+    if lowering.kernels == "dsp":
+        scratch = lowering.add_scratch(step, padded_length(length, STEP) * 4, "int16_t")
+        name, group = "ql_conv2d_dsp", 2
+    else:
+        size = length * lowering.element_bytes(step.source)
+        scratch = lowering.add_scratch(step, size, lowering.ctype(step.source))
+        name, group = "ql_conv2d", 1
+    fields: Fields = (
+        ("dense", Struct(_dense_fields(lowering, step, op))),
+        ("window", lowering.window(step, op)),
+        ("out_bytes", lowering.element_bytes(step.name)),
+    )
+    lowering.allow_window_overlap(step, op, group, reads_before_writes=True)
+    lowering.call(step, name, step.descriptor(f"{name}_layer", fields), scratch=scratch)
+
+
+def _depthwise(lowering: Lowering, step: Step, op: QuantDepthwiseConv2D) -> None:
+    fields: Fields = (
+        ("weights", Array(f"{step.prefix}_weights", "int8_t", portable_weights(op))),
+        ("bias", bias_array(lowering, step, op)),
+        ("requant", requant(step, op.multiplier.astype(np.float32))),
+        ("store", _store(lowering, step.node)),
+        ("window", lowering.window(step, op)),
+        ("out_bytes", lowering.element_bytes(step.name)),
+    )
+    lowering.allow_window_overlap(step, op, 1, reads_before_writes=False)
+    lowering.call(step, "ql_depthwise", step.descriptor("ql_depthwise_layer", fields))
+
+
+def _dense_fields(lowering: Lowering, step: Step, op: QuantDense | QuantConv2D) -> Fields:
+    letters = LETTERS[lowering.ctype(step.source)]
+    length = prod(op.weights.shape[1:])
+    is_int4 = stored_bits(op) == 4
+    narrow = "_w4" if is_int4 else ""
+    row_step = ROWS if is_int4 else 1
+    in_len: Fields = (("in_len", length),)
+    if lowering.kernels == "dsp":
+        lanes = "_lanes" if isinstance(op, QuantConv2D) else ""
+        packed, alignment, row_step = dsp_weights(op), WORD, ROWS
+        functions: Fields = (
+            ("spread", Function(f"ql_spread_{letters}")),
+            ("mac", Function(f"ql_mac{lanes}{narrow}_dsp")),
+        )
+        in_len = (*in_len, ("padded_len", padded_length(length, STEP)))
+    elif lowering.kernels == "mve" and not (is_int4 and letters == "s16"):
+        packed, alignment, row_step = mve_weights(op), MVE_LANES, MVE_ROWS
+        functions = (("mac", Function(f"ql_mac_{letters}{narrow}_mve")),)
+    else:  # int4 weights on int16 are rare, and left to the portable kernel
+        packed, alignment = portable_weights(op), 1
+        functions = (("mac", Function(f"ql_mac_{letters}{narrow}")),)
+    return (
+        ("weights", Array(f"{step.prefix}_weights", "int8_t", packed, alignment)),
+        ("bias", bias_array(lowering, step, op, row_step)),
+        ("requant", requant(step, op.multiplier.astype(np.float32))),
+        ("store", _store(lowering, step.node)),
+        *functions,
+        *in_len,
+        ("out_len", len(op.weights)),
+    )
+
+
+def _store(lowering: Lowering, node: QuantNode) -> Function:
+    name = f"ql_store_{LETTERS[lowering.ctype(node.name)]}"
+    return Function(f"{name}_mve" if lowering.kernels == "mve" and name == "ql_store_s8" else name)
