@@ -20,7 +20,6 @@ from quarl.firmware.runtime import (
     runtime_files,
 )
 from quarl.firmware.sources import program_sources
-from quarl.quantize.quantizer import Weights
 from quarl.resources import firmware_dir
 from quarl.tools import run
 from tests.conftest import need
@@ -64,10 +63,9 @@ def odd_shapes() -> Iterator[Program]:
 
 
 def programs() -> Iterator[Program]:
-    bits: tuple[Weights, ...] = ("int8", "int4-all")
-    shapes = [(name, 0, bits[0]) for name in SAMPLES]
-    shapes += [("branches", 3, bits[0]), ("small_images", 5, bits[0]), ("tanh_mlp", 4, bits[0])]
-    shapes += [("stacked_frames", 0, bits[1]), ("argmax_mlp", 5, bits[1])]
+    shapes = [(name, 0, "int8") for name in SAMPLES]
+    shapes += [("branches", 3, "int8"), ("small_images", 5, "int8"), ("tanh_mlp", 4, "int8")]
+    shapes += [("stacked_frames", 0, "int4-all"), ("argmax_mlp", 5, "int4-all")]
     for kernels in get_args(Kernels):
         yield from (lower(sample(n, r, weights=w)[1], kernels) for n, r, w in shapes)
     yield from odd_shapes()
