@@ -241,3 +241,14 @@ def _limits(folder: Path) -> Path:
         "'success'\nfailure_margin = 0.12\n"
     )
     return path
+
+
+def test_a_prefix_names_everything_that_an_application_sees(quarl: Quarl, tmp_path: Path) -> None:
+    options = ("--rung", "3", "--board", "nrf52840_dk", "--out", "out")
+    done = quarl("export", "cartpole_ppo", *options, "--prefix", "pole")
+    assert done.returncode == 0, done.stderr
+    own = {path.name for path in (tmp_path / "out" / "firmware" / "policy").glob("pole*")}
+    assert own == {"pole.c", "pole.h", "pole_check.c"}
+    refused = quarl("export", "cartpole_ppo", *options, "--prefix", 'x"; int y;')
+    assert refused.returncode == 2
+    assert "must be a letter" in refused.stderr

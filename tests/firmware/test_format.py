@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -53,7 +54,8 @@ def test_generated_code_is_formatted(names: Names, tmp_path: Path) -> None:
         policy, quantized = sample(name, (0, 3, 4, 5)[index % 4])
         kernels = get_args(Kernels)[index % 5]
         obs = observations(policy, np.random.default_rng(3), 2)
-        files = program_sources(with_example(lower(quantized, kernels), obs), names)
+        program = replace(lower(quantized, kernels), names=names)
+        files = program_sources(with_example(program, obs))
         for file, content in files.items():
             if file.startswith(names.prefix):
                 paths.append(tmp_path / f"{name}_{file}")

@@ -49,16 +49,17 @@ int main(void)
 
 def two_programs(kernels: Kernels) -> tuple[tuple[QuantPolicy, Program], ...]:
     found = []
-    for name, rung in (("argmax_mlp", 3), ("squashed", 1)):
+    for name, rung, names in (("argmax_mlp", 3, ARM), ("squashed", 1, LEG)):
         policy, quantized = sample(name, rung)
         obs = observations(policy, np.random.default_rng(5), 4)
-        found.append((quantized, with_example(lower(quantized, kernels), obs)))
+        program = replace(lower(quantized, kernels), names=names)
+        found.append((quantized, with_example(program, obs)))
     return tuple(found)
 
 
 def both_sources(kernels: Kernels) -> dict[str, bytes]:
     (_, arm), (_, leg) = two_programs(kernels)
-    first, second = program_sources(arm, ARM), program_sources(leg, LEG)
+    first, second = program_sources(arm), program_sources(leg)
     for name in first.keys() & second.keys():
         assert first[name] == second[name], f"{name}: kernels that both need are the same files"
     return first | second
@@ -100,7 +101,7 @@ def test_two_policies_in_one_image_both_answer_right_on_a_core(served: Names) ->
     board = find_board("nucleo_l4r5zi", targets_dir())
     (arm, arm_program), (leg, leg_program) = two_programs("dsp")
     quantized, program = (arm, arm_program) if served is ARM else (leg, leg_program)
-    files = both_sources("dsp") | harness_sources(board) | served_header(served)
+    files = both_sources("dsp") | harness_sources(board) | served_header(program)
     elf = build_image(files | {"main.c": CHECK_BOTH.encode()}, board, default_cache_dir())
     device = UnicornDevice(read_image(elf, board), board, program)
     policy, _ = sample("argmax_mlp" if served is ARM else "squashed", 0)
@@ -147,6 +148,6 @@ def test_a_prefix_that_c_or_the_runtime_uses_is_refused(prefix: str, reason: str
 def test_the_longest_prefix_gives_every_function_and_type_its_name() -> None:
     names = Names("a" * 20)
     _, program = two_programs("portable")[0]
-    program = replace(program, policy=replace(program.policy, softmax_beta=1.0))
-    header = program_sources(program, names)[names.header].decode()
+    policy = replace(program.policy, softmax_beta=1.0)
+    header = program_sources(replace(program, policy=policy, names=names))[names.header].decode()
     assert all(names.symbol(name) in header for name in (*FUNCTIONS, *TYPES))

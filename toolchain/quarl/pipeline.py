@@ -52,6 +52,7 @@ from quarl.evidence.pi import compare_on_pi, profile_on_pi
 from quarl.evidence.trials import try_changes
 from quarl.files.atomic import write_whole
 from quarl.finetune.assignment import TRAINING, Assignment, Distilled, Tell
+from quarl.firmware.names import DEFAULT_PREFIX
 from quarl.firmware.sources import write_firmware
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
@@ -135,6 +136,7 @@ def export(
     calibration: Path | None = None,
     limits: Limits | None = None,
     board: Target | None = None,
+    prefix: str = DEFAULT_PREFIX,
     report: Report = lambda line: None,
     progress: Progress | None = None,
     trained: Distilled | None = None,
@@ -144,6 +146,7 @@ def export(
     Args:
         trained: integers that were trained, which then are the bundle's.
         board: what the firmware is written for; None: no firmware.
+        prefix: of the policy's functions, types, macros and files in C.
         rung: a rung of the ladder; None lets the measured return choose, or takes rung 3 where
             there is no environment to play in.
             The integers of an int8 file stand on none, and stay as they are.
@@ -201,7 +204,7 @@ def export(
             if board is None
             else {
                 f"firmware/{path}": data
-                for path, data in write_firmware(quantized, bare, held.obs).items()
+                for path, data in write_firmware(quantized, bare, held.obs, prefix).items()
             }
         ),
     }
@@ -487,6 +490,7 @@ def ship(
     limits: Limits | None = None,
     episodes: int | None = None,
     board: Target | None = None,
+    prefix: str = DEFAULT_PREFIX,
     link: str | None = None,
     trust: bool = False,
     report: Report = lambda line: None,
@@ -507,6 +511,7 @@ def ship(
             calibration=calibration,
             limits=limits,
             board=board,
+            prefix=prefix,
             report=report,
             progress=progress,
         )

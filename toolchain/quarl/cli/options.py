@@ -121,6 +121,15 @@ BoardOption = Annotated[
         help="Board the policy is for: a name of quarl boards, or a board.toml.",
     ),
 ]
+PrefixOption = Annotated[
+    str,
+    typer.Option(
+        "--prefix",
+        metavar="NAME",
+        help="What the policy's functions, types, macros and files in C begin with, so that "
+        "several policies can live in one firmware.",
+    ),
+]
 LinkOption = Annotated[
     str | None,
     typer.Option(
@@ -233,6 +242,17 @@ def widths_from(weights: str, activations: int | None, inputs: int | None) -> Wi
     from quarl.quantize.widths import widths_named
 
     return replace(widths_named(weights), activations=activations, inputs=inputs)
+
+
+def prefix_named(text: str) -> str:
+    """Return the prefix of the policy's names in C.
+
+    Raises:
+        InputError: C, the runtime or a C library uses it.
+    """
+    from quarl.firmware.names import Names
+
+    return Names(text).prefix
 
 
 def board_named(name: str | None) -> Target | None:

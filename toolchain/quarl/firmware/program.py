@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from quarl.boards.core import Kernels
 from quarl.firmware.memory_planner import MemoryPlan
+from quarl.firmware.names import OWN, Names
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.shapes import Shape
 
@@ -144,6 +145,7 @@ class Program:
     input_len: int
     output_len: int
     example: Example | None = None
+    names: Names = OWN
 
     @property
     def table_bytes(self) -> int:

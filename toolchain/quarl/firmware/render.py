@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 import quarl
 from quarl.firmware.c_text import c_comment, c_float, c_int, c_list, c_names
 from quarl.firmware.lowering import SCRATCH
-from quarl.firmware.names import OWN, Names
 from quarl.firmware.program import (
     SIZES,
     Array,
@@ -43,31 +42,32 @@ def banner(what: str) -> str:
 """
 
 
-def render_source(program: Program, names: Names = OWN) -> str:
+def render_source(program: Program) -> str:
     """Return `ql_policy.c`: tables, descriptors and the calls."""
-    places = place_names(program)
+    names, places = program.names, place_names(program)
     own = "" if program.kernels == "portable" else f'#include "ql_kernels_{program.kernels}.h"\n'
     parts = [
         f"{banner('Tables and calls')}"
         f'#include "{names.header}"\n\n#include "ql_kernels.h"\n{own}\n#include <stddef.h>',
-        _arena(program, places, names),
+        _arena(program, places),
     ]
     for call in program.calls:
         if call.arrays:
             parts.append(render_arrays(*call.arrays))
         if call.descriptor is not None:
             parts.append(_descriptor(program, call, call.descriptor))
-    parts.append(_input(program, places, names))
-    parts.append(_infer(program, places, names))
-    parts.append(_decode(program, names))
-    parts.append(_act(program, names))
+    parts.append(_input(program, places))
+    parts.append(_infer(program, places))
+    parts.append(_decode(program))
+    parts.append(_act(program))
     if program.policy.softmax_beta is not None:
-        parts.append(_probabilities(program, program.policy.softmax_beta, names))
+        parts.append(_probabilities(program, program.policy.softmax_beta))
     return "\n\n".join(parts) + "\n"
 
 
-def render_check(program: Program, example: Example, names: Names = OWN) -> str:
+def render_check(program: Program, example: Example) -> str:
     """Return `ql_policy_check.c`: the example, and its replay."""
+    names = program.names
     inputs = Array("example_inputs", program.input.ctype, example.inputs)
     outputs = Array("example_outputs", program.output.ctype, example.outputs)
     input_t, output_t = names.symbol("input_t"), names.symbol("output_t")
@@ -126,7 +126,7 @@ def observation_bytes(program: Program) -> int:
     return quantizer.inv_scale.size * (SIZES["float"] + SIZES["int32_t"])
 
 
-def _arena(program: Program, places: dict[str, str], names: Names) -> str:
+def _arena(program: Program, places: dict[str, str]) -> str:
     lines = []
     for buffer, offset in sorted(program.plan.offsets.items(), key=lambda item: item[1]):
         what = "scratch" if buffer.startswith(SCRATCH) else _tensor(program, buffer)
@@ -144,7 +144,7 @@ enum {{
 
 static union {{
     uint64_t alignment;
-    uint8_t bytes[{names.macro("ARENA_BYTES")}];
+    uint8_t bytes[{program.names.macro("ARENA_BYTES")}];
 }} arena QL_ARENA_ATTRIBUTE;
 
 static inline void *at(int32_t offset)
@@ -193,7 +193,8 @@ def _text(value: Value) -> str:
     raise AssertionError(value)
 
 
-def _input(program: Program, places: dict[str, str], names: Names) -> str:
+def _input(program: Program, places: dict[str, str]) -> str:
+    names = program.names
     return f"""\
 {names.symbol("input_t")} *{names.symbol("input")}(void)
 {{
@@ -201,7 +202,8 @@ def _input(program: Program, places: dict[str, str], names: Names) -> str:
 }}"""
 
 
-def _infer(program: Program, places: dict[str, str], names: Names) -> str:
+def _infer(program: Program, places: dict[str, str]) -> str:
+    names = program.names
     calls = "\n".join(_call(places, call) for call in program.calls)
     return f"""\
 const {names.symbol("output_t")} *{names.symbol("infer")}(void)
@@ -246,8 +248,8 @@ def _texts(ctype: CType, values: NDArray[np.generic]) -> list[str]:
     return [c_int(value) for value in flat]
 
 
-def _decode(program: Program, names: Names) -> str:
-    action = program.policy.contract.action
+def _decode(program: Program) -> str:
+    names, action = program.names, program.policy.contract.action
     parameters = [f"const {names.symbol('output_t')} *output", f"{names.symbol('action')} *action"]
     head = c_list(f"void {names.symbol('decode')}(", parameters, ")") + "\n{\n"
     if action.kind == "discrete":
@@ -264,33 +266,34 @@ def _decode(program: Program, names: Names) -> str:
         arrays.append(Array("box_half_range", "float", (high - low) * np.float32(0.5)))
         half = "box_half_range"
     box = f"static const ql_box box = {{box_low, box_high, {half}, {action.count}}};"
-    real = _real(program, "action->values", names)
+    real = _real(program, "action->values")
     values = "action->values" if real else "output"
     decide = f"    {program.decide_function}(&box, {values}, action->values);\n"
     return f"{render_arrays(*arrays)}\n\n{box}\n\n{head}{real}{decide}}}"
 
 
-def _real(program: Program, target: str, names: Names) -> str:
+def _real(program: Program, target: str) -> str:
     """Return the call that makes real numbers of the outputs; empty where they are floats."""
     tensor = program.policy.nodes[-1].output
     if program.real_function is None or tensor is None:
         return ""
     arguments = ["output", c_float(tensor.scale), c_int(tensor.zero_point)]
-    arguments += [names.macro("OUTPUT_LEN"), target]
+    arguments += [program.names.macro("OUTPUT_LEN"), target]
     return c_list(f"    {program.real_function}(", arguments, ");") + "\n"
 
 
-def _probabilities(program: Program, beta: float, names: Names) -> str:
+def _probabilities(program: Program, beta: float) -> str:
+    names = program.names
     parameters = [f"const {names.symbol('output_t')} *output", "float *probabilities"]
     head = c_list(f"void {names.symbol('probabilities')}(", parameters, ")") + "\n{\n"
-    real = _real(program, "probabilities", names)
+    real = _real(program, "probabilities")
     arguments = ["probabilities" if real else "output", c_float(np.float32(beta))]
     arguments += [names.macro("OUTPUT_LEN"), "probabilities"]
     return f"{head}{real}{c_list('    ql_softmax_f32(', arguments, ');')}\n}}"
 
 
-def _act(program: Program, names: Names) -> str:
-    observation = program.policy.contract.observation
+def _act(program: Program) -> str:
+    names, observation = program.names, program.policy.contract.observation
     source = f"{names.symbol('input')}()"
     declarations = ""
     if observation.is_image:

@@ -16,8 +16,9 @@ LAYOUTS = {
 }
 
 
-def render_header(program: Program, names: Names = OWN) -> str:
+def render_header(program: Program) -> str:
     """Return `ql_policy.h`: sizes, types and functions of the policy."""
+    names = program.names
     guard = names.macro("H")
     return f"""\
 {banner("A policy in C")}\
@@ -40,11 +41,11 @@ def render_header(program: Program, names: Names = OWN) -> str:
 extern "C" {{
 #endif
 
-{_sizes(program, names)}
+{_sizes(program)}
 
-{_types(program, names)}
+{_types(program)}
 
-{_functions(program, names)}
+{_functions(program)}
 
 #if defined(__cplusplus)
 }}
@@ -76,7 +77,8 @@ def render_served(names: Names) -> str:
 """
 
 
-def _sizes(program: Program, names: Names) -> str:
+def _sizes(program: Program) -> str:
+    names = program.names
     contract = program.policy.contract
     observation = contract.observation
     values = {
@@ -95,7 +97,8 @@ def _sizes(program: Program, names: Names) -> str:
     return "\n".join(lines)
 
 
-def _types(program: Program, names: Names) -> str:
+def _types(program: Program) -> str:
+    names = program.names
     action = program.policy.contract.action
     if action.kind == "discrete":
         member = f"int32_t index; /* of {action.count} actions */"
@@ -111,7 +114,8 @@ typedef struct {{
 }} {names.symbol("action")};"""
 
 
-def _functions(program: Program, names: Names) -> str:
+def _functions(program: Program) -> str:
+    names = program.names
     layout = LAYOUTS[program.policy.contract.observation.layout]
     observation = f"const {names.symbol('observation_t')} *obs"
     action = f"{names.symbol('action')} *action"
@@ -130,7 +134,7 @@ def _functions(program: Program, names: Names) -> str:
 {names.symbol("input_t")} *{names.symbol("input")}(void);
 const {names.symbol("output_t")} *{names.symbol("infer")}(void);
 {decode}
-{_probabilities(program, names)}
+{_probabilities(program)}
 #if {names.macro("EXAMPLES")} > 0
 /* Replays the examples of {names.check}.
  * QL_ERR_EXAMPLE: one byte differs, the policy must not be used. */
@@ -138,9 +142,10 @@ ql_status {names.symbol("check")}(void);
 #endif"""
 
 
-def _probabilities(program: Program, names: Names) -> str:
+def _probabilities(program: Program) -> str:
     if program.policy.softmax_beta is None:
         return ""
+    names = program.names
     parameters = [f"const {names.symbol('output_t')} *output", "float *probabilities"]
     prototype = c_list(f"void {names.symbol('probabilities')}(", parameters, ");")
     return f"""

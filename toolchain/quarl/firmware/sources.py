@@ -4,6 +4,7 @@ project can copy.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -49,12 +50,12 @@ def write_firmware(
         InputError: the prefix is not possible.
         UnsupportedError, QuantizationError: see `quarl.firmware.lower`.
     """
-    names = Names(prefix)
-    program = with_example(lower(policy, kernels_for(board)), obs)
-    folders = {POLICY_FOLDER: program_sources(program, names)}
+    named = replace(lower(policy, kernels_for(board)), names=Names(prefix))
+    program = with_example(named, obs)
+    folders = {POLICY_FOLDER: program_sources(program)}
     if board is not None:
         check_fit(program, board, read_boards(targets_dir()).values())
-        folders[HARNESS_FOLDER] = harness_sources(board) | served_header(names)
+        folders[HARNESS_FOLDER] = harness_sources(board) | served_header(program)
         if board.uart is not None:
             folders[UART_FOLDER] = uart_sources(board)
         freestanding = (firmware_dir() / "freestanding").iterdir()
@@ -66,9 +67,9 @@ def write_firmware(
     }
 
 
-def served_header(names: Names) -> dict[str, bytes]:
+def served_header(program: Program) -> dict[str, bytes]:
     """Return what the harness needs to serve a policy by names of its own; nothing for ours."""
-    return {} if names == OWN else {OWN.header: render_served(names).encode()}
+    return {} if program.names == OWN else {OWN.header: render_served(program.names).encode()}
 
 
 def kernels_for(board: Board | None) -> Kernels:
@@ -88,15 +89,16 @@ def policy_sources(policy: QuantPolicy, kernels: Kernels) -> dict[str, bytes]:
     return program_sources(lower(policy, kernels))
 
 
-def program_sources(program: Program, names: Names = OWN) -> dict[str, bytes]:
+def program_sources(program: Program) -> dict[str, bytes]:
     """Return name -> bytes of the C files of a program; compiling every `.c` among them gives the
     policy.
     """
+    names = program.names
     files = {
-        names.header: render_header(program, names).encode(),
-        names.source: render_source(program, names).encode(),
+        names.header: render_header(program).encode(),
+        names.source: render_source(program).encode(),
     }
     if program.example is not None:
-        files[names.check] = render_check(program, program.example, names).encode()
+        files[names.check] = render_check(program, program.example).encode()
     files |= runtime_files(program.functions, program.kernels)
     return dict(sorted(files.items()))

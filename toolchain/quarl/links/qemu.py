@@ -120,7 +120,7 @@ class QemuDevice:
         `UnicornDevice.count_calls`.
         """
         *calls, end = self._counted(
-            "R", input_payloads(self.program, inputs[:1]), "ql_policy_infer"
+            "R", input_payloads(self.program, inputs[:1]), self.program.names.symbol("infer")
         )
         assert len(calls) == len(self.program.calls), (
             "each call of ql_policy_infer ends in a block of its own"
@@ -129,7 +129,9 @@ class QemuDevice:
 
     def count_act(self, obs: NDArray[Any]) -> Count:
         """Return what `ql_policy_act` executes for one vector observation [features]."""
-        return merged(self._counted("A", observation_payloads(obs[None]), "ql_policy_act"))
+        return merged(
+            self._counted("A", observation_payloads(obs[None]), self.program.names.symbol("act"))
+        )
 
     def icount_call(self, inputs: NDArray[Any]) -> tuple[int, int]:
         """Return the instructions of one inference of inputs [1, ...], and their possible error;

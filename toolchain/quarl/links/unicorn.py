@@ -99,7 +99,9 @@ class UnicornDevice:
         The few instructions of `ql_policy_infer` itself are counted with the call they prepare, its
         return with the last.
         """
-        *calls, end = self._counted("R", input_payloads(self.program, inputs)[0], "ql_policy_infer")
+        *calls, end = self._counted(
+            "R", input_payloads(self.program, inputs)[0], self.program.names.symbol("infer")
+        )
         assert len(calls) == len(self.program.calls), (
             "each call of ql_policy_infer ends in a block of its own"
         )
@@ -107,7 +109,9 @@ class UnicornDevice:
 
     def count_act(self, obs: NDArray[Any]) -> Count:
         """Return what `ql_policy_act` executes for one vector observation [features]."""
-        return merged(self._counted("A", observation_payloads(obs[None])[0], "ql_policy_act"))
+        return merged(
+            self._counted("A", observation_payloads(obs[None])[0], self.program.names.symbol("act"))
+        )
 
     def stack_bytes(self) -> int:
         """Return the deepest the stack has been since boot."""

@@ -14,6 +14,7 @@ from quarl.cli.options import (
     NoObsNormOption,
     ObsNormOption,
     OutOption,
+    PrefixOption,
     RungOption,
     SourceArgument,
     WeightsOption,
@@ -21,6 +22,7 @@ from quarl.cli.options import (
     env_spec,
     import_options,
     limits_from,
+    prefix_named,
     rung_number,
     widths_from,
 )
@@ -42,6 +44,7 @@ def export(
     inputs: InputsOption = None,
     limits: LimitsOption = None,
     board: BoardOption = None,
+    prefix: PrefixOption = "ql_policy",
     as_json: JsonOption = False,
 ) -> None:
     """Quantise a policy and write its bundle: int8 .tflite and .onnx from the same integers."""
@@ -50,6 +53,7 @@ def export(
     from quarl.cli import show
     from quarl.quantize.error_report import QuantReport
 
+    named = prefix_named(prefix)
     number, bits, wanted, target = (
         rung_number(rung),
         widths_from(weights, activations, inputs),
@@ -68,6 +72,7 @@ def export(
             calibration=calibration,
             limits=wanted,
             board=target,
+            prefix=named,
             report=say,
             progress=progress,
         )

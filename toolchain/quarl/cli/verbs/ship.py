@@ -20,6 +20,7 @@ from quarl.cli.options import (
     NoObsNormOption,
     ObsNormOption,
     OutOption,
+    PrefixOption,
     RungOption,
     SarifOption,
     SourceArgument,
@@ -30,6 +31,7 @@ from quarl.cli.options import (
     env_spec,
     import_options,
     limits_from,
+    prefix_named,
     rung_number,
     widths_from,
 )
@@ -52,6 +54,7 @@ def ship(
     limits: LimitsOption = None,
     episodes: EpisodesOption = None,
     board: BoardOption = None,
+    prefix: PrefixOption = "ql_policy",
     link: LinkOption = None,
     trust: TrustOption = False,
     junit: JunitOption = None,
@@ -67,6 +70,7 @@ def ship(
     from quarl.cli.show_pi import pi_text
     from quarl.profiles.pi.report import PiProfile
 
+    named = prefix_named(prefix)
     number, bits, wanted, target = (
         rung_number(rung),
         widths_from(weights, activations, inputs),
@@ -86,6 +90,7 @@ def ship(
         limits=wanted,
         episodes=episodes,
         board=target,
+        prefix=named,
         link=link,
         trust=trust,
         report=say,
