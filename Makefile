@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-C_FILES = $(shell git ls-files 'firmware_harness/*.c' 'firmware_harness/*.h' 'firmware_harness/*.cpp')
+C_FILES = $(shell git ls-files 'firmware_harness/*.c' 'firmware_harness/*.h' 'firmware_harness/*.cpp' ':!firmware_harness/host')
 PIP := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check
 # Two cores are shared by the test workers: a maths library with threads of its own would only wait for itself.
 export OMP_NUM_THREADS ?= 1

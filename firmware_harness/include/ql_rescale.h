@@ -30,7 +30,8 @@ static inline int32_t ql_clamp(int32_t value, int32_t low, int32_t high)
 
 static inline int32_t ql_clamp_s8(int32_t value)
 {
-#if defined(__ARM_FEATURE_SAT) && __ARM_ARCH_ISA_THUMB == 2 /* clang claims it for Armv8-M Baseline too */
+#if defined(__ARM_FEATURE_SAT) && \
+    __ARM_ARCH_ISA_THUMB == 2 /* clang claims it for Armv8-M Baseline too */
     int32_t result;
     __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(value));
     return result;

@@ -10,11 +10,11 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from quarl.boards.core import Kernels
 from quarl.boards.cortex_m import find_board
 from quarl.firmware.example import with_example
 from quarl.firmware.lower import lower
 from quarl.firmware.names import MOST_CHARACTERS, Names
-from quarl.firmware.program import Kernels
 from quarl.firmware.render_header import render_served
 from quarl.firmware.sources import program_sources, write_firmware
 from quarl.resources import firmware_dir, targets_dir
@@ -43,6 +43,7 @@ def violations(paths: list[Path]) -> str:
 
 def test_the_runtime_is_formatted() -> None:
     paths = [p for p in firmware_dir().rglob("*") if p.suffix in (".c", ".h", ".cpp")]
+    paths = [path for path in paths if path.parent.name != "host"]  # runs on no device
     assert violations(sorted(paths)) == ""
 
 

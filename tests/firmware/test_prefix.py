@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quarl.boards.core import Kernels
 from quarl.boards.cortex_m import find_board
 from quarl.errors import InputError
 from quarl.firmware.build import build_image
@@ -17,7 +18,7 @@ from quarl.firmware.example import with_example
 from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
 from quarl.firmware.names import FUNCTIONS, TYPES, Names
-from quarl.firmware.program import Kernels, Program
+from quarl.firmware.program import Program
 from quarl.firmware.sources import program_sources, served_header, write_firmware
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import act, quantize_observations

@@ -11,8 +11,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from quarl.boards.core import Kernels
 from quarl.firmware.lower import lower
-from quarl.firmware.program import Kernels, Program
+from quarl.firmware.program import Program
 from quarl.firmware.runtime import (
     ALWAYS_WITH_FPU,
     kernel_files,

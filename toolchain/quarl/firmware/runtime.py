@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from quarl.firmware.program import Kernels
+from quarl.boards.core import Kernels
 from quarl.resources import firmware_dir
 
 NEEDS = "/* needs: "
