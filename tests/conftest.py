@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -40,3 +41,9 @@ def need(*names: str) -> None:
 def _history_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the runs of the tests out of the history of whoever runs them."""
     os.environ["QUARL_HISTORY"] = str(tmp_path_factory.mktemp("history") / "history.sqlite3")
+
+
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the C kernels, compiled once for the session."""
+    return tmp_path_factory.mktemp("kernels") / "objects"

@@ -12,6 +12,7 @@ import numpy as np
 
 from quarl.emitters.onnx_file import OUTPUT, OnnxFile, onnx_pads
 from quarl.emitters.provenance import provenance
+from quarl.graph.functions import BINARY, UNARY, Call, Expression, expanded, parse
 from quarl.graph.policy import (
     INPUT,
     Activation,
@@ -27,7 +28,10 @@ from quarl.graph.policy import (
     node_shapes,
 )
 
-FUNCTIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "elu": "Elu"}
+FUNCTIONS = {
+    **{name: name.capitalize() for name in UNARY},
+    **{name: name.capitalize() for name in BINARY},
+}
 
 
 def emit_float_onnx(policy: Policy) -> bytes:
@@ -84,11 +88,8 @@ def _add(file: OnnxFile, node: Node, inputs: list[str], is_image: bool) -> str:
                 strides=list(op.stride),
                 pads=onnx_pads(op.padding),
             )
-        case Activation(function="relu6"):
-            bounds = [file.constant("bound", np.array(bound, np.float32)) for bound in (0, 6)]
-            return file.node("Clip", [inputs[0], *bounds], node.name)
         case Activation(function=function):
-            return file.node(FUNCTIONS[function], inputs, node.name)
+            return _add_function(file, expanded(parse(function)), inputs[0], node.name)
         case Flatten():
             return file.flattened(inputs[0], node.name, is_image)
         case Concat():
@@ -97,3 +98,24 @@ def _add(file: OnnxFile, node: Node, inputs: list[str], is_image: bool) -> str:
             )  # channels, whether the value is a vector or an image
         case Add():
             return file.node("Add", inputs, node.name)
+
+
+def _add_function(file: OnnxFile, expression: Expression, x: str, name: str) -> str:
+    """Append the operators of an elementwise function and return its result."""
+    if isinstance(expression, str):
+        return x
+    if not isinstance(expression, Call):
+        return file.constant(f"{name}/number", np.array(expression, np.float32))
+    parts = [
+        _add_function(file, part, x, f"{name}/{place}")
+        for place, part in enumerate(expression.arguments)
+    ]
+    match expression.name:
+        case "relu6":
+            bounds = [file.constant("bound", np.array(bound, np.float32)) for bound in (0, 6)]
+            return file.node("Clip", [*parts, *bounds], name)
+        case "expm1":
+            one = file.constant("one", np.array(1, np.float32))
+            return file.node("Sub", [file.node("Exp", parts, f"{name}/exp"), one], name)
+        case kind:
+            return file.node(FUNCTIONS[kind], parts, name)

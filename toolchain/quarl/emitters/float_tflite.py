@@ -11,6 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
 
 from quarl.emitters import tflite_layers as layers
+from quarl.emitters.float_functions import add_function
 from quarl.emitters.provenance import provenance
 from quarl.emitters.tflite_file import TfliteFile
 from quarl.emitters.tflite_layers import OPS, Value, Window
@@ -31,13 +32,6 @@ from quarl.graph.policy import (
 )
 
 FUSED = {"relu": "RELU", "relu6": "RELU6"}
-FUNCTIONS = {
-    "relu": OPS.RELU,
-    "relu6": OPS.RELU6,
-    "tanh": OPS.TANH,
-    "sigmoid": OPS.LOGISTIC,
-    "elu": OPS.ELU,
-}
 
 
 def emit_float_tflite(policy: Policy) -> bytes:
@@ -104,8 +98,7 @@ def _add(file: TfliteFile, node: Node, inputs: list[Value], output: Value, fused
                 file, OPS.MAX_POOL_2D, x, Window(op.kernel, op.stride, op.padding, True), output
             )
         case Activation():
-            file.operator(FUNCTIONS[op.function], 1, [x.index], output.index)
-            return output
+            return add_function(file, op.function, x, output, node.name)
         case Flatten():
             return layers.reshape(file, x, output)
         case Concat():

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from quarl.graph.functions import activate
 from quarl.graph.ops import (
     Activation,
     Add,
@@ -17,7 +18,6 @@ from quarl.graph.ops import (
     Dense,
     DepthwiseConv2D,
     Flatten,
-    Function,
     MaxPool2D,
     Op,
     Padding,
@@ -67,25 +67,6 @@ def max_pool(op: MaxPool2D, x: NDArray[Any]) -> NDArray[Any]:
     result: NDArray[Any] = windows_of(x, op.kernel, op.stride, op.padding, fill=lowest).max(
         axis=(-1, -2)
     )
-    return result
-
-
-def activate(function: Function, x: NDArray[Any]) -> NDArray[Any]:
-    """Return the elementwise function of x, in x's float type."""
-    result: NDArray[Any]
-    match function:
-        case "relu":
-            result = np.maximum(x, x.dtype.type(0))
-        case "relu6":
-            result = np.clip(x, x.dtype.type(0), x.dtype.type(6))
-        case "tanh":
-            result = np.tanh(x)
-        case "sigmoid":
-            result = x.dtype.type(0.5) * np.tanh(x * x.dtype.type(0.5)) + x.dtype.type(0.5)
-        case "elu":
-            result = np.where(x > 0, x, np.expm1(np.minimum(x, x.dtype.type(0))))
-        case other:
-            assert_never(other)
     return result
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import assert_never, get_args
+from typing import assert_never
 
 import numpy as np
 
 from quarl.errors import InputError, UnsupportedError
+from quarl.graph.functions import parse
 from quarl.graph.ops import (
     Activation,
     Add,
@@ -15,7 +16,6 @@ from quarl.graph.ops import (
     Dense,
     DepthwiseConv2D,
     Flatten,
-    Function,
     MaxPool2D,
     Node,
     Padding,
@@ -73,11 +73,10 @@ def output_shape(node: Node, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
                 raise InputError(f"{node.name}: adds shapes {inputs}, which must be two equal ones")
             return first
         case Activation(function=function):
-            if function not in get_args(Function):
-                raise UnsupportedError(
-                    f"{node.name}: the function {function} is unknown; known: "
-                    f"{', '.join(get_args(Function))}"
-                )
+            try:
+                parse(function)
+            except UnsupportedError as error:
+                raise UnsupportedError(f"{node.name}: {error}") from error
             return first
         case other:
             assert_never(other)

@@ -7,14 +7,15 @@ height, width, in], dense weights [out, in]; `Flatten` is row-major over [height
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.graph.functions import Function
+
 INPUT = "observation"
 Padding = tuple[tuple[int, int], tuple[int, int]]
-Function = Literal["relu", "relu6", "tanh", "sigmoid", "elu"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +61,7 @@ class MaxPool2D:
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """An elementwise function; elu has alpha 1."""
+    """An elementwise function, as `quarl.graph.functions` writes it."""
 
     function: Function
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError
 from quarl.graph.contract import Contract
-from quarl.graph.float_ops import activate, apply_op, im2col, max_pool, windows_of
+from quarl.graph.float_ops import apply_op, im2col, max_pool, windows_of
+from quarl.graph.functions import Function, activate
 from quarl.graph.op_shapes import check_parameters, output_shape
 from quarl.graph.ops import (
     INPUT,
@@ -28,7 +29,6 @@ from quarl.graph.ops import (
     Dense,
     DepthwiseConv2D,
     Flatten,
-    Function,
     MaxPool2D,
     Node,
     Op,

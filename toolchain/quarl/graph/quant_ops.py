@@ -8,7 +8,7 @@ Arithmetic: toolchain/docs/decisions/0001-arithmetic.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,8 @@ class QuantDepthwiseConv2D:
     padding: Padding
 
 
-TableFunction = Function | Literal["identity"]  # identity: another scale
+TableFunction: TypeAlias = Function
+"""A function of the graph, or "identity": another scale."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

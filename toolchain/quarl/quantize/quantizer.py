@@ -228,8 +228,8 @@ def function_table(function: str, tensor: QuantTensor, output: QuantTensor) -> Q
     the float32 input, rounded half even.
     """
     inputs = tensor.dequantize(np.arange(tensor.qmin, tensor.qmax + 1))
-    exact = activate(function, inputs.astype(np.float64))  # type: ignore[arg-type]
-    return QuantTable(function, output.quantize(exact.astype(np.float32)).astype(np.int16))  # type: ignore[arg-type]
+    exact = activate(function, inputs.astype(np.float64))
+    return QuantTable(function, output.quantize(exact.astype(np.float32)).astype(np.int16))
 
 
 def in_chunks(function: Callable[..., NDArray[Any]], arrays: list[NDArray[Any]]) -> NDArray[Any]:

@@ -136,7 +136,7 @@ def _activation(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
             node, f"has alpha {attribute_of(node, 'alpha', 1.0)}, only 1 is carried over"
         )
     name = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Elu": "elu"}[node.op_type]
-    return walk.add(node, Activation(name), [walk.tensor(node, inputs[0])])  # type: ignore[arg-type] # one of the four
+    return walk.add(node, Activation(name), [walk.tensor(node, inputs[0])])
 
 
 def _head(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
