@@ -148,7 +148,10 @@ CHANGES: list[tuple[Any, str]] = [
     (lambda d, a: d.update(nodes="abc"), "not a policy"),
     (lambda d, a: d["nodes"][0].update(op="Softmax"), "Softmax"),
     (lambda d, a: d["nodes"][0].update(op=["QuantDense"]), "not a policy"),
-    (lambda d, a: d["nodes"][0].update(op="Dense"), "Dense with such parameters is not an operation"),
+    (
+        lambda d, a: d["nodes"][0].update(op="Dense"),
+        "Dense with such parameters is not an operation",
+    ),
     (lambda d, a: d["nodes"][0].update(name=7), "name"),
     (lambda d, a: d["nodes"][0].update(name=["a"]), "not a policy|name"),
     (lambda d, a: d["nodes"][0].update(inputs=["nowhere"]), "nowhere"),
