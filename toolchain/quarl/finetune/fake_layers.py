@@ -7,6 +7,7 @@ on a log scale, so that they stay positive and one rate fits all.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from quarl.graph.functions import Call, Expression, expanded, parse
 from quarl.graph.policy import Dense, DepthwiseConv2D, Function, Weighted
 from quarl.graph.quant_policy import EXACT_FLOAT_BOUND, QuantTensor
 from quarl.quantize.quantizer import function_table
@@ -164,15 +166,30 @@ class FakeTable(nn.Module):
         return exact
 
 
+OPERATORS: Mapping[str, Callable[..., Tensor]] = {
+    "add": torch.add,
+    "div": torch.div,
+    "expm1": torch.expm1,
+    "max": torch.maximum,
+    "min": torch.minimum,
+    "mul": torch.mul,
+    "neg": torch.neg,
+    "pow": torch.pow,
+    "sub": torch.sub,
+    "relu6": nn.functional.relu6,
+    "elu": nn.functional.elu,
+    "softplus": nn.functional.softplus,
+}
+
+
 def _smooth(function: Function, x: Tensor) -> Tensor:
-    match function:
-        case "tanh":
-            return x.tanh()
-        case "sigmoid":
-            return x.sigmoid()
-        case "elu":
-            return nn.functional.elu(x)
-        case "relu":
-            return x.relu()
-        case "relu6":
-            return x.clamp(0, 6)
+    return _evaluated(expanded(parse(function)), x)
+
+
+def _evaluated(expression: Expression, x: Tensor) -> Tensor:
+    if not isinstance(expression, Call):
+        return x if isinstance(expression, str) else torch.full_like(x, expression)
+    parts = [_evaluated(part, x) for part in expression.arguments]
+    operator = OPERATORS.get(expression.name) or getattr(torch, expression.name)
+    result: Tensor = operator(*parts)
+    return result
