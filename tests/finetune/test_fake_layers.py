@@ -17,7 +17,7 @@ WITH_NUMBERS = ("leaky_relu(0.2)", "elu(0.5)", "clip(-1,1)", "celu(0.7)", "hards
 
 @pytest.mark.parametrize(
     "function",
-    (*(n for n in NAMES if n not in {"celu", "clip", "leaky_relu", "hardsigmoid"}), *WITH_NUMBERS),
+    [*(n for n in NAMES if n not in {"celu", "clip", "leaky_relu", "hardsigmoid"}), *WITH_NUMBERS],
 )
 def test_every_function_of_the_graph_has_a_smooth_form(function: str) -> None:
     import torch
