@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
+from tests.support.kinds import KINDS, kinds_of
 
 # No test depends on wall time. CI tries the same cases every time; new ones are found where
 # somebody can look at them.
@@ -24,8 +28,14 @@ settings.load_profile("quarl")
 prepare_for_tensorflow()  # the same process tests both frameworks
 
 
+NEEDED_BY_MODULE: dict[str, set[str]] = {}  # what a module calls `need` with as it is imported
+
+
 def need(*names: str) -> None:
     """Skip the test where a Python package or a program is missing; under CI that is a failure."""
+    caller = sys._getframe(1)
+    if caller.f_code.co_name == "<module>":
+        NEEDED_BY_MODULE.setdefault(caller.f_globals["__name__"], set()).update(names)
     missing = [
         name
         for name in names
@@ -47,3 +57,41 @@ def _history_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the C kernels, compiled once for the session."""
     return tmp_path_factory.mktemp("kernels") / "objects"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with what it starts; see tests/support/kinds.py."""
+    for item in items:
+        if not isinstance(item, pytest.Function):
+            continue
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        functions = [item.function, *(fixture.func for found in fixtures for fixture in found)]
+        kinds = kinds_of(iter(functions))
+        by_module = NEEDED_BY_MODULE.get(item.function.__module__, set())
+        kinds |= {kind for kind, members in KINDS.items() if members & by_module}
+        for kind in sorted(kinds):
+            item.add_marker(kind)
+
+
+STARTED: set[str] = set()  # programs that the running test started
+
+
+def _note_program(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen":
+        words = [arguments[0], *arguments[1][:4]] if isinstance(arguments[1], list) else []
+        STARTED.update(Path(os.fsdecode(word)).name for word in words if word)
+
+
+sys.addaudithook(_note_program)
+
+
+@pytest.fixture(autouse=True)
+def _what_a_test_starts_is_declared(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that starts a compiler, say, where nothing on its way calls `need` for it."""
+    yield
+    started = STARTED.copy()
+    STARTED.clear()
+    marks = {mark.name for mark in request.node.iter_markers()}
+    undeclared = sorted(set().union(*KINDS.values()) & started)
+    if undeclared and not marks & {*KINDS, "slow", "play", "train"}:
+        pytest.fail(f"this test starts {', '.join(undeclared)}: call need() for it")
