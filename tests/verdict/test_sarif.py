@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quarl.files.text import printable
 from quarl.verdict.formats.sarif import sarif_text
 from quarl.verdict.judge import judge
 from quarl.verdict.verdict import Check, Verdict
@@ -162,7 +163,7 @@ def test_any_text_makes_valid_json(detail: str, advice: str) -> None:
         "mean_return", "closed loop", False, None, 1.0, "at most", "", "tested", detail, advice
     )
     log = json.loads(sarif_text(Verdict("policy", (check,))))
-    assert detail in log["runs"][0]["results"][0]["message"]["text"]
+    assert printable(detail) in log["runs"][0]["results"][0]["message"]["text"]
 
 
 def test_the_same_failure_in_two_runs_is_one_alert() -> None:

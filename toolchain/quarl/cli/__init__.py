@@ -59,10 +59,13 @@ def _code_of(error: BaseException) -> int:
     if stopped is not None:
         print("quarl: stopped; nothing half written was left behind", file=sys.stderr)
         return SIGNALLED + (signal.SIGTERM if isinstance(stopped, Stopped) else signal.SIGINT)
+    from quarl.files.text import message_text, terminal_text
+
     if isinstance(error, QuarlError):
-        print(f"quarl: {error}", file=sys.stderr)
+        print(message_text(f"quarl: {error}"), file=sys.stderr)
         return error.exit_code
-    traceback.print_exception(error)
+    lines = "".join(traceback.format_exception(error))
+    print(terminal_text(lines), file=sys.stderr, end="")
     print(_REPORT.format(version=quarl.__version__), file=sys.stderr)
     return DEFECT
 

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from quarl.files.text import message_text, printable
 from quarl.progress import Progress
 
 
 def say(line: str) -> None:
     """Write a line for people to standard error, so that standard output holds the result alone."""
-    print(line, file=sys.stderr, flush=True)
+    print(message_text(line), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -22,6 +23,7 @@ def progress_bar(what: str) -> Iterator[Progress | None]:
         yield None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
@@ -32,5 +34,5 @@ def progress_bar(what: str) -> Iterator[Progress | None]:
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(what, total=None)
+        task = bars.add_task(escape(printable(what)), total=None)
         yield lambda done, count: bars.update(task, completed=done, total=count)

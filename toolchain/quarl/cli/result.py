@@ -16,6 +16,7 @@ import typer
 
 from quarl.cli.progress import say
 from quarl.errors import InputError
+from quarl.files.text import terminal_text
 
 if TYPE_CHECKING:
     from quarl.bundle.bundle import Bundle
@@ -68,9 +69,9 @@ def keep_standard_output() -> Iterator[None]:
 
 
 def put(text: str) -> None:
-    """Write a result to standard output."""
+    """Write a result to standard output, without orders to the terminal or to a CI service."""
     try:
-        print(text, file=_kept or sys.stdout, flush=True)
+        print(terminal_text(text), file=_kept or sys.stdout, flush=True)
     except BrokenPipeError:
         pass  # the reader has what it wanted; the exit code still tells the answer
     except OSError as error:

@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from quarl.files.text import printable
+
 State: TypeAlias = Literal["pass", "fail", "open"]
 
 
@@ -152,6 +154,7 @@ def render_page(summary: Summary, sections: tuple[Section, ...], version: str) -
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     styles, script = (_shipped(name) for name in ("report.css", "report.js"))
     values: dict[str, Any] = {
@@ -164,6 +167,11 @@ def render_page(summary: Summary, sections: tuple[Section, ...], version: str) -
         "script_hash": _csp_hash(script),
     }
     return environment.get_template("report.html.j2").render(values)
+
+
+def _shown(value: Any) -> Any:
+    """Return text without what a page must not hold; drawings are escaped already."""
+    return printable(value, keep="\n") if type(value) is str else value
 
 
 def _shipped(name: str) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
+from quarl.files.text import printable
+
 Point = tuple[float, float]
 
 
@@ -20,7 +22,9 @@ def element(name: str, *children: str, **attributes: str | float | None) -> Mark
     written = "".join(
         f' {_name(key)}="{_value(value)}"' for key, value in attributes.items() if value is not None
     )
-    inner = Markup("").join(escape(child) for child in children)
+    inner = Markup("").join(
+        escape(child if isinstance(child, Markup) else printable(child)) for child in children
+    )
     return Markup(
         f"<{name}{written}>{inner}</{name}>" if inner else f"<{name}{written}/>"
     )  # every part is escaped
@@ -103,4 +107,4 @@ def _name(key: str) -> str:
 
 
 def _value(value: str | float | None) -> Markup:
-    return escape(coordinate(value) if isinstance(value, int | float) else value)
+    return escape(coordinate(value) if isinstance(value, int | float) else printable(value or ""))

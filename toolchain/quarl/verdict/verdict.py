@@ -4,11 +4,16 @@ out.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from quarl.errors import InputError
 from quarl.evidence.closed_loop import ClosedLoop
+from quarl.files.text import shortened
 from quarl.profiles.figure import Kind
+
+CHECK_NAME = re.compile(r"[a-z0-9_]{1,128}")
 
 Group: TypeAlias = Literal[
     "import",
@@ -27,7 +32,7 @@ Group: TypeAlias = Literal[
 class Check:
     """One question of the gate and its answer."""
 
-    name: str  # stable identifier: letters, digits, underscores
+    name: str  # stable identifier: lower case letters, digits, underscores
     group: Group
     passed: bool | None  # None: reported, not judged
     found: float | None  # None: the evidence is missing, or the answer is no number
@@ -40,6 +45,13 @@ class Check:
     # share by which `found` differs between runs of the same thing, where that was measured
     noise: float = 0.0
     where: str = ""  # the machine a measured figure belongs to
+
+    def __post_init__(self) -> None:
+        if CHECK_NAME.fullmatch(self.name) is None:
+            raise InputError(
+                f"a check is called {shortened(self.name)}: names have lower case letters, digits "
+                "and underscores, at most 128; correct the budget, backend or evidence it is of"
+            )
 
     @property
     def margin(self) -> float | None:

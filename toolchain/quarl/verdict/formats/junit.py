@@ -6,22 +6,18 @@ junit-10.xsd). A check that was not judged is a skipped test. Times are 0: a ver
 
 from __future__ import annotations
 
-import re
 from itertools import groupby
 from xml.etree import ElementTree
 
+from quarl.files.text import xml_text
 from quarl.verdict.formats.wording import found_text, limit_text
 from quarl.verdict.verdict import Check, Verdict
-
-_NOT_XML = re.compile(
-    "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)  # XML 1.0, section 2.2
 
 
 def junit_text(verdict: Verdict) -> str:
     """Return the JUnit XML of the verdict."""
     root = ElementTree.Element(
-        "testsuites", _counts(verdict.checks), name=_clean(f"quarl gate: {verdict.policy}")
+        "testsuites", _counts(verdict.checks), name=xml_text(f"quarl gate: {verdict.policy}")
     )
     for group, members in groupby(
         sorted(verdict.checks, key=lambda check: check.group), key=lambda check: check.group
@@ -48,8 +44,8 @@ def _add_case(suite: ElementTree.Element, policy: str, check: Check) -> None:
     case = ElementTree.SubElement(
         suite,
         "testcase",
-        name=_clean(check.name),
-        classname=_clean(f"quarl.{policy}.{check.group.replace(' ', '_')}"),
+        name=xml_text(check.name),
+        classname=xml_text(f"quarl.{policy}.{check.group.replace(' ', '_')}"),
         time="0",
     )
     found = f"found {found_text(check)}, allowed {limit_text(check)} ({check.kind})"
@@ -57,24 +53,19 @@ def _add_case(suite: ElementTree.Element, policy: str, check: Check) -> None:
         failure = ElementTree.SubElement(
             case,
             "failure",
-            message=_clean(f"{check.name}: {found}"),
+            message=xml_text(f"{check.name}: {found}"),
             type=check.group.replace(" ", "_"),
         )
-        failure.text = _clean(f"{check.detail}\n{check.advice}")
+        failure.text = xml_text(f"{check.detail}\n{check.advice}")
         return
     if check.passed is None:
         ElementTree.SubElement(
-            case, "skipped", message=_clean(f"reported, not judged: {check.detail}")
+            case, "skipped", message=xml_text(f"reported, not judged: {check.detail}")
         )
     output = ElementTree.SubElement(case, "system-out")
-    output.text = _clean(f"{found}\n{check.detail}")
+    output.text = xml_text(f"{found}\n{check.detail}")
 
 
 def _counts(checks: tuple[Check, ...]) -> dict[str, str]:
     failures = sum(check.passed is False for check in checks)
     return {"tests": str(len(checks)), "failures": str(failures), "errors": "0", "time": "0"}
-
-
-def _clean(text: str) -> str:
-    """Return the text without the characters that XML 1.0 cannot hold."""
-    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -7,10 +7,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from quarl.errors import InputError
+from quarl.files.text import markdown_line
 from quarl.verdict.formats.wording import found_text, limit_text
 from quarl.verdict.verdict import Check, Verdict
 
-_ESCAPES = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*_[]|"}, "<": "&lt;", ">": "&gt;"})
 _ANSWERS = {True: "✅ pass", False: "❌ FAIL", None: "➖ reported"}
 
 
@@ -20,21 +20,22 @@ def markdown_text(verdict: Verdict) -> str:
     title = "pass" if verdict.passed else "fail"
     count = sum(check.passed is not None for check in verdict.checks)
     lines = [
-        f"## quarl gate: {_cell(verdict.policy)}: {title}",
+        f"## quarl gate: {markdown_line(verdict.policy)}: {title}",
         "",
         f"{count - len(failed)} of {count} checks pass.",
         "",
     ]
     if failed:
         lines += [
-            f"- **{check.name}**: {_cell(check.detail)}. {_cell(check.advice)}" for check in failed
+            f"- **{markdown_line(check.name)}**: {markdown_line(check.detail)}. {markdown_line(check.advice)}"
+            for check in failed
         ]
         lines.append("")
     if verdict.int8_fails:
         lines += [
             "Where the loss sits:",
             "",
-            *(f"- {_cell(reason.text)}" for reason in verdict.why),
+            *(f"- {markdown_line(reason.text)}" for reason in verdict.why),
             "",
         ]
     lines += ["| check | verdict | found | allowed | made | what |", "|---|---|---:|---:|---|---|"]
@@ -66,9 +67,4 @@ def _row(check: Check) -> str:
         check.kind,
         check.detail,
     ]
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
-
-
-def _cell(text: str) -> str:
-    """Return the text on one line, with nothing Markdown or HTML would take for markup."""
-    return " ".join(text.translate(_ESCAPES).split())
+    return "| " + " | ".join(markdown_line(cell) for cell in cells) + " |"

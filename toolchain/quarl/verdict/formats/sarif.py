@@ -13,6 +13,7 @@ import json
 from typing import Any
 
 import quarl
+from quarl.files.text import printable
 from quarl.verdict.explanations import explain
 from quarl.verdict.formats.wording import found_text, limit_text
 from quarl.verdict.verdict import Check, Verdict
@@ -42,7 +43,7 @@ def _run(verdict: Verdict) -> dict[str, Any]:
             }
         },
         "automationDetails": {
-            "id": f"quarl/{verdict.policy}/"
+            "id": f"quarl/{printable(verdict.policy)}/"
         },  # 3.17.2: keeps the runs of two policies apart
         "results": [_result(verdict.checks[index], index) for index in failed.values()],
     }
@@ -70,7 +71,7 @@ def _result(check: Check, index: int) -> dict[str, Any]:
         "ruleIndex": index,
         "level": "error",
         "kind": "fail",
-        "message": {"text": message + advice},
+        "message": {"text": printable(message + advice)},
         "locations": [
             {
                 "physicalLocation": {
