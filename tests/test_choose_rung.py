@@ -21,6 +21,8 @@ from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
 from quarl.verdict.limits import DEFAULT_LIMITS, Limits
 
+pytestmark = pytest.mark.play
+
 
 @pytest.fixture(scope="module")
 def pendulum() -> tuple[Source, Calibration]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
 
+from quarl import pipeline
 from tests.conftest import need
 from tests.support import kinds
 from tests.support.kinds import kinds_of
@@ -37,6 +39,10 @@ def by_an_inner_function() -> None:
     run()
 
 
+def by_a_function_of_the_package() -> None:
+    pipeline.ship  # noqa: B018
+
+
 def of_nothing() -> None:
     assert "gcc"
 
@@ -52,12 +58,19 @@ def of_another_name() -> None:
         (by_a_helper, {"compiler"}),
         (by_a_tuple, {"emulator", "compiler"}),
         (by_an_inner_function, {"framework"}),
+        (by_a_function_of_the_package, {"play"}),
         (of_nothing, set()),
         (of_another_name, set()),
     ],
 )
 def test_a_test_is_marked_by_what_it_needs(function: Any, expected: set[str]) -> None:
     assert kinds_of(iter([function])) == expected
+
+
+@pytest.mark.parametrize("name", kinds.FUNCTIONS)
+def test_the_functions_that_mark_a_test_exist(name: str) -> None:
+    module, function = name.rsplit(".", 1)
+    assert callable(getattr(import_module(module), function))
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from tests.conftest import need
 from tests.e2e.conftest import Quarl
 from tests.support.serial_line import Line, emulated_uart
 
+pytestmark = pytest.mark.play
+
 BOARD = "stm32f411_blackpill"
 
 

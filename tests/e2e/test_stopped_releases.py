@@ -34,6 +34,8 @@ from quarl.verdict.verdict import Check, Verdict
 from tests.conftest import need
 from tests.e2e.conftest import Quarl
 
+pytestmark = pytest.mark.play
+
 POLICY, RUNG = "nav_ppo", 3
 LIMITS = Limits(
     episodes=64,

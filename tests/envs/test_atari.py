@@ -14,6 +14,7 @@ from quarl.rollouts.vector_env import EnvSpec, open_lanes
 from tests.conftest import need
 
 need("ale_py")
+pytestmark = pytest.mark.play
 
 from quarl.envs.atari import AtariLanes, Console  # noqa: E402  # only where ale_py is
 

@@ -22,6 +22,8 @@ from quarl.rollouts.episodes import run_episodes
 from quarl.rollouts.vector_env import EnvSpec
 from tests.conftest import need
 
+pytestmark = pytest.mark.play
+
 
 def test_a_player_plays_the_episodes_of_its_policy() -> None:
     source = pipeline.import_source("nav_ppo")

@@ -126,6 +126,7 @@ def test_a_runtime_whose_rows_depend_on_the_batch_is_shown_one_at_a_time() -> No
     np.testing.assert_array_equal(outputs(obs)[2:3], outputs(obs[2:3]))
 
 
+@pytest.mark.play
 @pytest.mark.parametrize("ties", [1e-4, 1e-6, 1e-7, 1e-8])
 def test_near_ties_are_decided_as_float64_decides_them(ties: float) -> None:
     policy = nature(3, ties)
@@ -135,6 +136,7 @@ def test_near_ties_are_decided_as_float64_decides_them(ties: float) -> None:
     assert {0, 1} & set(exact.argmax(axis=1).tolist())
 
 
+@pytest.mark.play
 def test_float32_alone_would_decide_some_near_ties_otherwise() -> None:
     policy = nature(3, 1e-7)
     obs = screens(200, 5)
@@ -155,6 +157,7 @@ def test_an_exact_tie_goes_to_the_first_action() -> None:
     assert float64_actor(tied)(screens(20)).tolist() == [0] * 20
 
 
+@pytest.mark.play
 @pytest.mark.parametrize("name", IMAGE_POLICIES)
 def test_the_screened_control_of_a_shipped_policy_is_its_float64_policy(name: str) -> None:
     need("ale_py")
@@ -173,6 +176,7 @@ def test_the_screened_control_of_a_shipped_policy_is_its_float64_policy(name: st
     assert error < actors.SAFETY * control._error / 50
 
 
+@pytest.mark.play
 @pytest.mark.parametrize("kind", ["float32", "int8"])
 def test_an_atari_episode_is_the_same_for_any_number_of_lanes(kind: str) -> None:
     need("ale_py")

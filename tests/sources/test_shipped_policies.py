@@ -39,6 +39,7 @@ def test_a_shipped_policy_is_read_exactly(name: str) -> None:
     assert proof.max_abs_error <= EXACT
 
 
+@pytest.mark.play
 @pytest.mark.parametrize("name", FINISHED)
 def test_a_shipped_policy_plays_as_well_as_its_score_says(name: str) -> None:
     packages(name)

@@ -1,8 +1,9 @@
-"""What a test starts, read from its code: `need("gcc")` anywhere on its way marks it `compiler`.
+"""What a test starts, read from its code: `need("gcc")` anywhere on its way marks it `compiler`, a
+call of `pipeline.ship` marks it `play`.
 
 In: a test as pytest collected it. Out: names of markers. The way leads through the test, its
-fixtures and every function of `tests` they name. Training and long play start no program of
-their own; such tests carry `@pytest.mark.train` or `@pytest.mark.play` themselves.
+fixtures and every function of `tests` they name. What it cannot see, such as a subprocess that
+plays, carries `@pytest.mark.play` or `@pytest.mark.train` itself.
 """
 
 from __future__ import annotations
@@ -18,21 +19,30 @@ KINDS = {
     "server": {"ssh", "ssh-keygen"},
     "framework": {"torch", "stable_baselines3", "sb3_contrib", "tensorflow", "keras"},
 }
+FUNCTIONS = {
+    "quarl.pipeline.parity": "play",
+    "quarl.pipeline.ship": "play",
+    "quarl.train.train": "train",
+}
 NEED = "need"
 
 
 def kinds_of(functions: Iterator[Callable[..., Any]]) -> set[str]:
     """Return the markers of a test made of these functions: itself and its fixtures."""
     programs: set[str] = set()
+    kinds: set[str] = set()
     waiting, seen = [*functions], set()
     while waiting:
-        function = _plain(waiting.pop())
+        named = waiting.pop()
+        if isinstance(named, FunctionType):
+            kinds.add(FUNCTIONS.get(f"{named.__module__}.{named.__qualname__}", ""))
+        function = _plain(named)
         if function is None or function in seen:
             continue
         seen.add(function)
         programs |= programs_of(function)
         waiting += _named(function)
-    return {kind for kind, members in KINDS.items() if members & programs}
+    return (kinds - {""}) | {kind for kind, members in KINDS.items() if members & programs}
 
 
 def programs_of(function: FunctionType) -> set[str]:
@@ -61,11 +71,11 @@ def _plain(function: object) -> FunctionType | None:
 
 
 def _named(function: FunctionType) -> Iterator[object]:
-    """Yield what a function names: of its module, and of modules of `tests` that it imports."""
+    """Yield what a function names: of its module, and of the modules that it imports."""
     names, _ = _names_and_strings(function.__code__)
     for name in names:
         value = function.__globals__.get(name)
-        if isinstance(value, ModuleType) and value.__name__.startswith("tests."):
+        if isinstance(value, ModuleType) and value.__name__.startswith(("tests.", "quarl.")):
             yield from (getattr(value, attribute, None) for attribute in names)
         else:
             yield value

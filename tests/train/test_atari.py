@@ -13,6 +13,8 @@ from quarl.errors import InputError
 from quarl.sources.recipe import EnvRecipe, parse_recipe, read_recipe
 from tests.conftest import need
 
+pytestmark = pytest.mark.train
+
 POLICY = Path(__file__).parents[2] / "models" / "pong_ppo"
 DQN_RECIPE = Path(__file__).parents[2] / "models" / "pong_dqn" / "recipe.toml"
 

@@ -21,6 +21,8 @@ from quarl.sources.source import open_source
 from quarl.train import train
 from tests.conftest import need
 
+pytestmark = pytest.mark.train
+
 ROOT = Path(__file__).parents[2]
 
 TINY = """\

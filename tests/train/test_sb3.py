@@ -22,6 +22,8 @@ from quarl.train import folder as policy_folder
 from quarl.train import train
 from tests.conftest import need
 
+pytestmark = pytest.mark.train
+
 ROOT = Path(__file__).parents[2]
 
 PPO = """\
