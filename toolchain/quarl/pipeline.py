@@ -173,6 +173,9 @@ def export(
         quantized = policy
     elif trained is not None:
         quantized, tried = trained.policy, trained_rung(policy, fitted, trained.policy)
+    elif source.integers is not None and rung is None and widths == INT8:
+        quantized, tried = source.integers, trained_rung(policy, fitted, source.integers)
+        report(f"{source.name} keeps the integers it was trained with: --rung N makes others")
     elif rung is None and source.env is not None:
         quantized, tried = choose_rung(
             policy,

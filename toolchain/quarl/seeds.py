@@ -13,3 +13,5 @@ PARITY_SEED = 7_000_000  # episodes the gate judges
 RANDOM_SEED = 8_000_000  # random play, the zero of the scale of returns
 LESSON_SEED = 9_000_000  # episodes a student learns from
 LESSON_HELDOUT_SEED = 10_000_000  # episodes that choose among its checkpoints and candidates
+# episodes that actors learn from: a billion of them, apart from all others
+ACTOR_SEED = 1_000_000_000

@@ -146,6 +146,18 @@ def read_quant_policy_file(path: Path) -> QuantPolicy:
         return policy
 
 
+def read_any_policy(path: Path) -> Policy | QuantPolicy:
+    """Return the policy in either kind of file.
+
+    Raises:
+        InputError: neither.
+    """
+    with _reporting(path):
+        document = json.loads(read_npz(path)[DOCUMENT].tobytes().decode())
+        is_integers = document["kind"] == "int8"
+    return read_quant_policy_file(path) if is_integers else read_policy_file(path)
+
+
 @contextmanager
 def _reporting(path: Path) -> Iterator[None]:
     """Turns what a malformed document raises into one message that names the file."""

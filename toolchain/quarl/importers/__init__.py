@@ -42,6 +42,7 @@ IMPORTERS: dict[str, Importer] = {
     "savedmodel": _importer("savedmodel", "read_savedmodel"),
     "onnx": _importer("onnx", "read_onnx"),
     "tflite": _importer("tflite", "read_tflite"),
+    "quarl": _importer("quarl_file", "read_quarl"),
 }
 
 

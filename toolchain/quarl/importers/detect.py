@@ -20,7 +20,7 @@ KNOWN = (
 
 
 def detect_format(path: Path) -> str:
-    """Return "sb3", "cleanrl", "keras", "savedmodel", "onnx" or "tflite".
+    """Return "sb3", "cleanrl", "keras", "savedmodel", "onnx", "tflite" or "quarl".
 
     Raises:
         InputError: no such path, or no format quarl reads.
@@ -64,6 +64,8 @@ def _zip_format(path: Path) -> str:
         return "sb3"
     if "config.json" in names and "model.weights.h5" in names:
         return "keras"
+    if "document.npy" in names:
+        return "quarl"
     if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
         return "cleanrl"
     listed = ", ".join(sorted(names)[:5])

@@ -169,12 +169,20 @@ def make_env(env: EnvSpec) -> ForeignEnv:
         InputError: no such environment, or it refuses its arguments.
         ToolMissingError: it needs a package that is not installed.
     """
+    return ForeignEnv(env, make_gymnasium(env))
+
+
+def make_gymnasium(env: EnvSpec) -> gymnasium.Env[Any, Any]:
+    """Return one environment of the kind as gymnasium has it: who steps it checks what it gives.
+
+    Raises:
+        InputError, ToolMissingError: as `make_env`.
+    """
     import_namespace(env)
     with warnings.catch_warnings(), blame(env, lambda: "when it is made"):
         # gymnasium warns about every older version of an environment
         warnings.simplefilter("ignore")
-        made = gymnasium.make(env.registered_id, disable_env_checker=True, **env.kwargs)
-    return ForeignEnv(env, made)
+        return gymnasium.make(env.registered_id, disable_env_checker=True, **env.kwargs)
 
 
 def import_namespace(env: EnvSpec) -> None:

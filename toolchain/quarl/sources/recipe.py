@@ -31,6 +31,7 @@ from quarl.files.tables import (
 from quarl.files.toml import parse_toml, read_toml
 
 RECIPE_FILE = "recipe.toml"
+RUN_RESULT = "policy"  # what a training run calls the folder of its policy, whatever its name
 
 Setting: TypeAlias = str | int | float | bool | list["Setting"] | dict[str, "Setting"]
 """A value as TOML writes it; dates are refused."""
@@ -170,6 +171,9 @@ class Recipe:
     normalizer: Annotated[
         FileName | None, Field(description=".npz in the folder: mean, var, epsilon, clip_obs")
     ] = None
+    integers: Annotated[
+        FileName | None, Field(description=".npz in the folder: the integers it was trained with")
+    ] = None
     score: Annotated[
         ScoreRecipe | None, Field(description="absent until the policy has been trained")
     ] = None
@@ -189,7 +193,7 @@ def read_recipe(folder: Path) -> Recipe:
             "its weights."
         )
     recipe = _parse(read_toml(path), str(path))
-    if recipe.name != folder.resolve().name:
+    if folder.resolve().name not in (recipe.name, RUN_RESULT):
         raise InputError(
             f'{path}: name is "{recipe.name}", the folder is "{folder.resolve().name}". They '
             "must be equal."

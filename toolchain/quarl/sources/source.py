@@ -33,6 +33,7 @@ class Source:
     recipe: Recipe | None
     env: EnvSpec | None  # the one int8 is chosen and judged in
     observations: tuple[Path, Path] | None = None  # the recipe's own: calibration and held-out
+    integers: QuantPolicy | None = None  # the recipe's own: those it was trained with
 
     @property
     def name(self) -> str:
@@ -95,8 +96,20 @@ def open_source(
             f"or train it: quarl train {folder}"
         )
     return Source(
-        read_policy(file, _with_spaces(options, own_env)), file, recipe, own_env, (fitted, held)
+        read_policy(file, _with_spaces(options, own_env)),
+        file,
+        recipe,
+        own_env,
+        (fitted, held),
+        None if recipe.integers is None else _trained_integers(folder / recipe.integers),
     )
+
+
+def _trained_integers(path: Path) -> QuantPolicy:
+    integers = read_policy(path)
+    if not isinstance(integers, QuantPolicy):
+        raise InputError(f"{path}: holds float weights, the recipe calls them integers")
+    return integers
 
 
 @dataclass(frozen=True, slots=True)

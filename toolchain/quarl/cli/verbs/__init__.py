@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from quarl.cli.verbs.actorq import actorq
 from quarl.cli.verbs.baseline import baseline
 from quarl.cli.verbs.boards import boards
 from quarl.cli.verbs.convert_normalizer import convert_normalizer
@@ -42,6 +43,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "ship": ship,
     "history": history,
     "train": train,
+    "actorq": actorq,
     "provision": provision,
     "convert-normalizer": convert_normalizer,
 }

@@ -34,6 +34,7 @@ PROVERS: dict[str, tuple[str, str]] = {
     "keras": ("quarl.importers.proofs.keras", "outputs_of_keras"),
     "onnx": ("quarl.importers.proofs.onnx", "outputs_of_onnx"),
     "savedmodel": ("quarl.importers.proofs.savedmodel", "outputs_of_savedmodel"),
+    "quarl": ("quarl.importers.proofs.quarl", "outputs_of_quarl"),
 }
 UNSAFE = {  # frameworks that may run code from the file
     "sb3": "Stable-Baselines3, which unpickles",

@@ -1,0 +1,60 @@
+"""Recipes of ActorQ small enough for tests."""
+
+from __future__ import annotations
+
+from quarl.sources.recipe import Recipe, parse_recipe
+
+GATE = """
+[gate]
+episodes = 50
+margin = 0.05
+failure = "return"
+failure_return = 1.0
+failure_margin = 0.05
+random_return = 20.0
+"""
+
+
+def recipe_text(
+    settings: str, *, algorithm: str = "DQN", env: str = "CartPole-v1", steps: int = 5_000
+) -> str:
+    """Return a recipe's text; `settings` are lines of [train.hyperparameters]."""
+    return f"""
+name = "small"
+task = "A policy for tests"
+algorithm = "{algorithm}"
+framework = "actorq"
+source = "policy.npz"
+step_hz = 50.0
+
+[env]
+id = "{env}"
+
+[train]
+seed = 1
+steps = {steps}
+quick_steps = 500
+envs = 1
+normalize_observations = false
+
+[train.hyperparameters]
+{settings}
+{GATE}"""
+
+
+def recipe_of(
+    settings: str, *, algorithm: str = "DQN", env: str = "CartPole-v1", steps: int = 5_000
+) -> Recipe:
+    """Return a recipe."""
+    return parse_recipe(recipe_text(settings, algorithm=algorithm, env=env, steps=steps), "small")
+
+
+SMALL = """
+layers = [128, 128]
+batch_size = 64
+evaluations = 8
+evaluation_episodes = 5
+checkpoint_s = 0
+actors = { count = 2, pull_every = 50, insert_every = 50, explore_steps = 1_000 }
+replay = { min_rows = 200, samples_per_insert = 16.0 }
+"""

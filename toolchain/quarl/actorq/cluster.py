@@ -1,0 +1,102 @@
+"""Ray for the time of a run: started here, or joined where an address is given.
+
+In: None or an address. Out: a connection that ends with the `with` block. What Ray says when it
+cannot do a thing becomes one message.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from quarl.errors import DeviceError, InputError, ToolMissingError
+
+LOCAL = "local"
+JOIN_TIMEOUT_S = 20
+
+
+def require_ray() -> Any:
+    """Return the module.
+
+    Raises:
+        ToolMissingError: it is not installed; names the extra.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise ToolMissingError(
+            "ray is not installed: pip install 'quarl[ray]' brings it"
+        ) from error
+    return ray
+
+
+@contextmanager
+def cluster(address: str, processors: int) -> Iterator[str]:
+    """Start Ray on this machine, or join the cluster at an address; give the id of this node.
+
+    Args:
+        processors: that the run's processes need, all together.
+    Raises:
+        ToolMissingError: Ray is not installed.
+        InputError: the address does not answer, or the cluster is too small.
+    """
+    ray = require_ray()
+    if ray.is_initialized():  # a test or a notebook has connected before
+        _check_size(ray, processors)
+        yield str(ray.get_runtime_context().get_node_id())
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == LOCAL:
+        count = max(processors, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
+    else:
+        os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", str(JOIN_TIMEOUT_S))
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"--ray {address}: no Ray cluster answers there ({reason}). Start one with "
+                "`ray start --head`, or omit --ray"
+            ) from error
+    try:
+        _check_size(ray, processors)
+        yield str(ray.get_runtime_context().get_node_id())
+    finally:
+        ray.shutdown()
+
+
+def _check_size(ray: Any, processors: int) -> None:
+    found = int(ray.cluster_resources().get("CPU", 0))
+    if found < processors:
+        raise InputError(
+            f"the Ray cluster has {found} processors, the run needs {processors} (one for the "
+            "learner, one for each actor): use fewer actors, or add nodes"
+        )
+
+
+def message_of(error: BaseException) -> DeviceError | InputError:
+    """Return what a failure of a process means for the user."""
+    ray = require_ray()
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, InputError | DeviceError):
+        return cause
+    if isinstance(error, InputError | DeviceError):
+        return error
+    storage = (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError)
+    if isinstance(error, storage) or isinstance(cause, storage):
+        return DeviceError(
+            "the object store of Ray is full: use fewer or narrower policies, a larger "
+            "pull period, or more memory in /dev/shm"
+        )
+    if isinstance(error, ray.exceptions.RayActorError):
+        return DeviceError(
+            "a process of the run died and was started as often as the recipe allows; it may have "
+            f"been killed, or out of memory ({type(error).__name__})"
+        )
+    reason = str(cause or error).strip().partition("\n")[0]
+    return DeviceError(f"a process of the run failed: {type(cause or error).__name__}: {reason}")

@@ -1,0 +1,288 @@
+"""One run, from recipe to policy: places the processes, watches over them, gathers what they made.
+
+In: a recipe and a folder. Out: an outcome, and in the folder all that `quarl.actorq.folder` lists.
+A killed actor or learner is started again by Ray; an environment that fails is named and started
+again; after as many restarts as the recipe allows the run ends with its checkpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from quarl.actorq.accounts import Account
+from quarl.actorq.cluster import LOCAL, cluster, message_of, require_ray
+from quarl.actorq.evaluating import Point
+from quarl.actorq.folder import claimed, describe, wall_s, write_accounts, write_wall
+from quarl.actorq.players import best_runtime
+from quarl.actorq.settings import Settings, settings_of
+from quarl.actorq.store import Status
+from quarl.actorq.transitions import Rows
+from quarl.errors import QuarlError, ToolMissingError
+from quarl.graph.contract import Action, Contract
+from quarl.importers.spaces import spaces_of
+from quarl.rollouts.vector_env import EnvSpec
+from quarl.sources.recipe import Recipe
+
+POLL_S = 0.5
+STOP_TIMEOUT_S = 120.0
+STORE_RESTARTS = 3
+OBSERVATIONS = 20_000  # of the actors, newest, from which calibration and held-out ones are taken
+
+Tell = Callable[[str], None]
+"""Called with a line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run has made."""
+
+    folder: Path
+    settings: Settings
+    contract: Contract
+    points: tuple[Point, ...]
+    status: Status
+    learner: Account | None
+    wall_s: float
+    restarts: tuple[str, ...]  # one line each
+    rows: Rows  # the newest of the replay
+
+    @property
+    def differing(self) -> int:
+        """Outputs of int8 policies that were not those of the reference."""
+        return self.status.differing + sum(point.differing for point in self.points)
+
+    @property
+    def compared(self) -> int:
+        """Outputs that were compared with the reference."""
+        return self.status.checked + sum(point.compared for point in self.points)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a command line may ask for, beside the recipe."""
+
+    address: str = LOCAL
+    resume: bool = False
+    quick: bool = False
+    changes: dict[str, object] = field(default_factory=dict)  # of [actors]
+
+
+def run_actorq(
+    recipe: Recipe, folder: Path, wishes: Wishes | None = None, tell: Tell = lambda line: None
+) -> Outcome:
+    """Return the outcome of the run.
+
+    Raises:
+        InputError: a recipe, a folder or an address that cannot be used.
+        ToolMissingError: torch or Ray is not installed.
+        DeviceError: a process failed more often than the recipe allows.
+    """
+    asked = wishes or Wishes()
+    settings = settings_of(recipe, **asked.changes)
+    require_ray()
+    try:
+        from quarl.actorq.learners import check_spaces
+        from quarl.actorq.plan import Plan
+    except ImportError as error:
+        raise ToolMissingError(
+            f"training {recipe.name} needs torch: {error}. pip install 'quarl[sb3]' brings it"
+        ) from error
+    env = EnvSpec(recipe.env.id, recipe.env.kwargs)
+    contract = _contract(env, recipe.step_hz)
+    check_spaces(settings, contract)
+    chosen = settings.actors.runtime
+    runtime = best_runtime() if chosen == "kernel" else chosen
+    if runtime != chosen:
+        tell("the C compiler is missing, so NumPy plays: pip install 'quarl[firmware]' is faster")
+    with claimed(folder, resume=asked.resume):
+        describe(folder, recipe, settings, resume=asked.resume)
+        before = wall_s(folder)
+        with cluster(asked.address, settings.actors.count + 1) as node:
+            plan = Plan(
+                name=recipe.name,
+                settings=settings,
+                env=env,
+                contract=contract,
+                folder=folder.resolve(),
+                seed=recipe.train.seed,
+                env_steps=recipe.train.quick_steps if asked.quick else recipe.train.steps,
+                lanes=recipe.train.envs,
+                runtime=runtime,
+            )
+            return _Supervisor(plan, node, tell, before).run()
+
+
+def _contract(env: EnvSpec, step_hz: float) -> Contract:
+    observation, action = spaces_of(env)
+    if action.kind == "box":  # the policy gives values from -1 to 1
+        action = Action("box", action.count, action.low, action.high, "unscale")
+    return Contract(observation, action, step_hz)
+
+
+class _Supervisor:
+    """Watches over the processes of one run."""
+
+    def __init__(self, plan: Any, node: str, tell: Tell, before_s: float) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        from quarl.actorq import processes
+
+        self._ray, self._plan, self._tell = ray, plan, tell
+        here = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+        settings = plan.settings
+        make: Any = ray.remote
+        self._store = (
+            make(processes.StoreProcess)
+            .options(num_cpus=0, max_restarts=STORE_RESTARTS, max_task_retries=-1, **here)
+            .remote(plan)
+        )
+        self._evaluator = (
+            make(processes.EvaluatorProcess)
+            .options(num_cpus=0, max_restarts=-1, max_task_retries=2, **here)
+            .remote(plan)
+        )
+        self._learner = (
+            make(processes.LearnerProcess)
+            .options(num_cpus=1, max_restarts=settings.learner_restarts, **here)
+            .remote(plan)
+        )
+        self._actors = [
+            make(processes.ActorProcess)
+            .options(num_cpus=1, max_restarts=settings.actors.restarts)
+            .remote(plan, actor)
+            for actor in range(settings.actors.count)
+        ]
+        self._lives = [0] * settings.actors.count
+        self._learner_lives = 0
+        self._restarts: list[str] = []
+        self._pending: dict[Any, int | None] = {}  # actor, None for the learner
+        self._account: Account | None = None
+        self._began_s, self._told_s = time.monotonic() - before_s, time.monotonic()
+
+    def run(self) -> Outcome:
+        """Return the outcome; the processes end in any case."""
+        self._pending = {self._learner.run.remote(self._store, self._evaluator): None}
+        for actor, handle in enumerate(self._actors):
+            self._pending[handle.run.remote(self._store, 0)] = actor
+        try:
+            while not self._has_ended():
+                self._write_progress()
+        except KeyboardInterrupt:
+            self._stop()
+            raise
+        except QuarlError:
+            self._stop()
+            raise
+        self._stop()
+        return self._gather()
+
+    def _has_ended(self) -> bool:
+        """Look after what has returned; return whether the learner has."""
+        done, _ = self._ray.wait(list(self._pending), timeout=POLL_S)
+        for reference in done:
+            actor = self._pending.pop(reference)
+            try:
+                account = self._ray.get(reference)
+            except Exception as error:  # of any process, of any kind: told or passed on
+                self._restart(actor, error)
+                continue
+            if actor is None:
+                self._account = account
+                return True
+        return False
+
+    def _restart(self, actor: int | None, error: Exception) -> None:
+        """Start a process again, or raise what ends the run."""
+        died = isinstance(error, self._ray.exceptions.RayActorError)
+        settings = self._plan.settings
+        if actor is None:
+            self._learner_lives += 1
+            if not died or self._learner_lives > settings.learner_restarts:
+                raise message_of(error) from error
+            self._note("the learner died; it goes on from the newest checkpoint")
+            self._pending[self._learner.run.remote(self._store, self._evaluator)] = None
+            return
+        self._lives[actor] += 1
+        reason = "it died" if died else str(message_of(error))
+        if self._lives[actor] > settings.actors.restarts:
+            failure = message_of(error)
+            raise type(failure)(
+                f"actor {actor} failed {self._lives[actor]} times, at most "
+                f"{settings.actors.restarts} restarts are allowed. {failure}. --resume goes on "
+                "from the checkpoint"
+            ) from error
+        self._note(f"actor {actor} is started again ({self._lives[actor]}): {reason}")
+        again = self._actors[actor].run.remote(self._store, self._lives[actor])
+        self._pending[again] = actor
+
+    def _note(self, line: str) -> None:
+        self._restarts.append(line)
+        self._tell(line)
+
+    def _write_progress(self) -> None:
+        if time.monotonic() - self._told_s < 10 * POLL_S:
+            return
+        self._told_s = time.monotonic()
+        seconds = time.monotonic() - self._began_s
+        write_wall(self._plan.folder, seconds)
+        status: Status = self._ray.get(self._store.status.remote())
+        write_accounts(self._plan.folder, None, status, seconds)
+        recent = "" if status.recent_return is None else f", return {status.recent_return:.1f}"
+        self._tell(
+            f"{status.learner_step:,} of {self._plan.learner_steps:,} learner steps, "
+            f"{status.env_steps:,} environment steps{recent} (with noise), {seconds:.0f} s"
+        )
+
+    def _stop(self) -> None:
+        """Let every process end its call; the learner saves what it has."""
+        try:
+            self._ray.get(self._store.stop.remote(), timeout=STOP_TIMEOUT_S)
+            done, _ = self._ray.wait(
+                list(self._pending), num_returns=len(self._pending), timeout=STOP_TIMEOUT_S
+            )
+            for reference in done:
+                if self._pending[reference] is None:
+                    self._account = self._ray.get(reference)
+        except Exception as error:  # a process that cannot stop is ended with Ray
+            self._tell(f"a process did not stop: {type(error).__name__}")
+
+    def _gather(self) -> Outcome:
+        points = self._ended(self._evaluator.points.remote())
+        status: Status = self._ended(self._store.status.remote())
+        rows: Rows = self._ended(self._store.recent_observations.remote(OBSERVATIONS))
+        seconds = time.monotonic() - self._began_s
+        write_wall(self._plan.folder, seconds)
+        write_accounts(self._plan.folder, self._account, status, seconds)
+        return Outcome(
+            folder=self._plan.folder,
+            settings=self._plan.settings,
+            contract=self._plan.contract,
+            points=points,
+            status=status,
+            learner=self._account,
+            wall_s=seconds,
+            restarts=tuple(self._restarts),
+            rows=rows,
+        )
+
+    def _ended(self, reference: Any) -> Any:
+        try:
+            return self._ray.get(reference)
+        except Exception as error:
+            raise message_of(error) from error
+
+
+def returns_text(points: Sequence[Point]) -> str:
+    """Return one line on the last and the best judged policy."""
+    if not points:
+        return "no policy was judged"
+    last, best = points[-1], max(points, key=lambda point: point.int8_mean)
+    return (
+        f"int8 {last.int8_mean:.1f}, float {last.float_mean:.1f} at learner step "
+        f"{last.learner_step:,}; best int8 {best.int8_mean:.1f} at {best.learner_step:,}"
+    )

@@ -1,0 +1,74 @@
+"""`quarl actorq`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quarl.cli.options import JsonOption
+from quarl.cli.progress import say
+from quarl.cli.result import print_result
+
+
+def actorq(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="A recipe.toml, a folder that holds one, or a shipped policy."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="RUN", help="Folder of the run; it must be new.")
+    ],
+    ray: Annotated[
+        str,
+        typer.Option(
+            "--ray", metavar="ADDRESS", help="A Ray cluster to join; local: this machine."
+        ),
+    ] = "local",
+    precision: Annotated[
+        str | None, typer.Option("--precision", metavar="int8|fp16|fp32", help="Of the actors.")
+    ] = None,
+    actors: Annotated[int | None, typer.Option("--actors", min=1, help="How many.")] = None,
+    pull_every: Annotated[
+        int | None,
+        typer.Option("--pull-every", min=1, help="Steps of an actor between two policies."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Train for quick_steps only, along the same path.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in RUN.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a policy whose actors play in int8 while it learns."""
+    from quarl.actorq.recipes import recipe_at
+    from quarl.actorq.run import Wishes, returns_text, run_actorq
+
+    found, text = recipe_at(recipe)
+    changes: dict[str, object] = {"precision": precision, "count": actors, "pull_every": pull_every}
+    outcome = run_actorq(found, out, Wishes(ray, resume, quick, changes), say)
+    from quarl.actorq.release import write_policy
+
+    folder = write_policy(outcome, found, text)
+    if as_json:
+        result: object = {
+            "policy": str(folder),
+            "points": [asdict(point) for point in outcome.points],
+            "wall_s": outcome.wall_s,
+            "compared": outcome.compared,
+            "differing": outcome.differing,
+            "restarts": list(outcome.restarts),
+        }
+        print_result(json.loads(json.dumps(result)), as_json)
+        return
+    print_result(
+        f"{folder}: {returns_text(outcome.points)}\n{outcome.compared:,} int8 outputs compared "
+        f"with the reference, {outcome.differing} differ; now: quarl ship {folder} --out BUNDLE",
+        as_json,
+    )
