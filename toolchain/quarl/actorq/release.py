@@ -93,7 +93,7 @@ def float_policy_of(block: Block, contract: Contract, algorithm: str) -> Policy:
         layers.append((f"layer{index}", Dense(weights, bias)))
         if kind != REAL:
             function = "relu" if kind == CLAMP else "tanh"
-            layers.append((f"{function}{index}", Activation(function)))  # type: ignore[arg-type]
+            layers.append((f"{function}{index}", Activation(function)))
     nodes = linear_chain(layers)
     return Policy(nodes, contract, algorithm, FRAMEWORK, label_of(block).digest)
 
