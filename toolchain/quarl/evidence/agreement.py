@@ -107,10 +107,9 @@ def worst_decisions(
     differ most; none where they never do.
     """
     wanted, made = action.decode(source_outputs), action.decode(candidate_outputs)
-    if action.kind == "discrete":
-        rows = np.arange(len(wanted))
-        lost = source_outputs[rows, wanted].astype(np.float64) - source_outputs[rows, made]
-        differs = wanted != made
+    if action.is_choice:
+        lost = action.losses(source_outputs, candidate_outputs)
+        differs = (wanted != made).reshape(len(wanted), -1).any(axis=1)
     else:
         errors = np.abs(wanted.astype(np.float64) - made)
         lost, differs = errors.max(axis=1), (errors > 0).any(axis=1)
@@ -136,8 +135,9 @@ def _compare(
     source: Policy, quantized: QuantPolicy, wanted: NDArray[Any], made: NDArray[Any]
 ) -> Agreement:
     action = source.contract.action
-    if action.kind == "discrete":
+    if action.is_choice:
         last = quantized.nodes[-1].output
+        wanted, made = action.choices(wanted), action.choices(made)
         return compare_choices(wanted, made, output_step=0.0 if last is None else float(last.scale))
     return compare_actions(action.decode(wanted), action.decode(made), action.low, action.high)
 

@@ -44,11 +44,7 @@ def _trials(
     source: Policy, quantized: QuantPolicy, fitted: Calibration, obs: NDArray[Any]
 ) -> Iterator[Trial]:
     assert quantized.rung is not None
-    unit = (
-        "of the actions changed"
-        if source.contract.action.kind == "discrete"
-        else "mean action error"
-    )
+    unit = "of the actions changed" if source.contract.action.is_choice else "mean action error"
     before = _changed(source, quantized, obs)
     for rung in LADDER[quantized.rung :]:
         try:
@@ -72,6 +68,6 @@ def _changed(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> float
         action.decode(source.outputs(obs)),
         action.decode(real_outputs(quantized, integer_outputs(quantized, obs))),
     )
-    if action.kind == "discrete":
+    if action.is_choice:
         return float((wanted != made).mean())
     return float(np.abs(wanted.astype(np.float64) - made).mean())

@@ -184,12 +184,14 @@ def program_outputs(policy: QuantPolicy, stream: bytes) -> NDArray[Any]:
 
 
 def program_actions(policy: QuantPolicy, stream: bytes) -> NDArray[Any]:
-    """Return the actions that `--act` wrote: int64 [n] of a discrete policy, float32 [n, count] of
-    a box.
+    """Return the actions that `--act` wrote: int64 [n] of a discrete policy, int64 [n, choices] of
+    several choices, float32 [n, count] of a box.
     """
     action = policy.contract.action
     if action.kind == "discrete":
         return np.frombuffer(stream, "<i4").astype(np.int64)
+    if action.kind == "multi_discrete":
+        return np.frombuffer(stream, "<i4").astype(np.int64).reshape(-1, action.width)
     return np.frombuffer(stream, "<f4").reshape(-1, action.count)
 
 

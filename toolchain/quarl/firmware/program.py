@@ -168,7 +168,7 @@ class Program:
     @property
     def decide_function(self) -> str:
         """The kernel that makes the action of the outputs."""
-        is_discrete = self.policy.contract.action.kind == "discrete"
+        is_discrete = self.policy.contract.action.is_choice
         return f"ql_argmax_{LETTERS[self.output.ctype]}" if is_discrete else "ql_act_box"
 
     @property

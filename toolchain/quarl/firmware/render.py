@@ -253,8 +253,16 @@ def _decode(program: Program) -> str:
     parameters = [f"const {names.symbol('output_t')} *output", f"{names.symbol('action')} *action"]
     head = c_list(f"void {names.symbol('decode')}(", parameters, ")") + "\n{\n"
     if action.kind == "discrete":
-        index = f"{program.decide_function}(output, {names.macro('OUTPUT_LEN')})"
+        start = f" + {c_int(action.start)}" if action.start else ""
+        index = f"{program.decide_function}(output, {names.macro('OUTPUT_LEN')}){start}"
         return f"{head}    action->index = {index};\n}}"
+    if action.kind == "multi_discrete":
+        lines, first = [], 0
+        for place, count in enumerate(action.counts):
+            index = f"{program.decide_function}(output + {first}, {count})"
+            lines.append(f"    action->indices[{place}] = {index};")
+            first += count
+        return f"{head}" + "\n".join(lines) + "\n}"
     # Results are finite, so the largest float clips no more than infinity does, and needs no
     # <math.h>.
     low, high = (

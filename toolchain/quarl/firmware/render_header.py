@@ -101,7 +101,11 @@ def _types(program: Program) -> str:
     names = program.names
     action = program.policy.contract.action
     if action.kind == "discrete":
-        member = f"int32_t index; /* of {action.count} actions */"
+        first = f", counted from {action.start}" if action.start else ""
+        member = f"int32_t index; /* of {action.count} actions{first} */"
+    elif action.kind == "multi_discrete":
+        counts = ", ".join(map(str, action.counts))
+        member = f"int32_t indices[{action.width}]; /* of {counts} values */"
     else:
         member = f"float values[{action.count}]; /* units of the environment */"
     return f"""\

@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, assert_never, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from quarl.errors import InputError
 
 Layout = Literal["vector", "hwc", "chw"]
 ElementType = Literal["float32", "uint8"]
+ActionKind = Literal["discrete", "multi_discrete", "box"]
 Transform = Literal["clip", "unscale"]
 
 
@@ -86,6 +87,7 @@ class Observation:
     layout: Layout
     names: tuple[str, ...] = ()
     normalizer: Normalizer | None = None
+    units: tuple[str, ...] = ()  # of a vector's features, as a contract.toml states them
 
     def __post_init__(self) -> None:
         if not self.shape or min(self.shape) < 1:
@@ -105,10 +107,11 @@ class Observation:
                 f"contract: images of {self.dtype}; only uint8 pixels, which are divided by "
                 "255, are known"
             )
-        if self.names and len(self.names) != self.shape[0]:
-            raise InputError(
-                f"contract: {len(self.names)} observation names for {self.shape[0]} features"
-            )
+        for what, words in (("names", self.names), ("units", self.units)):
+            if words and len(words) != self.shape[0]:
+                raise InputError(
+                    f"contract: {len(words)} observation {what} for {self.shape[0]} features"
+                )
         if self.normalizer is not None and (
             self.layout != "vector" or len(self.normalizer.mean) != self.shape[0]
         ):
@@ -149,25 +152,35 @@ class Observation:
 class Action:
     """What the policy's outputs mean.
 
-    discrete: the action is the index of the largest output, the lowest index where several are
-        equal.
-    box: "clip" clips the outputs to [low, high]; "unscale" maps outputs in [-1, 1] to low + (a + 1)
-        / 2 * (high - low).
+    discrete: the action is `start` + the index of the largest output, the lowest index where
+        several are equal.
+    multi_discrete: several such choices; the outputs are theirs one after the other, `counts` says
+        how many each has.
+    box: "clip" clips the outputs to [low, high], where a bound may be infinite; "unscale" maps
+        outputs in [-1, 1] to low + (a + 1) / 2 * (high - low).
     """
 
-    kind: Literal["discrete", "box"]
-    count: int
+    kind: ActionKind
+    count: int  # of outputs
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     transform: Transform = "clip"
+    start: int = 0  # of a discrete action
+    counts: tuple[int, ...] = ()  # of a multi-discrete one
+    names: tuple[str, ...] = ()  # of the action's values, or of a discrete action's choices
+    units: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise InputError(f"contract: the action needs at least one value, found {self.count}")
-        if self.kind not in ("discrete", "box") or self.transform not in get_args(Transform):
+        if self.kind not in get_args(ActionKind) or self.transform not in get_args(Transform):
             raise InputError(
                 f"contract: an action of kind {self.kind} and transform {self.transform} is unknown"
             )
+        self._check_choices()
+        for what, words in (("names", self.names), ("units", self.units)):
+            if words and len(words) != (len(self.counts) or self.count):
+                raise InputError(f"contract: {len(words)} action {what} for {self.count} values")
         bounds = self.count if self.kind == "box" else 0
         if not len(self.low) == len(self.high) == bounds:
             raise InputError(
@@ -187,16 +200,74 @@ class Action:
                 f"{self.high}: they must be finite"
             )
 
+    def _check_choices(self) -> None:
+        is_several = self.kind == "multi_discrete"
+        if is_several != bool(self.counts) or any(count < 1 for count in self.counts):
+            raise InputError(
+                f"contract: a {self.kind} action whose choices have {list(self.counts)} values: "
+                "only a multi_discrete one has several, each of at least one"
+            )
+        if is_several and sum(self.counts) != self.count:
+            raise InputError(
+                f"contract: choices of {list(self.counts)} values have {sum(self.counts)} "
+                f"outputs together, found {self.count}"
+            )
+        if self.start and self.kind != "discrete":
+            raise InputError(f"contract: a {self.kind} action cannot start at {self.start}")
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether the largest output decides: of all, or of each of several parts."""
+        return self.kind != "box"
+
+    @property
+    def width(self) -> int:
+        """Numbers in one action: 1 of a discrete one."""
+        match self.kind:
+            case "discrete":
+                return 1
+            case "multi_discrete":
+                return len(self.counts)
+            case "box":
+                return self.count
+            case other:
+                assert_never(other)
+
+    def choices(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """Return outputs [n, count] as one row per choice [n * width, most values], missing values
+        -inf: what a comparison of choices works on.
+        """
+        if self.kind != "multi_discrete":
+            return outputs
+        parts = np.split(outputs, np.cumsum(self.counts)[:-1], axis=1)
+        rows = np.full((len(outputs), len(parts), max(self.counts)), -np.inf)
+        for place, part in enumerate(parts):
+            rows[:, place, : part.shape[1]] = part
+        return rows.reshape(-1, max(self.counts))
+
+    def losses(self, source: NDArray[Any], made: NDArray[Any]) -> NDArray[np.float64]:
+        """Return float64 [n]: how much less the source's outputs [n, count] value what `made`
+        chooses than their own choice, summed over the choices of one action.
+        """
+        values, others = self.choices(source), self.choices(made)
+        chosen = values[np.arange(len(values)), others.argmax(axis=1)]
+        lost = values.max(axis=1).astype(np.float64) - chosen
+        total: NDArray[np.float64] = lost.reshape(len(source), -1).sum(axis=1)
+        return total
+
     def decode(self, outputs: NDArray[np.floating[Any]]) -> NDArray[Any]:
-        """Return the actions for network outputs float [n, count]: int64 [n], or float32 [n, count]
-        in environment units.
+        """Return the actions for network outputs float [n, count]: int64 [n], int64 [n, choices],
+        or float32 [n, count] in environment units.
 
         float32 arithmetic throughout, in the order written here: every target repeats it bit for
         bit.
         """
         if self.kind == "discrete":
-            indices: NDArray[np.int64] = outputs.argmax(axis=1)
+            indices: NDArray[np.int64] = outputs.argmax(axis=1) + np.int64(self.start)
             return indices
+        if self.kind == "multi_discrete":
+            parts = np.split(outputs, np.cumsum(self.counts)[:-1], axis=1)
+            return np.stack([part.argmax(axis=1) for part in parts], axis=1)
         values = outputs.astype(np.float32)
         low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
         if self.transform == "unscale":
@@ -207,11 +278,13 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """Observation, action and rate of one policy."""
+    """Observation, action and rate of one policy, and who stated them."""
 
     observation: Observation
     action: Action
     step_hz: float | None = None
+    # what was stated and by whom, a line each; what the importer chose or dropped
+    stated: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.step_hz is not None and not (math.isfinite(self.step_hz) and self.step_hz > 0):
@@ -242,6 +315,7 @@ class Contract:
                     "epsilon": normalizer.epsilon,
                     "clip_obs": normalizer.clip_obs,
                 },
+                **_given(units=observation.units),
             },
             "action": {
                 "kind": action.kind,
@@ -249,8 +323,12 @@ class Contract:
                 "low": [None if math.isinf(bound) else bound for bound in action.low],
                 "high": [None if math.isinf(bound) else bound for bound in action.high],
                 "transform": action.transform if action.kind == "box" else "argmax",
+                **_given(
+                    start=action.start, counts=action.counts, names=action.names, units=action.units
+                ),
             },
             "step_hz": self.step_hz,
+            **_given(stated=self.stated),
         }
         return json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
@@ -285,18 +363,24 @@ class Contract:
                         normalizer["epsilon"],
                         normalizer["clip_obs"],
                     ),
+                    tuple(observation.get("units", ())),
                 ),
                 Action(
                     action["kind"],
                     _whole(action["count"]),
                     tuple(-math.inf if bound is None else bound for bound in action["low"]),
                     tuple(math.inf if bound is None else bound for bound in action["high"]),
-                    "clip" if action["kind"] == "discrete" else action["transform"],
+                    action["transform"] if action["kind"] == "box" else "clip",
+                    _whole(action.get("start", 0)),
+                    tuple(_whole(count) for count in action.get("counts", ())),
+                    tuple(action.get("names", ())),
+                    tuple(action.get("units", ())),
                 ),
                 document["step_hz"],
+                tuple(document.get("stated", ())),
             )
             if json.loads(contract.to_json()) != document or not all(
-                isinstance(name, str) for name in contract.observation.names
+                isinstance(word, str) for word in contract.words
             ):
                 raise InputError(
                     "contract.json: holds something this quarl does not understand: export "
@@ -309,6 +393,13 @@ class Contract:
             ) from error
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """All names, units and statements."""
+        observation, action = self.observation, self.action
+        named = (*observation.names, *observation.units, *action.names, *action.units)
+        return (*named, *self.stated)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
@@ -317,6 +408,15 @@ class Contract:
 def box_bounds(values: Sequence[float] | NDArray[Any]) -> tuple[float, ...]:
     """Return the bounds as plain floats, one per action value."""
     return tuple(float(v) for v in np.asarray(values, np.float64).ravel())
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """Return the fields that say something: contracts without them keep their bytes."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in fields.items()
+        if value
+    }
 
 
 def _whole(value: object) -> int:

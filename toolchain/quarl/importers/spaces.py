@@ -4,12 +4,15 @@ themselves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from quarl.errors import UnsupportedError
 from quarl.graph.contract import Action, Observation, box_bounds
+from quarl.rollouts.flat_space import flat_names, is_flattened
 from quarl.rollouts.foreign_env import EnvSpec, make_env
 
 
@@ -22,21 +25,27 @@ def spaces_of(env: EnvSpec) -> tuple[Observation, Action]:
     """
     made = make_env(env)
     try:
-        return observation_of(made.observation_space, env.id), action_of(made.action_space, env.id)
+        observation = observation_of(made.observation_space, env.id)
+        if made.feature_names:
+            observation = replace(observation, names=made.feature_names)
+        return observation, action_of(made.action_space, env.id)
     finally:
         made.close()
 
 
 def observation_of(space: Any, where: str) -> Observation:
-    """Return the observation of a gymnasium space: a Box with one axis, or pixels (uint8, 0 to 255,
-    three axes).
+    """Return the observation of a gymnasium space: pixels (uint8, 0 to 255, three axes), or a
+    vector, into which windows, choices, dicts and tuples are laid out.
     """
     from gymnasium.spaces import Box
 
+    if is_flattened(space):
+        names = flat_names(space)
+        return Observation((len(names),), "float32", "vector", names)
     if not isinstance(space, Box):
         raise UnsupportedError(
-            f"{where}: observations are {type(space).__name__}, only Box is carried over: "
-            "flatten it with a wrapper"
+            f"{where}: observations are {type(space).__name__}, carried over are vectors, choices and "
+            "dicts and tuples of them, and one picture: flatten it with a wrapper"
         )
     if len(space.shape) == 1:
         return Observation(tuple(space.shape), "float32", "vector")
@@ -58,29 +67,30 @@ def observation_of(space: Any, where: str) -> Observation:
 
 
 def action_of(space: Any, where: str) -> Action:
-    """Return the action of a gymnasium space: Discrete from 0, or a bounded Box with one axis
-    (transform "clip").
+    """Return the action of a gymnasium space: a choice, several choices, or a Box with one axis
+    (transform "clip"), whose bounds may be infinite.
     """
-    from gymnasium.spaces import Box, Discrete
+    from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
     if isinstance(space, Discrete):
-        if int(space.start) != 0:
-            raise UnsupportedError(
-                f"{where}: discrete actions start at {space.start}, only 0 is carried over"
-            )
-        return Action("discrete", int(space.n))
+        return Action("discrete", int(space.n), start=int(space.start))
+    if isinstance(space, MultiDiscrete) and space.nvec.ndim == 1 and not space.start.any():
+        return several_choices(space.nvec.tolist())
+    if isinstance(space, MultiBinary) and isinstance(space.n, int | np.integer):
+        return several_choices([2] * int(space.n))
     if isinstance(space, Box):
         if len(space.shape) != 1 or not np.issubdtype(space.dtype, np.floating):
             raise UnsupportedError(
                 f"{where}: actions are {space.dtype} of shape {space.shape}, only one axis of "
                 "floats is carried over"
             )
-        if not np.isfinite([space.low, space.high]).all():
-            raise UnsupportedError(
-                f"{where}: action bounds are infinite, finite ones are needed: "
-                "gymnasium.wrappers.ClipAction or RescaleAction"
-            )
         return Action("box", space.shape[0], box_bounds(space.low), box_bounds(space.high))
     raise UnsupportedError(
-        f"{where}: {type(space).__name__} actions are not carried over: only Discrete and Box are"
+        f"{where}: {space} actions are not carried over: only Discrete, MultiDiscrete and "
+        "MultiBinary with one axis, and Box are"
     )
+
+
+def several_choices(counts: Sequence[int]) -> Action:
+    """Return the action of several choices; MultiBinary is choices between two."""
+    return Action("multi_discrete", sum(counts), counts=tuple(counts))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ def expected_identity(program: Program) -> Identity:
         int(np.prod(contract.observation.shape)) * pixels_or_floats.itemsize,
         program.input_len * np.dtype(DTYPES[program.input.ctype]).itemsize,
         program.output_len * np.dtype(DTYPES[program.output.ctype]).itemsize,
-        4 * (1 if contract.action.kind == "discrete" else contract.action.count),
+        4 * contract.action.width,
         contract.digest,
     )
 
@@ -94,7 +94,13 @@ def outputs_of(program: Program, answers: Sequence[bytes]) -> NDArray[Any]:
 
 
 def actions_of(program: Program, actions: Sequence[bytes]) -> NDArray[Any]:
-    """Return the actions [n] or [n, count] from their bytes, which end an answer."""
-    if program.policy.contract.action.kind == "discrete":
-        return np.array([struct.unpack("<i", action)[0] for action in actions], np.int64)
-    return np.stack([np.frombuffer(action, np.float32) for action in actions])
+    """Return the actions [n] or [n, width] from their bytes, which end an answer."""
+    match program.policy.contract.action.kind:
+        case "discrete":
+            return np.array([struct.unpack("<i", action)[0] for action in actions], np.int64)
+        case "multi_discrete":
+            return np.stack([np.frombuffer(action, "<i4").astype(np.int64) for action in actions])
+        case "box":
+            return np.stack([np.frombuffer(action, np.float32) for action in actions])
+        case other:
+            assert_never(other)

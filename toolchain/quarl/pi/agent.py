@@ -18,6 +18,7 @@ import base64
 import gc
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -438,7 +439,11 @@ class Decision:
     def act(self, y: Any) -> Any:
         """Return the action for one output [1, count]."""
         if self._action["kind"] == "discrete":
-            return int(y.argmax())
+            return int(y.argmax()) + int(self._action["start"])
+        if self._action["kind"] == "multi_discrete":
+            ends = itertools.accumulate(self._action["counts"])
+            parts = self._numpy.split(y[0], list(ends)[:-1])
+            return [int(part.argmax()) for part in parts]
         numpy = self._numpy
         values = (
             y

@@ -162,7 +162,6 @@ def decision_loss(action: Action, source: NDArray[Any], made: NDArray[Any]) -> f
     """Return the mean loss of the decisions that outputs `made` [n, count] mean, against those of
     `source`; units as `decision_error`.
     """
-    if action.kind == "discrete":
-        chosen = made.argmax(axis=1)
-        return float((source.max(axis=1) - source[np.arange(len(source)), chosen]).mean())
+    if action.is_choice:
+        return float(action.losses(source, made).mean())
     return float(np.abs(action.decode(source) - action.decode(made)).mean())

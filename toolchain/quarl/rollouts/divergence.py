@@ -75,8 +75,8 @@ def first_divergence(
 def _first(source: NDArray[Any], candidate: NDArray[Any], action: Action) -> int:
     steps = min(len(source), len(candidate))
     source, candidate = source[:steps], candidate[:steps]
-    if action.kind == "discrete":
-        differs = source != candidate
+    if action.is_choice:
+        differs = (source != candidate).reshape(steps, -1).any(axis=1)
     else:
         ranges = np.array(action.high) - np.array(action.low)
         apart = np.abs(source.astype(np.float64) - candidate) / np.where(

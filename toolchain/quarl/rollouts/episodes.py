@@ -166,7 +166,10 @@ def random_episodes(
 
     def choose(episodes: NDArray[np.int64], obs: NDArray[Any]) -> NDArray[Any]:
         if action.kind == "discrete":
-            return np.array([generators[e].integers(action.count) for e in episodes], np.int64)
+            drawn = [generators[e].integers(action.count) for e in episodes]
+            return np.array(drawn, np.int64) + action.start
+        if action.kind == "multi_discrete":
+            return np.array([generators[e].integers(action.counts) for e in episodes], np.int64)
         return np.array([generators[e].uniform(low, high) for e in episodes], np.float32)
 
     return _play(env, choose, seeds, lanes, None, None, longest)

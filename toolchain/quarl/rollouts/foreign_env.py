@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError, QuarlError, ToolMissingError
 from quarl.files.text import shortened
+from quarl.rollouts.flat_space import flat_length, flat_names, flattened, is_flattened
 
 # who registers ids that gymnasium does not know by itself
 _NAMESPACE_MODULES = {"quarl": "quarl.envs", "ALE": "ale_py"}
@@ -51,6 +52,10 @@ class ForeignEnv:
         self._spec, self._env, self._seed = spec, env, 0
         with blame(spec, lambda: "when it is asked for its spaces"):
             self.observation_space, self.action_space = env.observation_space, env.action_space
+            self._source_space = self.observation_space
+            if is_flattened(self.observation_space):
+                count = flat_length(self.observation_space)
+                self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (count,), np.float32)
             self.metadata = dict(env.metadata)
         self._when: Callable[[], str] = lambda: f"in step, seed {self._seed}"
         self._shape: tuple[int, ...] | None = None
@@ -76,6 +81,12 @@ class ForeignEnv:
                 )
             self._shape, self._dtype = space.shape, space.dtype
         return self._shape
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features of observations that were laid out as one vector."""
+        is_own = self._source_space is self.observation_space
+        return () if is_own else flat_names(self._source_space)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -123,6 +134,8 @@ class ForeignEnv:
 
     def _observation(self, obs: Any, call: str) -> NDArray[Any]:
         shape, dtype = self.shape, self._dtype
+        if self._source_space is not self.observation_space:
+            obs = flattened(self._source_space, obs)
         if type(obs) is np.ndarray and obs.dtype == dtype and obs.shape == shape:
             return obs
         found = np.asarray(obs)

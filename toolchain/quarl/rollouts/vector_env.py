@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from quarl.errors import InputError
 from quarl.files.text import shortened
 from quarl.graph.contract import Contract
+from quarl.rollouts.flat_space import is_flattened
 from quarl.rollouts.foreign_env import (
     EnvSpec,
     ForeignEnv,
@@ -115,14 +116,12 @@ def check_env(env: EnvSpec, contract: Contract) -> None:
         raise InputError(
             f"{env.id} gives observations {space}, the policy takes {wanted}. {advice}"
         )
-    if action.kind == "discrete":
-        if not isinstance(action_space, gymnasium.spaces.Discrete) or (
-            int(action_space.n),
-            int(action_space.start),
-        ) != (action.count, 0):
+    if action.is_choice:
+        if _choices(action_space) != (action.counts or (action.count,), action.start):
             raise InputError(
                 f"{env.id} takes actions {action_space}, the policy chooses one of "
-                f"{action.count} counted from 0. {advice}"
+                f"{', one of '.join(map(str, action.counts or (action.count,)))} counted from "
+                f"{action.start}. {advice}"
             )
         return
     if not isinstance(action_space, gymnasium.spaces.Box) or action_space.shape != (action.count,):
@@ -137,6 +136,18 @@ def check_env(env: EnvSpec, contract: Contract) -> None:
             f"{env.id} takes actions {action_space}, the policy gives values from {bounds}. "
             f"{advice}"
         )
+
+
+def _choices(space: Any) -> tuple[tuple[int, ...], int] | None:
+    """Return how many values each choice of a space has and the first of them; None of a box."""
+    match space:
+        case gymnasium.spaces.Discrete():
+            return (int(space.n),), int(space.start)
+        case gymnasium.spaces.MultiDiscrete() if space.nvec.ndim == 1 and not space.start.any():
+            return tuple(int(count) for count in space.nvec), 0
+        case gymnasium.spaces.MultiBinary() if isinstance(space.n, int | np.integer):
+            return (2,) * int(space.n), 0
+    return None
 
 
 class _SingleLanes:
@@ -284,7 +295,11 @@ def _make_vector(env: EnvSpec, lanes: int) -> VectorEnv[Any, Any, Any] | None:
     if not _INDEPENDENT[asked]:
         return None
     with blame(env, lambda: "when it is made"):
-        return _call_vector_entry_point(env, lanes)
+        vector = _call_vector_entry_point(env, lanes)
+        if not is_flattened(vector.single_observation_space):
+            return vector
+        vector.close()  # one environment lays its observations out as a vector, several do not
+        return None
 
 
 def _call_vector_entry_point(env: EnvSpec, lanes: int) -> VectorEnv[Any, Any, Any]:

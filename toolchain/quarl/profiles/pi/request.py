@@ -171,5 +171,7 @@ def _decision(quantized: QuantPolicy, observations: Sent) -> dict[str, Any]:
             "low": [bound if np.isfinite(bound) else None for bound in action.low],
             "high": [bound if np.isfinite(bound) else None for bound in action.high],
             "transform": action.transform,
+            "start": action.start,
+            "counts": list(action.counts),
         },
     }

@@ -41,7 +41,7 @@ def layers(contents: Contents) -> Section:
     )
     unit = (
         "value lost per decision"
-        if contents.contract.action.kind == "discrete"
+        if contents.contract.action.is_choice
         else "mean error of the action"
     )
     return Section(

@@ -120,8 +120,18 @@ def _action(promised: Contract) -> tuple[tuple[str, Cell], ...]:
             (
                 "Kind",
                 Cell(
-                    f"one of {action.count}",
+                    f"one of {action.count}" + (f", from {action.start}" if action.start else ""),
                     note="the largest output; of equal ones the lowest index",
+                ),
+            )
+        ]
+    elif action.kind == "multi_discrete":
+        rows = [
+            (
+                "Kind",
+                Cell(
+                    f"{action.width} choices, of {', '.join(map(str, action.counts))}",
+                    note="the largest output of each part; of equal ones the lowest index",
                 ),
             )
         ]
