@@ -23,14 +23,15 @@ errors
 seeds progress resources stats envs
 files tools
 graph boards
-bundle quantize firmware runtimes pi
-emitters links
+quantize firmware runtimes pi
+bundle emitters links
 profiles rollouts
 importers evidence
 sources
 finetune
 verdict train player
 choose_rung reports actorq
+exporter
 pipeline doctor
 cli pytest_plugin
 __main__

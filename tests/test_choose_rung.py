@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from quarl import pipeline
+from quarl.bundle.limits import DEFAULT_LIMITS, Limits
 from quarl.choose_rung import choose_rung, fixed_rung
 from quarl.errors import InputError
 from quarl.evidence.agreement import BoxAgreement, compare_decisions
@@ -19,7 +20,6 @@ from quarl.quantize.ladder import LADDER, decision_error, quantize_on_rung, rung
 from quarl.rollouts.actors import Actor
 from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
-from quarl.verdict.limits import DEFAULT_LIMITS, Limits
 
 pytestmark = pytest.mark.play
 

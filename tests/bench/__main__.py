@@ -22,26 +22,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.boards.cortex_m import Board, find_board
+from quarl.bundle.limits import Limits, limits_from_table
 from quarl.choose_rung import choose_rung
 from quarl.emitters import emit_tflite
 from quarl.evidence.closed_loop import failures_of
 from quarl.graph import reference as integer
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers import read_policy
 from quarl.pipeline import import_source
-from quarl.profiles.emulated import FirmwareProfile, profile_firmware
+from quarl.profiles.emulated import FirmwareProfile, profile_emulated
 from quarl.profiles.host import cpu_name
 from quarl.quantize.calibration import Calibration, read_observations
 from quarl.quantize.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.resources import default_cache_dir, targets_dir
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.runtimes.host import LitertRuntime, Runtime, evaluate
 from quarl.seeds import PARITY_SEED
 from quarl.sources.observations import observations_of
-from quarl.verdict.limits import Limits, failure_of, limits_from_table, recipe_limits
+from quarl.verdict.limits import failure_of, recipe_limits
 from tests.bench import peer_bakenn, peers
 from tests.bench.commands import bench_commands, bench_play
 from tests.bench.nature import atari_frames, write_nature_zip
@@ -50,6 +51,7 @@ from tests.bench.process import run
 from tests.bench.row import Row
 from tests.bench.sizes import bench_sizes
 from tests.support.samples import observations, sample
+from tests.support.workloads import workload_for
 
 POLICIES = Path(__file__).parent / "policies"
 PAIRED_EPISODES = 400
@@ -295,8 +297,10 @@ def bench_firmware(folder: Path) -> list[Row]:
     for board_name, name, goal, peer in FIRMWARE:
         board = find_board(board_name, targets_dir())
         policy, quantized = sample(name, 0)
-        counted = profile_firmware(
-            quantized, observations(policy, np.random.default_rng(3), 2), board, default_cache_dir()
+        counted = profile_emulated(
+            workload_for(quantized, observations(policy, np.random.default_rng(3), 2), board),
+            board,
+            default_cache_dir(),
         )
         found = (
             f"{counted.instructions:,} instructions, {counted.flash_bytes:,} B flash, "
@@ -336,8 +340,10 @@ def _bakenn_row(
 def _int4_row(name: str, board: Board, int8: FirmwareProfile) -> Row:
     """The same network with int4 weights; the Nature CNN must fit a part of 1 MB."""
     policy, quantized = sample(name, 0, weights="int4")
-    counted = profile_firmware(
-        quantized, observations(policy, np.random.default_rng(3), 2), board, default_cache_dir()
+    counted = profile_emulated(
+        workload_for(quantized, observations(policy, np.random.default_rng(3), 2), board),
+        board,
+        default_cache_dir(),
     )
     more = counted.instructions / int8.instructions - 1
     found = (

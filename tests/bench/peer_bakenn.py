@@ -25,6 +25,7 @@ from quarl.emitters import emit_tflite
 from quarl.firmware.build import ELF_FILE, GCC, compiler_version
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import CompilerName, compile_command, harness_sources
+from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.render_header import render_header
 from quarl.graph.quant_policy import QuantDense, QuantPolicy
@@ -159,7 +160,7 @@ def _cost(
     done = run(command, timeout=600)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     image = read_image((folder / ELF_FILE).read_bytes(), board)
-    device = UnicornDevice(image, board, program)
+    device = UnicornDevice(image, board, interface_of(program))
     integers = quantize_observations(policy, obs)
     wanted = run_integers(policy, integers)[policy.nodes[-1].name]
     assert np.abs(device.run(integers).astype(np.int32) - wanted).max() <= CLOSE, (

@@ -11,7 +11,7 @@ import numpy as np
 
 from quarl.boards.cores import LINUX_CORES
 from quarl.errors import ToolMissingError
-from quarl.firmware.linux import build_linux_program, program_inputs, program_outputs
+from quarl.firmware.linux import program_inputs, program_outputs
 from quarl.graph.reference import integer_outputs
 from quarl.links.qemu_user import EmulatedPi
 from quarl.pi.root import open_root
@@ -20,7 +20,9 @@ from quarl.profiles.pi.report import Instructions, instructions_from
 from quarl.profiles.pi.request import Effort, package_of, run_request
 from quarl.resources import default_cache_dir
 from tests.bench.row import Row
+from tests.support.linux_programs import build_linux_program
 from tests.support.samples import observations, sample
+from tests.support.workloads import workload_for
 
 CORES: tuple[str, ...] = tuple(
     name for name, core in LINUX_CORES.items() if core.cpuinfo is not None
@@ -88,7 +90,7 @@ def instructions_of(name: str, core: str) -> tuple[Instructions, Instructions, i
     policy, quantized = sample(name, 0)
     obs = observations(policy, np.random.default_rng(5), COUNTED)
     expected = integer_outputs(quantized, obs)
-    package = package_of(None, quantized, obs, ("litert",))
+    package = package_of(workload_for(quantized, obs, None, None), ("litert",))
     program = build_linux_program(quantized, obs, core, default_cache_dir())
     with EmulatedPi(core, open_root(default_cache_dir()), default_cache_dir()) as link:
         link.push(package.files)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from quarl import pipeline
-from quarl.bundle.bundle import PARITY
 from quarl.evidence.agreement import BoxAgreement, DiscreteAgreement
 from quarl.evidence.evidence import Evidence, evidence_from_json
+from quarl.evidence.gather import PARITY
 from quarl.profiles.host import Profile, cpu_name
 from quarl.resources import models_dir
 from quarl.sources.recipe import list_recipes
@@ -61,7 +61,10 @@ def ship(name: str, folder: Path) -> Shipped:
     began = time.perf_counter()
     made = pipeline.ship(pipeline.import_source(name), folder / name, trust=True)
     wall_s = time.perf_counter() - began
-    manifest, evidence = made.bundle.manifest, evidence_from_json(made.bundle.read(PARITY).decode())
+    manifest, evidence = (
+        made.release.manifest,
+        evidence_from_json((made.release.folder / PARITY).read_text()),
+    )
     return Shipped(
         name, manifest.rung, manifest.ladder, made.verdict, evidence, made.profile, wall_s
     )

@@ -15,18 +15,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quarl.emitters import EMITTERS, FLOAT_EMITTERS
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
-from quarl.profiles.host import Profile, profile_bundle
+from quarl.profiles.host import Profile, profile_host
+from quarl.profiles.workload import Workload
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import rung_numbered
 from quarl.quantize.quantizer import quantize
 from tests.bench.row import Row
 from tests.support.samples import observations, peer
+from tests.support.workloads import workload_for
 
 INPUTS, ACTIONS = 44, 25  # of nav_dqn_large
 SIZES = {"I": (64, 64, 64), "II": (256, 256, 256), "III": (4096, 512, 1024)}
@@ -47,7 +51,7 @@ def bench_sizes(folder: Path) -> list[Row]:
     """
     rows = []
     for size, widths in SIZES.items():
-        profile = profile_bundle(*made((INPUTS, *widths, ACTIONS)))
+        profile = profile_host(_workload(*made((INPUTS, *widths, ACTIONS))))
         for runtime in ("litert", "onnxruntime"):
             real, int8 = (profile.model(runtime, precision) for precision in ("float32", "int8"))
             times = (
@@ -66,11 +70,15 @@ def bench_sizes(folder: Path) -> list[Row]:
     return [*rows, *limited_rows(folder)]
 
 
+def _workload(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> Workload:
+    return workload_for(quantized, obs, None, source)
+
+
 def memory_rows(profile: Profile) -> list[Row]:
     """Return what loading the model and its first call add to a process, beyond what a network of
     next to no weights adds.
     """
-    empty = profile_bundle(*made((INPUTS, *(1 for _ in SIZES["III"]), ACTIONS)))
+    empty = profile_host(_workload(*made((INPUTS, *(1 for _ in SIZES["III"]), ACTIONS))))
     rows = []
     for runtime in ("litert", "onnxruntime"):
         whole, least = (

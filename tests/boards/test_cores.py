@@ -25,16 +25,14 @@ import numpy as np
 from pathlib import Path
 import quarl
 from quarl.boards.cortex_m import find_board
-from quarl.firmware.sources import write_firmware
-from quarl.profiles.emulated import profile_firmware
 from quarl.resources import targets_dir
 from tests.support.samples import observations, sample
 
 policy, quantized = sample("squashed", 3)
 obs = observations(policy, np.random.default_rng(0), 4)
 board = find_board("made_up", targets_dir())
-files = write_firmware(quantized, board, obs)
-profile = profile_firmware(quantized, obs, board, Path(sys.argv[1]))
+files = write_source_tree(quantized, board, obs).files
+profile = profile_emulated(workload_for(quantized, obs, board), board, Path(sys.argv[1]))
 print(json.dumps({
     "package": quarl.__file__, "cpu": profile.cpu, "compared": profile.compared,
     "differing": profile.differing, "script": files["harness/board.ld"].decode(),

@@ -14,6 +14,7 @@ from quarl.boards.cortex_m import find_board
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources
+from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.sources import kernels_for, program_sources
 from quarl.graph.reference import act
@@ -124,6 +125,8 @@ def test_the_driver_works_on_the_registers_of_the_manual(name: str) -> None:
     elf = build_image(
         program_sources(program) | harness_sources(board, "uart"), board, default_cache_dir()
     )
-    device = SerialDevice(Chip(elf, name), "a drawn UART", board, program, answer_s=0.001)
+    device = SerialDevice(
+        Chip(elf, name), "a drawn UART", board, interface_of(program), answer_s=0.001
+    )
     np.testing.assert_array_equal(device.act(obs), act(quantized, obs))
     assert device.repeated == 0

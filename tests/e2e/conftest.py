@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from quarl import pipeline
+from quarl.exporter import ExportRequest
 
 Quarl = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -21,9 +22,9 @@ def finished_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shipped CartPole bundle with every stage's result; copy it before you change it."""
     folder = tmp_path_factory.mktemp("bundles") / "cartpole_ppo"
     source = pipeline.import_source("cartpole_ppo")
-    made = pipeline.ship(source, folder, rung=4)
+    made = pipeline.ship(source, folder, ExportRequest(rung=4))
     assert made.verdict.passed, [check.detail for check in made.verdict.failed]
-    return made.bundle.folder
+    return made.release.folder
 
 
 @pytest.fixture

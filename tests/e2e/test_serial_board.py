@@ -12,18 +12,17 @@ import pytest
 
 from quarl import pipeline
 from quarl.boards.cortex_m import find_board
-from quarl.bundle.bundle import Bundle
-from quarl.evidence.gather import example_observations
+from quarl.bundle.release import Release
+from quarl.exporter import ExportRequest
 from quarl.firmware.build import build_image
-from quarl.firmware.image import harness_sources
-from quarl.firmware.sources import program_sources
-from quarl.profiles.device import DeviceProfile, device_profile_from_json
-from quarl.profiles.emulated import checked_program
+from quarl.profiles.device import DeviceProfile, device_profile_from
 from quarl.profiles.figure import Figure
+from quarl.profiles.workload import release_workload
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.e2e.conftest import Quarl
 from tests.support.serial_line import Line, emulated_uart
+from tests.support.workloads import subject_of
 
 pytestmark = pytest.mark.play
 
@@ -31,30 +30,27 @@ BOARD = "stm32f411_blackpill"
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Release:
     need("ziglang", "elftools", "serial", "qemu-system-arm")
     folder = tmp_path_factory.mktemp("serial") / "cartpole"
     return pipeline.export(
         pipeline.import_source("cartpole_ppo"),
         folder,
-        rung=0,
-        board=find_board(BOARD, targets_dir()),
+        ExportRequest(rung=0, board=find_board(BOARD, targets_dir())),
     )
 
 
 @pytest.fixture(scope="module")
-def port(bundle: Bundle) -> Iterator[str]:
+def port(bundle: Release) -> Iterator[str]:
     board = find_board(BOARD, targets_dir())
-    program = checked_program(bundle.quantized(), example_observations(bundle), board)
-    elf = build_image(
-        program_sources(program) | harness_sources(board, "uart"), board, default_cache_dir()
-    )
+    tree = release_workload(bundle, board).firmware
+    elf = build_image(tree.image_files(board, "uart"), board, default_cache_dir())
     with emulated_uart("netduinoplus2", elf) as path:
         yield path
 
 
 def test_a_profile_over_the_line_says_what_was_compared_and_claims_no_time_where_nothing_counts(
-    bundle: Bundle, port: str, quarl: Quarl
+    bundle: Release, port: str, quarl: Quarl
 ) -> None:
     done = quarl("profile", bundle.folder, "--board", BOARD, "--link", f"serial:{port}", "--json")
     assert done.returncode == 0, done.stderr
@@ -67,13 +63,13 @@ def test_a_profile_over_the_line_says_what_was_compared_and_claims_no_time_where
     )
     assert found["compared"] > 0
     assert (
-        device_profile_from_json((bundle.folder / "device.json").read_text(), "device.json").figures
+        device_profile_from((bundle.folder / f"device.{BOARD}.json").read_bytes(), "device").figures
         == ()
     )
 
 
 def test_parity_over_the_line_compares_the_board_itself(
-    bundle: Bundle, port: str, quarl: Quarl
+    bundle: Release, port: str, quarl: Quarl
 ) -> None:
     done = quarl("parity", bundle.folder, "--episodes", "2", "--link", f"serial:{port}", "--json")
     assert done.returncode == 0, done.stderr
@@ -83,15 +79,15 @@ def test_parity_over_the_line_compares_the_board_itself(
 
 
 def test_a_cable_pulled_in_the_middle_ends_with_code_4_and_writes_nothing(
-    bundle: Bundle, port: str, quarl: Quarl, tmp_path: Path
+    bundle: Release, port: str, quarl: Quarl, tmp_path: Path
 ) -> None:
-    (bundle.folder / "device.json").unlink(missing_ok=True)
+    (bundle.folder / f"device.{BOARD}.json").unlink(missing_ok=True)
     with Line(port, cut_after=500) as line:
         done = quarl("profile", bundle.folder, "--board", BOARD, "--link", f"serial:{line.path}")
     assert done.returncode == 4
     assert "the serial port went away in the middle of the run" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (bundle.folder / "device.json").exists()
+    assert not (bundle.folder / f"device.{BOARD}.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +115,7 @@ def test_a_cable_pulled_in_the_middle_ends_with_code_4_and_writes_nothing(
     ],
 )
 def test_what_cannot_be_done_is_said_before_or_with_the_right_code(
-    bundle: Bundle, quarl: Quarl, options: list[str], code: int, words: str
+    bundle: Release, quarl: Quarl, options: list[str], code: int, words: str
 ) -> None:
     done = quarl("profile", bundle.folder, *options)
     assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (
@@ -131,6 +127,7 @@ def test_what_cannot_be_done_is_said_before_or_with_the_right_code(
 
 def test_cycles_of_a_real_counter_are_measured_figures_and_nothing_else_is() -> None:
     measured = DeviceProfile(
+        subject=subject_of(None, BOARD),
         board=BOARD,
         cpu="cortex-m4",
         port="/dev/ttyACM0",
@@ -156,4 +153,4 @@ def test_cycles_of_a_real_counter_are_measured_figures_and_nothing_else_is() -> 
         Figure("device_cycles", 1700.0, "", "measured"),
         Figure("device_latency_us", 106.25, "us", "measured"),
     )
-    assert device_profile_from_json(measured.to_json(), "device.json") == measured
+    assert device_profile_from(measured.to_json(), "device.json") == measured

@@ -14,7 +14,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from quarl import pipeline
-from quarl.bundle.bundle import MANIFEST
+from quarl.bundle.manifest import MANIFEST
+from quarl.exporter import ExportRequest
 from quarl.files.npz import npz_bytes, read_npz
 from tests.conftest import need
 from tests.e2e.conftest import Quarl
@@ -75,7 +76,9 @@ def test_ship_writes_a_bundle_whose_verdict_says_pass(quarl: Quarl, tmp_path: Pa
 
 def test_exporting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     source = pipeline.import_source("pendulum_sac")
-    first, second = (pipeline.export(source, tmp_path / name, rung=5) for name in ("a", "b"))
+    first, second = (
+        pipeline.export(source, tmp_path / name, ExportRequest(rung=5)) for name in ("a", "b")
+    )
     assert {p.name: p.read_bytes() for p in first.folder.iterdir()} == {
         p.name: p.read_bytes() for p in second.folder.iterdir()
     }
@@ -189,7 +192,7 @@ def test_ship_for_a_board_writes_firmware_that_answers_like_the_host_and_keeps_t
     assert checks["budget_firmware_latency_us"]["kind"] == "estimated"
     assert checks["budget_firmware_latency_us"]["found"] < 50_000
     assert (tmp_path / "out" / "firmware" / "policy" / "ql_policy.h").is_file()
-    counted = json.loads((tmp_path / "out" / "firmware.json").read_text())
+    counted = json.loads((tmp_path / "out" / "firmware.nucleo_l4r5zi.json").read_text())
     assert (counted["board"], counted["differing"]) == ("nucleo_l4r5zi", 0)
 
 

@@ -18,24 +18,29 @@ import pytest
 
 from quarl import pipeline
 from quarl.boards.cortex_m import find_board
-from quarl.bundle.bundle import Bundle, read_bundle
+from quarl.bundle.limits import Limits
+from quarl.bundle.release import Release, open_bundle
 from quarl.choose_rung import fixed_rung
+from quarl.errors import DeviceError, QuarlError
+from quarl.exporter import ExportRequest
 from quarl.files.npz import npz_bytes, read_npz
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy, QuantWeighted
+from quarl.links.target import Target
+from quarl.profiles.measure import read_measurements
 from quarl.quantize.calibration import Calibration
 from quarl.resources import firmware_dir, models_dir, targets_dir
 from quarl.rollouts.actors import source_actor
 from quarl.rollouts.episodes import collect_observations
 from quarl.sources.source import Source
 from quarl.verdict.baseline import baseline_path, read_baseline, set_baseline
-from quarl.verdict.limits import Limits
 from quarl.verdict.verdict import Check, Verdict
 from tests.conftest import need
 from tests.e2e.conftest import Quarl
 
 pytestmark = pytest.mark.play
 
+BOARD = "nucleo_l4r5zi"
 POLICY, RUNG = "nav_ppo", 3
 LIMITS = Limits(
     episodes=64,
@@ -49,13 +54,12 @@ LIMITS = Limits(
 
 
 @pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def released(tmp_path_factory: pytest.TempPathFactory) -> Release:
     """The release as it is, with its evidence and its baseline beside it."""
     bundle = pipeline.export(
         pipeline.import_source(POLICY),
         tmp_path_factory.mktemp("release") / "nav",
-        rung=RUNG,
-        limits=LIMITS,
+        ExportRequest(rung=RUNG, limits=LIMITS),
     )
     pipeline.parity(bundle)
     set_baseline(bundle, pipeline.gate(bundle), baseline_path(bundle))
@@ -63,7 +67,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture
-def touched(released: Bundle, tmp_path: Path) -> Path:
+def touched(released: Release, tmp_path: Path) -> Path:
     """A copy of the release, free to be damaged."""
     return Path(shutil.copytree(released.folder, tmp_path / "nav"))
 
@@ -74,16 +78,18 @@ def failing(verdict: Verdict) -> dict[str, Check]:
 
 def judged(source: Source, out: Path, **changes: Any) -> Verdict:
     """Return the verdict on the source exported as the release was, but for the changes."""
-    bundle = pipeline.export(source, out, **{"rung": RUNG, "limits": LIMITS, **changes})
+    bundle = pipeline.export(
+        source, out, ExportRequest(**{"rung": RUNG, "limits": LIMITS, **changes})
+    )
     pipeline.parity(bundle)
     return pipeline.gate(bundle)
 
 
 def test_an_untouched_release_passes_and_does_not_fall_behind_its_baseline(
-    released: Bundle, tmp_path: Path
+    released: Release, tmp_path: Path
 ) -> None:
     again = pipeline.export(
-        pipeline.import_source(POLICY), tmp_path / "again", rung=RUNG, limits=LIMITS
+        pipeline.import_source(POLICY), tmp_path / "again", ExportRequest(rung=RUNG, limits=LIMITS)
     )
     pipeline.parity(again)
     verdict = pipeline.gate(again, baseline=read_baseline(baseline_path(released)).checks)
@@ -123,17 +129,13 @@ def flipped_onnx(model: bytes, weights: bytes) -> bytes:
 def test_a_flipped_bit_in_the_weights_is_stopped_by_the_backend_and_by_the_digest(
     touched: Path, name: str, flipped: Callable[[bytes, bytes], bytes], stopped_by: str
 ) -> None:
-    path, bundle = touched / name, read_bundle(touched)
+    path, bundle = touched / name, open_bundle(touched)
     weights = max(
-        (
-            node.op.weights
-            for node in bundle.quantized().nodes
-            if isinstance(node.op, QuantWeighted)
-        ),
+        (node.op.weights for node in bundle.quantized.nodes if isinstance(node.op, QuantWeighted)),
         key=lambda w: w.size,
     )
     path.write_bytes(flipped(path.read_bytes(), weights.tobytes()))
-    found = failing(pipeline.gate(bundle))
+    found = failing(pipeline.gate(open_bundle(touched)))
     assert set(found) == {stopped_by, "files_unchanged"}
     assert "first at observation" in found[stopped_by].detail
     assert name in found["files_unchanged"].detail
@@ -149,7 +151,7 @@ def test_a_quietly_worse_quantisation_is_stopped_by_the_actions_and_says_where_t
         quantized, results = fixed_rung(policy, calibration, number, *rest)
         return _coarsened(quantized, 24), results
 
-    monkeypatch.setattr(pipeline, "fixed_rung", coarser)
+    monkeypatch.setattr("quarl.exporter.fixed_rung", coarser)
     verdict = judged(pipeline.import_source(POLICY), tmp_path / "nav")
     found = failing(verdict)
     assert "action_error" in found
@@ -195,17 +197,35 @@ def test_a_calibration_from_one_episode_is_stopped_and_told_by_what_it_does_not_
     )
 
 
-def test_one_kilobyte_over_the_flash_and_a_missed_deadline_are_stopped_by_their_budgets(
-    touched: Path,
-) -> None:
+@pytest.fixture(scope="module")
+def on_board(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """The release for a board, with its evidence and the profile of its firmware."""
     need("ziglang", "unicorn")
-    bundle = read_bundle(touched)
-    board = find_board("nucleo_l4r5zi", targets_dir())
-    profile = pipeline.profile_board(bundle, board)
-    assert pipeline.gate(bundle).passed  # flash, RAM and deadline are judged from now on
+    return exported_for(BOARD, tmp_path_factory.mktemp("board") / "nav")
+
+
+def exported_for(board: str, out: Path) -> Release:
+    """Return the policy exported for a board, profiled there and compared with its source."""
+    target = Target(find_board(board, targets_dir()))
+    request = ExportRequest(rung=RUNG, limits=LIMITS, board=target.board)
+    release = pipeline.export(pipeline.import_source(POLICY), out, request)
+    pipeline.profile_board(release, target)
+    pipeline.parity(release)
+    return release
+
+
+def test_one_kilobyte_over_the_flash_and_a_missed_deadline_are_stopped_by_their_budgets(
+    on_board: Release,
+) -> None:
+    assert pipeline.gate(on_board).passed
+    profile = read_measurements(on_board).firmware
+    assert profile is not None
     flash = float(profile.flash_bytes - 1024)
-    tight = replace(LIMITS, budgets={"firmware_flash_bytes": flash, "firmware_latency_us": 10.0})
-    found = failing(pipeline.gate(bundle, limits=tight))
+    tight = replace(
+        on_board.manifest.limits,
+        budgets={"firmware_flash_bytes": flash, "firmware_latency_us": 10.0},
+    )
+    found = failing(pipeline.gate(on_board, limits=tight))
     assert set(found) == {"budget_firmware_flash_bytes", "budget_firmware_latency_us"}
     assert found["budget_firmware_flash_bytes"].margin == -1024
     assert "1,024 B over the limit" in found["budget_firmware_flash_bytes"].detail
@@ -213,23 +233,18 @@ def test_one_kilobyte_over_the_flash_and_a_missed_deadline_are_stopped_by_their_
 
 
 def test_a_slower_kernel_is_stopped_by_the_baselines_instruction_count(
-    touched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    on_board: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    need("ziglang", "unicorn")
-    bundle, board = read_bundle(touched), find_board("nucleo_l4r5zi", targets_dir())
-    before = pipeline.profile_board(bundle, board)
-    accepted = pipeline.gate(bundle)
-    harness = _with_slower_kernel(
-        before.layers[0].kernel, Path(shutil.copytree(firmware_dir(), tmp_path / "harness"))
-    )
-    for user in ("quarl.firmware.sources.firmware_dir", "quarl.firmware.image.firmware_dir"):
-        monkeypatch.setattr(user, harness)
-    after = pipeline.profile_board(bundle, board)
-    assert after.act_instructions is not None
-    assert before.act_instructions is not None
-    assert after.act_instructions > before.act_instructions
-    found = failing(pipeline.gate(bundle, baseline=accepted.checks))
+    accepted, before = pipeline.gate(on_board), read_measurements(on_board).firmware
+    assert before is not None
     kernel = before.layers[0].kernel
+    harness = _with_slower_kernel(
+        kernel, Path(shutil.copytree(firmware_dir(), tmp_path / "harness"))
+    )
+    for user in ("sources", "image", "source_tree"):
+        monkeypatch.setattr(f"quarl.firmware.{user}.firmware_dir", harness)
+    slower = exported_for(BOARD, tmp_path / "slower")
+    found = failing(pipeline.gate(slower, baseline=accepted.checks))
     assert {
         "regression_budget_firmware_instructions",
         f"regression_budget_firmware_{kernel}_instructions",
@@ -237,6 +252,63 @@ def test_a_slower_kernel_is_stopped_by_the_baselines_instruction_count(
     assert "in the baseline" in found["regression_budget_firmware_instructions"].detail
     assert "baseline set" in found["regression_budget_firmware_instructions"].advice
     assert all(name.startswith("regression_budget_firmware") for name in found)
+
+
+def test_a_profile_for_another_board_is_stored_beside_and_judges_nothing(
+    on_board: Release, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(on_board.folder, tmp_path / "nav"))
+    before = pipeline.gate(open_bundle(folder))
+    other = Target(find_board("rp2040_pico", targets_dir()))
+    pipeline.profile_board(open_bundle(folder), other)
+    assert {"firmware.rp2040_pico.json", f"firmware.{BOARD}.json"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert pipeline.gate(open_bundle(folder)) == before
+
+
+@pytest.mark.parametrize("name", ["rp2040_pico", "edited"])
+def test_a_profile_of_other_files_is_refused_by_name(
+    on_board: Release, tmp_path: Path, name: str
+) -> None:
+    folder = Path(shutil.copytree(on_board.folder, tmp_path / "nav"))
+    own = folder / f"firmware.{BOARD}.json"
+    if name == "edited":
+        digest = on_board.manifest.files["firmware/policy/ql_policy.c"]
+        own.write_text(own.read_text().replace(digest, "0" * 64))
+    else:
+        pipeline.profile_board(open_bundle(folder), Target(find_board(name, targets_dir())))
+        (folder / f"firmware.{name}.json").replace(own)
+    found = failing(pipeline.gate(open_bundle(folder)))["files_unchanged"]
+    assert own.name in found.detail
+
+
+def test_what_is_built_and_run_is_what_lies_in_the_bundle(
+    on_board: Release, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(on_board.folder, tmp_path / "nav"))
+    path = folder / "firmware" / "policy" / "ql_policy.c"
+    path.write_text('#error "not what quarl wrote"\n' + path.read_text())
+    release, target = open_bundle(folder), Target(find_board(BOARD, targets_dir()))
+    with pytest.raises(DeviceError, match="not what quarl wrote"):
+        pipeline.profile_board(release, target)
+    with pytest.raises(DeviceError, match="not what quarl wrote"):
+        pipeline.parity(release)
+    (folder / "model.tflite").write_bytes(bytes(100))
+    with pytest.raises(QuarlError):
+        pipeline.profile(open_bundle(folder))
+
+
+def test_firmware_that_this_quarl_would_write_otherwise_is_measured_as_it_lies_there(
+    on_board: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the firmware was written again")
+
+    monkeypatch.setattr("quarl.profiles.workload.write_source_tree", refuse)
+    before = read_measurements(on_board).firmware
+    target = Target(find_board(BOARD, targets_dir()))
+    assert pipeline.profile_board(on_board, target) == before
 
 
 def _coarsened(quantized: QuantPolicy, step: int) -> QuantPolicy:
@@ -267,15 +339,15 @@ def _with_slower_kernel(kernel: str, harness: Path) -> Callable[[], Path]:
 
 
 def test_a_baseline_is_set_shown_found_and_kept_by_the_command_line(
-    quarl: Quarl, released: Bundle, touched: Path
+    quarl: Quarl, released: Release, touched: Path
 ) -> None:
-    bundle = read_bundle(touched)
+    bundle = open_bundle(touched)
     done = quarl("baseline", "set", touched)
     assert done.returncode == 0, done.stderr
     assert "nav_ppo on rung 3" in done.stdout
     path = baseline_path(bundle)
     smaller = path.read_text().replace(
-        f'"found": {len(bundle.read("model.tflite"))}.0', '"found": 9000.0'
+        f'"found": {len(bundle.file("model.tflite"))}.0', '"found": 9000.0'
     )
     path.write_text(smaller)
     done = quarl("gate", touched, "--no-history")
@@ -289,7 +361,7 @@ def test_a_baseline_is_set_shown_found_and_kept_by_the_command_line(
     assert shown["policy"] == POLICY
 
 
-def test_a_check_is_explained_by_the_command_line(quarl: Quarl, released: Bundle) -> None:
+def test_a_check_is_explained_by_the_command_line(quarl: Quarl, released: Release) -> None:
     done = quarl("gate", "--explain", "mean_return")
     assert done.returncode == 0, done.stderr
     assert "Limit: margin times" in done.stdout

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarl.bundle.bundle import MANIFEST, read_bundle
+from quarl.bundle.manifest import MANIFEST
+from quarl.bundle.release import open_bundle
 from quarl.files.npz import npz_bytes
 from quarl.graph.quant_policy import QuantPolicy
-from quarl.sources.source import ImportOptions, open_source
+from quarl.importers import ImportOptions
+from quarl.sources.source import open_source
 from tests.e2e.conftest import Quarl
 from tests.e2e.test_bad_input import refused
 from tests.support.tflite_models import convert, keras_and_tensorflow
@@ -67,7 +69,7 @@ def test_export_parity_and_gate_keep_the_integers_and_say_what_has_no_source(
     assert (manifest["rung"], manifest["calibration"], manifest["ladder"]) == (None, None, [])
     assert manifest["origin"]["framework"] == "int8 .tflite"
     own = open_source(str(converted["cart"]), ImportOptions(), None).policy
-    kept = read_bundle(tmp_path / "cart").quantized()
+    kept = open_bundle(tmp_path / "cart").quantized
     assert isinstance(own, QuantPolicy)
     for ours, node in zip(own.nodes, kept.nodes, strict=True):
         np.testing.assert_array_equal(ours.op.weights, node.op.weights)  # type: ignore[union-attr]
@@ -120,7 +122,7 @@ def test_a_rung_is_refused_for_integers_that_are_final(
     refused(
         quarl("export", converted["cart"], "--env", "CartPole-v1", "--rung", "2", "--out", "cart"),
         "--rung 2",
-        "leave --rung away",
+        "omit the option",
     )
 
 

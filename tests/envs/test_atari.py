@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from quarl.errors import InputError
+from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.foreign_env import make_env
-from quarl.rollouts.vector_env import EnvSpec, open_lanes
+from quarl.rollouts.vector_env import open_lanes
 from tests.conftest import need
 
 need("ale_py")

@@ -11,16 +11,20 @@ import numpy as np
 import pytest
 
 from quarl import pipeline
-from quarl.bundle.bundle import PARITY, Bundle
+from quarl.bundle.limits import Limits
+from quarl.bundle.release import Release
 from quarl.evidence.closed_loop import PairedEpisodes
 from quarl.evidence.evidence import evidence_from_json
-from quarl.evidence.gather import play_pairs, play_robustness
+from quarl.evidence.gather import PARITY
+from quarl.evidence.play import play_pairs, play_robustness
+from quarl.exporter import ExportRequest
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.rollouts.robustness import DISTURBANCES
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.stats.sequential import Look
+from quarl.verdict.assess import ParityRequest
 from quarl.verdict.closed_loop_checks import is_settled
-from quarl.verdict.limits import Limits, looks_of
+from quarl.verdict.limits import looks_of
 
 ENV = EnvSpec("Pendulum-v1")
 LIMITS = Limits(
@@ -29,18 +33,17 @@ LIMITS = Limits(
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Release:
     return pipeline.export(
         pipeline.import_source("pendulum_sac"),
         tmp_path_factory.mktemp("parity") / "p",
-        rung=3,
-        limits=LIMITS,
+        ExportRequest(rung=3, limits=LIMITS),
     )
 
 
 @pytest.fixture(scope="module")
-def source(bundle: Bundle) -> Policy:
-    policy = bundle.source()
+def source(bundle: Release) -> Policy:
+    policy = bundle.source
     assert policy is not None
     return policy
 
@@ -58,20 +61,20 @@ def same(a: PairedEpisodes, b: PairedEpisodes) -> bool:
     return equal and np.array_equal(a.divergence, b.divergence)
 
 
-def test_pairs_depend_on_neither_lanes_nor_looks(bundle: Bundle, source: Policy) -> None:
-    once, clipped = play_pairs(bundle, source, ENV, (Look(9, 1.0),))
+def test_pairs_depend_on_neither_lanes_nor_looks(bundle: Release, source: Policy) -> None:
+    once, clipped = play_pairs(bundle, ENV, (Look(9, 1.0),))
     for looks, lanes in (
         ((Look(9, 1.0),), 2),
         ((Look(2, 0.1), Look(5, 0.2), Look(9, 0.7)), 64),
         ((Look(4, 0.5), Look(9, 0.5)), 3),
     ):
-        again, counted = play_pairs(bundle, source, ENV, looks, lanes=lanes)
+        again, counted = play_pairs(bundle, ENV, looks, lanes=lanes)
         assert same(once, again)
         assert counted == clipped
         assert again.looks == looks
 
 
-def test_episodes_stop_at_the_first_look_that_settles_it(bundle: Bundle, source: Policy) -> None:
+def test_episodes_stop_at_the_first_look_that_settles_it(bundle: Release, source: Policy) -> None:
     looks = looks_of(LIMITS, 32)
     asked: list[int] = []
 
@@ -79,26 +82,24 @@ def test_episodes_stop_at_the_first_look_that_settles_it(bundle: Bundle, source:
         asked.append(len(paired.source.seeds))
         return len(asked) == 2
 
-    paired, _ = play_pairs(bundle, source, ENV, looks, settled)
+    paired, _ = play_pairs(bundle, ENV, looks, settled)
     assert asked == [8, 16]
     assert len(paired.candidate.seeds) == 16
     assert paired.looks == looks
 
 
 def test_a_clear_pass_needs_fewer_episodes_than_were_allowed_and_says_so(
-    bundle: Bundle, source: Policy
+    bundle: Release, source: Policy
 ) -> None:
     wide = Limits(
         episodes=64, margin=0.3, random_return=-1230.0, failure_return=-1200.0, failure_margin=0.3
     )
-    paired, _ = play_pairs(
-        bundle, source, ENV, looks_of(wide, 64), partial(is_settled, limits=wide)
-    )
+    paired, _ = play_pairs(bundle, ENV, looks_of(wide, 64), partial(is_settled, limits=wide))
     assert len(paired.source.seeds) < 64
 
 
-def test_the_whole_evidence_of_a_bundle_survives_its_file(bundle: Bundle) -> None:
-    evidence = pipeline.parity(bundle, episodes=16, robustness=True)
+def test_the_whole_evidence_of_a_bundle_survives_its_file(bundle: Release) -> None:
+    evidence = pipeline.parity(bundle, ParityRequest(episodes=16, robustness=True))
     text = (bundle.folder / PARITY).read_text()
     assert evidence_from_json(text).to_json() == text == evidence.to_json()
     assert [disturbed.disturbance for disturbed in evidence.robustness] == list(DISTURBANCES)
@@ -107,20 +108,19 @@ def test_the_whole_evidence_of_a_bundle_survives_its_file(bundle: Bundle) -> Non
     assert "clipped_inputs" in checks
 
 
-def test_disturbed_pairs_are_the_same_every_time(bundle: Bundle, source: Policy) -> None:
-    first, second = (play_robustness(bundle, source, ENV, 3) for _ in range(2))
+def test_disturbed_pairs_are_the_same_every_time(bundle: Release, source: Policy) -> None:
+    first, second = (play_robustness(bundle, ENV, 3) for _ in range(2))
     assert [d.candidate.returns.tolist() for d in first] == [
         d.candidate.returns.tolist() for d in second
     ]
 
 
 def test_the_progress_of_all_actors_and_looks_rises_to_the_end(
-    bundle: Bundle, source: Policy
+    bundle: Release, source: Policy
 ) -> None:
     seen: list[tuple[int, int]] = []
     play_pairs(
         bundle,
-        source,
         ENV,
         (Look(2, 0.5), Look(5, 0.5)),
         progress=lambda done, count: seen.append((done, count)),
@@ -130,5 +130,5 @@ def test_the_progress_of_all_actors_and_looks_rises_to_the_end(
     assert seen[-1] == (15, 15)
 
 
-def test_a_bundle_path_is_no_part_of_the_evidence(bundle: Bundle, tmp_path: Path) -> None:
-    assert str(bundle.folder) not in pipeline.parity(bundle, episodes=8).to_json()
+def test_a_bundle_path_is_no_part_of_the_evidence(bundle: Release, tmp_path: Path) -> None:
+    assert str(bundle.folder) not in pipeline.parity(bundle, ParityRequest(episodes=8)).to_json()

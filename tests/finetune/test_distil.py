@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from quarl.exporter import FinetuneRequest
+from quarl.progress import Reporter
+
 torch = pytest.importorskip("torch")
 
 from quarl import pipeline  # noqa: E402
@@ -204,13 +207,12 @@ def test_the_bundle_holds_the_trained_integers_and_how_they_came_about(
     source: Source, tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    bundle = pipeline.finetune(
-        source, tmp_path / "bundle", TASK, runs=tmp_path / "runs", report=lines.append
-    )
-    record = json.loads(bundle.read(TRAINING))
+    request = FinetuneRequest(TASK, tmp_path / "runs")
+    bundle = pipeline.finetune(source, tmp_path / "bundle", request, Reporter(lines.append))
+    record = json.loads(bundle.file(TRAINING))
     assert record["widths"]["weights"] == 2
     assert bundle.manifest.rung == TRAINED_RUNG
-    assert bundle.changed_files() == ()
+    assert bundle.changed_files == ()
     assert any("the rounding of observations alone allows" in line for line in lines)
     assert "0 of 400 outputs differ between training and export" in lines
 

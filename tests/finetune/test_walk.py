@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from quarl.finetune.walk import Walk
-from quarl.rollouts.vector_env import EnvSpec
+from quarl.graph.env_spec import EnvSpec
 
 CARTPOLE = EnvSpec("CartPole-v1")
 

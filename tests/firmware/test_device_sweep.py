@@ -20,6 +20,7 @@ from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.example import with_example
 from quarl.firmware.image import harness_sources
+from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.sources import kernels_for, program_sources
 from quarl.graph.reference import quantize_observations
@@ -67,8 +68,8 @@ def open_device(emulator: str, cpu: str, fpu: Fpu, policy: Shipped) -> UnicornDe
     elf = build_image(program_sources(program) | harness_sources(board), board, default_cache_dir())
     image = read_image(elf, board)
     if emulator == "unicorn":
-        return UnicornDevice(image, board, program)
-    return QemuDevice(elf, image, board, program, default_cache_dir())
+        return UnicornDevice(image, board, interface_of(program))
+    return QemuDevice(elf, image, board, interface_of(program), default_cache_dir())
 
 
 def check(emulator: str, cpu: str, fpu: Fpu, policy: Shipped) -> None:

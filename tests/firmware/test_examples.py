@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from quarl.boards.cortex_m import find_board
-from quarl.firmware.sources import write_firmware
+from quarl.firmware.source_tree import write_source_tree
 from quarl.importers import ImportOptions
 from quarl.quantize.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.resources import firmware_dir, targets_dir
@@ -98,9 +98,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     calibration, held = observations_of(source, None)
     quantized = quantize_on_rung(source.policy, calibration, DEFAULT_RUNG)  # type: ignore[arg-type]
     folder = tmp_path_factory.mktemp("firmware")
-    for name, content in write_firmware(
+    for name, content in write_source_tree(
         quantized, find_board("nucleo_l4r5zi", targets_dir()), held.obs
-    ).items():
+    ).files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
     return folder

@@ -16,7 +16,8 @@ from quarl.firmware.example import with_example
 from quarl.firmware.lower import lower
 from quarl.firmware.names import MOST_CHARACTERS, Names
 from quarl.firmware.render_header import render_served
-from quarl.firmware.sources import program_sources, write_firmware
+from quarl.firmware.source_tree import write_source_tree
+from quarl.firmware.sources import program_sources
 from quarl.resources import firmware_dir, targets_dir
 from quarl.tools import run
 from tests.conftest import need
@@ -68,5 +69,5 @@ def test_a_whole_export_keeps_to_its_columns() -> None:
     policy, quantized = sample("stacked_frames", 3)
     board = find_board("nucleo_l4r5zi", targets_dir())
     obs = observations(policy, np.random.default_rng(3), 2)
-    for name, content in write_firmware(quantized, board, obs).items():
+    for name, content in write_source_tree(quantized, board, obs).files.items():
         assert max(map(len, content.decode().splitlines())) <= COLUMNS, name

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarl.firmware.linux import build_linux_program, program_inputs, program_outputs
+from quarl.firmware.linux import program_inputs, program_outputs
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import integer_outputs
 from quarl.links.plugin import plugin_library
@@ -21,6 +21,7 @@ from quarl.profiles.pi.report import Instructions, instructions_from
 from quarl.resources import default_cache_dir
 from quarl.tools import run
 from tests.conftest import need
+from tests.support.linux_programs import build_linux_program
 from tests.support.samples import observations, sample
 
 

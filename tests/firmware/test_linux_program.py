@@ -13,10 +13,8 @@ import pytest
 
 from quarl.boards.core import Kernels
 from quarl.errors import DeviceError, InputError
-from quarl.firmware import linux
 from quarl.firmware.linux import (
-    build_linux_program,
-    build_linux_sources,
+    build_linux_files,
     linux_program,
     program_actions,
     program_inputs,
@@ -33,7 +31,12 @@ from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
 from tests.firmware.test_random_graphs import random_graph
 from tests.support.cores import PI_CORES
-from tests.support.linux_programs import ask, build_natively
+from tests.support.linux_programs import (
+    ask,
+    build_linux_program,
+    build_linux_sources,
+    build_natively,
+)
 from tests.support.random_policies import random_integers
 from tests.support.samples import SAMPLES, observations, sample
 from tests.support.shipped import LARGE, pairs, shipped
@@ -198,15 +201,11 @@ def test_no_observations_are_refused() -> None:
         build_linux_program(QUANTIZED, OBS[:0], "cortex-a72", default_cache_dir())
 
 
-def test_the_compilers_words_reach_the_user(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_compilers_words_reach_the_user(tmp_path: Path) -> None:
     need("ziglang")
-    monkeypatch.setattr(
-        linux, "port_sources", lambda: {"main.c": b"int main(void) { return nothing; }\n"}
-    )
+    port = {"main.c": b"int main(void) { return nothing; }\n"}
     with pytest.raises(DeviceError, match=r"cortex-a53: the compiler stopped.*nothing"):
-        build_linux_program(QUANTIZED, OBS, "cortex-a53", tmp_path)
+        build_linux_files({}, port, "cortex-a53", tmp_path)
 
 
 def check_on_core(quantized: QuantPolicy, obs: np.ndarray, core: str) -> None:  # type: ignore[type-arg]

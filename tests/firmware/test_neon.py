@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quarl.firmware.linux import build_linux_program, build_linux_sources, program_inputs
+from quarl.firmware.linux import program_inputs
 from quarl.firmware.lower import lower
 from quarl.firmware.neon import NeonKernels, dense_weights, tile_weights
 from quarl.graph.quant_policy import QuantConv2D, QuantDense, QuantPolicy, QuantTensor
@@ -18,7 +18,7 @@ from quarl.graph.reference import integer_outputs
 from quarl.resources import default_cache_dir
 from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
-from tests.support.linux_programs import ask
+from tests.support.linux_programs import ask, build_linux_program, build_linux_sources
 from tests.support.random_policies import Builder, wide_tensor
 from tests.support.samples import observations, sample
 

@@ -16,10 +16,12 @@ from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.example import with_example
 from quarl.firmware.image import harness_sources
+from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.names import FUNCTIONS, TYPES, Names
 from quarl.firmware.program import Program
-from quarl.firmware.sources import program_sources, served_header, write_firmware
+from quarl.firmware.source_tree import write_source_tree
+from quarl.firmware.sources import program_sources, served_header
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import act, quantize_observations
 from quarl.links.unicorn import UnicornDevice
@@ -104,7 +106,7 @@ def test_two_policies_in_one_image_both_answer_right_on_a_core(served: Names) ->
     quantized, program = (arm, arm_program) if served is ARM else (leg, leg_program)
     files = both_sources("dsp") | harness_sources(board) | served_header(program)
     elf = build_image(files | {"main.c": CHECK_BOTH.encode()}, board, default_cache_dir())
-    device = UnicornDevice(read_image(elf, board), board, program)
+    device = UnicornDevice(read_image(elf, board), board, interface_of(program))
     policy, _ = sample("argmax_mlp" if served is ARM else "squashed", 0)
     obs = observations(policy, np.random.default_rng(7), 20)
     np.testing.assert_array_equal(device.act(obs), act(quantized, obs))
@@ -114,7 +116,9 @@ def test_two_policies_in_one_image_both_answer_right_on_a_core(served: Names) ->
 def test_no_name_of_the_default_is_left_in_an_export_with_a_prefix() -> None:
     policy, quantized = sample("squashed", 1)
     obs = observations(policy, np.random.default_rng(5), 4)
-    files = write_firmware(quantized, find_board("nucleo_l4r5zi", targets_dir()), obs, "leg")
+    files = write_source_tree(
+        quantized, find_board("nucleo_l4r5zi", targets_dir()), obs, "leg"
+    ).files
     own = {name: content.decode() for name, content in files.items() if "/leg" in name}
     assert set(own) == {"policy/leg.c", "policy/leg.h", "policy/leg_check.c"}
     for name, text in own.items():

@@ -50,6 +50,7 @@ from tests.support.tflite_models import (
     shaken,
     write,
 )
+from tests.support.workloads import workload_for
 
 IMAGE = (12, 10, 2)
 PIXELS = QuantTensor(np.float32(1 / 255), -128)
@@ -531,7 +532,12 @@ def test_firmware_of_a_converted_network_answers_as_litert_does(
     need("ziglang", "unicorn", "elftools", "capstone")
     policy = read_tflite(pooling[name], ImportOptions())
     frames = np.random.default_rng(3).integers(0, 256, (8, *IMAGE), np.uint8)
-    assert profile_unicorn(policy, frames, board_with(core), default_cache_dir()).differing == 0
+    assert (
+        profile_unicorn(
+            workload_for(policy, frames, board_with(core)), board_with(core), default_cache_dir()
+        ).differing
+        == 0
+    )
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])

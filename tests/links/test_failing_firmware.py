@@ -14,6 +14,7 @@ from quarl.errors import DeviceError
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources
+from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.sources import kernels_for, program_sources
 from quarl.links.qemu import QemuDevice, emulated_board
@@ -100,9 +101,9 @@ def boot(
     )
     image = read_image(elf, board)
     if emulator == "unicorn":
-        UnicornDevice(image, board, program, timeout_s)
+        UnicornDevice(image, board, interface_of(program), timeout_s)
     else:
-        QemuDevice(elf, image, board, program, default_cache_dir(), timeout_s)
+        QemuDevice(elf, image, board, interface_of(program), default_cache_dir(), timeout_s)
 
 
 @pytest.mark.parametrize("emulator", ["unicorn", "qemu"])

@@ -15,11 +15,12 @@ from quarl.errors import DeviceError, ToolMissingError
 from quarl.links import qemu
 from quarl.links.icount import OVERHEAD, SHIFTS, instructions_by_icount
 from quarl.links.machine import PluginError
-from quarl.profiles.emulated import firmware_profile_from_json, profile_icount, profile_qemu
+from quarl.profiles.emulated import firmware_profile_from, profile_icount, profile_qemu
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.support.cores import FULL, board_with
 from tests.support.samples import observations, sample
+from tests.support.workloads import workload_for
 
 
 @pytest.mark.parametrize(("cpu", "fpu"), FULL)
@@ -28,8 +29,10 @@ def test_it_counts_as_the_plugin_does_within_the_stated_bound(cpu: str, fpu: Fpu
     policy, quantized = sample("squashed", 3)
     board = board_with(cpu, fpu)
     obs = observations(policy, np.random.default_rng(5), 1)
-    exact = profile_qemu(quantized, obs, board, default_cache_dir())
-    other = profile_icount(quantized, obs, board, default_cache_dir(), "asked for")
+    exact = profile_qemu(workload_for(quantized, obs, board), board, default_cache_dir())
+    other = profile_icount(
+        workload_for(quantized, obs, board), board, default_cache_dir(), "asked for"
+    )
     assert other.act_instructions is not None
     assert exact.act_instructions is not None
     assert abs(other.instructions - exact.instructions) <= OVERHEAD + 2
@@ -41,7 +44,7 @@ def test_it_counts_as_the_plugin_does_within_the_stated_bound(cpu: str, fpu: Fpu
         None,
     )
     assert "asked for; QEMU's -icount counted the whole call, within" in other.cycle_assumptions
-    assert firmware_profile_from_json(other.to_json(), "firmware.json") == other
+    assert firmware_profile_from(other.to_json(), "firmware.json") == other
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,9 @@ def test_without_the_plugin_it_is_used_by_itself_and_says_why(
     policy, quantized = sample("squashed", 3)
     obs = observations(policy, np.random.default_rng(5), 1)
     found = profile_qemu(
-        quantized, obs, find_board("nucleo_l4r5zi", targets_dir()), default_cache_dir()
+        workload_for(quantized, obs, find_board("nucleo_l4r5zi", targets_dir())),
+        find_board("nucleo_l4r5zi", targets_dir()),
+        default_cache_dir(),
     )
     assert found.link == "qemu-system -icount"
     assert str(error) in found.cycle_assumptions
@@ -76,7 +81,9 @@ def test_a_plugin_qemu_cannot_load_is_told_from_a_firmware_that_fails(
     policy, quantized = sample("squashed", 3)
     obs = observations(policy, np.random.default_rng(5), 1)
     found = profile_qemu(
-        quantized, obs, find_board("nucleo_l4r5zi", targets_dir()), default_cache_dir()
+        workload_for(quantized, obs, find_board("nucleo_l4r5zi", targets_dir())),
+        find_board("nucleo_l4r5zi", targets_dir()),
+        default_cache_dir(),
     )
     assert "QEMU cannot load the counting plugin" in found.cycle_assumptions
     assert issubclass(PluginError, DeviceError)

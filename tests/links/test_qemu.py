@@ -11,14 +11,16 @@ from quarl.boards.core import Fpu
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources
+from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Program
+from quarl.firmware.source_tree import write_source_tree
 from quarl.firmware.sources import kernels_for, program_sources
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import act, integer_outputs, quantize_observations
 from quarl.links.count import merged
+from quarl.links.firmware_link import open_emulated
 from quarl.links.qemu import QemuDevice, emulated_board
-from quarl.profiles.emulated import open_firmware
 from quarl.resources import default_cache_dir
 from tests.conftest import need
 from tests.support.cores import FULL, board_with
@@ -36,7 +38,9 @@ def boot(
         board,
         default_cache_dir(),
     )
-    return QemuDevice(elf, read_image(elf, board), board, program, default_cache_dir())
+    return QemuDevice(
+        elf, read_image(elf, board), board, interface_of(program), default_cache_dir()
+    )
 
 
 @pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("squashed", 5), ("small_images", 0)])
@@ -63,7 +67,9 @@ def test_two_emulators_count_the_same_instructions_and_branches(cpu: str, fpu: F
     obs = observations(policy, np.random.default_rng(5), 1)
     integers = quantize_observations(quantized, obs)
     ours = boot(quantized, cpu, fpu).count_calls(integers)
-    theirs = open_firmware(quantized, obs, board, default_cache_dir()).count_calls(integers)
+    theirs = open_emulated(
+        write_source_tree(quantized, board, obs), board, default_cache_dir()
+    ).count_calls(integers)
     assert [count.instructions for count in ours] == [count.instructions for count in theirs]
     assert merged(ours).taken_branches == merged(theirs).taken_branches
 
@@ -80,7 +86,9 @@ def test_arms_gcc_gives_the_same_answers_without_a_warning(
     elf = build_image(
         program_sources(program) | harness_sources(board), board, default_cache_dir(), "gcc"
     )
-    device = QemuDevice(elf, read_image(elf, board), board, program, default_cache_dir())
+    device = QemuDevice(
+        elf, read_image(elf, board), board, interface_of(program), default_cache_dir()
+    )
     obs = observations(policy, np.random.default_rng(5), 20)
     np.testing.assert_array_equal(
         device.run(quantize_observations(quantized, obs)), integer_outputs(quantized, obs)

@@ -19,6 +19,7 @@ from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.example import with_example
 from quarl.firmware.image import PortName, harness_sources
+from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Program
 from quarl.firmware.sources import kernels_for, program_sources
@@ -78,7 +79,7 @@ def test_a_uart_on_a_pty_answers_like_the_reference(name: str) -> None:
     machine, board = MACHINES[name]
     program, elf = built(board, "uart")
     with emulated_uart(machine, elf) as path:
-        device = SerialDevice(open_port(path, 115_200), path, board, program)
+        device = SerialDevice(open_port(path, 115_200), path, board, interface_of(program))
         integers = quantize_observations(QUANTIZED, OBS)
         np.testing.assert_array_equal(device.run(integers), integer_outputs(QUANTIZED, OBS))
         np.testing.assert_array_equal(device.decisions(integers), act(QUANTIZED, OBS))
@@ -135,7 +136,11 @@ def test_a_damaged_line_is_survived_and_no_answer_is_wrong(
 
     with Line(path, damage) as line:
         device = SerialDevice(
-            open_port(line.path, 115_200), "a damaged line", board, program, answer_s=2.0
+            open_port(line.path, 115_200),
+            "a damaged line",
+            board,
+            interface_of(program),
+            answer_s=2.0,
         )
         starts.update(line.carried)
         np.testing.assert_array_equal(device.act(OBS), act(QUANTIZED, OBS))
@@ -147,7 +152,9 @@ def test_a_port_that_goes_away_in_the_middle_is_a_device_error(
 ) -> None:
     path, board, program = black_pill
     with Line(path) as line:
-        device = SerialDevice(open_port(line.path, 115_200), line.path, board, program)
+        device = SerialDevice(
+            open_port(line.path, 115_200), line.path, board, interface_of(program)
+        )
         device.act(OBS[:1])
         line.close()
         with pytest.raises(
@@ -207,7 +214,7 @@ def emulated() -> tuple[UnicornDevice, Board, Program]:
     need("unicorn", "capstone")
     board = BOARDS["nucleo_l4r5zi"]
     program, elf = built(board, "semihosting")
-    return UnicornDevice(read_image(elf, board), board, program), board, program
+    return UnicornDevice(read_image(elf, board), board, interface_of(program)), board, program
 
 
 CHANGES = st.one_of(
@@ -235,7 +242,7 @@ def test_whatever_happens_on_the_line_an_answer_is_right_or_there_is_none(
     unicorn, board, program = emulated
     line = EmulatedLine(unicorn)
     unicorn.carry(bytes(200))  # what an earlier plan left the firmware waiting for
-    device = SerialDevice(line, "unicorn", board, program, answer_s=0.001)
+    device = SerialDevice(line, "unicorn", board, interface_of(program), answer_s=0.001)
     starts = dict(line.carried)
 
     def damage(way: str, index: int, byte: int) -> bytes | None:
@@ -276,7 +283,9 @@ def test_a_silent_line_is_given_up_after_a_few_attempts() -> None:
         match=rf"no whole answer to {ATTEMPTS} requests 'I' \(nothing came within.*baud rate "
         r"\(115200\)",
     ):
-        SerialDevice(port, "a silent port", board, lower(QUANTIZED, "dsp"), answer_s=0.001)
+        SerialDevice(
+            port, "a silent port", board, interface_of(lower(QUANTIZED, "dsp")), answer_s=0.001
+        )
     assert port.sent == 2 * ATTEMPTS - 1
 
 
@@ -292,7 +301,11 @@ def test_a_line_that_never_stops_talking_is_given_up_too() -> None:
 
     with pytest.raises(DeviceError, match=r"no whole answer to 5 requests 'I'.*bytes came"):
         SerialDevice(
-            Flood(), "a loud port", BOARDS["nucleo_l4r5zi"], lower(QUANTIZED, "dsp"), answer_s=0.001
+            Flood(),
+            "a loud port",
+            BOARDS["nucleo_l4r5zi"],
+            interface_of(lower(QUANTIZED, "dsp")),
+            answer_s=0.001,
         )
 
 
@@ -340,7 +353,7 @@ def test_what_answers_but_not_as_it_should_is_named(
             Other(),
             "another board",
             BOARDS["nucleo_l4r5zi"],
-            lower(QUANTIZED, "dsp"),
+            interface_of(lower(QUANTIZED, "dsp")),
             answer_s=0.001,
         )
 
@@ -368,7 +381,7 @@ int main(void)
         emulated_uart(machine, elf) as path,
         pytest.raises(DeviceError, match="the core took a fault"),
     ):
-        SerialDevice(open_port(path, 115_200), path, board, program)
+        SerialDevice(open_port(path, 115_200), path, board, interface_of(program))
 
 
 @pytest.mark.parametrize("name", [name for name, board in BOARDS.items() if board.uart is not None])

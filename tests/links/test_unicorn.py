@@ -13,6 +13,7 @@ from quarl.errors import DeviceError, InputError
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources
+from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Program
 from quarl.firmware.sources import program_sources
@@ -32,7 +33,10 @@ def boot(
     need("ziglang", "unicorn", "elftools", "capstone")
     files = program_sources(program) | harness_sources(board) | (extra or {})
     return UnicornDevice(
-        read_image(build_image(files, board, default_cache_dir()), board), board, program, timeout_s
+        read_image(build_image(files, board, default_cache_dir()), board),
+        board,
+        interface_of(program),
+        timeout_s,
     )
 
 
@@ -107,7 +111,7 @@ def test_unicorn_says_which_core_it_has_not() -> None:
     program = lower(sample("argmax_mlp", 0)[1], "dsp")
     image = read_image(_any_elf(), board_with("cortex-m4", "single"))
     with pytest.raises(InputError, match="qemu-system"):
-        UnicornDevice(image, find_board("mps3_an547", targets_dir()), program)
+        UnicornDevice(image, find_board("mps3_an547", targets_dir()), interface_of(program))
 
 
 def _any_elf() -> bytes:

@@ -19,6 +19,7 @@ from quarl.links.pi import agent_source, read_answer, sha256_of
 from quarl.profiles.pi.measure import outputs_in
 from quarl.profiles.pi.request import NOTHING, Effort, package_of, run_request
 from tests.support.samples import observations, sample
+from tests.support.workloads import workload_for
 
 
 def done(code: int, stdout: bytes = b"", stderr: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -43,7 +44,7 @@ def test_the_agent_needs_nothing_but_the_standard_library_and_runs_on_old_python
 def test_a_model_is_answered_timed_and_its_memory_is_told(name: str) -> None:
     policy, quantized = sample(name, 3)
     obs = observations(policy, np.random.default_rng(2), 20)
-    package = package_of(policy, quantized, obs, ("litert", "onnxruntime"))
+    package = package_of(workload_for(quantized, obs, None, policy), ("litert", "onnxruntime"))
     with LocalPi() as pi:
         pi.push(package.files)
         for asked in package.asked:
@@ -64,7 +65,8 @@ def test_a_model_is_answered_timed_and_its_memory_is_told(name: str) -> None:
 def test_a_file_that_is_not_what_was_sent_is_not_used() -> None:
     policy, quantized = sample("argmax_mlp", 3)
     package = package_of(
-        None, quantized, observations(policy, np.random.default_rng(2), 3), ("litert",)
+        workload_for(quantized, observations(policy, np.random.default_rng(2), 3), None, None),
+        ("litert",),
     )
     (asked,) = package.asked
     with LocalPi() as pi:
@@ -79,7 +81,8 @@ def test_a_file_that_is_not_what_was_sent_is_not_used() -> None:
 def test_a_runtime_that_is_not_there_is_a_missing_tool() -> None:
     policy, quantized = sample("argmax_mlp", 3)
     package = package_of(
-        None, quantized, observations(policy, np.random.default_rng(2), 3), ("litert",)
+        workload_for(quantized, observations(policy, np.random.default_rng(2), 3), None, None),
+        ("litert",),
     )
     with LocalPi() as pi:
         pi.push(package.files)

@@ -46,7 +46,7 @@ def test_a_policy_ships_for_the_emulated_pi_and_is_then_measured_over_ssh(
     for name in ("equality_pi_litert", "equality_pi_onnxruntime", "equality_pi_c"):
         assert (found[name]["passed"], found[name]["found"]) == (True, 0)
     assert "budget_pi_decision_us" not in found  # an emulator has no time
-    profile = json.loads((tmp_path / "nav" / "pi.json").read_text())
+    profile = json.loads((tmp_path / "nav" / "pi.raspberrypi_4.json").read_text())
     assert profile["kind"] == "emulated"
     assert {
         model["differing"] for model in profile["models"] if model["runtime"] != "tflite_runtime"
@@ -61,12 +61,12 @@ def test_a_policy_ships_for_the_emulated_pi_and_is_then_measured_over_ssh(
     assert (deadline["kind"], deadline["allowed"]) == ("measured", 100_000.0)
 
     fake_pi.vcgencmd('[ "$1" = get_throttled ] && echo throttled=0x50005\n')
-    before = (tmp_path / "nav" / "pi.json").read_bytes()
+    before = (tmp_path / "nav" / "pi.raspberrypi_4.json").read_bytes()
     told = quarl(
         tmp_path, "profile", "nav", "--board", "raspberrypi_4", "--link", "ssh:fakepi", code=4
     )
     assert "the run is invalid and not reported" in told
-    assert (tmp_path / "nav" / "pi.json").read_bytes() == before
+    assert (tmp_path / "nav" / "pi.raspberrypi_4.json").read_bytes() == before
 
 
 def test_links_that_lead_nowhere_are_refused_before_any_work(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from quarl.boards.linux import LinuxBoard, find_target
 from quarl.doctor import examine, install
 from quarl.errors import InputError, ToolMissingError
-from quarl.evidence.pi import BACKENDS, compare_on_pi, open_link
+from quarl.evidence.pi import BACKENDS, compare_on_pi
+from quarl.links.pi_link import open_pi_link
 from quarl.links.qemu_user import EmulatedPi
 from quarl.pi.root import EmulatedRoot
 from quarl.profiles.pi.measure import profile_pi
@@ -18,6 +19,7 @@ from quarl.profiles.pi.report import instructions_from
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.support.samples import observations, sample
+from tests.support.workloads import workload_for
 
 BOARDS = ("raspberrypi_3b", "raspberrypi_4", "raspberrypi_5")  # one of each core
 
@@ -36,7 +38,9 @@ def test_every_core_answers_like_the_reference_in_every_runtime(
     need("ziglang")
     policy, quantized = sample(policy_name, rung)
     obs = observations(policy, np.random.default_rng(3), 30)
-    found = compare_on_pi(quantized, obs, board_named(name), "emulated")
+    found = compare_on_pi(
+        workload_for(quantized, obs, board_named(name)), board_named(name), "emulated"
+    )
     assert tuple(backend.backend for backend in found) == BACKENDS
     assert [backend.differing for backend in found] == [0, 0, 0]
     assert all(
@@ -56,7 +60,10 @@ def test_instructions_are_counted_and_no_time_is_kept(pi_root: EmulatedRoot) -> 
         default_cache_dir(),
     )
     profile = profile_pi(
-        policy, quantized, obs, board, EmulatedPi(board.cpu, pi_root, cache), cache
+        workload_for(quantized, obs, board, policy),
+        board,
+        EmulatedPi(board.cpu, pi_root, cache),
+        cache,
     )
     assert (profile.kind, profile.link) == ("emulated", "emulated")
     for model in profile.models:
@@ -101,7 +108,7 @@ def test_an_emulated_pi_that_is_not_installed_is_named_with_what_installs_it(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ToolMissingError, match="quarl doctor --install pi-emulator"):
-        open_link(None, board_named("raspberrypi_4"))
+        open_pi_link(None, board_named("raspberrypi_4"))
 
 
 def test_the_doctor_says_whether_the_emulated_pi_is_there_and_installs_it(
@@ -116,4 +123,4 @@ def test_the_doctor_says_whether_the_emulated_pi_is_there_and_installs_it(
 
 def test_an_unknown_link_is_refused() -> None:
     with pytest.raises(InputError, match="reached by emulated, ssh:USER@HOST or local"):
-        open_link("serial:/dev/ttyUSB0", board_named("raspberrypi_4"))
+        open_pi_link("serial:/dev/ttyUSB0", board_named("raspberrypi_4"))

@@ -23,11 +23,12 @@ from quarl.graph.quant_policy import QuantPolicy
 from quarl.links.ssh import SshPi, connection_advice
 from quarl.profiles.pi.measure import look as look_at
 from quarl.profiles.pi.measure import profile_pi, version_remarks
-from quarl.profiles.pi.report import PiProfile, pi_profile_from_json
+from quarl.profiles.pi.report import PiProfile, pi_profile_from
 from quarl.profiles.pi.request import Effort
 from quarl.resources import default_cache_dir, targets_dir
 from tests.support.fake_pi import FakePi, dropping_proxy
 from tests.support.samples import observations, sample
+from tests.support.workloads import workload_for
 
 QUICK = Effort(warm_up_s=0.05, seconds=0.2, samples=50)
 DURING_THE_RUN = 'case "$SSH_ORIGINAL_COMMAND" in *agent.py*) {} ;; esac'
@@ -46,7 +47,13 @@ def job() -> tuple[Policy, QuantPolicy, np.ndarray]:  # type: ignore[type-arg]
 
 def measure(effort: Effort = QUICK) -> PiProfile:
     policy, quantized, obs = job()
-    return profile_pi(policy, quantized, obs, pi4(), SshPi("fakepi"), default_cache_dir(), effort)
+    return profile_pi(
+        workload_for(quantized, obs, pi4(), policy),
+        pi4(),
+        SshPi("fakepi"),
+        default_cache_dir(),
+        effort,
+    )
 
 
 def look() -> dict[str, object]:
@@ -89,7 +96,7 @@ def test_a_policy_is_measured_and_compared_through_every_line_of_the_real_path(
             assert (model.observations, model.differing) == (40, 0)
             assert model.outputs_sha256 == model.expected_sha256
             assert model.decision is not None
-    assert json.loads(pi_profile_from_json(profile.to_json(), "pi.json").to_json()) == json.loads(
+    assert json.loads(pi_profile_from(profile.to_json(), "pi.json").to_json()) == json.loads(
         profile.to_json()
     )
     text = " ".join(profile.sentences())
@@ -99,7 +106,7 @@ def test_a_policy_is_measured_and_compared_through_every_line_of_the_real_path(
         figure.name for figure in profile.figures
     }
     _, quantized, obs = job()
-    equal = compare_on_pi(quantized, obs, pi4(), "ssh:fakepi")
+    equal = compare_on_pi(workload_for(quantized, obs, pi4()), pi4(), "ssh:fakepi")
     assert [(backend.backend, backend.outputs, backend.differing) for backend in equal] == [
         ("pi_litert", 200, 0),
         ("pi_onnxruntime", 200, 0),
@@ -182,7 +189,13 @@ def test_another_board_than_the_one_named_is_refused(fake_pi: FakePi) -> None:
         InputError,
         match=r"has a cortex-a72 \(Raspberry Pi 4 Model B Rev 1.4\), raspberrypi_5 a cortex-a76",
     ):
-        profile_pi(policy, quantized, obs, board, SshPi("fakepi"), default_cache_dir(), QUICK)
+        profile_pi(
+            workload_for(quantized, obs, board, policy),
+            board,
+            SshPi("fakepi"),
+            default_cache_dir(),
+            QUICK,
+        )
 
 
 def test_a_missing_runtime_is_named_with_what_brings_it(fake_pi: FakePi) -> None:

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 from quarl import pipeline
 from quarl.cli.app import Ended, app
 from quarl.errors import InputError
+from quarl.exporter import ExportRequest
+from quarl.graph.env_spec import EnvSpec
 from quarl.player.gif import gif_bytes
 from quarl.player.player import Film, bundle_player, film, play, source_player
 from quarl.rollouts.episodes import run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 from tests.conftest import need
 
 pytestmark = pytest.mark.play
@@ -44,8 +45,8 @@ def test_a_shipped_policy_plays_where_it_was_trained_and_not_where_the_gate_judg
 
 def test_a_bundle_plays_what_it_holds(tmp_path: Path) -> None:
     source = pipeline.import_source("nav_ppo")
-    bundle = pipeline.export(source, tmp_path / "bundle", rung=3)
-    assert bundle.has_source
+    bundle = pipeline.export(source, tmp_path / "bundle", ExportRequest(rung=3))
+    assert bundle.source is not None
     for int8, rung in ((True, 3), (False, None)):
         found = play(bundle_player(bundle, None, int8=int8), [5, 6])
         assert np.array_equal(

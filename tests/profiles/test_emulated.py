@@ -15,19 +15,21 @@ from quarl.firmware.elf import read_image
 from quarl.firmware.example import with_example
 from quarl.firmware.fit import check_fit, flash_needed, ram_needed
 from quarl.firmware.image import harness_sources
+from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
-from quarl.firmware.sources import program_sources, write_firmware
+from quarl.firmware.source_tree import write_source_tree
+from quarl.firmware.sources import program_sources
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import act, integer_outputs, quantize_observations
 from quarl.importers import ImportOptions
 from quarl.links.count import Block, Count
+from quarl.links.firmware_link import open_emulated
 from quarl.links.unicorn import UnicornDevice
 from quarl.profiles.cycles import cycle_assumptions, estimate_cycles
 from quarl.profiles.emulated import (
     FirmwareProfile,
-    firmware_profile_from_json,
-    open_firmware,
-    profile_firmware,
+    firmware_profile_from,
+    profile_emulated,
     profile_qemu,
     profile_unicorn,
 )
@@ -38,6 +40,7 @@ from quarl.sources.source import open_source
 from quarl.tools import run
 from tests.conftest import need
 from tests.support.samples import observations, sample
+from tests.support.workloads import workload_for
 
 TOOLS = ("ziglang", "unicorn", "elftools", "capstone")
 SHIPPED = sorted(path.parent.name for path in models_dir().glob("*/policy.*"))
@@ -53,8 +56,9 @@ def profile() -> FirmwareProfile:
     need(*TOOLS)
     policy, quantized = sample("tanh_mlp", 3)
     return profile_unicorn(
-        quantized,
-        observations(policy, np.random.default_rng(0), 8),
+        workload_for(
+            quantized, observations(policy, np.random.default_rng(0), 8), board("nucleo_l4r5zi")
+        ),
         board("nucleo_l4r5zi"),
         default_cache_dir(),
     )
@@ -79,11 +83,13 @@ def test_a_profile_says_what_each_layer_costs(profile: FirmwareProfile) -> None:
 
 
 def test_a_profile_survives_its_json(profile: FirmwareProfile) -> None:
-    assert firmware_profile_from_json(profile.to_json(), "firmware.json") == profile
+    assert firmware_profile_from(profile.to_json(), "firmware.json") == profile
     document = json.loads(profile.to_json()) | {"format": 9}
-    for text in ("{}", "nonsense", json.dumps(document)):
-        with pytest.raises(InputError, match=r"firmware\.json.*run quarl profile again"):
-            firmware_profile_from_json(text, "firmware.json")
+    for text in (b"{}", b"nonsense", json.dumps(document).encode()):
+        with pytest.raises(
+            InputError, match=r"firmware\.json.*run quarl profile BUNDLE --board NAME again"
+        ):
+            firmware_profile_from(text, "firmware.json")
 
 
 def test_no_figure_of_an_emulator_claims_to_be_measured(profile: FirmwareProfile) -> None:
@@ -105,7 +111,7 @@ def test_every_board_builds_boots_and_answers(name: str) -> None:
     need(*TOOLS)
     if not target.core.emulation.unicorn:
         need("qemu-system-arm", "gcc")
-    found = profile_firmware(quantized, obs, target, default_cache_dir())
+    found = profile_emulated(workload_for(quantized, obs, target), target, default_cache_dir())
     assert (found.compared, found.differing) == (3, 0)
 
 
@@ -115,7 +121,9 @@ def test_a_shipped_policy_acts_on_the_core_as_on_the_host(name: str) -> None:
     quantized, heldout = shipped(name)
     integers = quantize_observations(quantized, heldout)
     for target in BOARDS_OF.get(name, ("nucleo_l4r5zi", "rp2040_pico")):
-        device = open_firmware(quantized, heldout, board(target), default_cache_dir())
+        device = open_emulated(
+            write_source_tree(quantized, board(target), heldout), board(target), default_cache_dir()
+        )
         np.testing.assert_array_equal(device.run(integers), integer_outputs(quantized, heldout))
         actions = (
             device.decisions(integers)
@@ -159,17 +167,21 @@ def test_the_last_byte_decides(spare: int, fits: bool) -> None:
 def test_the_sources_for_a_board_are_the_same_every_time() -> None:
     policy, quantized = sample("argmax_mlp", 3)
     obs = observations(policy, np.random.default_rng(0), 9)
-    files = write_firmware(quantized, board("nucleo_l4r5zi"), obs)
-    assert files == write_firmware(quantized, board("nucleo_l4r5zi"), obs)
+    files = write_source_tree(quantized, board("nucleo_l4r5zi"), obs).files
+    assert files == write_source_tree(quantized, board("nucleo_l4r5zi"), obs).files
     assert {path.partition("/")[0] for path in files} == {
         "policy",
         "harness",
         "uart",
         "freestanding",
+        "interface.json",
     }
-    assert {path.partition("/")[0] for path in write_firmware(quantized, None, obs)} == {"policy"}
+    assert {path.partition("/")[0] for path in write_source_tree(quantized, None, obs).files} == {
+        "policy",
+        "interface.json",
+    }
     assert "policy/ql_mac_dsp.c" in files
-    assert "policy/ql_mac_s8.c" in write_firmware(quantized, None, obs)
+    assert "policy/ql_mac_s8.c" in write_source_tree(quantized, None, obs).files
 
 
 def commands_of_the_docs() -> list[list[str]]:
@@ -184,7 +196,7 @@ def test_the_written_folder_builds_with_the_documented_command(index: int, tmp_p
     policy, quantized = sample("squashed", 3)
     target = board("nucleo_l4r5zi")
     obs = observations(policy, np.random.default_rng(0), 9)
-    for name, content in write_firmware(quantized, target, obs).items():
+    for name, content in write_source_tree(quantized, target, obs).files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     command = commands_of_the_docs()[index]
@@ -194,7 +206,7 @@ def test_the_written_folder_builds_with_the_documented_command(index: int, tmp_p
     assert done.returncode == 0, done.stderr.decode()
     program = with_example(lower(quantized, "dsp"), obs)
     device = UnicornDevice(
-        read_image((tmp_path / "firmware.elf").read_bytes(), target), target, program
+        read_image((tmp_path / "firmware.elf").read_bytes(), target), target, interface_of(program)
     )
     np.testing.assert_array_equal(device.act(obs), act(quantized, obs))
 
@@ -202,9 +214,9 @@ def test_the_written_folder_builds_with_the_documented_command(index: int, tmp_p
 def test_the_written_folder_builds_for_a_serial_line_as_the_docs_say(tmp_path: Path) -> None:
     policy, quantized = sample("squashed", 3)
     target = board("nucleo_l4r5zi")
-    for name, content in write_firmware(
+    for name, content in write_source_tree(
         quantized, target, observations(policy, np.random.default_rng(0), 9)
-    ).items():
+    ).files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     need("arm-none-eabi-gcc")
@@ -237,10 +249,10 @@ def test_a_firmware_whose_example_comes_out_differently_serves_nothing(
         files = program_sources(made) | harness_sources(target)
         image = read_image(build_image(files, target, default_cache_dir()), target)
         if is_fit:
-            UnicornDevice(image, target, made)
+            UnicornDevice(image, target, interface_of(made))
         else:
             with pytest.raises(DeviceError, match="its own example came out differently"):
-                UnicornDevice(image, target, made)
+                UnicornDevice(image, target, interface_of(made))
 
 
 @pytest.mark.parametrize(
@@ -291,8 +303,9 @@ def test_both_emulators_give_one_profile_but_for_what_only_one_can_see(
     need("qemu-system-arm", "gcc")
     policy, quantized = sample("tanh_mlp", 3)
     other = profile_qemu(
-        quantized,
-        observations(policy, np.random.default_rng(0), 8),
+        workload_for(
+            quantized, observations(policy, np.random.default_rng(0), 8), board("nucleo_l4r5zi")
+        ),
         board("nucleo_l4r5zi"),
         default_cache_dir(),
     )
@@ -303,8 +316,9 @@ def test_a_core_without_a_timing_table_has_a_wide_range() -> None:
     need("qemu-system-arm", "gcc", *TOOLS)
     policy, quantized = sample("tanh_mlp", 3)
     found = profile_qemu(
-        quantized,
-        observations(policy, np.random.default_rng(0), 8),
+        workload_for(
+            quantized, observations(policy, np.random.default_rng(0), 8), board("mps3_an547")
+        ),
         board("mps3_an547"),
         default_cache_dir(),
     )
@@ -315,4 +329,4 @@ def test_a_core_without_a_timing_table_has_a_wide_range() -> None:
     assert {figure.name: figure.kind for figure in found.figures}[
         "firmware_latency_us"
     ] == "estimated"
-    assert firmware_profile_from_json(found.to_json(), "firmware.json") == found
+    assert firmware_profile_from(found.to_json(), "firmware.json") == found

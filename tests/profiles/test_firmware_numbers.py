@@ -24,6 +24,7 @@ from quarl.profiles.emulated import profile_qemu, profile_unicorn
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.support.samples import observations, sample
+from tests.support.workloads import workload_for
 
 M4, M3, M0 = ("cortex-m4", "single"), ("cortex-m3", "none"), ("cortex-m0", "none")
 
@@ -58,8 +59,9 @@ def test_an_inference_stays_within_its_instructions(
 ) -> None:
     policy, quantized = sample(name, 0)
     profile = profile_unicorn(
-        quantized,
-        observations(policy, np.random.default_rng(3), 2),
+        workload_for(
+            quantized, observations(policy, np.random.default_rng(3), 2), board_with(core)
+        ),
         board_with(core),
         default_cache_dir(),
     )
@@ -78,7 +80,9 @@ def test_helium_makes_an_inference_short(name: str, most: int) -> None:
     policy, quantized = sample(name, 0)
     obs = observations(policy, np.random.default_rng(3), 2)
     profile = profile_qemu(
-        quantized, obs, find_board("mps3_an547", targets_dir()), default_cache_dir()
+        workload_for(quantized, obs, find_board("mps3_an547", targets_dir())),
+        find_board("mps3_an547", targets_dir()),
+        default_cache_dir(),
     )
     assert profile.differing == 0
     assert profile.instructions <= most

@@ -19,10 +19,11 @@ from quarl.profiles.host import (
     Memory,
     ModelProfile,
     Profile,
-    profile_bundle,
-    profile_from_json,
+    profile_from,
+    profile_host,
 )
 from tests.support.random_policies import random_policy
+from tests.support.workloads import subject_of, workload_for
 
 
 def latency(*samples_us: float) -> Latency:
@@ -38,6 +39,7 @@ def profile_of(int8_us: float, float32_us: float) -> Profile:
         ModelProfile("litert", "2.3.0", "int8", 1000, 100.0, latency(int8_us), memory),
     )
     return Profile(
+        subject_of(None, None),
         "measured",
         "a cpu",
         2,
@@ -71,8 +73,13 @@ def float_twin(contract: Contract) -> Policy:
 def test_a_profile_holds_both_precisions_of_both_runtimes_and_survives_json() -> None:
     quantized = random_policy("dense chain", np.random.default_rng(0))
     source = float_twin(quantized.contract)
-    profile = profile_bundle(
-        source, quantized, np.random.default_rng(1).normal(size=(100, 24)).astype(np.float32)
+    profile = profile_host(
+        workload_for(
+            quantized,
+            np.random.default_rng(1).normal(size=(100, 24)).astype(np.float32),
+            None,
+            source,
+        )
     )
     assert [(m.runtime, m.precision) for m in profile.models] == [
         ("litert", "float32"),
@@ -101,8 +108,7 @@ def test_a_profile_holds_both_precisions_of_both_runtimes_and_survives_json() ->
     }
     assert profile.kind == "measured"
     assert profile.cpu
-    assert profile_from_json(profile.to_json()) == profile
-    assert profile_from_json(profile.to_json()).to_json() == profile.to_json()
+    assert profile_from(profile.to_json(), "profile.json") == profile
 
 
 def test_figures_name_their_kind_and_cover_the_int8_models() -> None:
@@ -136,22 +142,16 @@ def test_percentiles_come_from_the_raw_samples() -> None:
     )
 
 
-def test_no_observations_are_refused() -> None:
-    quantized = random_policy("dense chain", np.random.default_rng(0))
-    with pytest.raises(InputError, match="no observations"):
-        profile_bundle(float_twin(quantized.contract), quantized, np.zeros((0, 24), np.float32))
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1, "models": [{}]}', '{"format": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 2, "models": [{}]}', '{"format": 2}'])
 def test_a_file_that_is_no_profile_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match=r"here.json: not a profile"):
-        profile_from_json(text, "here.json")
+    with pytest.raises(InputError, match=r"here.json: is not a profile"):
+        profile_from(text.encode(), "here.json")
 
 
 def test_a_profile_of_another_format_is_refused() -> None:
     document = json.loads(profile_of(1.0, 2.0).to_json())
-    with pytest.raises(InputError, match="format 99, this quarl reads format 1"):
-        profile_from_json(json.dumps({**document, "format": 99}))
+    with pytest.raises(InputError, match="format 99; this quarl reads format 2"):
+        profile_from(json.dumps({**document, "format": 99}).encode(), "profile.json")
 
 
 def test_a_model_that_was_not_measured_is_a_key_error() -> None:

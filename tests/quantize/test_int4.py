@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from quarl.boards.cortex_m import find_board, read_boards
-from quarl.bundle.bundle import read_bundle
 from quarl.bundle.policy_file import quant_policy_bytes, read_quant_policy_file
+from quarl.bundle.release import open_bundle
 from quarl.emitters import emit_onnx, emit_tflite
 from quarl.errors import BudgetError, InputError, QuantizationError, UnsupportedError
+from quarl.exporter import ExportRequest
 from quarl.files.npz import npz_bytes, read_npz
 from quarl.firmware.fit import check_fit
 from quarl.firmware.lower import lower
@@ -45,6 +46,7 @@ from tests.profiles.test_firmware_numbers import M0, M3, M4, board_with
 from tests.support.random_policies import NO_PADDING, PIXELS, Builder, random_integers
 from tests.support.samples import observations, sample
 from tests.support.small_policies import cnn, mlp
+from tests.support.workloads import workload_for
 
 rng = np.random.default_rng
 NARROW = 2**24
@@ -239,13 +241,13 @@ def test_a_bundle_says_what_its_weights_are(tmp_path: Path) -> None:
     from quarl.pipeline import export, import_source
 
     source = import_source("cartpole_ppo")
-    bundle = export(source, tmp_path / "out", rung=3, widths=widths_named("int4"))
+    bundle = export(source, tmp_path / "out", ExportRequest(rung=3, widths=widths_named("int4")))
     assert bundle.manifest.weights == "int4"
-    assert read_bundle(tmp_path / "out").manifest.weights == "int4"
-    assert widths_of(bundle.quantized()) == widths_named("int4")
-    report = QuantReport.from_json(bundle.read("quantization.json").decode())
+    assert open_bundle(tmp_path / "out").manifest.weights == "int4"
+    assert widths_of(bundle.quantized) == widths_named("int4")
+    report = QuantReport.from_json(bundle.file("quantization.json").decode())
     assert [layer.weight_bits for layer in report.layers if layer.weight_bits] == [8, 4, 8]
-    integers = replace(source, policy=bundle.quantized())
+    integers = replace(source, policy=bundle.quantized)
     with pytest.raises(
         InputError,
         match=r"weights int4: policy\.zip holds integers already.*omit the option",
@@ -253,8 +255,10 @@ def test_a_bundle_says_what_its_weights_are(tmp_path: Path) -> None:
         export(
             integers,
             tmp_path / "other",
-            widths=widths_named("int4"),
-            calibration=source.file.parent / "calibration.npz",
+            ExportRequest(
+                widths=widths_named("int4"),
+                calibration=source.file.parent / "calibration.npz",
+            ),
         )
 
 
@@ -273,7 +277,9 @@ def test_an_inference_with_int4_weights_stays_within_its_instructions(
 ) -> None:
     policy, quantized = sample(name, 0, weights="int4")
     profile = profile_unicorn(
-        quantized, observations(policy, rng(3), 2), board_with(core), default_cache_dir()
+        workload_for(quantized, observations(policy, rng(3), 2), board_with(core)),
+        board_with(core),
+        default_cache_dir(),
     )
     assert profile.differing == 0
     assert profile.instructions <= most_instructions
@@ -288,8 +294,9 @@ def test_helium_takes_int4_weights_without_unpacking_the_first_of_a_pair(
     need("qemu-system-arm", "gcc", "ziglang", "elftools", "capstone")
     policy, quantized = sample(name, 0, weights="int4")
     profile = profile_qemu(
-        quantized,
-        observations(policy, rng(3), 2),
+        workload_for(
+            quantized, observations(policy, rng(3), 2), find_board("mps3_an547", targets_dir())
+        ),
         find_board("mps3_an547", targets_dir()),
         default_cache_dir(),
     )

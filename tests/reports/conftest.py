@@ -10,10 +10,13 @@ import pytest
 
 from quarl import pipeline
 from quarl.boards.cortex_m import find_board
-from quarl.bundle.bundle import Bundle
+from quarl.bundle.release import Release
+from quarl.exporter import ExportRequest
+from quarl.links.target import Target
 from quarl.reports.contents import Contents, read_contents
 from quarl.reports.render import render_contents
 from quarl.resources import targets_dir
+from quarl.verdict.assess import ParityRequest
 from tests.conftest import need
 from tests.support.browser import PROGRAMS, Browser
 
@@ -21,25 +24,24 @@ EPISODES = 24  # too few to prove the margin: a release that fails has more to s
 
 
 @pytest.fixture(scope="session")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     """nav_ppo with firmware, profiles, disturbed episodes and a verdict."""
     need("ziglang", "unicorn")
     board = find_board("nrf52840_dk", targets_dir())
     bundle = pipeline.export(
         pipeline.import_source("nav_ppo"),
         tmp_path_factory.mktemp("report") / "nav_ppo",
-        rung=0,
-        board=board,
+        ExportRequest(rung=0, board=board),
     )
     pipeline.profile(bundle)
-    pipeline.profile_board(bundle, board)
-    pipeline.parity(bundle, episodes=EPISODES, robustness=True)
+    pipeline.profile_board(bundle, Target(board))
+    pipeline.parity(bundle, ParityRequest(episodes=EPISODES, robustness=True))
     pipeline.gate(bundle)
     return bundle
 
 
 @pytest.fixture(scope="session")
-def contents(release: Bundle) -> Contents:
+def contents(release: Release) -> Contents:
     """What is known about the release."""
     return read_contents(release)
 

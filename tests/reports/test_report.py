@@ -18,10 +18,13 @@ import pytest
 from typer.testing import CliRunner
 
 from quarl import pipeline
-from quarl.bundle.bundle import Bundle, Origin, read_bundle
+from quarl.bundle.limits import Limits
+from quarl.bundle.manifest import Origin
+from quarl.bundle.release import Release, open_bundle
 from quarl.cli.app import app
 from quarl.errors import InputError
 from quarl.evidence.evidence import evidence_from_json
+from quarl.exporter import ExportRequest
 from quarl.links.pi_machine import Machine
 from quarl.profiles.pi.report import Instructions, PiModel, PiProfile
 from quarl.reports.contents import Contents, read_contents
@@ -30,9 +33,9 @@ from quarl.reports.replay import Flight, NotReplayed
 from quarl.reports.stored_verdict import read_verdict
 from quarl.verdict.explanations import explain
 from quarl.verdict.judge import judge
-from quarl.verdict.limits import Limits
 from quarl.verdict.verdict import Verdict
 from tests.conftest import need
+from tests.support.workloads import subject_of
 
 MOST_BYTES = 1_500_000
 VOID = ("meta", "br", "img", "input", "link", "hr")
@@ -67,10 +70,12 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Release:
     """cartpole_ppo as export leaves it: no board, no profile, no episodes, no verdict."""
     source = pipeline.import_source("cartpole_ppo")
-    return pipeline.export(source, tmp_path_factory.mktemp("bare") / "cartpole_ppo", rung=0)
+    return pipeline.export(
+        source, tmp_path_factory.mktemp("bare") / "cartpole_ppo", ExportRequest(rung=0)
+    )
 
 
 def test_a_failed_release_says_first_that_and_why_it_fails(contents: Contents) -> None:
@@ -169,7 +174,7 @@ def test_a_release_that_changed_after_its_verdict_is_not_shown_as_passed(
     assert "model.tflite: SHA-256 is 12..." in text
 
 
-def test_what_was_never_made_is_said_and_not_drawn(bare: Bundle) -> None:
+def test_what_was_never_made_is_said_and_not_drawn(bare: Release) -> None:
     page = Page(render_report(bare))
     assert "NOT JUDGED" in page.text
     for words in (
@@ -287,7 +292,16 @@ def test_a_raspberry_pi_takes_the_place_of_the_board(
         "3.11",
     )
     profile = PiProfile(
-        "raspberrypi_4", "ssh" if timed else "emulated", kind, machine, "", 10.0, 7104, models, ()
+        subject_of(None, "raspberrypi_4"),
+        "raspberrypi_4",
+        "ssh" if timed else "emulated",
+        kind,
+        machine,
+        "",
+        10.0,
+        7104,
+        models,
+        (),
     )
     page = Page(render_contents(replace(contents, firmware=None, board=None, on_pi=profile)))
     assert "On the Raspberry Pi" in page.text
@@ -363,12 +377,12 @@ def renamed(contents: Contents, name: str) -> Contents:
     )
 
 
-def test_the_same_bundle_gives_the_same_bytes(release: Bundle) -> None:
+def test_the_same_bundle_gives_the_same_bytes(release: Release) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from quarl.bundle.bundle import read_bundle; from quarl.reports.render import "
+        "from quarl.bundle.release import open_bundle; from quarl.reports.render import "
         "render_report\n"
-        "sys.stdout.buffer.write(render_report(read_bundle(Path(sys.argv[1]))).encode())\n"
+        "sys.stdout.buffer.write(render_report(open_bundle(Path(sys.argv[1]))).encode())\n"
         "assert not {'torch', 'tensorflow', 'stable_baselines3', 'matplotlib'} & set(sys.modules)"
     )
     other = subprocess.run(
@@ -410,8 +424,8 @@ def test_replayed_flights_give_the_returns_that_parity_recorded(contents: Conten
         assert np.array_equal(flight.source.points[0], flight.int8.points[0])
 
 
-def test_a_stored_verdict_comes_back_whole(release: Bundle, contents: Contents) -> None:
-    text = release.read("verdict.json").decode()
+def test_a_stored_verdict_comes_back_whole(release: Release, contents: Contents) -> None:
+    text = (release.folder / "verdict.json").read_text()
     assert contents.verdict == read_verdict(text)
     document = json.loads(text)
     document["closed_loop"]["mean"]["added_later"] = 1
@@ -422,24 +436,26 @@ def test_a_stored_verdict_comes_back_whole(release: Bundle, contents: Contents) 
 
 
 def test_the_verb_writes_into_the_bundle_or_where_it_is_told(
-    release: Bundle, tmp_path: Path
+    release: Release, tmp_path: Path
 ) -> None:
     out = tmp_path / "here.html"
     told = CliRunner().invoke(app, ["report", str(release.folder), "-o", str(out), "--json"])
     assert json.loads(told.stdout) == {"file": str(out), "bytes": out.stat().st_size}
     assert CliRunner().invoke(app, ["report", str(release.folder)]).exit_code == 0
     assert (release.folder / "report.html").read_bytes() == out.read_bytes()
-    assert read_bundle(release.folder).changed_files() == ()
+    assert open_bundle(release.folder).changed_files == ()
 
 
-def test_a_damaged_file_is_named(bare: Bundle, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named(bare: Release, tmp_path: Path) -> None:
     shutil.copytree(bare.folder, tmp_path / "copy")
     (tmp_path / "copy" / "profile.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match=r"profile\.json: not a profile"):
-        read_contents(read_bundle(tmp_path / "copy"))
+    with pytest.raises(
+        InputError, match=r"profile\.json: is a profile of this host of format None"
+    ):
+        read_contents(open_bundle(tmp_path / "copy"))
 
 
-def test_frames_of_a_game_are_pictures_in_the_page(release: Bundle, contents: Contents) -> None:
+def test_frames_of_a_game_are_pictures_in_the_page(release: Release, contents: Contents) -> None:
     need("ale_py")
     from quarl.reports.replay import _frames
     from quarl.rollouts.actors import Actor
@@ -447,7 +463,7 @@ def test_frames_of_a_game_are_pictures_in_the_page(release: Bundle, contents: Co
     def steady(action: int) -> Actor:
         return lambda obs: np.full(len(obs), action, np.int64)
 
-    paired = evidence_from_json(release.read("parity.json").decode()).paired
+    paired = evidence_from_json((release.folder / "parity.json").read_text()).paired
     assert paired is not None
     frames = _frames("pong", (steady(2), steady(3)), paired)
     assert frames.first_difference == 0

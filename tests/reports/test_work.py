@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from quarl.boards.cores import CORES
-from quarl.bundle.bundle import Bundle
+from quarl.bundle.release import Release
 from quarl.graph.shapes import multiply_accumulates
 from quarl.reports.contents import Contents
 from quarl.reports.work import layer_work
 
 
-def test_a_dense_layer_touches_weights_biases_factors_inputs_and_outputs(release: Bundle) -> None:
-    policy = release.quantized()
+def test_a_dense_layer_touches_weights_biases_factors_inputs_and_outputs(release: Release) -> None:
+    policy = release.quantized
     first, *_ = work = layer_work(policy)
     assert first.multiply_accumulates == 44 * 64
     assert first.bytes == 44 * 64 + 64 * 4 + 64 * 4 + 44 + 64

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from quarl.emitters import emit_tflite
 from quarl.graph.contract import Action, Contract, Observation
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Activation, Conv2D, Dense, Flatten, Policy, linear_chain
 from quarl.quantize.calibration import calibrate
 from quarl.quantize.ladder import quantize_on_rung
@@ -22,7 +23,6 @@ from quarl.resources import models_dir
 from quarl.rollouts import actors
 from quarl.rollouts.actors import Actor, artifact_actor, float64_actor, row_by_row, source_actor
 from quarl.rollouts.episodes import run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.sources.source import open_source
 from tests.conftest import need
 

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from quarl.graph.contract import Action
+from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.divergence import NEVER, PARTED_SHARE, ActionLog, first_divergence
 from quarl.rollouts.episodes import run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 
 DISCRETE = Action("discrete", 3)
 BOX = Action("box", 2, (-1.0, -2.0), (1.0, 2.0), "clip")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError, ToolMissingError
 from quarl.graph.contract import Action, Contract, Normalizer, Observation
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Activation, Conv2D, Dense, Flatten, Policy, linear_chain
 from quarl.rollouts.actors import Actor, float64_actor, row_by_row, source_actor
 from quarl.rollouts.episodes import (
@@ -25,7 +26,7 @@ from quarl.rollouts.episodes import (
     run_beside,
     run_episodes,
 )
-from quarl.rollouts.vector_env import EnvSpec, check_env, open_lanes
+from quarl.rollouts.vector_env import check_env, open_lanes
 from tests.conftest import need
 
 CARTPOLE = EnvSpec("CartPole-v1")

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from quarl.errors import InputError
+from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.episodes import run_episodes
 from quarl.rollouts.foreign_env import blame, make_env, reason_of
-from quarl.rollouts.vector_env import EnvSpec, open_lanes
+from quarl.rollouts.vector_env import open_lanes
 from tests.support.hostile_envs import ANSWERS
 
 ENV = "tests.support.hostile_envs:Hostile-v0"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.robustness import (
     DISTURBANCES,
     DROP_CHANCE,
@@ -16,7 +17,6 @@ from quarl.rollouts.robustness import (
     feature_spread,
     play_disturbed,
 )
-from quarl.rollouts.vector_env import EnvSpec
 
 CARTPOLE = EnvSpec("CartPole-v1")
 SEEDS = (7, 8, 9, 10, 11)

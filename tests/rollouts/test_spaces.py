@@ -8,9 +8,10 @@ from gymnasium import spaces
 
 from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Action, Contract, Observation
+from quarl.graph.env_spec import EnvSpec
 from quarl.importers.spaces import action_of, observation_of, spaces_of
 from quarl.rollouts.flat_space import flattened
-from quarl.rollouts.foreign_env import EnvSpec, make_env
+from quarl.rollouts.foreign_env import make_env
 from quarl.rollouts.vector_env import check_env
 
 

@@ -13,6 +13,7 @@ from quarl import pipeline
 from quarl.player.player import play, source_player
 from quarl.resources import models_dir
 from quarl.sources.observations import observations_of
+from quarl.sources.proof import prove
 from tests.conftest import need
 
 FINISHED = sorted(path.parent.name for path in models_dir().glob("*/SOURCE.md"))
@@ -34,7 +35,7 @@ def test_a_shipped_policy_is_read_exactly(name: str) -> None:
             source.framework, ()
         )
     )
-    proof = pipeline.prove(source, trust=True)
+    proof = prove(source, trust=True)
     assert proof.max_abs_error is not None, proof.reason
     assert proof.max_abs_error <= EXACT
 

@@ -15,6 +15,7 @@ from quarl import pipeline, seeds
 from quarl.errors import InputError
 from quarl.resources import models_dir
 from quarl.sources.observations import observations_of
+from quarl.sources.proof import prove
 from quarl.sources.source import recipe_folder
 
 LONGEST_RANGE = 1_000_000
@@ -77,6 +78,6 @@ def test_only_quarls_own_files_are_loaded_by_their_framework_unasked(tmp_path: P
     )
     assert own.is_shipped
     assert not copied.is_shipped
-    unasked = pipeline.prove(copied, trust=False)
+    unasked = prove(copied, trust=False)
     assert unasked.max_abs_error is None
     assert "--trust" in unasked.reason

@@ -7,15 +7,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
-from quarl.firmware.linux import port_sources
+from numpy.typing import NDArray
+
+from quarl.firmware.linux import build_linux_files, linux_program, port_sources
 from quarl.firmware.program import Program
 from quarl.firmware.sources import program_sources
+from quarl.graph.quant_policy import QuantPolicy
 from quarl.tools import run
 from tests.conftest import need
 from tests.support.host_build import FLAGS, TIMEOUT_S
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def build_linux_program(
+    policy: QuantPolicy, example: NDArray[Any], core: str, cache_dir: Path
+) -> Path:
+    """Return the path of a policy's program for a core, its example made of the observations."""
+    return build_linux_sources(linux_program(policy, example, core), core, cache_dir)
+
+
+def build_linux_sources(program: Program, core: str, cache_dir: Path) -> Path:
+    """Return the path of a lowered program's executable."""
+    return build_linux_files(program_sources(program), port_sources(), core, cache_dir)
 
 
 def build_natively(program: Program, folder: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.bundle.limits import Limits
 from quarl.evidence.agreement import DiscreteAgreement
 from quarl.evidence.closed_loop import PairedEpisodes
 from quarl.evidence.evidence import (
@@ -17,7 +18,6 @@ from quarl.evidence.evidence import (
 from quarl.profiles.figure import Figure
 from quarl.rollouts.clipping import ClippedInputs
 from quarl.rollouts.episodes import Episodes
-from quarl.verdict.limits import Limits
 
 COUNT = 400
 LIMITS = Limits(

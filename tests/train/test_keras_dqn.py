@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from quarl.errors import InputError
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions
 from quarl.rollouts.episodes import run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.sources.recipe import RECIPE_FILE, parse_recipe, read_recipe
 from quarl.sources.source import open_source
 from quarl.train import train

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from quarl.errors import InputError
+from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.episodes import run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.sources.recipe import RECIPE_FILE, ScoreRecipe, parse_recipe, read_recipe
 from quarl.train import folder as policy_folder
 from quarl.train import train

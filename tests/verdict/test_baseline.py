@@ -9,26 +9,29 @@ from pathlib import Path
 import pytest
 
 from quarl import pipeline
-from quarl.bundle.bundle import Bundle
+from quarl.bundle.limits import Limits
+from quarl.bundle.release import Release
 from quarl.errors import InputError
+from quarl.exporter import ExportRequest
 from quarl.verdict.baseline import baseline_path, read_baseline, set_baseline
 from quarl.verdict.formats.verdict_json import json_text
 from quarl.verdict.judge import judge
-from quarl.verdict.limits import Limits
 from tests.support.release import GOOD, LIMITS
 
 PASSED = judge(GOOD, LIMITS, policy="pendulum_sac")
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Release:
     folder = tmp_path_factory.mktemp("baseline") / "pendulum"
     return pipeline.export(
-        pipeline.import_source("pendulum_sac"), folder, rung=3, limits=Limits(random_return=-1230.0)
+        pipeline.import_source("pendulum_sac"),
+        folder,
+        ExportRequest(rung=3, limits=Limits(random_return=-1230.0)),
     )
 
 
-def test_a_baseline_lies_beside_the_bundle_and_survives_its_file(bundle: Bundle) -> None:
+def test_a_baseline_lies_beside_the_bundle_and_survives_its_file(bundle: Release) -> None:
     path = set_baseline(bundle, PASSED, baseline_path(bundle))
     assert path == bundle.folder.parent / "pendulum.baseline.json"
     found = read_baseline(path)
@@ -39,7 +42,7 @@ def test_a_baseline_lies_beside_the_bundle_and_survives_its_file(bundle: Bundle)
 
 
 def test_the_same_release_writes_the_same_baseline_and_no_path(
-    bundle: Bundle, tmp_path: Path
+    bundle: Release, tmp_path: Path
 ) -> None:
     first, second = (
         set_baseline(bundle, PASSED, tmp_path / name).read_bytes()
@@ -50,7 +53,7 @@ def test_the_same_release_writes_the_same_baseline_and_no_path(
 
 
 def test_a_release_that_fails_is_no_baseline_and_leaves_the_accepted_one(
-    bundle: Bundle, tmp_path: Path
+    bundle: Release, tmp_path: Path
 ) -> None:
     path = set_baseline(bundle, PASSED, tmp_path / "kept.json")
     before = path.read_bytes()

@@ -11,17 +11,22 @@ import pytest
 
 from quarl import pipeline
 from quarl.boards.cortex_m import find_board
-from quarl.bundle.bundle import Bundle
+from quarl.bundle.limits import Limits
+from quarl.bundle.release import Release
+from quarl.exporter import ExportRequest
 from quarl.profiles.emulated import FirmwareProfile, LayerCost
 from quarl.profiles.host import Latency, Memory, ModelProfile, Profile
+from quarl.profiles.measure import Measurements
 from quarl.resources import targets_dir
-from quarl.verdict.budgets import FIRMWARE, PROFILE, figures_of, with_board, with_profile
-from quarl.verdict.limits import Limits
+from quarl.verdict.budgets import figures_of, with_board, with_profiles
+from tests.support.workloads import subject_of
 
+BOARD = "nucleo_l4r5zi"
 STEADY = tuple([10.0] * 100)
 UNSTEADY = tuple([10.0] * 80 + [15.0] * 20)  # the last of five rounds was half as fast again
 FIRMWARE_PROFILE = FirmwareProfile(
-    board="nucleo_l4r5zi",
+    subject=subject_of(None, BOARD),
+    board=BOARD,
     cpu="cortex-m4",
     clock_hz=120_000_000,
     link="unicorn",
@@ -52,30 +57,37 @@ def host_profile(samples_us: tuple[float, ...]) -> Profile:
     latency = Latency(20.0, samples_us, 1, 10)
     model = ModelProfile("litert", "2.3.0", "int8", 1000, 5.0, latency, Memory(1, 2, 3))
     return Profile(
-        "measured", "A CPU", 2, "Linux", {}, "0" * 64, 1, {"int8": 1, "float32": 4}, (model,)
+        subject_of(None, None),
+        "measured",
+        "A CPU",
+        2,
+        "Linux",
+        {},
+        "0" * 64,
+        1,
+        {"int8": 1, "float32": 4},
+        (model,),
     )
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
+def bundle(tmp_path: Path) -> Release:
     return pipeline.export(
         pipeline.import_source("pendulum_sac"),
         tmp_path / "p",
-        rung=0,
-        limits=Limits(random_return=-1230.0),
+        ExportRequest(rung=0, limits=Limits(random_return=-1230.0)),
     )
 
 
 def test_a_bundle_has_the_sizes_of_its_artifacts_and_the_figures_of_its_profiles(
-    bundle: Bundle,
+    bundle: Release,
 ) -> None:
-    assert {figure.name for figure in figures_of(bundle)} == {
+    assert {figure.name for figure in figures_of(bundle, Measurements())} == {
         "model_tflite_bytes",
         "model_onnx_bytes",
     }
-    bundle.add(PROFILE, host_profile(STEADY).to_json())
-    bundle.add(FIRMWARE, FIRMWARE_PROFILE.to_json())
-    figures = {figure.name: figure for figure in figures_of(bundle)}
+    measurements = Measurements(host_profile(STEADY), FIRMWARE_PROFILE)
+    figures = {figure.name: figure for figure in figures_of(bundle, measurements)}
     assert (figures["firmware_ram_bytes"].value, figures["firmware_instructions"].value) == (
         816,
         14_249,
@@ -93,20 +105,19 @@ def test_a_bundle_has_the_sizes_of_its_artifacts_and_the_figures_of_its_profiles
 
 @pytest.mark.parametrize(("samples_us", "noise"), [(STEADY, 0.0), (UNSTEADY, 0.5)])
 def test_the_noise_of_a_measured_time_is_what_the_rounds_of_its_run_differ_by(
-    bundle: Bundle, samples_us: tuple[float, ...], noise: float
+    bundle: Release, samples_us: tuple[float, ...], noise: float
 ) -> None:
-    bundle.add(PROFILE, host_profile(samples_us).to_json())
-    figures = {figure.name: figure for figure in figures_of(bundle)}
+    measurements = Measurements(host_profile(samples_us))
+    figures = {figure.name: figure for figure in figures_of(bundle, measurements)}
     assert figures["litert_p50_us"].noise == pytest.approx(noise)
 
 
 def test_memory_and_control_period_are_budgets_once_there_is_a_firmware_profile(
-    bundle: Bundle,
+    bundle: Release,
 ) -> None:
     asked = Limits(budgets={"firmware_flash_bytes": 100_000.0})
-    assert with_profile(bundle, asked) == asked
-    bundle.add(FIRMWARE, FIRMWARE_PROFILE.to_json())
-    budgets = with_profile(bundle, asked).budgets
+    assert with_profiles(asked, bundle, Measurements()) == asked
+    budgets = with_profiles(asked, bundle, Measurements(firmware=FIRMWARE_PROFILE)).budgets
     assert budgets["firmware_flash_bytes"] == 100_000  # the user's own stays
     assert budgets["firmware_ram_bytes"] == find_board("nucleo_l4r5zi", targets_dir()).ram.bytes
     assert bundle.contract.step_hz is not None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarl.cli import show
+from quarl.cli.show_verdict import verdict_text
 from quarl.errors import InputError
 from quarl.files.text import terminal_text
 from quarl.verdict.formats import OUTPUTS
@@ -46,7 +46,7 @@ def test_every_output_is_well_formed_and_gives_no_orders(verdict: Verdict) -> No
     assert markdown.count("\n| ") == 1 + len(verdict.checks)
     assert markdown.count("\n## ") + markdown.startswith("## ") == 1
     assert "<" not in markdown.replace("&lt;", "")
-    shown = terminal_text(show.verdict_text(verdict))
+    shown = terminal_text(verdict_text(verdict))
     assert not set(shown) & set(CONTROLS)
     assert not any(line.lstrip().startswith("::") for line in shown.split("\n"))
 

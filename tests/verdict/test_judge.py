@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from quarl.bundle.limits import Limits, limits_from_table
 from quarl.errors import InputError
 from quarl.evidence.agreement import WorstDecision, compare_actions
 from quarl.evidence.closed_loop import PairedEpisodes
@@ -25,7 +26,7 @@ from quarl.evidence.evidence import (
 from quarl.profiles.figure import Figure
 from quarl.stats.sequential import Look, plan_looks
 from quarl.verdict.judge import judge
-from quarl.verdict.limits import Limits, limits_from_table, read_limits
+from quarl.verdict.limits import read_limits
 from quarl.verdict.regression import compare_with_baseline
 from quarl.verdict.verdict import Check, Verdict
 from tests.support.release import COUNT, GOOD, LIMITS, episodes, pairs

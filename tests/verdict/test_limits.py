@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from quarl import pipeline
-from quarl.rollouts.vector_env import EnvSpec
-from quarl.verdict.limits import DEFAULT_LIMITS, recipe_limits
+from quarl.bundle.limits import DEFAULT_LIMITS
+from quarl.graph.env_spec import EnvSpec
+from quarl.verdict.limits import recipe_limits
 
 
 def test_the_source_is_held_to_its_score_only_in_the_environment_it_was_scored_in() -> None:

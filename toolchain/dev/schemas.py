@@ -12,9 +12,9 @@ from typing import Any
 from quarl.boards.cortex_m import Board, Probe
 from quarl.boards.linux import LinuxBoard
 from quarl.boards.uart import Uart
+from quarl.bundle.limits import Limits
 from quarl.files.tables import key_rows, schema_of
 from quarl.sources.recipe import Recipe
-from quarl.verdict.limits import Limits
 
 DOCS = Path(__file__).parents[1] / "docs"
 FOLDER = DOCS / "schemas"

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
 
+from quarl.bundle.limits import Limits
+from quarl.bundle.rung_result import RungResult
 from quarl.emitters import emit_tflite
 from quarl.errors import InputError, QuantizationError
 from quarl.evidence.agreement import DiscreteAgreement, compare_decisions
 from quarl.evidence.closed_loop import PairedEpisodes, join_episodes
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.progress import Progress, part_of
@@ -28,43 +31,11 @@ from quarl.quantize.ladder import LADDER, decision_error, quantize_on_rung, rung
 from quarl.quantize.widths import INT8, Widths
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.seeds import SELECTION_SEED
-from quarl.stats.noninferiority import FailureTest, MeanTest
 from quarl.verdict.closed_loop_checks import closed_loop_checks, closed_loop_of, loop_is_settled
-from quarl.verdict.limits import Limits, looks_of
+from quarl.verdict.limits import looks_of
 
 Tried = Callable[["RungResult"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class RungResult:
-    """What was measured on one rung; the closed loop is None where it was not played."""
-
-    rung: int
-    name: str
-    parameter_bytes: int
-    # on the calibration: value lost per decision (discrete) or action error (box), in the policy's
-    # units
-    decision_error: float
-    mean: MeanTest | None = None
-    failures: FailureTest | None = None
-    missed: tuple[str, ...] = ()  # what the limits ask and the rung does not hold, in words
-
-    def sentence(self) -> str:
-        """Return the result as a line for people."""
-        found = (
-            f"{self.parameter_bytes:,} B of parameters, decision error {self.decision_error:.3g}"
-        )
-        if self.mean is not None:
-            found += (
-                f", return {self.mean.mean_source:.5g} -> {self.mean.mean_candidate:.5g} "
-                f"over {self.mean.episodes} episodes"
-            )
-        if self.failures is not None:
-            found += f", failures {100 * self.failures.rate_difference:+.1f} points"
-        end = f": does not hold: {'; '.join(self.missed)}" if self.missed else ""
-        return f"rung {self.rung} ({self.name}): {found}{end}"
 
 
 def choose_rung(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TypeAlias
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -24,6 +25,17 @@ where nobody looks.
 def quietly(what: str) -> Iterator[Progress | None]:
     """Do it without telling anybody: a `Stage`."""
     yield None
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Who is told what goes on: lines as they come, and stages with their progress."""
+
+    line: Callable[[str], None] = lambda text: None
+    stage: Stage = quietly
+
+
+QUIET = Reporter()
 
 
 def part_of(progress: Progress | None, start: int, total: int) -> Progress | None:

@@ -75,19 +75,19 @@ class Bundle(pytest.Collector):
             pytest.UsageError: the bundle or the limits cannot be read.
         """
         from quarl import pipeline
-        from quarl.bundle.bundle import read_bundle
+        from quarl.bundle.release import open_bundle
         from quarl.errors import QuarlError
         from quarl.files.open import read_file
         from quarl.verdict.limits import read_limits
 
         try:
-            bundle = read_bundle(self.path)
-            limits = pipeline.limits_of(bundle)
+            release = open_bundle(self.path)
+            limits = release.manifest.limits
             if self._limits is not None:
                 limits = read_limits(
                     read_file(self._limits).decode(errors="replace"), str(self._limits), limits
                 )
-            verdict = pipeline.gate(bundle, limits=limits)
+            verdict = pipeline.gate(release, limits=limits)
         except QuarlError as error:
             raise pytest.UsageError(f"quarl: {error}") from error
         for check in verdict.checks:

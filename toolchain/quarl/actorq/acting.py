@@ -19,7 +19,8 @@ from quarl.actorq.settings import Settings
 from quarl.actorq.transitions import Adder, Rows, row_type
 from quarl.errors import InputError
 from quarl.graph.contract import Action, Contract
-from quarl.rollouts.foreign_env import EnvSpec, blame, make_gymnasium
+from quarl.graph.env_spec import EnvSpec
+from quarl.rollouts.foreign_env import blame, make_gymnasium
 
 EPISODES_OF_AN_ACTOR = 100_000  # seeds of one actor lie this far from the next one's
 INFERENCE, ENVIRONMENT, NOISE, INSERT = map(

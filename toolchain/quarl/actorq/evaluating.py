@@ -21,8 +21,8 @@ from quarl.actorq.contents import reference_of
 from quarl.actorq.players import Player, Runtime, open_player
 from quarl.files.atomic import write_whole
 from quarl.graph.contract import Contract
+from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.episodes import run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.seeds import CHECKPOINT_SEED
 
 CURVE_FILE, BEST = "curve.csv", "best"

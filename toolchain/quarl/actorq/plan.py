@@ -8,7 +8,7 @@ from pathlib import Path
 from quarl.actorq.players import Runtime
 from quarl.actorq.settings import Settings
 from quarl.graph.contract import Contract
-from quarl.rollouts.vector_env import EnvSpec
+from quarl.graph.env_spec import EnvSpec
 
 
 @dataclass(frozen=True, slots=True)

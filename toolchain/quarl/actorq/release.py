@@ -27,11 +27,11 @@ from quarl.bundle.policy_file import policy_bytes, quant_policy_bytes
 from quarl.errors import InputError
 from quarl.files.atomic import write_whole
 from quarl.graph.contract import Contract
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Activation, Dense, Op, Policy, linear_chain
 from quarl.quantize.ladder import TRAINED_RUNG
 from quarl.rollouts.actors import source_actor
 from quarl.rollouts.episodes import Observations, random_episodes, run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.seeds import RANDOM_SEED, SCORE_SEED
 from quarl.sources.recipe import RECIPE_FILE, Recipe, ScoreRecipe, parse_recipe
 from quarl.sources.source import CALIBRATION_FILE, HELDOUT_FILE

@@ -23,8 +23,8 @@ from quarl.actorq.store import Status
 from quarl.actorq.transitions import Rows
 from quarl.errors import QuarlError, ToolMissingError
 from quarl.graph.contract import Action, Contract
+from quarl.graph.env_spec import EnvSpec
 from quarl.importers.spaces import spaces_of
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.sources.recipe import Recipe
 
 POLL_S = 0.5

@@ -12,7 +12,7 @@ from pathlib import Path
 from platformdirs import user_config_path
 
 from quarl.boards.cortex_m import BOARD_FILE, LINUX, parse_board, unknown_board
-from quarl.boards.linux import Target, parse_linux_board
+from quarl.boards.linux import AnyBoard, parse_linux_board
 from quarl.errors import InputError
 from quarl.files.toml import read_toml
 from quarl.resources import targets_dir
@@ -43,7 +43,7 @@ def board_files(roots: Sequence[Path]) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-def read_targets(roots: Sequence[Path]) -> dict[str, Target]:
+def read_targets(roots: Sequence[Path]) -> dict[str, AnyBoard]:
     """Return all boards in folders of boards, by name, sorted.
 
     Raises:
@@ -52,7 +52,7 @@ def read_targets(roots: Sequence[Path]) -> dict[str, Target]:
     return {name: _read(path, name) for name, path in board_files(roots).items()}
 
 
-def find_target(words: str, roots: Sequence[Path]) -> Target:
+def find_target(words: str, roots: Sequence[Path]) -> AnyBoard:
     """Return the board of that name, or the one in the file or folder of that path, which may have
     any name.
 
@@ -68,7 +68,7 @@ def find_target(words: str, roots: Sequence[Path]) -> Target:
     return _read(files[words], words)
 
 
-def _read(path: Path, name: str | None) -> Target:
+def _read(path: Path, name: str | None) -> AnyBoard:
     document = read_toml(path)
     parse = parse_linux_board if document.get("kind") == LINUX else parse_board
     return parse(document, str(path), name)

@@ -55,7 +55,7 @@ class LinuxBoard:
         return found
 
 
-Target: TypeAlias = Board | LinuxBoard
+AnyBoard: TypeAlias = Board | LinuxBoard
 
 
 def read_linux_boards(root: Path) -> dict[str, LinuxBoard]:
@@ -71,7 +71,7 @@ def read_linux_boards(root: Path) -> dict[str, LinuxBoard]:
     }
 
 
-def find_target(name: str, root: Path) -> Target:
+def find_target(name: str, root: Path) -> AnyBoard:
     """Return the board of that name, of either kind.
 
     Raises:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError
-from quarl.files.npz import npz_bytes, read_npz
+from quarl.files.npz import npz_arrays, npz_bytes
+from quarl.files.open import read_file
 from quarl.files.text import digest_text
 from quarl.graph.contract import Contract
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
@@ -80,15 +81,15 @@ def quant_policy_bytes(policy: QuantPolicy) -> bytes:
     return _bytes(*_pack_quant(policy))
 
 
-def read_policy_file(path: Path) -> Policy:
-    """Return the float policy in `source.npz`.
+def policy_from(data: bytes, where: str) -> Policy:
+    """Return the float policy in the bytes of `source.npz`; `where` names the file in messages.
 
     Raises:
         InputError: not such a file, one of another format, or one that says more than this quarl
             understands.
     """
-    with _reporting(path):
-        document, arrays = _open(path, "float")
+    with _reporting(where):
+        document, arrays = _open(data, where, "float")
         nodes = tuple(
             Node(n["name"], cast(Op, _unpack_op(n, arrays)), tuple(n["inputs"]))
             for n in document["nodes"]
@@ -105,15 +106,15 @@ def read_policy_file(path: Path) -> Policy:
         return policy
 
 
-def read_quant_policy_file(path: Path) -> QuantPolicy:
-    """Return the quantised policy in `policy.npz`; every limit of the arithmetic is checked again.
+def quant_policy_from(data: bytes, where: str) -> QuantPolicy:
+    """Return the quantised policy in the bytes of `policy.npz`; every limit of the arithmetic is checked again.
 
     Raises:
         InputError: not such a file, one of another format, or one that says more than this quarl
             understands.
     """
-    with _reporting(path):
-        document, arrays = _open(path, "int8")
+    with _reporting(where):
+        document, arrays = _open(data, where, "int8")
         nodes = tuple(
             QuantNode(
                 n["name"],
@@ -152,21 +153,32 @@ def read_any_policy(path: Path) -> Policy | QuantPolicy:
     Raises:
         InputError: neither.
     """
-    with _reporting(path):
-        document = json.loads(read_npz(path)[DOCUMENT].tobytes().decode())
+    data, where = read_file(path), str(path)
+    with _reporting(where):
+        document = json.loads(npz_arrays(data, where)[DOCUMENT].tobytes().decode())
         is_integers = document["kind"] == "int8"
-    return read_quant_policy_file(path) if is_integers else read_policy_file(path)
+    return quant_policy_from(data, where) if is_integers else policy_from(data, where)
+
+
+def read_policy_file(path: Path) -> Policy:
+    """Return the float policy in a `source.npz`; errors as `policy_from`."""
+    return policy_from(read_file(path), str(path))
+
+
+def read_quant_policy_file(path: Path) -> QuantPolicy:
+    """Return the integers in a `policy.npz`; errors as `quant_policy_from`."""
+    return quant_policy_from(read_file(path), str(path))
 
 
 @contextmanager
-def _reporting(path: Path) -> Iterator[None]:
+def _reporting(where: str) -> Iterator[None]:
     """Turns what a malformed document raises into one message that names the file."""
     try:
         yield
     except InputError as error:
-        if str(path) in str(error):
+        if where in str(error):
             raise
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{where}: {error}") from error
     except (
         LookupError,
         TypeError,
@@ -176,12 +188,12 @@ def _reporting(path: Path) -> Iterator[None]:
         RecursionError,
     ) as error:
         raise InputError(
-            f"{path}: not a policy written by quarl ({error!r}): export the bundle again"
+            f"{where}: not a policy written by quarl ({error!r}): export the bundle again"
         ) from error
 
 
-def _open(path: Path, kind: str) -> tuple[Mapping[str, Any], dict[str, NDArray[Any]]]:
-    arrays = read_npz(path)
+def _open(data: bytes, where: str, kind: str) -> tuple[Mapping[str, Any], dict[str, NDArray[Any]]]:
+    arrays = npz_arrays(data, where)
     document = json.loads(arrays.pop(DOCUMENT).tobytes().decode())
     if (document["format"], document["kind"]) != (FORMAT, kind):
         found = f"format {document['format']} of kind {document['kind']}"

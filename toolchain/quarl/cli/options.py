@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from quarl.boards.linux import Target
+    from quarl.boards.linux import AnyBoard
+    from quarl.bundle.limits import Limits
+    from quarl.exporter import ExportRequest
+    from quarl.graph.env_spec import EnvSpec
     from quarl.importers import ImportOptions
+    from quarl.links.target import Target
+    from quarl.progress import Stage
     from quarl.quantize.widths import Widths
-    from quarl.rollouts.vector_env import EnvSpec
-    from quarl.verdict.limits import Limits
+    from quarl.sources.source import Source
 
 SourceArgument = Annotated[
     str,
@@ -197,7 +201,7 @@ def env_spec(env_id: str | None, arguments: Sequence[str] | None) -> EnvSpec | N
         InputError: an argument that is not KEY=VALUE, or one without an environment.
     """
     from quarl.errors import InputError
-    from quarl.rollouts.vector_env import EnvSpec
+    from quarl.graph.env_spec import EnvSpec
 
     if env_id is None:
         if arguments:
@@ -255,7 +259,7 @@ def prefix_named(text: str) -> str:
     return Names(text).prefix
 
 
-def board_named(name: str | None) -> Target | None:
+def board_named(name: str | None) -> AnyBoard | None:
     """Return the board of that name, or None for none."""
     if name is None:
         return None
@@ -264,38 +268,116 @@ def board_named(name: str | None) -> Target | None:
     return find_target(name, board_roots())
 
 
-def check_link(link: str | None, board: Target | None, flash_by: str | None = None) -> None:
-    """Check, before any work, that the board has the link that is named, and can be flashed where
-    that is asked.
-
-    Raises:
-        InputError: it has not, or no board is named.
-    """
-    from quarl.boards.linux import LinuxBoard
-    from quarl.errors import InputError
-    from quarl.evidence.pi import check_pi_link
-    from quarl.profiles.board_link import check_board_link
-
-    if isinstance(board, LinuxBoard):
-        if flash_by is not None:
-            raise InputError(
-                f"--flash {flash_by}: a {board.title} is not flashed: leave --flash away"
-            )
-        check_pi_link(link, board)
-    elif board is not None:
-        check_board_link(board, link, flash_by)
-    elif link is not None or flash_by is not None:
-        option = f"--link {link}" if link is not None else f"--flash {flash_by}"
-        raise InputError(f"{option}: no board is named: give --board, quarl boards lists them")
-
-
-def limits_from(path: Path | None, bundle: Any = None) -> Limits | None:
-    """Return the limits of a file, on top of the bundle's own or the defaults; None without a file."""
+def limits_from(path: Path | None, base: Limits | None = None) -> Limits | None:
+    """Return the limits of a file, on top of `base` or the defaults; None without a file."""
     if path is None:
         return None
+    from quarl.bundle.limits import DEFAULT_LIMITS
     from quarl.files.open import read_file
-    from quarl.pipeline import limits_of
-    from quarl.verdict.limits import DEFAULT_LIMITS, read_limits
+    from quarl.verdict.limits import read_limits
 
-    base = DEFAULT_LIMITS if bundle is None else limits_of(bundle)
-    return read_limits(read_file(path).decode(errors="replace"), str(path), base)
+    text = read_file(path).decode(errors="replace")
+    return read_limits(text, str(path), base or DEFAULT_LIMITS)
+
+
+def target_named(words: TargetWords) -> Target | None:
+    """Return the board, the way to it and its flashing tool; None where no board is named.
+
+    Raises:
+        InputError: a link or a tool without a board, or one that the board does not have.
+    """
+    from quarl.errors import InputError
+    from quarl.links.target import target_of
+
+    board = board_named(words.board)
+    if board is not None:
+        return target_of(board, words.link, words.flash, trust=words.trust)
+    for option, value in (("--link", words.link), ("--flash", words.flash)):
+        if value is not None:
+            raise InputError(
+                f"{option} {value}: no board is named: give --board, quarl boards lists them"
+            )
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetWords:
+    """What the command line says of a target."""
+
+    board: str | None
+    link: str | None = None
+    flash: str | None = None
+    trust: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Which policy, and what its file does not say."""
+
+    source: SourceArgument
+    env: EnvOption = None
+    env_arg: EnvArgOption = None
+    obs_norm: ObsNormOption = None
+    no_obs_norm: NoObsNormOption = False
+
+    def open(self, fetching: Stage) -> Source:
+        """Return the imported policy; errors as `quarl.pipeline.import_source`."""
+        from quarl.pipeline import import_source
+
+        options = import_options(self.obs_norm, self.no_obs_norm)
+        return import_source(
+            self.source, options, env_spec(self.env, self.env_arg), fetching=fetching
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(SourceOptions):
+    """How it becomes a bundle."""
+
+    out: OutOption
+    calibration: CalibrationOption = None
+    rung: RungOption = "auto"
+    weights: WeightsOption = "int8"
+    activations: ActivationsOption = None
+    inputs: InputsOption = None
+    limits: LimitsOption = None
+    board: BoardOption = None
+    prefix: PrefixOption = "ql_policy"
+    as_json: JsonOption = False
+
+    def request(self) -> ExportRequest:
+        """Return the request, checked before any work.
+
+        Raises:
+            InputError: no such rung, weights, limits or board.
+        """
+        from quarl.exporter import ExportRequest
+
+        return ExportRequest(
+            rung_number(self.rung),
+            widths_from(self.weights, self.activations, self.inputs),
+            self.calibration,
+            limits_from(self.limits),
+            board_named(self.board),
+            prefix_named(self.prefix),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictOptions:
+    """Where a verdict goes besides the terminal and the bundle."""
+
+    junit: JunitOption = None
+    markdown: MarkdownOption = None
+    sarif: SarifOption = None
+    history: HistoryOption = None
+    no_history: NoHistoryOption = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShipOptions(ExportOptions, VerdictOptions):
+    """The whole chain."""
+
+    episodes: EpisodesOption = None
+    link: LinkOption = None
+    trust: TrustOption = False

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from quarl.files.text import message_text, printable
-from quarl.progress import Progress
+from quarl.progress import Progress, Reporter
 
 
 def say(line: str) -> None:
@@ -36,3 +36,7 @@ def progress_bar(what: str) -> Iterator[Progress | None]:
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(escape(printable(what)), total=None)
         yield lambda done, count: bars.update(task, completed=done, total=count)
+
+
+TERMINAL = Reporter(say, progress_bar)
+"""Lines and bars on standard error."""

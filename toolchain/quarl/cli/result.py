@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
@@ -19,7 +18,8 @@ from quarl.errors import InputError
 from quarl.files.text import terminal_text
 
 if TYPE_CHECKING:
-    from quarl.bundle.bundle import Bundle
+    from quarl.bundle.release import Release
+    from quarl.cli.options import VerdictOptions
     from quarl.verdict.verdict import Verdict
 
 
@@ -28,17 +28,6 @@ class Exit(IntEnum):
 
     PASS = 0
     GATE_SAYS_NO = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Destinations:
-    """Where a verdict goes besides the terminal and the bundle."""
-
-    junit: Path | None
-    markdown: Path | None
-    sarif: Path | None
-    history: Path | None  # None: the user's data folder
-    no_history: bool
 
 
 _kept: TextIO | None = None
@@ -82,10 +71,10 @@ def put(text: str) -> None:
 
 
 def conclude(
-    verdict: Verdict, bundle: Bundle, destinations: Destinations, as_json: bool
+    verdict: Verdict, release: Release, destinations: VerdictOptions, as_json: bool
 ) -> NoReturn:
     """Write the verdict where it was asked for, print it, and exit with its code."""
-    from quarl.cli import show
+    from quarl.cli.show_verdict import verdict_text
     from quarl.files.atomic import write_whole
     from quarl.verdict.formats import OUTPUTS
     from quarl.verdict.formats.markdown import append_summary
@@ -98,29 +87,28 @@ def conclude(
     if summary:
         append_summary(verdict, Path(summary))
     if not destinations.no_history:
-        _remember(verdict, bundle, destinations.history)
+        _remember(verdict, release, destinations.history)
     print_result(
-        json.loads(OUTPUTS["json"](verdict)) if as_json else show.verdict_text(verdict), as_json
+        json.loads(OUTPUTS["json"](verdict)) if as_json else verdict_text(verdict), as_json
     )
     raise typer.Exit(Exit.PASS if verdict.passed else Exit.GATE_SAYS_NO)
 
 
-def _remember(verdict: Verdict, bundle: Bundle, path: Path | None) -> None:
+def _remember(verdict: Verdict, release: Release, path: Path | None) -> None:
     """Add the run to the history; a history that cannot take it is reported and changes no verdict."""
     from datetime import UTC, datetime
 
     import quarl
-    from quarl.evidence.gather import manifest_digest
     from quarl.verdict.history import default_path, record
 
-    board = bundle.manifest.board or ""
+    board = release.manifest.board or ""
     at = datetime.now(UTC)
     try:
         record(
             path or default_path(),
             verdict,
             board=board,
-            manifest_sha256=manifest_digest(bundle),
+            manifest_sha256=release.manifest_sha256,
             version=quarl.__version__,
             at=at,
         )

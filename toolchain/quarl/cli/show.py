@@ -4,31 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from quarl.bundle.release import Release
 from quarl.cli.table import table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from quarl.boards.cortex_m import Board
-    from quarl.bundle.bundle import Bundle
     from quarl.doctor import Finding
-    from quarl.evidence.evidence import Evidence, ImportProof
-    from quarl.profiles.device import DeviceProfile
-    from quarl.profiles.emulated import FirmwareProfile
-    from quarl.profiles.host import Profile
+    from quarl.evidence.evidence import ImportProof
     from quarl.quantize.error_report import QuantReport
     from quarl.sources.recipe import Recipe, ScoreRecipe
     from quarl.sources.source import Source
     from quarl.train.trained import Progress
-    from quarl.verdict.baseline import Baseline
-    from quarl.verdict.explanations import Explanation
-    from quarl.verdict.limits import Limits
-    from quarl.verdict.verdict import Check, Verdict
 
 
 def policies_table(recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
@@ -159,39 +149,32 @@ SOFTMAX = (
 )
 
 
-def bundle_table(bundle: Bundle) -> dict[str, Any]:
+def bundle_table(release: Release) -> dict[str, Any]:
     """Return a bundle as plain values."""
-    return {"bundle": str(bundle.folder), **asdict(bundle.manifest)}
+    return {"bundle": str(release.folder), **asdict(release.manifest)}
 
 
-def bundle_text(bundle: Bundle) -> str:
+def bundle_text(release: Release) -> str:
     """Return a bundle as text."""
-    manifest = bundle.manifest
+    manifest, covered = release.manifest, release.manifest.calibration
     sizes = ", ".join(
-        f"{name} {(bundle.folder / name).stat().st_size:,} B"
-        for name in ("model.tflite", "model.onnx")
+        f"{name} {len(release.file(name)):,} B" for name in ("model.tflite", "model.onnx")
     )
-    covered = manifest.calibration
     if covered is None:
         text = (
-            f"{bundle.folder}: {manifest.name}, the integers of {manifest.origin.file} as "
+            f"{release.folder}: {manifest.name}, the integers of {manifest.origin.file} as "
             f"they are; {sizes}"
         )
-        return text if bundle.quantized().softmax_beta is None else f"{text}\n{SOFTMAX}"
-    where = f" from {covered['episodes']} episodes" if covered["episodes"] else ""
-    distinct = covered.get(
-        "distinct", covered["observations"]
-    )  # bundles of earlier releases do not say
-    alike = f", {distinct:,} of them different" if distinct < covered["observations"] else ""
-    still = (
-        f"; never moved: {', '.join(covered['constant_features'])}"
-        if covered["constant_features"]
-        else ""
-    )
+        return text if release.quantized.softmax_beta is None else f"{text}\n{SOFTMAX}"
+    where = f" from {covered.episodes} episodes" if covered.episodes else ""
+    is_varied = covered.distinct == covered.observations
+    alike = "" if is_varied else f", {covered.distinct:,} of them different"
+    constant = ", ".join(covered.constant_features)
+    still = f"; never moved: {constant}" if constant else ""
     return (
-        f"{bundle.folder}: {manifest.name} on rung {manifest.rung}, {manifest.weights} "
+        f"{release.folder}: {manifest.name} on rung {manifest.rung}, {manifest.weights} "
         f"weights; {sizes}\n"
-        f"calibrated on {covered['observations']:,} observations{where}{alike}{still}"
+        f"calibrated on {covered.observations:,} observations{where}{alike}{still}"
     )
 
 
@@ -236,177 +219,6 @@ def quantization_text(report: QuantReport) -> str:
             table(("rounded alone", "decision error", "actions changed %"), parts),
         ]
     )
-
-
-def profile_text(profile: Profile) -> str:
-    """Return a profile as text."""
-    rows = []
-    for model in profile.models:
-        latency, memory = model.latency, model.memory
-        times = (
-            f"{t:.1f}"
-            for t in (
-                latency.first_call_us,
-                latency.p50_us,
-                latency.p90_us,
-                latency.p99_us,
-                latency.max_us,
-            )
-        )
-        sizes = (
-            f"{b / 1024:,.1f}" for b in (model.file_bytes, memory.model_bytes, memory.peak_bytes)
-        )
-        rows.append((f"{model.runtime} {model.runtime_version}", model.precision, *times, *sizes))
-    head = (
-        f"measured on {profile.cpu}, one thread, one process per model; "
-        f"{profile.multiply_accumulates:,} MAC per decision"
-    )
-    columns = (
-        "runtime",
-        "type",
-        "first us",
-        "p50 us",
-        "p90 us",
-        "p99 us",
-        "max us",
-        "file KiB",
-        "model KiB",
-        "peak KiB",
-    )
-    return "\n".join([head, table(columns, rows), *profile.remarks()])
-
-
-def firmware_text(profile: FirmwareProfile) -> str:
-    """Return the profile of a firmware as text."""
-    rows = [
-        (
-            c.layer,
-            c.kernel,
-            f"{c.instructions:,}",
-            "" if c.cycles is None else f"{c.cycles.mid:,}",
-            f"{c.table_bytes:,}",
-        )
-        for c in profile.layers
-    ]
-    latency = profile.latency_us
-    time = (
-        ""
-        if latency is None
-        else f", {latency[1]:,.1f} us ({latency[0]:,.1f} to {latency[2]:,.1f}, estimated)"
-    )
-    stack = "" if profile.stack_bytes is None else f"; stack {profile.stack_bytes:,} B"
-    decision = (
-        profile.instructions if profile.act_instructions is None else profile.act_instructions
-    )
-    return "\n".join(
-        [
-            f"{profile.board}: {profile.cpu} at {profile.clock_hz / 1e6:g} MHz, firmware by "
-            f"{profile.compiler}, run in {profile.link}",
-            table(("layer", "kernel", "instructions", "cycles", "table B"), rows),
-            f"one decision: {decision:,} instructions (emulated){time}",
-            f"flash {profile.flash_bytes:,} B, of it tables {profile.table_bytes:,} B; RAM "
-            f"{profile.ram_bytes:,} B, of it tensors "
-            f"{profile.arena_bytes:,} B{stack}",
-            f"{profile.compared} observations answered, {profile.differing} of them otherwise "
-            "than the reference",
-            f"cycles: {profile.cycle_assumptions}",
-        ]
-    )
-
-
-def device_text(profile: DeviceProfile) -> str:
-    """Return the profile of a real board as text."""
-    head = f"{profile.board}: {profile.cpu} on {profile.port}, firmware by {profile.compiler}"
-    latency = profile.latency_us
-    time = f"one {profile.what}: this core counts no cycles, so no time was measured"
-    if latency is not None:
-        time = (
-            f"one {profile.what}: {int(np.median(profile.cycles)):,} cycles by "
-            f"{profile.counter}, measured {len(profile.cycles)} times at "
-            f"{profile.core_hz / 1e6:g} MHz: {latency[0]:,.1f} us, p99 {latency[1]:,.1f} us, "
-            f"at most {latency[2]:,.1f} us"
-        )
-    return "\n".join(
-        [
-            head + (f", flashed by {profile.flashed_by}" if profile.flashed_by else ""),
-            time,
-            f"flash {profile.flash_bytes:,} B, RAM {profile.ram_bytes:,} B without the stack",
-            f"{profile.compared} observations answered, {profile.differing} of them otherwise "
-            "than the reference; "
-            f"{profile.repeated} requests sent again",
-        ]
-    )
-
-
-def evidence_text(evidence: Evidence, bundle: Bundle, limits: Limits | None = None) -> str:
-    """Return the evidence as text: the gate's checks against the limits, or the bundle's own,
-    without a verdict.
-    """
-    from quarl.pipeline import limits_of
-    from quarl.verdict.judge import judge
-
-    return checks_text(
-        judge(evidence, limits or limits_of(bundle), policy=bundle.manifest.name).checks
-    )
-
-
-def explanation_text(explanation: Explanation, checks: Sequence[Check] = ()) -> str:
-    """Return what a check means as text, and what was found where it was made."""
-    parts = (
-        ("", explanation.meaning),
-        ("Limit: ", explanation.limit),
-        ("If it fails: ", explanation.remedy),
-    )
-    texts = [
-        fill(f"{head}{text}", 100, initial_indent="  ", subsequent_indent="  ")
-        for head, text in parts
-    ]
-    details = [f"{check.name}: {check.detail}" for check in checks]
-    return "\n".join(
-        [explanation.name, *texts, *([checks_text(checks), *details] if checks else [])]
-    )
-
-
-def baseline_text(baseline: Baseline, path: Path) -> str:
-    """Return a baseline as text: its figures that a later release is held against."""
-    rung = "" if baseline.rung is None else f" on rung {baseline.rung}"
-    board = "" if baseline.board is None else f" for {baseline.board}"
-    tools = ", ".join(f"{name} {release}" for name, release in sorted(baseline.tools.items()))
-    return "\n".join(
-        [
-            f"{path}: {baseline.policy}{rung}{board}",
-            *([tools] if tools else []),
-            checks_text(baseline.checks),
-        ]
-    )
-
-
-def verdict_text(verdict: Verdict) -> str:
-    """Return the verdict as text."""
-    failed = verdict.failed
-    head = (
-        f"PASS: {verdict.policy} may be released"
-        if verdict.passed
-        else f"FAIL: {verdict.policy} must not be released"
-    )
-    lines = [f"  {check.name}: {check.detail}\n    {check.advice}" for check in failed]
-    if verdict.int8_fails:
-        lines += ["Where the loss sits:", *(f"  {reason.text}" for reason in verdict.why)]
-    return "\n".join([checks_text(verdict.checks), "", head, *lines])
-
-
-def checks_text(checks: Sequence[Check]) -> str:
-    """Return checks as a table: found beside allowed, and how the figure was made; below it why
-    some could not be judged.
-    """
-    from quarl.verdict.formats.wording import found_text, limit_text
-
-    word = {True: "pass", False: "FAIL", None: "-"}
-    rows = [(word[c.passed], c.name, found_text(c), limit_text(c), c.kind) for c in checks]
-    open_questions = [
-        f"{c.name}: {c.detail}" for c in checks if c.passed is None and c.found is None
-    ]
-    return "\n".join([table(("", "check", "found", "allowed", "how"), rows), *open_questions])
 
 
 def _layers(source: Source) -> list[tuple[str, str, tuple[int, ...], int]]:

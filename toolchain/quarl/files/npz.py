@@ -49,18 +49,28 @@ def read_npz(path: Path, *, max_ratio: int = MAX_RATIO) -> dict[str, NDArray[Any
             memory.
     """
     with Archive(path, max_ratio=max_ratio) as archive:
-        members = sorted(archive.names)
-        if not members or not all(name.endswith(".npy") for name in members):
-            raise InputError(
-                f"{path}: holds {', '.join(members[:5]) or 'nothing'}, an .npz holds .npy "
-                "arrays: give a file made by numpy.savez"
-            )
-        return {
-            name.removesuffix(".npy"): parse_npy(
-                archive.read(name, MAX_ARRAY_BYTES), f"{path.name}: {name}"
-            )
-            for name in members
-        }
+        return _arrays_in(archive, str(path))
+
+
+def npz_arrays(data: bytes, where: str, *, max_ratio: int = MAX_RATIO) -> dict[str, NDArray[Any]]:
+    """Return every array in the bytes of an `.npz` file; `where` names it. Errors as `read_npz`."""
+    with Archive(data, where, max_ratio=max_ratio) as archive:
+        return _arrays_in(archive, where)
+
+
+def _arrays_in(archive: Archive, where: str) -> dict[str, NDArray[Any]]:
+    members = sorted(archive.names)
+    if not members or not all(name.endswith(".npy") for name in members):
+        raise InputError(
+            f"{where}: holds {', '.join(members[:5]) or 'nothing'}, an .npz holds .npy "
+            "arrays: give a file made by numpy.savez"
+        )
+    return {
+        name.removesuffix(".npy"): parse_npy(
+            archive.read(name, MAX_ARRAY_BYTES), f"{archive.name}: {name}"
+        )
+        for name in members
+    }
 
 
 def parse_npy(data: bytes, where: str) -> NDArray[Any]:

@@ -24,13 +24,13 @@ from quarl.finetune.race import Race
 from quarl.finetune.record import Candidate, Record
 from quarl.finetune.student import settings_of
 from quarl.finetune.table import Table, actor_of, gather, share_of
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import integer_outputs, real_outputs
 from quarl.quantize.calibration import Calibration
 from quarl.rollouts.actors import artifact_outputs, source_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.seeds import SELECTION_SEED
 
 CHECKED = {True: 64, False: 5_000}  # observations, of images and of vectors

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from quarl.bundle.policy_file import quant_policy_bytes, read_quant_policy_file
+from quarl.bundle.policy_file import quant_policy_bytes, quant_policy_from
 from quarl.errors import InputError
 from quarl.files.atomic import write_whole
 from quarl.files.npz import FRAMES_RATIO, npz_bytes, read_npz
+from quarl.files.open import read_file
 from quarl.finetune.learn import Learner
 from quarl.finetune.lessons import Lessons
 
@@ -74,7 +75,9 @@ class Notebook:
             return False
         try:
             state = torch.load(path, weights_only=True)
-            best = read_quant_policy_file(self._path(name, "npz"))
+            best = quant_policy_from(
+                read_file(self._path(name, "npz")), str(self._path(name, "npz"))
+            )
             learner.go_on(state, (float(state["best_error"]), best))
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"{path}: is damaged ({error}): omit --resume") from error

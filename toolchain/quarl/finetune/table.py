@@ -17,12 +17,12 @@ from quarl.finetune.learn import Judge
 from quarl.finetune.lessons import Lessons
 from quarl.finetune.notebook import Notebook
 from quarl.finetune.walk import Walk
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import decision_loss
 from quarl.rollouts.actors import Actor, Outputs, artifact_outputs, float_outputs, source_actor
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.seeds import LESSON_HELDOUT_SEED, LESSON_SEED
 
 STUDENT_SEEDS = 500_000  # after those of the source's own lessons

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.actors import Actor
-from quarl.rollouts.vector_env import EnvSpec, open_lanes
+from quarl.rollouts.vector_env import open_lanes
 
 RECENT = 100  # finished episodes whose mean return is told
 

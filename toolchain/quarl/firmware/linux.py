@@ -61,7 +61,6 @@ from quarl.firmware.build import COMPILE_TIMEOUT_S, compiler_version
 from quarl.firmware.example import with_example
 from quarl.firmware.lower import lower
 from quarl.firmware.program import DTYPES, Program, ctype_of
-from quarl.firmware.sources import program_sources
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import quantize_observations
 from quarl.resources import firmware_dir
@@ -80,25 +79,6 @@ FLAGS = (
     "-Wconversion",
     "-Werror",
 )
-
-
-def build_linux_program(
-    policy: QuantPolicy, example: NDArray[Any], core: str, cache_dir: Path
-) -> Path:
-    """Return the path of the policy's program for a core, built unless the cache has it. Not to be
-    changed or moved by the caller.
-
-    Args:
-        example: observations [n, *shape] in environment units, n >= 1; the first ones are replayed
-            at every start.
-        cache_dir: where programs are kept, by the digest of all that went in
-            (`quarl.resources.default_cache_dir`).
-    Raises:
-        InputError: no observations.
-        ToolMissingError: the compiler is not installed.
-        DeviceError: the compiler refuses the sources; carries its words.
-    """
-    return build_linux_sources(linux_program(policy, example, core), core, cache_dir)
 
 
 def linux_program(policy: QuantPolicy, example: NDArray[Any], core: str) -> Program:
@@ -120,46 +100,36 @@ def port_sources() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(paths)}
 
 
-def build_linux_sources(program: Program, core: str, cache_dir: Path) -> Path:
-    """Return the path of a lowered program's executable; see `build_linux_program`."""
-    policy, port = program_sources(program), port_sources()
-    entry = cache_dir / "linux" / _key(policy | port, core) / PROGRAM_FILE
+def build_linux_files(
+    policy: Mapping[str, bytes], port: Mapping[str, bytes], core: str, cache_dir: Path
+) -> Path:
+    """Return the path of the executable, built unless the cache has it; not to be changed or moved.
+
+    Args:
+        policy: name -> bytes of the policy's C files and their kernels.
+        port: name -> bytes of the C files around them (`port_sources`).
+        cache_dir: where programs are kept, by the digest of all that went in.
+    Raises:
+        ToolMissingError: the compiler is not installed.
+        DeviceError: the compiler refuses the sources; carries its words.
+    """
+    files = {**policy, **port}
+    entry = cache_dir / "linux" / _key(files, core) / PROGRAM_FILE
     if entry.is_file():
         return entry
     entry.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=entry.parent) as name:
         folder = Path(name)
-        for file, content in (policy | port).items():
+        for file, content in files.items():
             (folder / file).write_bytes(content)
-        made, includes = folder / PROGRAM_FILE, [f"-I{folder}"]
+        program, includes = folder / PROGRAM_FILE, [f"-I{folder}"]
         objects = folder / "policy.o"
         freestanding = f"-I{firmware_dir() / 'freestanding'}"
-        _zig(
-            core,
-            [
-                *_core_flags(core),
-                *includes,
-                freestanding,
-                "-nostdlib",
-                "-r",
-                *_sources(folder, policy),
-                "-o",
-                str(objects),
-            ],
-        )
-        _zig(
-            core,
-            [
-                *_port_flags(core),
-                *includes,
-                "-static",
-                *_sources(folder, port),
-                str(objects),
-                "-o",
-                str(made),
-            ],
-        )
-        made.replace(entry)
+        own = [*_core_flags(core), *includes, freestanding, "-nostdlib", "-r"]
+        _zig(core, [*own, *_sources(folder, policy), "-o", str(objects)])
+        around = [*_port_flags(core), *includes, "-static", *_sources(folder, port)]
+        _zig(core, [*around, str(objects), "-o", str(program)])
+        program.replace(entry)
     return entry
 
 

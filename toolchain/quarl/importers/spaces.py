@@ -12,8 +12,9 @@ import numpy as np
 
 from quarl.errors import UnsupportedError
 from quarl.graph.contract import Action, Observation, box_bounds
+from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.flat_space import flat_names, is_flattened
-from quarl.rollouts.foreign_env import EnvSpec, make_env
+from quarl.rollouts.foreign_env import make_env
 
 
 def spaces_of(env: EnvSpec) -> tuple[Observation, Action]:

@@ -1,6 +1,6 @@
 """What goes into a request and what an answer's bytes mean, the same on every link to a firmware.
 
-In: a program and the graph's integers, or payloads of frames. Out: payloads of frames, or arrays.
+In: an interface and the graph's integers, or payloads of frames. Out: payloads of frames, or arrays.
 Layouts: firmware_harness/harness/ql_frame.h.
 """
 
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import DeviceError
-from quarl.firmware.program import DTYPES, Program
+from quarl.firmware.interface import Interface
+from quarl.firmware.program import DTYPES
 
 TICKS = struct.Struct("<I")
 IDENTITY = struct.Struct("<4I64s4x")
@@ -42,14 +43,14 @@ class Identity:
         return max(IDENTITY.size, TICKS.size + self.output_bytes + self.action_bytes)
 
 
-def expected_identity(program: Program) -> Identity:
-    """Return what the firmware of a program says of itself."""
-    contract = program.policy.contract
+def expected_identity(interface: Interface) -> Identity:
+    """Return what the firmware of an interface says of itself."""
+    contract = interface.contract
     pixels_or_floats = np.dtype(np.uint8 if contract.observation.is_image else np.float32)
     return Identity(
         int(np.prod(contract.observation.shape)) * pixels_or_floats.itemsize,
-        program.input_len * np.dtype(DTYPES[program.input.ctype]).itemsize,
-        program.output_len * np.dtype(DTYPES[program.output.ctype]).itemsize,
+        interface.input_len * np.dtype(DTYPES[interface.input]).itemsize,
+        interface.output_len * np.dtype(DTYPES[interface.output]).itemsize,
         4 * contract.action.width,
         contract.digest,
     )
@@ -70,9 +71,9 @@ def identity_from(payload: bytes) -> Identity:
     return Identity(observation, inputs, outputs, action, digest.decode("ascii", "replace"))
 
 
-def input_payloads(program: Program, inputs: NDArray[Any]) -> list[bytes]:
+def input_payloads(interface: Interface, inputs: NDArray[Any]) -> list[bytes]:
     """Return one payload for each of the graph's integers [n, ...]."""
-    dtype = DTYPES[program.input.ctype]
+    dtype = DTYPES[interface.input]
     return [np.ascontiguousarray(row, dtype).tobytes() for row in inputs]
 
 
@@ -86,16 +87,16 @@ def ticks_of(answers: Sequence[bytes]) -> tuple[int, ...]:
     return tuple(int(TICKS.unpack_from(answer)[0]) for answer in answers)
 
 
-def outputs_of(program: Program, answers: Sequence[bytes]) -> NDArray[Any]:
+def outputs_of(interface: Interface, answers: Sequence[bytes]) -> NDArray[Any]:
     """Return the outputs [n, count] in the answers to run requests."""
-    dtype = DTYPES[program.output.ctype]
-    rows = [np.frombuffer(answer, dtype, program.output_len, TICKS.size) for answer in answers]
-    return np.stack(rows) if rows else np.zeros((0, program.output_len), dtype)
+    dtype = DTYPES[interface.output]
+    rows = [np.frombuffer(answer, dtype, interface.output_len, TICKS.size) for answer in answers]
+    return np.stack(rows) if rows else np.zeros((0, interface.output_len), dtype)
 
 
-def actions_of(program: Program, actions: Sequence[bytes]) -> NDArray[Any]:
+def actions_of(interface: Interface, actions: Sequence[bytes]) -> NDArray[Any]:
     """Return the actions [n] or [n, width] from their bytes, which end an answer."""
-    match program.policy.contract.action.kind:
+    match interface.contract.action.kind:
         case "discrete":
             return np.array([struct.unpack("<i", action)[0] for action in actions], np.int64)
         case "multi_discrete":

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from quarl.boards.cortex_m import Board
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.firmware.elf import Image
-from quarl.firmware.program import Program
+from quarl.firmware.interface import Interface
 from quarl.links.answers import (
     TICKS,
     actions_of,
@@ -56,13 +56,13 @@ class QemuDevice:
         elf: bytes,
         image: Image,
         board: Board,
-        program: Program,
+        interface: Interface,
         cache_dir: Path,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self.image, self.program, self._board, self._elf, self._cache_dir = (
+        self.image, self.interface, self._board, self._elf, self._cache_dir = (
             image,
-            program,
+            interface,
             board,
             elf,
             cache_dir,
@@ -70,7 +70,7 @@ class QemuDevice:
         self._timeout_s, self._where, self._identity = (
             timeout_s,
             f"{board.name} in QEMU",
-            expected_identity(program),
+            expected_identity(interface),
         )
         if shutil.which(QEMU) is None:
             raise ToolMissingError(f"{QEMU} is not installed: apt-get install qemu-system-arm")
@@ -89,7 +89,9 @@ class QemuDevice:
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for the graph's integers [n, ...]."""
-        return outputs_of(self.program, self._converse("R", input_payloads(self.program, inputs)))
+        return outputs_of(
+            self.interface, self._converse("R", input_payloads(self.interface, inputs))
+        )
 
     def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] of a batch."""
@@ -100,7 +102,7 @@ class QemuDevice:
         on the device.
         """
         return actions_of(
-            self.program,
+            self.interface,
             [answer[TICKS.size :] for answer in self._converse("A", observation_payloads(obs))],
         )
 
@@ -108,10 +110,10 @@ class QemuDevice:
         """Return the actions for the graph's integers [n, ...], decoded on the device."""
         start = TICKS.size + self._identity.output_bytes
         return actions_of(
-            self.program,
+            self.interface,
             [
                 answer[start:]
-                for answer in self._converse("R", input_payloads(self.program, inputs))
+                for answer in self._converse("R", input_payloads(self.interface, inputs))
             ],
         )
 
@@ -120,9 +122,9 @@ class QemuDevice:
         `UnicornDevice.count_calls`.
         """
         *calls, end = self._counted(
-            "R", input_payloads(self.program, inputs[:1]), self.program.names.symbol("infer")
+            "R", input_payloads(self.interface, inputs[:1]), self.interface.names.symbol("infer")
         )
-        assert len(calls) == len(self.program.calls), (
+        assert len(calls) == len(self.interface.calls), (
             "each call of ql_policy_infer ends in a block of its own"
         )
         return (*calls[:-1], merged([calls[-1], end]))
@@ -130,14 +132,14 @@ class QemuDevice:
     def count_act(self, obs: NDArray[Any]) -> Count:
         """Return what `ql_policy_act` executes for one vector observation [features]."""
         return merged(
-            self._counted("A", observation_payloads(obs[None]), self.program.names.symbol("act"))
+            self._counted("A", observation_payloads(obs[None]), self.interface.names.symbol("act"))
         )
 
     def icount_call(self, inputs: NDArray[Any]) -> tuple[int, int]:
         """Return the instructions of one inference of inputs [1, ...], and their possible error;
         for firmware with SysTick's ticks.
         """
-        return self._by_icount("R", input_payloads(self.program, inputs[:1]))
+        return self._by_icount("R", input_payloads(self.interface, inputs[:1]))
 
     def icount_act(self, obs: NDArray[Any]) -> tuple[int, int]:
         """Return the instructions of `ql_policy_act` for one vector observation [features], and

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from quarl.boards.cortex_m import Board
 from quarl.errors import DeviceError, InputError, ToolMissingError
-from quarl.firmware.program import Program
+from quarl.firmware.interface import Interface
 from quarl.links.answers import (
     TICKS,
     actions_of,
@@ -98,21 +98,26 @@ class SerialDevice:
     """A flashed board. Answers like the other runtimes: `run` and `infer`."""
 
     def __init__(
-        self, port: BytePort, name: str, board: Board, program: Program, answer_s: float = ANSWER_S
+        self,
+        port: BytePort,
+        name: str,
+        board: Board,
+        interface: Interface,
+        answer_s: float = ANSWER_S,
     ) -> None:
         if board.uart is None:
             raise InputError(
                 f"{board.name}: the board file has no [uart], which the serial link needs"
             )
-        self.program, self._port, self._name, self._path, self._board = (
-            program,
+        self.interface, self._port, self._name, self._path, self._board = (
+            interface,
             port,
             f"{board.name} on {name}",
             name,
             board,
         )
         self._byte_s, self._answer_s, self._tag = BITS_PER_BYTE / board.uart.baud, answer_s, 0
-        self._expected = expected_identity(program)
+        self._expected = expected_identity(interface)
         self._scanner = FrameScanner(self._expected.longest_answer)
         self.repeated = 0  # requests sent again, so far
         found = identity_from(self._ask("I", b""))
@@ -132,8 +137,8 @@ class SerialDevice:
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for the graph's integers [n, ...]."""
         return outputs_of(
-            self.program,
-            [self._ask("R", payload) for payload in input_payloads(self.program, inputs)],
+            self.interface,
+            [self._ask("R", payload) for payload in input_payloads(self.interface, inputs)],
         )
 
     def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
@@ -155,7 +160,7 @@ class SerialDevice:
         where the core counts none.
         """
         answers = [self._ask("A", payload) for payload in observation_payloads(obs)]
-        return actions_of(self.program, [answer[TICKS.size :] for answer in answers]), ticks_of(
+        return actions_of(self.interface, [answer[TICKS.size :] for answer in answers]), ticks_of(
             answers
         )
 
@@ -163,9 +168,9 @@ class SerialDevice:
         """Return `decisions`' actions and the ticks of each inference, from the graph's integers to
         its outputs.
         """
-        answers = [self._ask("R", payload) for payload in input_payloads(self.program, inputs)]
+        answers = [self._ask("R", payload) for payload in input_payloads(self.interface, inputs)]
         start = TICKS.size + self._expected.output_bytes
-        return actions_of(self.program, [answer[start:] for answer in answers]), ticks_of(answers)
+        return actions_of(self.interface, [answer[start:] for answer in answers]), ticks_of(answers)
 
     def _ask(self, kind: Kind, payload: bytes) -> bytes:
         """Return the payload of the answer to one request.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from quarl.boards.cortex_m import Board
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.firmware.elf import Image
-from quarl.firmware.program import Program
+from quarl.firmware.interface import Interface
 from quarl.links.answers import (
     TICKS,
     actions_of,
@@ -42,10 +42,10 @@ class UnicornDevice:
     """A firmware image, booted. Answers like the other runtimes: `run` and `infer`."""
 
     def __init__(
-        self, image: Image, board: Board, program: Program, timeout_s: float = TIMEOUT_S
+        self, image: Image, board: Board, interface: Interface, timeout_s: float = TIMEOUT_S
     ) -> None:
         self._uc, self._const = _open(board)
-        self.image, self.program, self._board = image, program, board
+        self.image, self.interface, self._board = image, interface, board
         self._timeout_s = timeout_s
         self._to_device = b""
         self._from_device = b""
@@ -67,8 +67,8 @@ class UnicornDevice:
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for the graph's integers [n, ...]."""
         return outputs_of(
-            self.program,
-            [self._ask("R", payload) for payload in input_payloads(self.program, inputs)],
+            self.interface,
+            [self._ask("R", payload) for payload in input_payloads(self.interface, inputs)],
         )
 
     def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
@@ -80,7 +80,7 @@ class UnicornDevice:
         on the device.
         """
         return actions_of(
-            self.program,
+            self.interface,
             [self._ask("A", payload)[TICKS.size :] for payload in observation_payloads(obs)],
         )
 
@@ -88,8 +88,8 @@ class UnicornDevice:
         """Return the actions for the graph's integers [n, ...], decoded on the device."""
         start = TICKS.size + self._identity.output_bytes
         return actions_of(
-            self.program,
-            [self._ask("R", payload)[start:] for payload in input_payloads(self.program, inputs)],
+            self.interface,
+            [self._ask("R", payload)[start:] for payload in input_payloads(self.interface, inputs)],
         )
 
     def count_calls(self, inputs: NDArray[Any]) -> tuple[Count, ...]:
@@ -100,9 +100,9 @@ class UnicornDevice:
         return with the last.
         """
         *calls, end = self._counted(
-            "R", input_payloads(self.program, inputs)[0], self.program.names.symbol("infer")
+            "R", input_payloads(self.interface, inputs)[0], self.interface.names.symbol("infer")
         )
-        assert len(calls) == len(self.program.calls), (
+        assert len(calls) == len(self.interface.calls), (
             "each call of ql_policy_infer ends in a block of its own"
         )
         return (*calls[:-1], merged([calls[-1], end]))
@@ -110,7 +110,9 @@ class UnicornDevice:
     def count_act(self, obs: NDArray[Any]) -> Count:
         """Return what `ql_policy_act` executes for one vector observation [features]."""
         return merged(
-            self._counted("A", observation_payloads(obs[None])[0], self.program.names.symbol("act"))
+            self._counted(
+                "A", observation_payloads(obs[None])[0], self.interface.names.symbol("act")
+            )
         )
 
     def stack_bytes(self) -> int:

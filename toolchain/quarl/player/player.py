@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.bundle.bundle import Bundle
+from quarl.bundle.release import Release
 from quarl.emitters import emit_tflite
 from quarl.errors import InputError
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.progress import Progress
 from quarl.quantize.ladder import quantize_on_rung
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
-from quarl.rollouts.foreign_env import EnvSpec, blame, make_env
+from quarl.rollouts.foreign_env import blame, make_env
 from quarl.rollouts.vector_env import check_env
 from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
@@ -84,34 +85,28 @@ def source_player(source: Source, env: EnvSpec | None, rung: int | None) -> Play
     return Player(source.name, f"int8, rung {rung}", actor, played, policy.contract.step_hz)
 
 
-def bundle_player(bundle: Bundle, env: EnvSpec | None, *, int8: bool) -> Player:
+def bundle_player(release: Release, env: EnvSpec | None, *, int8: bool) -> Player:
     """Return the bundle's int8 `.tflite`, or its float32 source, as a player, where the gate judges
     it unless `env` says otherwise.
 
     Raises:
         InputError: there is no environment, or no source.
     """
-    manifest, quantized = bundle.manifest, bundle.quantized()
-    played = env or (
-        None
-        if manifest.env is None
-        else EnvSpec(str(manifest.env["id"]), dict(manifest.env["kwargs"]))
-    )
+    manifest, quantized = release.manifest, release.quantized
+    played = env or manifest.env
     if played is None:
-        raise InputError(
-            f"{bundle.folder}: says not where the policy plays: name the environment, --env ID"
-        )
+        raise InputError(f"{release.folder}: does not say where the policy plays: add --env ID")
     check_env(played, quantized.contract)
     if int8:
         actor, arithmetic = (
-            artifact_actor(quantized, bundle.read("model.tflite")),
+            artifact_actor(quantized, release.file("model.tflite")),
             f"int8, rung {manifest.rung}",
         )
     else:
-        source = bundle.source()
+        source = release.source
         if source is None:
             raise InputError(
-                f"{bundle.folder}: came from an int8 file, there is no float32 to play: add --int8"
+                f"{release.folder}: came from an int8 file, so there is no float32 to play: add --int8"
             )
         actor, arithmetic = source_actor(source), "float32"
     return Player(manifest.name, arithmetic, actor, played, quantized.contract.step_hz)

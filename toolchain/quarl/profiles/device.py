@@ -9,30 +9,25 @@ not at the board's highest clock.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quarl.boards.cortex_m import Board
-from quarl.errors import InputError
-from quarl.firmware.build import build_image, compiler_version
-from quarl.firmware.elf import read_image
-from quarl.firmware.image import harness_sources
-from quarl.firmware.sources import program_sources
-from quarl.graph.quant_policy import QuantPolicy
+from quarl.files.documents import Document, decode, encode
+from quarl.firmware.build import compiler_version
 from quarl.graph.reference import act, integer_outputs, quantize_observations
-from quarl.links.flash import FlashTool, flash
-from quarl.links.serial import SerialDevice, open_port
-from quarl.profiles.emulated import checked_program, rows_equal
+from quarl.links.firmware_link import open_serial
+from quarl.links.flash import FlashTool
+from quarl.profiles.emulated import rows_equal
 from quarl.profiles.figure import Figure
+from quarl.profiles.workload import Subject, Workload
 
-FORMAT = 1
-SERIAL = "serial:"
+DOCUMENT = Document(
+    "a profile of a board", 2, "run quarl profile BUNDLE --board NAME --link serial:PORT again"
+)
 MEASURED = 100  # observations a board is asked; of images, which take long on the line, IMAGES
 IMAGES = 10
 Counter = Literal["DWT", "SysTick", "none"]
@@ -42,6 +37,7 @@ Counter = Literal["DWT", "SysTick", "none"]
 class DeviceProfile:
     """One policy's firmware on one board."""
 
+    subject: Subject
     board: str
     cpu: str
     port: str
@@ -80,90 +76,31 @@ class DeviceProfile:
             Figure("device_latency_us", self.latency_us[2], "us", "measured"),
         )
 
-    def to_json(self) -> str:
+    def to_json(self) -> bytes:
         """Return canonical JSON."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+        return encode(self, DOCUMENT)
 
 
-def device_profile_from_json(text: str, where: str) -> DeviceProfile:
+def device_profile_from(data: bytes, where: str) -> DeviceProfile:
     """Return the profile written by `to_json`; `where` names the file in messages.
 
     Raises:
-        InputError: not a device profile, or one of another format version.
+        InputError: it is not one, or of another format.
     """
-    try:
-        document = json.loads(text)
-        found = document.pop("format")
-        if found != FORMAT:
-            raise InputError(
-                f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl "
-                "profile again"
-            )
-        return DeviceProfile(
-            **{**document, "cycles": tuple(int(count) for count in document.pop("cycles"))}
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{where}: not a device profile ({error!r}): run quarl profile again"
-        ) from error
-
-
-def serial_path(link: str) -> str:
-    """Return the path in `serial:PATH`.
-
-    Raises:
-        InputError: another link, or no path.
-    """
-    if not link.startswith(SERIAL) or link == SERIAL:
-        raise InputError(
-            f"--link {link}: must be {SERIAL}PORT for a board without an operating system, "
-            "for example serial:/dev/ttyACM0"
-        )
-    return link.removeprefix(SERIAL)
-
-
-def open_serial(
-    policy: QuantPolicy,
-    obs: NDArray[Any],
-    board: Board,
-    path: str,
-    cache_dir: Path,
-    flash_by: FlashTool | None = None,
-) -> tuple[SerialDevice, Mapping[str, int]]:
-    """Return the board on a serial port, with what its image takes: flash_bytes and ram_bytes.
-
-    Args:
-        obs: observations [n, *shape] in environment units: the example replayed at boot.
-        flash_by: the tool that writes the firmware first; None: the board has it.
-    Raises:
-        InputError: the board file has no [uart] or [probe]. BudgetError: it does not fit.
-        ToolMissingError: no compiler, pyserial or flashing tool. DeviceError: the board or the port
-            does not answer.
-    """
-    program = checked_program(policy, obs, board)
-    elf = build_image(program_sources(program) | harness_sources(board, "uart"), board, cache_dir)
-    image = read_image(elf, board)
-    if flash_by is not None:
-        flash(flash_by, board, elf)
-    assert board.uart is not None, "harness_sources asks for it"
-    device = SerialDevice(open_port(path, board.uart.baud), path, board, program)
-    return device, {"flash_bytes": image.flash_bytes, "ram_bytes": image.ram_bytes}
+    return decode(DeviceProfile, data, where, DOCUMENT)
 
 
 def profile_device(
-    policy: QuantPolicy,
-    obs: NDArray[Any],
+    workload: Workload,
     board: Board,
     path: str,
     cache_dir: Path,
     flash_by: FlashTool | None = None,
 ) -> DeviceProfile:
-    """Return what a board on a serial port answers and how long it takes; arguments and errors as
-    `open_serial`.
-    """
-    device, sizes = open_serial(policy, obs, board, path, cache_dir, flash_by)
-    is_image = policy.contract.observation.is_image
-    obs = obs[: IMAGES if is_image else MEASURED]
+    """Return what a board on a serial port answers and how long it takes; see `open_serial`."""
+    device, image = open_serial(workload.firmware, board, path, cache_dir, flash_by)
+    policy, is_image = workload.policy, workload.policy.contract.observation.is_image
+    obs = workload.obs[: IMAGES if is_image else MEASURED]
     integers = quantize_observations(policy, obs)
     actions, ticks = device.timed_decisions(integers) if is_image else device.timed_act(obs)
     equal = rows_equal(device.run(integers), integer_outputs(policy, obs)) & rows_equal(
@@ -172,6 +109,7 @@ def profile_device(
     assert board.uart is not None, "open_serial asks for it"
     counted = any(ticks)
     return DeviceProfile(
+        subject=workload.subject(board.name, artifacts=False, firmware=True),
         board=board.name,
         cpu=board.cpu,
         port=path,
@@ -179,7 +117,8 @@ def profile_device(
         compiler=compiler_version(),
         flashed_by=flash_by or "",
         contract_sha256=policy.contract.digest,
-        **sizes,
+        flash_bytes=image.flash_bytes,
+        ram_bytes=image.ram_bytes,
         counter="none" if not counted else board.core.counter,
         what="inference" if is_image else "decision",
         cycles=ticks if counted else (),

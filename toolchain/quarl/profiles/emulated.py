@@ -6,38 +6,34 @@ silicon.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.boards.cortex_m import Board, read_boards
-from quarl.errors import InputError
+from quarl.boards.cortex_m import Board
+from quarl.files.documents import Document, decode, encode
 from quarl.firmware.build import build_image, compiler_version
-from quarl.firmware.elf import Image, read_image
-from quarl.firmware.example import with_example
-from quarl.firmware.fit import check_fit
-from quarl.firmware.image import harness_sources
-from quarl.firmware.lower import lower
-from quarl.firmware.program import Program
-from quarl.firmware.sources import kernels_for, program_sources
-from quarl.graph.quant_policy import QuantPolicy
+from quarl.firmware.elf import read_image
 from quarl.graph.reference import act, integer_outputs, quantize_observations
 from quarl.graph.shapes import multiply_accumulates
 from quarl.links.count import merged
+from quarl.links.firmware_link import (
+    UNICORN,
+    EmulatedDevice,
+    default_emulator,
+    open_qemu,
+    open_unicorn,
+)
 from quarl.links.machine import PluginError
 from quarl.links.qemu import QemuDevice, emulated_board
-from quarl.links.unicorn import UnicornDevice
 from quarl.profiles.cycles import Cycles, cycle_assumptions, estimate_cycles
 from quarl.profiles.figure import Figure
-from quarl.resources import targets_dir
+from quarl.profiles.workload import Subject, Workload
 
-FORMAT = 1
-Device: TypeAlias = UnicornDevice | QemuDevice
+DOCUMENT = Document("a profile of a firmware", 2, "run quarl profile BUNDLE --board NAME again")
 TICKS_SOURCE = "ql_ticks.c"
 COMPARED = 8  # observations the device must answer like the reference before anything is counted
 
@@ -57,6 +53,7 @@ class LayerCost:
 class FirmwareProfile:
     """One policy's firmware for one board."""
 
+    subject: Subject
     board: str
     cpu: str
     clock_hz: int
@@ -108,163 +105,81 @@ class FirmwareProfile:
             figures.append(Figure("firmware_latency_us", self.latency_us[2], "us", "estimated"))
         return tuple(figures)
 
-    def to_json(self) -> str:
+    def to_json(self) -> bytes:
         """Return canonical JSON."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+        return encode(self, DOCUMENT)
 
 
-def firmware_profile_from_json(text: str, where: str) -> FirmwareProfile:
+def firmware_profile_from(data: bytes, where: str) -> FirmwareProfile:
     """Return the profile written by `to_json`; `where` names the file in messages.
 
     Raises:
-        InputError: not a firmware profile, or one of another format version.
+        InputError: it is not one, or of another format.
     """
-    try:
-        document = json.loads(text)
-        found = document.pop("format")
-        if found != FORMAT:
-            raise InputError(
-                f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl "
-                "profile again"
-            )
-        layers = tuple(
-            LayerCost(**{**layer, "cycles": _cycles_from(layer["cycles"])})
-            for layer in document.pop("layers")
-        )
-        cycles, of_act = (
-            _cycles_from(document.pop("cycles")),
-            _cycles_from(document.pop("act_cycles")),
-        )
-        return FirmwareProfile(**document, layers=layers, cycles=cycles, act_cycles=of_act)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{where}: not a firmware profile ({error!r}): run quarl profile again"
-        ) from error
+    return decode(FirmwareProfile, data, where, DOCUMENT)
 
 
-def open_firmware(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> Device:
-    """Return the policy's firmware, built and booted: in unicorn where that has the core, in QEMU
-    otherwise.
+def profile_emulated(
+    workload: Workload, board: Board, cache_dir: Path, link: str | None = None
+) -> FirmwareProfile:
+    """Return the profile of a policy's firmware on a board's core, run in an emulator.
 
     Args:
-        obs: observations [n, *shape] in environment units, as given to `write_firmware`: the
-            example replayed at boot.
+        workload: its first observation is counted, up to COMPARED are compared.
+        link: "unicorn" or "qemu-system"; None: unicorn where it has the core.
     Raises:
-        BudgetError: it does not fit. ToolMissingError: no compiler or emulator. DeviceError: it
-            does not build or boot.
+        ToolMissingError: no compiler or emulator.
+        DeviceError: the firmware does not build, boot or answer.
     """
-    return (
-        open_unicorn(policy, obs, board, cache_dir)
-        if board.core.emulation.unicorn
-        else open_qemu(policy, obs, board, cache_dir)
-    )
+    if (link or default_emulator(board)) == UNICORN:
+        return profile_unicorn(workload, board, cache_dir)
+    return profile_qemu(workload, board, cache_dir)
 
 
-def open_unicorn(
-    policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path
-) -> UnicornDevice:
-    """Return the policy's firmware, linked for the board and booted in unicorn; errors as
-    `open_firmware`.
-    """
-    program, image = build_firmware(policy, obs, board, cache_dir)
-    return UnicornDevice(image, board, program)
-
-
-def open_qemu(policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path) -> QemuDevice:
-    """Return the policy's firmware for QEMU's machine with the board's core; it must fit the board
-    itself. Errors as `open_firmware`.
-    """
-    machine = emulated_board(board)
-    program = checked_program(policy, obs, board)
-    elf = build_image(program_sources(program) | harness_sources(machine), machine, cache_dir)
-    return QemuDevice(elf, read_image(elf, machine), machine, program, cache_dir)
-
-
-def build_firmware(
-    policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path
-) -> tuple[Program, Image]:
-    """Return the program and its linked image; from the cache if nothing has changed."""
-    program = checked_program(policy, obs, board)
-    files: Mapping[str, bytes] = program_sources(program) | harness_sources(board)
-    return program, read_image(build_image(files, board, cache_dir), board)
-
-
-def profile_firmware(
-    policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path
-) -> FirmwareProfile:
-    """Return the profile of a policy's firmware on a board's core: in unicorn where that has the
-    core, in QEMU otherwise.
-
-    Args:
-        obs: observations [n, *shape] in environment units; the first is counted, up to COMPARED are
-            compared.
-    Raises:
-        InputError: no observations.
-        BudgetError, ToolMissingError, DeviceError: see `open_firmware`.
-    """
-    if board.core.emulation.unicorn:
-        return profile_unicorn(policy, obs, board, cache_dir)
-    return profile_qemu(policy, obs, board, cache_dir)
-
-
-def profile_unicorn(
-    policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path
-) -> FirmwareProfile:
-    """Return the profile as unicorn gives it; arguments and errors as `profile_firmware`."""
-    device = open_unicorn(policy, obs, board, cache_dir)
-    profile = _profile(device, policy, obs, board)
+def profile_unicorn(workload: Workload, board: Board, cache_dir: Path) -> FirmwareProfile:
+    """Return the profile as unicorn gives it; arguments and errors as `profile_emulated`."""
+    device = open_unicorn(workload.firmware, board, cache_dir)
+    profile = _profile(device, workload, board, _count_blocks(device, workload, board))
     return replace(profile, stack_bytes=device.stack_bytes())
 
 
-def profile_qemu(
-    policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path
-) -> FirmwareProfile:
-    """Return the profile as qemu-system-arm gives it; arguments and errors as `profile_firmware`.
+def profile_qemu(workload: Workload, board: Board, cache_dir: Path) -> FirmwareProfile:
+    """Return the profile as qemu-system-arm gives it; arguments and errors as `profile_emulated`.
 
     Where its counting plugin cannot be made or loaded, instructions come from -icount: for the
     whole call only, and without cycles.
     """
-    device = open_qemu(policy, obs, board, cache_dir)
+    device = open_qemu(workload.firmware, board, cache_dir)
     try:
-        return replace(_profile(device, policy, obs, board), link="qemu-system")
+        counted = _count_blocks(device, workload, board)
     except PluginError as error:
-        return profile_icount(policy, obs, board, cache_dir, str(error))
+        return profile_icount(workload, board, cache_dir, str(error))
+    return replace(_profile(device, workload, board, counted), link="qemu-system")
 
 
 def profile_icount(
-    policy: QuantPolicy, obs: NDArray[Any], board: Board, cache_dir: Path, reason: str
+    workload: Workload, board: Board, cache_dir: Path, reason: str
 ) -> FirmwareProfile:
-    """Return the profile as qemu-system-arm gives it without a plugin: no layers, no cycles;
-    `reason` says why.
+    """Return the profile as qemu-system-arm gives it without a plugin: no layers, no cycles.
+
+    Args:
+        reason: why there is no plugin.
     """
-    device = open_qemu(policy, obs, board, cache_dir)
+    tree, obs, policy = workload.firmware, workload.obs, workload.policy
     machine = emulated_board(board)
-    files: dict[str, bytes] = {**program_sources(device.program), **harness_sources(machine)}
+    files = tree.image_files(machine)
     files[TICKS_SOURCE] = b"#define QL_TICKS_BY_SYSTICK\n" + files[TICKS_SOURCE]
     elf = build_image(files, machine, cache_dir)
-    counter = QemuDevice(elf, read_image(elf, machine), machine, device.program, cache_dir)
+    counter = QemuDevice(elf, read_image(elf, machine), machine, tree.interface, cache_dir)
     instructions, error = counter.icount_call(quantize_observations(policy, obs[:1]))
     of_act = None if policy.contract.observation.is_image else counter.icount_act(obs[0])[0]
     counted = _Counted((), instructions, None, of_act, None)
-    profile = _profile(device, policy, obs, board, counted)
+    profile = _profile(open_qemu(tree, board, cache_dir), workload, board, counted)
     note = (
         f"no estimate: {reason}; QEMU's -icount counted the whole call, within {error} "
         "instructions, and no blocks"
     )
     return replace(profile, link="qemu-system -icount", cycle_assumptions=note)
-
-
-def checked_program(policy: QuantPolicy, obs: NDArray[Any], board: Board) -> Program:
-    """Return the policy as a program for the board's core, its example made of the observations.
-
-    Raises:
-        InputError: no observations. BudgetError: it does not fit.
-    """
-    if not len(obs):
-        raise InputError("firmware: no observations to make its example of: give at least one")
-    program = with_example(lower(policy, kernels_for(board)), obs)
-    check_fit(program, board, read_boards(targets_dir()).values())
-    return program
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,18 +193,18 @@ class _Counted:
     act_cycles: Cycles | None
 
 
-def _count_blocks(device: Device, policy: QuantPolicy, obs: NDArray[Any], board: Board) -> _Counted:
-    program, size = device.program, device.image.flash_bytes
+def _count_blocks(device: EmulatedDevice, workload: Workload, board: Board) -> _Counted:
+    policy, obs, size = workload.policy, workload.obs, device.image.flash_bytes
     counts = device.count_calls(quantize_observations(policy, obs[:1]))
     layers = tuple(
         LayerCost(
-            call.node,
+            call.layer,
             call.kernel,
             count.instructions,
             estimate_cycles(count, board, size),
-            call.bytes,
+            call.table_bytes,
         )
-        for call, count in zip(program.calls, counts, strict=True)
+        for call, count in zip(device.interface.calls, counts, strict=True)
     )
     whole = merged(counts)
     of_act = None if policy.contract.observation.is_image else device.count_act(obs[0])
@@ -303,21 +218,17 @@ def _count_blocks(device: Device, policy: QuantPolicy, obs: NDArray[Any], board:
 
 
 def _profile(
-    device: Device,
-    policy: QuantPolicy,
-    obs: NDArray[Any],
-    board: Board,
-    counted: _Counted | None = None,
+    device: EmulatedDevice, workload: Workload, board: Board, counted: _Counted
 ) -> FirmwareProfile:
-    obs, program, image = obs[:COMPARED], device.program, device.image
+    policy, obs, image = workload.policy, workload.obs[:COMPARED], device.image
     integers = quantize_observations(policy, obs)
     is_vector = not policy.contract.observation.is_image
     actions = device.act(obs) if is_vector else device.decisions(integers)
     equal = rows_equal(device.run(integers), integer_outputs(policy, obs)) & rows_equal(
         actions, act(policy, obs)
     )
-    found = counted or _count_blocks(device, policy, obs, board)
     return FirmwareProfile(
+        subject=workload.subject(board.name, artifacts=False, firmware=True),
         board=board.name,
         cpu=board.cpu,
         clock_hz=board.clock_hz,
@@ -326,23 +237,19 @@ def _profile(
         contract_sha256=policy.contract.digest,
         multiply_accumulates=multiply_accumulates(policy),
         flash_bytes=image.flash_bytes,
-        table_bytes=program.table_bytes,
+        table_bytes=device.interface.table_bytes,
         ram_bytes=image.ram_bytes,
-        arena_bytes=program.plan.arena_bytes,
+        arena_bytes=device.interface.arena_bytes,
         stack_bytes=None,
-        layers=found.layers,
-        instructions=found.instructions,
-        cycles=found.cycles,
+        layers=counted.layers,
+        instructions=counted.instructions,
+        cycles=counted.cycles,
         cycle_assumptions=cycle_assumptions(board),
-        act_instructions=found.act_instructions,
-        act_cycles=found.act_cycles,
+        act_instructions=counted.act_instructions,
+        act_cycles=counted.act_cycles,
         compared=len(obs),
         differing=int((~equal).sum()),
     )
-
-
-def _cycles_from(table: Mapping[str, int] | None) -> Cycles | None:
-    return None if table is None else Cycles(**table)
 
 
 def rows_equal(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:

@@ -9,29 +9,26 @@ alike; only one runs at a time.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quarl import tools
-from quarl.emitters import EMITTERS, FLOAT_EMITTERS
-from quarl.errors import InputError
-from quarl.graph.policy import Policy
-from quarl.graph.quant_policy import QuantPolicy
+from quarl.emitters import FLOAT_EMITTERS
+from quarl.files.documents import Document, decode, encode
 from quarl.graph.shapes import multiply_accumulates
 from quarl.profiles.figure import Figure
+from quarl.profiles.workload import Subject, Workload
 from quarl.runtimes.host import FILE_FORMAT, model_inputs
 
-FORMAT = 1
+DOCUMENT = Document("a profile of this host", 2, "run quarl profile BUNDLE again")
 ROUNDS = 5
 SAMPLES_PER_ROUND = 400
 WARM_UP_S = 0.08
@@ -103,6 +100,7 @@ class ModelProfile:
 class Profile:
     """What was measured on one host. `kind` is the kind of every figure in it."""
 
+    subject: Subject
     kind: Literal["measured"]
     cpu: str
     cpu_count: int
@@ -191,95 +189,99 @@ class Profile:
             f"the time ({medians})"
         )
 
-    def to_json(self) -> str:
+    def to_json(self) -> bytes:
         """Return canonical JSON, samples included."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+        return encode(self, DOCUMENT)
 
 
-def profile_from_json(text: str, where: str = "profile.json") -> Profile:
+def profile_from(data: bytes, where: str) -> Profile:
     """Return the profile written by `Profile.to_json`; `where` names the file in messages.
 
     Raises:
-        InputError: not a profile, or one of another format version.
+        InputError: it is not one, or of another format.
     """
-    try:
-        document = json.loads(text)
-        found = document.pop("format")
-        if found != FORMAT:
-            raise InputError(
-                f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl "
-                "profile again"
-            )
-        models = tuple(_model_from(entry) for entry in document.pop("models"))
-        return Profile(**document, models=models)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{where}: not a profile ({error!r}): run quarl profile again") from error
+    return decode(Profile, data, where, DOCUMENT)
 
 
-def profile_bundle(source: Policy | None, quantized: QuantPolicy, obs: NDArray[Any]) -> Profile:
-    """Return the profile of both precisions in every runtime of this host; the files are written
-    anew, as an export writes them.
+def profile_host(workload: Workload) -> Profile:
+    """Return the profile of both precisions in every runtime of this host.
 
-    Args:
-        source: None where the policy came as an int8 file; then int8 alone is measured.
-        obs: observations [n, *shape] in environment units; the first INPUTS are used in turn.
+    int8 is measured in the workload's own artifacts. float32 files are written for the comparison,
+    where there is a source. The first INPUTS observations are used in turn.
+
     Raises:
-        InputError: no observations.
         DeviceError: a runtime refuses a model, or its process died.
     """
-    if not len(obs):
-        raise InputError("profile: no observations to measure with: give at least one")
-    files: list[tuple[str, Precision, bytes]] = []
-    for runtime, name in FILE_FORMAT.items():
-        files += [] if source is None else [(runtime, "float32", FLOAT_EMITTERS[name](source))]
-        files.append((runtime, "int8", EMITTERS[name](quantized)))
+    policy, source, obs = workload.policy, workload.source, workload.obs[:INPUTS]
+    models = _models_of(workload)
     with tempfile.TemporaryDirectory(prefix="quarl-profile-") as folder, ExitStack() as processes:
         inputs: dict[Precision, Path] = {
             "float32": Path(folder) / "float32.npy",
             "int8": Path(folder) / "int8.npy",
         }
-        np.save(inputs["int8"], model_inputs(quantized, obs[:INPUTS]))
+        np.save(inputs["int8"], model_inputs(policy, obs))
         if source is not None:
-            np.save(inputs["float32"], source.graph_input(obs[:INPUTS]))
-        argv = tools.own_module("quarl.runtimes.worker")
-        workers = [
-            processes.enter_context(
-                tools.Conversation(argv, timeout=WORKER_TIMEOUT_S, env=tools.ONE_THREAD)
-            )
-            for _ in files
+            np.save(inputs["float32"], source.graph_input(obs))
+        workers = [processes.enter_context(_worker()) for _ in models]
+        loaded = [
+            worker.ask(_load_request(Path(folder), turn, model, inputs))
+            for turn, (worker, model) in enumerate(zip(workers, models, strict=True))
         ]
-        loaded = []
-        for turn, (worker, (runtime, precision, model)) in enumerate(
-            zip(workers, files, strict=True)
-        ):
-            path = Path(folder) / f"{turn}.{FILE_FORMAT[runtime]}"
-            path.write_bytes(model)
-            request = {
-                "runtime": runtime,
-                "model": str(path),
-                "inputs": str(inputs[precision]),
-                "warm_up_s": WARM_UP_S,
-            }
-            loaded.append(worker.ask({"ask": "load", **request}))
         samples, peaks = _measure_in_turns(workers)
     measured = tuple(
-        _model_profile(*file, answer, tuple(values), peak)
-        for file, answer, values, peak in zip(files, loaded, samples, peaks, strict=True)
+        _model_profile(model, answer, tuple(values), peak)
+        for model, answer, values, peak in zip(models, loaded, samples, peaks, strict=True)
     )
+    real: dict[Precision, int] = {} if source is None else {"float32": source.parameter_count * 4}
     return Profile(
+        subject=workload.subject(None, artifacts=True, firmware=False),
         kind="measured",
         cpu=cpu_name(),
         cpu_count=os.cpu_count() or 1,
         system=f"{platform.system()} {platform.machine()}",
         versions={"python": platform.python_version(), "numpy": np.__version__},
-        contract_sha256=quantized.contract.digest,
-        multiply_accumulates=multiply_accumulates(quantized),
-        parameter_bytes={
-            "int8": quantized.parameter_bytes,
-            **({} if source is None else {"float32": source.parameter_count * 4}),
-        },
+        contract_sha256=policy.contract.digest,
+        multiply_accumulates=multiply_accumulates(policy),
+        parameter_bytes={"int8": policy.parameter_bytes, **real},
         models=measured,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """One file in one runtime."""
+
+    runtime: str
+    precision: Precision
+    content: bytes
+
+
+def _models_of(workload: Workload) -> list[_Model]:
+    models = []
+    for runtime, name in FILE_FORMAT.items():
+        if workload.source is not None:
+            models.append(_Model(runtime, "float32", FLOAT_EMITTERS[name](workload.source)))
+        models.append(_Model(runtime, "int8", workload.artifact(runtime)))
+    return models
+
+
+def _worker() -> tools.Conversation:
+    argv = tools.own_module("quarl.runtimes.worker")
+    return tools.Conversation(argv, timeout=WORKER_TIMEOUT_S, env=tools.ONE_THREAD)
+
+
+def _load_request(
+    folder: Path, turn: int, model: _Model, inputs: Mapping[Precision, Path]
+) -> dict[str, Any]:
+    path = folder / f"{turn}.{FILE_FORMAT[model.runtime]}"
+    path.write_bytes(model.content)
+    return {
+        "ask": "load",
+        "runtime": model.runtime,
+        "model": str(path),
+        "inputs": str(inputs[model.precision]),
+        "warm_up_s": WARM_UP_S,
+    }
 
 
 def cpu_name() -> str:
@@ -311,31 +313,16 @@ def _measure_in_turns(workers: list[tools.Conversation]) -> tuple[list[list[floa
 
 
 def _model_profile(
-    runtime: str,
-    precision: Precision,
-    model: bytes,
-    loaded: Mapping[str, Any],
-    samples: tuple[float, ...],
-    peak_bytes: int,
+    model: _Model, loaded: Mapping[str, Any], samples: tuple[float, ...], peak_bytes: int
 ) -> ModelProfile:
-    latency = Latency(
-        loaded["first_call_us"], samples, loaded["calls_per_sample"], loaded["warm_up_calls"]
-    )
-    memory = Memory(loaded["runtime_bytes"], loaded["model_bytes"], peak_bytes)
     return ModelProfile(
-        runtime,
-        loaded["runtime_version"],
-        precision,
-        len(model),
-        loaded["load_us"],
-        latency,
-        memory,
-    )
-
-
-def _model_from(entry: dict[str, Any]) -> ModelProfile:
-    latency, memory = entry.pop("latency"), entry.pop("memory")
-    samples = tuple(float(s) for s in latency.pop("samples_us"))
-    return ModelProfile(
-        **entry, latency=Latency(**latency, samples_us=samples), memory=Memory(**memory)
+        runtime=model.runtime,
+        runtime_version=loaded["runtime_version"],
+        precision=model.precision,
+        file_bytes=len(model.content),
+        load_us=loaded["load_us"],
+        latency=Latency(
+            loaded["first_call_us"], samples, loaded["calls_per_sample"], loaded["warm_up_calls"]
+        ),
+        memory=Memory(loaded["runtime_bytes"], loaded["model_bytes"], peak_bytes),
     )

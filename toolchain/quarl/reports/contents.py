@@ -11,30 +11,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quarl.boards.cortex_m import Board
-from quarl.boards.linux import LinuxBoard, Target, find_target
-from quarl.bundle.bundle import (
-    FIRMWARE,
-    MANIFEST,
-    PARITY,
-    PI,
-    PROFILE,
-    QUANTIZATION,
-    VERDICT,
-    Bundle,
-    Manifest,
-)
+from quarl.boards.linux import AnyBoard, LinuxBoard, find_target
+from quarl.bundle.manifest import MANIFEST, QUANTIZATION, Manifest
+from quarl.bundle.release import Release
 from quarl.errors import InputError
 from quarl.evidence.evidence import Evidence, evidence_from_json
-from quarl.evidence.gather import manifest_digest
+from quarl.evidence.gather import PARITY
 from quarl.graph.contract import Contract
-from quarl.profiles.emulated import FirmwareProfile, firmware_profile_from_json
-from quarl.profiles.host import Profile, profile_from_json
-from quarl.profiles.pi.report import PiProfile, pi_profile_from_json
+from quarl.profiles.emulated import FirmwareProfile
+from quarl.profiles.host import Profile
+from quarl.profiles.measure import read_measurements
+from quarl.profiles.pi.report import PiProfile
 from quarl.quantize.error_report import QuantReport
 from quarl.reports.replay import Replay, replay_episodes
 from quarl.reports.stored_verdict import read_verdict
 from quarl.reports.work import LayerWork, layer_work
 from quarl.resources import targets_dir
+from quarl.verdict.assess import VERDICT
 from quarl.verdict.verdict import Verdict
 
 
@@ -60,59 +53,62 @@ class Contents:
     replay: Replay
 
 
-def read_contents(bundle: Bundle) -> Contents:
+def read_contents(release: Release) -> Contents:
     """Return what the bundle holds, episodes played again for the pictures where their environment
     is here.
 
     Raises:
         InputError: a file that is not what its name says; names it.
     """
-    digest, evidence = manifest_digest(bundle), None
-    if (text := _text(bundle, PARITY)) is not None:
-        evidence = evidence_from_json(text, str(bundle.folder / PARITY))
-    is_stale = evidence is not None and evidence.manifest_sha256 != digest
-    verdict, profile, firmware, quantization, on_pi = (
-        _text(bundle, name) for name in (VERDICT, PROFILE, FIRMWARE, QUANTIZATION, PI)
-    )
-    board_profile = (
-        None
-        if firmware is None
-        else firmware_profile_from_json(firmware, str(bundle.folder / FIRMWARE))
-    )
-    wanted = None if bundle.manifest.board is None else _known_target(bundle.manifest.board)
-    target = None if board_profile is None else _known_target(board_profile.board)
-    present = {name: bundle.folder / name for name in (*bundle.manifest.files, MANIFEST)}
+    measurements = read_measurements(release)
+    evidence = _evidence(release)
+    is_stale = evidence is not None and evidence.manifest_sha256 != release.manifest_sha256
+    own = release.manifest.board
+    board = None if own is None else _known_board(own)
+    files = release.files
     return Contents(
-        manifest=bundle.manifest,
-        manifest_sha256=digest,
-        contract=bundle.contract,
-        file_bytes={name: path.stat().st_size for name, path in present.items() if path.is_file()},
-        changed_files=bundle.changed_files(),
-        verdict=None if verdict is None else read_verdict(verdict, str(bundle.folder / VERDICT)),
+        manifest=release.manifest,
+        manifest_sha256=release.manifest_sha256,
+        contract=release.contract,
+        file_bytes={name: len(data) for name, data in files.items()}
+        | {MANIFEST: len(release.manifest.to_json())},
+        changed_files=(*release.changed_files, *measurements.refused),
+        verdict=_verdict(release),
         evidence=evidence,
         is_stale=is_stale,
-        profile=None
-        if profile is None
-        else profile_from_json(profile, str(bundle.folder / PROFILE)),
-        firmware=board_profile,
-        board=target if isinstance(target, Board) else None,
-        on_pi=None if on_pi is None else pi_profile_from_json(on_pi, str(bundle.folder / PI)),
-        is_for_linux=isinstance(wanted, LinuxBoard),
-        quantization=None if quantization is None else QuantReport.from_json(quantization),
-        work=layer_work(bundle.quantized()),
-        replay=replay_episodes(bundle, None if evidence is None or is_stale else evidence.paired),
+        profile=measurements.host,
+        firmware=measurements.firmware,
+        board=board if isinstance(board, Board) else None,
+        on_pi=measurements.pi,
+        is_for_linux=isinstance(board, LinuxBoard),
+        quantization=_quantization(release),
+        work=layer_work(release.quantized),
+        replay=replay_episodes(release, None if evidence is None or is_stale else evidence.paired),
     )
 
 
-def _text(bundle: Bundle, name: str) -> str | None:
-    return (
-        bundle.read(name).decode("utf-8", errors="replace")
-        if (bundle.folder / name).is_file()
-        else None
-    )
+def _evidence(release: Release) -> Evidence | None:
+    data = release.stored(PARITY)
+    if data is None:
+        return None
+    text = data.decode("utf-8", errors="replace")
+    return evidence_from_json(text, str(release.folder / PARITY))
 
 
-def _known_target(name: str) -> Target | None:
+def _verdict(release: Release) -> Verdict | None:
+    data = release.stored(VERDICT)
+    if data is None:
+        return None
+    return read_verdict(data.decode("utf-8", errors="replace"), str(release.folder / VERDICT))
+
+
+def _quantization(release: Release) -> QuantReport | None:
+    if QUANTIZATION not in release.files:
+        return None
+    return QuantReport.from_json(release.files[QUANTIZATION].decode("utf-8", errors="replace"))
+
+
+def _known_board(name: str) -> AnyBoard | None:
     try:
         return find_target(name, targets_dir())
     except InputError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import quarl
-from quarl.bundle.bundle import Bundle
+from quarl.bundle.release import Release
 from quarl.reports.contents import Contents, read_contents
 from quarl.reports.page import render_page
 from quarl.reports.sections import SECTIONS
@@ -12,13 +12,13 @@ from quarl.reports.sections.summary import summary
 REPORT_FILE = "report.html"
 
 
-def render_report(bundle: Bundle) -> str:
+def render_report(release: Release) -> str:
     """Return the report of a bundle; the same bundle gives the same text on the same machine.
 
     Raises:
         InputError: a file of the bundle that is not what its name says.
     """
-    return render_contents(read_contents(bundle))
+    return render_contents(read_contents(release))
 
 
 def render_contents(contents: Contents) -> str:

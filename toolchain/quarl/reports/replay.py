@@ -17,12 +17,11 @@ import numpy as np
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
-from quarl.bundle.bundle import Bundle
+from quarl.bundle.release import Release
 from quarl.envs.flight import COMMANDS, DEFAULT_OBSTACLES, FAR_M, MAX_STEPS, Flights
 from quarl.errors import QuarlError
 from quarl.evidence.closed_loop import PairedEpisodes
 from quarl.rollouts.actors import Actor, artifact_actor, row_by_row, source_actor
-from quarl.rollouts.vector_env import EnvSpec
 
 MAP_ENV, GAME_ENV = "quarl/PointToPoint-v0", "quarl/Atari-v0"
 FRAMES, FRAME_STEPS = 6, 240  # frames of each player, and the decisions they are spread over
@@ -85,28 +84,26 @@ class NotReplayed:
 Replay: TypeAlias = tuple[Flight, ...] | Frames | NotReplayed
 
 
-def replay_episodes(bundle: Bundle, paired: PairedEpisodes | None) -> Replay:
+def replay_episodes(release: Release, paired: PairedEpisodes | None) -> Replay:
     """Return episodes worth a look: the largest loss, the largest gain, a usual one and the first."""
-    source, env = bundle.source(), bundle.manifest.env
+    source, env = release.source, release.manifest.env
     if paired is None or source is None or env is None:
         return NotReplayed(
             "No paired episodes of this export are at hand, so none was played again."
         )
-    kwargs = dict(env["kwargs"])
-    spec = EnvSpec(str(env["id"]), kwargs)
-    if spec.registered_id not in (MAP_ENV, GAME_ENV) or paired.env_id != spec.id:
+    if env.registered_id not in (MAP_ENV, GAME_ENV) or paired.env_id != env.id:
         return NotReplayed(
-            f"There are pictures for {MAP_ENV} and {GAME_ENV}; for {spec.registered_id} there "
+            f"There are pictures for {MAP_ENV} and {GAME_ENV}; for {env.registered_id} there "
             "are none."
         )
     try:
         players = (
             source_actor(source),
-            artifact_actor(bundle.quantized(), bundle.read("model.tflite")),
+            artifact_actor(release.quantized, release.file("model.tflite")),
         )
-        if spec.registered_id == GAME_ENV:
-            return _frames(str(kwargs["game"]), players, paired)
-        return _flights(players, paired, int(kwargs.get("obstacles", DEFAULT_OBSTACLES)))
+        if env.registered_id == GAME_ENV:
+            return _frames(str(env.kwargs["game"]), players, paired)
+        return _flights(players, paired, int(env.kwargs.get("obstacles", DEFAULT_OBSTACLES)))
     except (QuarlError, ModuleNotFoundError) as error:
         return NotReplayed(f"The episodes could not be played again here: {error}.")
 

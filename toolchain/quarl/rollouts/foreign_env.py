@@ -12,7 +12,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError, QuarlError, ToolMissingError
 from quarl.files.text import shortened
+from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.flat_space import flat_length, flat_names, flattened, is_flattened
 
 # who registers ids that gymnasium does not know by itself
@@ -28,21 +28,6 @@ _NAMESPACE_MODULES = {"quarl": "quarl.envs", "ALE": "ale_py"}
 MAX_VALUES = 1 << 24  # of one observation
 _BOOLEANS = (bool, np.bool_)
 _NUMBERS = (float, int, np.floating, np.integer)
-
-
-@dataclass(frozen=True, slots=True)
-class EnvSpec:
-    """An environment: a gymnasium id (`module:Id` imports its module first) and the arguments it is
-    made with.
-    """
-
-    id: str
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def registered_id(self) -> str:
-        """The id as gymnasium knows it, without the module."""
-        return self.id.rpartition(":")[2]
 
 
 class ForeignEnv:

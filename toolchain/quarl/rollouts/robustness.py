@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.graph.env_spec import EnvSpec
 from quarl.progress import Progress
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import Episodes, run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 
 # of each feature's standard deviation over the held-out observations; pixels: of 255
 NOISE_SHARE = 0.02

@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 from quarl.errors import InputError
 from quarl.files.text import shortened
 from quarl.graph.contract import Contract
+from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.flat_space import is_flattened
 from quarl.rollouts.foreign_env import (
-    EnvSpec,
     ForeignEnv,
     blame,
     import_namespace,
     make_env,
 )
 
-__all__ = ["EnvSpec", "Lanes", "Step", "StepsSomeLanes", "check_env", "open_lanes"]
+__all__ = ["Lanes", "Step", "StepsSomeLanes", "check_env", "open_lanes"]
 
 _PROBE_STEPS = 8
 # what the probe said, by what gymnasium knows of the environment and its arguments

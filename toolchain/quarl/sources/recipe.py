@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, Field
 
+from quarl.bundle.limits import FailureRule
 from quarl.errors import InputError
 from quarl.files.tables import (
     Count,
@@ -35,8 +36,6 @@ RUN_RESULT = "policy"  # what a training run calls the folder of its policy, wha
 
 Setting: TypeAlias = str | int | float | bool | list["Setting"] | dict[str, "Setting"]
 """A value as TOML writes it; dates are refused."""
-
-FailureRule: TypeAlias = Literal["return", "success"]
 
 
 def _line(text: str) -> str:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quarl.errors import InputError
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers import ImportOptions, read_policy
 from quarl.progress import Stage, quietly
 from quarl.resources import default_cache_dir, models_dir
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.sources.recipe import RECIPE_FILE, Recipe, list_recipes, read_recipe
 from quarl.sources.weights import VARIABLE, find_file, read_stored
 

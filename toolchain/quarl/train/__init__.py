@@ -18,10 +18,10 @@ import numpy as np
 
 from quarl.errors import InputError, ToolMissingError
 from quarl.graph.contract import Contract
+from quarl.graph.env_spec import EnvSpec
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.spaces import action_of, observation_of
 from quarl.rollouts.episodes import collect_observations, random_episodes, run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
 from quarl.sources.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
 from quarl.train.folder import fill_measured, source_page, write_normalizer, write_observations

@@ -19,11 +19,11 @@ import numpy as np
 
 from quarl.envs.atari import LONGEST_GAME, Console
 from quarl.errors import InputError
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions, read_policy
 from quarl.rollouts.actors import source_actor
 from quarl.rollouts.episodes import Episodes, collect_observations, run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
 from quarl.sources.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
 from quarl.train import atari_dqn, atari_ppo

@@ -50,10 +50,10 @@ with suppress(
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 from quarl.errors import InputError
+from quarl.graph.env_spec import EnvSpec
 from quarl.resources import models_dir
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.seeds import CHECKPOINT_SEED
 from quarl.sources.recipe import Recipe, read_recipe
 from quarl.train.journal import Journal

@@ -38,9 +38,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from quarl.errors import InputError
 from quarl.graph.contract import Normalizer
+from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import run_episodes
-from quarl.rollouts.vector_env import EnvSpec
 from quarl.seeds import CHECKPOINT_SEED
 from quarl.sources.recipe import EnvRecipe, Recipe, Setting
 from quarl.train.journal import Journal

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quarl.bundle.bundle import Bundle
+from quarl.bundle.release import Release
 from quarl.errors import InputError
 from quarl.files.atomic import write_whole
 from quarl.files.open import read_file
@@ -35,15 +35,15 @@ class Baseline:
     checks: tuple[Check, ...]
 
 
-def baseline_path(bundle: Bundle) -> Path:
+def baseline_path(release: Release) -> Path:
     """Return where the baseline of a bundle lies unless the user says otherwise: beside the bundle,
     so that a new export keeps it.
     """
-    folder = bundle.folder.absolute()
+    folder = release.folder.absolute()
     return folder.with_name(f"{folder.name}.baseline.json")
 
 
-def set_baseline(bundle: Bundle, verdict: Verdict, path: Path) -> Path:
+def set_baseline(release: Release, verdict: Verdict, path: Path) -> Path:
     """Write the baseline and return its path.
 
     Raises:
@@ -52,15 +52,15 @@ def set_baseline(bundle: Bundle, verdict: Verdict, path: Path) -> Path:
     if not verdict.passed:
         failing = ", ".join(check.name for check in verdict.failed)
         raise InputError(
-            f"{bundle.folder}: does not pass ({failing}), so it is no baseline: see quarl "
-            f"gate {bundle.folder}"
+            f"{release.folder}: does not pass ({failing}), so it is no baseline: see quarl "
+            f"gate {release.folder}"
         )
     document = {
         "format": FORMAT,
-        "rung": bundle.manifest.rung,
-        "board": bundle.manifest.board,
-        "source_sha256": bundle.manifest.origin.sha256,
-        "tools": dict(bundle.manifest.tools),
+        "rung": release.manifest.rung,
+        "board": release.manifest.board,
+        "source_sha256": release.manifest.origin.sha256,
+        "tools": dict(release.manifest.tools),
         "verdict": verdict_table(verdict),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,13 +70,13 @@ def set_baseline(bundle: Bundle, verdict: Verdict, path: Path) -> Path:
     return path
 
 
-def find_baseline(bundle: Bundle, path: Path | None = None) -> Baseline | None:
+def find_baseline(release: Release, path: Path | None = None) -> Baseline | None:
     """Return the baseline in `path`, or the one beside the bundle; None where none was set.
 
     Raises:
         InputError: as `read_baseline`.
     """
-    beside = baseline_path(bundle)
+    beside = baseline_path(release)
     if path is None and not beside.is_file():
         return None
     return read_baseline(path or beside)

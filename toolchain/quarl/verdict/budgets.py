@@ -11,69 +11,59 @@ from dataclasses import replace
 import numpy as np
 
 from quarl.boards.cortex_m import Board, find_board
-from quarl.boards.linux import LinuxBoard, Target
-from quarl.bundle.bundle import DEVICE_PROFILE, FIRMWARE, PI, PROFILE, Bundle
-from quarl.evidence.gather import ARTIFACTS, DEVICE
+from quarl.boards.linux import AnyBoard, LinuxBoard
+from quarl.bundle.limits import Limits
+from quarl.bundle.manifest import ARTIFACTS
+from quarl.bundle.release import Release
+from quarl.evidence.backends import DEVICE
 from quarl.evidence.pi import BACKENDS
-from quarl.profiles.device import DeviceProfile, device_profile_from_json
-from quarl.profiles.emulated import FirmwareProfile, firmware_profile_from_json
+from quarl.profiles.emulated import FirmwareProfile
 from quarl.profiles.figure import Figure
-from quarl.profiles.host import ROUNDS, Latency, profile_from_json
-from quarl.profiles.pi.report import PiProfile, pi_profile_from_json
+from quarl.profiles.host import ROUNDS, Latency, Profile
+from quarl.profiles.measure import Measurements
 from quarl.resources import targets_dir
-from quarl.verdict.limits import Limits
 
 
-def figures_of(bundle: Bundle) -> tuple[Figure, ...]:
-    """Return what budgets may limit: sizes of the artifacts, and the figures of the profiles where
-    there are any.
-    """
+def figures_of(release: Release, measurements: Measurements) -> tuple[Figure, ...]:
+    """Return what budgets may limit: sizes of the artifacts, and the figures of the profiles."""
     figures = [
-        Figure(f"{file.replace('.', '_')}_bytes", float(len(bundle.read(file))), "B", "exact")
+        Figure(f"{file.replace('.', '_')}_bytes", float(len(release.file(file))), "B", "exact")
         for file, _ in ARTIFACTS.values()
     ]
-    path = bundle.folder / PROFILE
-    if path.is_file():
-        profile = profile_from_json(path.read_text(encoding="utf-8"), str(path))
-        for model in profile.models:
-            if model.precision == "int8":
-                latency = model.latency
-                figures += [
-                    Figure(
-                        f"{model.runtime}_p50_us",
-                        latency.p50_us,
-                        "us",
-                        "measured",
-                        _noise(latency, 50),
-                        profile.cpu,
-                    ),
-                    Figure(
-                        f"{model.runtime}_p99_us",
-                        latency.p99_us,
-                        "us",
-                        "measured",
-                        _noise(latency, 99),
-                        profile.cpu,
-                    ),
-                    Figure(
-                        f"{model.runtime}_model_memory_bytes",
-                        float(model.memory.model_bytes),
-                        "B",
-                        "measured",
-                        0.0,
-                        profile.cpu,
-                    ),
-                ]
-    firmware = firmware_profile_of(bundle)
-    if firmware is not None:
-        figures += _kernel_figures(firmware)
-    found = [
-        p for p in (firmware, device_profile_of(bundle), pi_profile_of(bundle)) if p is not None
-    ]
+    if measurements.host is not None:
+        figures += _host_figures(measurements.host)
+    if measurements.firmware is not None:
+        figures += _kernel_figures(measurements.firmware)
     return (
         *figures,
-        *(replace(figure, where=profile.board) for profile in found for figure in profile.figures),
+        *(
+            replace(figure, where=profile.board)
+            for profile in measurements.on_board
+            for figure in profile.figures
+        ),
     )
+
+
+def _host_figures(profile: Profile) -> list[Figure]:
+    figures = []
+    for model in profile.models:
+        if model.precision != "int8":
+            continue
+        latency, memory = model.latency, float(model.memory.model_bytes)
+        figures += [
+            Figure(
+                f"{model.runtime}_p{percent}_us",
+                latency.percentile_us(percent),
+                "us",
+                "measured",
+                _noise(latency, percent),
+                profile.cpu,
+            )
+            for percent in (50, 99)
+        ]
+        name = f"{model.runtime}_model_memory_bytes"
+        figures.append(Figure(name, memory, "B", "measured", 0.0, profile.cpu))
+    return figures
 
 
 def _kernel_figures(profile: FirmwareProfile) -> list[Figure]:
@@ -89,37 +79,7 @@ def _kernel_figures(profile: FirmwareProfile) -> list[Figure]:
     ]
 
 
-def firmware_profile_of(bundle: Bundle) -> FirmwareProfile | None:
-    """Return the profile of the bundle's firmware, None where none was made."""
-    path = bundle.folder / FIRMWARE
-    return (
-        firmware_profile_from_json(path.read_text(encoding="utf-8"), str(path))
-        if path.is_file()
-        else None
-    )
-
-
-def device_profile_of(bundle: Bundle) -> DeviceProfile | None:
-    """Return what was measured of the bundle on a real board, None where nothing was."""
-    path = bundle.folder / DEVICE_PROFILE
-    return (
-        device_profile_from_json(path.read_text(encoding="utf-8"), str(path))
-        if path.is_file()
-        else None
-    )
-
-
-def pi_profile_of(bundle: Bundle) -> PiProfile | None:
-    """Return the profile of the bundle on a Raspberry Pi, None where none was made."""
-    path = bundle.folder / PI
-    return (
-        pi_profile_from_json(path.read_text(encoding="utf-8"), str(path))
-        if path.is_file()
-        else None
-    )
-
-
-def with_board(limits: Limits, board: Target, step_hz: float | None) -> Limits:
+def with_board(limits: Limits, board: AnyBoard, step_hz: float | None) -> Limits:
     """Return the limits with what the board asks: its answers, and of firmware its memory and the
     control period where it is known.
     """
@@ -148,21 +108,21 @@ def with_memory_and_deadline(limits: Limits, board: Board, step_hz: float | None
     return replace(limits, budgets={**budgets, **limits.budgets})
 
 
-def with_profile(bundle: Bundle, limits: Limits) -> Limits:
-    """Return the limits with the memory and the control period of the board the bundle was profiled
-    on, if it was.
+def with_profiles(limits: Limits, release: Release, measurements: Measurements) -> Limits:
+    """Return the limits with the memory and the control period of the bundle's board, where it was
+    profiled.
 
     On a Raspberry Pi the period limits the worst decision, where a clock measured one; an emulator
     has none. What was measured on a microcontroller is not held to it, since its clock was left as
     after reset.
     """
-    on_pi, step_hz = pi_profile_of(bundle), bundle.contract.step_hz
+    step_hz, on_pi = release.contract.step_hz, measurements.pi
     if on_pi is not None and on_pi.fastest is not None and step_hz is not None:
         limits = replace(limits, budgets={"pi_decision_us": 1e6 / step_hz, **limits.budgets})
-    firmware = firmware_profile_of(bundle)
-    if firmware is None:
+    if measurements.firmware is None:
         return limits
-    return with_memory_and_deadline(limits, find_board(firmware.board, targets_dir()), step_hz)
+    board = find_board(measurements.firmware.board, targets_dir())
+    return with_memory_and_deadline(limits, board, step_hz)
 
 
 def _noise(latency: Latency, percent: float) -> float:

@@ -11,13 +11,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from quarl.bundle.limits import Limits
 from quarl.evidence.closed_loop import ClosedLoop, PairedEpisodes, compare_episodes
 from quarl.evidence.evidence import DisturbedEpisodes, OwnEpisodes
 from quarl.rollouts.robustness import DISTURBANCES
 from quarl.stats.noninferiority import FailureTest, MeanTest, compare_means
 from quarl.stats.sequential import failures_are_hopeless, mean_is_hopeless
 from quarl.verdict.checks import SOFTER_INT8, at_most, missing, reported
-from quarl.verdict.limits import Limits, failure_of, margin_of, scale_of
+from quarl.verdict.limits import failure_of, margin_of, scale_of
 from quarl.verdict.verdict import Check
 
 SURE = 3.09  # standard errors: one in a thousand by chance

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from quarl.bundle.limits import Limits
 from quarl.evidence.agreement import BoxAgreement, DiscreteAgreement
 from quarl.evidence.evidence import BackendEquality, Evidence, ExampleReplay, ImportProof
 from quarl.profiles.figure import Figure
@@ -20,7 +21,6 @@ from quarl.verdict.closed_loop_checks import (
     own_checks,
     robustness_checks,
 )
-from quarl.verdict.limits import Limits
 from quarl.verdict.verdict import Check, Verdict
 
 _TOO_LARGE = "Use a narrower policy, a lower rung or another board (quarl boards)"

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from quarl.bundle.release import open_bundle
 from quarl.cli.options import BaselineOption, BundleArgument, JsonOption, LimitsOption, limits_from
 from quarl.cli.result import print_result
 
@@ -40,13 +41,16 @@ def baseline(
     from dataclasses import asdict
 
     from quarl import pipeline
-    from quarl.bundle.bundle import read_bundle
-    from quarl.cli import show
+    from quarl.cli import show_verdict
     from quarl.verdict.baseline import baseline_path, read_baseline, set_baseline
 
-    opened = read_bundle(bundle)
+    opened = open_bundle(bundle)
     path = baseline or baseline_path(opened)
     if action is Action.SET:
-        set_baseline(opened, pipeline.gate(opened, limits=limits_from(limits, opened)), path)
+        set_baseline(
+            opened, pipeline.gate(opened, limits=limits_from(limits, opened.manifest.limits)), path
+        )
     accepted = read_baseline(path)
-    print_result(asdict(accepted) if as_json else show.baseline_text(accepted, path), as_json)
+    print_result(
+        asdict(accepted) if as_json else show_verdict.baseline_text(accepted, path), as_json
+    )

@@ -2,52 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quarl.cli.options import (
-    BoardOption,
-    CalibrationOption,
-    EnvArgOption,
-    EnvOption,
-    JsonOption,
-    LimitsOption,
-    NoObsNormOption,
-    ObsNormOption,
-    OutOption,
-    SourceArgument,
-    board_named,
-    env_spec,
-    import_options,
-    limits_from,
-    widths_from,
-)
-from quarl.cli.progress import progress_bar, say
-from quarl.cli.result import print_result
+from quarl.cli.command import takes
+from quarl.cli.options import ExportOptions, WeightsOption, widths_from
+from quarl.cli.progress import TERMINAL, say
+from quarl.cli.result import print_result, put
 
 if TYPE_CHECKING:
     from quarl.finetune.assignment import Telling
 
 
-def finetune(
-    source: SourceArgument,
-    out: OutOption,
-    env: EnvOption = None,
-    env_arg: EnvArgOption = None,
-    weights: Annotated[
-        str,
-        typer.Option(
-            "--weights",
-            metavar="int2..int8[-all]",
-            help="Bits of the weights of all layers but the first and the last; -all takes those "
-            "too.",
-        ),
-    ] = "int4",
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(ExportOptions):
+    """How long integers learn, and where."""
+
+    weights: WeightsOption = "int4"
     activations: Annotated[
         int, typer.Option("--activations", metavar="BITS", help="Bits of hidden activations.")
-    ] = 8,
+    ] = 8
     inputs: Annotated[
         int | None,
         typer.Option(
@@ -55,10 +32,10 @@ def finetune(
             metavar="BITS",
             help="Bits of each observation feature, 3 to 16; default 12, and 8 for pixels.",
         ),
-    ] = None,
+    ] = None
     minutes: Annotated[
         float, typer.Option("--minutes", metavar="M", help="Time to learn and play in.")
-    ] = 3.0,
+    ] = 3.0
     steps: Annotated[
         int | None,
         typer.Option(
@@ -67,49 +44,39 @@ def finetune(
             metavar="N",
             help="Steps of each training, whatever the time: then the result can be repeated.",
         ),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N")] = 0,
+    ] = None
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N")] = 0
     runs: Annotated[
         Path, typer.Option("--runs", metavar="FOLDER", help="Where a training is kept.")
-    ] = Path("runs"),
+    ] = Path("runs")
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what a killed training has reached.")
-    ] = False,
-    calibration: CalibrationOption = None,
-    obs_norm: ObsNormOption = None,
-    no_obs_norm: NoObsNormOption = False,
-    limits: LimitsOption = None,
-    board: BoardOption = None,
-    as_json: JsonOption = False,
-) -> None:
+    ] = False
+
+
+@takes(FinetuneOptions)
+def finetune(options: FinetuneOptions) -> None:
     """Train integers to decide as the policy does, without a reward, and write their bundle."""
     from quarl import pipeline
     from quarl.cli import show
+    from quarl.exporter import FinetuneRequest
     from quarl.finetune.assignment import TRAINING, Assignment
 
-    assignment = Assignment(widths_from(weights, activations, inputs), minutes, seed, steps)
-    wanted, target = limits_from(limits), board_named(board)
-    opened = pipeline.import_source(
-        source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg), fetching=progress_bar
-    )
-    bundle = pipeline.finetune(
-        opened,
-        out,
-        assignment,
-        runs=runs,
-        resume=resume,
-        calibration=calibration,
-        limits=wanted,
-        board=target,
-        report=say,
+    widths = widths_from(options.weights, options.activations, options.inputs)
+    request = FinetuneRequest(
+        assignment=Assignment(widths, options.minutes, options.seed, options.steps),
+        runs=options.runs,
+        resume=options.resume,
         tell=lambda telling: say(learning_line(telling)),
+        export=options.request(),
     )
-    if as_json:
-        print_result(
-            {**show.bundle_table(bundle), "training": bundle.read(TRAINING).decode()}, as_json
-        )
+    source = options.open(TERMINAL.stage)
+    release = pipeline.finetune(source, options.out, request, TERMINAL)
+    if options.as_json:
+        training = release.file(TRAINING).decode()
+        print_result({**show.bundle_table(release), "training": training}, as_json=True)
         return
-    print(show.bundle_text(bundle))
+    put(show.bundle_text(release))
 
 
 def learning_line(telling: Telling) -> str:

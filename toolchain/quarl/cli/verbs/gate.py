@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from quarl.bundle.release import open_bundle
 from quarl.cli.options import (
     BaselineOption,
     HistoryOption,
@@ -16,9 +17,11 @@ from quarl.cli.options import (
     MarkdownOption,
     NoHistoryOption,
     SarifOption,
+    VerdictOptions,
     limits_from,
 )
-from quarl.cli.result import Destinations, conclude, print_result
+from quarl.cli.result import conclude, print_result
+from quarl.verdict.assess import VERDICT
 
 
 def gate(
@@ -61,17 +64,23 @@ def gate(
         )
 
     from quarl import pipeline
-    from quarl.bundle.bundle import read_bundle
     from quarl.verdict.baseline import find_baseline
 
-    opened = read_bundle(bundle)
+    opened = open_bundle(bundle)
     accepted = None if no_baseline else find_baseline(opened, baseline)
     verdict = pipeline.gate(
         opened,
-        limits=limits_from(limits, opened),
+        limits=limits_from(limits, opened.manifest.limits),
         baseline=None if accepted is None else accepted.checks,
     )
-    conclude(verdict, opened, Destinations(junit, markdown, sarif, history, no_history), as_json)
+    conclude(
+        verdict,
+        opened,
+        VerdictOptions(
+            junit=junit, markdown=markdown, sarif=sarif, history=history, no_history=no_history
+        ),
+        as_json,
+    )
 
 
 def _explain(check: str, bundle: Path | None, as_json: bool) -> None:
@@ -80,8 +89,7 @@ def _explain(check: str, bundle: Path | None, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from quarl.bundle.bundle import VERDICT
-    from quarl.cli import show
+    from quarl.cli import show_verdict
     from quarl.files.open import read_file
     from quarl.verdict.explanations import explain
     from quarl.verdict.formats.verdict_json import read_checks
@@ -98,4 +106,4 @@ def _explain(check: str, bundle: Path | None, as_json: bool) -> None:
     if as_json:
         print_result({**asdict(found), "checks": [asdict(entry) for entry in made]}, as_json)
     else:
-        print_result(show.explanation_text(found, made), as_json)
+        print_result(show_verdict.explanation_text(found, made), as_json)

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from quarl.cli.options import (
-    EnvArgOption,
-    EnvOption,
-    JsonOption,
-    NoObsNormOption,
-    ObsNormOption,
-    SourceArgument,
-    TrustOption,
-    env_spec,
-    import_options,
-)
-from quarl.cli.progress import progress_bar
+from dataclasses import dataclass
+
+from quarl.cli.command import takes
+from quarl.cli.options import JsonOption, SourceOptions, TrustOption
+from quarl.cli.progress import TERMINAL
 from quarl.cli.result import print_result
 
 
-def import_(
-    source: SourceArgument,
-    obs_norm: ObsNormOption = None,
-    no_obs_norm: NoObsNormOption = False,
-    env: EnvOption = None,
-    env_arg: EnvArgOption = None,
-    trust: TrustOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Show what is in a file: graph, contract, and the proof that it was read right."""
-    from quarl import pipeline
-    from quarl.cli import show
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions(SourceOptions):
+    """What is shown of it."""
 
-    opened = pipeline.import_source(
-        source, import_options(obs_norm, no_obs_norm), env_spec(env, env_arg), fetching=progress_bar
-    )
-    proof = pipeline.prove(opened, trust=trust)
-    print_result(
-        show.source_table(opened, proof) if as_json else show.source_text(opened, proof), as_json
-    )
+    trust: TrustOption = False
+    as_json: JsonOption = False
+
+
+@takes(ImportOptions)
+def import_(options: ImportOptions) -> None:
+    """Show what is in a file: graph, contract, and the proof that it was read right."""
+    from quarl.cli import show
+    from quarl.sources.proof import prove
+
+    source = options.open(TERMINAL.stage)
+    proof = prove(source, trust=options.trust)
+    table = show.source_table(source, proof) if options.as_json else show.source_text(source, proof)
+    print_result(table, options.as_json)

@@ -15,11 +15,11 @@ from quarl.cli.options import (
     JsonOption,
     LimitsOption,
     LinkOption,
-    check_link,
+    TrustOption,
     env_spec,
     limits_from,
 )
-from quarl.cli.progress import progress_bar
+from quarl.cli.progress import TERMINAL
 from quarl.cli.result import print_result
 
 
@@ -34,6 +34,7 @@ def parity(
         typer.Option("--robustness", help="Play under noise, drops and delay of observations too."),
     ] = False,
     link: LinkOption = None,
+    trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Gather the evidence: equality of backends, agreement, paired episodes of source and int8.
@@ -41,23 +42,22 @@ def parity(
     The episodes stop as soon as the answer is certain; the limits say when that is.
     """
     from quarl import pipeline
-    from quarl.bundle.bundle import read_bundle
-    from quarl.cli import show
+    from quarl.bundle.release import open_bundle
+    from quarl.cli.show_verdict import evidence_text
+    from quarl.verdict.assess import ParityRequest, own_target
 
-    opened = read_bundle(bundle)
-    check_link(link, pipeline.bundle_board(opened))
-    asked = limits_from(limits, opened)
-    with progress_bar(f"comparing {opened.manifest.name} with its source") as progress:
-        evidence = pipeline.parity(
-            opened,
-            env=env_spec(env, env_arg),
-            episodes=episodes,
-            limits=asked,
-            robustness=robustness,
-            link=link,
-            progress=progress,
-        )
-    print_result(
-        json.loads(evidence.to_json()) if as_json else show.evidence_text(evidence, opened, asked),
-        as_json,
+    release = open_bundle(bundle)
+    asked = limits_from(limits, release.manifest.limits)
+    request = ParityRequest(
+        env=env_spec(env, env_arg),
+        episodes=episodes,
+        limits=asked,
+        robustness=robustness,
+        target=own_target(release, link, trust=trust),
     )
+    with TERMINAL.stage(f"comparing {release.manifest.name} with its source") as progress:
+        evidence = pipeline.parity(release, request, progress)
+    if as_json:
+        print_result(json.loads(evidence.to_json()), as_json)
+    else:
+        print_result(evidence_text(evidence, release, asked), as_json)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from quarl.bundle.manifest import MANIFEST
+from quarl.bundle.release import open_bundle
 from quarl.cli.options import (
     EnvArgOption,
     EnvOption,
@@ -64,7 +66,6 @@ def play(
     as_json: JsonOption = False,
 ) -> None:
     """Play a policy in its environment, in float32 or int8, and film it."""
-    from quarl.bundle.bundle import MANIFEST, read_bundle
     from quarl.cli import show_play
     from quarl.errors import InputError
     from quarl.files.atomic import write_whole
@@ -81,7 +82,7 @@ def play(
     if (Path(policy) / MANIFEST).is_file():
         if rung is not None:
             raise InputError(f"--rung {rung}: {policy} is a bundle, which stands on its own rung")
-        player = stage.bundle_player(read_bundle(Path(policy)), spec, int8=int8)
+        player = stage.bundle_player(open_bundle(Path(policy)), spec, int8=int8)
     else:
         opened = import_source(
             policy, import_options(obs_norm, no_obs_norm), spec, fetching=progress_bar

@@ -10,8 +10,9 @@ from quarl.cli.options import (
     FlashOption,
     JsonOption,
     LinkOption,
-    board_named,
-    check_link,
+    TargetWords,
+    TrustOption,
+    target_named,
 )
 from quarl.cli.progress import say
 from quarl.cli.result import print_result
@@ -22,34 +23,29 @@ def profile(
     board: BoardOption = None,
     link: LinkOption = None,
     flash: FlashOption = None,
+    trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure latency and memory on this host, a Raspberry Pi or a board; with --board alone count
     them in the emulated board.
     """
     from quarl import pipeline
-    from quarl.boards.linux import LinuxBoard
-    from quarl.bundle.bundle import read_bundle
-    from quarl.cli import show
-    from quarl.cli.show_pi import pi_text
-    from quarl.profiles.board_link import is_serial
+    from quarl.bundle.release import open_bundle
+    from quarl.cli.show_profile import board_profile_text, profile_text
 
-    opened, target = read_bundle(bundle), board_named(board)
-    check_link(link, target, flash)
-    say(f"profiling {opened.manifest.name} ...")
+    release, target = open_bundle(bundle), target_named(TargetWords(board, link, flash, trust))
+    say(f"profiling {release.manifest.name} ...")
     if target is None:
-        measured = pipeline.profile(opened)
-        print_result(
-            json.loads(measured.to_json()) if as_json else show.profile_text(measured), as_json
+        measured = pipeline.profile(release)
+        text = profile_text(measured)
+        print_result(json.loads(measured.to_json()) if as_json else text, as_json)
+        return
+    on_board = pipeline.profile_board(release, target)
+    text = board_profile_text(on_board)
+    own = release.manifest.board
+    if own != target.board.name:
+        say(
+            f"{bundle} is for {own or 'no board'}: the firmware of {target.board.name} was "
+            "written now, and the gate does not judge this profile"
         )
-    elif isinstance(target, LinuxBoard):
-        found = pipeline.profile_pi(opened, target, link)
-        print_result(json.loads(found.to_json()) if as_json else pi_text(found), as_json)
-    elif is_serial(link):
-        asked = pipeline.profile_device(opened, target, link or "", flash)
-        print_result(json.loads(asked.to_json()) if as_json else show.device_text(asked), as_json)
-    else:
-        counted = pipeline.profile_board(opened, target, link)
-        print_result(
-            json.loads(counted.to_json()) if as_json else show.firmware_text(counted), as_json
-        )
+    print_result(json.loads(on_board.to_json()) if as_json else text, as_json)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from quarl.bundle.release import open_bundle
 from quarl.cli.options import BundleArgument, JsonOption
 from quarl.cli.result import print_result
 
@@ -23,9 +24,8 @@ def report(
 ) -> None:
     """Write what is known about a bundle as one HTML page that loads nothing."""
     from quarl import pipeline
-    from quarl.bundle.bundle import read_bundle
 
-    path = pipeline.write_report(read_bundle(bundle), out)
+    path = pipeline.write_report(open_bundle(bundle), out)
     count = path.stat().st_size
     print_result(
         {"file": str(path), "bytes": count} if as_json else f"{path}: {count:,} B", as_json

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,6 @@ from quarl.boards.cores import LINUX_CORES
 from quarl.boards.linux import LinuxBoard
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.firmware.build import compiler_version
-from quarl.graph.policy import Policy
-from quarl.graph.quant_policy import QuantPolicy
-from quarl.graph.reference import integer_outputs
 from quarl.graph.shapes import multiply_accumulates
 from quarl.links.pi import Answer, PiLink, sha256_of
 from quarl.links.pi_machine import Machine, machine_from
@@ -48,6 +46,7 @@ from quarl.profiles.pi.request import (
     package_of,
     run_request,
 )
+from quarl.profiles.workload import Workload
 from quarl.runtimes.host import PACKAGES
 
 RUNTIMES = ("litert", "onnxruntime")
@@ -55,72 +54,59 @@ ALL_RUNTIMES = (*RUNTIMES, RUNTIME)
 
 
 def profile_pi(
-    source: Policy | None,
-    quantized: QuantPolicy,
-    obs: NDArray[Any],
-    board: LinuxBoard,
-    link: PiLink,
-    cache_dir: Path,
-    effort: Effort = TIMED,
+    workload: Workload, board: LinuxBoard, link: PiLink, cache_dir: Path, effort: Effort = TIMED
 ) -> PiProfile:
-    """Return the profile of a policy on a Pi; the files are written anew, as an export writes them.
+    """Return the profile of a policy on a Pi.
 
     Args:
-        source: None where the policy came as an int8 file; then int8 alone is run.
-        obs: observations [n, *shape] in environment units; the int8 models answer all of them.
+        workload: its artifacts and its firmware are run; the int8 models answer all observations.
         effort: what to measure where the link's times mean something; elsewhere instructions are
             counted.
     Raises:
-        InputError: no observations, or the Pi is not that board.
+        InputError: the Pi is not that board.
         ToolMissingError: the Pi lacks a runtime.
         DeviceError: the link or a runtime failed, or the run is invalid; says why.
     """
-    package = package_of(source, quantized, obs, (*RUNTIMES, TFLITE_RUNTIME))
-    program = program_of(quantized, obs, board, cache_dir)
-    expected = integer_outputs(quantized, obs)
+    package = package_of(workload, (*RUNTIMES, TFLITE_RUNTIME))
+    program = program_of(workload, board, cache_dir)
     with link:
         link.push(package.files)
         machine, versions, idle = look(link, board)
         chosen = effort if link.is_timed else COUNTED
         others = link.ask({"ask": "look", "runtime": TFLITE_RUNTIME}).fields["runtimes"]
         present = [
-            name
-            for name in (*RUNTIMES, TFLITE_RUNTIME)
-            if name != TFLITE_RUNTIME or agent.PACKAGES[name] in others
+            *RUNTIMES,
+            *([TFLITE_RUNTIME] if agent.PACKAGES[TFLITE_RUNTIME] in others else []),
         ]
         models: tuple[PiModel, ...] = ()
         for asked in (asked for asked in package.asked if asked.runtime in present):
             answer = link.ask(run_request(package, asked, chosen))
-            models = (*models, _model(asked, answer, expected, link.is_timed))
+            models = (*models, _model(asked, answer, program.expected, link.is_timed))
             _refuse_spoilt(idle, models, link.name)
-        models = (
-            *models,
-            measure_program(quantized, obs, expected, program, link, machine.last_core, chosen),
-        )
+        models = (*models, measure_program(program, link, machine.last_core, chosen))
         _refuse_spoilt(idle, models, link.name)
     return PiProfile(
+        subject=workload.subject(board.name, artifacts=True, firmware=True),
         board=board.name,
         link=link.link,
         kind=link.kind,
         machine=machine,
-        contract_sha256=quantized.contract.digest,
-        step_hz=quantized.contract.step_hz,
-        multiply_accumulates=multiply_accumulates(quantized),
+        contract_sha256=workload.policy.contract.digest,
+        step_hz=workload.policy.contract.step_hz,
+        multiply_accumulates=multiply_accumulates(workload.policy),
         models=models,
         remarks=(*version_remarks(versions), *_health_remarks(models)),
     )
 
 
 def outputs_of_pi(
-    quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, link: PiLink, cache_dir: Path
+    workload: Workload, board: LinuxBoard, link: PiLink, cache_dir: Path
 ) -> dict[str, tuple[str, NDArray[Any]]]:
     """Return the version and the outputs [n, count] of every runtime on the Pi, by runtime; errors
     as `profile_pi`.
     """
-    package, program = (
-        package_of(None, quantized, obs, RUNTIMES),
-        program_of(quantized, obs, board, cache_dir),
-    )
+    package = package_of(replace(workload, source=None), RUNTIMES)
+    program = program_of(workload, board, cache_dir)
     with link:
         link.push(package.files)
         look(link, board)
@@ -128,7 +114,7 @@ def outputs_of_pi(
             asked.runtime: link.ask(run_request(package, asked, NOTHING)).fields
             for asked in package.asked
         }
-        _, by_program = run_program(quantized, obs, program, link)
+        _, by_program = run_program(program, link)
     found = {
         runtime: (str(fields["runtime_version"]), outputs_in(fields))
         for runtime, fields in answers.items()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,51 +21,56 @@ from numpy.typing import NDArray
 from quarl.boards.linux import LinuxBoard
 from quarl.errors import DeviceError
 from quarl.firmware.build import compiler_version
-from quarl.firmware.linux import build_linux_program, program_inputs, program_outputs
+from quarl.firmware.linux import build_linux_files, program_inputs, program_outputs
+from quarl.firmware.source_tree import LINUX, POLICY
 from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.reference import integer_outputs
 from quarl.links.pi import PiLink, ProgramAnswer, sha256_of
 from quarl.profiles.host import Latency
 from quarl.profiles.pi.health import Health, without_clock
 from quarl.profiles.pi.report import PROGRAM, PiMemory, PiModel, instructions_from
 from quarl.profiles.pi.request import Effort
+from quarl.profiles.workload import Workload
 
 RUNTIME = PROGRAM
 
 
-def program_of(
-    quantized: QuantPolicy, obs: NDArray[Any], board: LinuxBoard, cache_dir: Path
-) -> bytes:
-    """Return the policy's program for the board's core; errors as `build_linux_program`."""
-    return build_linux_program(quantized, obs, board.cpu, cache_dir).read_bytes()
+@dataclass(frozen=True, slots=True, eq=False)
+class PiProgram:
+    """The program for a board's core, and what it is asked."""
+
+    content: bytes
+    policy: QuantPolicy
+    obs: NDArray[Any]
+    expected: NDArray[Any]  # outputs [n, count] of the integer reference
 
 
-def run_program(
-    quantized: QuantPolicy, obs: NDArray[Any], program: bytes, link: PiLink
-) -> tuple[ProgramAnswer, NDArray[Any]]:
+def program_of(workload: Workload, board: LinuxBoard, cache_dir: Path) -> PiProgram:
+    """Return the workload's own C sources as a program; errors as `build_linux_files`."""
+    tree, policy, obs = workload.firmware, workload.policy, workload.obs
+    path = build_linux_files(tree.folder(POLICY), tree.folder(LINUX), board.cpu, cache_dir)
+    return PiProgram(path.read_bytes(), policy, obs, integer_outputs(policy, obs))
+
+
+def run_program(program: PiProgram, link: PiLink) -> tuple[ProgramAnswer, NDArray[Any]]:
     """Return what the program answered, and its outputs [n, count], with marks where the link
     counts.
     """
     arguments = ["--run"] if link.is_timed else ["--marked", "--run"]
-    answer = link.run_program(program, arguments, program_inputs(quantized, obs))
-    return answer, program_outputs(quantized, answer.stdout)
+    answer = link.run_program(
+        program.content, arguments, program_inputs(program.policy, program.obs)
+    )
+    return answer, program_outputs(program.policy, answer.stdout)
 
 
-def measure_program(
-    quantized: QuantPolicy,
-    obs: NDArray[Any],
-    expected: NDArray[Any],
-    program: bytes,
-    link: PiLink,
-    core: int,
-    effort: Effort,
-) -> PiModel:
+def measure_program(program: PiProgram, link: PiLink, core: int, effort: Effort) -> PiModel:
     """Return the program's figures: outputs for all observations, then instructions or times.
 
     Args:
-        expected: outputs [n, count] of the integer reference.
         core: the one the program is kept on while it is timed.
     """
-    answer, found = run_program(quantized, obs, program, link)
+    answer, found = run_program(program, link)
+    expected = program.expected
     if found.shape != expected.shape:
         raise DeviceError(
             f"{link.name}: the C program answers {found.shape}, the reference {expected.shape}"
@@ -81,14 +87,14 @@ def measure_program(
         ]
         options = [*pace, "--cpu", str(core)]
         before = _health(link)
-        inference = _bench(link, program, ["--bench", *options])
-        decision = _bench(link, program, ["--bench", "--act", *options])
+        inference = _bench(link, program.content, ["--bench", *options])
+        decision = _bench(link, program.content, ["--bench", "--act", *options])
         after = _health(link)
     return PiModel(
         runtime=RUNTIME,
         runtime_version=compiler_version(),
         precision="int8",
-        file_bytes=len(program),
+        file_bytes=len(program.content),
         observations=len(found),
         differing=int((found != expected).sum()),
         largest_difference=float(np.abs(found.astype(np.float64) - expected).max(initial=0)),

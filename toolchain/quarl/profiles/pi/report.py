@@ -6,21 +6,21 @@ instruction counts where an emulator ran.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from quarl.errors import InputError
+from quarl.files.documents import Document, decode, encode
 from quarl.links.pi import Mark
-from quarl.links.pi_machine import Machine, machine_from
+from quarl.links.pi_machine import Machine
 from quarl.pi import agent
 from quarl.profiles.figure import Figure
 from quarl.profiles.host import Latency, Precision
 from quarl.profiles.pi.health import Health
+from quarl.profiles.workload import Subject
 
-FORMAT = 1
+DOCUMENT = Document("a profile of a Pi", 2, "run quarl profile BUNDLE --board NAME again")
 PROGRAM = "c"
 # the median of a run under Python differs by up to 0.5 % from another's; the C program's never
 PYTHON_NOISE = 0.01
@@ -92,6 +92,7 @@ class PiModel:
 class PiProfile:
     """What was found on one Pi. `kind` is the kind of its figures; an emulated one has no times."""
 
+    subject: Subject
     board: str
     link: Literal["local", "emulated", "ssh"]
     kind: Literal["measured", "emulated"]
@@ -234,34 +235,18 @@ class PiProfile:
             for model in others
         ]
 
-    def to_json(self) -> str:
-        """Return canonical JSON, samples included."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+    def to_json(self) -> bytes:
+        """Return canonical JSON."""
+        return encode(self, DOCUMENT)
 
 
-def pi_profile_from_json(text: str, where: str) -> PiProfile:
+def pi_profile_from(data: bytes, where: str) -> PiProfile:
     """Return the profile written by `to_json`; `where` names the file in messages.
 
     Raises:
-        InputError: not a profile of a Pi, or one of another format version.
+        InputError: it is not one, or of another format.
     """
-    try:
-        document = json.loads(text)
-        found = document.pop("format")
-        if found != FORMAT:
-            raise InputError(
-                f"{where}: format {found}, this quarl reads format {FORMAT}: run quarl "
-                "profile again"
-            )
-        machine = machine_from(document.pop("machine"))
-        models = tuple(_model_from(entry) for entry in document.pop("models"))
-        return PiProfile(
-            **{**document, "remarks": tuple(document["remarks"])}, machine=machine, models=models
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{where}: not a profile of a Pi ({error!r}): run quarl profile again"
-        ) from error
+    return decode(PiProfile, data, where, DOCUMENT)
 
 
 def health_from(table: Mapping[str, Any] | None) -> Health | None:
@@ -312,30 +297,4 @@ def _faster(ratio: float) -> str:
         "int8 is not faster than float32"
         if ratio > 1 / 1.05
         else f"int8 is slower than float32, {1 / ratio:.2f} times the time"
-    )
-
-
-def _model_from(entry: dict[str, Any]) -> PiModel:
-    instructions, memory = entry.pop("instructions"), entry.pop("memory")
-    latency, decision, before, after = (
-        entry.pop(name) for name in ("latency", "decision", "before", "after")
-    )
-    return PiModel(
-        **entry,
-        instructions=None
-        if instructions is None
-        else Instructions(*(tuple(instructions[key]) for key in ("per_inference", "of_invoke"))),
-        memory=None if memory is None else PiMemory(**memory),
-        latency=_latency_from(latency),
-        decision=_latency_from(decision),
-        before=health_from(before),
-        after=health_from(after),
-    )
-
-
-def _latency_from(table: dict[str, Any] | None) -> Latency | None:
-    return (
-        None
-        if table is None
-        else Latency(**{**table, "samples_us": tuple(float(s) for s in table["samples_us"])})
     )

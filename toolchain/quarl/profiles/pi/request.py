@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.emitters import EMITTERS, FLOAT_EMITTERS
-from quarl.errors import InputError
-from quarl.graph.policy import Policy
+from quarl.emitters import FLOAT_EMITTERS
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.links.pi import sha256_of
 from quarl.profiles.host import Precision
+from quarl.profiles.workload import Workload
 from quarl.runtimes.host import FILE_FORMAT, model_inputs
 
 FLOAT_INPUTS = 64  # observations the float model is fed in turn
@@ -73,42 +72,29 @@ class Package:
     decision: Mapping[str, Any]  # how an observation becomes an action, as the agent reads it
 
 
-def package_of(
-    source: Policy | None, quantized: QuantPolicy, obs: NDArray[Any], runtimes: Sequence[str]
-) -> Package:
-    """Return what a Pi needs to run a policy.
-
-    Args:
-        source: None where the policy came as an int8 file, or where only int8 is wanted.
-        obs: observations [n, *shape] in environment units; all of them are answered by the int8
-            models.
-    Raises:
-        InputError: no observations.
+def package_of(workload: Workload, runtimes: Sequence[str]) -> Package:
+    """Return what a Pi needs to run a policy: the workload's own artifacts in int8, and float32
+    files written for the comparison where there is a source.
     """
-    if not len(obs):
-        raise InputError("a Pi: no observations to run: give at least one")
+    policy, source, obs = workload.policy, workload.source, workload.obs
     files: dict[str, bytes] = {}
-    integers = _send(files, INTEGERS, model_inputs(quantized, obs))
-    graph = quantized.contract.observation.to_graph(obs)
+    integers = _send(files, INTEGERS, model_inputs(policy, obs))
+    graph = policy.contract.observation.to_graph(obs)
     observations = _send(
-        files, OBSERVATIONS, graph if quantized.observation.is_pixels else graph.astype(np.float32)
-    )
-    floats = (
-        None
-        if source is None
-        else _send(files, FLOATS, source.graph_input(obs[:FLOAT_INPUTS]).astype(np.float32))
+        files, OBSERVATIONS, graph if policy.observation.is_pixels else graph.astype(np.float32)
     )
     asked = []
     for runtime in runtimes:
         name = FILE_FORMAT.get(runtime, "tflite")
-        if source is not None and floats is not None:
-            asked.append(
-                _model(files, runtime, "float32", FLOAT_EMITTERS[name](source), name, floats, 1)
-            )
-        asked.append(
-            _model(files, runtime, "int8", EMITTERS[name](quantized), name, integers, len(obs))
-        )
-    return Package(files, tuple(asked), _decision(quantized, observations))
+        if source is not None:
+            real = source.graph_input(obs[:FLOAT_INPUTS]).astype(np.float32)
+            floats = _send(files, FLOATS, real)
+            model = _add_model(files, f"float32.{name}", FLOAT_EMITTERS[name](source))
+            asked.append(Asked(runtime, "float32", *model, floats, 1))
+        content = workload.artifact(runtime if runtime in FILE_FORMAT else "litert")
+        model = _add_model(files, f"int8.{name}", content)
+        asked.append(Asked(runtime, "int8", *model, integers, len(obs)))
+    return Package(files, tuple(asked), _decision(policy, observations))
 
 
 def run_request(package: Package, asked: Asked, effort: Effort) -> dict[str, Any]:
@@ -128,18 +114,10 @@ def run_request(package: Package, asked: Asked, effort: Effort) -> dict[str, Any
     }
 
 
-def _model(
-    files: dict[str, bytes],
-    runtime: str,
-    precision: Precision,
-    model: bytes,
-    name: str,
-    inputs: Sent,
-    answer: int,
-) -> Asked:
-    file = f"{precision}.{name}"
-    files[file] = model
-    return Asked(runtime, precision, file, sha256_of(model), len(model), inputs, answer)
+def _add_model(files: dict[str, bytes], name: str, content: bytes) -> tuple[str, str, int]:
+    """Add the file, and return its name, digest and size."""
+    files[name] = content
+    return name, sha256_of(content), len(content)
 
 
 def _send(files: dict[str, bytes], name: str, rows: NDArray[Any]) -> Sent:

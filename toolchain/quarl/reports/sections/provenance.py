@@ -47,9 +47,9 @@ def provenance(contents: Contents) -> Section:
     ]
     if manifest.env is not None:
         arguments = ", ".join(
-            f"{key}={value}" for key, value in sorted(manifest.env["kwargs"].items())
+            f"{key}={value}" for key, value in sorted(manifest.env.kwargs.items())
         )
-        rows.append(("Environment", Cell(plain_env(str(manifest.env["id"])), note=arguments)))
+        rows.append(("Environment", Cell(plain_env(manifest.env.id), note=arguments)))
     versions = [(name, Cell(release)) for name, release in sorted(manifest.tools.items())]
     if contents.profile is not None:
         versions += [

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from quarl.bundle.rung_result import RungResult
+from quarl.quantize.calibration import Coverage
 from quarl.reports.contents import Contents
 from quarl.reports.numbers import number, signed, size
 from quarl.reports.page import Cell, Column, Facts, Note, Part, Section, Table, Tag
@@ -31,7 +30,7 @@ def quantisation(contents: Contents) -> Section:
     return Section("quantisation", _TITLE, lead, tuple(parts))
 
 
-def _ladder(tried: tuple[Mapping[str, Any], ...], taken: int) -> Table:
+def _ladder(ladder: tuple[RungResult, ...], taken: int) -> Table:
     columns = (
         Column("rung"),
         Column("holds"),
@@ -41,12 +40,8 @@ def _ladder(tried: tuple[Mapping[str, Any], ...], taken: int) -> Table:
         Column("failures", "number"),
     )
     rows = []
-    for rung in tried:
-        mean, failures, missed = (
-            rung["mean"],
-            rung["failures"],
-            tuple(str(reason) for reason in rung["missed"]),
-        )
+    for rung in ladder:
+        mean, failures, missed = rung.mean, rung.failures, rung.missed
         holds = (
             Cell("not played")
             if mean is None
@@ -55,21 +50,21 @@ def _ladder(tried: tuple[Mapping[str, Any], ...], taken: int) -> Table:
         lost = Cell("not played")
         if mean is not None:
             lost = Cell(
-                number(0.0 - float(mean["mean_difference"])),
-                note=f"of {number(float(mean['mean_source']))}, {mean['episodes']} episodes",
+                number(0.0 - mean.mean_difference),
+                note=f"of {number(mean.mean_source)}, {mean.episodes} episodes",
             )
         rise = (
             Cell("not known")
             if failures is None
-            else Cell(f"{signed(100 * float(failures['rate_difference']), 3)} points")
+            else Cell(f"{signed(100 * failures.rate_difference, 3)} points")
         )
-        name = Cell(f"{rung['rung']} {rung['name']}", note="taken" if rung["rung"] == taken else "")
+        name = Cell(f"{rung.rung} {rung.name}", note="taken" if rung.rung == taken else "")
         rows.append(
             (
                 name,
                 holds,
-                Cell(size(float(rung["parameter_bytes"]))),
-                Cell(number(float(rung["decision_error"]))),
+                Cell(size(float(rung.parameter_bytes))),
+                Cell(number(rung.decision_error)),
                 lost,
                 rise,
             )
@@ -77,14 +72,14 @@ def _ladder(tried: tuple[Mapping[str, Any], ...], taken: int) -> Table:
     return Table("Rungs tried, each with its measured return", columns, tuple(rows))
 
 
-def _calibration(covered: Mapping[str, Any]) -> Facts:
-    still = ", ".join(str(name) for name in covered["constant_features"]) or "none"
-    episodes, observations = int(covered["episodes"]), int(covered["observations"])
+def _calibration(covered: Coverage) -> Facts:
+    still = ", ".join(covered.constant_features) or "none"
+    episodes, observations = covered.episodes, covered.observations
     origin = f"from {episodes:,} episodes" if episodes else "episodes not known"
     rows = (
         ("Observations", Cell(f"{observations:,}", note=origin)),
-        ("Different ones among them", Cell(f"{int(covered.get('distinct', observations)):,}")),
+        ("Different ones among them", Cell(f"{covered.distinct:,}")),
         ("Features that never moved", Cell(still)),
-        ("SHA-256", Cell(code=str(covered["sha256"]))),
+        ("SHA-256", Cell(code=covered.sha256)),
     )
     return Facts("Calibration", rows)

@@ -85,7 +85,7 @@ def _facts(contents: Contents) -> tuple[str, ...]:
     if manifest.rung is not None:
         facts.append(f"int8, rung {manifest.rung} ({rung_name(manifest.rung)})")
     if manifest.env is not None:
-        facts.append(f"plays {plain_env(str(manifest.env['id']))}")
+        facts.append(f"plays {plain_env(manifest.env.id)}")
     profile = contents.firmware or contents.on_pi
     board = manifest.board if profile is None else profile.board
     facts.append("no board" if board is None else f"for {board}")

@@ -1,0 +1,131 @@
+"""Limits: what the gate asks of a release.
+
+In: a table, as a recipe, a gate.toml or a manifest holds it. Out: frozen `Limits`; all problems of
+a table are reported in one error. Keys and defaults: toolchain/docs/gate.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field
+
+from quarl.files.tables import (
+    Count,
+    Flag,
+    NotNegative,
+    Number,
+    Share,
+    Text,
+    Whole,
+    table,
+    value_from,
+)
+
+FailureRule: TypeAlias = Literal["return", "success"]
+AboveZero = Annotated[Number, Field(gt=0, le=1)]
+
+
+@table
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a release must keep. A limit that is None is not judged; evidence for any other must be
+    there.
+    """
+
+    episodes: Annotated[Whole, Field(ge=2, description="paired episodes to play")] = 200
+    margin: Annotated[
+        AboveZero,
+        Field(description="share of (source's mean return - random_return) that may be lost"),
+    ] = 0.02
+    random_return: Annotated[
+        Number | None,
+        Field(description="mean return of random play; without it no margin can be computed"),
+    ] = None
+    failure: Annotated[
+        FailureRule, Field(description='an episode fails by its return, or by info["success"]')
+    ] = "return"
+    failure_return: Annotated[
+        Number | None,
+        Field(
+            description="a lower return is a failure; absent: halfway between random play and the "
+            "source's mean"
+        ),
+    ] = None
+    failure_margin: Annotated[
+        AboveZero, Field(description="allowed rise of the failure rate, 0.01 = one point")
+    ] = 0.02
+    alpha: Annotated[
+        Number, Field(ge=0.001, le=0.2, description="one-sided error of each test")
+    ] = 0.05
+    sequential: Annotated[
+        Flag, Field(description="whether episodes stop as soon as the answer is certain")
+    ] = True
+    equivalence: Annotated[
+        Flag, Field(description="whether a gain beyond the margin fails as well")
+    ] = False
+    robustness_margin: Annotated[
+        AboveZero | None,
+        Field(
+            description="share of the same scale that int8 may lose against its source under each "
+            "disturbance"
+        ),
+    ] = None
+    source_return: Annotated[
+        Number | None,
+        Field(
+            description="mean return the source is known to reach; it may not certainly miss it by "
+            "more than the margin"
+        ),
+    ] = None
+    min_calibration_episodes: Annotated[
+        Count, Field(description="that ranges are taken from, where their number is known")
+    ] = 8
+    min_agreement: Annotated[
+        Share | None, Field(description="discrete actions: least share of equal actions")
+    ] = None
+    max_action_error: Annotated[
+        Share | None,
+        Field(description="box actions: largest mean error as a share of the action range"),
+    ] = None
+    max_import_error: Annotated[
+        NotNegative,
+        Field(description="of our float graph against the source framework, largest absolute"),
+    ] = 1e-5
+    require_import_proof: Annotated[
+        Flag,
+        Field(description="whether an import that could not be proven here is a failure"),
+    ] = False
+    backends: Annotated[
+        tuple[Text, ...],
+        Field(min_length=1, description="must give the reference's integers, each of them"),
+    ] = ("litert", "onnxruntime")
+    budgets: Annotated[
+        Mapping[str, NotNegative],
+        Field(description="most that a figure of the profile may be, by its name"),
+    ] = field(default_factory=dict)
+
+    def to_table(self) -> dict[str, Any]:
+        """Return plain values by key, as `limits_from_table` reads them; None is left out."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            if value is not None
+        }
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def limits_from_table(
+    document: Mapping[str, Any], where: str, base: Limits = DEFAULT_LIMITS
+) -> Limits:
+    """Return the limits of a `[gate]` table, on top of `base`.
+
+    Raises:
+        InputError: keys that are unknown or of the wrong kind; all of them are named.
+    """
+    given = value_from(Limits, document, where)
+    return replace(base, **{key: getattr(given, key) for key in document})

@@ -1,0 +1,85 @@
+"""What evidence and verdicts show, as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+
+from quarl.bundle.limits import Limits
+from quarl.bundle.release import Release
+from quarl.cli.table import table
+from quarl.evidence.evidence import Evidence
+from quarl.verdict.baseline import Baseline
+from quarl.verdict.explanations import Explanation
+from quarl.verdict.verdict import Check, Verdict
+
+
+def evidence_text(evidence: Evidence, release: Release, limits: Limits | None = None) -> str:
+    """Return the evidence as text: the gate's checks against the limits, or the bundle's own,
+    without a verdict.
+    """
+    from quarl.verdict.judge import judge
+
+    return checks_text(
+        judge(evidence, limits or release.manifest.limits, policy=release.manifest.name).checks
+    )
+
+
+def explanation_text(explanation: Explanation, checks: Sequence[Check] = ()) -> str:
+    """Return what a check means as text, and what was found where it was made."""
+    parts = (
+        ("", explanation.meaning),
+        ("Limit: ", explanation.limit),
+        ("If it fails: ", explanation.remedy),
+    )
+    texts = [
+        fill(f"{head}{text}", 100, initial_indent="  ", subsequent_indent="  ")
+        for head, text in parts
+    ]
+    details = [f"{check.name}: {check.detail}" for check in checks]
+    return "\n".join(
+        [explanation.name, *texts, *([checks_text(checks), *details] if checks else [])]
+    )
+
+
+def baseline_text(baseline: Baseline, path: Path) -> str:
+    """Return a baseline as text: its figures that a later release is held against."""
+    rung = "" if baseline.rung is None else f" on rung {baseline.rung}"
+    board = "" if baseline.board is None else f" for {baseline.board}"
+    tools = ", ".join(f"{name} {release}" for name, release in sorted(baseline.tools.items()))
+    return "\n".join(
+        [
+            f"{path}: {baseline.policy}{rung}{board}",
+            *([tools] if tools else []),
+            checks_text(baseline.checks),
+        ]
+    )
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """Return the verdict as text."""
+    failed = verdict.failed
+    head = (
+        f"PASS: {verdict.policy} may be released"
+        if verdict.passed
+        else f"FAIL: {verdict.policy} must not be released"
+    )
+    lines = [f"  {check.name}: {check.detail}\n    {check.advice}" for check in failed]
+    if verdict.int8_fails:
+        lines += ["Where the loss sits:", *(f"  {reason.text}" for reason in verdict.why)]
+    return "\n".join([checks_text(verdict.checks), "", head, *lines])
+
+
+def checks_text(checks: Sequence[Check]) -> str:
+    """Return checks as a table: found beside allowed, and how the figure was made; below it why
+    some could not be judged.
+    """
+    from quarl.verdict.formats.wording import found_text, limit_text
+
+    word = {True: "pass", False: "FAIL", None: "-"}
+    rows = [(word[c.passed], c.name, found_text(c), limit_text(c), c.kind) for c in checks]
+    open_questions = [
+        f"{c.name}: {c.detail}" for c in checks if c.passed is None and c.found is None
+    ]
+    return "\n".join([table(("", "check", "found", "allowed", "how"), rows), *open_questions])

@@ -1,0 +1,98 @@
+"""Equality of every backend with the integers recorded at export, on the bundle's own example."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.boards.cortex_m import Board
+from quarl.bundle.manifest import ARTIFACTS
+from quarl.bundle.release import Release
+from quarl.errors import InputError
+from quarl.evidence.evidence import BackendEquality, ExampleReplay, FirstDifference
+from quarl.graph.reference import integer_outputs, real_outputs
+from quarl.links.firmware_link import open_link
+from quarl.profiles.workload import Workload
+from quarl.runtimes.host import model_inputs, open_runtime
+
+DEVICE = "firmware"  # the backend's name in the limits and in the evidence
+FRAMES = 100  # of images: 12 emulated convolutions take about one second
+
+
+def replay_example(release: Release) -> ExampleReplay:
+    """Return how the integers of the bundle answer its own example, and which files are not those
+    of the export.
+    """
+    example, policy = release.example, release.quantized
+    outputs = integer_outputs(policy, example.obs)
+    actions = policy.contract.action.decode(real_outputs(policy, outputs))
+    differs = (actions != example.actions).reshape(len(actions), -1).any(axis=1)
+    return ExampleReplay(
+        observations=len(outputs),
+        differing_outputs=int((outputs != example.outputs).sum()),
+        differing_actions=int(differs.sum()),
+        changed_files=release.changed_files,
+    )
+
+
+def compare_backends(release: Release) -> tuple[BackendEquality, ...]:
+    """Return each backend of this host beside the outputs recorded at export."""
+    inputs = model_inputs(release.quantized, release.example.obs)
+    return tuple(
+        equality_of(
+            name,
+            version(package),
+            release.example.outputs,
+            open_runtime(name, release.file(file)).run(inputs),
+        )
+        for name, (file, package) in ARTIFACTS.items()
+    )
+
+
+def compare_firmware(
+    release: Release, workload: Workload, board: Board, cache_dir: Path, link: str | None = None
+) -> tuple[BackendEquality, ...]:
+    """Return the board's firmware beside the outputs recorded at export; of images the first FRAMES
+    are asked.
+
+    Args:
+        workload: of the release and the board.
+        link: "unicorn", "qemu-system" or, for a flashed board, "serial:PORT"; None: unicorn where
+            it has the core.
+    """
+    example, policy = release.example, release.quantized
+    count = FRAMES if policy.contract.observation.is_image else len(example.obs)
+    device = open_link(workload.firmware, board, cache_dir, link)
+    outputs = device.run(model_inputs(policy, example.obs[:count]))
+    return (equality_of(DEVICE, f"{board.name} {device.place}", example.outputs[:count], outputs),)
+
+
+def equality_of(
+    backend: str, release: str, expected: NDArray[Any], outputs: NDArray[Any]
+) -> BackendEquality:
+    """Return how the outputs [n, count] of a backend differ from those expected.
+
+    Args:
+        release: the backend's version, or where it ran.
+    Raises:
+        InputError: they have another shape or type.
+    """
+    if outputs.shape != expected.shape or outputs.dtype != expected.dtype:
+        raise InputError(
+            f"{backend} answers {outputs.dtype} {outputs.shape}, the example says "
+            f"{expected.dtype} {expected.shape}: export again"
+        )
+    differs = outputs != expected
+    first = None
+    if differs.any():
+        row, column = (int(i) for i in np.argwhere(differs)[0])
+        first = FirstDifference(
+            row, column, float(expected[row, column]), float(outputs[row, column])
+        )
+    return BackendEquality(
+        backend, release, len(expected), expected.size, int(differs.sum()), first
+    )

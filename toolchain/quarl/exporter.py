@@ -1,0 +1,254 @@
+"""Export: a policy becomes a bundle, on the rung that keeps its return.
+
+In: a `Source` and a request. Out: a `Release`, and the folder it was written to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from quarl.boards.linux import AnyBoard
+from quarl.bundle.example import Example, example_of
+from quarl.bundle.limits import Limits
+from quarl.bundle.manifest import (
+    CONTRACT,
+    EXAMPLE,
+    FIRMWARE_FOLDER,
+    MANIFEST,
+    POLICY,
+    QUANTIZATION,
+    SOURCE,
+    Manifest,
+    Origin,
+    tool_versions,
+)
+from quarl.bundle.policy_file import policy_bytes, quant_policy_bytes
+from quarl.bundle.release import Release, new_release
+from quarl.bundle.rung_result import RungResult
+from quarl.bundle.writing import check_target, write_bundle
+from quarl.choose_rung import choose_rung, fixed_rung, trained_rung
+from quarl.emitters import EMITTERS
+from quarl.errors import InputError, ToolMissingError
+from quarl.files.digests import digests
+from quarl.finetune.assignment import TRAINING, Assignment, Distilled, Tell
+from quarl.firmware.names import DEFAULT_PREFIX
+from quarl.firmware.source_tree import write_source_tree
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.progress import QUIET, Progress, Reporter
+from quarl.quantize.calibration import Calibration, coverage
+from quarl.quantize.error_report import quant_report
+from quarl.quantize.ladder import DEFAULT_RUNG
+from quarl.quantize.widths import INT8, Widths
+from quarl.rollouts.episodes import random_episodes
+from quarl.seeds import RANDOM_SEED
+from quarl.sources.observations import observations_of
+from quarl.sources.source import Source
+from quarl.verdict.budgets import with_board
+from quarl.verdict.limits import recipe_limits
+
+RANDOM_EPISODES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """How a policy is exported.
+
+    Attributes:
+        rung: a rung of the ladder. None: the measured return chooses, or rung 3 where there is no
+            environment to play in. The integers of an int8 file stand on none.
+        widths: fewer bits of weights, activations or observations, at a price in accuracy.
+        calibration: `.npz` with the observations `obs` the policy meets; None: the recipe's own,
+            or played in the environment.
+        limits: what the gate will ask; None: the recipe's, or the defaults.
+        board: what the firmware is written for; None: no firmware.
+        prefix: what the policy's functions, types, macros and files in C are called.
+        trained: integers that were trained, which then are the bundle's.
+    """
+
+    rung: int | None = None
+    widths: Widths = INT8
+    calibration: Path | None = None
+    limits: Limits | None = None
+    board: AnyBoard | None = None
+    prefix: str = DEFAULT_PREFIX
+    trained: Distilled | None = None
+
+
+def export_policy(
+    source: Source, out: Path, request: ExportRequest, reporter: Reporter = QUIET
+) -> Release:
+    """Return the bundle written to `out`.
+
+    Raises:
+        QuarlError: the first thing that is wrong; nothing is then written.
+    """
+    check_target(out)
+    with reporter.stage(f"exporting {source.name}") as progress:
+        fitted, held = observations_of(source, request.calibration, progress)
+        limits = _limits(source, request)
+        quantized, ladder = _quantize(source, request, (fitted, held), limits, reporter, progress)
+        example = example_of(quantized, held.obs)
+        files = _files(source.policy, quantized, example, request)
+    manifest = Manifest(
+        name=source.name,
+        origin=_origin(source),
+        contract_sha256=quantized.contract.digest,
+        rung=quantized.rung,
+        ladder=ladder,
+        calibration=coverage(fitted, quantized.contract) if quantized.rung is not None else None,
+        env=source.env,
+        limits=limits,
+        board=None if request.board is None else request.board.name,
+        tools=tool_versions(),
+        files=digests(files),
+        weights=request.widths.name,
+    )
+    write_bundle(out, {**files, MANIFEST: manifest.to_json()})
+    policy = source.policy
+    policies = (None if isinstance(policy, QuantPolicy) else policy, quantized)
+    return new_release(out, manifest, policies, example, files)
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneRequest:
+    """How integers are trained.
+
+    Attributes:
+        runs: where lessons and students are kept, for `resume`.
+        tell: called now and then with where the training stands.
+        export: how the integers become a bundle; its widths are the assignment's.
+    """
+
+    assignment: Assignment
+    runs: Path
+    resume: bool = False
+    tell: Tell = lambda telling: None
+    export: ExportRequest = ExportRequest()
+
+
+def finetune_policy(
+    source: Source, out: Path, request: FinetuneRequest, reporter: Reporter = QUIET
+) -> Release:
+    """Return the bundle of integers that were trained to decide as the source does; the best
+    post-training ones of the same widths are in it where training gains nothing.
+
+    Raises:
+        QuarlError: the first thing that is wrong; nothing is then written.
+        ToolMissingError: torch is not installed.
+    """
+    check_target(out)
+    policy, assignment = source.policy, request.assignment
+    if isinstance(policy, QuantPolicy):
+        raise InputError(f"{source.file.name} holds integers already: there is nothing to learn")
+    try:
+        from quarl.finetune.distil import distil, open_notebook
+    except ModuleNotFoundError as error:
+        raise ToolMissingError(
+            f"finetuning needs the Python package {error.name}: pip install quarl[sb3]"
+        ) from error
+    fitted, _ = observations_of(source, request.export.calibration)
+    notebook = open_notebook(
+        source.name, policy, source.env, assignment, request.runs, resume=request.resume
+    )
+    trained = distil(policy, source.env, fitted, assignment, notebook, request.tell)
+    for line in trained.record.sentences():
+        reporter.line(line)
+    exported = replace(request.export, widths=assignment.widths, trained=trained)
+    return export_policy(source, out, exported, reporter)
+
+
+def _limits(source: Source, request: ExportRequest) -> Limits:
+    limits = request.limits or recipe_limits(source.recipe, source.env)
+    if source.env is not None and limits.random_return is None:
+        seeds = range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES)
+        returns = random_episodes(source.env, source.policy.contract, seeds).returns
+        limits = replace(limits, random_return=float(returns.mean()))
+    if request.board is not None:
+        limits = with_board(limits, request.board, source.policy.contract.step_hz)
+    return limits
+
+
+def _quantize(
+    source: Source,
+    request: ExportRequest,
+    observations: tuple[Calibration, Calibration],
+    limits: Limits,
+    reporter: Reporter,
+    progress: Progress | None,
+) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
+    """Return the integers, and what was measured on each rung that was tried.
+
+    Args:
+        observations: calibration and held-out.
+    """
+    policy, (fitted, held) = source.policy, observations
+    if isinstance(policy, QuantPolicy):
+        _check_integers(source, request)
+        return policy, ()
+    if request.trained is not None:
+        trained = request.trained.policy
+        return trained, trained_rung(policy, fitted, trained)
+    if source.integers is not None and request.rung is None and request.widths == INT8:
+        reporter.line(
+            f"{source.name} keeps the integers it was trained with: --rung N makes others"
+        )
+        return source.integers, trained_rung(policy, fitted, source.integers)
+    if request.rung is None and source.env is not None:
+        return choose_rung(
+            policy,
+            fitted,
+            source.env,
+            limits,
+            lambda result: reporter.line(result.sentence()),
+            request.widths,
+            progress,
+            held=held.obs,
+        )
+    rung = DEFAULT_RUNG if request.rung is None else request.rung
+    quantized, ladder = fixed_rung(policy, fitted, rung, request.widths)
+    reporter.line(ladder[-1].sentence())
+    return quantized, ladder
+
+
+def _check_integers(source: Source, request: ExportRequest) -> None:
+    if request.rung is None and request.widths == INT8:
+        return
+    rung = request.rung
+    option = f"--rung {rung}" if rung is not None else request.widths.sentence()
+    raise InputError(
+        f"{option}: {source.file.name} holds integers already, which are exported as they "
+        "are: omit the option"
+    )
+
+
+def _origin(source: Source) -> Origin:
+    return Origin(
+        source.file.name,
+        source.policy.source_sha256,
+        source.algorithm,
+        source.framework,
+        None if source.recipe is None else source.recipe.name,
+    )
+
+
+def _files(
+    policy: Policy | QuantPolicy, quantized: QuantPolicy, example: Example, request: ExportRequest
+) -> dict[str, bytes]:
+    """Return path -> bytes of everything in the bundle but its manifest."""
+    files = {
+        CONTRACT: quantized.contract.to_json().encode(),
+        POLICY: quant_policy_bytes(quantized),
+        EXAMPLE: example.to_npz(),
+        **{f"model.{name}": emit(quantized) for name, emit in EMITTERS.items()},
+    }
+    if isinstance(policy, Policy):
+        files[SOURCE] = policy_bytes(policy)
+        files[QUANTIZATION] = quant_report(policy, quantized, example.obs).to_json().encode()
+    if request.trained is not None:
+        files[TRAINING] = request.trained.record.to_json().encode()
+    if request.board is not None:
+        tree = write_source_tree(quantized, request.board, example.obs, request.prefix)
+        files |= {f"{FIRMWARE_FOLDER}/{name}": data for name, data in tree.files.items()}
+    return files

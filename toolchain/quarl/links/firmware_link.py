@@ -1,0 +1,125 @@
+"""Ways to a board without an operating system: two emulators and a serial port.
+
+In: the sources of a firmware, a board, and the words of `--link`. Out: a device, built, booted or
+flashed, that answers integers and observations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from quarl.boards.cortex_m import Board
+from quarl.errors import InputError
+from quarl.firmware.build import build_image
+from quarl.firmware.elf import Image, read_image
+from quarl.firmware.source_tree import SourceTree
+from quarl.links.flash import FlashTool, flash
+from quarl.links.qemu import QemuDevice, emulated_board
+from quarl.links.serial import SerialDevice, open_port
+from quarl.links.unicorn import UnicornDevice
+
+EmulatedDevice: TypeAlias = UnicornDevice | QemuDevice
+AnyDevice: TypeAlias = EmulatedDevice | SerialDevice
+UNICORN, QEMU = "unicorn", "qemu-system"
+EMULATORS = (UNICORN, QEMU)
+SERIAL = "serial:"
+
+
+def is_serial(link: str | None) -> bool:
+    """Whether a link leads to a real board."""
+    return link is not None and link.startswith(SERIAL)
+
+
+def serial_path(link: str) -> str:
+    """Return the path in `serial:PATH`.
+
+    Raises:
+        InputError: another link, or no path.
+    """
+    if not link.startswith(SERIAL) or link == SERIAL:
+        raise InputError(
+            f"--link {link}: must be {SERIAL}PORT for a board without an operating system, for "
+            "example serial:/dev/ttyACM0"
+        )
+    return link.removeprefix(SERIAL)
+
+
+def open_unicorn(tree: SourceTree, board: Board, cache_dir: Path) -> UnicornDevice:
+    """Return the firmware, linked for the board and booted in unicorn; errors as `open_emulated`."""
+    return UnicornDevice(build_firmware(tree, board, cache_dir), board, tree.interface)
+
+
+def open_qemu(tree: SourceTree, board: Board, cache_dir: Path) -> QemuDevice:
+    """Return the firmware, linked for QEMU's machine with the board's core; see `open_emulated`."""
+    machine = emulated_board(board)
+    elf = build_image(tree.image_files(machine), machine, cache_dir)
+    return QemuDevice(elf, read_image(elf, machine), machine, tree.interface, cache_dir)
+
+
+_OPEN: dict[str, Callable[[SourceTree, Board, Path], EmulatedDevice]] = {
+    UNICORN: open_unicorn,
+    QEMU: open_qemu,
+}
+
+
+def open_emulated(
+    tree: SourceTree, board: Board, cache_dir: Path, link: str | None = None
+) -> EmulatedDevice:
+    """Return the firmware, built and booted in an emulator.
+
+    Args:
+        link: "unicorn" or "qemu-system"; None: unicorn where it has the core.
+    Raises:
+        ToolMissingError: no compiler or emulator.
+        DeviceError: the sources do not build, or the firmware does not boot.
+    """
+    return _OPEN[link or default_emulator(board)](tree, board, cache_dir)
+
+
+def default_emulator(board: Board) -> str:
+    """Return the emulator that is used where none is named."""
+    return UNICORN if board.core.emulation.unicorn else QEMU
+
+
+def open_link(tree: SourceTree, board: Board, cache_dir: Path, link: str | None) -> AnyDevice:
+    """Return the firmware, booted in an emulator, or the board that was flashed with it before.
+
+    Args:
+        link: "unicorn", "qemu-system", "serial:PORT"; None: unicorn where it has the core.
+    Raises:
+        QuarlError: as `open_emulated` and `open_serial`.
+    """
+    if link is not None and is_serial(link):
+        return open_serial(tree, board, serial_path(link), cache_dir)[0]
+    return open_emulated(tree, board, cache_dir, link)
+
+
+def open_serial(
+    tree: SourceTree,
+    board: Board,
+    path: str,
+    cache_dir: Path,
+    flash_by: FlashTool | None = None,
+) -> tuple[SerialDevice, Image]:
+    """Return the board on a serial port, and the image it was flashed with.
+
+    Args:
+        flash_by: the tool that writes the firmware first; None: the board has it.
+    Raises:
+        InputError: the board file has no [uart] or [probe].
+        ToolMissingError: no compiler, pyserial or flashing tool.
+        DeviceError: the board or the port does not answer.
+    """
+    elf = build_image(tree.image_files(board, "uart"), board, cache_dir)
+    if flash_by is not None:
+        flash(flash_by, board, elf)
+    assert board.uart is not None, "image_files asks for it"
+    port = open_port(path, board.uart.baud)
+    return SerialDevice(port, path, board, tree.interface), read_image(elf, board)
+
+
+def build_firmware(tree: SourceTree, board: Board, cache_dir: Path) -> Image:
+    """Return the linked image for the board; from the cache if nothing has changed."""
+    return read_image(build_image(tree.image_files(board), board, cache_dir), board)

@@ -1,0 +1,139 @@
+"""Assessing a release: evidence gathered as far as the limits need it, and the verdict on it.
+
+In: a `Release`, limits, the profiles. Out: `Evidence`, stored as parity.json, and a `Verdict`,
+stored as verdict.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from quarl.boards.linux import find_target
+from quarl.bundle.limits import Limits
+from quarl.bundle.manifest import QUANTIZATION
+from quarl.bundle.release import Release
+from quarl.errors import InputError
+from quarl.evidence.evidence import Evidence, ImportProof
+from quarl.evidence.gather import (
+    PARITY,
+    PlayPlan,
+    gather_evidence,
+    refresh_evidence,
+    stored_evidence,
+)
+from quarl.evidence.trials import try_changes
+from quarl.graph.env_spec import EnvSpec
+from quarl.links.target import Target, target_of
+from quarl.profiles.measure import Measurements, read_measurements
+from quarl.progress import Progress
+from quarl.quantize.error_report import QuantReport
+from quarl.resources import targets_dir
+from quarl.verdict.budgets import figures_of, with_profiles
+from quarl.verdict.closed_loop_checks import is_settled
+from quarl.verdict.diagnosis import reasons
+from quarl.verdict.formats import OUTPUTS
+from quarl.verdict.judge import judge
+from quarl.verdict.limits import looks_of
+from quarl.verdict.regression import compare_with_baseline
+from quarl.verdict.verdict import Check, Verdict
+
+VERDICT = "verdict.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ParityRequest:
+    """What is to be gathered; None: what the bundle says."""
+
+    env: EnvSpec | None = None
+    episodes: int | None = None  # most paired episodes; they stop as soon as the answer is certain
+    limits: Limits | None = None  # what the gate will ask, which decides when that is
+    robustness: bool = False  # play under disturbed observations even where no limit asks
+    proof: ImportProof | None = None  # of the import, which only the original file can give
+    target: Target | None = None  # the bundle's board and the way to it
+
+
+def gather(release: Release, request: ParityRequest, progress: Progress | None = None) -> Evidence:
+    """Return the evidence that the int8 policy is its source's equal, and store it."""
+    limits = request.limits or release.manifest.limits
+    env = request.env or release.manifest.env
+    plan = None
+    if env is not None:
+        plan = PlayPlan(
+            env,
+            looks_of(limits, request.episodes or limits.episodes),
+            partial(is_settled, limits=limits),
+            request.robustness or limits.robustness_margin is not None,
+        )
+    target = request.target or own_target(release)
+    evidence = gather_evidence(release, plan, target, request.proof, progress)
+    measurements = read_measurements(release)
+    evidence = replace(evidence, figures=figures_of(release, measurements))
+    if release.source is not None and _int8_fails(release, evidence, limits):
+        trials = try_changes(release.source, release.quantized, release.example.obs)
+        evidence = replace(evidence, trials=trials)
+    release.store(PARITY, evidence.to_json().encode())
+    return evidence
+
+
+def stored(release: Release) -> tuple[Evidence, Measurements]:
+    """Return the stored evidence with all that this host can gather again, and the profiles.
+
+    What speaks for other files is dropped and named, and fails `files_unchanged`.
+    """
+    measurements = read_measurements(release)
+    evidence, stale = stored_evidence(release)
+    return refresh_evidence(release, evidence, (*stale, *measurements.refused)), measurements
+
+
+def decide(
+    release: Release,
+    evidence: Evidence,
+    measurements: Measurements,
+    limits: Limits | None = None,
+    baseline: Sequence[Check] | None = None,
+) -> Verdict:
+    """Return the verdict on a release, and store it.
+
+    Args:
+        limits: None: those of the bundle.
+        baseline: checks of an earlier release that this one must not fall behind.
+    """
+    evidence = replace(evidence, figures=figures_of(release, measurements))
+    wanted = with_profiles(limits or release.manifest.limits, release, measurements)
+    verdict = judge(evidence, wanted, policy=release.manifest.name)
+    why = reasons(evidence, verdict.closed_loop, _quant_report(release))
+    verdict = replace(verdict, why=why)
+    if baseline is not None:
+        checks = (*verdict.checks, *compare_with_baseline(verdict, baseline))
+        verdict = replace(verdict, checks=checks)
+    release.store(VERDICT, OUTPUTS["json"](verdict).encode())
+    return verdict
+
+
+def own_target(release: Release, link: str | None = None, *, trust: bool = False) -> Target | None:
+    """Return the bundle's board and the way to it, None where it was exported for none.
+
+    Raises:
+        InputError, ToolMissingError: as `target_of`.
+    """
+    if release.manifest.board is None:
+        if link is not None:
+            raise InputError(f"--link {link}: the bundle is for no board: export it with --board")
+        return None
+    return target_of(find_target(release.manifest.board, targets_dir()), link, trust=trust)
+
+
+def _int8_fails(release: Release, evidence: Evidence, limits: Limits) -> bool:
+    return judge(evidence, limits, policy=release.manifest.name).int8_fails
+
+
+def _quant_report(release: Release) -> QuantReport | None:
+    """Return the report of the layers; None where there is none, or a damaged one."""
+    if QUANTIZATION not in release.files:
+        return None
+    try:
+        return QuantReport.from_json(release.files[QUANTIZATION].decode(errors="replace"))
+    except InputError:
+        return None
