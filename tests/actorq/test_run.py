@@ -44,7 +44,7 @@ def test_dqn_learns_with_int8_actors_and_its_integers_are_those_that_ship(tmp_pa
     source = import_source(str(folder), ImportOptions(), None)
     assert isinstance(source.integers, QuantPolicy)
     bundle = export(source, tmp_path / "bundle")
-    shipped = bundle.quantized()
+    shipped = bundle.quantized
     played = open_player("kernel", np.fromfile(run / "best" / "int8.block", np.uint8))
     obs = outcome.rows["obs"][:256]
     assert np.array_equal(integer_outputs(shipped, obs), played(obs))
