@@ -72,6 +72,13 @@ typedef struct {
     int32_t element_bytes; /* of the input: 1 int8, 2 int16 */
 } ql_window;
 
+/* The parts of a window that lie side by side in memory. */
+typedef struct {
+    int32_t count;
+    int32_t bytes;  /* of each, a multiple of 16 for NEON, of 4 for SMLAD */
+    int32_t stride; /* bytes from one to the next */
+} ql_lines;
+
 typedef struct {
     ql_dense_layer dense; /* over patches; in_len is a patch's length, out_len the channels made */
     ql_window window;

@@ -1,77 +1,139 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Dense and convolution kernels for cores with SMLAD (Cortex-M4, M7, M33): two multiply-accumulates
- * an instruction.
+ * an instruction. Results equal the portable kernels' bit for bit.
  *
- * Inputs are spread to int16 once, in the order in which SXTB16 unpacks weights. Of every four
- * inputs k0 k1 k2 k3:
+ * Packed rows (toolchain/docs/decisions/0009-packed-rows.md). Rows stand in groups of four,
+ * a b c d, inputs in steps of four, k0 k1 k2 k3. A halfword holds the weights of several rows for
+ * one input, so one SMLAD serves several rows:
  *
- *     one lane    k0 k2 | k1 k3                       dense: one vector
- *     two lanes   k0 k2 | k0'k2'| k1 k3 | k1'k3'      convolution: two patches side by side
+ *     8 bits   256 * a + b, 256 * c + d
+ *              a step: ab k0, ab k2 | cd k0, cd k2 | ab k1, ab k3 | cd k1, cd k3    4 words
+ *     4 bits   256 * (16 * a + b + 8) + 16 * (c + 8) + d + 8
+ *              a step: k0, k2 | k1, k3                                              2 words
  *
- * Weights stand as four of one row, then the same four of the next: [rows / 2][padded_len /
- * 4][2][4], 4-byte aligned, both axes padded with zeros (toolchain/quarl/firmware/packing.py writes
- * them). Weights of 4 bits stand as ql_kernels.h says, padded likewise: [rows / 2][padded_len]
- * bytes, 4-byte aligned. Results equal the portable kernels' bit for bit.
- */
+ * With S = sum of halfword * input and B = sum of its low byte * input, the sum of the high byte
+ * is (S - B) / 256, exactly, while its magnitude is below 2^23. The generator splits the inputs of
+ * a layer into parts for which that holds (toolchain/quarl/firmware/packed_rows.py). Weights lie
+ * [chunks of QL_CHUNK rows][parts][groups][steps], 4-byte aligned, padded with zero weights. The
+ * biases of a group, 4 int32, stand before its steps (8 bits) or behind them (4 bits), in the first
+ * part; zeros in the others.
+ *
+ * Inputs are spread to int16 once, in the order in which SXTB16 unpacks a word:
+ *
+ *     one lane    k0 k2 | k1 k3                        dense: one vector
+ *     two lanes   k0 k2 | k0'k2' | k1 k3 | k1'k3'      convolution: two windows side by side */
 #ifndef QL_KERNELS_DSP_H
 #define QL_KERNELS_DSP_H
 
 #include "ql_kernels.h"
 
-enum { QL_STEP = 8 }; /* inputs the inner loops take at once; padded lengths are its multiples */
+#include <string.h>
 
-/* Writes int8 or int16 in[count] to positions at, at + 1, ... of one of `lanes` lanes; out is where
- * the lane begins. */
-typedef void (*ql_spread_fn)(const void *in, int32_t count, int32_t at, int32_t lanes,
-                             int16_t *out);
+enum { QL_STEP = 4, QL_GROUP = 4 }; /* inputs of a step, rows of a group */
+enum { QL_LANE = QL_CHUNK + 1 };    /* words of a lane: its sums, and what 4-bit weights add */
 
-/* acc[2 * pairs] = bias + weights * in, for pairs of rows; steps of QL_STEP inputs, one lane or
- * two. Returns where the weights of the next pair begin. */
-typedef const int8_t *(*ql_pairs_fn)(const int8_t *weights, const int32_t *bias, const int16_t *in,
-                                     int32_t steps, int32_t pairs, int32_t *acc);
+/* acc = bias + weights * in, for `groups` groups of rows and `steps` steps of inputs.
+ *   in   spread, of one lane or of two, by the function's name
+ *   acc  [4 * groups]; of two lanes the second's begin at acc[QL_LANE]. Weights of 4 bits take
+ *        acc[QL_CHUNK] of each lane from its rows b, c, d
+ * Returns where the weights of the next group begin. */
+typedef const int16_t *(*ql_mac_dsp_fn)(const int16_t *weights, const int16_t *in, int32_t steps,
+                                        int32_t groups, int32_t *acc);
 
-typedef struct {
-    const int8_t *weights;
-    const int32_t *bias; /* padded as the rows are */
+typedef struct ql_rows ql_rows;
+
+/* The same for the rows of a chunk whose weights begin at `weights`, over all parts of the inputs.
+ * Behind them is scratch, [lanes * QL_LANE] words. */
+typedef const int16_t *(*ql_sums_fn)(const ql_rows *rows, const int16_t *weights, int16_t *in,
+                                     int32_t lanes, int32_t groups, int32_t *acc);
+
+/* Rows that are multiplied with a spread vector, or with two. */
+struct ql_rows {
+    const int16_t *weights; /* and biases */
     ql_requant requant;
     ql_store_fn store;
-    ql_spread_fn spread;
-    ql_pairs_fn mac; /* by the bits of the weights; of two lanes for a convolution */
-    int32_t in_len;
-    int32_t padded_len;
+    ql_mac_dsp_fn mac; /* by the bits of the weights and the lanes */
+    ql_sums_fn sums;   /* NULL: one call of `mac` makes them */
     int32_t out_len;
+    int32_t steps;
+    int32_t part; /* steps of a part, the last one may have fewer */
+};
+
+/* Spreads int8 or int16 in[count] into one lane. Reads whole steps: what stands behind `count` is
+ * spread with it and meets weights of zero. */
+typedef void (*ql_spread_fn)(const void *in, int32_t count, int16_t *out);
+
+/* The same for two windows, their lines one behind the other; a line is whole words. */
+typedef void (*ql_spread_lanes_fn)(const void *first, const void *second, const ql_lines *lines,
+                                   int16_t *out);
+
+typedef struct {
+    ql_rows rows;
+    ql_spread_fn spread; /* by the type of the input */
+    int32_t in_len;
 } ql_dense_dsp_layer;
 
 typedef struct {
-    ql_dense_dsp_layer dense;
+    ql_rows rows;
+    ql_spread_lanes_fn spread; /* by the type of the input */
     ql_window window;
-    int32_t out_bytes;
+    ql_lines lines;       /* of a window that is read where it lies; count 0: none is */
+    ql_lines patch;       /* of a window that was copied: one line */
+    int32_t pixel_bytes;  /* of the output */
+    int32_t patch_offset; /* int16 of scratch before the copies */
 } ql_conv2d_dsp_layer;
 
-/* scratch: padded_len int16, 4-byte aligned, of any content: what lies beyond in_len is multiplied
- * by zeros */
+/* in int8 or int16 [in_len], readable to the end of its last step
+ * scratch  [QL_STEP * steps] int16, 4-byte aligned, then what rows.sums wants
+ * out      [out_len], as rows.store writes */
 void ql_dense_dsp(const ql_dense_dsp_layer *layer, const void *in, int16_t *scratch, void *out);
-/* scratch: 2 * padded_len int16, 4-byte aligned; out may overlap input that no later pair of
- * patches reads */
+
+/* in       int8 or int16 [in_height][in_width][in_channels]
+ * scratch  [2 * QL_STEP * steps] int16, 4-byte aligned, then two copies of a window, or what
+ *          rows.sums wants
+ * out      [out_height][out_width][rows.out_len]; may overlap input that no later pair of windows
+ *          reads */
 void ql_conv2d_dsp(const ql_conv2d_dsp_layer *layer, const void *in, int16_t *scratch, void *out);
 
-void ql_spread_s8(const void *in, int32_t count, int32_t at, int32_t lanes, int16_t *out);
-void ql_spread_s16(const void *in, int32_t count, int32_t at, int32_t lanes, int16_t *out);
-void ql_spread_fill(int32_t value, int32_t count, int32_t at, int32_t lanes, int16_t *out);
-void ql_spread_patch(const ql_conv2d_dsp_layer *layer, const void *in, int32_t row, int32_t column,
-                     int16_t *out);
+/* Results of all rows for the spread vectors `in`, behind which is what rows->sums wants.
+ *   lanes       1 or 2 of them
+ *   acc         [lanes * QL_LANE] words of scratch
+ *   lane_bytes  from the first vector's results to the second's; 0: only the first's are wanted */
+void ql_rows_dsp(const ql_rows *rows, int16_t *in, int32_t lanes, int32_t *acc, int32_t lane_bytes,
+                 uint8_t *out);
 
-/* One lane; weights of 8 and of 4 bits. */
-const int8_t *ql_mac_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in,
-                         int32_t steps, int32_t pairs, int32_t *acc);
-const int8_t *ql_mac_w4_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in,
-                            int32_t steps, int32_t pairs, int32_t *acc);
-/* The same for two lanes: acc[0 ...] and acc[QL_CHUNK ...]. */
-const int8_t *ql_mac_lanes_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in,
-                               int32_t steps, int32_t pairs, int32_t *acc);
-const int8_t *ql_mac_lanes_w4_dsp(const int8_t *weights, const int32_t *bias, const int16_t *in,
-                                  int32_t steps, int32_t pairs, int32_t *acc);
+/* ql_spread_fn and ql_spread_lanes_fn. */
+void ql_spread_s8(const void *in, int32_t count, int16_t *out);
+void ql_spread_s16(const void *in, int32_t count, int16_t *out);
+void ql_spread_lanes_s8(const void *first, const void *second, const ql_lines *lines, int16_t *out);
+void ql_spread_lanes_s16(const void *first, const void *second, const ql_lines *lines,
+                         int16_t *out);
 
+/* ql_mac_dsp_fn for one lane and for two, weights of 8 and of 4 bits. ql_mac_w4_dsp wants an even
+ * number of steps. */
+const int16_t *ql_mac_dsp(const int16_t *weights, const int16_t *in, int32_t steps, int32_t groups,
+                          int32_t *acc);
+const int16_t *ql_mac_lanes_dsp(const int16_t *weights, const int16_t *in, int32_t steps,
+                                int32_t groups, int32_t *acc);
+const int16_t *ql_mac_w4_dsp(const int16_t *weights, const int16_t *in, int32_t steps,
+                             int32_t groups, int32_t *acc);
+const int16_t *ql_mac_lanes_w4_dsp(const int16_t *weights, const int16_t *in, int32_t steps,
+                                   int32_t groups, int32_t *acc);
+
+/* ql_sums_fn for weights of 8 and of 4 bits. */
+const int16_t *ql_sums_dsp(const ql_rows *rows, const int16_t *weights, int16_t *in, int32_t lanes,
+                           int32_t groups, int32_t *acc);
+const int16_t *ql_sums_w4_dsp(const ql_rows *rows, const int16_t *weights, int16_t *in,
+                              int32_t lanes, int32_t groups, int32_t *acc);
+
+/* Copies the biases of a group to acc; returns what lies behind them. */
+static inline const int16_t *ql_take_bias(const int16_t *weights, int32_t *acc)
+{
+    (void)memcpy(acc, weights, QL_GROUP * sizeof *acc);
+    return weights + 2 * QL_GROUP;
+}
+
+/* Where input `position` of lane 0 lies among spread inputs. */
 static inline int32_t ql_spread_index(int32_t position, int32_t lanes)
 {
     return ((position >> 2) * 2 + (position & 1)) * 2 * lanes + ((position >> 1) & 1);

@@ -35,13 +35,6 @@ typedef struct {
     int32_t out_len;
 } ql_dense_neon_layer;
 
-/* The parts of a window that lie side by side in memory. */
-typedef struct {
-    int32_t count;
-    int32_t bytes;  /* of each, a multiple of 16 */
-    int32_t stride; /* bytes from one to the next */
-} ql_lines;
-
 /* acc[pixel * QL_TILE_ROWS + row] = bias[row] + weights[row] * window of the pixel, for
  * QL_TILE_PIXELS windows and `rows` rows, which are at most QL_TILE_ROWS. Rows up to the next
  * multiple of QL_NEON_PAD may be written too. */

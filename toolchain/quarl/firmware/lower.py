@@ -12,7 +12,7 @@ import numpy as np
 
 from quarl.boards.core import Kernels
 from quarl.errors import UnsupportedError
-from quarl.firmware import neon, weighted
+from quarl.firmware import dsp, neon, weighted
 from quarl.firmware.lowering import Fields, Lowering, Step
 from quarl.firmware.memory_planner import elementwise_distance
 from quarl.firmware.program import LETTERS, Array, Call, Operand, Program, ctype_of
@@ -26,6 +26,7 @@ from quarl.graph.quant_policy import (
     QuantPolicy,
     QuantTable,
     QuantTensor,
+    QuantWeighted,
 )
 from quarl.graph.shapes import quant_shapes
 
@@ -63,8 +64,7 @@ def _add_node(lowering: Lowering, step: Step) -> None:
     lowering.places[node.name] = node.name
     match node.op:
         case QuantDense() | QuantConv2D() | QuantDepthwiseConv2D():
-            family = neon if neon.takes(lowering, step, node.op) else weighted
-            family.add_layer(lowering, step, node.op)
+            _weighted(lowering, step, node.op)
         case QuantTable():
             _table(lowering, step, node.op)
         case MaxPool2D() | QuantAveragePool2D():
@@ -77,6 +77,12 @@ def _add_node(lowering: Lowering, step: Step) -> None:
             _add(lowering, step)
         case Concat():
             _concat(lowering, step)
+
+
+def _weighted(lowering: Lowering, step: Step, op: QuantWeighted) -> None:
+    """Append the call of a layer with weights: of its own family if that takes it."""
+    if not (dsp.add_layer(lowering, step, op) or neon.add_layer(lowering, step, op)):
+        weighted.add_layer(lowering, step, op)
 
 
 def _table(lowering: Lowering, step: Step, op: QuantTable) -> None:

@@ -45,34 +45,18 @@ ORDER: dict[
 }
 
 
-def takes(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
-    """Return whether these kernels compute the layer: on int8, and with NEON's sums of two products
-    within int16.
-    """
-    if lowering.kernels not in NEON or lowering.ctype(step.source) != "int8_t":
+def add_layer(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
+    """Append the call of a layer; return whether these kernels compute it."""
+    if not _takes(lowering, step, op):
         return False
-    return (
-        lowering.kernels == "dot"
-        or isinstance(op, QuantDepthwiseConv2D)
-        or bool((op.weights != -128).all())
-    )
-
-
-def add_layer(lowering: Lowering, step: Step, op: QuantWeighted) -> None:
-    """Append the call of a layer that `takes` accepts."""
     match op:
         case QuantDense():
             _dense(lowering, step, op)
         case QuantConv2D():
             _conv2d(lowering, step, op)
         case QuantDepthwiseConv2D():
-            fields: Fields = (
-                *_base(lowering, step, op, portable_weights(op), 1),
-                ("window", lowering.window(step, op)),
-                ("out_bytes", lowering.element_bytes(step.name)),
-            )
-            descriptor = step.descriptor("ql_depthwise_layer", fields)
-            lowering.call(step, "ql_depthwise_neon", descriptor)
+            _depthwise(lowering, step, op)
+    return True
 
 
 def dense_weights(rows: NDArray[np.int8], kernels: NeonKernels) -> NDArray[np.int8]:
@@ -101,6 +85,28 @@ def tile_weights(rows: NDArray[np.int8], kernels: NeonKernels) -> NDArray[np.int
     return np.ascontiguousarray(
         padded.reshape(len(padded) // group, group, -1, width).transpose(0, 2, 1, 3)
     )
+
+
+def _takes(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
+    """Return whether these kernels compute the layer: on int8, and with NEON's sums of two products
+    within int16.
+    """
+    if lowering.kernels not in NEON or lowering.ctype(step.source) != "int8_t":
+        return False
+    return (
+        lowering.kernels == "dot"
+        or isinstance(op, QuantDepthwiseConv2D)
+        or bool((op.weights != -128).all())
+    )
+
+
+def _depthwise(lowering: Lowering, step: Step, op: QuantDepthwiseConv2D) -> None:
+    fields: Fields = (
+        *_base(lowering, step, op, portable_weights(op), 1),
+        ("window", lowering.window(step, op)),
+        ("out_bytes", lowering.element_bytes(step.name)),
+    )
+    lowering.call(step, "ql_depthwise_neon", step.descriptor("ql_depthwise_layer", fields))
 
 
 def _dense(lowering: Lowering, step: Step, op: QuantDense) -> None:

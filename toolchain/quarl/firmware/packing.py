@@ -20,8 +20,7 @@ from quarl.graph.quant_policy import (
     stored_bits,
 )
 
-STEP = 8  # inputs the DSP kernels take at once
-ROWS = 2  # rows that stand together in the DSP layout
+ROWS = 2  # rows of 4-bit weights that share a byte
 MVE_ROWS, MVE_LANES = 4, 16  # the same for MVE, and inputs of a row that stand together
 INT4_BOUND = 2**26  # of a sum of int4 weights: the kernels carry 17 of them in one int32
 
@@ -58,20 +57,6 @@ def portable_weights(op: QuantWeighted) -> NDArray[np.int8]:
         int4_pairs(_padded(op, ROWS, 1))
         if stored_bits(op) == 4
         else op.weights.reshape(len(op.weights), -1)
-    )
-
-
-def dsp_weights(op: QuantWeighted) -> NDArray[np.int8]:
-    """Return int8 [pairs of rows, words, 2, 4]: four inputs of one row, then of the other; of int4
-    [pairs of rows, in].
-
-    Both axes are padded with zeros.
-    """
-    padded = _padded(op, ROWS, STEP)
-    if stored_bits(op) == 4:
-        return int4_pairs(padded)
-    return np.ascontiguousarray(
-        padded.reshape(len(padded) // ROWS, ROWS, -1, 4).transpose(0, 2, 1, 3)
     )
 
 

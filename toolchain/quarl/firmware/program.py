@@ -63,6 +63,7 @@ class Struct:
                 yield value
 
 
+NULL = Function("NULL")
 Value: TypeAlias = int | np.float32 | Array | Function | Struct
 
 
@@ -101,7 +102,7 @@ class Call:
     @property
     def functions(self) -> tuple[str, ...]:
         """The kernel, and those that its descriptor names."""
-        named = (part.name for part in self._parts() if isinstance(part, Function))
+        named = (p.name for p in self._parts() if isinstance(p, Function) and p is not NULL)
         return (self.kernel, *named)
 
     @property

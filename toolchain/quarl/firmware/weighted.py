@@ -16,12 +16,9 @@ from quarl.firmware.packing import (
     MVE_LANES,
     MVE_ROWS,
     ROWS,
-    STEP,
-    dsp_weights,
     folded_bias,
     mve_weights,
     pad_rows,
-    padded_length,
     portable_weights,
 )
 from quarl.firmware.program import LETTERS, Array, Function, Struct
@@ -29,13 +26,10 @@ from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
-    QuantNode,
     QuantTensor,
     QuantWeighted,
     stored_bits,
 )
-
-WORD = 4  # bytes; LDM faults on less
 
 
 def add_layer(lowering: Lowering, step: Step, op: QuantWeighted) -> None:
@@ -72,33 +66,27 @@ def requant(step: Step, multiplier: NDArray[np.float32]) -> Struct:
     )
 
 
+def store(lowering: Lowering, step: Step) -> Function:
+    """Return the function that makes results of a layer's accumulators."""
+    name = f"ql_store_{LETTERS[lowering.ctype(step.name)]}"
+    return Function(f"{name}_mve" if lowering.kernels == "mve" and name == "ql_store_s8" else name)
+
+
 def _dense(lowering: Lowering, step: Step, op: QuantDense) -> None:
     fields = _dense_fields(lowering, step, op)
-    if lowering.kernels == "dsp":
-        size = padded_length(op.weights.shape[1], STEP) * 2
-        scratch = lowering.add_scratch(step, size, "int16_t")
-        descriptor = step.descriptor("ql_dense_dsp_layer", fields)
-        lowering.call(step, "ql_dense_dsp", descriptor, scratch=scratch)
-    else:
-        lowering.call(step, "ql_dense", step.descriptor("ql_dense_layer", fields))
+    lowering.call(step, "ql_dense", step.descriptor("ql_dense_layer", fields))
 
 
 def _conv2d(lowering: Lowering, step: Step, op: QuantConv2D) -> None:
-    length = prod(op.weights.shape[1:])
-    if lowering.kernels == "dsp":
-        scratch = lowering.add_scratch(step, padded_length(length, STEP) * 4, "int16_t")
-        name, group = "ql_conv2d_dsp", 2
-    else:
-        size = length * lowering.element_bytes(step.source)
-        scratch = lowering.add_scratch(step, size, lowering.ctype(step.source))
-        name, group = "ql_conv2d", 1
+    size = prod(op.weights.shape[1:]) * lowering.element_bytes(step.source)
+    scratch = lowering.add_scratch(step, size, lowering.ctype(step.source))
     fields: Fields = (
         ("dense", Struct(_dense_fields(lowering, step, op))),
         ("window", lowering.window(step, op)),
         ("out_bytes", lowering.element_bytes(step.name)),
     )
-    lowering.allow_window_overlap(step, op, group, reads_before_writes=True)
-    lowering.call(step, name, step.descriptor(f"{name}_layer", fields), scratch=scratch)
+    lowering.allow_window_overlap(step, op, 1, reads_before_writes=True)
+    lowering.call(step, "ql_conv2d", step.descriptor("ql_conv2d_layer", fields), scratch=scratch)
 
 
 def _depthwise(lowering: Lowering, step: Step, op: QuantDepthwiseConv2D) -> None:
@@ -106,7 +94,7 @@ def _depthwise(lowering: Lowering, step: Step, op: QuantDepthwiseConv2D) -> None
         ("weights", Array(f"{step.prefix}_weights", "int8_t", portable_weights(op))),
         ("bias", bias_array(lowering, step, op)),
         ("requant", requant(step, op.multiplier.astype(np.float32))),
-        ("store", _store(lowering, step.node)),
+        ("store", store(lowering, step)),
         ("window", lowering.window(step, op)),
         ("out_bytes", lowering.element_bytes(step.name)),
     )
@@ -120,32 +108,18 @@ def _dense_fields(lowering: Lowering, step: Step, op: QuantDense | QuantConv2D) 
     is_int4 = stored_bits(op) == 4
     narrow = "_w4" if is_int4 else ""
     row_step = ROWS if is_int4 else 1
-    in_len: Fields = (("in_len", length),)
-    if lowering.kernels == "dsp":
-        lanes = "_lanes" if isinstance(op, QuantConv2D) else ""
-        packed, alignment, row_step = dsp_weights(op), WORD, ROWS
-        functions: Fields = (
-            ("spread", Function(f"ql_spread_{letters}")),
-            ("mac", Function(f"ql_mac{lanes}{narrow}_dsp")),
-        )
-        in_len = (*in_len, ("padded_len", padded_length(length, STEP)))
-    elif lowering.kernels == "mve" and not (is_int4 and letters == "s16"):
+    if lowering.kernels == "mve" and not (is_int4 and letters == "s16"):
         packed, alignment, row_step = mve_weights(op), MVE_LANES, MVE_ROWS
-        functions = (("mac", Function(f"ql_mac_{letters}{narrow}_mve")),)
+        mac = f"ql_mac_{letters}{narrow}_mve"
     else:  # int4 weights on int16 are rare, and left to the portable kernel
         packed, alignment = portable_weights(op), 1
-        functions = (("mac", Function(f"ql_mac_{letters}{narrow}")),)
+        mac = f"ql_mac_{letters}{narrow}"
     return (
         ("weights", Array(f"{step.prefix}_weights", "int8_t", packed, alignment)),
         ("bias", bias_array(lowering, step, op, row_step)),
         ("requant", requant(step, op.multiplier.astype(np.float32))),
-        ("store", _store(lowering, step.node)),
-        *functions,
-        *in_len,
+        ("store", store(lowering, step)),
+        ("mac", Function(mac)),
+        ("in_len", length),
         ("out_len", len(op.weights)),
     )
-
-
-def _store(lowering: Lowering, node: QuantNode) -> Function:
-    name = f"ql_store_{LETTERS[lowering.ctype(node.name)]}"
-    return Function(f"{name}_mve" if lowering.kernels == "mve" and name == "ql_store_s8" else name)

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rows by spread inputs, chunk by chunk (decision 0009); contract: ql_kernels_dsp.h. */
+#include "ql_kernels_dsp.h"
+
+#include <stddef.h>
+
+void ql_rows_dsp(const ql_rows *rows, int16_t *in, int32_t lanes, int32_t *acc, int32_t lane_bytes,
+                 uint8_t *out)
+{
+    const int16_t *weights = rows->weights;
+    for (int32_t first = 0; first < rows->out_len; first += QL_CHUNK) {
+        int32_t left = rows->out_len - first;
+        int32_t count = left < QL_CHUNK ? left : QL_CHUNK;
+        int32_t groups = (int32_t)((uint32_t)(count + QL_GROUP - 1) / QL_GROUP);
+        if (rows->sums != NULL) {
+            weights = rows->sums(rows, weights, in, lanes, groups, acc);
+        } else {
+            weights = rows->mac(weights, in, rows->steps, groups, acc);
+        }
+        rows->store(&rows->requant, first, count, acc, out);
+        if (lane_bytes != 0) {
+            rows->store(&rows->requant, first, count, &acc[QL_LANE], out + lane_bytes);
+        }
+    }
+}

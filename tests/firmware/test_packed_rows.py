@@ -1,0 +1,221 @@
+"""Packed rows: which weights a halfword holds, into which parts inputs are split, and that the sums
+are exact at their bounds, on the host and on cores with SMLAD.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quarl.boards.cortex_m import find_board
+from quarl.firmware.build import build_image
+from quarl.firmware.elf import read_image
+from quarl.firmware.image import CompilerName, harness_sources
+from quarl.firmware.lower import lower
+from quarl.firmware.packed_rows import CHUNK, GROUP, HIGH_BOUND, STEP, PackedRows, pack_rows
+from quarl.firmware.program import Program
+from quarl.firmware.sources import program_sources
+from quarl.graph.quant_policy import QuantDense, QuantPolicy, QuantTensor
+from quarl.links.unicorn import UnicornDevice
+from quarl.resources import default_cache_dir, targets_dir
+from quarl.runtimes.host import NumpyRuntime
+from tests.conftest import need
+from tests.support.host_build import filter_outputs
+from tests.support.random_policies import Builder, wide_tensor
+
+INT8 = QuantTensor(np.float32(0.03), 0)
+
+
+def dense_op(weights: np.ndarray, bits: int = 8) -> QuantDense:  # type: ignore[type-arg]
+    rows = len(weights)
+    ones = np.full(rows, 0.01, np.float32)
+    return QuantDense(weights.astype(np.int8), np.zeros(rows, np.int32), ones, ones, bits)
+
+
+def sums(packed: PackedRows, x: np.ndarray, rows: int, bits: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Return what a kernel makes of packed rows: by SMLAD in 32 bits, as an M4 does."""
+    groups = -(-rows // GROUP)
+    words = 2 if bits == 8 else 1  # halfwords of a group for one input
+    out = np.zeros((groups, GROUP), np.int64)
+    at, first = 0, 0
+    while first < groups:
+        chunk = min(CHUNK // GROUP, groups - first)
+        for start in range(0, packed.steps, packed.part):
+            steps = min(packed.part, packed.steps - start)
+            size = steps * STEP * words + 2 * GROUP
+            for group in range(first, first + chunk):
+                block = packed.halfwords[at : at + size].astype(np.int64)
+                at += size
+                bias, body = (block[:8], block[8:]) if bits == 8 else (block[-8:], block[:-8])
+                out[group] += bias.astype(np.int16).view(np.int32)
+                values = x[start * STEP : (start + steps) * STEP].reshape(-1, STEP)
+                values = values[:, [0, 2, 1, 3]].reshape(-1, 2).astype(np.int64)
+                out[group] += unpacked(body.reshape(-1, words, 2), values, bits)
+        first += chunk
+    assert at == len(packed.halfwords)
+    return out.ravel()[:rows]
+
+
+def high_of(total: np.int64, low: np.int64) -> int:
+    """Return (S - B) >> 8 of two registers."""
+    return int(np.int64(total - low).astype(np.int32) >> 8)
+
+
+def unpacked(body: np.ndarray, values: np.ndarray, bits: int) -> list[int]:  # type: ignore[type-arg]
+    if bits == 8:
+        made = []
+        for pair in (0, 1):
+            low = (body[:, pair].astype(np.int8) * values).sum()
+            made += [high_of((body[:, pair] * values).sum(), low), int(low)]
+        return made
+    halves, nibbles = body[:, 0] & 0xFFFF, body[:, 0] & 0x0F0F
+    total, cd = (body[:, 0] * values).sum(), ((halves & 255) * values).sum()
+    n, d = (nibbles * values).sum(), ((nibbles & 15) * values).sum()
+    b, shift = high_of(n, d), 8 * values.sum()
+    a = (high_of(total, cd) - b) >> 4
+    return [a, int(b - shift), int(((cd - d) >> 4) - shift), int(d - shift)]
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@given(data=st.data())
+def test_the_sums_of_packed_rows_are_those_of_the_weights(bits: int, data: st.DataObject) -> None:
+    rows, inputs = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 50))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    most = 127 if bits == 8 else 7
+    weights = rng.integers(-most, most + 1, (rows, inputs))
+    bias = rng.integers(-(2**20), 2**20, rows).astype(np.int32)
+    packed = pack_rows(dense_op(weights, bits), bias, 128)
+    assert packed is not None
+    x = np.zeros(packed.steps * STEP, np.int64)
+    x[:] = rng.integers(-128, 128, len(x))  # what stands behind the inputs is multiplied by zero
+    expected = bias + weights @ x[:inputs]
+    np.testing.assert_array_equal(sums(packed, x, rows, bits), expected)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fits"),
+    [
+        ([[-128], [0]], True),  # 256 * -128 is an int16
+        ([[-128], [-1]], False),
+        ([[-1], [-128]], True),
+        ([[-128], [-128]], False),
+        ([[-127], [-128]], True),
+        ([[127], [127]], True),
+    ],
+)
+def test_a_halfword_holds_minus_128_beside_what_is_not_negative(
+    rows: list[list[int]], fits: bool
+) -> None:
+    packed = pack_rows(dense_op(np.array(rows)), np.zeros(2, np.int32), 128)
+    assert (packed is not None) is fits
+
+
+@pytest.mark.parametrize(
+    ("inputs", "largest", "parts"),
+    [(512, 128, 1), (516, 128, 1), (520, 128, 2), (1600, 128, 4), (60, 2048, 2), (4, 2**15, None)],
+)
+def test_inputs_are_split_so_that_the_high_byte_has_its_sum(
+    inputs: int, largest: int, parts: int | None
+) -> None:
+    """512 * 127 * 128 < 2^23 < 520 * 127 * 128."""
+    packed = pack_rows(dense_op(np.full((4, inputs), 127)), np.zeros(4, np.int32), largest)
+    if parts is None:
+        assert packed is None
+        return
+    assert packed is not None
+    assert -(-packed.steps // packed.part) == parts
+    assert packed.part * STEP * 127 * largest < HIGH_BOUND + STEP * 127 * largest
+
+
+def at_its_bounds(weight: int, inputs: int = 1100, bits: int = 8) -> QuantPolicy:
+    builder = Builder(np.random.default_rng(0), (inputs,), INT8)
+    builder.dense(37, builder.output(zero_point=3), weight_bits=bits)
+    policy = builder.build()
+    node = policy.nodes[0]
+    assert isinstance(node.op, QuantDense)
+    weights = np.full_like(node.op.weights, weight)
+    weights[1::2] = -weight if weight != -128 else weight  # the low rows pull the other way
+    small = np.full_like(node.op.multiplier, 100 / (128 * abs(weight) * inputs))
+    op = replace(node.op, weights=weights, multiplier=small)
+    return replace(policy, nodes=(replace(node, op=op),))
+
+
+def extremes(inputs: int) -> np.ndarray:  # type: ignore[type-arg]
+    rng = np.random.default_rng(1)
+    rows = [np.full(inputs, -128), np.full(inputs, 127), rng.choice([-128, 127], inputs)]
+    return np.stack(rows).astype(np.int32)
+
+
+def on_a_core(program: Program, cpu: str, compiler: CompilerName, x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    need("unicorn", "elftools", "capstone", "ziglang" if compiler == "zig" else "arm-none-eabi-gcc")
+    board = replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu)
+    files = program_sources(program) | harness_sources(board)
+    elf = build_image(files, board, default_cache_dir(), compiler)
+    return UnicornDevice(read_image(elf, board), board, program).run(x)
+
+
+@pytest.mark.parametrize("cpu", ["cortex-m4", "cortex-m33"])
+@pytest.mark.parametrize(("weight", "bits"), [(127, 8), (-127, 8), (7, 4), (-7, 4)])
+def test_sums_at_their_bounds_are_exact_on_a_core(weight: int, bits: int, cpu: str) -> None:
+    policy = at_its_bounds(weight, bits=bits)
+    x = extremes(1100)
+    for compiler in ("zig", "gcc"):
+        made = on_a_core(lower(policy, "dsp"), cpu, compiler, x)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(made, NumpyRuntime(policy).run(x))
+
+
+def test_bytes_of_small_weights_whose_nibbles_are_large_have_exact_sums() -> None:
+    """16 * -1 + 7 + 8 is -1, but its low nibble is 15: 4,600 of them leave 2^23 by themselves."""
+    policy = at_its_bounds(7, 4600, bits=4)
+    node = policy.nodes[0]
+    assert isinstance(node.op, QuantDense)
+    weights = np.tile(np.array([-1, 7, -7, 7], np.int8)[:, None], (10, 4600))[:37]
+    policy = replace(policy, nodes=(replace(node, op=replace(node.op, weights=weights)),))
+    x = extremes(4600)
+    made = on_a_core(lower(policy, "dsp"), "cortex-m4", "zig", x)
+    np.testing.assert_array_equal(made, NumpyRuntime(policy).run(x))
+
+
+def test_weights_that_do_not_fit_are_left_to_the_portable_kernel(tmp_path: Path) -> None:
+    need("gcc")
+    policy = at_its_bounds(-128, 60)
+    program = lower(policy, "dsp")
+    assert [call.kernel for call in program.calls] == ["ql_dense"]
+    x = extremes(60)
+    made = filter_outputs(program, tmp_path / "filter", (), x)
+    np.testing.assert_array_equal(made, NumpyRuntime(policy).run(x))
+
+
+SHAPES = [  # height, width, channels, kernel, stride, padding: borders, odd lines, odd last pixels
+    ((9, 9, 4), (3, 3), (1, 1), ((1, 1), (1, 1))),
+    ((7, 9, 3), (3, 3), (2, 2), ((0, 1), (1, 0))),
+    ((8, 8, 1), (8, 8), (1, 1), ((0, 0), (0, 0))),
+    ((5, 6, 2), (2, 2), (1, 2), ((1, 0), (0, 1))),
+    ((6, 5, 8), (1, 1), (1, 1), ((0, 0), (0, 0))),
+    ((4, 4, 5), (4, 3), (1, 1), ((2, 2), (2, 2))),
+]
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("shape", range(len(SHAPES)))
+def test_windows_of_every_shape_are_exact_on_a_core(shape: int, wide: bool, bits: int) -> None:
+    size, kernel, stride, padding = SHAPES[shape]
+    rng = np.random.default_rng(shape)
+    builder = Builder(rng, size, QuantTensor(np.float32(1 / 255), -128))
+    if wide:
+        one = ((0, 0), (0, 0))
+        builder.window("conv", size[2], (1, 1), (1, 1), one, wide_tensor(10, 0.01, 3), 8)
+    count = int(rng.integers(1, 70))
+    builder.window("conv", count, kernel, stride, padding, builder.output(), bits)
+    builder.flatten()
+    builder.dense(5, builder.output(qmin=-100, qmax=90), weight_bits=bits)
+    policy = builder.build()
+    x = rng.integers(-128, 128, (6, *size)).astype(np.int32)
+    made = on_a_core(lower(policy, "dsp"), "cortex-m4", "zig", x)
+    np.testing.assert_array_equal(made, NumpyRuntime(policy).run(x))

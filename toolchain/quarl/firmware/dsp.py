@@ -1,0 +1,125 @@
+"""Lowering for cores with SMLAD: dense and convolution layers; the rest stays portable.
+
+In: a node on its way through `quarl.firmware.lower`. Out: its call, with packed rows of weights as
+firmware_harness/include/ql_kernels_dsp.h draws them.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarl.firmware.lowering import Fields, Lowering, Step
+from quarl.firmware.packed_rows import CHUNK, STEP, PackedRows, pack_rows
+from quarl.firmware.packing import folded_bias, padded_length
+from quarl.firmware.program import LETTERS, NULL, Array, Function, Struct
+from quarl.firmware.weighted import requant, store
+from quarl.graph.quant_policy import QuantConv2D, QuantDense, QuantWeighted, stored_bits
+
+WORD = 4  # bytes; LDM faults on less
+INT8_LARGEST = 128  # also of what lies behind an int8 tensor and is spread with it
+INT16_BYTES = 2
+LANE_BYTES = (CHUNK + 1) * 4  # QL_LANE words
+
+
+def add_layer(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
+    """Append the call of a layer; return whether these kernels compute it."""
+    if lowering.kernels != "dsp":
+        return False
+    match op:
+        case QuantDense():
+            return _dense(lowering, step, op)
+        case QuantConv2D():
+            return _conv2d(lowering, step, op)
+    return False
+
+
+def _dense(lowering: Lowering, step: Step, op: QuantDense) -> bool:
+    in_type = lowering.ctype(step.source)
+    is_int4 = stored_bits(op) == 4
+    packed = pack_rows(op, _bias(lowering, step, op), _largest(lowering, step), 2 if is_int4 else 1)
+    if packed is None:
+        return False
+    fields: Fields = (
+        ("rows", _rows(lowering, step, op, packed)),
+        ("spread", Function(f"ql_spread_{LETTERS[in_type]}")),
+        ("in_len", op.weights.shape[1]),
+    )
+    size = packed.steps * STEP * INT16_BYTES + _spare(packed, 1)
+    scratch = lowering.add_scratch(step, size, "int16_t")
+    descriptor = step.descriptor("ql_dense_dsp_layer", fields)
+    lowering.call(step, "ql_dense_dsp", descriptor, scratch=scratch)
+    return True
+
+
+def _conv2d(lowering: Lowering, step: Step, op: QuantConv2D) -> bool:
+    in_type = lowering.ctype(step.source)
+    packed = pack_rows(op, _bias(lowering, step, op), _largest(lowering, step))
+    if packed is None:
+        return False
+    height, width, channels = op.weights.shape[1:]
+    line = width * channels
+    is_direct = in_type == "int8_t" and line % WORD == 0
+    image_line = lowering.shapes[step.source][1] * channels
+    lines = (height, line, image_line) if is_direct else (0, 0, 0)
+    needs_copies = not is_direct or bool(np.any(op.padding))
+    patch = padded_length(prod(op.weights.shape[1:]), STEP) * lowering.element_bytes(step.source)
+    spread_bytes = 2 * packed.steps * STEP * INT16_BYTES
+    fields: Fields = (
+        ("rows", _rows(lowering, step, op, packed)),
+        ("spread", Function(f"ql_spread_lanes_{LETTERS[in_type]}")),
+        ("window", lowering.window(step, op)),
+        ("lines", _lines(lines)),
+        ("patch", _lines((1, patch, 0))),
+        ("pixel_bytes", len(op.weights) * lowering.element_bytes(step.name)),
+        ("patch_offset", spread_bytes // INT16_BYTES),
+    )
+    size = spread_bytes + max(2 * patch if needs_copies else 0, _spare(packed, 2))
+    scratch = lowering.add_scratch(step, size, "int16_t")
+    lowering.allow_window_overlap(step, op, 2, reads_before_writes=True)
+    descriptor = step.descriptor("ql_conv2d_dsp_layer", fields)
+    lowering.call(step, "ql_conv2d_dsp", descriptor, scratch=scratch)
+    return True
+
+
+def _bias(lowering: Lowering, step: Step, op: QuantWeighted) -> NDArray[np.int32]:
+    return folded_bias(step.name, op, lowering.policy.tensor(step.source))
+
+
+def _largest(lowering: Lowering, step: Step) -> int:
+    """Return the magnitude of the largest integer that the layer reads."""
+    tensor = lowering.policy.tensor(step.source)
+    return max(abs(tensor.qmin), abs(tensor.qmax), INT8_LARGEST)
+
+
+def _spare(packed: PackedRows, lanes: int) -> int:
+    """Return the bytes of scratch in which the sums of a second part are made."""
+    return 0 if packed.part == packed.steps else lanes * LANE_BYTES
+
+
+def _rows(
+    lowering: Lowering, step: Step, op: QuantDense | QuantConv2D, packed: PackedRows
+) -> Struct:
+    """Return the `ql_rows` of a layer."""
+    is_int4 = stored_bits(op) == 4
+    mac = f"ql_mac{'_lanes' if isinstance(op, QuantConv2D) else ''}{'_w4' if is_int4 else ''}_dsp"
+    sums = NULL if packed.part == packed.steps else Function("ql_sums_dsp")
+    sums = Function("ql_sums_w4_dsp") if is_int4 else sums
+    return Struct(
+        (
+            ("weights", Array(f"{step.prefix}_weights", "int16_t", packed.halfwords, WORD)),
+            ("requant", requant(step, op.multiplier.astype(np.float32))),
+            ("store", store(lowering, step)),
+            ("mac", Function(mac)),
+            ("sums", sums),
+            ("out_len", len(op.weights)),
+            ("steps", packed.steps),
+            ("part", packed.part),
+        )
+    )
+
+
+def _lines(values: tuple[int, int, int]) -> Struct:
+    return Struct(tuple(zip(("count", "bytes", "stride"), values, strict=True)))
