@@ -16,6 +16,7 @@ from quarl.boards.cortex_m import find_board
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import CompilerName, harness_sources
+from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.packed_rows import CHUNK, GROUP, HIGH_BOUND, STEP, PackedRows, pack_rows
 from quarl.firmware.program import Program
@@ -156,7 +157,7 @@ def on_a_core(program: Program, cpu: str, compiler: CompilerName, x: np.ndarray)
     board = replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu)
     files = program_sources(program) | harness_sources(board)
     elf = build_image(files, board, default_cache_dir(), compiler)
-    return UnicornDevice(read_image(elf, board), board, program).run(x)
+    return UnicornDevice(read_image(elf, board), board, interface_of(program)).run(x)
 
 
 @pytest.mark.parametrize("cpu", ["cortex-m4", "cortex-m33"])

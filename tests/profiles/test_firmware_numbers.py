@@ -77,7 +77,8 @@ def test_weights_of_four_bits_cost_a_tenth_more_instructions_at_most(name: str) 
     for weights in ("int8", "int4"):
         policy, quantized = sample(name, 0, weights=weights)
         obs = observations(policy, np.random.default_rng(3), 1)
-        counted.append(profile_unicorn(quantized, obs, board_with(M4), default_cache_dir()))
+        workload = workload_for(quantized, obs, board_with(M4))
+        counted.append(profile_unicorn(workload, board_with(M4), default_cache_dir()))
     int8, int4 = counted
     assert int4.differing == 0
     assert int4.instructions <= 1.105 * int8.instructions
