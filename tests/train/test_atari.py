@@ -219,7 +219,7 @@ def test_dqn_begins_with_its_teachers_choices_learns_and_resumes(tmp_path: Path)
     from stable_baselines3 import DQN, PPO
 
     from quarl.train.atari_dqn import _begin_as, fit
-    from quarl.train.sb3 import Lanes
+    from quarl.train.sb3_lanes import Lanes
 
     text = DQN_RECIPE.read_text(encoding="utf-8").replace("quick_steps = 512", "quick_steps = 128")
     recipe = parse_recipe(text, "recipe.toml")
@@ -295,7 +295,7 @@ def test_a_rehearsal_brings_back_what_the_expert_said_and_ppo_has_forgotten(tmp_
     from stable_baselines3 import PPO
 
     from quarl.train.dagger import LESSONS, Rehearsal, choose
-    from quarl.train.sb3 import Lanes
+    from quarl.train.sb3_lanes import Lanes
 
     rng = np.random.default_rng(0)
     steps, lanes = 40, 2
@@ -328,7 +328,7 @@ def test_a_rehearsal_brings_back_what_the_expert_said_and_ppo_has_forgotten(tmp_
 def test_to_a_learner_an_episode_ends_with_each_life_and_the_game_goes_on() -> None:
     need("ale_py", "torch", "stable_baselines3")
     from quarl.train.games import Learning
-    from quarl.train.sb3 import Lanes
+    from quarl.train.sb3_lanes import Lanes
 
     lanes = Learning(
         Lanes(EnvRecipe("quarl.envs.atari:quarl/Atari-v0", {"game": "breakout"}, {}), 2)

@@ -32,6 +32,7 @@ from quarl.emitters import EMITTERS
 from quarl.errors import InputError, ToolMissingError
 from quarl.files.digests import digests
 from quarl.finetune.assignment import TRAINING, Assignment, Distilled, Tell
+from quarl.finetune.record import qat_notes
 from quarl.firmware.names import DEFAULT_PREFIX
 from quarl.firmware.source_tree import write_source_tree
 from quarl.graph.policy import Policy
@@ -40,6 +41,7 @@ from quarl.progress import QUIET, Progress, Reporter
 from quarl.quantize.calibration import Calibration, coverage
 from quarl.quantize.error_report import quant_report
 from quarl.quantize.ladder import DEFAULT_RUNG
+from quarl.quantize.quantizer import widths_of
 from quarl.quantize.widths import INT8, Widths
 from quarl.rollouts.episodes import random_episodes
 from quarl.seeds import RANDOM_SEED
@@ -91,6 +93,8 @@ def export_policy(
         quantized, ladder = _quantize(source, request, (fitted, held), limits, reporter, progress)
         example = example_of(quantized, held.obs)
         files = _files(source.policy, quantized, example, request)
+        if quantized is source.integers:
+            files[TRAINING] = _how_trained(source, quantized)
     manifest = Manifest(
         name=source.name,
         origin=_origin(source),
@@ -231,6 +235,14 @@ def _origin(source: Source) -> Origin:
         source.framework,
         None if source.recipe is None else source.recipe.name,
     )
+
+
+def _how_trained(source: Source, integers: QuantPolicy) -> bytes:
+    """Return what a bundle says of integers that came of the policy's own training."""
+    qat = None if source.recipe is None else source.recipe.qat
+    if qat is None:
+        return qat_notes(widths_of(integers), "own").encode()
+    return qat_notes(qat.widths, qat.method).encode()
 
 
 def _files(

@@ -108,13 +108,23 @@ class FakeLayer(nn.Module):
 
     def forward(self, x: Tensor, in_scale: Tensor, out_scale: Tensor) -> Tensor:
         """Return accumulators times multipliers [n, ..., out], not yet rounded."""
+        return self.apply_integers(x, *self.constants(in_scale, out_scale))
+
+    def constants(self, in_scale: Tensor, out_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return integer weights [out, in], integer biases and multipliers."""
         weights, bias, step = self.integers(in_scale)
-        return self._accumulate(x, weights, bias) * ((in_scale * step) / out_scale)
+        return weights, bias, (in_scale * step) / out_scale
+
+    def apply_integers(
+        self, x: Tensor, weights: Tensor, bias: Tensor, multiplier: Tensor
+    ) -> Tensor:
+        """Return what `forward` returns, with its constants given."""
+        return self._accumulate(x, weights, bias) * multiplier
 
     def _accumulate(self, x: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
         op = self.op
         if isinstance(op, Dense):
-            return x @ weights.T + bias
+            return torch.addmm(bias, x, weights.T)
         (top, bottom), (left, right) = op.padding
         if top or bottom or left or right:
             x = nn.functional.pad(x, (0, 0, left, right, top, bottom))
@@ -158,12 +168,15 @@ class FakeTable(nn.Module):
             scales: the steps of both, as tensors.
         """
         in_scale, out_scale = scales
-        table = function_table(self.function, source, target).table.astype(np.float32)
-        entries = torch.from_numpy(table - np.float32(target.zero_point))
-        index = x.detach().long() + (source.zero_point - source.qmin)
+        exact = look_up(self.entries(source, target), x, source)
         smooth = _smooth(self.function, x * in_scale) / out_scale
-        exact: Tensor = _Replacing.apply(smooth, entries[index])  # type: ignore[no-untyped-call]
-        return exact
+        replaced: Tensor = _Replacing.apply(smooth, exact)  # type: ignore[no-untyped-call]
+        return replaced
+
+    def entries(self, source: QuantTensor, target: QuantTensor) -> Tensor:
+        """Return the table as offsets of `target`."""
+        table = function_table(self.function, source, target).table.astype(np.float32)
+        return torch.from_numpy(table - np.float32(target.zero_point))
 
 
 OPERATORS: Mapping[str, Callable[..., Tensor]] = {
@@ -180,6 +193,11 @@ OPERATORS: Mapping[str, Callable[..., Tensor]] = {
     "elu": nn.functional.elu,
     "softplus": nn.functional.softplus,
 }
+
+
+def look_up(entries: Tensor, x: Tensor, source: QuantTensor) -> Tensor:
+    """Return the entries for offsets x of `source`."""
+    return entries[x.detach().long() + (source.zero_point - source.qmin)]
 
 
 def _smooth(function: Function, x: Tensor) -> Tensor:

@@ -58,7 +58,12 @@ class Record:
 
     def to_json(self) -> str:
         """Return canonical JSON."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+        return (
+            json.dumps(
+                {"format": FORMAT, "kind": "distilled", **asdict(self)}, indent=1, sort_keys=True
+            )
+            + "\n"
+        )
 
     def sentences(self) -> list[str]:
         """Return the result for people."""
@@ -86,6 +91,12 @@ class Record:
             f"{self.differing} of {self.compared:,} outputs differ between training and export"
         )
         return lines
+
+
+def qat_notes(widths: Widths, method: str) -> str:
+    """Return the `training.json` of integers that came of quantisation-aware training."""
+    document = {"format": FORMAT, "kind": "qat", "widths": asdict(widths), "method": method}
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
 def parse_record(text: str) -> dict[str, Any]:

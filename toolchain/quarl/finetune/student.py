@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quarl.finetune.fake_layers import FakeLayer, FakeTable, Scale, rounded
+from quarl.finetune.fake_layers import FakeLayer, FakeTable, Scale, look_up, rounded
 from quarl.graph.policy import INPUT, Activation, Add, Concat, Flatten, MaxPool2D, Policy, Weighted
 from quarl.graph.quant_policy import (
     EXACT_FLOAT_BOUND,
@@ -61,7 +61,7 @@ class Student(nn.Module):
         settings: QuantSettings,
     ) -> None:
         super().__init__()
-        self.policy, self.settings = policy, settings
+        self.policy, self.settings, self.calibration = policy, settings, calibration
         folded = fold(policy, _few(policy, calibration), settings)
         self.observation, self.units = folded.observation, folded.units
         reals = float64_results(self.units, folded.real)
@@ -75,6 +75,7 @@ class Student(nn.Module):
         groups = scale_groups(self.units)
         self.group = {name: _key(min(members)) for name, members in groups.items()}
         self.scales, self.layers = nn.ModuleDict(), nn.ModuleDict()
+        self._frozen: tuple[tuple[int, ...], dict[str, Any]] | None = None
         self._add_scale(INPUT, is_learned=False)
         for unit in self.units:
             is_fixed = isinstance(unit.op, Activation) and unit.op.function in ("tanh", "sigmoid")
@@ -118,14 +119,49 @@ class Student(nn.Module):
         """Return the outputs [n, count] in real units for offsets [n, ...], as
         `real_outputs(integer_outputs(export))` gives them.
         """
-        values = {INPUT: offsets.float()}
-        for unit in self.units:
-            values[unit.name] = self._run(unit, [values[name] for name in unit.inputs])
-        last = self.units[-1].name
-        return values[last] if self.has_wide_head else values[last] * self.scale(last)
+        values = self.run({INPUT: offsets.float()}, self.units)
+        return self.real(values, self.units[-1].name)
 
-    def _run(self, unit: Unit, inputs: list[Tensor]) -> Tensor:
+    def run(self, values: dict[str, Tensor], units: tuple[Unit, ...]) -> dict[str, Tensor]:
+        """Return the offsets of every tensor after these units, from those before them."""
+        values = dict(values)
+        frozen = None if torch.is_grad_enabled() else self._constants()
+        for unit in units:
+            inputs = [values[name] for name in unit.inputs]
+            values[unit.name] = self._run(unit, inputs, frozen)
+        return values
+
+    def real(self, values: dict[str, Tensor], name: str) -> Tensor:
+        """Return a tensor in real units."""
+        is_real = self.has_wide_head and name == self.units[-1].name
+        return values[name] if is_real else values[name] * self.scale(name)
+
+    def _constants(self) -> dict[str, Any]:
+        """Return what a forward pass without gradients needs, made again when a parameter has
+        changed: acting then costs a matrix product a layer.
+        """
+        versions = tuple(parameter._version for parameter in self.parameters())
+        if self._frozen is None or self._frozen[0] != versions:
+            made: dict[str, Any] = {}
+            for unit in self.units:
+                layer, source = self.layer(unit.name), unit.inputs[0]
+                if isinstance(layer, FakeLayer):
+                    made[unit.name] = layer.constants(self.scale(source), self.scale(unit.name))
+                elif isinstance(layer, FakeTable):
+                    made[unit.name] = layer.entries(self.tensor(source), self.tensor(unit.name))
+            self._frozen = versions, made
+        return self._frozen[1]
+
+    def layer(self, name: str) -> nn.Module | None:
+        """Return the module of a unit, None where it has none."""
+        key = _key(name)
+        if key not in self.layers:
+            return None
+        return self.layers[key]
+
+    def _run(self, unit: Unit, inputs: list[Tensor], frozen: dict[str, Any] | None) -> Tensor:
         name, tensor = unit.name, self.tensors[unit.name]
+        layer = self.layer(name)
         match unit.op:
             case Flatten():
                 return inputs[0].flatten(1)
@@ -137,14 +173,17 @@ class Student(nn.Module):
                 return _clamped(_max_pool(unit.op, inputs[0]), tensor)
             case Activation():
                 source = unit.inputs[0]
+                if frozen is not None:
+                    return look_up(frozen[name], inputs[0], self.tensors[source])
                 scales = self.scale(source), self.scale(name)
-                made: Tensor = self.layers[_key(name)](
-                    inputs[0], self.tensor(source), self.tensor(name), scales
-                )
+                assert isinstance(layer, FakeTable)
+                made: Tensor = layer(inputs[0], self.tensor(source), self.tensor(name), scales)
                 return made
-        product: Tensor = self.layers[_key(name)](
-            inputs[0], self.scale(unit.inputs[0]), self.scale(name)
-        )
+        assert isinstance(layer, FakeLayer)
+        if frozen is not None:
+            product = layer.apply_integers(inputs[0], *frozen[name])
+        else:
+            product = layer(inputs[0], self.scale(unit.inputs[0]), self.scale(name))
         if self.has_wide_head and unit is self.units[-1]:
             return product
         return _clamped(rounded(product), tensor)

@@ -209,7 +209,10 @@ def widths_of(policy: QuantPolicy) -> Widths:
         for node in policy.nodes
         if isinstance(node.op, QuantDense | QuantConv2D)
     ]
-    hidden = [_bits(node.output) for node in policy.nodes[:-1] if node.output is not None]
+    inner = policy.nodes[:-1]
+    if isinstance(policy.nodes[-1].op, QuantTable):  # what a squashed action's table reads
+        inner = inner[:-1]
+    hidden = [_bits(node.output) for node in inner if node.output is not None]
     inputs = _bits(policy.observation.tensor)
     return Widths(
         weights=min(bits, default=8),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 
@@ -30,12 +30,17 @@ from quarl.files.tables import (
     value_from,
 )
 from quarl.files.toml import parse_toml, read_toml
+from quarl.quantize.widths import WEIGHT_BITS, Widths
 
 RECIPE_FILE = "recipe.toml"
 RUN_RESULT = "policy"  # what a training run calls the folder of its policy, whatever its name
 
 Setting: TypeAlias = str | int | float | bool | list["Setting"] | dict[str, "Setting"]
 """A value as TOML writes it; dates are refused."""
+
+Precision: TypeAlias = Literal["fp32", "bf16"]
+QatMethod: TypeAlias = Literal["lsq", "fixed"]
+WeightBits: TypeAlias = Annotated[int, Field(strict=True, ge=WEIGHT_BITS[0], le=WEIGHT_BITS[1])]
 
 
 def _line(text: str) -> str:
@@ -91,6 +96,40 @@ class TrainRecipe:
     envs: Annotated[Count, Field(description="lanes that run in parallel")]
     normalize_observations: Flag
     hyperparameters: Settings
+    precision: Annotated[
+        Precision, Field(description="of matrix products; weights and optimiser stay float32")
+    ] = "fp32"
+
+
+@table
+@dataclass(frozen=True, slots=True)
+class QatRecipe:
+    """Training through the deployment's integers, after a delay in float."""
+
+    weights: Annotated[WeightBits, Field(description="bits, all layers but the first and last")]
+    delay: Annotated[
+        NotNegative,
+        Field(description="up to 1 a share of the environment steps, above 1 a number of them"),
+    ]
+    edges: Annotated[WeightBits, Field(description="bits of the first and the last layer")] = 8
+    activations: Annotated[
+        int, Field(strict=True, ge=2, le=16, description="bits of hidden activations")
+    ] = 8
+    inputs: Annotated[
+        int | None, Field(strict=True, ge=3, le=16, description="bits of observations; absent: 12")
+    ] = None
+    method: Annotated[
+        QatMethod, Field(description="step sizes are learned (lsq), or stay as first measured")
+    ] = "lsq"
+
+    @property
+    def widths(self) -> Widths:
+        """The widths that are trained."""
+        return Widths(self.weights, self.edges, self.activations, self.inputs)
+
+    def delay_steps(self, steps: int) -> int:
+        """Return after how many environment steps of a training of `steps` integers take over."""
+        return round(self.delay * steps) if self.delay <= 1 else round(self.delay)
 
 
 @table
@@ -176,6 +215,7 @@ class Recipe:
     score: Annotated[
         ScoreRecipe | None, Field(description="absent until the policy has been trained")
     ] = None
+    qat: Annotated[QatRecipe | None, Field(description="absent: trained in float")] = None
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -227,4 +267,6 @@ def _contradictions(recipe: Recipe) -> list[str]:
         problems.append('gate.failure_return: missing; failure = "return" needs it')
     if recipe.normalizer is not None and not recipe.train.normalize_observations:
         problems.append("normalizer: given, but [train] normalize_observations is false")
+    if recipe.qat is not None and recipe.train.precision != "fp32":
+        problems.append("train.precision: integers are exact in float32 only; omit it with [qat]")
     return problems

@@ -22,6 +22,7 @@ from quarl.sources.recipe import RECIPE_FILE, Recipe, list_recipes, read_recipe
 from quarl.sources.weights import VARIABLE, find_file, read_stored
 
 CALIBRATION_FILE, HELDOUT_FILE = "calibration.npz", "heldout.npz"
+INTEGERS_FILE = "integers.npz"  # of a policy that was trained through them
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +96,32 @@ def open_source(
             f"{recipe.name}: its weights ({recipe.source}) are not in {folder}: restore them, "
             f"or train it: quarl train {folder}"
         )
-    return Source(
-        read_policy(file, _with_spaces(options, own_env)),
-        file,
-        recipe,
-        own_env,
-        (fitted, held),
-        None if recipe.integers is None else _trained_integers(folder / recipe.integers),
-    )
+    policy = read_policy(file, _with_spaces(options, own_env))
+    integers = _trained_integers(folder, recipe, policy)
+    return Source(policy, file, recipe, own_env, (fitted, held), integers)
 
 
-def _trained_integers(path: Path) -> QuantPolicy:
-    integers = read_policy(path)
+def _trained_integers(
+    folder: Path, recipe: Recipe, policy: Policy | QuantPolicy
+) -> QuantPolicy | None:
+    """Return the integers the policy was trained with; None where there are none.
+
+    Raises:
+        InputError: float weights, or integers that belong to others.
+    """
+    name = recipe.integers or (INTEGERS_FILE if recipe.qat is not None else None)
+    if name is None or (recipe.integers is None and not (folder / name).is_file()):
+        return None
+    integers = read_policy(folder / name)
     if not isinstance(integers, QuantPolicy):
-        raise InputError(f"{path}: holds float weights, the recipe calls them integers")
+        raise InputError(f"{folder / name}: holds float weights, the recipe calls them integers")
+    if recipe.qat is not None and (
+        integers.source_sha256 != policy.source_sha256 or integers.contract != policy.contract
+    ):
+        raise InputError(
+            f"{folder / name}: belongs to other weights or another contract than the folder's: "
+            "train the policy again, or remove the file to quantise after training"
+        )
     return integers
 
 

@@ -9,6 +9,7 @@ Episodes that choose a checkpoint, give the score, calibrate or are held out hav
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -19,12 +20,20 @@ import numpy as np
 from quarl.errors import InputError, ToolMissingError
 from quarl.graph.contract import Contract
 from quarl.graph.env_spec import EnvSpec
+from quarl.graph.reference import act
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.spaces import action_of, observation_of
 from quarl.rollouts.episodes import collect_observations, random_episodes, run_episodes
 from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
 from quarl.sources.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
-from quarl.train.folder import fill_measured, source_page, write_normalizer, write_observations
+from quarl.train.folder import (
+    fill_measured,
+    source_page,
+    with_integers,
+    write_integers,
+    write_normalizer,
+    write_observations,
+)
 from quarl.train.trained import Progress, Trainer
 
 TRAINERS: dict[str, str] = {
@@ -110,6 +119,12 @@ def train(
             "a recipe with a normaliser trains with normalize_observations"
         )
         write_normalizer(out / recipe.normalizer, trained.normalizer)
+    played_in_integers = None
+    if trained.integers is not None:
+        integers = write_integers(out, recipe, trained)
+        played_in_integers = run_episodes(
+            env, partial(act, integers), range(SCORE_SEED, SCORE_SEED + SCORE_EPISODES)
+        )
     write_observations(out / "calibration.npz", calibration)
     write_observations(out / "heldout.npz", heldout)
     text = fill_measured(
@@ -118,7 +133,10 @@ def train(
     (out / RECIPE_FILE).write_text(text, encoding="utf-8")
     measured = read_recipe(out)
     tail = np.quantile(scored.returns, [0.0, 0.01, 0.05, 0.5])
-    (out / "SOURCE.md").write_text(source_page(measured, trained, tail), encoding="utf-8")
+    page = source_page(measured, trained, tail)
+    if played_in_integers is not None:
+        page = with_integers(page, measured, played_in_integers)
+    (out / "SOURCE.md").write_text(page, encoding="utf-8")
     return measured
 
 

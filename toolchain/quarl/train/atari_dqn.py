@@ -50,7 +50,8 @@ from quarl.train.games import (
     play_games,
 )
 from quarl.train.journal import Journal
-from quarl.train.sb3 import LEFT_OUT, Lanes, save_model
+from quarl.train.sb3_files import LEFT_OUT, save_model
+from quarl.train.sb3_lanes import Lanes
 from quarl.train.trained import Progress, Trained
 
 # share of the steps before which no policy is kept: it would be the teacher's, not DQN's

@@ -61,7 +61,8 @@ from quarl.train.games import (
     play_games,
 )
 from quarl.train.journal import Journal
-from quarl.train.sb3 import LEFT_OUT, Lanes, save_model
+from quarl.train.sb3_files import LEFT_OUT, save_model
+from quarl.train.sb3_lanes import Lanes
 from quarl.train.trained import Progress, Trained
 
 IMITATION_JUDGED = 40_960  # steps between two looks at an imitating network

@@ -5,16 +5,21 @@ from __future__ import annotations
 import csv
 import platform
 import re
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.bundle.policy_file import quant_policy_bytes
 from quarl.files.npz import npz_bytes
 from quarl.graph.contract import Normalizer
-from quarl.rollouts.episodes import Observations
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.importers import ImportOptions, read_policy
+from quarl.rollouts.episodes import Episodes, Observations
 from quarl.sources.recipe import Recipe, ScoreRecipe
+from quarl.sources.source import INTEGERS_FILE
 from quarl.train.trained import CURVE_FIELDS, Trained
 
 _PACKAGES = {
@@ -112,6 +117,41 @@ Deterministic play on {trained.checkpoint_episodes} episodes at each checkpoint.
 `calibration.npz` and `heldout.npz` hold `obs`, in raw units of the environment, and `episode`, the number of the episode each is from.
 They come from this policy's own episodes; the two files and the score share no episode.
 """
+
+
+def write_integers(out: Path, recipe: Recipe, trained: Trained) -> QuantPolicy:
+    """Return the integers that were trained, bound to the weights and the contract of the folder,
+    written there.
+    """
+    assert trained.integers is not None
+    policy = read_policy(
+        out / recipe.source,
+        ImportOptions(
+            trained.normalizer,
+            no_normalizer=trained.normalizer is None,
+            step_hz=recipe.step_hz,
+        ),
+    )
+    integers = replace(
+        trained.integers, contract=policy.contract, source_sha256=policy.source_sha256
+    )
+    (out / INTEGERS_FILE).write_bytes(quant_policy_bytes(integers))
+    return integers
+
+
+def with_integers(page: str, recipe: Recipe, played: Episodes) -> str:
+    """Return SOURCE.md with what the integers are and how they play."""
+    assert recipe.qat is not None
+    qat, steps = recipe.qat, recipe.train.steps
+    section = f"""## Integers
+
+Quantisation-aware training: {qat.widths.sentence()}; after {qat.delay_steps(steps):,} steps in float the actor computed in integers
+(step sizes {"learned" if qat.method == "lsq" else "as first measured"}). `{INTEGERS_FILE}` holds them as they were trained; the weights are the real numbers behind
+them. On the episodes of the score the integers' mean return is {played.returns.mean():.2f} (standard deviation {played.returns.std():.2f}).
+
+"""
+    before, header, after = page.partition("## Learning curve")
+    return before + section + header + after
 
 
 def _versions(framework: str) -> list[str]:

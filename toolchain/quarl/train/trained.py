@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from quarl.graph.contract import Normalizer
+from quarl.graph.quant_policy import QuantPolicy
 from quarl.rollouts.actors import Actor
 from quarl.sources.recipe import Recipe
 
@@ -42,6 +43,7 @@ class Trained:
     checkpoint_episodes: int  # that each point of the curve was measured on
     # what the policy knew before its own algorithm began, whole lines for SOURCE.md
     warm_start: str = ""
+    integers: QuantPolicy | None = None  # what was trained in the place of the float weights
 
 
 class Trainer(Protocol):

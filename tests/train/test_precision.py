@@ -1,0 +1,68 @@
+"""Half precision: updates use it, what is saved does not know of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quarl.errors import InputError
+from quarl.sources.recipe import parse_recipe
+from quarl.train.precision import bf16_units
+from tests.conftest import need
+from tests.train.test_sb3 import DQN, PPO
+
+
+def with_bf16(text: str) -> str:
+    return text.replace("normalize_observations", 'precision = "bf16"\nnormalize_observations')
+
+
+@pytest.mark.parametrize("text", [PPO, DQN], ids=["ppo", "dqn"])
+def test_matrix_products_of_updates_are_bfloat16_and_weights_float32(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("torch", "stable_baselines3")
+    import torch
+
+    from quarl.train import sb3
+
+    monkeypatch.setattr(sb3, "CHECKPOINT_EPISODES", 2)
+    seen: list[tuple[Any, bool]] = []
+    linear = torch.nn.functional.linear
+
+    def watched(x: Any, *rest: Any) -> Any:
+        made = linear(x, *rest)
+        seen.append((made.dtype, torch.is_grad_enabled()))
+        return made
+
+    monkeypatch.setattr(torch.nn.functional, "linear", watched)
+    recipe = parse_recipe(with_bf16(text), "test")
+    assert recipe.train.precision == "bf16"
+    trained = sb3.fit(recipe, tmp_path, quick=False, resume=False, progress=None)
+    assert (torch.bfloat16, True) in seen
+    assert (torch.float32, False) in seen
+    trained.save(tmp_path / "policy.zip")
+    algorithm = sb3._algorithm(recipe.algorithm)
+    loaded = algorithm.load(tmp_path / "policy.zip", device="cpu")
+    assert type(loaded) is algorithm
+    assert {p.dtype for p in loaded.policy.parameters()} == {torch.float32}
+
+
+def test_integers_are_not_learned_in_half_precision() -> None:
+    with pytest.raises(InputError, match=r"train\.precision: integers are exact in float32 only"):
+        parse_recipe(with_bf16(PPO) + "\n[qat]\nweights = 4\ndelay = 0.5\n", "test")
+
+
+@pytest.mark.parametrize(
+    ("flags", "units"),
+    [
+        ("flags : fpu sse2 avx512_bf16 amx_bf16", "AMX"),
+        ("flags : avx2 avx512_bf16", "AVX512_BF16"),
+        ("Features : fp asimd bf16", "Arm BF16"),
+        ("flags : avx2 avx512f", None),
+        ("", None),
+    ],
+)
+def test_what_multiplies_bfloat16_is_read_from_the_flags(flags: str, units: str | None) -> None:
+    assert bf16_units(flags) == units
