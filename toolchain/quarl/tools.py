@@ -74,6 +74,26 @@ def own_module(name: str) -> list[str]:
     ]
 
 
+def limit_this_process(*, cpu_s: int, memory_bytes: int) -> None:
+    """Bound what this process may use, as far as the system can and the user's own limits allow.
+
+    Called by a worker before it opens a stranger's file; afterwards Python raises `MemoryError`,
+    and the kernel ends a process that is out of time.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows; the parent's timeout remains
+        return
+    for kind, wanted in (
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (allowed, allowed))
+
+
 class Conversation:
     """A process that reads one JSON object per line and answers each with one. Use it in a `with`
     block; it ends there.

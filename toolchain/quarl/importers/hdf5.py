@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from quarl.errors import DeviceError, InputError, QuarlError, UnsupportedError, UntrustedFileError
 from quarl.files.open import read_file
-from quarl.importers.hdf5_worker import MAX_ARRAY_BYTES
+from quarl.importers.hdf5_worker import FILE_IS_BAD, MAX_ARRAY_BYTES
 from quarl.tools import ONE_THREAD, own_module, run
 
 TIMEOUT_S = 120.0
@@ -126,8 +126,13 @@ def open_hdf5(source: Path | bytes, name: str) -> Hdf5File:
     except DeviceError as error:
         raise InputError(damaged) from error
     length = int.from_bytes(worker.stdout[:8], "little")
+    words = " ".join(worker.stderr.decode("utf-8", "replace").strip().splitlines()[-1:])
+    if worker.returncode > 0 and worker.returncode != FILE_IS_BAD:
+        raise DeviceError(
+            f"{name}: the process that reads HDF5 files failed: {words}. It needs about 1 GiB of "
+            "address space: see ulimit -v"
+        )
     if worker.returncode or len(worker.stdout) < 8 + length:
-        words = worker.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise InputError(f"{damaged} ({words[0]})" if words else damaged)
+        raise InputError(f"{damaged} ({words})" if words else damaged)
     index = json.loads(worker.stdout[8 : 8 + length])
     return Hdf5File(name, index["texts"], index["arrays"], memoryview(worker.stdout)[8 + length :])

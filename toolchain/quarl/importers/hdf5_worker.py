@@ -16,27 +16,49 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 
+from quarl.tools import limit_this_process
+
 MAX_TEXT_BYTES = 1 << 24
 MAX_NAMES = 10_000
 MAX_OBJECTS = 20_000
 MAX_DEPTH = 32  # a group may hold itself
 MAX_ARRAY_BYTES = 1 << 28
-MAX_MEMORY_BYTES = 8 << 30
+FILE_IS_BAD = 3  # exit code
+MEMORY_BYTES = 2 << 30  # address space: libraries, and what a small file may ask for
+MEMORY_FACTOR = 6  # times the size of the file
 CPU_SECONDS = 5  # before the size of the file
 CPU_BYTES_PER_SECOND = 10_000_000
 GROUPS = ("layers", "model_weights")  # the rest is the optimiser's
 
 
 def main() -> None:
-    """Read stdin, write stdout."""
+    """Read stdin, write stdout. Exit code FILE_IS_BAD blames the file; any other failure is of this
+    process itself.
+    """
     content = sys.stdin.buffer.read()
-    _limit(len(content))
+    limit_this_process(
+        cpu_s=CPU_SECONDS + len(content) // CPU_BYTES_PER_SECOND,
+        memory_bytes=MEMORY_BYTES + MEMORY_FACTOR * len(content),
+    )
+    try:
+        index, parts = _read(content)
+    except Exception as error:  # whatever the library makes of a damaged file
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(FILE_IS_BAD)
+    written = json.dumps(index).encode()
+    sys.stdout.buffer.write(len(written).to_bytes(8, "little") + written)
+    for part in parts:
+        sys.stdout.buffer.write(part)
+
+
+def _read(content: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Return the index, and the bytes of the arrays it tells of."""
+    arrays: dict[str, dict[str, Any]] = {}
+    parts: list[bytes] = []
+    offset = 0
     with h5py.File(io.BytesIO(content), "r") as file:
         texts: dict[str, dict[str, list[str] | str]] = {"": _texts(file)}
-        arrays: dict[str, dict[str, Any]] = {}
-        parts: list[bytes] = []
         stack = [name for name in GROUPS if name in file.keys()]  # noqa: SIM118, `in file` would follow links
-        offset = 0
         while stack:
             place = stack.pop()
             if len(texts) + len(arrays) >= MAX_OBJECTS or place.count("/") > MAX_DEPTH:
@@ -58,22 +80,7 @@ def main() -> None:
                 parts.append(np.ascontiguousarray(found[()], "<f4").tobytes())
                 arrays[place]["offset"] = offset
                 offset += len(parts[-1])
-    index = json.dumps({"texts": texts, "arrays": arrays}).encode()
-    sys.stdout.buffer.write(len(index).to_bytes(8, "little") + index)
-    for part in parts:
-        sys.stdout.buffer.write(part)
-
-
-def _limit(length: int) -> None:
-    """Bound this process's time and memory, where the system can."""
-    try:
-        import resource
-    except ImportError:  # Windows; the parent's timeout remains
-        return
-    seconds = CPU_SECONDS + length // CPU_BYTES_PER_SECOND
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return {"texts": texts, "arrays": arrays}, parts
 
 
 def _describe(found: Any) -> dict[str, Any]:
