@@ -152,7 +152,8 @@ FlashOption = Annotated[
     ),
 ]
 EpisodesOption = Annotated[
-    int | None, typer.Option("--episodes", min=2, metavar="N", help="Paired episodes to play.")
+    int | None,
+    typer.Option("--episodes", min=2, max=1_000_000, metavar="N", help="Paired episodes to play."),
 ]
 BaselineOption = Annotated[
     Path | None,

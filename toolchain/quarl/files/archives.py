@@ -23,6 +23,8 @@ MAX_MEMBER_BYTES = 1 << 28
 MAX_MEMBERS = 20_000
 # trained weights hardly compress; a member that unpacks to more than this times its size is a bomb
 MAX_RATIO = 200
+# of the members together to the file, which bounds what a small file can ask for: 400 MiB of 1 MiB
+MAX_TOTAL_RATIO = 400
 FREE_BYTES = 1 << 20  # a member this small may compress as well as it likes
 
 
@@ -78,6 +80,10 @@ class Archive:
             InputError: no such member, or its bytes are damaged.
             UntrustedFileError: it claims, or turns out to hold, more than `limit`.
         """
+        return bytes(self.read_buffer(member, limit))
+
+    def read_buffer(self, member: str, limit: int = MAX_MEMBER_BYTES) -> bytearray:
+        """Return what `read` returns, in memory that is taken once."""
         if member not in self._members:
             raise InputError(
                 f"{self.name}: has no {member!r} inside: it is incomplete, or another kind of file"
@@ -87,7 +93,7 @@ class Archive:
             raise UntrustedFileError(
                 f"{self.name}: {member} claims {claimed:,} bytes, at most {limit:,} are read"
             )
-        parts, total = [], 0
+        content, total = bytearray(claimed), 0
         try:
             with self._zip.open(member) as stream:
                 while chunk := stream.read(CHUNK_BYTES):
@@ -97,7 +103,7 @@ class Archive:
                             f"{self.name}: {member} unpacks to more than the {claimed:,} "
                             "bytes it claims"
                         )
-                    parts.append(chunk)
+                    content[total - len(chunk) : total] = chunk
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -115,15 +121,19 @@ class Archive:
                 f"{self.name}: {member} has {total:,} of the {claimed:,} bytes it claims: "
                 "copy the file again"
             )
-        return b"".join(parts)
+        return content
+
+    def _size(self) -> int:
+        return self._file.seek(0, io.SEEK_END)
 
     def _check_directory(self, max_ratio: int) -> None:
         infos = self._zip.infolist()
         total = sum(info.file_size for info in infos)
-        if len(infos) > MAX_MEMBERS or total > MAX_TOTAL_BYTES:
+        most = min(MAX_TOTAL_BYTES, MAX_TOTAL_RATIO * max(FREE_BYTES, self._size()))
+        if len(infos) > MAX_MEMBERS or total > most:
             raise UntrustedFileError(
                 f"{self.name}: claims {len(infos):,} members of {total:,} bytes together, "
-                f"at most {MAX_MEMBERS:,} and {MAX_TOTAL_BYTES:,} are read"
+                f"at most {MAX_MEMBERS:,} and {most:,} are read"
             )
         if len(self._members) != len(infos):
             raise UntrustedFileError(

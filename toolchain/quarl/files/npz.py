@@ -20,6 +20,7 @@ from quarl.errors import InputError, UntrustedFileError
 from quarl.files.archives import MAX_RATIO, Archive
 
 MAX_ARRAY_BYTES = 1 << 30
+MAX_HEADER_BYTES = 1 << 16  # NumPy reads headers of 10,000
 PLAIN_KINDS = "biuf"
 # stacked frames of a game shrink by 250 and more; 1,032 is the most that deflate can do
 FRAMES_RATIO = 1_100
@@ -67,13 +68,13 @@ def _arrays_in(archive: Archive, where: str) -> dict[str, NDArray[Any]]:
         )
     return {
         name.removesuffix(".npy"): parse_npy(
-            archive.read(name, MAX_ARRAY_BYTES), f"{archive.name}: {name}"
+            archive.read_buffer(name, MAX_ARRAY_BYTES), f"{archive.name}: {name}"
         )
         for name in members
     }
 
 
-def parse_npy(data: bytes, where: str) -> NDArray[Any]:
+def parse_npy(data: bytes | bytearray, where: str) -> NDArray[Any]:
     """Return the array in the bytes of an `.npy` file; its header is checked against the bytes that
     are there before memory is taken.
 
@@ -81,7 +82,7 @@ def parse_npy(data: bytes, where: str) -> NDArray[Any]:
         InputError: not an array of whole or real numbers, or cut off.
         UntrustedFileError: objects that would have to be unpickled.
     """
-    stream = io.BytesIO(data)
+    stream = io.BytesIO(memoryview(data)[:MAX_HEADER_BYTES])
     try:
         version = npy.read_magic(stream)
         header = (
@@ -89,7 +90,7 @@ def parse_npy(data: bytes, where: str) -> NDArray[Any]:
             if version == (1, 0)
             else npy.read_array_header_2_0(stream)
         )
-        shape, _, dtype = header
+        shape, is_fortran, dtype = header
         if dtype.hasobject:
             raise UntrustedFileError(
                 f"{where}: holds Python objects, which would have to be unpickled: save plain "
@@ -106,13 +107,18 @@ def parse_npy(data: bytes, where: str) -> NDArray[Any]:
                 f"{where}: claims {claimed:,} bytes of numbers, {there:,} are there: it was "
                 "cut off or changed"
             )
-        stream.seek(0)
-        array: NDArray[Any] = npy.read_array(stream, allow_pickle=False)
+        if any(type(length) is not int or length < 0 for length in shape):
+            raise ValueError(f"shape {shape}")
+        array: NDArray[Any] = np.zeros(shape if not claimed else 0, dtype)
+        if claimed:
+            flat = np.frombuffer(data, dtype, math.prod(shape), stream.tell())
+            array = flat.reshape(shape, order="F" if is_fortran else "C")
     except _BAD_HEADER as error:
         raise InputError(
             f"{where}: not a NumPy array ({error}): save it with numpy.savez"
         ) from error
-    return array
+    # a file's own memory is used where it can be: an array is written to, and starts where it must
+    return array if isinstance(data, bytearray) and array.flags.aligned else array.copy("K")
 
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compress: bool = True) -> bytes:

@@ -26,6 +26,9 @@ ActionKind = Literal["discrete", "multi_discrete", "box"]
 Transform = Literal["clip", "unscale"]
 
 
+MOST_VALUES = 1 << 24  # of one observation
+
+
 @dataclass(frozen=True, slots=True)
 class Normalizer:
     """Running statistics that turn a raw observation into what the network was trained on.
@@ -92,6 +95,10 @@ class Observation:
     def __post_init__(self) -> None:
         if not self.shape or min(self.shape) < 1:
             raise InputError(f"contract: observation shape {self.shape} must have positive lengths")
+        if math.prod(self.shape) > MOST_VALUES:
+            raise InputError(
+                f"contract: observation shape {self.shape} has more than {MOST_VALUES:,} values"
+            )
         if self.layout not in get_args(Layout) or self.dtype not in get_args(ElementType):
             allowed = f"{', '.join(get_args(Layout))} of {' or '.join(get_args(ElementType))}"
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import assert_never
 
 import numpy as np
@@ -22,13 +23,26 @@ from quarl.graph.ops import (
     Weighted,
 )
 
+MOST_ELEMENTS = 1 << 24  # of one tensor: far more than any board holds, far less than memory
+
 
 def output_shape(node: Node, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
     """Return the node's output shape without the batch.
 
     Raises:
         InputError: the inputs do not fit the operation.
+        UnsupportedError: the output has more than `MOST_ELEMENTS`, which a small file can ask for.
     """
+    shape = _output_shape(node, inputs)
+    if prod(shape) > MOST_ELEMENTS:
+        raise UnsupportedError(
+            f"{node.name}: gives {prod(shape):,} values (shape {shape}), at most "
+            f"{MOST_ELEMENTS:,} are carried over: this is not a policy for a small board"
+        )
+    return shape
+
+
+def _output_shape(node: Node, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
     _check_count(node, len(inputs))
     first = inputs[0]
     match node.op:
@@ -61,7 +75,7 @@ def output_shape(node: Node, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
         case MaxPool2D(kernel=kernel, stride=stride, padding=padding):
             return pool_shape(node.name, first, kernel, stride, padding)
         case Flatten():
-            return (int(np.prod(first)),)
+            return (prod(first),)
         case Concat():
             if any(shape[:-1] != first[:-1] for shape in inputs):
                 raise InputError(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Layout
+from quarl.graph.op_shapes import MOST_ELEMENTS
 from quarl.graph.policy import INPUT, Activation, DepthwiseConv2D, Function, Node, Op, output_shape
 
 MAX_LAYERS = 500
@@ -93,6 +94,12 @@ class DraftBuilder:
         self.path = path
         self.nodes: list[DraftNode] = []
         self.shapes: dict[str, tuple[int, ...]] = {INPUT: input_shape}
+        self._elements = math.prod(input_shape)
+        if self._elements > MOST_ELEMENTS:
+            raise UnsupportedError(
+                f"{path.name}: takes {self._elements:,} values at once, at most "
+                f"{MOST_ELEMENTS:,} are carried over: this is not a policy for a small board"
+            )
 
     def add(self, name: str, op: DraftOp, inputs: Sequence[str], source: str) -> str:
         """Append one node and return the name it got: `name` made printable and unique.
@@ -111,6 +118,12 @@ class DraftBuilder:
         while unique in self.shapes:
             unique, number = f"{printable}_{number}", number + 1
         self.shapes[unique] = self._shape(unique, op, tuple(inputs))
+        self._elements += math.prod(self.shapes[unique])
+        if self._elements > MOST_ELEMENTS:
+            raise UnsupportedError(
+                f"{self.path.name}: {unique}: the layers up to here give {self._elements:,} values "
+                f"together, at most {MOST_ELEMENTS:,} are carried over"
+            )
         self.nodes.append(DraftNode(unique, op, tuple(inputs), source))
         return unique
 

@@ -7,6 +7,7 @@ frozen value with what they cover.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from quarl.files.npz import FRAMES_RATIO, npz_bytes, read_npz
 from quarl.graph.contract import Contract
 
 MIN_OBSERVATIONS = 16
+PART_VALUES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,22 +75,27 @@ def calibrate(
     if contract.observation.is_image and obs.dtype != np.uint8:
         raise InputError(f"calibration: images are {obs.dtype}, the contract says uint8 pixels")
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite on every target
-        bad = (
-            obs.size - int(np.isfinite(obs.astype(np.float32)).sum())
-            if obs.dtype.kind == "f"
-            else 0
+        bad = sum(
+            part.size - int(np.isfinite(part.astype(np.float32)).sum())
+            for part in (_parts(obs) if obs.dtype.kind == "f" else ())
         )
     if bad:
         raise InputError(
             f"calibration: {bad} of {obs.size} values are NaN or infinite: record the "
             "observations again"
         )
-    if (obs == obs[0]).all():
+    if all((part == obs[0]).all() for part in _parts(obs)):
         raise InputError(
             f"calibration: all {len(obs)} observations are the same, so no range can be "
             "measured: record whole episodes"
         )
     return Calibration(obs, np.zeros(0, np.int32) if episode is None else episode.astype(np.int32))
+
+
+def _parts(obs: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield the rows in parts, so that a question about all of them takes little memory."""
+    rows = max(1, PART_VALUES // max(1, obs[0].size))
+    return (obs[start : start + rows] for start in range(0, len(obs), rows))
 
 
 def coverage(calibration: Calibration, contract: Contract) -> Coverage:

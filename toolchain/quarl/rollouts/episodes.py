@@ -28,6 +28,7 @@ Observe: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[Any
 
 DEFAULT_LANES = 64
 REPLAYED = 2  # episodes that show whether the environment repeats itself
+MOST_EPISODES = 1_000_000
 LONGEST_EPISODE_STEPS = 100_000  # Atari, the longest in common use, ends at 27,000
 
 
@@ -214,6 +215,10 @@ def _play(
     if count == 0 or lanes < 1:
         raise InputError(
             f"{env.id}: {count} episodes on {lanes} lanes: at least one of each is needed"
+        )
+    if count > MOST_EPISODES:
+        raise InputError(
+            f"{env.id}: {count:,} episodes, at most {MOST_EPISODES:,} are played at once"
         )
     returns, lengths = np.zeros(count), np.zeros(count, np.int64)
     successes: list[bool | None] = [None] * count

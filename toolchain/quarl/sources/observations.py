@@ -5,6 +5,7 @@ In: a `Source` and perhaps a file. Out: two calibrations, from the file, from th
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from quarl.errors import InputError
+from quarl.graph.policy import Policy, node_shapes
 from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.shapes import quant_shapes
 from quarl.progress import Progress
 from quarl.quantize.calibration import Calibration, calibrate, read_observations
 from quarl.rollouts.episodes import collect_observations
@@ -23,6 +26,7 @@ from quarl.sources.source import Source
 EPISODES = 40
 CALIBRATION_OBSERVATIONS = 2_000
 HELDOUT_OBSERVATIONS = 1_000
+MOST_VALUES = 1 << 28  # of all tensors for all observations: some 3 GB while it is quantised
 HELDOUT_SHARE = 5  # one observation block in five of a user's own file is held out
 
 
@@ -38,7 +42,9 @@ def observations_of(
     """
     contract = source.policy.contract
     if calibration_file is not None:
-        return _split(read_observations(calibration_file, contract))
+        found = read_observations(calibration_file, contract)
+        check_amount(source.policy, len(found.obs), calibration_file)
+        return _split(found)
     if source.observations is not None:
         fitted_file, held_file = source.observations
         return read_observations(fitted_file, contract), read_observations(held_file, contract)
@@ -71,6 +77,22 @@ def observations_of(
     return calibrate(fitted.obs, contract, fitted.episode), calibrate(
         held.obs, contract, held.episode
     )
+
+
+def check_amount(policy: Policy | QuantPolicy, count: int, file: Path) -> None:
+    """Check that the network's values for all observations together fit into memory.
+
+    Raises:
+        InputError: they do not; says how many observations do.
+    """
+    shapes = node_shapes(policy) if isinstance(policy, Policy) else quant_shapes(policy)
+    each = sum(math.prod(shape) for shape in shapes.values())
+    most = MOST_VALUES // each
+    if count > most:
+        raise InputError(
+            f"{file}: {count:,} observations, at most {most:,} are used of a network with "
+            f"{each:,} values for each: take every {-(-count // max(1, most))}th of each episode"
+        )
 
 
 def _split(observations: Calibration) -> tuple[Calibration, Calibration]:

@@ -19,6 +19,8 @@ from quarl.files.open import read_file
 
 MAX_NODES = 5_000
 MAX_CONSTANT_VALUES = 1 << 26
+COMPUTED_VALUES = 1 << 22  # of constants, whatever the size of the file
+COMPUTED_PER_BYTE = 2
 
 
 def open_onnx(path: Path) -> OnnxFile:
@@ -57,6 +59,12 @@ class OnnxFile:
         ):
             digest.update(self._external(location))
         self.digest = digest.hexdigest()
+
+    @property
+    def computed_values(self) -> int:
+        """How many values of constants the walk may compute: some for each byte of the file."""
+        held = int(self.model.ByteSize()) + sum(len(data) for data in self._data.values())
+        return COMPUTED_VALUES + COMPUTED_PER_BYTE * held
 
     def constant(self, name: str) -> NDArray[Any] | None:
         """Return the initializer of that name, None where there is none."""

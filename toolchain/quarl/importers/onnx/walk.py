@@ -16,7 +16,7 @@ from quarl.graph.contract import Layout
 from quarl.graph.policy import INPUT, Flatten
 from quarl.importers.draft import Draft, DraftBuilder, DraftOp
 from quarl.importers.onnx.constants import CONSTANTS, result_size
-from quarl.importers.onnx.file import MAX_CONSTANT_VALUES, OnnxFile
+from quarl.importers.onnx.file import OnnxFile
 from quarl.importers.onnx.values import (
     BATCH,
     LOG_SUM,
@@ -41,6 +41,7 @@ class Walk:
         self.source = source
         self.operators = operators
         self.path = source.path
+        self._computed = 0  # values of constants
         self.assumed = layout
         self.known: dict[str, Known] = {}
         shape, self.dtype = self._input()
@@ -193,12 +194,14 @@ class Walk:
                 node, f"of constants is not among those computed ({', '.join(sorted(CONSTANTS))})"
             )
         try:
-            if result_size(node, arrays) > MAX_CONSTANT_VALUES:
+            left = self.source.computed_values - self._computed
+            if result_size(node, arrays) > left:
                 raise UntrustedFileError(
                     f"{self.path.name}: {node.op_type} {name_of(node)!r} makes more than "
-                    f"{MAX_CONSTANT_VALUES:,} values of constants"
+                    f"the {left:,} values of constants that a file of its size may still compute"
                 )
             result = np.asarray(function(node, arrays))
+            self._computed += result.size
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
             raise InputError(
                 f"{self.path.name}: {node.op_type} {name_of(node)!r}: {error}: the graph is "
