@@ -367,3 +367,11 @@ def test_names_of_tensors_are_nodes_with_integers() -> None:
     for name in ("head", "nowhere"):
         with pytest.raises(KeyError):
             policy.tensor(name)
+
+
+@pytest.mark.parametrize("bad", [(2**31, 0, 1), (-(2**31), 0, 1), (0, -(10**30), 1), (0, 0, 2**40)])
+def test_a_tensors_integers_fit_int32_before_anything_is_computed_with_them(
+    bad: tuple[int, int, int],
+) -> None:
+    with pytest.raises(QuantizationError, match="must lie in int32"):
+        QuantTensor(np.float32(1), *bad)

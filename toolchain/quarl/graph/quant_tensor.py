@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.errors import QuantizationError
+
 INT8_MIN, INT8_MAX = -128, 127
+INT32_BOUND = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,14 @@ class QuantTensor:
     zero_point: int
     qmin: int = INT8_MIN
     qmax: int = INT8_MAX
+
+    def __post_init__(self) -> None:
+        if max(map(abs, (self.zero_point, self.qmin, self.qmax))) >= INT32_BOUND:
+            raise QuantizationError(
+                f"zero point, lowest and highest integer are ({self.zero_point}, {self.qmin}, "
+                f"{self.qmax}): they must lie in int32; the values are too far from zero for their "
+                "range"
+            )
 
     @property
     def is_int8(self) -> bool:
