@@ -12,7 +12,6 @@ import hashlib
 import importlib.util
 import os
 import platform
-import shutil
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from quarl.errors import DeviceError, InputError, ToolMissingError
+from quarl.files.cache import keep, kept_file
 from quarl.resources import default_cache_dir, firmware_dir
 from quarl.tools import run
 
@@ -105,7 +105,7 @@ def _build(variant: Variant) -> Path:
     for file in sorted(folder.glob("*.[ch]")):
         digest.update(file.read_bytes())
     library = default_cache_dir() / "host" / f"actor-{variant.name}-{digest.hexdigest()[:16]}.so"
-    if library.is_file():
+    if kept_file(library) is not None:
         return library
     library.parent.mkdir(parents=True, exist_ok=True)
     partial = library.with_suffix(f".{os.getpid()}")  # several actors may build at once
@@ -115,5 +115,6 @@ def _build(variant: Variant) -> Path:
     if done.returncode != 0:
         words = done.stderr.decode(errors="replace").strip().splitlines()
         raise DeviceError(f"the compiler refuses the kernels of actors: {' / '.join(words[:5])}")
-    shutil.move(partial, library)
+    keep(library, partial.read_bytes())
+    partial.unlink()
     return library

@@ -6,6 +6,7 @@ same answers where it is installed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import shutil
@@ -16,7 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from quarl.boards.cortex_m import Board
-from quarl.errors import DeviceError, ToolMissingError
+from quarl.errors import DeviceError, InputError, ToolMissingError
+from quarl.files.cache import keep, kept_bytes
 from quarl.firmware.image import CompilerName, compile_command
 from quarl.resources import firmware_dir
 from quarl.tools import run
@@ -59,11 +61,13 @@ def build_image(
         DeviceError: the compiler refuses the sources; carries its words.
     """
     entry = cache_dir / "firmware" / _key(files, board, compiler) / ELF_FILE
-    if entry.is_file():
-        return entry.read_bytes()
+    kept = kept_bytes(entry)
+    if kept is not None:
+        return kept
     with tempfile.TemporaryDirectory(prefix="quarl-build-") as folder:
         elf = _compile(files, board, Path(folder), compiler)
-    _store(entry, elf)
+    with contextlib.suppress(InputError):  # a cache that cannot be written costs time only
+        keep(entry, elf)
     return elf
 
 
@@ -98,16 +102,3 @@ def _key(files: Mapping[str, bytes], board: Board, compiler: CompilerName) -> st
     for name in sorted(files):
         digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())
     return digest.hexdigest()
-
-
-def _store(entry: Path, elf: bytes) -> None:
-    """Write the cache entry whole or not at all; a cache that cannot be written costs time, nothing
-    else.
-    """
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=entry.parent, delete=False) as file:
-            file.write(elf)
-        shutil.move(file.name, entry)
-    except OSError:
-        return

@@ -57,6 +57,7 @@ from numpy.typing import NDArray
 
 from quarl.boards.cores import LINUX_CORES
 from quarl.errors import DeviceError, InputError
+from quarl.files.cache import keep, kept_file
 from quarl.firmware.build import COMPILE_TIMEOUT_S, compiler_version
 from quarl.firmware.example import with_example
 from quarl.firmware.lower import lower
@@ -115,8 +116,9 @@ def build_linux_files(
     """
     files = {**policy, **port}
     entry = cache_dir / "linux" / _key(files, core) / PROGRAM_FILE
-    if entry.is_file():
-        return entry
+    kept = kept_file(entry)
+    if kept is not None:
+        return kept
     entry.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=entry.parent) as name:
         folder = Path(name)
@@ -129,7 +131,7 @@ def build_linux_files(
         _zig(core, [*own, *_sources(folder, policy), "-o", str(objects)])
         around = [*_port_flags(core), *includes, "-static", *_sources(folder, port)]
         _zig(core, [*around, str(objects), "-o", str(program)])
-        program.replace(entry)
+        keep(entry, program.read_bytes(), executable=True)
     return entry
 
 

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from quarl.errors import DeviceError, ToolMissingError
+from quarl.files.cache import keep, kept_file
 from quarl.resources import firmware_dir
 from quarl.tools import run
 
@@ -32,7 +33,7 @@ def plugin_library(source_name: str, cache_dir: Path) -> Path:
         / "qemu"
         / f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}.so"
     )
-    if library.is_file():
+    if kept_file(library) is not None:
         return library
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
@@ -50,5 +51,5 @@ def plugin_library(source_name: str, cache_dir: Path) -> Path:
             raise DeviceError(
                 f"{source.name} does not compile: {done.stderr.decode(errors='replace').strip()}"
             )
-        made.replace(library)
+        keep(library, made.read_bytes())
     return library
