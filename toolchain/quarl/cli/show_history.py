@@ -57,7 +57,7 @@ def figures_text(figures: Sequence[tuple[Run, Answer]]) -> str:
     """
     values = [answer.found or 0.0 for _, answer in figures]
     low, high = min(0.0, *values), max(0.0, *values)
-    span = high - low or 1.0
+    span = high / 2 - low / 2 or 1.0  # halves, since the whole may be more than a float holds
     last = figures[-1][1]
     rows = [
         (
@@ -66,7 +66,7 @@ def figures_text(figures: Sequence[tuple[Run, Answer]]) -> str:
             run.policy,
             f"{value:,.6g}",
             "" if answer.passed is not False else "FAIL",
-            _bar((value - low) / span),
+            _bar((value / 2 - low / 2) / span),
         )
         for (run, answer), value in zip(figures, values, strict=True)
     ]

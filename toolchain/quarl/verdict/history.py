@@ -10,9 +10,10 @@ Format: toolchain/docs/formats.md.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quarl.errors import InputError
+from quarl.files.text import shortened
 from quarl.resources import home_dir
 
 if TYPE_CHECKING:
@@ -144,7 +146,7 @@ def list_runs(path: Path, policy: str | None = None, limit: int = 20) -> tuple[R
             f"SELECT {_RUN_COLUMNS} FROM runs {where} ORDER BY number DESC LIMIT ?",
             (*values, limit),
         ).fetchall()
-    return tuple(_run(row) for row in reversed(rows))
+        return tuple(_run(row) for row in reversed(rows))
 
 
 def answers_of(path: Path, number: int) -> tuple[Answer, ...]:
@@ -205,7 +207,7 @@ def figure_over_runs(
         )
         with _opened(path, write=False) as database:
             rows = database.execute(query, (check, *values, limit)).fetchall()
-        found = [(_run(row[:7]), _answer(row[7:])) for row in reversed(rows)]
+            found = [(_run(row[:7]), _answer(row[7:])) for row in reversed(rows)]
     if not found:
         raise InputError(
             f"{path}: no run has a figure {check}. quarl history --diff A B shows the names "
@@ -220,6 +222,8 @@ def _opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
     try:
         if write:
             path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is not a regular file: name another one with --history")
         uri = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
         database = sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None)
         try:
@@ -232,7 +236,7 @@ def _opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
             f"{path}: the history cannot be opened or written ({error}). Name another file "
             "with --history."
         ) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: the history is damaged ({error}); nothing was written. Move it away, or "
             "name another file."
@@ -271,6 +275,9 @@ def _check_owner(database: sqlite3.Connection, path: Path, write: bool) -> None:
             f"{path}: is a database of another program, not a history of quarl. Name another "
             "file with --history."
         )
+    tables = {_plain(sql) for (sql,) in database.execute("SELECT sql FROM sqlite_master")}
+    if version == FORMAT and tables != {_plain(table) for table in _TABLES}:
+        raise sqlite3.DatabaseError("its tables are not those of a history")
     if version != FORMAT:
         raise InputError(
             f"{path}: is a history of format {version}, this quarl reads format {FORMAT}. "
@@ -278,11 +285,40 @@ def _check_owner(database: sqlite3.Connection, path: Path, write: bool) -> None:
         )
 
 
-def _run(row: tuple[int, str, str, str, int, str, str]) -> Run:
-    number, at, policy, board, passed, manifest_sha256, version = row
-    return Run(number, at, policy, board, bool(passed), manifest_sha256, version)
+def _plain(sql: str | None) -> str:
+    """Return the text of a table as SQLite keeps it, whatever its spaces."""
+    return " ".join((sql or "").replace(" IF NOT EXISTS", "").split())
 
 
-def _answer(row: tuple[str, int | None, float | None, float | None, str, str]) -> Answer:
-    name, passed, found, allowed, unit, kind = row
-    return Answer(name, None if passed is None else bool(passed), found, allowed, unit, kind)
+def _run(row: Sequence[object]) -> Run:
+    passed = row[4]
+    if passed not in (0, 1):
+        raise sqlite3.DatabaseError(f"a run passed {shortened(passed)}")
+    at, policy, board, manifest_sha256, version = (_text(row[place]) for place in (1, 2, 3, 5, 6))
+    return Run(_whole(row[0]), at, policy, board, bool(passed), manifest_sha256, version)
+
+
+def _answer(row: Sequence[object]) -> Answer:
+    name, unit, kind = (_text(row[place]) for place in (0, 4, 5))
+    if row[1] not in (0, 1, None):
+        raise sqlite3.DatabaseError(f"a check passed {shortened(row[1])}")
+    passed = None if row[1] is None else bool(row[1])
+    return Answer(name, passed, _number(row[2]), _number(row[3]), unit, kind)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise sqlite3.DatabaseError(f"{shortened(value)} where a text belongs")
+    return value
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int):
+        raise sqlite3.DatabaseError(f"{shortened(value)} where a number belongs")
+    return value
+
+
+def _number(value: object) -> float | None:
+    if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+        raise sqlite3.DatabaseError(f"{shortened(value)} where a number belongs")
+    return value
