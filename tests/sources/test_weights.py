@@ -4,9 +4,11 @@ not at all.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -152,6 +154,55 @@ def test_what_is_not_the_published_file_is_refused_and_leaves_nothing(
         find_file(folder, "policy.zip", origin=server.url, cache=tmp_path / "cache")
     assert not written(tmp_path / "cache")
     assert not list((tmp_path / "cache" / "weights").iterdir())
+
+
+@pytest.fixture
+def dripping() -> Iterator[Callable[[bytes], str]]:
+    """A server that sends this at once, and then a byte now and then for ever."""
+    ended = threading.Event()
+    servers: list[socket.socket] = []
+
+    def serve(listener: socket.socket, first: bytes) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            connection.recv(10_000)
+            connection.sendall(first)
+            while not ended.wait(0.02):
+                connection.sendall(b"a")
+
+    def begin(first: bytes) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        servers.append(listener)
+        threading.Thread(target=serve, args=(listener, first), daemon=True).start()
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield begin
+    ended.set()
+    for listener in servers:
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nX: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 256000\r\n\r\n",
+    ],
+    ids=["status", "head", "page"],
+)
+def test_a_server_that_sends_a_byte_now_and_then_is_cut_off(
+    folder: Path,
+    tmp_path: Path,
+    dripping: Callable[[bytes], str],
+    monkeypatch: pytest.MonkeyPatch,
+    first: bytes,
+) -> None:
+    monkeypatch.setattr(weights, "TIMEOUT_S", 0.4)
+    monkeypatch.setattr(weights, "SLOWEST_BYTES_PER_S", 1e9)
+    with pytest.raises(InputError, match=r"cannot be fetched|within the time"):
+        find_file(folder, "policy.zip", origin=dripping(first), cache=tmp_path / "cache")
+    assert not written(tmp_path / "cache")
 
 
 def test_a_server_that_is_not_there_is_named(folder: Path, tmp_path: Path, server: Server) -> None:

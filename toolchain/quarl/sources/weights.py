@@ -15,6 +15,7 @@ import hashlib
 import http.client
 import os
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -28,10 +29,12 @@ from quarl.errors import InputError
 from quarl.files.tables import Count, Text, Whole, table, value_from
 from quarl.files.toml import read_toml
 from quarl.progress import Progress, Stage, quietly
+from quarl.sources.fetching import open_url
 
 WEIGHTS_FILE = "weights.toml"
 VARIABLE = "QUARL_WEIGHTS"
-TIMEOUT_S = 30.0
+TIMEOUT_S = 30.0  # for each answer of the server, and for the head of the page as a whole
+SLOWEST_BYTES_PER_S = 20_000
 MOST_CACHED_BYTES = 512 * 2**20
 _CHUNK = 2**16
 
@@ -140,9 +143,7 @@ def _fetch(url: str, stored: StoredFile, target: Path, progress: Progress | None
         target.parent.mkdir(parents=True, exist_ok=True)
         request = urllib.request.Request(url, headers={"User-Agent": "quarl"})
         with (
-            urllib.request.urlopen(
-                request, timeout=TIMEOUT_S
-            ) as answer,  # an http or https URL: find_file has looked
+            open_url(request, TIMEOUT_S) as answer,
             tempfile.NamedTemporaryFile(
                 dir=target.parent, prefix=".", suffix=".part", delete=False
             ) as scratch,
@@ -169,12 +170,22 @@ def _fetch(url: str, stored: StoredFile, target: Path, progress: Progress | None
 
 
 def _copy(
-    answer: IO[bytes], scratch: IO[bytes], stored: StoredFile, url: str, progress: Progress | None
+    answer: http.client.HTTPResponse,
+    scratch: IO[bytes],
+    stored: StoredFile,
+    url: str,
+    progress: Progress | None,
 ) -> str:
     """Copy at most as many bytes as the file has, and return their SHA-256."""
     digest, done = hashlib.sha256(), 0
-    while chunk := answer.read(_CHUNK):
+    end = time.monotonic() + TIMEOUT_S + stored.bytes / SLOWEST_BYTES_PER_S
+    while chunk := answer.read1(_CHUNK):
         done += len(chunk)
+        if time.monotonic() > end:
+            raise InputError(
+                f"{url}: {done:,} of {stored.bytes:,} B came within the time for all of them: try "
+                f"again, or check {VARIABLE}"
+            )
         if done > stored.bytes:
             raise InputError(
                 f"{url}: longer than the {stored.bytes:,} B that were published: check {VARIABLE}"
