@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SPDX-License-Identifier: MIT
  *
- * A TCG plugin for qemu-system-arm: exact executions of every block between the call of a function
- * and its return. Compiled on the host and loaded by QEMU, apart from everything else here; QEMU
- * itself is GPL-2.0.
+ * A TCG plugin for qemu-system-arm and qemu-system-riscv32: exact executions of every block between
+ * the call of a function and its return. Compiled on the host and loaded by QEMU, apart from
+ * everything else here; QEMU itself is GPL-2.0.
  *
  *     -plugin ql_block_counter.so,out=FILE,start=A,end=B,caller=C,caller_end=D
  *
@@ -56,6 +56,7 @@ typedef struct block {
 
 static block *buckets[BUCKETS];
 static char *out_path;
+static bool is_riscv;
 static uint64_t start, end, caller, caller_end;
 static bool is_active, is_done, was_inside;
 static size_t part;
@@ -111,10 +112,14 @@ static void executed(unsigned cpu, void *data)
     last_part = part;
 }
 
-/* From the encoding: QEMU 7.2 gives sizes that are 2 too large at the end of a page. */
-static uint64_t thumb_size(const struct qemu_plugin_insn *insn)
+/* From the encoding of Thumb or of RISC-V: QEMU 7.2 gives sizes that are 2 too large at the end of
+ * a page. */
+static uint64_t size_of(const struct qemu_plugin_insn *insn)
 {
     const uint8_t *data = qemu_plugin_insn_data(insn);
+    if (is_riscv) {
+        return (data[0] & 3) == 3 ? 4 : 2;
+    }
     return (data[1] >> 3) >= 0x1D ? 4 : 2;
 }
 
@@ -123,7 +128,7 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
     size_t count = qemu_plugin_tb_n_insns(tb);
     struct qemu_plugin_insn *final = qemu_plugin_tb_get_insn(tb, count - 1);
     uint64_t address = qemu_plugin_tb_vaddr(tb);
-    uint64_t after = qemu_plugin_insn_vaddr(final) + thumb_size(final);
+    uint64_t after = qemu_plugin_insn_vaddr(final) + size_of(final);
     block **slot = &buckets[(address >> 1) % BUCKETS];
     (void)id;
     while (*slot != NULL && ((*slot)->address != address || (*slot)->end != after)) {
@@ -166,7 +171,8 @@ static void finished(qemu_plugin_id_t id, void *data)
 
 int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv)
 {
-    (void)info;
+    const char *const *target_name = info; /* the first member of qemu_info_t */
+    is_riscv = strncmp(*target_name, "riscv", 5) == 0;
     for (int i = 0; i < argc; i++) {
         char *equals = strchr(argv[i], '=');
         if (equals == NULL) {

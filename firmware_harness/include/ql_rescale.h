@@ -21,6 +21,8 @@
 
 #if !defined(QL_RESCALE_INTEGER) && defined(__arm__) && !(defined(__ARM_FP) && (__ARM_FP & 4))
 #define QL_RESCALE_INTEGER 1
+#elif !defined(QL_RESCALE_INTEGER) && defined(__riscv) && !defined(__riscv_flen)
+#define QL_RESCALE_INTEGER 1
 #endif
 
 static inline int32_t ql_clamp(int32_t value, int32_t low, int32_t high)

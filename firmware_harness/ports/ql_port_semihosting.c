@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The port over semihosting: a debug probe or an emulator answers BKPT 0xAB and moves the bytes.
- * Operations and their argument blocks: Arm, Semihosting for AArch32 and AArch64. */
+/* The port over semihosting: a debug probe or an emulator answers a trap and moves the bytes.
+ * Operations and their argument blocks: Arm, Semihosting for AArch32 and AArch64; the trap of
+ * RISC-V: RISC-V International, RISC-V Semihosting, 2.1. */
 #include "ql_port.h"
 
 enum { SYS_OPEN = 0x01, SYS_WRITE = 0x05, SYS_READ = 0x06, SYS_EXIT_EXTENDED = 0x20 };
@@ -9,6 +10,28 @@ enum { MODE_READ = 0, MODE_WRITE = 4, EXIT_BY_APPLICATION = 0x20026 };
 static uint32_t input;
 static uint32_t output;
 
+#if defined(__riscv)
+
+/* The three instructions must not be compressed, and must lie in one page. */
+static uint32_t request(uint32_t operation, const uint32_t *block)
+{
+    register uint32_t a0 __asm__("a0") = operation;
+    register const uint32_t *a1 __asm__("a1") = block;
+    __asm__ volatile(".option push\n\t"
+                     ".option norvc\n\t"
+                     ".balign 16\n\t"
+                     "slli x0, x0, 0x1f\n\t"
+                     "ebreak\n\t"
+                     "srai x0, x0, 7\n\t"
+                     ".option pop"
+                     : "+r"(a0)
+                     : "r"(a1)
+                     : "memory");
+    return a0;
+}
+
+#else
+
 static uint32_t request(uint32_t operation, const uint32_t *block)
 {
     register uint32_t r0 __asm__("r0") = operation;
@@ -16,6 +39,8 @@ static uint32_t request(uint32_t operation, const uint32_t *block)
     __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
     return r0;
 }
+
+#endif
 
 static uint32_t open_console(uint32_t mode)
 {

@@ -114,7 +114,7 @@ def measure(
         with_cmsis_nn: False: its own portable kernels.
     """
     policy = with_one_scale(policy)
-    compilers: list[CompilerName] = ["zig", "gcc"] if shutil.which(GCC) else ["zig"]
+    compilers: list[CompilerName] = ["zig", "gcc"] if shutil.which(GCC["arm"][0]) else ["zig"]
     with tempfile.TemporaryDirectory(prefix="quarl-bakenn-") as text:
         folder = Path(text)
         sources, includes = _generate(policy, folder / "generated", with_cmsis_nn)
@@ -152,7 +152,7 @@ def _cost(
         *sources,
         *(sorted(freestanding.glob("*.c")) if compiler == "gcc" else []),
     ]
-    argv = [sys.executable, "-m", "ziglang"] if compiler == "zig" else [GCC]
+    argv = [sys.executable, "-m", "ziglang"] if compiler == "zig" else [GCC["arm"][0]]
     command = compile_command(
         compiler, argv, board, every, [folder, *includes, freestanding], folder / ELF_FILE
     )

@@ -137,11 +137,32 @@ int main(void)
 
 
 @pytest.mark.parametrize(
-    ("cpu", "fpu"), [("cortex-m0", "none"), ("cortex-m33", "single"), ("cortex-m55", "double")]
+    ("cpu", "fpu"),
+    [
+        ("cortex-m0", "none"),
+        ("cortex-m33", "single"),
+        ("cortex-m55", "double"),
+    ],
 )
 def test_other_cores_show_their_registers_too(cpu: str, fpu: Fpu) -> None:
     with pytest.raises(DeviceError, match=r"a fault\); pc=0x[0-9a-f]{8} lr"):
         boot("qemu", FAILURES["executes what is no instruction"][0], cpu, fpu)
+
+
+@pytest.mark.parametrize("emulator", ["unicorn", "qemu"])
+def test_a_risc_v_core_that_fails_is_stopped_and_its_registers_shown(emulator: str) -> None:
+    main = """int main(void)
+{
+    __asm__ volatile("li a1, 0x1111\\n\\tli a2, 0x2222\\n\\tli a0, 0x3333\\n\\tunimp"
+                     ::: "a0", "a1", "a2");
+    return 0;
+}
+"""
+    registers = "a0=0x00003333 a1=0x00001111 a2=0x00002222"
+    with pytest.raises(DeviceError, match=rf"pc=0x(8000|0800)00[0-9a-f]{{2}} ra=.*{registers}"):
+        boot(emulator, main, "riscv32-imc", "none")
+    with pytest.raises(DeviceError, match=r"did not answer within 1 s; pc=0x[0-9a-f]{8} ra"):
+        boot(emulator, "int main(void) { for (;;) { } }\n", "riscv32-imc", "none", 1.0)
 
 
 def test_a_core_that_locks_up_shows_what_qemu_saw() -> None:

@@ -18,14 +18,14 @@ from quarl.links.machine import PluginError
 from quarl.profiles.emulated import firmware_profile_from, profile_icount, profile_qemu
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
-from tests.support.cores import FULL, board_with
+from tests.support.cores import FULL, board_with, qemu_of
 from tests.support.samples import observations, sample
 from tests.support.workloads import workload_for
 
 
 @pytest.mark.parametrize(("cpu", "fpu"), FULL)
 def test_it_counts_as_the_plugin_does_within_the_stated_bound(cpu: str, fpu: Fpu) -> None:
-    need("ziglang", "elftools", "capstone", "qemu-system-arm", "gcc")
+    need("ziglang", "elftools", "capstone", *qemu_of(cpu))
     policy, quantized = sample("squashed", 3)
     board = board_with(cpu, fpu)
     obs = observations(policy, np.random.default_rng(5), 1)

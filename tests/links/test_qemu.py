@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from quarl.boards.core import Fpu
-from quarl.firmware.build import build_image
+from quarl.boards.cores import CORES
+from quarl.firmware.build import GCC, build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources
 from quarl.firmware.interface import interface_of
@@ -23,14 +24,14 @@ from quarl.links.firmware_link import open_emulated
 from quarl.links.qemu import QemuDevice, emulated_board
 from quarl.resources import default_cache_dir
 from tests.conftest import need
-from tests.support.cores import FULL, board_with
+from tests.support.cores import FULL, board_with, qemu_of
 from tests.support.samples import observations, sample
 
 
 def boot(
     quantized: QuantPolicy, cpu: str, fpu: Fpu, extra: dict[str, bytes] | None = None
 ) -> QemuDevice:
-    need("ziglang", "elftools", "capstone", "qemu-system-arm", "gcc")
+    need("ziglang", "elftools", "capstone", *qemu_of(cpu))
     board = emulated_board(board_with(cpu, fpu))
     program: Program = lower(quantized, kernels_for(board))
     elf = build_image(
@@ -59,7 +60,9 @@ def test_every_core_answers_like_the_reference_bit_for_bit(
         np.testing.assert_array_equal(device.act(obs), act(quantized, obs))
 
 
-@pytest.mark.parametrize(("cpu", "fpu"), [("cortex-m4", "single"), ("cortex-m0", "none")])
+@pytest.mark.parametrize(
+    ("cpu", "fpu"), [("cortex-m4", "single"), ("cortex-m0", "none"), ("riscv32-imc", "none")]
+)
 def test_two_emulators_count_the_same_instructions_and_branches(cpu: str, fpu: Fpu) -> None:
     need("unicorn")
     policy, quantized = sample("stacked_frames", 3)
@@ -79,7 +82,7 @@ def test_two_emulators_count_the_same_instructions_and_branches(cpu: str, fpu: F
 def test_arms_gcc_gives_the_same_answers_without_a_warning(
     cpu: str, fpu: Fpu, name: str, rung: int
 ) -> None:
-    need("elftools", "capstone", "qemu-system-arm", "arm-none-eabi-gcc")
+    need("elftools", "capstone", *qemu_of(cpu), GCC[CORES[cpu].architecture][0])
     policy, quantized = sample(name, rung)
     board = emulated_board(board_with(cpu, fpu))
     program = lower(quantized, kernels_for(board))

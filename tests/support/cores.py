@@ -19,3 +19,10 @@ PI_CORES = tuple(name for name, core in LINUX_CORES.items() if core.cpuinfo is n
 def board_with(cpu: str, fpu: Fpu) -> Board:
     """Return a board of plenty of memory with that core."""
     return replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu, fpu=fpu)
+
+
+def qemu_of(cpu: str) -> tuple[str, str]:
+    """Return the programs that run and count a core's firmware: an emulator, and the compiler of
+    its plugin.
+    """
+    return CORES[cpu].emulation.machine.emulator, "gcc"

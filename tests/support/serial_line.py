@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from quarl.links.machine import QEMU
-
 READY_S = 30.0
 Damage = Callable[[str, int, int], bytes | None]
 """Direction ("down" to the device, "up" from it), index of the byte in it, byte -> what arrives;
@@ -33,7 +31,7 @@ def emulated_uart(machine: str, elf: bytes) -> Iterator[str]:
         path = Path(folder) / "firmware.elf"
         path.write_bytes(elf)
         argv = [
-            QEMU,
+            "qemu-system-arm",
             "-M",
             machine,
             "-display",

@@ -16,8 +16,9 @@ from pydantic import Field
 from quarl.files.tables import Count, Whole, table
 
 Fpu = Literal["none", "single", "double"]
-Kernels = Literal["portable", "dsp", "mve", "neon", "dot"]
-Counter = Literal["DWT", "SysTick"]
+Kernels = Literal["portable", "dsp", "mve", "rv32", "neon", "dot"]
+Counter = Literal["DWT", "SysTick", "mcycle"]
+Architecture = Literal["arm", "riscv"]
 
 
 @table
@@ -45,20 +46,22 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine of QEMU: where its memory lies, and the clock of its SysTick."""
+    """A machine of QEMU: where its memory lies, and the clock that the harness counts there."""
 
     name: str
     flash: Region
     ram: Region
-    systick_hz: int  # measured: 300,000 instructions at -icount shift=6 are so many ticks
+    ticks_hz: int  # measured: 300,000 instructions at -icount shift=6 are so many ticks
     vectors: Region | None = None
+    emulator: str = "qemu-system-arm"
+    options: tuple[str, ...] = ()  # more that the emulator must be told
 
 
 @dataclass(frozen=True, slots=True)
 class Emulation:
     """What executes the core's instructions on this host."""
 
-    machine: Machine  # for qemu-system-arm
+    machine: Machine  # for QEMU
     unicorn: str = ""  # constant of the model in unicorn; empty: unicorn does not have the core
     stands_in: str = ""  # the emulated core, where it is another one that knows all instructions
 
@@ -124,6 +127,7 @@ class Core:
     emulation: Emulation
     cycles: CycleModel
     limit: CoreLimit
+    architecture: Architecture = "arm"  # start-up code, semihosting, registers
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,20 @@ def thumb(kernels: Kernels, zig_cpu: str, gcc: str, mfpu: str = "") -> Variant:
         kernels,
         ("-target", f"thumb-freestanding-{abi}", f"-mcpu={zig_cpu}"),
         (gcc, "-mthumb", *floats),
+    )
+
+
+def rv32(zig_features: str, march: str, kernels: Kernels = "rv32") -> Variant:
+    """Return the variant of a RISC-V core of 32 bits without an FPU.
+
+    Args:
+        zig_features: of zig's generic_rv32, as "+m+c".
+        march: as GCC takes it.
+    """
+    return Variant(
+        kernels,
+        ("-target", "riscv32-freestanding-eabi", f"-mcpu=generic_rv32{zig_features}"),
+        (f"-march={march}", "-mabi=ilp32"),
     )
 
 

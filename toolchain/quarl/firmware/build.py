@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from quarl.boards.core import Architecture
 from quarl.boards.cortex_m import Board
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.files.cache import keep, kept_bytes
@@ -25,24 +26,26 @@ from quarl.tools import run
 
 COMPILE_TIMEOUT_S = 600.0
 ELF_FILE = "firmware.elf"
-GCC = "arm-none-eabi-gcc"
+GCC: dict[Architecture, tuple[str, str]] = {  # program, Debian package
+    "arm": ("arm-none-eabi-gcc", "gcc-arm-none-eabi"),
+    "riscv": ("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
+}
 
 
-def compiler_version(compiler: CompilerName = "zig") -> str:
+def compiler_version(compiler: CompilerName = "zig", architecture: Architecture = "arm") -> str:
     """Return the compiler's name and version.
 
     Raises:
         ToolMissingError: it is not installed; says what brings it.
     """
     if compiler == "gcc":
-        if shutil.which(GCC) is None:
+        program, package = GCC[architecture]
+        if shutil.which(program) is None:
             raise ToolMissingError(
-                f"{GCC} is not installed: apt-get install gcc-arm-none-eabi, or build with zig"
+                f"{program} is not installed: apt-get install {package}, or build with zig"
             )
-        return (
-            f"{GCC} "
-            f"{run([GCC, '-dumpfullversion'], timeout=COMPILE_TIMEOUT_S).stdout.decode().strip()}"
-        )
+        told = run([program, "-dumpfullversion"], timeout=COMPILE_TIMEOUT_S)
+        return f"{program} {told.stdout.decode().strip()}"
     if importlib.util.find_spec("ziglang") is None:
         raise ToolMissingError(
             "the C compiler is missing: pip install 'quarl[firmware]' brings ziglang"
@@ -82,7 +85,8 @@ def _compile(
         *(sorted(freestanding.glob("*.c")) if compiler == "gcc" else []),
     ]
     includes = [folder, freestanding]
-    program = [sys.executable, "-m", "ziglang"] if compiler == "zig" else [GCC]
+    gcc, _ = GCC[board.core.architecture]
+    program = [sys.executable, "-m", "ziglang"] if compiler == "zig" else [gcc]
     command = compile_command(compiler, program, board, sources, includes, folder / ELF_FILE)
     done = run(command, timeout=COMPILE_TIMEOUT_S)
     if done.returncode != 0:
@@ -97,7 +101,7 @@ def _compile(
 def _key(files: Mapping[str, bytes], board: Board, compiler: CompilerName) -> str:
     digest = hashlib.sha256()
     command = compile_command(compiler, [], board, [Path("ql_startup.c")], [], Path(ELF_FILE))
-    for text in (compiler_version(compiler), repr(board), *command):
+    for text in (compiler_version(compiler, board.core.architecture), repr(board), *command):
         digest.update(text.encode() + b"\0")
     for name in sorted(files):
         digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from quarl.boards.core import Variant
+from quarl.boards.core import Architecture, Variant
 from quarl.boards.cortex_m import Board
 from quarl.boards.uart import HEADER, uart_header
 from quarl.errors import InputError
@@ -16,7 +16,8 @@ from quarl.resources import firmware_dir
 
 STACK_BYTES = 2048  # least room the linker script keeps for the stack; what is used is measured
 LINKER_SCRIPT = "board.ld"
-HARNESS_FOLDERS = ("harness", "startup")
+STARTUP = "ql_startup.c"
+STARTUP_FOLDERS: dict[Architecture, str] = {"arm": "startup", "riscv": "startup/riscv"}
 PORTS = "ports"
 PORT = "ql_port_semihosting.c"  # what emulators and debug probes answer
 FLAGS = (
@@ -48,12 +49,8 @@ def harness_sources(board: Board, port: PortName = "semihosting") -> dict[str, b
         InputError: the board file knows no serial port.
     """
     root = firmware_dir()
-    paths = [
-        path
-        for folder in HARNESS_FOLDERS
-        for path in (root / folder).iterdir()
-        if path.suffix in (".c", ".h")
-    ]
+    paths = [path for path in (root / "harness").iterdir() if path.suffix in (".c", ".h")]
+    paths.append(root / STARTUP_FOLDERS[board.core.architecture] / STARTUP)
     files = {path.name: path.read_bytes() for path in paths}
     files |= uart_sources(board) if port == "uart" else {PORT: (root / PORTS / PORT).read_bytes()}
     files[LINKER_SCRIPT] = linker_script(board).encode()
@@ -86,6 +83,10 @@ def linker_script(board: Board) -> str:
         else f"    VECTORS (rx) : ORIGIN = 0x{vectors.origin:08X}, LENGTH = {vectors.bytes}\n"
     )
     own_section = "" if vectors is None else "    .vectors : { KEEP(*(.vectors)) } > VECTORS\n"
+
+    def small(section: str) -> str:
+        return f" *(.{section}*)" if board.core.architecture == "riscv" else ""
+
     return f"""\
 /* SPDX-License-Identifier: Apache-2.0 */
 /* {board.title}; written by quarl from board.toml, do not edit. */
@@ -97,10 +98,10 @@ MEMORY
 
 SECTIONS
 {{
-{own_section}    .text : {{ KEEP(*(.vectors)) *(.text*) *(.rodata*) . = ALIGN(4); }} > FLASH
-    .data : {{ ql_data_begin = .; *(.data*) . = ALIGN(4); ql_data_end = .; }} > RAM AT> FLASH
+{own_section}    .text : {{ KEEP(*(.vectors)) *(.text*) *(.rodata*){small("srodata")} . = ALIGN(4); }} > FLASH
+    .data : {{ ql_data_begin = .; *(.data*){small("sdata")} . = ALIGN(4); ql_data_end = .; }} > RAM AT> FLASH
     ql_data_load = LOADADDR(.data);
-    .bss (NOLOAD) : {{ ql_bss_begin = .; *(.bss*) *(COMMON) . = ALIGN(8); ql_bss_end = .; }} > RAM
+    .bss (NOLOAD) : {{ ql_bss_begin = .; *(.bss*){small("sbss")} *(COMMON) . = ALIGN(8); ql_bss_end = .; }} > RAM
     ql_stack_top = ORIGIN(RAM) + LENGTH(RAM);
     ASSERT(ql_bss_end + {STACK_BYTES} <= ql_stack_top, "no room is left for the stack")
     /DISCARD/ : {{ *(.ARM.*) *(.comment) *(.note*) }}
@@ -123,9 +124,7 @@ def compile_command(
     Args:
         program: argv that starts the compiler.
     """
-    script = next(
-        source.parent / LINKER_SCRIPT for source in sources if source.name == "ql_startup.c"
-    )
+    script = next(source.parent / LINKER_SCRIPT for source in sources if source.name == STARTUP)
     return [
         *program,
         *_target(compiler, board.variant),

@@ -111,6 +111,9 @@ def _dense_fields(lowering: Lowering, step: Step, op: QuantDense | QuantConv2D) 
     if lowering.kernels == "mve" and not (is_int4 and letters == "s16"):
         packed, alignment, row_step = mve_weights(op), MVE_LANES, MVE_ROWS
         mac = f"ql_mac_{letters}{narrow}_mve"
+    elif lowering.kernels == "rv32" and letters == "s8" and not is_int4:
+        packed, alignment = portable_weights(op), 1
+        mac = "ql_mac_s8_rv32"
     else:  # int4 weights on int16 are rare, and left to the portable kernel
         packed, alignment = portable_weights(op), 1
         mac = f"ql_mac_{letters}{narrow}"

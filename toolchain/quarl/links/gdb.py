@@ -13,28 +13,22 @@ from pathlib import Path
 from types import TracebackType
 
 from quarl.errors import DeviceError
+from quarl.links.isa import Isa
 
-NAMES = (*(f"r{i}" for i in range(13)), "sp", "lr", "pc")
-SHOWN = ("pc", "lr", "sp", "r0", "r1", "r2", "r3")
-STACKED = (
-    "r0",
-    "r1",
-    "r2",
-    "r3",
-    "r12",
-    "lr",
-    "pc",
-)  # what an exception leaves at the stack pointer, xPSR behind it: Armv7-M ARM, B1.5.6
+# what an exception leaves at the stack pointer, xPSR behind it: Armv7-M ARM, B1.5.6
+STACKED = ("r0", "r1", "r2", "r3", "r12", "lr", "pc")
 FRAME_BYTES = 32
 FLOAT_FRAME_BYTES = 72
 EXC_RETURN_BASIC = 1 << 4  # the frame holds no floats
+DESCRIPTION = "qXfer:features:read:target.xml:0,100"
 RETRY_S = 0.02
 
 
 class GdbStub:
     """A machine stopped by being looked at. Use it in a `with` block."""
 
-    def __init__(self, path: Path, timeout_s: float) -> None:
+    def __init__(self, path: Path, isa: Isa, timeout_s: float) -> None:
+        self._isa = isa
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout_s)
         self._buffer = b""
@@ -51,8 +45,9 @@ class GdbStub:
 
     def registers(self) -> dict[str, int]:
         """Return the core's registers."""
-        answer = bytes.fromhex(self._ask("g")[: 8 * len(NAMES)])
-        return dict(zip(NAMES, struct.unpack(f"<{len(NAMES)}I", answer), strict=True))
+        names = self._isa.gdb
+        answer = bytes.fromhex(self._ask("g")[: 8 * len(names)])
+        return dict(zip(names, struct.unpack(f"<{len(names)}I", answer), strict=True))
 
     def registers_at_fault(self, handler: int) -> dict[str, int]:
         """Return the registers as they were when the core faulted, once it has come to the
@@ -61,6 +56,10 @@ class GdbStub:
         self._ask(f"Z0,{handler:x},2")
         self._ask("c")
         found = self.registers()
+        if self._isa.fault_pc is not None:  # nothing else has changed
+            self._ask(DESCRIPTION)  # QEMU names single registers to those only who have read it
+            pc = bytes.fromhex(self._ask(f"p{self._isa.fault_pc:x}"))
+            return {**found, "pc": int.from_bytes(pc, "little")}
         frame = struct.unpack(
             f"<{len(STACKED)}I", bytes.fromhex(self._ask(f"m{found['sp']:x},{4 * len(STACKED):x}"))
         )
@@ -103,8 +102,3 @@ class GdbStub:
     def _send(self, command: str) -> None:
         data = command.encode("ascii")
         self._socket.sendall(b"$" + data + b"#%02x" % (sum(data) % 256))
-
-
-def shown(registers: dict[str, int]) -> str:
-    """Return the registers a message shows."""
-    return " ".join(f"{name}=0x{registers[name]:08x}" for name in SHOWN)

@@ -20,18 +20,18 @@ Ask = Callable[[Sequence[str]], int]
 """Returns the ticks of one call, in QEMU with these options."""
 
 
-def instructions_by_icount(ask: Ask, systick_hz: int) -> tuple[int, int]:
+def instructions_by_icount(ask: Ask, ticks_hz: int) -> tuple[int, int]:
     """Return the instructions of one call, and by how many that may be wrong either way.
 
     Args:
-        systick_hz: of the emulated machine.
+        ticks_hz: of the emulated machine.
     Raises:
         DeviceError: SysTick wraps even at the smallest shift, or does not run.
     """
     for shift in SHIFTS:
         ticks = ask(["-icount", f"shift={shift},align=off,sleep=off"])
         if ticks:
-            per_tick = 1e9 / (2**shift * systick_hz)
+            per_tick = 1e9 / (2**shift * ticks_hz)
             return max(0, round(ticks * per_tick) - OVERHEAD), OVERHEAD + round(per_tick)
     raise DeviceError(
         "QEMU's SysTick counted nothing: the call takes more instructions than it can hold"

@@ -1,5 +1,5 @@
-"""Cortex-M in qemu-system-arm: the same firmware, linked for the memory of an emulated machine; the
-only link with an M55.
+"""Microcontroller cores in QEMU: the same firmware, linked for the memory of an emulated machine;
+the only link with an M55.
 
 Each batch is one run of QEMU: all requests go in, all answers come out. Counts come from our own
 plugin (firmware_harness/emulator), compiled once with the host's C compiler. Emulated, not timed.
@@ -7,7 +7,6 @@ plugin (firmware_harness/emulator), compiled once with the host's C compiler. Em
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,24 +31,23 @@ from quarl.links.answers import (
 from quarl.links.count import Block, Count, merged
 from quarl.links.frames import CRC, HEADER, Frame, Kind, pack_frame, payload_of, take_frame
 from quarl.links.icount import instructions_by_icount
-from quarl.links.machine import QEMU, TIMEOUT_S, PluginError, converse
+from quarl.links.isa import ISAS, decoder
+from quarl.links.machine import TIMEOUT_S, Guest, PluginError, check_emulator, converse
 from quarl.links.plugin import plugin_library
-from quarl.links.unicorn import decoder
 from quarl.tools import run
 
-FAULT_HANDLER = "fault"  # in firmware_harness/startup
 SPARE_BYTES = 1 << 20  # beyond the answers: what a firmware may send before it is stopped
 PLUGIN_SOURCE = "emulator/ql_block_counter.c"
 
 
 def emulated_board(board: Board) -> Board:
-    """Return the board with its core on QEMU's machine: the same instructions at other addresses."""
+    """Return the board with the memory of QEMU's machine: the same instructions elsewhere."""
     machine = board.core.emulation.machine
     return replace(board, flash=machine.flash, ram=machine.ram, vectors=machine.vectors)
 
 
 class QemuDevice:
-    """A firmware image for an `emulated_board`. Answers like the other runtimes: `run` and `infer`."""
+    """A firmware image for an `emulated_board`; `run` and `infer` answer as the runtimes do."""
 
     def __init__(
         self,
@@ -60,27 +58,28 @@ class QemuDevice:
         cache_dir: Path,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self.image, self.interface, self._board, self._elf, self._cache_dir = (
-            image,
-            interface,
-            board,
+        self.image, self.interface, self._cache_dir = image, interface, cache_dir
+        self._machine = board.core.emulation.machine
+        self._isa = ISAS[board.core.architecture]
+        fault = image.symbols.get(self._isa.fault_handler)
+        self._guest = Guest(
+            self._machine,
+            self._isa,
             elf,
-            cache_dir,
-        )
-        self._timeout_s, self._where, self._identity = (
-            timeout_s,
             f"{board.name} in QEMU",
-            expected_identity(interface),
+            None if fault is None else fault.address,
+            timeout_s,
         )
-        if shutil.which(QEMU) is None:
-            raise ToolMissingError(f"{QEMU} is not installed: apt-get install qemu-system-arm")
+        self._identity = expected_identity(interface)
+        check_emulator(self._machine)
         self._converse("I", [b""])
 
     @property
     def emulator(self) -> str:
         """Name and version of the emulator."""
-        words = run([QEMU, "--version"], timeout=TIMEOUT_S).stdout.decode().split()
-        return f"{QEMU} {words[words.index('version') + 1]}"
+        emulator = self._machine.emulator
+        words = run([emulator, "--version"], timeout=TIMEOUT_S).stdout.decode().split()
+        return f"{emulator} {words[words.index('version') + 1]}"
 
     @property
     def place(self) -> str:
@@ -150,7 +149,7 @@ class QemuDevice:
     def _by_icount(self, kind: Kind, payloads: Sequence[bytes]) -> tuple[int, int]:
         return instructions_by_icount(
             lambda options: ticks_of(self._converse(kind, payloads, options))[0],
-            self._board.core.emulation.machine.systick_hz,
+            self._machine.ticks_hz,
         )
 
     def _counted(self, kind: Kind, payloads: Sequence[bytes], function: str) -> tuple[Count, ...]:
@@ -170,7 +169,7 @@ class QemuDevice:
             return self._parts(out.read_text())
 
     def _parts(self, text: str) -> tuple[Count, ...]:
-        decode = decoder()
+        decode = decoder(self._isa)
         parts: dict[int, list[tuple[Block, int, int]]] = {}
         for line in text.splitlines():
             part, address, end, instructions, executions, taken = line.split()
@@ -205,19 +204,10 @@ class QemuDevice:
         requests = b"".join(
             pack_frame(Frame(kind, payload, tag)) for tag, payload in enumerate(payloads)
         ) + pack_frame(Frame("X", b""))
-        stream = converse(
-            self._board.core.emulation.machine.name,
-            self._elf,
-            requests,
-            options,
-            where=self._where,
-            most_bytes=SPARE_BYTES
-            + len(payloads) * (HEADER.size + self._identity.longest_answer + CRC.size),
-            fault=self.image.symbols[FAULT_HANDLER].address
-            if FAULT_HANDLER in self.image.symbols
-            else None,
-            timeout_s=self._timeout_s,
+        most_bytes = SPARE_BYTES + len(payloads) * (
+            HEADER.size + self._identity.longest_answer + CRC.size
         )
+        stream = converse(self._guest, requests, options, most_bytes)
         answers: list[bytes] = []
         for tag in range(len(payloads)):
             try:
@@ -226,5 +216,5 @@ class QemuDevice:
                     raise DeviceError(f"{len(payloads)} requests, {len(answers)} answers")
                 answers.append(payload_of(frame, kind))
             except DeviceError as error:
-                raise DeviceError(f"{self._where}: {error}") from error
+                raise DeviceError(f"{self._guest.where}: {error}") from error
         return answers

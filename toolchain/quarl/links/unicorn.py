@@ -1,4 +1,4 @@
-"""Cortex-M in the unicorn emulator: real firmware, the harness's own protocol over semihosting,
+"""Microcontroller cores in the unicorn emulator: real firmware, the harness's own protocol over semihosting,
 exact instruction counts.
 
 Emulated, not timed: unicorn executes instructions, it has no pipeline and no clock. Which cores it
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import struct
 from importlib.metadata import version
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarl.boards.cortex_m import Board
-from quarl.errors import DeviceError, InputError, ToolMissingError
+from quarl.errors import DeviceError
 from quarl.firmware.elf import Image
 from quarl.firmware.interface import Interface
 from quarl.links.answers import (
@@ -28,13 +27,13 @@ from quarl.links.answers import (
     outputs_of,
 )
 from quarl.links.count import Block, Count, merged
+from quarl.links.emulated_core import PAINT, EmulatedCore
 from quarl.links.frames import Frame, Kind, pack_frame, payload_of, take_frame
+from quarl.links.isa import decoder, shown
 
-PAGE = 4096
-SYSTEM_SPACE = (0xE000_0000, 1 << 20)  # peripherals of the core; reads as zero
-PAINT = 0xA5
 TIMEOUT_S = 120
 MOST_BYTES = 1 << 16  # of one answer
+FAULT_CODE = 99  # what firmware_harness/startup ends with on a fault
 SYS_OPEN, SYS_WRITE, SYS_READ, SYS_EXIT_EXTENDED = 0x01, 0x05, 0x06, 0x20
 
 
@@ -44,14 +43,14 @@ class UnicornDevice:
     def __init__(
         self, image: Image, board: Board, interface: Interface, timeout_s: float = TIMEOUT_S
     ) -> None:
-        self._uc, self._const = _open(board)
+        self._core = EmulatedCore(image, board)
         self.image, self.interface, self._board = image, interface, board
         self._timeout_s = timeout_s
         self._to_device = b""
         self._from_device = b""
         self._exit_code: int | None = None
         self._sends_without_end = False
-        self._load()
+        self._core.on_trap(self._on_trap)
         self._identity = identity_from(self._ask("I", b""))
 
     @property
@@ -119,21 +118,19 @@ class UnicornDevice:
         """Return the deepest the stack has been since boot."""
         low = self.image.symbols["ql_bss_end"].address
         top = self.image.symbols["ql_stack_top"].address
-        memory = np.frombuffer(bytes(self._uc.mem_read(low, top - low)), np.uint8)
+        memory = np.frombuffer(self._core.read(low, top - low), np.uint8)
         touched = np.flatnonzero(memory != PAINT)
         return 0 if touched.size == 0 else int(top - low - touched[0])
 
     def _counted(self, kind: Kind, payload: bytes, function: str) -> tuple[Count, ...]:
         symbol = self.image.symbols[function]
-        counter = _Counter(self._const.UC_ARM_REG_LR, symbol.address, symbol.address + symbol.bytes)
-        hook = self._uc.hook_add(self._const.UC_HOOK_BLOCK, counter.on_block)
-        self._uc.ctl_flush_tb()  # code translated before the hook would not call it
+        counter = _Counter(self._core, symbol.address, symbol.address + symbol.bytes)
+        end = self._core.on_block(counter.on_block)
         try:
             self._ask(kind, payload)
         finally:
-            self._uc.hook_del(hook)
-            self._uc.ctl_flush_tb()
-        return counter.result(self._uc)
+            end()
+        return counter.result()
 
     def _ask(self, kind: Kind, payload: bytes) -> bytes:
         return self.exchange(pack_frame(Frame(kind, payload)), kind)
@@ -167,84 +164,56 @@ class UnicornDevice:
         self._resume()
         return self._from_device
 
-    def _load(self) -> None:
-        c = self._const
-        for region in (
-            (self._board.flash.origin, self._board.flash.bytes),
-            (self._board.ram.origin, self._board.ram.bytes),
-            SYSTEM_SPACE,
-        ):
-            start = region[0] // PAGE * PAGE
-            self._uc.mem_map(start, -(-(region[0] + region[1] - start) // PAGE) * PAGE)
-        self._uc.mem_write(self._board.ram.origin, bytes([PAINT]) * self._board.ram.bytes)
-        for segment in self.image.segments:
-            self._uc.mem_write(segment.address, segment.content)
-        stack, entry = struct.unpack("<II", bytes(self._uc.mem_read(self._board.flash.origin, 8)))
-        self._uc.reg_write(c.UC_ARM_REG_SP, stack)
-        self._uc.reg_write(c.UC_ARM_REG_PC, entry | 1)
-        self._uc.hook_add(c.UC_HOOK_INTR, self._on_interrupt)
-
     def _resume(self) -> None:
         """Run until the firmware waits for more input."""
-        c = self._const
         self._waits = False
         try:
-            self._uc.emu_start(
-                self._uc.reg_read(c.UC_ARM_REG_PC) | 1,
-                0xFFFF_FFFE,
-                timeout=int(self._timeout_s * 1_000_000),
-            )
-        except c.UcError as error:
+            self._core.run(self._timeout_s)
+        except self._core.error as error:
             raise self._failure(f"stopped: {error}") from error
         if self._exit_code is not None:
             raise self._failure(
                 f"ended with code {self._exit_code}"
-                + (" (a fault)" if self._exit_code == 99 else "")
+                + (" (a fault)" if self._exit_code == FAULT_CODE else "")
             )
         if self._sends_without_end:
             raise self._failure(f"sent more than {MOST_BYTES:,} bytes, which is no answer")
         if not self._waits:
             raise self._failure(f"did not answer within {self._timeout_s:g} s")
 
-    def _on_interrupt(self, uc: Any, number: int, _: Any) -> None:
-        c = self._const
-        operation, block = uc.reg_read(c.UC_ARM_REG_R0), uc.reg_read(c.UC_ARM_REG_R1)
-        pc = uc.reg_read(c.UC_ARM_REG_PC)
-        if bytes(uc.mem_read(pc & ~1, 2)) != b"\xab\xbe":
+    def _on_trap(self, number: int) -> None:
+        core = self._core
+        if not core.is_at_trap():
             self._exit_code = -number
-            uc.emu_stop()
+            core.stop()
             return
-        words = struct.unpack("<3I", bytes(uc.mem_read(block, 12)))
+        operation = core.register("operation")
+        words = struct.unpack("<3I", core.read(core.register("block"), 12))
         if operation == SYS_READ:
             if not self._to_device:
                 self._waits = True
-                uc.emu_stop()
+                core.stop()
                 return
             part, self._to_device = self._to_device[: words[2]], self._to_device[words[2] :]
-            uc.mem_write(words[1], part)
-            uc.reg_write(c.UC_ARM_REG_R0, words[2] - len(part))
+            core.write(words[1], part)
+            core.set_register("operation", words[2] - len(part))
         elif operation == SYS_WRITE:
-            self._from_device += bytes(uc.mem_read(words[1], words[2]))
+            self._from_device += core.read(words[1], words[2])
             if len(self._from_device) > MOST_BYTES:
                 self._sends_without_end = True
-                uc.emu_stop()
+                core.stop()
                 return
-            uc.reg_write(c.UC_ARM_REG_R0, 0)
+            core.set_register("operation", 0)
         elif operation == SYS_OPEN:
-            uc.reg_write(c.UC_ARM_REG_R0, 1)
+            core.set_register("operation", 1)
         else:
             self._exit_code = words[1] if operation == SYS_EXIT_EXTENDED else -1
-            uc.emu_stop()
+            core.stop()
             return
-        uc.reg_write(c.UC_ARM_REG_PC, (pc + 2) | 1)
+        core.pass_trap()
 
     def _failure(self, what: str) -> DeviceError:
-        c = self._const
-        names = ("PC", "LR", "SP", "R0", "R1", "R2", "R3")
-        registers = " ".join(
-            f"{name.lower()}=0x{self._uc.reg_read(getattr(c, f'UC_ARM_REG_{name}')):08x}"
-            for name in names
-        )
+        registers = shown(self._core.isa, self._core.registers())
         return DeviceError(f"{self._board.name} in unicorn: the firmware {what}; {registers}")
 
 
@@ -253,8 +222,8 @@ class _Counter:
     function's own code goes on.
     """
 
-    def __init__(self, lr: int, start: int, end: int) -> None:
-        self._lr, self._start, self._end = lr, start, end
+    def __init__(self, core: EmulatedCore, start: int, end: int) -> None:
+        self._core, self._start, self._end = core, start, end
         self._return: int | None = None
         self._is_done = False
         # whether the last block was the function's own; one that crosses a page comes in two blocks
@@ -263,11 +232,12 @@ class _Counter:
         self._last: list[int] | None = None
         self._last_end = 0
 
-    def on_block(self, uc: Any, address: int, size: int, _: Any) -> None:
+    def on_block(self, address: int, size: int) -> None:
+        """Count a block that is about to be executed."""
         if self._return is None:
             if self._is_done or address != self._start:
                 return
-            self._return = uc.reg_read(self._lr) & ~1
+            self._return = self._core.register("return") & ~1
         elif address == self._return:
             self._return, self._is_done = None, True
             self._branch(address)
@@ -285,47 +255,15 @@ class _Counter:
         if self._last is not None and address != self._last_end:
             self._last[1] += 1
 
-    def result(self, uc: Any) -> tuple[Count, ...]:
-        decode = decoder()
+    def result(self) -> tuple[Count, ...]:
+        """Return what each part executed."""
+        decode = decoder(self._core.isa)
         return tuple(
             Count(
                 tuple(
-                    (Block(at, size, decode(bytes(uc.mem_read(at, size)), at)), times, taken)
+                    (Block(at, size, decode(self._core.read(at, size), at)), times, taken)
                     for (at, size), (times, taken) in part.items()
                 )
             )
             for part in self._parts
         )
-
-
-def decoder() -> Any:
-    """Return a function of code bytes and address that gives the instructions as text; it stops at
-    what it does not know.
-    """
-    from capstone import CS_ARCH_ARM, CS_MODE_MCLASS, CS_MODE_THUMB, Cs  # type: ignore[import-untyped]
-
-    machine = Cs(CS_ARCH_ARM, CS_MODE_THUMB | CS_MODE_MCLASS)
-    return lambda code, address: tuple(
-        f"{i.mnemonic} {i.op_str}".strip() for i in machine.disasm(code, address)
-    )
-
-
-def _open(board: Board) -> tuple[Any, Any]:
-    """Return an emulated core, and the package's constants in one namespace."""
-    model = board.core.emulation.unicorn
-    if not model:
-        raise InputError(f"{board.name}: unicorn has no {board.cpu}; use the qemu-system link")
-    try:
-        import unicorn
-        import unicorn.arm_const
-    except ImportError as error:
-        raise ToolMissingError("unicorn is not installed: pip install 'quarl[firmware]'") from error
-
-    package: Any = unicorn  # its names are not declared as exported
-    names: Any = SimpleNamespace(
-        **vars(package.arm_const),
-        **{k: v for k, v in vars(package).items() if k not in vars(package.arm_const)},
-    )
-    uc = package.Uc(package.UC_ARCH_ARM, package.UC_MODE_THUMB | package.UC_MODE_MCLASS)
-    uc.ctl_set_cpu_model(getattr(names, model))
-    return uc, names

@@ -97,7 +97,7 @@ def _most_fills(count: Count, cache: FlashCache, timing: Timing, flash_bytes: in
 def _loaded_bytes(text: str, timing: Timing) -> int:
     mnemonic, _, operands = text.partition(" ")
     count = _registers(operands) if mnemonic.startswith(timing.lists) else 1
-    return count * _row(mnemonic.removesuffix(".w"), timing.loads, 0)
+    return count * _row(_plain(mnemonic), timing.loads, 0)
 
 
 def _flash_words(board: Board) -> str:
@@ -148,7 +148,7 @@ def _block_cycles(instructions: Sequence[str], timing: Timing) -> int:
     follows_access = False
     for text in instructions:
         mnemonic, _, operands = text.partition(" ")
-        mnemonic = mnemonic.removesuffix(".w")
+        mnemonic = _plain(mnemonic)
         if follows_access and timing.has_pipelined_loads and _is_single_load(mnemonic):
             total += 1
         else:
@@ -163,6 +163,11 @@ def _instruction_cycles(mnemonic: str, operands: str, timing: Timing) -> int:
     if mnemonic.startswith(timing.lists):
         return 1 + _registers(operands)
     return _row(mnemonic, timing.cycles, 1)
+
+
+def _plain(mnemonic: str) -> str:
+    """Return the mnemonic without the marks of a wide or a compressed encoding."""
+    return mnemonic.removesuffix(".w").removeprefix("c.")
 
 
 def _row(mnemonic: str, table: Mapping[str, int], otherwise: int) -> int:

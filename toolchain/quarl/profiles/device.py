@@ -30,7 +30,7 @@ DOCUMENT = Document(
 )
 MEASURED = 100  # observations a board is asked; of images, which take long on the line, IMAGES
 IMAGES = 10
-Counter = Literal["DWT", "SysTick", "none"]
+Counter = Literal["DWT", "SysTick", "mcycle", "none"]
 
 
 @dataclass(frozen=True, slots=True)

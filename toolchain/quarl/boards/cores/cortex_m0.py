@@ -25,7 +25,7 @@ MACHINE = Machine(
     "microbit",
     flash=Region(0, 256 << 10),
     ram=Region(0x2000_0000, 16 << 10),
-    systick_hz=16_000_000,
+    ticks_hz=16_000_000,
 )
 
 CORE = Core(

@@ -32,7 +32,7 @@ CORE = Core(
             "mps2-an385",
             flash=Region(0, 4 << 20),
             ram=Region(0x2000_0000, 4 << 20),
-            systick_hz=25_000_000,
+            ticks_hz=25_000_000,
         ),
         unicorn="UC_CPU_ARM_CORTEX_M3",
     ),

@@ -9,7 +9,7 @@ MACHINE = Machine(
     "mps2-an505",
     flash=Region(0x1000_0000, 4 << 20),
     ram=Region(0x3800_0000, 4 << 20),
-    systick_hz=20_000_000,
+    ticks_hz=20_000_000,
 )
 
 CORE = Core(

@@ -23,7 +23,7 @@ MACHINE = Machine(
     "mps3-an547",
     flash=Region(0x0100_0000, 2 << 20),
     ram=Region(0x2000_0000, 512 << 10),
-    systick_hz=32_000_000,
+    ticks_hz=32_000_000,
     vectors=Region(0, 512 << 10),
 )
 
