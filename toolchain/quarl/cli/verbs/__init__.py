@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from quarl.cli.verbs.actorq import actorq
 from quarl.cli.verbs.baseline import baseline
+from quarl.cli.verbs.board import board
 from quarl.cli.verbs.boards import boards
 from quarl.cli.verbs.convert_normalizer import convert_normalizer
 from quarl.cli.verbs.doctor import doctor
@@ -31,6 +32,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "policies": policies,
     "play": play,
     "boards": boards,
+    "board": board,
     "doctor": doctor,
     "import": import_,
     "export": export,
