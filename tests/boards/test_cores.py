@@ -25,7 +25,10 @@ import numpy as np
 from pathlib import Path
 import quarl
 from quarl.boards.cortex_m import find_board
+from quarl.firmware.source_tree import write_source_tree
+from quarl.profiles.emulated import profile_emulated
 from quarl.resources import targets_dir
+from tests.support.workloads import workload_for
 from tests.support.samples import observations, sample
 
 policy, quantized = sample("squashed", 3)

@@ -19,6 +19,7 @@ from quarl.firmware import image
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import Image, read_image
 from quarl.firmware.image import harness_sources
+from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Program
 from quarl.firmware.sources import program_sources
@@ -174,8 +175,8 @@ def instructions(kernels: Kernels, extra: dict[str, bytes], cache: Path) -> int:
     board = board_with(("esp32-c3", "none"))
     program = lower(quantized, kernels)
     files = program_sources(program) | harness_sources(board) | extra
-    image_of_it = read_image(build_image(files, board, cache), board)
-    device = UnicornDevice(image_of_it, board, interface_of(program))
+    built_image = read_image(build_image(files, board, cache), board)
+    device = UnicornDevice(built_image, board, interface_of(program))
     integers = quantize_observations(quantized, observations(policy, np.random.default_rng(0), 1))
     np.testing.assert_array_equal(device.run(integers), NumpyRuntime(quantized).run(integers))
     return merged(device.count_calls(integers)).instructions
