@@ -67,7 +67,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = item._fixtureinfo.name2fixturedefs.values()
         functions = [item.function, *(fixture.func for found in fixtures for fixture in found)]
         kinds = kinds_of(iter(functions))
-        by_module = NEEDED_BY_MODULE.get(item.function.__module__, set())
+        module = item.function.__module__
+        if module.startswith("tests.e2e."):
+            kinds.add("e2e")
+        by_module = NEEDED_BY_MODULE.get(module, set())
         kinds |= {kind for kind, members in KINDS.items() if members & by_module}
         for kind in sorted(kinds):
             item.add_marker(kind)

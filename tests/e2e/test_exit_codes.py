@@ -17,8 +17,6 @@ import pytest
 from quarl import pipeline
 from tests.e2e.conftest import Quarl
 
-pytestmark = pytest.mark.play
-
 ROOT = Path(__file__).parents[2]
 ENV = "tests.support.hostile_envs:Hostile-v0"
 

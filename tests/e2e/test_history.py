@@ -7,11 +7,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.conftest import Quarl
-
-pytestmark = pytest.mark.play
 
 
 def test_runs_are_listed_drawn_and_compared(

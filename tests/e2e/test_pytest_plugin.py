@@ -9,8 +9,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-pytestmark = pytest.mark.play
-
 
 def run_pytest(project: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     (project / "pytest.ini").write_text("[pytest]\n")

@@ -24,8 +24,6 @@ from tests.e2e.conftest import Quarl
 from tests.support.serial_line import Line, emulated_uart
 from tests.support.workloads import subject_of
 
-pytestmark = pytest.mark.play
-
 BOARD = "stm32f411_blackpill"
 
 

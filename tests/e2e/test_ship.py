@@ -20,8 +20,6 @@ from quarl.files.npz import npz_bytes, read_npz
 from tests.conftest import need
 from tests.e2e.conftest import Quarl
 
-pytestmark = pytest.mark.play
-
 STAGES = {
     "manifest.json",
     "contract.json",

@@ -38,8 +38,6 @@ from quarl.verdict.verdict import Check, Verdict
 from tests.conftest import need
 from tests.e2e.conftest import Quarl
 
-pytestmark = pytest.mark.play
-
 BOARD = "nucleo_l4r5zi"
 POLICY, RUNG = "nav_ppo", 3
 LIMITS = Limits(

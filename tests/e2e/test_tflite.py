@@ -20,8 +20,6 @@ from tests.e2e.conftest import Quarl
 from tests.e2e.test_bad_input import refused
 from tests.support.tflite_models import convert, keras_and_tensorflow
 
-pytestmark = pytest.mark.play
-
 STAGES = {MANIFEST, "contract.json", "model.tflite", "model.onnx", "policy.npz", "example.npz"}
 
 

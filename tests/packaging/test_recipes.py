@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import need
 
+pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 MOST_LINES = 130  # the recipes stay one page

@@ -16,6 +16,7 @@ KINDS = {
     "compiler": {"gcc", "arm-none-eabi-gcc", "arm-none-eabi-g++", "ziglang"},
     "emulator": {"unicorn", "qemu-system-arm", "qemu-aarch64"},
     "browser": {"chromium-headless-shell", "chromium", "google-chrome"},
+    "probe": {"pyocd"},
     "server": {"ssh", "ssh-keygen"},
     "framework": {"torch", "stable_baselines3", "sb3_contrib", "tensorflow", "keras"},
 }

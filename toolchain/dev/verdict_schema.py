@@ -25,6 +25,8 @@ def schema_text() -> str:
         if table.get("type") == "object":  # everything is always written, and nothing else
             table["required"] = sorted(table["properties"])
             table["additionalProperties"] = False
+        if "description" in table:  # however the docstring is filled
+            table["description"] = " ".join(table["description"].split())
     _add(schema, "passed", {"type": "boolean", "description": "Whether the release may go out."})
     _add(schema, "schema_version", {"const": SCHEMA_VERSION})
     _add(
