@@ -83,7 +83,7 @@ def test_a_cable_pulled_in_the_middle_ends_with_code_4_and_writes_nothing(
     with Line(port, cut_after=500) as line:
         done = quarl("profile", bundle.folder, "--board", BOARD, "--link", f"serial:{line.path}")
     assert done.returncode == 4
-    assert "the serial port went away in the middle of the run" in done.stderr
+    assert "the serial port was lost in the middle of the run" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (bundle.folder / f"device.{BOARD}.json").exists()
 

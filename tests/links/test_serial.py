@@ -325,8 +325,11 @@ def test_a_line_that_never_stops_talking_is_given_up_too() -> None:
             ),
             "for another policy",
         ),
-        (lambda request: b"hello, here is a boot loader\r\n", "30 bytes came, 30 of them no frame"),
-        (lambda request: b"QL\x01I" + pack_frame(Frame("I", bytes(84)))[4:], "no frame"),
+        (
+            lambda request: b"hello, here is a boot loader\r\n",
+            "30 bytes came, 30 of them outside any frame",
+        ),
+        (lambda request: b"QL\x01I" + pack_frame(Frame("I", bytes(84)))[4:], "outside any frame"),
     ],
 )
 def test_what_answers_but_not_as_it_should_is_named(

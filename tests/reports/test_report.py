@@ -431,7 +431,7 @@ def test_a_stored_verdict_comes_back_whole(release: Release, contents: Contents)
     document["closed_loop"]["mean"]["added_later"] = 1
     assert read_verdict(json.dumps(document)) == contents.verdict
     del document["closed_loop"]["mean"]["lower"]
-    with pytest.raises(InputError, match="is no verdict"):
+    with pytest.raises(InputError, match="is not a verdict"):
         read_verdict(json.dumps(document))
 
 

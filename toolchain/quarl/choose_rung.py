@@ -61,7 +61,7 @@ def choose_rung(
             best.
         progress: called with (episodes, most episodes) of the source or of the rung that plays.
     Raises:
-        QuantizationError: no rung can be had at all.
+        QuantizationError: no rung is possible.
         InputError: the environment cannot be played, or the policy plays no better than random.
     """
     source = _Player(env, source_actor(policy), limits.episodes, progress)
@@ -72,7 +72,7 @@ def choose_rung(
             candidate = quantize_on_rung(policy, calibration, rung.number, widths)
         except QuantizationError as error:
             results.append(
-                RungResult(rung.number, rung.name, 0, 0.0, missed=(f"cannot be had: {error}",))
+                RungResult(rung.number, rung.name, 0, 0.0, missed=(f"not possible: {error}",))
             )
             tried(results[-1])
             continue
@@ -100,7 +100,7 @@ def choose_rung(
         if best is None or kept >= best[0]:
             best = kept, candidate
     if best is None:
-        raise QuantizationError(f"no rung of the ladder can be had: {results[-1].missed[0]}")
+        raise QuantizationError(f"no rung of the ladder is possible: {results[-1].missed[0]}")
     return best[1], tuple(results)
 
 

@@ -92,7 +92,7 @@ def _digest(folder: Path, name: str) -> str:
 def _stranger(folder: Path, name: str, what: str) -> str:
     return (
         f"--out {folder}: {name} {what}, and a bundle is only replaced where nothing else is "
-        "lost: move it away, or name a new folder"
+        "lost: move it elsewhere, or name a new folder"
     )
 
 

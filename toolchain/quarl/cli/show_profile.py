@@ -84,8 +84,8 @@ def firmware_text(profile: FirmwareProfile) -> str:
             f"flash {profile.flash_bytes:,} B, of it tables {profile.table_bytes:,} B; RAM "
             f"{profile.ram_bytes:,} B, of it tensors "
             f"{profile.arena_bytes:,} B{stack}",
-            f"{profile.compared} observations answered, {profile.differing} of them otherwise "
-            "than the reference",
+            f"{profile.compared} observations answered, {profile.differing} of them different "
+            "from the reference",
             f"cycles: {profile.cycle_assumptions}",
         ]
     )
@@ -108,8 +108,8 @@ def device_text(profile: DeviceProfile) -> str:
             head + (f", flashed by {profile.flashed_by}" if profile.flashed_by else ""),
             time,
             f"flash {profile.flash_bytes:,} B, RAM {profile.ram_bytes:,} B without the stack",
-            f"{profile.compared} observations answered, {profile.differing} of them otherwise "
-            "than the reference; "
+            f"{profile.compared} observations answered, {profile.differing} of them different "
+            "from the reference; "
             f"{profile.repeated} requests sent again",
         ]
     )

@@ -208,7 +208,7 @@ def evidence_from_json(text: str, where: str = "parity.json") -> Evidence:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{where}: is no evidence of parity ({error!r}): run quarl parity again"
+            f"{where}: is not evidence of parity ({error!r}): run quarl parity again"
         ) from error
 
 

@@ -51,7 +51,7 @@ def _trials(
             other = quantize_on_rung(source, fitted, rung.number, widths_of(quantized))
         except (
             QuantizationError
-        ):  # a limit of the arithmetic: that rung cannot be had, so it is no advice
+        ):  # a limit of the arithmetic: that rung is not possible, so it is not advice
             continue
         change = (
             RECALIBRATED if rung.number == quantized.rung else f"rung {rung.number} ({rung.name})"

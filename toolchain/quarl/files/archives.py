@@ -149,5 +149,5 @@ class Archive:
                 raise UntrustedFileError(
                     f"{self.name}: {info.filename} unpacks {info.compress_size:,} bytes to "
                     f"{info.file_size:,}, "
-                    f"more than {max_ratio} times: this is no policy"
+                    f"more than {max_ratio} times: this is not a policy"
                 )

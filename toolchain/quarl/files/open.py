@@ -150,7 +150,7 @@ def _not_regular(path: Path, mode: int) -> InputError:
 
 def _too_large(path: Path, size: int, most: int) -> UntrustedFileError:
     return UntrustedFileError(
-        f"{path}: {size:,} bytes, at most {most:,} are read: this is no file of a policy for a "
+        f"{path}: {size:,} bytes, at most {most:,} are read: this is not a policy file for a "
         "small board"
     )
 

@@ -52,7 +52,7 @@ def distil(
         notebook: what was begun there is continued.
     Raises:
         InputError: the environment cannot be played, or there is too little to learn from.
-        QuantizationError: no candidate of these widths can be had.
+        QuantizationError: no candidate of these widths is possible.
     """
     torch.set_num_threads(1)
     began = time.perf_counter()

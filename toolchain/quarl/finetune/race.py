@@ -1,6 +1,6 @@
 """The race: short trainings at several rates, then a long one at the rate that did best.
 
-In: the table and an assignment. Out: every candidate that can be had, the post-training one first.
+In: the table and an assignment. Out: every candidate that is possible, the post-training one first.
 Which rate suits depends on bits, network and start (a Nature CNN with 4 bits learns at 1e-4, a
 small tanh network with 2 bits at 2e-3), so it is measured and not guessed.
 """
@@ -45,7 +45,7 @@ class Race:
         """Run to the end, or to an interrupt.
 
         Raises:
-            QuantizationError: no candidate can be had.
+            QuantizationError: no candidate is possible.
         """
         self._round()
         judge = self.table.judge()
@@ -62,7 +62,7 @@ class Race:
             self._train("trained", learner, judge)
         if not self.entries:
             raise QuantizationError(
-                "no integers of these widths can be had: "
+                "no integers of these widths are possible: "
                 + "; ".join(f"{candidate.name}: {candidate.problem}" for candidate in self.failed)
             )
 
@@ -75,7 +75,7 @@ class Race:
                 self.table.policy, self.table.calibration, len(LADDER) - 1, filled
             )
         except QuantizationError as error:
-            self._fail(POST_TRAINING, f"cannot be had: {error}")
+            self._fail(POST_TRAINING, f"not possible: {error}")
             return
         outputs = artifact_outputs(rounded, emit_tflite(rounded))
         if self.table.env is not None:

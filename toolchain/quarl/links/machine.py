@@ -66,7 +66,7 @@ def converse(guest: Guest, requests: bytes, options: Sequence[str], most_bytes: 
 
     Args:
         options: more of QEMU's own.
-        most_bytes: more than this is no answer.
+        most_bytes: no answer needs more than this.
     Raises:
         PluginError: QEMU refuses a plugin among the options.
         DeviceError: the firmware faults, hangs or sends without end; the registers are in the
@@ -167,7 +167,7 @@ class _Watch:
             if time.monotonic() > end:
                 self.trouble = f"did not answer within {self._guest.timeout_s:g} s"
             elif self._answers.stat().st_size > self._most_bytes:
-                self.trouble = f"sent more than {self._most_bytes:,} bytes, which is no answer"
+                self.trouble = f"sent more than {self._most_bytes:,} bytes, which no answer needs"
             if self.trouble:
                 break
         else:

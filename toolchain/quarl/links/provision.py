@@ -87,8 +87,7 @@ def _given(folder: Path) -> tuple[Path, ...]:
     if not wheels or foreign:
         found = f"{', '.join(foreign)}, which are for other machines" if foreign else "no wheels"
         raise InputError(
-            f"--wheels {folder}: holds {found}: fill it with wheels for aarch64, or leave "
-            "--wheels away"
+            f"--wheels {folder}: holds {found}: fill it with wheels for aarch64, or omit --wheels"
         )
     return wheels
 

@@ -254,7 +254,10 @@ class SerialDevice:
             )
         if not received:
             return None, f"nothing came within {self._answer_s:g} s"
-        return None, f"{received} bytes came, {self._scanner.skipped - before} of them no frame"
+        return (
+            None,
+            f"{received} bytes came, {self._scanner.skipped - before} of them outside any frame",
+        )
 
     def _send(self, data: bytes) -> None:
         try:
@@ -264,6 +267,6 @@ class SerialDevice:
 
     def _gone(self, error: Exception) -> DeviceError:
         return DeviceError(
-            f"{self._name}: the serial port went away in the middle of the run ({error}): "
+            f"{self._name}: the serial port was lost in the middle of the run ({error}): "
             "check cable and power, then run again"
         )

@@ -177,7 +177,7 @@ class UnicornDevice:
                 + (" (a fault)" if self._exit_code == FAULT_CODE else "")
             )
         if self._sends_without_end:
-            raise self._failure(f"sent more than {MOST_BYTES:,} bytes, which is no answer")
+            raise self._failure(f"sent more than {MOST_BYTES:,} bytes, which no answer needs")
         if not self._waits:
             raise self._failure(f"did not answer within {self._timeout_s:g} s")
 

@@ -62,7 +62,7 @@ def source_player(source: Source, env: EnvSpec | None, rung: int | None) -> Play
     """
     played = env or _home(source)
     if played is None:
-        raise InputError(f"{source.name}: says not where it plays: name the environment, --env ID")
+        raise InputError(f"{source.name}: does not name its environment: add --env ID")
     policy = source.policy
     check_env(played, policy.contract)
     if isinstance(policy, QuantPolicy):

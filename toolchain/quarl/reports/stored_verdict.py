@@ -32,7 +32,7 @@ def read_verdict(text: str, where: str = "verdict.json") -> Verdict:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{where}: is no verdict ({error!r}): write one with quarl gate BUNDLE"
+            f"{where}: is not a verdict ({error!r}): write one with quarl gate BUNDLE"
         ) from error
 
 

@@ -52,7 +52,7 @@ def set_baseline(release: Release, verdict: Verdict, path: Path) -> Path:
     if not verdict.passed:
         failing = ", ".join(check.name for check in verdict.failed)
         raise InputError(
-            f"{release.folder}: does not pass ({failing}), so it is no baseline: see quarl "
+            f"{release.folder}: does not pass ({failing}), so it cannot be a baseline: see quarl "
             f"gate {release.folder}"
         )
     document = {
@@ -103,7 +103,7 @@ def read_baseline(path: Path) -> Baseline:
         return _baseline(document, str(path))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{path}: is no baseline ({error!r}): write one with quarl baseline set BUNDLE"
+            f"{path}: is not a baseline ({error!r}): write one with quarl baseline set BUNDLE"
         ) from error
 
 

@@ -166,7 +166,7 @@ def own_checks(own: OwnEpisodes | None, limits: Limits) -> Iterator[Check]:
     yield Check("source_comparison", "agreement", None, None, None, "at least", "", "exact", reason)
     for key, name in (("min_agreement", "action_agreement"), ("max_action_error", "action_error")):
         if getattr(limits, key) is not None:
-            detail = f"{key} asks for what cannot be had: {reason}"
+            detail = f"{key} asks for what is not possible: {reason}"
             yield missing(
                 name, "agreement", None, "at most", "", detail, f"Remove {key} from [gate]"
             )
@@ -373,7 +373,7 @@ def _equivalence_check(loop: ClosedLoop, limits: Limits) -> Check:
         return reported("equivalence", "closed loop", largest, "return", "tested", detail)
     gained = mean.passed and mean.mean_difference > 0
     advice = (
-        "int8 plays otherwise than its source, even if better: find out why"
+        "int8 plays differently from its source, even if better: find out why"
         if gained
         else "See mean_return"
     )

@@ -73,7 +73,7 @@ def _divergence_reasons(loop: ClosedLoop) -> Iterator[Reason]:
         return
     yield Reason(
         "divergence",
-        f"source and int8 act otherwise in {parted.diverged} of {loop.episodes} episodes, "
+        f"source and int8 act differently in {parted.diverged} of {loop.episodes} episodes, "
         f"first at step {parted.first_step}, on median at"
         f" step {parted.median_step:g}; {parted.lost} of these lose return, {parted.gained} gain",
     )

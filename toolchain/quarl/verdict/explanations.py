@@ -47,9 +47,9 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "How many outputs of this runtime or firmware differ from the integer reference, on "
         "the bundle's own held-out observations.",
         "Always 0. One arithmetic holds on every target, so a single differing integer is a "
-        "defect and no tolerance: backends in [gate]"
+        "defect, never a tolerance: backends in [gate]"
         " says which must be compared.",
-        "The file was changed after the export, or the runtime's version computes otherwise "
+        "The file was changed after the export, or the runtime's version computes differently "
         "(quarl doctor). Export again; a difference"
         " that stays is a bug.",
     ),
@@ -73,7 +73,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "min_calibration_episodes, 8 by default: of the shipped policies, those calibrated on "
         "one episode lost up to half of their return."
         " Not judged where the file of observations does not say which episode each belongs to.",
-        "Leave --calibration away, so that quarl plays 40 episodes, or record more of them, "
+        "Omit --calibration, so that quarl plays 40 episodes, or record more of them, "
         "with an array `episode` in the file.",
     ),
     Explanation(
@@ -116,7 +116,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "source_comparison",
         "The policy came as an int8 file: there is no full-precision source it could be "
         "compared with.",
-        "Not judged. min_agreement and max_action_error then ask for what cannot be had, and fail.",
+        "Not judged. min_agreement and max_action_error then ask for what is not possible, and fail.",
         "Import the policy from its training framework where you can.",
     ),
     Explanation(
@@ -165,7 +165,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "margin of the mean, up and down.",
         "Shown only; equivalence = true makes it count. A policy that gained was changed too, "
         "but few releases mind.",
-        "Find out why int8 plays otherwise: often an episode's course that rounding tips over.",
+        "Find out why int8 plays differently: often an episode's course that rounding tips over.",
     ),
     Explanation(
         "rank_test",
@@ -230,7 +230,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "budget_firmware_latency_us",
         "The time of one decision at the board's clock: an estimate by a cycle model from "
         "exact instruction counts, taken at its high end."
-        " It is no measurement.",
+        " It is not a measurement.",
         "The control period, 1e6 / step_hz of the contract, wherever the firmware was "
         "profiled: a decision that comes later is too late."
         " Give less in budgets where other work needs the core.",
@@ -255,7 +255,7 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     Explanation(
         "regression_*",
         "The same check in a release that was accepted before (quarl baseline set): whether "
-        "it is still made, passes and is no worse.",
+        "it is still made, passes and is not worse.",
         "Exact and emulated figures may not be worse at all, nor estimates made from them; "
         "measured ones by 10 %, or three times what the"
         " rounds of one run differ by, on the same machine only. Tested bounds are held by "

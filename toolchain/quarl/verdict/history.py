@@ -238,7 +238,7 @@ def _opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
         ) from error
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path}: the history is damaged ({error}); nothing was written. Move it away, or "
+            f"{path}: the history is damaged ({error}); nothing was written. Move it elsewhere, or "
             "name another file."
         ) from error
     except OSError as error:

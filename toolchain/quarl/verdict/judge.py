@@ -118,7 +118,7 @@ def _backend_check(backend: str, results: Sequence[BackendEquality]) -> Check:
         ""
         if passed
         else f"The file was changed after the export, or {backend} {result.version} computes "
-        "otherwise: export again"
+        "differently: export again"
     )
     return Check(
         name, "equality", passed, result.differing, 0, "at most", unit, "exact", detail, advice
@@ -179,7 +179,7 @@ def _calibration_checks(evidence: Evidence, limits: Limits) -> Iterator[Check]:
         )
         advice = (
             f"Calibrate on more episodes: ranges {origin} seldom cover what the policy "
-            "meets (leave --calibration away)"
+            "meets (omit --calibration)"
         )
         yield Check(
             "calibration_episodes",
@@ -259,7 +259,7 @@ def _agreement_checks(
         detail = f"mean error per action value in environment units: {units}; {worst}"
         if agreement.mean_share is None and most is not None:
             advice = "Limit the return only, or give the environment finite action bounds"
-            no_range = f"the action range is infinite, an error is no share of it; {detail}"
+            no_range = f"the action range is infinite, an error cannot be a share of it; {detail}"
             checks = [
                 missing("action_error", "agreement", most, "at most", "of range", no_range, advice)
             ]

@@ -41,7 +41,7 @@ def play(
     rung: Annotated[
         str | None,
         typer.Option(
-            "--rung", metavar="N", help="Rung for --int8 of a policy, 0 to 5 (3 if left away)."
+            "--rung", metavar="N", help="Rung for --int8 of a policy, 0 to 5 (default 3)."
         ),
     ] = None,
     episodes: Annotated[

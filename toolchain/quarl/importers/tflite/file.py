@@ -187,7 +187,7 @@ class _Reader:
         if not inputs or not outputs or not operators:
             raise InputError(
                 f"{self.name}: has {len(inputs)} inputs, {len(operators)} operators and "
-                f"{len(outputs)} outputs: no policy"
+                f"{len(outputs)} outputs: not a policy"
             )
         self._check_order(tensors, operators, inputs)
         return TfliteGraph(

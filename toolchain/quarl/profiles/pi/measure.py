@@ -194,7 +194,7 @@ def _model(asked: Asked, answer: Answer, expected: NDArray[Any], is_timed: bool)
     if fields.get("differing_inputs"):
         raise DeviceError(
             f"{fields['differing_inputs']} observations become other integers on the Pi than "
-            "here: its NumPy rounds otherwise"
+            "here: its NumPy rounds differently"
         )
     instructions: Instructions | None = None
     if answer.marks:

@@ -42,7 +42,7 @@ def _doubts(flights: tuple[Flight, ...]) -> tuple[Note, ...]:
     other = [str(flight.seed) for flight in flights if not flight.is_recorded]
     words = (
         f"Played again here, seed {', '.join(other)} gives another return than parity "
-        "recorded: this machine rounds otherwise."
+        "recorded: this machine rounds differently."
     )
     return (Note(words),) if other else ()
 

@@ -46,7 +46,7 @@ def read_checks(text: str, where: str = "verdict.json") -> tuple[Check, ...]:
         return checks_of(json.loads(text), where)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{where}: is no verdict ({error!r}): write one with quarl gate BUNDLE"
+            f"{where}: is not a verdict ({error!r}): write one with quarl gate BUNDLE"
         ) from error
 
 
