@@ -42,13 +42,13 @@ test-all: $(VENV)/test.done ## run the tests and the slow sweeps
 lint: $(VENV)/check.done ## ruff, clang-format and mypy; needs no torch and no TensorFlow
 	$(BIN)/ruff check toolchain tests
 	$(BIN)/ruff format --check toolchain tests
-	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+	@$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 	$(BIN)/mypy $(MYPY_FLAGS)
 
 format: $(VENV)/check.done ## mend what ruff and clang-format can mend
 	$(BIN)/ruff check --fix toolchain tests
 	$(BIN)/ruff format toolchain tests
-	$(BIN)/clang-format -i $(C_FILES)
+	@$(BIN)/clang-format -i $(C_FILES)
 
 bench: $(VENV)/test.done ## measure every number that quarl promises
 	$(BIN)/quarl doctor --install pi-emulator

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from quarl.reports import svg
 from quarl.reports.axes import Scale, even_ticks, log_ticks, spread
 from quarl.reports.numbers import count, micro, number, percent, signed, size, time, with_unit
 from quarl.reports.png import png_bytes
+from tests.conftest import need
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,9 @@ def test_attributes_and_words_of_a_drawing_are_escaped() -> None:
 
 
 def test_a_picture_is_a_png() -> None:
+    need("PIL")
+    from PIL import Image
+
     picture = np.arange(84 * 84, dtype=np.int64).reshape(84, 84).astype(np.uint8)
     with Image.open(io.BytesIO(png_bytes(picture))) as opened:
         assert np.array_equal(np.asarray(opened), picture)
