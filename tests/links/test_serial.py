@@ -41,7 +41,17 @@ BOARDS = read_boards(targets_dir())
 def board_on(cpu_of: str, kind: UartKind, base: int, **changes: Region) -> Board:
     board = emulated_board(BOARDS[cpu_of])
     return replace(
-        board, **changes, uart=Uart(kind, base, 25_000_000, 25_000_000, 115_200, "QEMU", ())
+        board,
+        **changes,
+        uart=Uart(
+            kind=kind,
+            base=base,
+            clock_hz=25_000_000,
+            baud=115_200,
+            wiring="QEMU",
+            setup=(),
+            core_hz=25_000_000,
+        ),
     )  # type: ignore[arg-type]
 
 
@@ -158,7 +168,7 @@ def test_a_port_that_goes_away_in_the_middle_is_a_device_error(
         device.act(OBS[:1])
         line.close()
         with pytest.raises(
-            DeviceError, match=r"the serial port went away in the middle.*check cable"
+            DeviceError, match=r"the serial port was lost in the middle.*check cable"
         ) as error:
             device.act(OBS)
     assert error.value.exit_code == 4
