@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
     """Start Ray on this machine; runs of the tests join it."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

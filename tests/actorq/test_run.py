@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from quarl.errors import InputError
+from quarl.sources.recipe import parse_recipe
 from tests.conftest import need
-from tests.support.actorq import SMALL, recipe_of, recipe_text
+from tests.support.actorq import SMALL, recipe_of, recipe_text, when
 
 need("ray", "torch", "ziglang")
 
@@ -18,6 +21,7 @@ from quarl.actorq.evaluating import read_curve  # noqa: E402
 from quarl.actorq.players import open_player  # noqa: E402
 from quarl.actorq.release import write_policy  # noqa: E402
 from quarl.actorq.run import Wishes, run_actorq  # noqa: E402
+from quarl.actorq.store import Status  # noqa: E402
 from quarl.graph.quant_policy import QuantPolicy  # noqa: E402
 from quarl.graph.reference import integer_outputs  # noqa: E402
 from quarl.importers import ImportOptions  # noqa: E402
@@ -34,8 +38,8 @@ def test_dqn_learns_with_int8_actors_and_its_integers_are_those_that_ship(tmp_pa
     assert outcome.status.learner_step == 1_200
     assert max(point.int8_mean for point in outcome.points) > 40  # chance plays 22
     assert read_curve(run) == outcome.points
-    assert outcome.learner is not None
-    assert outcome.learner.steps == 1_200
+    assert outcome.status.learner is not None
+    assert outcome.status.learner.steps == 1_200
     assert {account.name for account in outcome.status.actors} == {"actor 0", "actor 1"}
     table = json.loads((run / "accounts.json").read_text())
     assert table["learner"]["phases_s"]["learn"] > 0
@@ -50,6 +54,21 @@ def test_dqn_learns_with_int8_actors_and_its_integers_are_those_that_ship(tmp_pa
     assert np.array_equal(integer_outputs(shipped, obs), played(obs))
 
 
+def test_d4pg_learns_with_int8_actors_whose_actions_pass_a_table(tmp_path: Path) -> None:
+    lines = SMALL.replace("evaluations = 8", "evaluations = 3\nlearning_rate = 1e-3")
+    recipe = recipe_of(lines, algorithm="D4PG", env="Pendulum-v1", steps=2_200)
+    outcome = run_actorq(recipe, tmp_path / "run")
+    assert outcome.differing == 0
+    assert outcome.compared > 0
+    assert outcome.status.learner_step == 500
+    folder = write_policy(outcome, recipe, recipe_text(lines, algorithm="D4PG", env="Pendulum-v1"))
+    source = import_source(str(folder), ImportOptions(), None)
+    assert source.integers is not None
+    assert source.policy.contract.action.transform == "unscale"
+    assert (outcome.rows["action"] >= -1).all()
+    assert (outcome.rows["action"] <= 1).all()
+
+
 def test_a_folder_that_holds_a_run_is_not_used_again(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(InputError, match="--resume goes on with it"):
@@ -62,3 +81,93 @@ def test_a_discrete_environment_for_d4pg_is_refused_before_anything_starts(tmp_p
     with pytest.raises(InputError, match="D4PG needs continuous actions"):
         run_actorq(recipe_of(SMALL, algorithm="D4PG"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+LONGER = SMALL.replace("checkpoint_s = 0", "checkpoint_s = 0.5")
+
+
+def test_a_killed_actor_is_started_again_and_the_run_goes_on(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    killer = when(
+        run,
+        lambda status: len(status.actors) == 2 and status.learner_step > 50,
+        lambda status: os.kill(status.actors[0].pid, signal.SIGKILL),
+    )
+    outcome = run_actorq(recipe_of(LONGER), run)
+    killer.join()
+    assert outcome.restarts == ("actor 0 died and was started again (1)",)
+    assert outcome.status.learner_step == 1_200
+    assert outcome.differing == 0
+
+
+def test_a_killed_learner_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    killer = when(
+        run,
+        lambda status: status.learner is not None and any((run / "checkpoints").glob("0*")),
+        lambda status: os.kill(status.learner.pid, signal.SIGKILL),  # type: ignore[union-attr]
+    )
+    outcome = run_actorq(recipe_of(LONGER), run)
+    killer.join()
+    assert outcome.restarts == ("learner died and was started again (1)",)
+    assert outcome.status.learner_step == 1_200
+    assert outcome.status.learner is not None
+    assert outcome.status.learner.steps < 1_200  # it did not begin anew
+    assert outcome.differing == 0
+
+
+def test_an_interrupted_run_is_resumed_with_all_it_had(tmp_path: Path) -> None:
+    run, recipe = tmp_path / "run", recipe_of(LONGER)
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_actorq(recipe, run, tell=interrupt)
+    step = int(next((run / "checkpoints").iterdir()).name)
+    rows = len(np.load(run / "checkpoints" / f"{step:010d}" / "replay.npy"))
+    with pytest.raises(InputError, match=r"other settings: settings\.actors\.precision"):
+        run_actorq(recipe, run, Wishes(resume=True, changes={"precision": "fp32"}))
+    outcome = run_actorq(recipe, run, Wishes(resume=True))
+    assert outcome.status.learner_step == 1_200
+    assert outcome.status.learner is not None
+    assert outcome.status.learner.steps == 1_200 - step
+    assert outcome.status.inserted > rows
+    walls = [point.wall_s for point in outcome.points]
+    assert walls == sorted(walls)
+
+
+@pytest.mark.parametrize(("how", "words"), [("raise", "the motor fell off"), ("nan", "NaN")])
+def test_an_environment_that_fails_is_named_and_ends_the_run_with_its_checkpoint(
+    tmp_path: Path, how: str, words: str
+) -> None:
+    lines = SMALL.replace("count = 2", "count = 1, restarts = 1")
+    text = recipe_text(lines, env="tests.support.unsteady_env:Unsteady-v0")
+    env = f'[env]\nkwargs = {{ fails_at = 130, how = "{how}" }}'
+    recipe = parse_recipe(text.replace("[env]", env), "small")
+    told: list[str] = []
+    with pytest.raises(InputError) as caught:
+        run_actorq(recipe, tmp_path / "run", tell=told.append)
+    message = str(caught.value)
+    assert "actor 0 failed 2 times, at most 1 restarts are allowed" in message
+    assert words in message
+    assert "seed 1" in message
+    assert "--resume" in message
+    assert any("actor 0 begins again (1)" in line for line in told)
+    assert any((tmp_path / "run" / "checkpoints").glob("0*"))
+
+
+def test_two_runs_into_one_folder_are_refused(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    refused: list[str] = []
+
+    def second(status: Status) -> None:
+        try:
+            run_actorq(recipe_of(SMALL), run, Wishes(resume=True))
+        except InputError as error:
+            refused.append(str(error))
+
+    thread = when(run, lambda status: True, second)
+    run_actorq(recipe_of(SMALL), run)
+    thread.join()
+    assert "another run writes into it now" in refused[0]

@@ -42,7 +42,7 @@ def test_an_answer_carries_the_newest_policy_once() -> None:
     async def play() -> None:
         store = _store()
         assert (await store.insert(_rows(20), _report())).policy is None
-        ticket = await store.publish(["block"], 5)
+        ticket = await store.publish(["block"], 5, Account("learner"))
         answer = await store.insert(_rows(20), _report())
         assert (answer.ticket, answer.learner_step, answer.policy) == (ticket, 5, ["block"])
         assert (await store.insert(_rows(5), _report(ticket))).policy is None
@@ -82,7 +82,7 @@ def test_a_learner_waits_for_rows_and_a_stop_wakes_everybody() -> None:
 def test_rows_of_a_policy_too_old_are_refused_and_counted() -> None:
     async def play() -> None:
         store = _store()
-        await store.publish(["block"], 100)
+        await store.publish(["block"], 100, Account("learner"))
         await store.insert(_rows(20, learner_step=49), _report())
         await store.insert(_rows(20, learner_step=50), _report())
         ages = (await store.status()).ages

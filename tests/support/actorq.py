@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
 from quarl.sources.recipe import Recipe, parse_recipe
+
+if TYPE_CHECKING:
+    from quarl.actorq.store import Status
 
 GATE = """
 [gate]
@@ -58,3 +67,27 @@ checkpoint_s = 0
 actors = { count = 2, pull_every = 50, insert_every = 50, explore_steps = 1_000 }
 replay = { min_rows = 200, samples_per_insert = 16.0 }
 """
+
+
+def when(run: Path, ready: Callable[[Status], bool], then: Callable[[Status], None]) -> Thread:
+    """Start a thread that does something once, when a run is so far."""
+    import ray
+
+    def watch() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            time.sleep(0.05)
+            if not ray.is_initialized():  # else this thread would start one of its own
+                continue
+            try:
+                store = ray.get_actor(f"store {run.resolve()}")
+                status: Status = ray.get(store.status.remote(), timeout=10)
+            except (ValueError, ray.exceptions.RayError):  # it is not there yet
+                continue
+            if ready(status):
+                then(status)
+                return
+
+    thread = Thread(target=watch)
+    thread.start()
+    return thread

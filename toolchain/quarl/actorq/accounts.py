@@ -6,6 +6,7 @@ Phases are wall time of the process; CPU seconds are counted beside them, for th
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ class Account:
     bytes_sent: int = 0
     bytes_received: int = 0
     pulls: int = 0  # policies taken by an actor, published by a learner
+    pid: int = 0
+    node: str = ""  # of Ray, that it runs on
 
     def phase(self, name: str) -> float:
         """Return the seconds of one phase."""
@@ -58,6 +61,7 @@ class Ledger:
     bytes_sent: int = 0
     bytes_received: int = 0
     pulls: int = 0
+    node: str = ""
     began_ns: int = field(default_factory=time.perf_counter_ns)
     cpu_began_s: float = field(default_factory=time.process_time)
 
@@ -86,4 +90,6 @@ class Ledger:
             self.bytes_sent,
             self.bytes_received,
             self.pulls,
+            os.getpid(),
+            self.node,
         )

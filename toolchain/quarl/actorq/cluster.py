@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from quarl.errors import DeviceError, InputError, ToolMissingError
 
-LOCAL = "local"
-JOIN_TIMEOUT_S = 20
+LOCAL, AUTO = "local", "auto"
+JOIN_TIMEOUT_S = 10
 
 
 def require_ray() -> Any:
@@ -54,20 +55,43 @@ def cluster(address: str, processors: int) -> Iterator[str]:
         count = max(processors, os.cpu_count() or 1)
         ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
     else:
-        os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", str(JOIN_TIMEOUT_S))
+        _check_address(address)
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise InputError(
-                f"--ray {address}: no Ray cluster answers there ({reason}). Start one with "
-                "`ray start --head`, or omit --ray"
-            ) from error
+            raise _unanswered(address, str(error)) from error
     try:
         _check_size(ray, processors)
         yield str(ray.get_runtime_context().get_node_id())
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Check that something listens there: Ray itself would try for minutes.
+
+    Raises:
+        InputError: nothing does, or it is not HOST:PORT.
+    """
+    if address == AUTO:
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise InputError(
+            f"--ray {address}: must be {LOCAL}, {AUTO} (the cluster this machine is part of) or "
+            "HOST:PORT of its head, as `ray start --head` prints it"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), JOIN_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise _unanswered(address, str(error)) from error
+
+
+def _unanswered(address: str, reason: str) -> InputError:
+    return InputError(
+        f"--ray {address}: no Ray cluster answers there ({reason.partition(chr(10))[0]}). Start "
+        "one with `ray start --head`, or omit --ray"
+    )
 
 
 def _check_size(ray: Any, processors: int) -> None:
@@ -95,8 +119,8 @@ def message_of(error: BaseException) -> DeviceError | InputError:
         )
     if isinstance(error, ray.exceptions.RayActorError):
         return DeviceError(
-            "a process of the run died and was started as often as the recipe allows; it may have "
-            f"been killed, or out of memory ({type(error).__name__})"
+            "a process of the run died more often than the recipe allows; it may have been killed, or "
+            f"out of memory ({type(error).__name__}). --resume goes on from the checkpoint"
         )
     reason = str(cause or error).strip().partition("\n")[0]
     return DeviceError(f"a process of the run failed: {type(cause or error).__name__}: {reason}")

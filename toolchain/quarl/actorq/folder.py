@@ -18,7 +18,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from quarl.actorq.accounts import Account
 from quarl.actorq.settings import Settings
 from quarl.actorq.store import Status
 from quarl.errors import InputError
@@ -93,7 +92,7 @@ def write_wall(folder: Path, seconds: float) -> None:
     write_whole(folder / TIME_FILE, json.dumps({"wall_s": round(seconds, 3)}).encode())
 
 
-def write_accounts(folder: Path, learner: Account | None, status: Status, wall: float) -> None:
+def write_accounts(folder: Path, status: Status, wall: float) -> None:
     """Write where the time of the run went, its last part."""
     table: dict[str, Any] = {
         "wall_s": wall,
@@ -104,7 +103,7 @@ def write_accounts(folder: Path, learner: Account | None, status: Status, wall: 
         "ages": asdict(status.ages),
         "checked": status.checked,
         "differing": status.differing,
-        "learner": None if learner is None else learner.to_table(),
+        "learner": None if status.learner is None else status.learner.to_table(),
         "replay": status.account.to_table(),
         "actors": [account.to_table() for account in status.actors],
     }

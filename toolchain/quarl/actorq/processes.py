@@ -41,6 +41,7 @@ from quarl.errors import DeviceError, QuarlError
 from quarl.seeds import ACTOR_SEED
 
 RANGE_ROWS = 256  # of a batch, that activation ranges are taken from
+LEARNER = "learner"
 CHECKED_EVERY, CHECKED_ROWS = 200, 64  # inserts of an actor, and its decisions compared each time
 
 
@@ -78,7 +79,8 @@ class LearnerProcess:
     def run(self, store: Any, evaluator: Any) -> Account:
         """Learn until the plan's last step, or until the run is stopped; return the account."""
         self._store, self._evaluator = store, evaluator
-        self._ledger = Ledger("learner")
+        ray.get(store.begin.remote(LEARNER))
+        self._ledger = Ledger(LEARNER)
         settings, learner = self._plan.settings, self._learner
         if self._ranges is None:  # nothing was seen: a first policy, whose ranges follow
             self._publish(self._first_ranges())
@@ -132,7 +134,8 @@ class LearnerProcess:
         """Send the policy to the actors; return the reference to its block."""
         reference = self._put(self._plan.settings.actors.precision, ranges)
         with self._ledger.booking("broadcast"):
-            self._store.publish.remote([reference], self._learner.steps)
+            account = self._ledger.account
+            self._store.publish.remote([reference], self._learner.steps, account)
         self._ledger.pulls += 1
         return reference
 
@@ -190,18 +193,16 @@ class ActorProcess:
         self._plan, self._actor = plan, actor
         self._store: Any = None
         self._ledger = Ledger(f"actor {actor}")
+        self._ledger.node = ray.get_runtime_context().get_node_id()
         self._player: Player | None = None
         self._block: Block | None = None
         self._learner_step = self._ticket = self._since_pull = 0
         self._checked = self._differing = 0
 
-    def run(self, store: Any, life: int) -> Account:
-        """Act until the run is over; return the account.
-
-        Args:
-            life: how often this actor was started before; its episodes then have other seeds.
-        """
+    def run(self, store: Any) -> Account:
+        """Act until the run is over; return the account. Begun again, it plays other seeds."""
         self._store = store
+        life: int = ray.get(store.begin.remote(self._ledger.name))
         plan, settings = self._plan, self._plan.settings
         seed = ACTOR_SEED + (plan.seed * 1_000_003 + life * 7_919) % ACTOR_SEED
         acting = Acting(settings, plan.env, plan.contract, self._actor, seed=seed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,14 @@ from quarl.actorq.players import best_runtime
 from quarl.actorq.settings import Settings, settings_of
 from quarl.actorq.store import Status
 from quarl.actorq.transitions import Rows
-from quarl.errors import QuarlError, ToolMissingError
+from quarl.errors import ToolMissingError
 from quarl.graph.contract import Action, Contract
 from quarl.graph.env_spec import EnvSpec
 from quarl.importers.spaces import spaces_of
 from quarl.sources.recipe import Recipe
 
 POLL_S = 0.5
-STOP_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S, ACTOR_STOP_TIMEOUT_S = 120.0, 10.0
 STORE_RESTARTS = 3
 OBSERVATIONS = 20_000  # of the actors, newest, from which calibration and held-out ones are taken
 
@@ -45,7 +45,6 @@ class Outcome:
     contract: Contract
     points: tuple[Point, ...]
     status: Status
-    learner: Account | None
     wall_s: float
     restarts: tuple[str, ...]  # one line each
     rows: Rows  # the newest of the replay
@@ -135,30 +134,36 @@ class _Supervisor:
         self._ray, self._plan, self._tell = ray, plan, tell
         here = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
         settings = plan.settings
-        make: Any = ray.remote
-        self._store = (
-            make(processes.StoreProcess)
-            .options(num_cpus=0, max_restarts=STORE_RESTARTS, max_task_retries=-1, **here)
-            .remote(plan)
-        )
-        self._evaluator = (
-            make(processes.EvaluatorProcess)
-            .options(num_cpus=0, max_restarts=-1, max_task_retries=2, **here)
-            .remote(plan)
-        )
-        self._learner = (
-            make(processes.LearnerProcess)
-            .options(num_cpus=1, max_restarts=settings.learner_restarts, **here)
-            .remote(plan)
-        )
+
+        again = {"max_task_retries": -1}  # a process that died begins its call anew
+
+        def place(kind: type[Any], role: str, **options: Any) -> Any:
+            name = f"{role} {plan.folder}"
+            remote: Any = ray.remote(kind)
+            return remote.options(name=name, **options)
+
+        self._store = place(
+            *(processes.StoreProcess, "store"),
+            **{"num_cpus": 0, "max_restarts": STORE_RESTARTS, "max_task_retries": -1, **here},
+        ).remote(plan)
+        self._evaluator = place(
+            *(processes.EvaluatorProcess, "evaluator"),
+            **{"num_cpus": 0, "max_restarts": -1, "max_task_retries": 2, **here},
+        ).remote(plan)
+        self._learner = place(
+            *(processes.LearnerProcess, "learner"),
+            **{"num_cpus": 1, "max_restarts": settings.learner_restarts, **again, **here},
+        ).remote(plan)
         self._actors = [
-            make(processes.ActorProcess)
-            .options(num_cpus=1, max_restarts=settings.actors.restarts)
-            .remote(plan, actor)
+            place(
+                *(processes.ActorProcess, f"actor {actor}"),
+                num_cpus=1,
+                max_restarts=settings.actors.restarts,
+            ).remote(plan, actor)
             for actor in range(settings.actors.count)
         ]
-        self._lives = [0] * settings.actors.count
-        self._learner_lives = 0
+        self._failures = [0] * settings.actors.count
+        self._deaths: dict[str, int] = {}
         self._restarts: list[str] = []
         self._pending: dict[Any, int | None] = {}  # actor, None for the learner
         self._account: Account | None = None
@@ -166,20 +171,18 @@ class _Supervisor:
 
     def run(self) -> Outcome:
         """Return the outcome; the processes end in any case."""
-        self._pending = {self._learner.run.remote(self._store, self._evaluator): None}
-        for actor, handle in enumerate(self._actors):
-            self._pending[handle.run.remote(self._store, 0)] = actor
+        for actor in (None, *range(len(self._actors))):
+            self._begin(actor)
         try:
-            while not self._has_ended():
-                self._write_progress()
-        except KeyboardInterrupt:
-            self._stop()
-            raise
-        except QuarlError:
-            self._stop()
-            raise
-        self._stop()
-        return self._gather()
+            try:
+                while not self._has_ended():
+                    self._write_progress()
+            finally:
+                self._stop()
+            return self._gather()
+        finally:
+            for handle in (self._store, self._evaluator, self._learner, *self._actors):
+                self._ray.kill(handle)
 
     def _has_ended(self) -> bool:
         """Look after what has returned; return whether the learner has."""
@@ -197,28 +200,39 @@ class _Supervisor:
         return False
 
     def _restart(self, actor: int | None, error: Exception) -> None:
-        """Start a process again, or raise what ends the run."""
-        died = isinstance(error, self._ray.exceptions.RayActorError)
-        settings = self._plan.settings
-        if actor is None:
-            self._learner_lives += 1
-            if not died or self._learner_lives > settings.learner_restarts:
-                raise message_of(error) from error
-            self._note("the learner died; it goes on from the newest checkpoint")
-            self._pending[self._learner.run.remote(self._store, self._evaluator)] = None
+        """Begin an actor's call again, or raise what ends the run."""
+        allowed, kinds = self._plan.settings.actors.restarts, self._ray.exceptions
+        if isinstance(error, kinds.ActorUnavailableError):  # Ray is starting its process again
+            self._begin(actor)
             return
-        self._lives[actor] += 1
-        reason = "it died" if died else str(message_of(error))
-        if self._lives[actor] > settings.actors.restarts:
-            failure = message_of(error)
+        if actor is None or isinstance(error, kinds.RayActorError):
+            raise message_of(error) from error
+        self._failures[actor] += 1
+        failure = message_of(error)
+        if self._failures[actor] > allowed:
             raise type(failure)(
-                f"actor {actor} failed {self._lives[actor]} times, at most "
-                f"{settings.actors.restarts} restarts are allowed. {failure}. --resume goes on "
-                "from the checkpoint"
+                f"actor {actor} failed {self._failures[actor]} times, at most {allowed} restarts "
+                f"are allowed. {failure}. --resume goes on from the checkpoint"
             ) from error
-        self._note(f"actor {actor} is started again ({self._lives[actor]}): {reason}")
-        again = self._actors[actor].run.remote(self._store, self._lives[actor])
-        self._pending[again] = actor
+        self._note(f"actor {actor} begins again ({self._failures[actor]}): {failure}")
+        self._begin(actor)
+
+    def _begin(self, actor: int | None) -> None:
+        reference = (
+            self._learner.run.remote(self._store, self._evaluator)
+            if actor is None
+            else self._actors[actor].run.remote(self._store)
+        )
+        self._pending[reference] = actor
+
+    def _note_deaths(self, status: Status) -> None:
+        """Tell which processes Ray has started again since the last look."""
+        for role, begun in status.begun:
+            actor = role.partition(" ")[2]
+            deaths = begun - 1 - (self._failures[int(actor)] if actor else 0)
+            for death in range(self._deaths.get(role, 0), deaths):
+                self._note(f"{role} died and was started again ({death + 1})")
+            self._deaths[role] = max(deaths, self._deaths.get(role, 0))
 
     def _note(self, line: str) -> None:
         self._restarts.append(line)
@@ -231,7 +245,8 @@ class _Supervisor:
         seconds = time.monotonic() - self._began_s
         write_wall(self._plan.folder, seconds)
         status: Status = self._ray.get(self._store.status.remote())
-        write_accounts(self._plan.folder, None, status, seconds)
+        write_accounts(self._plan.folder, status, seconds)
+        self._note_deaths(status)
         recent = "" if status.recent_return is None else f", return {status.recent_return:.1f}"
         self._tell(
             f"{status.learner_step:,} of {self._plan.learner_steps:,} learner steps, "
@@ -242,29 +257,31 @@ class _Supervisor:
         """Let every process end its call; the learner saves what it has."""
         try:
             self._ray.get(self._store.stop.remote(), timeout=STOP_TIMEOUT_S)
-            done, _ = self._ray.wait(
-                list(self._pending), num_returns=len(self._pending), timeout=STOP_TIMEOUT_S
-            )
-            for reference in done:
-                if self._pending[reference] is None:
+            for reference, actor in list(self._pending.items()):
+                # an actor may still wait for a node that left
+                limit = STOP_TIMEOUT_S if actor is None else ACTOR_STOP_TIMEOUT_S
+                done, _ = self._ray.wait([reference], timeout=limit)
+                if done and actor is None:
                     self._account = self._ray.get(reference)
+                if not done:
+                    self._note(f"{'the learner' if actor is None else f'actor {actor}'} is ended")
         except Exception as error:  # a process that cannot stop is ended with Ray
-            self._tell(f"a process did not stop: {type(error).__name__}")
+            self._note(f"a process did not stop: {type(error).__name__}")
 
     def _gather(self) -> Outcome:
         points = self._ended(self._evaluator.points.remote())
-        status: Status = self._ended(self._store.status.remote())
+        status: Status = replace(self._ended(self._store.status.remote()), learner=self._account)
+        self._note_deaths(status)
         rows: Rows = self._ended(self._store.recent_observations.remote(OBSERVATIONS))
         seconds = time.monotonic() - self._began_s
         write_wall(self._plan.folder, seconds)
-        write_accounts(self._plan.folder, self._account, status, seconds)
+        write_accounts(self._plan.folder, status, seconds)
         return Outcome(
             folder=self._plan.folder,
             settings=self._plan.settings,
             contract=self._plan.contract,
             points=points,
             status=status,
-            learner=self._account,
             wall_s=seconds,
             restarts=tuple(self._restarts),
             rows=rows,

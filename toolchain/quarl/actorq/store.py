@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +94,9 @@ class Status:
     checked: int  # outputs of actors compared with the reference
     differing: int
     account: Account  # of the store itself
-    actors: tuple[Account, ...] = field(default=())
+    learner: Account | None  # as of its last policy
+    actors: tuple[Account, ...]  # as of their last inserts
+    begun: tuple[tuple[str, int], ...]  # role of a process, how often it has begun
 
 
 class Store:
@@ -116,9 +118,16 @@ class Store:
         self._recent: list[float] = []
         self._ages = Ages()
         self._accounts: dict[int, Account] = {}
+        self._learner_account: Account | None = None
+        self._begun: dict[str, int] = {}
         self._ledger = Ledger("replay")
         self._stopped = False
         self._changed = asyncio.Condition()
+
+    async def begin(self, role: str) -> int:
+        """Return how often the process of this role has begun before."""
+        self._begun[role] = self._begun.get(role, 0) + 1
+        return self._begun[role] - 1
 
     async def insert(self, rows: Rows, report: Report) -> Answer:
         """Take in rows; answer when the actor may go on."""
@@ -137,9 +146,10 @@ class Store:
             )
         return self._answer(ticket)
 
-    async def publish(self, policy: list[Any], learner_step: int) -> int:
+    async def publish(self, policy: list[Any], learner_step: int, account: Account) -> int:
         """Make this the newest policy; return its ticket."""
         async with self._changed:
+            self._learner_account = account
             self._policy, self._learner_step = policy, learner_step
             self._ticket += 1
             self._changed.notify_all()
@@ -187,7 +197,9 @@ class Store:
             checked=self._checked,
             differing=self._differing,
             account=self._ledger.account,
+            learner=self._learner_account,
             actors=tuple(self._accounts[actor] for actor in sorted(self._accounts)),
+            begun=tuple(sorted(self._begun.items())),
         )
 
     async def recent_observations(self, most: int) -> Rows:

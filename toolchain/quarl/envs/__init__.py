@@ -12,3 +12,8 @@ if POINT_TO_POINT not in registry:
         entry_point="quarl.envs.point_to_point:PointToPointEnv",
         vector_entry_point="quarl.envs.point_to_point:PointToPointVectorEnv",
     )
+
+DM_CONTROL = "quarl/DmControl-v0"
+
+if DM_CONTROL not in registry:
+    register(id=DM_CONTROL, entry_point="quarl.envs.dm_control:make")
