@@ -45,10 +45,10 @@ def test_actors_run_on_other_nodes_and_a_lost_node_costs_its_actor_only(
         made.remove_node(nodes[0], allow_graceful=False)
 
     loser = when(run, lambda status: len(status.actors) == 2 and status.learner_step > 50, lose)
-    outcome = run_actorq(recipe_of(SMALL), run, Wishes(address=made.address))
+    outcome = run_actorq(recipe_of(SMALL, steps=20_000), run, Wishes(address=made.address))
     loser.join()
     assert len(places[0]) == 2  # one actor on each of the two other nodes
-    assert outcome.status.learner_step == 1_200
+    assert outcome.status.learner_step == 4_950
     assert outcome.differing == 0
 
 

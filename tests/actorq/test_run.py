@@ -13,7 +13,7 @@ import pytest
 from quarl.errors import InputError
 from quarl.sources.recipe import parse_recipe
 from tests.conftest import need
-from tests.support.actorq import SMALL, recipe_of, recipe_text, when
+from tests.support.actorq import SMALL, recipe_of, recipe_text, stop, when
 
 need("ray", "torch", "ziglang")
 
@@ -21,11 +21,13 @@ from quarl.actorq.evaluating import read_curve  # noqa: E402
 from quarl.actorq.players import open_player  # noqa: E402
 from quarl.actorq.release import write_policy  # noqa: E402
 from quarl.actorq.run import Wishes, run_actorq  # noqa: E402
+from quarl.actorq.settings import settings_of  # noqa: E402
 from quarl.actorq.store import Status  # noqa: E402
+from quarl.exporter import ExportRequest, export_policy  # noqa: E402
 from quarl.graph.quant_policy import QuantPolicy  # noqa: E402
 from quarl.graph.reference import integer_outputs  # noqa: E402
 from quarl.importers import ImportOptions  # noqa: E402
-from quarl.pipeline import export, import_source  # noqa: E402
+from quarl.pipeline import import_source  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -35,11 +37,11 @@ def test_dqn_learns_with_int8_actors_and_its_integers_are_those_that_ship(tmp_pa
     outcome = run_actorq(recipe, run)
     assert outcome.differing == 0
     assert outcome.compared > 0
-    assert outcome.status.learner_step == 1_200
+    assert outcome.status.learner_step == 1_950
     assert max(point.int8_mean for point in outcome.points) > 40  # chance plays 22
     assert read_curve(run) == outcome.points
     assert outcome.status.learner is not None
-    assert outcome.status.learner.steps == 1_200
+    assert outcome.status.learner.steps == 1_950
     assert {account.name for account in outcome.status.actors} == {"actor 0", "actor 1"}
     table = json.loads((run / "accounts.json").read_text())
     assert table["learner"]["phases_s"]["learn"] > 0
@@ -47,7 +49,7 @@ def test_dqn_learns_with_int8_actors_and_its_integers_are_those_that_ship(tmp_pa
     folder = write_policy(outcome, recipe, recipe_text(SMALL))
     source = import_source(str(folder), ImportOptions(), None)
     assert isinstance(source.integers, QuantPolicy)
-    bundle = export(source, tmp_path / "bundle")
+    bundle = export_policy(source, tmp_path / "bundle", ExportRequest())
     shipped = bundle.quantized
     played = open_player("kernel", np.fromfile(run / "best" / "int8.block", np.uint8))
     obs = outcome.rows["obs"][:256]
@@ -55,7 +57,7 @@ def test_dqn_learns_with_int8_actors_and_its_integers_are_those_that_ship(tmp_pa
 
 
 def test_d4pg_learns_with_int8_actors_whose_actions_pass_a_table(tmp_path: Path) -> None:
-    lines = SMALL.replace("evaluations = 8", "evaluations = 3\nlearning_rate = 1e-3")
+    lines = SMALL.replace("evaluations = 10", "evaluations = 3\nlearning_rate = 1e-3")
     recipe = recipe_of(lines, algorithm="D4PG", env="Pendulum-v1", steps=2_200)
     outcome = run_actorq(recipe, tmp_path / "run")
     assert outcome.differing == 0
@@ -84,35 +86,52 @@ def test_a_discrete_environment_for_d4pg_is_refused_before_anything_starts(tmp_p
 
 
 LONGER = SMALL.replace("checkpoint_s = 0", "checkpoint_s = 0.5")
+ENDLESS = 1_000_000  # environment steps: the test ends such a run
 
 
 def test_a_killed_actor_is_started_again_and_the_run_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    killer = when(
-        run,
-        lambda status: len(status.actors) == 2 and status.learner_step > 50,
-        lambda status: os.kill(status.actors[0].pid, signal.SIGKILL),
-    )
-    outcome = run_actorq(recipe_of(LONGER), run)
+    first: list[int] = []
+
+    def kill(status: Status) -> None:
+        first.append(status.actors[0].pid)
+        os.kill(status.actors[0].pid, signal.SIGKILL)
+
+    killer = when(run, lambda s: len(s.actors) == 2 and s.learner_step > 50, kill)
+    ender = when(run, lambda s: bool(first) and s.actors[0].pid != first[0], stop(run))
+    outcome = run_actorq(recipe_of(SMALL, steps=ENDLESS), run)
     killer.join()
+    ender.join()
     assert outcome.restarts == ("actor 0 died and was started again (1)",)
-    assert outcome.status.learner_step == 1_200
     assert outcome.differing == 0
 
 
 def test_a_killed_learner_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     run = tmp_path / "run"
+    first: list[int] = []
+
+    def kill(status: Status) -> None:
+        assert status.learner is not None
+        first.append(status.learner.pid)
+        os.kill(status.learner.pid, signal.SIGKILL)
+
+    def is_back(status: Status) -> bool:
+        return bool(first) and status.learner is not None and status.learner.pid != first[0]
+
     killer = when(
         run,
-        lambda status: status.learner is not None and any((run / "checkpoints").glob("0*")),
-        lambda status: os.kill(status.learner.pid, signal.SIGKILL),  # type: ignore[union-attr]
+        lambda s: s.learner is not None and any((run / "checkpoints").glob("0*")),
+        kill,
     )
-    outcome = run_actorq(recipe_of(LONGER), run)
+    ender = when(run, is_back, stop(run))
+    outcome = run_actorq(recipe_of(LONGER, steps=ENDLESS), run)
     killer.join()
+    ender.join()
     assert outcome.restarts == ("learner died and was started again (1)",)
-    assert outcome.status.learner_step == 1_200
-    assert outcome.status.learner is not None
-    assert outcome.status.learner.steps < 1_200  # it did not begin anew
+    learner = outcome.status.learner
+    assert learner is not None
+    newest = int(max(path.name for path in (run / "checkpoints").iterdir()))
+    assert learner.steps < newest  # it did not begin anew
     assert outcome.differing == 0
 
 
@@ -123,15 +142,18 @@ def test_an_interrupted_run_is_resumed_with_all_it_had(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_actorq(recipe, run, tell=interrupt)
+        run_actorq(recipe_of(LONGER, steps=ENDLESS), run, tell=interrupt)
     step = int(next((run / "checkpoints").iterdir()).name)
     rows = len(np.load(run / "checkpoints" / f"{step:010d}" / "replay.npy"))
     with pytest.raises(InputError, match=r"other settings: settings\.actors\.precision"):
         run_actorq(recipe, run, Wishes(resume=True, changes={"precision": "fp32"}))
-    outcome = run_actorq(recipe, run, Wishes(resume=True))
-    assert outcome.status.learner_step == 1_200
+    later = recipe.train.steps + recipe_of(LONGER).train.steps
+    goal = settings_of(recipe).env_steps(step) + later
+    outcome = run_actorq(recipe_of(LONGER, steps=goal), run, Wishes(resume=True))
+    done = settings_of(recipe).learner_steps(goal)
+    assert outcome.status.learner_step == done
     assert outcome.status.learner is not None
-    assert outcome.status.learner.steps == 1_200 - step
+    assert outcome.status.learner.steps == done - step
     assert outcome.status.inserted > rows
     walls = [point.wall_s for point in outcome.points]
     assert walls == sorted(walls)

@@ -25,7 +25,7 @@ random_return = 20.0
 
 
 def recipe_text(
-    settings: str, *, algorithm: str = "DQN", env: str = "CartPole-v1", steps: int = 5_000
+    settings: str, *, algorithm: str = "DQN", env: str = "CartPole-v1", steps: int = 8_000
 ) -> str:
     """Return a recipe's text; `settings` are lines of [train.hyperparameters]."""
     return f"""
@@ -52,7 +52,7 @@ normalize_observations = false
 
 
 def recipe_of(
-    settings: str, *, algorithm: str = "DQN", env: str = "CartPole-v1", steps: int = 5_000
+    settings: str, *, algorithm: str = "DQN", env: str = "CartPole-v1", steps: int = 8_000
 ) -> Recipe:
     """Return a recipe."""
     return parse_recipe(recipe_text(settings, algorithm=algorithm, env=env, steps=steps), "small")
@@ -61,7 +61,7 @@ def recipe_of(
 SMALL = """
 layers = [128, 128]
 batch_size = 64
-evaluations = 8
+evaluations = 10
 evaluation_episodes = 5
 checkpoint_s = 0
 actors = { count = 2, pull_every = 50, insert_every = 50, explore_steps = 1_000 }
@@ -91,3 +91,13 @@ def when(run: Path, ready: Callable[[Status], bool], then: Callable[[Status], No
     thread = Thread(target=watch)
     thread.start()
     return thread
+
+
+def stop(run: Path) -> Callable[[Status], None]:
+    """Return what ends a run in good order."""
+    import ray
+
+    def end(status: Status) -> None:
+        ray.get(ray.get_actor(f"store {run.resolve()}").stop.remote())
+
+    return end
