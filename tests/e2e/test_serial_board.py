@@ -17,6 +17,7 @@ from quarl.exporter import ExportRequest
 from quarl.firmware.build import build_image
 from quarl.profiles.device import DeviceProfile, device_profile_from
 from quarl.profiles.figure import Figure
+from quarl.profiles.platforms import platform_of
 from quarl.profiles.workload import release_workload
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
@@ -41,7 +42,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Release:
 @pytest.fixture(scope="module")
 def port(bundle: Release) -> Iterator[str]:
     board = find_board(BOARD, targets_dir())
-    tree = release_workload(bundle, board).firmware
+    tree = release_workload(bundle, platform_of(board)).firmware
     elf = build_image(tree.image_files(board, "uart"), board, default_cache_dir())
     with emulated_uart("netduinoplus2", elf) as path:
         yield path

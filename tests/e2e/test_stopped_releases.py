@@ -303,7 +303,7 @@ def test_firmware_that_this_quarl_would_write_otherwise_is_measured_as_it_lies_t
     def refuse(*_: object) -> None:
         raise AssertionError("the firmware was written again")
 
-    monkeypatch.setattr("quarl.profiles.workload.write_source_tree", refuse)
+    monkeypatch.setattr("quarl.profiles.microcontroller.write_source_tree", refuse)
     before = read_measurements(on_board).firmware
     target = Target(find_board(BOARD, targets_dir()))
     assert pipeline.profile_board(on_board, target) == before

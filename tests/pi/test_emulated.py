@@ -10,10 +10,13 @@ import pytest
 from quarl.boards.linux import LinuxBoard, find_target
 from quarl.doctor import examine, install
 from quarl.errors import InputError, ToolMissingError
-from quarl.evidence.pi import BACKENDS, compare_on_pi
+from quarl.evidence.backends import compare_on_board
+from quarl.graph.reference import integer_outputs
 from quarl.links.pi_link import open_pi_link
 from quarl.links.qemu_user import EmulatedPi
+from quarl.links.target import Target
 from quarl.pi.root import EmulatedRoot
+from quarl.profiles.linux_computer import BACKENDS
 from quarl.profiles.pi.measure import profile_pi
 from quarl.profiles.pi.report import instructions_from
 from quarl.resources import default_cache_dir, targets_dir
@@ -38,8 +41,11 @@ def test_every_core_answers_like_the_reference_in_every_runtime(
     need("ziglang")
     policy, quantized = sample(policy_name, rung)
     obs = observations(policy, np.random.default_rng(3), 30)
-    found = compare_on_pi(
-        workload_for(quantized, obs, board_named(name)), board_named(name), "emulated"
+    board = board_named(name)
+    found = compare_on_board(
+        workload_for(quantized, obs, board),
+        Target(board, "emulated"),
+        integer_outputs(quantized, obs),
     )
     assert tuple(backend.backend for backend in found) == BACKENDS
     assert [backend.differing for backend in found] == [0, 0, 0]

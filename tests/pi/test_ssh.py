@@ -17,10 +17,12 @@ import pytest
 
 from quarl.boards.linux import LinuxBoard, find_target
 from quarl.errors import DeviceError, InputError, ToolMissingError
-from quarl.evidence.pi import compare_on_pi
+from quarl.evidence.backends import compare_on_board
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.reference import integer_outputs
 from quarl.links.ssh import SshPi, connection_advice
+from quarl.links.target import Target
 from quarl.profiles.pi.measure import look as look_at
 from quarl.profiles.pi.measure import profile_pi, version_remarks
 from quarl.profiles.pi.report import PiProfile, pi_profile_from
@@ -106,7 +108,11 @@ def test_a_policy_is_measured_and_compared_through_every_line_of_the_real_path(
         figure.name for figure in profile.figures
     }
     _, quantized, obs = job()
-    equal = compare_on_pi(workload_for(quantized, obs, pi4()), pi4(), "ssh:fakepi")
+    equal = compare_on_board(
+        workload_for(quantized, obs, pi4()),
+        Target(pi4(), "ssh:fakepi"),
+        integer_outputs(quantized, obs),
+    )
     assert [(backend.backend, backend.outputs, backend.differing) for backend in equal] == [
         ("pi_litert", 200, 0),
         ("pi_onnxruntime", 200, 0),

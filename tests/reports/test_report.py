@@ -303,7 +303,7 @@ def test_a_raspberry_pi_takes_the_place_of_the_board(
         models,
         (),
     )
-    page = Page(render_contents(replace(contents, firmware=None, board=None, on_pi=profile)))
+    page = Page(render_contents(replace(contents, firmware=None, memory=None, on_pi=profile)))
     assert "On the Raspberry Pi" in page.text
     assert "Raspberry Pi 4 Model B, aarch64 with 4 cores" in page.text
     assert "for raspberrypi_4" in page.text

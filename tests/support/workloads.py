@@ -10,9 +10,9 @@ from quarl.boards.linux import AnyBoard
 from quarl.bundle.manifest import ARITHMETIC
 from quarl.bundle.release import Release
 from quarl.emitters import EMITTERS
-from quarl.firmware.source_tree import write_source_tree
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
+from quarl.profiles.platforms import platform_of
 from quarl.profiles.workload import Subject, Workload
 
 
@@ -21,7 +21,7 @@ def workload_for(
 ) -> Workload:
     """Return the workload of files that an export would write."""
     files = {f"model.{name}": emit(policy) for name, emit in EMITTERS.items()}
-    tree = None if board is None else write_source_tree(policy, board, obs)
+    tree = None if board is None else platform_of(board).write(policy, obs)
     return Workload(policy, source, obs, files, tree)
 
 

@@ -34,9 +34,9 @@ from quarl.files.digests import digests
 from quarl.finetune.assignment import TRAINING, Assignment, Distilled, Tell
 from quarl.finetune.record import qat_notes
 from quarl.firmware.names import DEFAULT_PREFIX
-from quarl.firmware.source_tree import write_source_tree
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
+from quarl.profiles.platforms import platform_of
 from quarl.progress import QUIET, Progress, Reporter
 from quarl.quantize.calibration import Calibration, coverage
 from quarl.quantize.error_report import quant_report
@@ -261,6 +261,6 @@ def _files(
     if request.trained is not None:
         files[TRAINING] = request.trained.record.to_json().encode()
     if request.board is not None:
-        tree = write_source_tree(quantized, request.board, example.obs, request.prefix)
+        tree = platform_of(request.board).write(quantized, example.obs, request.prefix)
         files |= {f"{FIRMWARE_FOLDER}/{name}": data for name, data in tree.files.items()}
     return files

@@ -20,7 +20,8 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.importers import ImportOptions
 from quarl.links.target import Target
 from quarl.profiles.host import Profile
-from quarl.profiles.measure import BoardProfile, measure_board, measure_host, read_measurements
+from quarl.profiles.measure import measure_board, measure_host, read_measurements
+from quarl.profiles.platform import BoardProfile
 from quarl.progress import QUIET, Progress, Reporter, Stage, quietly
 from quarl.rollouts.vector_env import check_env
 from quarl.sources.proof import prove

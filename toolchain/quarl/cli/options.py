@@ -288,7 +288,7 @@ def target_named(words: TargetWords) -> Target | None:
         InputError: a link or a tool without a board, or one that the board does not have.
     """
     from quarl.errors import InputError
-    from quarl.links.target import target_of
+    from quarl.profiles.platforms import target_of
 
     board = board_named(words.board)
     if board is not None:

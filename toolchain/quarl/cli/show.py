@@ -12,7 +12,6 @@ from quarl.bundle.release import Release
 from quarl.cli.table import table
 
 if TYPE_CHECKING:
-    from quarl.boards.cortex_m import Board
     from quarl.doctor import Finding
     from quarl.evidence.evidence import ImportProof
     from quarl.quantize.error_report import QuantReport
@@ -52,21 +51,6 @@ def training_line(at: Progress) -> str:
         f"{at.steps:>10,} / {at.total:,}  return {at.mean_return:9.2f}{success}  "
         f"{at.cpu_s:7.1f} cpu s"
     )
-
-
-def boards_table(boards: Sequence[Board]) -> list[dict[str, Any]]:
-    """Return the boards as plain values."""
-    return [asdict(board) for board in boards]
-
-
-def boards_text(boards: Sequence[Board]) -> str:
-    """Return the boards as text."""
-    kib = [(f"{b.flash.bytes / 1024:,.0f}", f"{b.ram.bytes / 1024:,.0f}") for b in boards]
-    rows = [
-        (b.name, b.cpu, b.fpu, f"{b.clock_hz / 1e6:g}", *sizes, b.title)
-        for b, sizes in zip(boards, kib, strict=True)
-    ]
-    return table(("board", "core", "fpu", "MHz", "flash KiB", "RAM KiB", "what it is"), rows)
 
 
 def findings_table(findings: Sequence[Finding]) -> list[dict[str, str]]:

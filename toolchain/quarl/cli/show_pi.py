@@ -8,24 +8,7 @@ from typing import TYPE_CHECKING
 from quarl.cli.table import table
 
 if TYPE_CHECKING:
-    from quarl.boards.linux import LinuxBoard
     from quarl.profiles.pi.report import PiModel, PiProfile
-
-
-def pi_boards_text(boards: Sequence[LinuxBoard]) -> str:
-    """Return the boards that run Linux as text."""
-    rows = [
-        (
-            b.name,
-            b.cpu,
-            str(b.cores),
-            f"{b.clock_hz / 1e6:g}",
-            f"{b.ram_bytes / 2**20:,.0f}",
-            b.title,
-        )
-        for b in boards
-    ]
-    return table(("board, Linux", "core", "cores", "MHz", "RAM MiB", "what it is"), rows)
 
 
 def pi_text(profile: PiProfile) -> str:

@@ -11,8 +11,8 @@ from quarl.cli.table import table
 from quarl.profiles.device import DeviceProfile
 from quarl.profiles.emulated import FirmwareProfile
 from quarl.profiles.host import Profile
-from quarl.profiles.measure import BoardProfile
 from quarl.profiles.pi.report import PiProfile
+from quarl.profiles.platform import BoardProfile
 
 
 def profile_text(profile: Profile) -> str:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.boards.cortex_m import Board
 from quarl.bundle.manifest import ARTIFACTS
 from quarl.bundle.release import Release
 from quarl.errors import InputError
 from quarl.evidence.evidence import BackendEquality, ExampleReplay, FirstDifference
 from quarl.graph.reference import integer_outputs, real_outputs
-from quarl.links.firmware_link import open_link
+from quarl.links.target import Target
+from quarl.profiles.platforms import platform_of
 from quarl.profiles.workload import Workload
 from quarl.runtimes.host import model_inputs, open_runtime
-
-DEVICE = "firmware"  # the backend's name in the limits and in the evidence
-FRAMES = 100  # of images: 12 emulated convolutions take about one second
 
 
 def replay_example(release: Release) -> ExampleReplay:
@@ -53,22 +49,19 @@ def compare_backends(release: Release) -> tuple[BackendEquality, ...]:
     )
 
 
-def compare_firmware(
-    release: Release, workload: Workload, board: Board, cache_dir: Path, link: str | None = None
+def compare_on_board(
+    workload: Workload, target: Target, expected: NDArray[Any]
 ) -> tuple[BackendEquality, ...]:
-    """Return the board's firmware beside the outputs recorded at export; of images the first FRAMES
-    are asked.
+    """Return each runtime of a board beside the outputs expected of the workload's observations.
 
-    Args:
-        workload: of the release and the board.
-        link: "unicorn", "qemu-system" or, for a flashed board, "serial:PORT"; None: unicorn where
-            it has the core.
+    Raises:
+        QuarlError: see the platform's `answers`.
     """
-    example, policy = release.example, release.quantized
-    count = FRAMES if policy.contract.observation.is_image else len(example.obs)
-    device = open_link(workload.firmware, board, cache_dir, link)
-    outputs = device.run(model_inputs(policy, example.obs[:count]))
-    return (equality_of(DEVICE, f"{board.name} {device.place}", example.outputs[:count], outputs),)
+    answers = platform_of(target.board).answers(workload, target)
+    return tuple(
+        equality_of(answer.backend, answer.where, expected[: len(answer.outputs)], answer.outputs)
+        for answer in answers
+    )
 
 
 def equality_of(

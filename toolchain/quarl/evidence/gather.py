@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from quarl.boards.linux import LinuxBoard
 from quarl.bundle.release import Release
 from quarl.evidence.agreement import compare_decisions_and_worst
-from quarl.evidence.backends import compare_backends, compare_firmware, replay_example
+from quarl.evidence.backends import compare_backends, compare_on_board, replay_example
 from quarl.evidence.closed_loop import PairedEpisodes
 from quarl.evidence.evidence import (
     BackendEquality,
@@ -22,13 +21,12 @@ from quarl.evidence.evidence import (
     ImportProof,
     evidence_from_json,
 )
-from quarl.evidence.pi import compare_on_pi
 from quarl.evidence.play import play_own, play_pairs, play_robustness
 from quarl.graph.env_spec import EnvSpec
 from quarl.links.target import Target
+from quarl.profiles.platforms import platform_of
 from quarl.profiles.workload import release_workload
 from quarl.progress import Progress
-from quarl.resources import default_cache_dir
 from quarl.stats.sequential import Look
 
 PARITY = "parity.json"
@@ -91,10 +89,8 @@ def compare_board(release: Release, target: Target | None) -> tuple[BackendEqual
     """Return the runtimes of the bundle's board beside the integers recorded at export."""
     if target is None:
         return ()
-    workload = release_workload(release, target.board, trust=target.trust)
-    if isinstance(target.board, LinuxBoard):
-        return compare_on_pi(workload, target.board, target.link)
-    return compare_firmware(release, workload, target.board, default_cache_dir(), target.link)
+    workload = release_workload(release, platform_of(target.board), trust=target.trust)
+    return compare_on_board(workload, target, release.example.outputs)
 
 
 def stored_evidence(release: Release) -> tuple[Evidence, tuple[str, ...]]:

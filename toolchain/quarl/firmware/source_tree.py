@@ -17,7 +17,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 from quarl.boards.cortex_m import Board, read_boards
-from quarl.boards.linux import AnyBoard, LinuxBoard
 from quarl.errors import InputError
 from quarl.files.digests import digests
 from quarl.firmware.example import with_example
@@ -88,11 +87,11 @@ class SourceTree:
 
 def write_source_tree(
     policy: QuantPolicy,
-    board: AnyBoard | None,
+    board: Board | None,
     obs: NDArray[Any],
     prefix: str = DEFAULT_PREFIX,
 ) -> SourceTree:
-    """Return the sources of a policy's firmware.
+    """Return the sources of a policy's firmware for a microcontroller.
 
     Args:
         board: whose core the kernels are for, and what is built around them; None: the portable
@@ -107,14 +106,24 @@ def write_source_tree(
     """
     if not len(obs):
         raise InputError("firmware: no observations to make its example of: give at least one")
-    names = Names(prefix)
-    if isinstance(board, LinuxBoard):
-        program = replace(linux_program(policy, obs, board.cpu), names=names)
-        folders = {LINUX: port_sources() | served_header(program)}
-    else:
-        program = with_example(replace(lower(policy, kernels_for(board)), names=names), obs)
-        folders = {} if board is None else _board_folders(board, program)
-    folders[POLICY] = program_sources(program)
+    named = replace(lower(policy, kernels_for(board)), names=Names(prefix))
+    program = with_example(named, obs)
+    return _tree_of(program, {} if board is None else _board_folders(board, program))
+
+
+def write_linux_tree(
+    policy: QuantPolicy, core: str, obs: NDArray[Any], prefix: str = DEFAULT_PREFIX
+) -> SourceTree:
+    """Return the sources of a policy's Linux program for a core; arguments and errors as
+    `write_source_tree`.
+    """
+    program = replace(linux_program(policy, obs, core), names=Names(prefix))
+    return _tree_of(program, {LINUX: port_sources() | served_header(program)})
+
+
+def _tree_of(program: Program, around: Mapping[str, Mapping[str, bytes]]) -> SourceTree:
+    """Return the tree of a program and of the folders around it."""
+    folders = {**around, POLICY: program_sources(program)}
     interface = interface_of(program)
     files = {
         f"{folder}/{name}": data for folder in folders for name, data in folders[folder].items()

@@ -10,25 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
-from quarl.boards.linux import LinuxBoard
 from quarl.bundle.manifest import ARITHMETIC
 from quarl.bundle.release import Release
-from quarl.links.pi_link import open_pi_link
 from quarl.links.target import Target
-from quarl.profiles.device import DeviceProfile, device_profile_from, profile_device
-from quarl.profiles.emulated import FirmwareProfile, firmware_profile_from, profile_emulated
+from quarl.profiles.device import DeviceProfile, device_profile_from
+from quarl.profiles.emulated import FirmwareProfile, firmware_profile_from
 from quarl.profiles.host import Profile, profile_from, profile_host
-from quarl.profiles.pi.measure import profile_pi
 from quarl.profiles.pi.report import PiProfile, pi_profile_from
+from quarl.profiles.platform import BoardProfile
+from quarl.profiles.platforms import platform_of
 from quarl.profiles.workload import Subject, release_workload
-from quarl.resources import default_cache_dir
 
-BoardProfile: TypeAlias = FirmwareProfile | DeviceProfile | PiProfile
 P = TypeVar("P", Profile, FirmwareProfile, DeviceProfile, PiProfile)
 HOST = "profile.json"
-FRAMES = 100  # of images: an emulated Pi takes about a second for 12 convolutions
 KINDS: dict[type[BoardProfile], str] = {
     FirmwareProfile: "firmware",
     DeviceProfile: "device",
@@ -65,17 +61,9 @@ def measure_board(release: Release, target: Target) -> BoardProfile:
     Raises:
         QuarlError: as `profile_emulated`, `profile_device` and `profile_pi`.
     """
-    workload = release_workload(release, target.board, trust=target.trust)
-    board, cache = target.board, default_cache_dir()
-    profile: BoardProfile
-    if isinstance(board, LinuxBoard):
-        obs = workload.obs[:FRAMES] if release.contract.observation.is_image else workload.obs
-        workload = workload.asked(obs)
-        profile = profile_pi(workload, board, open_pi_link(target.link, board), cache)
-    elif target.serial_port is not None:
-        profile = profile_device(workload, board, target.serial_port, cache, target.flash)
-    else:
-        profile = profile_emulated(workload, board, cache, target.link)
+    platform = platform_of(target.board)
+    workload = release_workload(release, platform, trust=target.trust)
+    profile = platform.measure(workload, target)
     release.store(profile_file(profile), profile.to_json())
     return profile
 

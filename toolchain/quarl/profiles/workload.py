@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 import quarl
-from quarl.boards.linux import AnyBoard, LinuxBoard
 from quarl.bundle.manifest import ARITHMETIC, ARTIFACTS, FIRMWARE_FOLDER
 from quarl.bundle.release import Release
 from quarl.errors import InputError
 from quarl.files.digests import digests
 from quarl.files.documents import Digest, Name
-from quarl.firmware.source_tree import SourceTree, source_tree_from, write_source_tree
+from quarl.firmware.names import DEFAULT_PREFIX
+from quarl.firmware.source_tree import SourceTree, source_tree_from
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 
@@ -72,8 +72,35 @@ class Workload:
         return Subject(board, ARITHMETIC, quarl.__version__, digests(measured))
 
 
+class FirmwareWriter(Protocol):
+    """A board for which firmware can be written."""
+
+    @property
+    def name(self) -> str:
+        """The board's name."""
+
+    @property
+    def runs_as_user(self) -> bool:
+        """Whether what is built for it runs with the rights of a user."""
+
+    def write(
+        self, policy: QuantPolicy, obs: NDArray[Any], prefix: str = DEFAULT_PREFIX
+    ) -> SourceTree:
+        """Return the sources of a policy's firmware.
+
+        Args:
+            obs: observations [n, *shape] in environment units, n >= 1; the first ones become the
+                example that is replayed at boot.
+            prefix: what the policy's functions, types, macros and files are called.
+        Raises:
+            InputError: no observations, or a prefix that is not possible.
+            BudgetError: the policy does not fit the board.
+            UnsupportedError, QuantizationError: see `quarl.firmware.lower`.
+        """
+
+
 def release_workload(
-    release: Release, board: AnyBoard | None = None, *, trust: bool = False
+    release: Release, board: FirmwareWriter | None = None, *, trust: bool = False
 ) -> Workload:
     """Return the workload of a bundle: its own artifacts, and its own firmware.
 
@@ -89,17 +116,17 @@ def release_workload(
     if board is not None and board.name == release.manifest.board:
         where = str(release.folder / FIRMWARE_FOLDER)
         tree = source_tree_from(release.firmware_files, release.contract, where)
-        if isinstance(board, LinuxBoard) and not trust:
+        if board.runs_as_user and not trust:
             _check_own(tree, _written_again(release, board, tree), where)
     elif board is not None:
-        tree = write_source_tree(release.quantized, board, release.example.obs)
+        tree = board.write(release.quantized, release.example.obs)
     files = {name: release.file(name) for name, _ in ARTIFACTS.values()}
     return Workload(release.quantized, release.source, release.example.obs, files, tree)
 
 
-def _written_again(release: Release, board: AnyBoard, tree: SourceTree) -> SourceTree:
+def _written_again(release: Release, board: FirmwareWriter, tree: SourceTree) -> SourceTree:
     names = tree.interface.names
-    return write_source_tree(release.quantized, board, release.example.obs, names.prefix)
+    return board.write(release.quantized, release.example.obs, names.prefix)
 
 
 def _check_own(tree: SourceTree, written: SourceTree, where: str) -> None:

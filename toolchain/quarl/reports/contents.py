@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from quarl.boards.cortex_m import Board
-from quarl.boards.linux import AnyBoard, LinuxBoard, find_target
+from quarl.boards.find import board_roots, find_target
 from quarl.bundle.manifest import MANIFEST, QUANTIZATION, Manifest
 from quarl.bundle.release import Release
 from quarl.errors import InputError
@@ -22,11 +21,12 @@ from quarl.profiles.emulated import FirmwareProfile
 from quarl.profiles.host import Profile
 from quarl.profiles.measure import read_measurements
 from quarl.profiles.pi.report import PiProfile
+from quarl.profiles.platform import Memory, Platform
+from quarl.profiles.platforms import platform_of
 from quarl.quantize.error_report import QuantReport
 from quarl.reports.replay import Replay, replay_episodes
 from quarl.reports.stored_verdict import read_verdict
 from quarl.reports.work import LayerWork, layer_work
-from quarl.resources import targets_dir
 from quarl.verdict.assess import VERDICT
 from quarl.verdict.verdict import Verdict
 
@@ -45,9 +45,9 @@ class Contents:
     is_stale: bool  # the evidence was gathered on another export
     profile: Profile | None
     firmware: FirmwareProfile | None
-    board: Board | None  # of the firmware; None where this quarl does not know it
+    memory: Memory | None  # of the board; None where it has more to hold, or is not known
     on_pi: PiProfile | None
-    is_for_linux: bool  # whether the bundle was exported for a board that runs Linux
+    unmeasured: str  # what to say before the board's name where nothing was measured
     quantization: QuantReport | None
     work: tuple[LayerWork, ...]
     replay: Replay
@@ -64,7 +64,7 @@ def read_contents(release: Release) -> Contents:
     evidence = _evidence(release)
     is_stale = evidence is not None and evidence.manifest_sha256 != release.manifest_sha256
     own = release.manifest.board
-    board = None if own is None else _known_board(own)
+    platform = None if own is None else _known_platform(own)
     files = release.files
     return Contents(
         manifest=release.manifest,
@@ -78,9 +78,9 @@ def read_contents(release: Release) -> Contents:
         is_stale=is_stale,
         profile=measurements.host,
         firmware=measurements.firmware,
-        board=board if isinstance(board, Board) else None,
+        memory=None if platform is None else platform.memory,
         on_pi=measurements.pi,
-        is_for_linux=isinstance(board, LinuxBoard),
+        unmeasured="No firmware was counted for" if platform is None else platform.unmeasured,
         quantization=_quantization(release),
         work=layer_work(release.quantized),
         replay=replay_episodes(release, None if evidence is None or is_stale else evidence.paired),
@@ -108,8 +108,8 @@ def _quantization(release: Release) -> QuantReport | None:
     return QuantReport.from_json(release.files[QUANTIZATION].decode("utf-8", errors="replace"))
 
 
-def _known_board(name: str) -> AnyBoard | None:
+def _known_platform(name: str) -> Platform | None:
     try:
-        return find_target(name, targets_dir())
+        return platform_of(find_target(name, board_roots()))
     except InputError:
         return None

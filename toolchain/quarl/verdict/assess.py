@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from quarl.boards.linux import find_target
+from quarl.boards.find import board_roots, find_target
 from quarl.bundle.limits import Limits
 from quarl.bundle.manifest import QUANTIZATION
 from quarl.bundle.release import Release
@@ -25,11 +25,11 @@ from quarl.evidence.gather import (
 )
 from quarl.evidence.trials import try_changes
 from quarl.graph.env_spec import EnvSpec
-from quarl.links.target import Target, target_of
+from quarl.links.target import Target
 from quarl.profiles.measure import Measurements, read_measurements
+from quarl.profiles.platforms import target_of
 from quarl.progress import Progress
 from quarl.quantize.error_report import QuantReport
-from quarl.resources import targets_dir
 from quarl.verdict.budgets import figures_of, with_profiles
 from quarl.verdict.closed_loop_checks import is_settled
 from quarl.verdict.diagnosis import reasons
@@ -122,7 +122,7 @@ def own_target(release: Release, link: str | None = None, *, trust: bool = False
         if link is not None:
             raise InputError(f"--link {link}: the bundle is for no board: export it with --board")
         return None
-    return target_of(find_target(release.manifest.board, targets_dir()), link, trust=trust)
+    return target_of(find_target(release.manifest.board, board_roots()), link, trust=trust)
 
 
 def _int8_fails(release: Release, evidence: Evidence, limits: Limits) -> bool:

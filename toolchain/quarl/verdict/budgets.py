@@ -10,18 +10,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from quarl.boards.cortex_m import Board, find_board
-from quarl.boards.linux import AnyBoard, LinuxBoard
+from quarl.boards.find import board_roots, find_target
+from quarl.boards.linux import AnyBoard
 from quarl.bundle.limits import Limits
 from quarl.bundle.manifest import ARTIFACTS
 from quarl.bundle.release import Release
-from quarl.evidence.backends import DEVICE
-from quarl.evidence.pi import BACKENDS
 from quarl.profiles.emulated import FirmwareProfile
 from quarl.profiles.figure import Figure
 from quarl.profiles.host import ROUNDS, Latency, Profile
 from quarl.profiles.measure import Measurements
-from quarl.resources import targets_dir
+from quarl.profiles.platform import Platform
+from quarl.profiles.platforms import platform_of
 
 
 def figures_of(release: Release, measurements: Measurements) -> tuple[Figure, ...]:
@@ -80,32 +79,13 @@ def _kernel_figures(profile: FirmwareProfile) -> list[Figure]:
 
 
 def with_board(limits: Limits, board: AnyBoard, step_hz: float | None) -> Limits:
-    """Return the limits with what the board asks: its answers, and of firmware its memory and the
-    control period where it is known.
+    """Return the limits with what the board asks: the answers of its runtimes, and of firmware its
+    memory and the control period where it is known. What was given stays.
     """
-    if isinstance(board, LinuxBoard):
-        return replace(
-            limits,
-            backends=(
-                *limits.backends,
-                *(name for name in BACKENDS if name not in limits.backends),
-            ),
-        )
-    backends = limits.backends if DEVICE in limits.backends else (*limits.backends, DEVICE)
-    return with_memory_and_deadline(replace(limits, backends=backends), board, step_hz)
-
-
-def with_memory_and_deadline(limits: Limits, board: Board, step_hz: float | None) -> Limits:
-    """Return the limits with the board's flash and RAM, and the control period where it is known,
-    as budgets; those given stay.
-    """
-    budgets = {
-        "firmware_flash_bytes": float(board.flash.bytes),
-        "firmware_ram_bytes": float(board.ram.bytes),
-    }
-    if step_hz is not None:
-        budgets["firmware_latency_us"] = 1e6 / step_hz
-    return replace(limits, budgets={**budgets, **limits.budgets})
+    platform = platform_of(board)
+    more = (name for name in platform.backends if name not in limits.backends)
+    limits = replace(limits, backends=(*limits.backends, *more))
+    return _with_budgets(limits, platform, step_hz)
 
 
 def with_profiles(limits: Limits, release: Release, measurements: Measurements) -> Limits:
@@ -121,8 +101,12 @@ def with_profiles(limits: Limits, release: Release, measurements: Measurements) 
         limits = replace(limits, budgets={"pi_decision_us": 1e6 / step_hz, **limits.budgets})
     if measurements.firmware is None:
         return limits
-    board = find_board(measurements.firmware.board, targets_dir())
-    return with_memory_and_deadline(limits, board, step_hz)
+    board = find_target(measurements.firmware.board, board_roots())
+    return _with_budgets(limits, platform_of(board), step_hz)
+
+
+def _with_budgets(limits: Limits, platform: Platform, step_hz: float | None) -> Limits:
+    return replace(limits, budgets={**platform.budgets(step_hz), **limits.budgets})
 
 
 def _noise(latency: Latency, percent: float) -> float:

@@ -35,12 +35,7 @@ def board(contents: Contents) -> Section:
                 "count: quarl ship SOURCE --board NAME."
             )
         else:
-            what = (
-                "Nothing was measured on"
-                if contents.is_for_linux
-                else "No firmware was counted for"
-            )
-            words = f"{what} {name}: run quarl profile BUNDLE --board {name}."
+            words = f"{contents.unmeasured} {name}: run quarl profile BUNDLE --board {name}."
         return Section(
             "board", _TITLE, "What a decision costs where it will run.", (Note(words, True),)
         )
@@ -61,7 +56,7 @@ def board(contents: Contents) -> Section:
 
 
 def _facts(profile: FirmwareProfile, contents: Contents) -> Facts:
-    known = contents.board
+    known = contents.memory
     period = None if contents.contract.step_hz is None else 1e6 / contents.contract.step_hz
     rows = []
     if profile.latency_us is None:

@@ -119,8 +119,8 @@ def _key_figures(contents: Contents) -> tuple[KeyFigure, ...]:
     if firmware is not None:
         flash = (
             ""
-            if contents.board is None
-            else f" ({percent(firmware.flash_bytes / contents.board.flash.bytes)} of the board's)"
+            if contents.memory is None
+            else f" ({percent(firmware.flash_bytes / contents.memory.flash.bytes)} of the board's)"
         )
         ram = firmware.ram_bytes + (firmware.stack_bytes or 0)
         note = f"of flash{flash}; RAM with stack {size(ram)}"

@@ -1,0 +1,50 @@
+"""Which kind of board a board is: the one place that asks."""
+
+from __future__ import annotations
+
+from typing import assert_never, cast, get_args
+
+from quarl.boards.cortex_m import Board
+from quarl.boards.linux import AnyBoard, LinuxBoard
+from quarl.errors import InputError
+from quarl.links.firmware_link import SERIAL, is_serial
+from quarl.links.flash import FlashTool
+from quarl.links.target import Target
+from quarl.profiles.linux_computer import LinuxComputer
+from quarl.profiles.microcontroller import Microcontroller
+from quarl.profiles.platform import Platform
+
+
+def platform_of(board: AnyBoard) -> Platform:
+    """Return the board with what its kind can do."""
+    match board:
+        case Board():
+            return Microcontroller(board)
+        case LinuxBoard():
+            return LinuxComputer(board)
+        case _:
+            assert_never(board)
+
+
+def target_of(
+    board: AnyBoard, link: str | None = None, flash: str | None = None, *, trust: bool = False
+) -> Target:
+    """Return the target; nothing is connected yet.
+
+    Args:
+        link: "unicorn", "qemu-system", "serial:PORT", or for a Raspberry Pi "emulated",
+            "ssh:USER@HOST", "local"; None: emulated.
+        flash: "pyocd" or "openocd".
+    Raises:
+        InputError: there is no such link or tool, the board has none, or a board in an emulator
+            is to be flashed.
+        ToolMissingError: what the link needs is not installed.
+    """
+    if flash is not None and flash not in get_args(FlashTool):
+        raise InputError(f"--flash {flash}: must be one of {', '.join(get_args(FlashTool))}")
+    if flash is not None and not is_serial(link):
+        raise InputError(
+            f"--flash {flash}: only a real board is flashed: give --link {SERIAL}PORT as well"
+        )
+    platform_of(board).check_link(link)
+    return Target(board, link, cast(FlashTool | None, flash), trust)
