@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -526,7 +527,7 @@ def test_evidence_survives_its_file() -> None:
     ):
         text = evidence.to_json()
         again = evidence_from_json(text)
-        assert again.to_json() == text
+        assert json.loads(again.to_json()) == json.loads(text)
         assert judge(again, LIMITS, policy="p") == judge(evidence, LIMITS, policy="p")
 
 

@@ -7,22 +7,23 @@ playing again.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from quarl.errors import InputError
 from quarl.evidence.agreement import Agreement, BoxAgreement, DiscreteAgreement, WorstDecision
 from quarl.evidence.closed_loop import PairedEpisodes
-from quarl.profiles.figure import Figure
+from quarl.files.documents import Count, Digest, Document, Identifier, Line, Share, decode, encode
+from quarl.graph.env_spec import EnvSpec
+from quarl.profiles.figure import Figure, Kind
 from quarl.rollouts.clipping import ClippedInputs
 from quarl.rollouts.episodes import Episodes
 from quarl.stats.sequential import Look
 
-FORMAT = 2
+DOCUMENT = Document("evidence of parity", 3, "run quarl parity again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,10 @@ class ImportProof:
     observations.
     """
 
-    framework: str  # name and version
-    observations: int
-    max_abs_error: float | None  # None: could not be proven here
-    reason: str = ""  # why not
+    framework: Line  # name and version
+    observations: Count
+    max_abs_error: Annotated[float, Ge(0)] | None  # None: could not be proven here
+    reason: Line = ""  # why not
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,8 +50,8 @@ class OwnEpisodes:
 class FirstDifference:
     """Where a backend first left the integer reference."""
 
-    observation: int
-    output: int
+    observation: Count
+    output: Count
     expected: float  # an integer, or the float32 of a wide head
     found: float
 
@@ -59,11 +60,11 @@ class FirstDifference:
 class BackendEquality:
     """A backend's integers beside the reference's."""
 
-    backend: str
-    version: str
-    observations: int
-    outputs: int  # integers compared
-    differing: int
+    backend: Identifier
+    version: Line
+    observations: Count
+    outputs: Count  # integers compared
+    differing: Count
     first: FirstDifference | None
 
 
@@ -71,18 +72,18 @@ class BackendEquality:
 class ExampleReplay:
     """The bundle's own example played again from its files."""
 
-    observations: int
-    differing_outputs: int
-    differing_actions: int
-    changed_files: tuple[str, ...]  # what differs from the manifest, one line each
+    observations: Count
+    differing_outputs: Count
+    differing_actions: Count
+    changed_files: tuple[Line, ...]  # what differs from the manifest, one line each
 
 
 @dataclass(frozen=True, slots=True)
 class CalibratedOn:
     """What the integers' ranges were taken from."""
 
-    observations: int
-    episodes: int  # 0: not known
+    observations: Count
+    episodes: Count  # 0: not known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,10 +101,10 @@ class DisturbedEpisodes:
 class Trial:
     """A change that was tried on one half of the held-out observations and measured on the other."""
 
-    change: str  # "rung 4 (wide input)", "calibration on the held-out observations"
-    rung: int
-    observations: int  # measured on
-    unit: str  # "of the actions changed" (a share), or "mean action error" (environment units)
+    change: Line  # "rung 4 (wide input)", "calibration on the held-out observations"
+    rung: Count
+    observations: Count  # measured on
+    unit: Line  # "of the actions changed" (a share), or "mean action error" (environment units)
     before: float
     after: float
     extra_bytes: int  # of parameters, against what is released
@@ -119,6 +120,7 @@ class Evidence:
     """All that is known about a release; what is None or empty has not been gathered."""
 
     manifest_sha256: str = ""  # of the bundle it was gathered on; evidence speaks for no other
+    env: EnvSpec | None = None  # where the episodes were played
     import_proof: ImportProof | None = None
     backends: tuple[BackendEquality, ...] = ()
     example: ExampleReplay | None = None
@@ -136,178 +138,257 @@ class Evidence:
 
     def to_json(self) -> str:
         """Return canonical JSON."""
-        document = {
-            "format": FORMAT,
-            "manifest_sha256": self.manifest_sha256,
-            "import_proof": None if self.import_proof is None else asdict(self.import_proof),
-            "backends": [asdict(backend) for backend in self.backends],
-            "example": None if self.example is None else asdict(self.example),
-            "agreement": None
-            if self.agreement is None
-            else {
-                "actions": "discrete" if isinstance(self.agreement, DiscreteAgreement) else "box",
-                **asdict(self.agreement),
-            },
-            "paired": None if self.paired is None else _paired_table(self.paired),
-            "has_source": self.has_source,
-            "own": None if self.own is None else _own_table(self.own),
-            "figures": [asdict(figure) for figure in self.figures],
-            "calibration": None if self.calibration is None else asdict(self.calibration),
-            "clipped": None if self.clipped is None else asdict(self.clipped),
-            "robustness": [_disturbed_table(disturbed) for disturbed in self.robustness],
-            "worst": [asdict(decision) for decision in self.worst],
-            "trials": [asdict(trial) for trial in self.trials],
-        }
-        return json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        stored = _Stored(
+            manifest_sha256=self.manifest_sha256,
+            env=None if self.env is None else _Env(self.env.id, dict(self.env.kwargs)),
+            import_proof=self.import_proof,
+            backends=self.backends,
+            example=self.example,
+            agreement=_stored_agreement(self.agreement),
+            paired=None if self.paired is None else _stored_pairs(self.paired),
+            has_source=self.has_source,
+            own=None if self.own is None else _stored_own(self.own),
+            figures=tuple(_Figure(**asdict(figure)) for figure in self.figures),
+            calibration=self.calibration,
+            clipped=None if self.clipped is None else _Clipped(**asdict(self.clipped)),
+            robustness=tuple(_stored_disturbed(disturbed) for disturbed in self.robustness),
+            worst=tuple(_Worst(**asdict(decision)) for decision in self.worst),
+            trials=self.trials,
+        )
+        return encode(stored, DOCUMENT).decode()
 
 
-def evidence_from_json(text: str, where: str = "parity.json") -> Evidence:
+def evidence_from_json(text: str | bytes, where: str = "parity.json") -> Evidence:
     """Return what `to_json` wrote.
 
     Raises:
-        InputError: not that, or of another format.
+        InputError: not that, or of another format; numbers that cannot be, lists whose lengths
+            differ, text that gives orders to a terminal.
     """
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    stored = decode(_Stored, data, where, DOCUMENT)
     try:
-        document = json.loads(text)
-        if document["format"] != FORMAT:
-            raise InputError(
-                f"{where}: format {document['format']}, this quarl reads format {FORMAT}: run "
-                "quarl parity again"
-            )
-        proof, example, agreement, paired, own = (
-            document[key] for key in ("import_proof", "example", "agreement", "paired", "own")
-        )
         return Evidence(
-            manifest_sha256=str(document["manifest_sha256"]),
-            import_proof=None if proof is None else ImportProof(**proof),
-            backends=tuple(_backend(table) for table in document["backends"]),
-            example=None
-            if example is None
-            else ExampleReplay(**{**example, "changed_files": tuple(example["changed_files"])}),
-            agreement=None if agreement is None else _agreement(agreement),
-            paired=None if paired is None else _paired(paired),
-            has_source=bool(document["has_source"]),
-            own=None if own is None else _own(own),
-            figures=tuple(Figure(**figure) for figure in document["figures"]),
-            calibration=None
-            if document["calibration"] is None
-            else CalibratedOn(**document["calibration"]),
-            clipped=None if document["clipped"] is None else ClippedInputs(**document["clipped"]),
-            robustness=tuple(_disturbed(table) for table in document["robustness"]),
-            worst=tuple(
-                WorstDecision(
-                    **{
-                        **entry,
-                        "source": tuple(entry["source"]),
-                        "candidate": tuple(entry["candidate"]),
-                    }
-                )
-                for entry in document["worst"]
-            ),
-            trials=tuple(Trial(**trial) for trial in document["trials"]),
+            manifest_sha256=stored.manifest_sha256,
+            env=None if stored.env is None else EnvSpec(stored.env.id, stored.env.kwargs),
+            import_proof=stored.import_proof,
+            backends=stored.backends,
+            example=stored.example,
+            agreement=_agreement(stored.agreement),
+            paired=None if stored.paired is None else _pairs(stored.paired),
+            has_source=stored.has_source,
+            own=None if stored.own is None else _own(stored.own),
+            figures=tuple(Figure(**asdict(figure)) for figure in stored.figures),
+            calibration=stored.calibration,
+            clipped=None if stored.clipped is None else ClippedInputs(**asdict(stored.clipped)),
+            robustness=tuple(_disturbed(disturbed) for disturbed in stored.robustness),
+            worst=tuple(WorstDecision(**asdict(decision)) for decision in stored.worst),
+            trials=stored.trials,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except ValueError as error:
         raise InputError(
-            f"{where}: is not evidence of parity ({error!r}): run quarl parity again"
+            f"{where}: is not {DOCUMENT.title} ({error}): {DOCUMENT.remedy}"
         ) from error
 
 
-def _backend(table: Mapping[str, Any]) -> BackendEquality:
-    first = table["first"]
-    return BackendEquality(
-        **{**table, "first": None if first is None else FirstDifference(**first)}
+# What parity.json holds, each value with what it may be. A type that other rooms use too is written
+# here once more, so that they need not know of documents.
+
+_Steps = Annotated[int, Ge(0), Le(2**31 - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Env:
+    id: Line
+    kwargs: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    episodes: Annotated[int, Ge(1), Le(1_000_000)]
+    alpha_share: Share
+
+
+@dataclass(frozen=True, slots=True)
+class _Episodes:
+    returns: tuple[float, ...]
+    lengths: tuple[_Steps, ...]
+    successes: tuple[bool, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    env_id: Line
+    seeds: tuple[Count, ...]
+    looks: tuple[_Look, ...]
+    divergence: tuple[Annotated[int, Ge(-1), Le(2**31 - 1)], ...] | None
+    source: _Episodes
+    candidate: _Episodes
+    control: _Episodes
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    env_id: Line
+    seeds: tuple[Count, ...]
+    candidate: _Episodes
+
+
+@dataclass(frozen=True, slots=True)
+class _Disturbed:
+    disturbance: Identifier
+    seeds: tuple[Count, ...]
+    source: _Episodes
+    candidate: _Episodes
+
+
+@dataclass(frozen=True, slots=True)
+class _Discrete:
+    observations: Count
+    agreement: Share
+    weighted_agreement: Share
+    source_tie_rate: Share
+    candidate_tie_rate: Share
+    output_step: float
+    median_gap_steps: float | None
+    clear_steps: float
+    clear_observations: Count
+    clear_agreement: Share | None
+    first_difference: Count | None
+    actions: Literal["discrete"] = "discrete"
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    observations: Count
+    mean_error: tuple[float, ...]
+    max_error: tuple[float, ...]
+    mean_share: float | None
+    max_share: float | None
+    worst_observation: Count
+    worst_value: Count
+    actions: Literal["box"] = "box"
+
+
+@dataclass(frozen=True, slots=True)
+class _Worst:
+    observation: Count
+    source: tuple[float, ...]
+    candidate: tuple[float, ...]
+    at_stake: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Clipped:
+    values: Count
+    outside: Count
+    worst_feature: Line
+    worst_share: Share
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    name: Identifier
+    value: float
+    unit: Line
+    kind: Kind
+    noise: float
+    where: Line
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    manifest_sha256: Digest | Literal[""]
+    env: _Env | None
+    import_proof: ImportProof | None
+    backends: tuple[BackendEquality, ...]
+    example: ExampleReplay | None
+    agreement: _Discrete | _Box | None
+    paired: _Pairs | None
+    has_source: bool
+    own: _Own | None
+    figures: tuple[_Figure, ...]
+    calibration: CalibratedOn | None
+    clipped: _Clipped | None
+    robustness: tuple[_Disturbed, ...]
+    worst: tuple[_Worst, ...]
+    trials: tuple[Trial, ...]
+
+
+def _stored_agreement(agreement: Agreement | None) -> _Discrete | _Box | None:
+    if agreement is None:
+        return None
+    if isinstance(agreement, DiscreteAgreement):
+        return _Discrete(**asdict(agreement))
+    return _Box(**asdict(agreement))
+
+
+def _agreement(stored: _Discrete | _Box | None) -> Agreement | None:
+    if stored is None:
+        return None
+    values = {key: value for key, value in asdict(stored).items() if key != "actions"}
+    return DiscreteAgreement(**values) if isinstance(stored, _Discrete) else BoxAgreement(**values)
+
+
+def _stored_episodes(episodes: Episodes) -> _Episodes:
+    successes = episodes.successes
+    return _Episodes(
+        tuple(episodes.returns.tolist()),
+        tuple(episodes.lengths.tolist()),
+        None if successes is None else tuple(successes.tolist()),
     )
 
 
-def _agreement(table: Mapping[str, Any]) -> Agreement:
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in table.items()
-        if key != "actions"
-    }
-    return DiscreteAgreement(**values) if table["actions"] == "discrete" else BoxAgreement(**values)
-
-
-def _paired_table(paired: PairedEpisodes) -> dict[str, Any]:
-    return {
-        "env_id": paired.env_id,
-        "seeds": list(paired.source.seeds),
-        "looks": [asdict(look) for look in paired.looks],
-        "divergence": None if paired.divergence is None else paired.divergence.tolist(),
-        **{
-            name: _episodes_table(getattr(paired, name))
-            for name in ("source", "candidate", "control")
-        },
-    }
-
-
-def _own_table(own: OwnEpisodes) -> dict[str, Any]:
-    return {
-        "env_id": own.env_id,
-        "seeds": list(own.episodes.seeds),
-        "candidate": _episodes_table(own.episodes),
-    }
-
-
-def _episodes_table(episodes: Episodes) -> dict[str, Any]:
-    return {
-        "returns": episodes.returns.tolist(),
-        "lengths": episodes.lengths.tolist(),
-        "successes": None if episodes.successes is None else episodes.successes.tolist(),
-    }
-
-
-def _paired(table: Mapping[str, Any]) -> PairedEpisodes:
-    seeds = tuple(int(seed) for seed in table["seeds"])
-    source, candidate, control = (
-        _episodes(table[name], seeds) for name in ("source", "candidate", "control")
-    )
-    steps = table["divergence"]
-    divergence = None if steps is None else np.array(steps, np.int32)
-    if divergence is not None and divergence.shape != (len(seeds),):
-        raise ValueError(f"{len(divergence)} steps of divergence for {len(seeds)} seeds")
-    looks = tuple(
-        Look(int(look["episodes"]), float(look["alpha_share"])) for look in table["looks"]
-    )
-    return PairedEpisodes(str(table["env_id"]), source, candidate, control, looks, divergence)
-
-
-def _disturbed_table(disturbed: DisturbedEpisodes) -> dict[str, Any]:
-    return {
-        "disturbance": disturbed.disturbance,
-        "seeds": list(disturbed.source.seeds),
-        "source": _episodes_table(disturbed.source),
-        "candidate": _episodes_table(disturbed.candidate),
-    }
-
-
-def _disturbed(table: Mapping[str, Any]) -> DisturbedEpisodes:
-    seeds = tuple(int(seed) for seed in table["seeds"])
-    return DisturbedEpisodes(
-        str(table["disturbance"]),
-        _episodes(table["source"], seeds),
-        _episodes(table["candidate"], seeds),
-    )
-
-
-def _own(table: Mapping[str, Any]) -> OwnEpisodes:
-    return OwnEpisodes(
-        str(table["env_id"]),
-        _episodes(table["candidate"], tuple(int(seed) for seed in table["seeds"])),
-    )
-
-
-def _episodes(table: Mapping[str, Any], seeds: tuple[int, ...]) -> Episodes:
-    returns, lengths, successes = (
-        np.array(table["returns"], np.float64),
-        np.array(table["lengths"], np.int32),
-        table["successes"],
-    )
-    reported = None if successes is None else np.array(successes, np.bool_)
-    if not returns.shape == lengths.shape == (len(seeds),) or (
-        reported is not None and reported.shape != (len(seeds),)
-    ):
+def _episodes(stored: _Episodes, seeds: tuple[int, ...]) -> Episodes:
+    lists = [stored.returns, stored.lengths, stored.successes]
+    if any(values is not None and len(values) != len(seeds) for values in lists):
         raise ValueError(
-            f"{len(returns)} returns and {len(lengths)} lengths for {len(seeds)} seeds"
+            f"{len(stored.returns)} returns and {len(stored.lengths)} lengths for {len(seeds)} seeds"
         )
-    return Episodes(seeds, returns, lengths, reported)
+    return Episodes(
+        seeds,
+        np.array(stored.returns, np.float64),
+        np.array(stored.lengths, np.int32),
+        None if stored.successes is None else np.array(stored.successes, np.bool_),
+    )
+
+
+def _stored_pairs(paired: PairedEpisodes) -> _Pairs:
+    steps = paired.divergence
+    return _Pairs(
+        paired.env_id,
+        paired.source.seeds,
+        tuple(_Look(look.episodes, look.alpha_share) for look in paired.looks),
+        None if steps is None else tuple(steps.tolist()),
+        *(_stored_episodes(part) for part in (paired.source, paired.candidate, paired.control)),
+    )
+
+
+def _pairs(stored: _Pairs) -> PairedEpisodes:
+    steps = stored.divergence
+    if steps is not None and len(steps) != len(stored.seeds):
+        raise ValueError(f"{len(steps)} steps of divergence for {len(stored.seeds)} seeds")
+    source, candidate, control = (
+        _episodes(part, stored.seeds) for part in (stored.source, stored.candidate, stored.control)
+    )
+    looks = tuple(Look(look.episodes, look.alpha_share) for look in stored.looks)
+    divergence = None if steps is None else np.array(steps, np.int32)
+    return PairedEpisodes(stored.env_id, source, candidate, control, looks, divergence)
+
+
+def _stored_own(own: OwnEpisodes) -> _Own:
+    return _Own(own.env_id, own.episodes.seeds, _stored_episodes(own.episodes))
+
+
+def _own(stored: _Own) -> OwnEpisodes:
+    return OwnEpisodes(stored.env_id, _episodes(stored.candidate, stored.seeds))
+
+
+def _stored_disturbed(disturbed: DisturbedEpisodes) -> _Disturbed:
+    source, candidate = (_stored_episodes(e) for e in (disturbed.source, disturbed.candidate))
+    return _Disturbed(disturbed.disturbance, disturbed.source.seeds, source, candidate)
+
+
+def _disturbed(stored: _Disturbed) -> DisturbedEpisodes:
+    parts = (_episodes(part, stored.seeds) for part in (stored.source, stored.candidate))
+    return DisturbedEpisodes(stored.disturbance, *parts)

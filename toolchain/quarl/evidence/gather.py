@@ -68,6 +68,7 @@ def gather_evidence(
     )
     evidence = Evidence(
         manifest_sha256=release.manifest_sha256,
+        env=None if plan is None else plan.env,
         import_proof=proof,
         backends=(*compare_backends(release), *compare_board(release, target)),
         example=replay_example(release),
@@ -103,7 +104,7 @@ def stored_evidence(release: Release) -> tuple[Evidence, tuple[str, ...]]:
     if data is None:
         return Evidence(), ()
     where = str(release.folder / PARITY)
-    evidence = evidence_from_json(data.decode("utf-8", errors="replace"), where)
+    evidence = evidence_from_json(data, where)
     if evidence.manifest_sha256 != release.manifest_sha256:
         return Evidence(), (
             f"{PARITY}: was gathered on another export than the manifest describes",

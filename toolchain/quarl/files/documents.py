@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
 
+from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, create_model
 
 from quarl.errors import InputError
@@ -28,14 +29,29 @@ Name = Annotated[
 ]
 """A name that is shown to people and becomes part of a path: no control characters, no slashes."""
 
+Line = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]*$",
+        max_length=2_000,
+    ),
+]
+"""Words on one line: no control characters."""
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")]
+"""A name that checks, figures and backends are called by."""
+
+Count = Annotated[int, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+
 MOST_BYTES = 64 << 20  # of a document: raw samples of long runs are the largest
 MOST_LEVELS = 64
 MOST_PROBLEMS = 20  # that one message lists
 
 T = TypeVar("T")
-_TOKENS = re.compile(
-    rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL
-)  # strings whole, so that brackets in them do not count
+# Strings whole, so that brackets in them do not count; one without an end goes to the end, so that
+# no byte is looked at twice.
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +106,9 @@ def read_json(data: bytes, where: str, document: Document) -> dict[str, Any]:
     problem = _too_large(data)
     if problem is None:
         try:
-            table = json.loads(data, parse_constant=_refuse_constant)
+            table = json.loads(
+                data, parse_constant=_refuse_constant, object_pairs_hook=_without_twins
+            )
             if isinstance(table, dict):
                 return table
             problem = f"holds {type(table).__name__}, not an object"
@@ -112,6 +130,14 @@ def _too_large(data: bytes) -> str | None:
         if level > MOST_LEVELS:
             return f"more than {MOST_LEVELS} levels deep"
     return None
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object's table; two values of one name could mean one thing here, another there."""
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return table
 
 
 def _refuse_constant(name: str) -> float:
