@@ -31,6 +31,7 @@ sources
 finetune
 verdict train player
 choose_rung reports actorq
+study
 exporter
 pipeline doctor
 cli pytest_plugin

@@ -26,6 +26,7 @@ from quarl.cli.verbs.profile import profile
 from quarl.cli.verbs.provision import provision
 from quarl.cli.verbs.report import report
 from quarl.cli.verbs.ship import ship
+from quarl.cli.verbs.study import study
 from quarl.cli.verbs.train import train
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -45,6 +46,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "ship": ship,
     "history": history,
     "train": train,
+    "study": study,
     "actorq": actorq,
     "provision": provision,
     "convert-normalizer": convert_normalizer,
