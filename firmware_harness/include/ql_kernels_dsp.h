@@ -83,6 +83,17 @@ typedef struct {
     int32_t patch_offset; /* int16 of scratch before the copies */
 } ql_conv2d_dsp_layer;
 
+/* Weights and biases stand in groups of four channels: 4 int32, then int8 [taps][4]; 4-byte
+ * aligned, padded with zeros. */
+typedef struct {
+    const int8_t *weights;
+    ql_requant requant;
+    ql_store_fn store;
+    ql_window window;
+    int32_t pixel_bytes; /* of the output */
+    int32_t padding_len; /* bytes that stand for a pixel beyond the image; 0: nothing is padded */
+} ql_depthwise_dsp_layer;
+
 /* in int8 or int16 [in_len], readable to the end of its last step
  * scratch  [QL_STEP * steps] int16, 4-byte aligned, then what rows.sums wants
  * out      [out_len], as rows.store writes */
@@ -94,6 +105,19 @@ void ql_dense_dsp(const ql_dense_dsp_layer *layer, const void *in, int16_t *scra
  * out      [out_height][out_width][rows.out_len]; may overlap input that no later pair of windows
  *          reads */
 void ql_conv2d_dsp(const ql_conv2d_dsp_layer *layer, const void *in, int16_t *scratch, void *out);
+
+/* One filter per channel.
+ *   in       int8 [in_height][in_width][in_channels], readable to the end of its last word
+ *   scratch  [taps] words, then padding_len bytes
+ *   out      [out_height][out_width][in_channels]; may overlap input that neither this pixel nor a
+ *            later one reads */
+void ql_depthwise_dsp(const ql_depthwise_dsp_layer *layer, const int8_t *in, int32_t *scratch,
+                      void *out);
+
+/* acc[i] = bias + sum over taps of weight * in[taps[tap] + i] for i < channels, which acc has whole
+ * fours of. Returns where the weights of the next group begin. */
+const int8_t *ql_taps_dsp(const int8_t *weights, const int32_t *taps, int32_t count,
+                          const int8_t *in, int32_t channels, int32_t *acc);
 
 /* Results of all rows for the spread vectors `in`, behind which is what rows->sums wants.
  *   lanes       1 or 2 of them

@@ -214,6 +214,8 @@ def test_windows_of_every_shape_are_exact_on_a_core(shape: int, wide: bool, bits
         builder.window("conv", size[2], (1, 1), (1, 1), one, wide_tensor(10, 0.01, 3), 8)
     count = int(rng.integers(1, 70))
     builder.window("conv", count, kernel, stride, padding, builder.output(), bits)
+    one = ((1, 1), (0, 1))
+    builder.window("depthwise", 0, (2, 2), (1, 2), one, builder.output())
     builder.flatten()
     builder.dense(5, builder.output(qmin=-100, qmax=90), weight_bits=bits)
     policy = builder.build()

@@ -20,27 +20,16 @@ static pixel after(const ql_window *window, pixel at)
     return at;
 }
 
-/* Byte of the input where the window of a pixel begins; negative: it reaches beyond the image. */
-static int32_t offset_of(const ql_window *window, pixel at)
-{
-    int32_t top = at.row * window->stride_height - window->pad_top;
-    int32_t left = at.column * window->stride_width - window->pad_left;
-    int32_t below = window->in_height - window->kernel_height - top;
-    int32_t beyond = window->in_width - window->kernel_width - left;
-    int32_t outside = top | left | below | beyond; /* negative if one of them is */
-    int32_t offset = (top * window->in_width + left) * window->in_channels * window->element_bytes;
-    return outside < 0 ? -1 : offset;
-}
-
 /* Spreads the windows of two pixels, where they lie if both lie within the image. */
 static void spread(const ql_conv2d_dsp_layer *layer, const uint8_t *in, pixel first, pixel second,
                    int16_t *scratch)
 {
     const ql_window *window = &layer->window;
     if (layer->lines.count != 0) {
-        int32_t offsets[2] = {offset_of(window, first), offset_of(window, second)};
-        if ((offsets[0] | offsets[1]) >= 0) {
-            layer->spread(in + offsets[0], in + offsets[1], &layer->lines, scratch);
+        int32_t one = ql_window_offset(window, first.row, first.column);
+        int32_t two = ql_window_offset(window, second.row, second.column);
+        if ((one | two) >= 0) { /* int8: elements are bytes */
+            layer->spread(in + one, in + two, &layer->lines, scratch);
             return;
         }
     }

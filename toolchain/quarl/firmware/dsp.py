@@ -1,4 +1,4 @@
-"""Lowering for cores with SMLAD: dense and convolution layers; the rest stays portable.
+"""Lowering for cores with SMLAD: layers with weights; the rest stays portable.
 
 In: a node on its way through `quarl.firmware.lower`. Out: its call, with packed rows of weights as
 firmware_harness/include/ql_kernels_dsp.h draws them.
@@ -12,11 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.firmware.lowering import Fields, Lowering, Step
-from quarl.firmware.packed_rows import CHUNK, STEP, PackedRows, pack_rows
-from quarl.firmware.packing import folded_bias, padded_length
+from quarl.firmware.packed_rows import CHUNK, GROUP, STEP, PackedRows, pack_rows
+from quarl.firmware.packing import folded_bias, pad_rows, padded_length
 from quarl.firmware.program import LETTERS, NULL, Array, Function, Struct
 from quarl.firmware.weighted import requant, store
-from quarl.graph.quant_policy import QuantConv2D, QuantDense, QuantWeighted, stored_bits
+from quarl.graph.quant_policy import (
+    QuantConv2D,
+    QuantDense,
+    QuantDepthwiseConv2D,
+    QuantWeighted,
+    stored_bits,
+)
 
 WORD = 4  # bytes; LDM faults on less
 INT8_LARGEST = 128  # also of what lies behind an int8 tensor and is spread with it
@@ -33,6 +39,8 @@ def add_layer(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
             return _dense(lowering, step, op)
         case QuantConv2D():
             return _conv2d(lowering, step, op)
+        case QuantDepthwiseConv2D():
+            return _depthwise(lowering, step, op)
     return False
 
 
@@ -97,6 +105,37 @@ def _largest(lowering: Lowering, step: Step) -> int:
 def _spare(packed: PackedRows, lanes: int) -> int:
     """Return the bytes of scratch in which the sums of a second part are made."""
     return 0 if packed.part == packed.steps else lanes * LANE_BYTES
+
+
+def _depthwise(lowering: Lowering, step: Step, op: QuantDepthwiseConv2D) -> bool:
+    if lowering.ctype(step.source) != "int8_t":
+        return False
+    channels, height, width = op.weights.shape
+    padding = padded_length(channels, WORD) if np.any(op.padding) else 0
+    fields: Fields = (
+        ("weights", Array(f"{step.prefix}_weights", "int8_t", _taps(lowering, step, op), WORD)),
+        ("requant", requant(step, op.multiplier.astype(np.float32))),
+        ("store", store(lowering, step)),
+        ("window", lowering.window(step, op)),
+        ("pixel_bytes", channels * lowering.element_bytes(step.name)),
+        ("padding_len", padding),
+    )
+    scratch = lowering.add_scratch(step, height * width * WORD + padding, "int32_t")
+    lowering.allow_window_overlap(step, op, 1, reads_before_writes=False)
+    descriptor = step.descriptor("ql_depthwise_dsp_layer", fields)
+    lowering.call(step, "ql_depthwise_dsp", descriptor, scratch=scratch)
+    return True
+
+
+def _taps(lowering: Lowering, step: Step, op: QuantDepthwiseConv2D) -> NDArray[np.int8]:
+    """Return groups of four channels: their biases, then [taps][4]; padded with zeros."""
+    bias = pad_rows(_bias(lowering, step, op), GROUP).astype("<i4").view(np.int8)
+    channels = len(op.weights)
+    weights = np.zeros((padded_length(channels, GROUP), op.weights[0].size), np.int8)
+    weights[:channels] = op.weights.reshape(channels, -1)
+    taps = weights.reshape(-1, GROUP, weights.shape[1]).transpose(0, 2, 1)
+    groups = [bias.reshape(len(taps), -1), taps.reshape(len(taps), -1)]
+    return np.concatenate(groups, axis=1).ravel()
 
 
 def _rows(
