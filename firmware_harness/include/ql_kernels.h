@@ -155,18 +155,17 @@ typedef struct {
     int32_t count;
 } ql_box;
 
-/* ql_mac_fn of int8 and of int16 inputs. Weights lie row by row: [rows][in_len]. */
+/* ql_mac_fn of int8 and of int16 inputs. Weights stand [groups of four rows][in_len][4], padded
+ * with zeros. */
 const int8_t *ql_mac_s8(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len,
                         int32_t rows, int32_t *acc);
 const int8_t *ql_mac_s16(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len,
                          int32_t rows, int32_t *acc);
 
-/* The same for weights of 4 bits, -7 to 7: byte [row / 2][i] is 16 * weight(row, i) +
- * weight(row + 1, i), row even, an odd last row beside zeros; biases are padded likewise, and acc
- * has room for both rows. Such a byte needs no unpacking for the first row: with both = sum of
- * byte * in and second = sum of weight(row + 1) * in, the first row's sum is (both - second) / 16,
- * exactly. The second row's weight is the byte's low nibble. |acc| < 2^26, which leaves 17 * acc
- * below 2^31. */
+/* The same for weights of 4 bits, -7 to 7: two bytes [groups][in_len][2] hold four rows a b c d as
+ * 16 * a + b and 16 * c + d. Such a byte needs no unpacking for the first row: with both = sum of
+ * byte * in and second = sum of b * in, the first row's sum is (both - second) / 16, exactly.
+ * |acc| < 2^26, which leaves 17 * acc below 2^31. */
 const int8_t *ql_mac_s8_w4(const int8_t *weights, const int32_t *bias, const void *in,
                            int32_t in_len, int32_t rows, int32_t *acc);
 const int8_t *ql_mac_s16_w4(const int8_t *weights, const int32_t *bias, const void *in,

@@ -12,22 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarl.boards.cortex_m import find_board
-from quarl.firmware.build import build_image
-from quarl.firmware.elf import read_image
-from quarl.firmware.image import CompilerName, harness_sources
-from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.packed_rows import CHUNK, GROUP, HIGH_BOUND, STEP, PackedRows, pack_rows
-from quarl.firmware.program import Program
-from quarl.firmware.sources import program_sources
 from quarl.graph.quant_policy import QuantDense, QuantPolicy, QuantTensor
-from quarl.links.unicorn import UnicornDevice
-from quarl.resources import default_cache_dir, targets_dir
 from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
+from tests.support.core_build import on_a_core
 from tests.support.host_build import filter_outputs
-from tests.support.random_policies import Builder, wide_tensor
+from tests.support.random_policies import Builder
 
 INT8 = QuantTensor(np.float32(0.03), 0)
 
@@ -152,21 +144,13 @@ def extremes(inputs: int) -> np.ndarray:  # type: ignore[type-arg]
     return np.stack(rows).astype(np.int32)
 
 
-def on_a_core(program: Program, cpu: str, compiler: CompilerName, x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-    need("unicorn", "elftools", "capstone", "ziglang" if compiler == "zig" else "arm-none-eabi-gcc")
-    board = replace(find_board("nucleo_l4r5zi", targets_dir()), cpu=cpu)
-    files = program_sources(program) | harness_sources(board)
-    elf = build_image(files, board, default_cache_dir(), compiler)
-    return UnicornDevice(read_image(elf, board), board, interface_of(program)).run(x)
-
-
 @pytest.mark.parametrize("cpu", ["cortex-m4", "cortex-m33"])
 @pytest.mark.parametrize(("weight", "bits"), [(127, 8), (-127, 8), (7, 4), (-7, 4)])
 def test_sums_at_their_bounds_are_exact_on_a_core(weight: int, bits: int, cpu: str) -> None:
     policy = at_its_bounds(weight, bits=bits)
     x = extremes(1100)
     for compiler in ("zig", "gcc"):
-        made = on_a_core(lower(policy, "dsp"), cpu, compiler, x)  # type: ignore[arg-type]
+        made = on_a_core(policy, cpu, x, compiler)
         np.testing.assert_array_equal(made, NumpyRuntime(policy).run(x))
 
 
@@ -178,7 +162,7 @@ def test_bytes_of_small_weights_whose_nibbles_are_large_have_exact_sums() -> Non
     weights = np.tile(np.array([-1, 7, -7, 7], np.int8)[:, None], (10, 4600))[:37]
     policy = replace(policy, nodes=(replace(node, op=replace(node.op, weights=weights)),))
     x = extremes(4600)
-    made = on_a_core(lower(policy, "dsp"), "cortex-m4", "zig", x)
+    made = on_a_core(policy, "cortex-m4", x)
     np.testing.assert_array_equal(made, NumpyRuntime(policy).run(x))
 
 
@@ -189,36 +173,4 @@ def test_weights_that_do_not_fit_are_left_to_the_portable_kernel(tmp_path: Path)
     assert [call.kernel for call in program.calls] == ["ql_dense"]
     x = extremes(60)
     made = filter_outputs(program, tmp_path / "filter", (), x)
-    np.testing.assert_array_equal(made, NumpyRuntime(policy).run(x))
-
-
-SHAPES = [  # height, width, channels, kernel, stride, padding: borders, odd lines, odd last pixels
-    ((9, 9, 4), (3, 3), (1, 1), ((1, 1), (1, 1))),
-    ((7, 9, 3), (3, 3), (2, 2), ((0, 1), (1, 0))),
-    ((8, 8, 1), (8, 8), (1, 1), ((0, 0), (0, 0))),
-    ((5, 6, 2), (2, 2), (1, 2), ((1, 0), (0, 1))),
-    ((6, 5, 8), (1, 1), (1, 1), ((0, 0), (0, 0))),
-    ((4, 4, 5), (4, 3), (1, 1), ((2, 2), (2, 2))),
-]
-
-
-@pytest.mark.parametrize("bits", [8, 4])
-@pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize("shape", range(len(SHAPES)))
-def test_windows_of_every_shape_are_exact_on_a_core(shape: int, wide: bool, bits: int) -> None:
-    size, kernel, stride, padding = SHAPES[shape]
-    rng = np.random.default_rng(shape)
-    builder = Builder(rng, size, QuantTensor(np.float32(1 / 255), -128))
-    if wide:
-        one = ((0, 0), (0, 0))
-        builder.window("conv", size[2], (1, 1), (1, 1), one, wide_tensor(10, 0.01, 3), 8)
-    count = int(rng.integers(1, 70))
-    builder.window("conv", count, kernel, stride, padding, builder.output(), bits)
-    one = ((1, 1), (0, 1))
-    builder.window("depthwise", 0, (2, 2), (1, 2), one, builder.output())
-    builder.flatten()
-    builder.dense(5, builder.output(qmin=-100, qmax=90), weight_bits=bits)
-    policy = builder.build()
-    x = rng.integers(-128, 128, (6, *size)).astype(np.int32)
-    made = on_a_core(lower(policy, "dsp"), "cortex-m4", "zig", x)
     np.testing.assert_array_equal(made, NumpyRuntime(policy).run(x))

@@ -58,8 +58,10 @@ def built(name: str, rung: int) -> tuple[Program, Image]:
         ("mlp", M4, 8_300, 12_500),
         ("mlp256", M4, 75_000, 111_000),
         ("nature", M4, 8_000_000, 11_000_000),
-        ("mlp", M3, 5 * 6_400, 55_000),
-        ("mlp", M0, 7 * 6_400, 70_000),
+        ("mlp", M3, 22_500, 36_000),
+        ("mlp256", M3, 200_000, 315_000),
+        ("mlp", M0, 37_000, 52_000),
+        ("mlp256", M0, 320_000, 440_000),
     ],
 )
 def test_an_inference_stays_within_its_instructions(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.firmware.lowering import Fields, Lowering, Step
-from quarl.firmware.packing import pad_rows, padded_length, portable_weights
+from quarl.firmware.packing import depthwise_weights, pad_rows, padded_length
 from quarl.firmware.program import Array, Function, Struct
 from quarl.firmware.weighted import bias_array, requant
 from quarl.graph.quant_policy import (
@@ -102,7 +102,7 @@ def _takes(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
 
 def _depthwise(lowering: Lowering, step: Step, op: QuantDepthwiseConv2D) -> None:
     fields: Fields = (
-        *_base(lowering, step, op, portable_weights(op), 1),
+        *_base(lowering, step, op, depthwise_weights(op), 1),
         ("window", lowering.window(step, op)),
         ("out_bytes", lowering.element_bytes(step.name)),
     )

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from quarl.errors import QuantizationError
 from quarl.graph.quant_policy import (
     ACCUMULATOR_BOUND,
+    QuantConv2D,
+    QuantDense,
     QuantDepthwiseConv2D,
     QuantTensor,
     QuantWeighted,
     stored_bits,
 )
 
-ROWS = 2  # rows of 4-bit weights that share a byte
+GROUP = 4  # rows that share an input
 MVE_ROWS, MVE_LANES = 4, 16  # the same for MVE, and inputs of a row that stand together
 INT4_BOUND = 2**26  # of a sum of int4 weights: the kernels carry 17 of them in one int32
 
@@ -47,17 +49,21 @@ def folded_bias(name: str, op: QuantWeighted, tensor: QuantTensor) -> NDArray[np
     return folded
 
 
-def portable_weights(op: QuantWeighted) -> NDArray[np.int8]:
-    """Return int8 in reading order: [out, in] row by row, of int4 [pairs of rows, in]; a depthwise
-    layer's as [height, width, channels].
+def depthwise_weights(op: QuantDepthwiseConv2D) -> NDArray[np.int8]:
+    """Return int8 [height, width, channels]."""
+    return np.ascontiguousarray(op.weights.transpose(1, 2, 0))
+
+
+def portable_weights(op: QuantDense | QuantConv2D) -> NDArray[np.int8]:
+    """Return int8 [groups of four rows, in, 4]; of int4 [groups, in, 2 pairs of rows].
+
+    Rows are padded with zeros.
     """
-    if isinstance(op, QuantDepthwiseConv2D):
-        return np.ascontiguousarray(op.weights.transpose(1, 2, 0))
-    return (
-        int4_pairs(_padded(op, ROWS, 1))
-        if stored_bits(op) == 4
-        else op.weights.reshape(len(op.weights), -1)
-    )
+    rows = _padded(op, GROUP, 1)
+    if stored_bits(op) == 4:
+        rows = int4_pairs(rows)
+        return np.ascontiguousarray(rows.reshape(-1, GROUP // 2, rows.shape[1]).transpose(0, 2, 1))
+    return np.ascontiguousarray(rows.reshape(-1, GROUP, rows.shape[1]).transpose(0, 2, 1))
 
 
 def mve_weights(op: QuantWeighted) -> NDArray[np.int8]:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from quarl.firmware.lowering import Fields, Lowering, Step
 from quarl.firmware.packing import (
+    GROUP,
     MVE_LANES,
-    MVE_ROWS,
-    ROWS,
+    depthwise_weights,
     folded_bias,
     mve_weights,
     pad_rows,
@@ -91,7 +91,7 @@ def _conv2d(lowering: Lowering, step: Step, op: QuantConv2D) -> None:
 
 def _depthwise(lowering: Lowering, step: Step, op: QuantDepthwiseConv2D) -> None:
     fields: Fields = (
-        ("weights", Array(f"{step.prefix}_weights", "int8_t", portable_weights(op))),
+        ("weights", Array(f"{step.prefix}_weights", "int8_t", depthwise_weights(op))),
         ("bias", bias_array(lowering, step, op)),
         ("requant", requant(step, op.multiplier.astype(np.float32))),
         ("store", store(lowering, step)),
@@ -107,9 +107,8 @@ def _dense_fields(lowering: Lowering, step: Step, op: QuantDense | QuantConv2D) 
     length = prod(op.weights.shape[1:])
     is_int4 = stored_bits(op) == 4
     narrow = "_w4" if is_int4 else ""
-    row_step = ROWS if is_int4 else 1
     if lowering.kernels == "mve" and not (is_int4 and letters == "s16"):
-        packed, alignment, row_step = mve_weights(op), MVE_LANES, MVE_ROWS
+        packed, alignment = mve_weights(op), MVE_LANES
         mac = f"ql_mac_{letters}{narrow}_mve"
     elif lowering.kernels == "rv32" and letters == "s8" and not is_int4:
         packed, alignment = portable_weights(op), 1
@@ -119,7 +118,7 @@ def _dense_fields(lowering: Lowering, step: Step, op: QuantDense | QuantConv2D) 
         mac = f"ql_mac_{letters}{narrow}"
     return (
         ("weights", Array(f"{step.prefix}_weights", "int8_t", packed, alignment)),
-        ("bias", bias_array(lowering, step, op, row_step)),
+        ("bias", bias_array(lowering, step, op, GROUP)),
         ("requant", requant(step, op.multiplier.astype(np.float32))),
         ("store", store(lowering, step)),
         ("mac", Function(mac)),
