@@ -2,7 +2,7 @@
 /* Inner loops for RISC-V cores of 32 bits, which have registers for four rows at once.
  *
  * Weights and biases stand as the portable kernels read them. Results equal the portable kernels'
- * bit for bit. Plain C: it runs on any core.
+ * bit for bit. Without RISC-V it is plain C.
  */
 #ifndef QL_KERNELS_RV32_H
 #define QL_KERNELS_RV32_H

@@ -175,14 +175,14 @@ const int8_t *ql_mac_s8(const int8_t *weights, const int32_t *bias, const void *
 {
     const int8_t *values = (const int8_t *)in;
     for (int32_t row = 0; row < rows; row++) {
+        const int8_t *own = &weights[row / 4 * 4 * in_len + row % 4];
         int32_t sum = bias[row];
         for (int32_t i = 0; i < in_len; i++) {
-            sum += weights[i] * values[i];
+            sum += own[4 * i] * values[i];
         }
         acc[row] = sum;
-        weights += in_len;
     }
-    return weights;
+    return &weights[(rows + 3) / 4 * 4 * in_len];
 }
 """
 
