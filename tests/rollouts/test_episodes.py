@@ -20,6 +20,7 @@ from quarl.graph.policy import Activation, Conv2D, Dense, Flatten, Policy, linea
 from quarl.rollouts.actors import Actor, float64_actor, row_by_row, source_actor
 from quarl.rollouts.episodes import (
     Episodes,
+    Watch,
     _equal_shares,
     collect_observations,
     random_episodes,
@@ -229,14 +230,14 @@ def test_an_environment_that_fails_is_named_with_the_seed(fault: str, message: s
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
-def test_an_episode_that_never_ends_is_stopped(lanes: int) -> None:
+def test_an_episode_that_never_ends_is_stopped(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quarl.rollouts.episodes.LONGEST_EPISODE_STEPS", 40)
     with pytest.raises(InputError, match="seed 50 goes on after 40 steps"):
         run_episodes(
             EnvSpec("tests.rollouts.test_episodes:CountDown-v0"),
             lean_nowhere,
             [2, 50],
             lanes=lanes,
-            longest=40,
         )
 
 
@@ -398,8 +399,8 @@ def test_a_control_that_agrees_plays_only_the_first_episodes() -> None:
         lean,
         lean,
         range(10),
-        observe=lambda episodes, at, obs: steps.append(len(at)),
         lanes=10,
+        watch=Watch(observe=lambda episodes, at, obs: steps.append(len(at))),
     )
     assert same(played, own)
     assert sum(steps) == played.lengths.sum()

@@ -21,11 +21,16 @@ ENV = "tests.support.hostile_envs:Hostile-v0"
 NOT_FINITE = {"reset: NaN", "step: NaN"}  # a policy's business: they have the right shape and type
 
 
+@pytest.fixture(autouse=True)
+def short_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quarl.rollouts.episodes.LONGEST_EPISODE_STEPS", 200)
+
+
 def play(**kwargs: Any) -> Any:
     def actor(obs: Any) -> Any:
         return np.zeros(len(obs), np.int64)
 
-    return run_episodes(EnvSpec(ENV, kwargs), actor, range(4), lanes=2, longest=200)
+    return run_episodes(EnvSpec(ENV, kwargs), actor, range(4), lanes=2)
 
 
 def test_an_honest_environment_plays() -> None:

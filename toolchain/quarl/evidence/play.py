@@ -16,7 +16,7 @@ from quarl.progress import Progress, part_of
 from quarl.rollouts.actors import Actor, artifact_actor, float64_actor, source_actor
 from quarl.rollouts.clipping import ClipCounter, ClippedInputs
 from quarl.rollouts.divergence import ActionLog, first_divergence
-from quarl.rollouts.episodes import DEFAULT_LANES, Episodes, run_beside, run_episodes
+from quarl.rollouts.episodes import DEFAULT_LANES, Episodes, Watch, run_beside, run_episodes
 from quarl.rollouts.robustness import DISTURBANCES, feature_spread, play_disturbed
 from quarl.rollouts.vector_env import check_env
 from quarl.seeds import PARITY_SEED
@@ -73,9 +73,8 @@ def _play_look(
     logs[1].also(counter.observe)
     steps = [part_of(progress, turn * len(seeds), 3 * len(seeds)) for turn in (0, 2)]
     control = float64_actor(source)
-    ours, third = run_beside(
-        env, logs[0], control, seeds, observe=logs[0].observe, progress=steps[0], lanes=lanes
-    )
+    watch = Watch(logs[0].observe, steps[0])
+    ours, third = run_beside(env, logs[0], control, seeds, lanes=lanes, watch=watch)
     theirs = run_episodes(
         env, logs[1], seeds, observe=logs[1].observe, progress=steps[1], lanes=lanes
     )

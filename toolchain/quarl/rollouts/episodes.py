@@ -45,6 +45,14 @@ class Episodes:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told while episodes are played."""
+
+    observe: Observe | None = None
+    progress: Progress | None = None
+
+
 class Observations(NamedTuple):
     """Observations met on the way, in the order of (episode, step)."""
 
@@ -60,17 +68,17 @@ def run_episodes(
     lanes: int = DEFAULT_LANES,
     observe: Observe | None = None,
     progress: Progress | None = None,
-    longest: int = LONGEST_EPISODE_STEPS,
 ) -> Episodes:
     """Return one episode per seed, bit-identical for any `lanes` if the actor treats its rows
     independently.
 
     Raises:
         InputError: no such environment, one that raises, gives rewards that are not finite, or goes
-            on for `longest` steps; names the seed.
+            on for `LONGEST_EPISODE_STEPS`; names the seed.
         ToolMissingError: the environment needs a package that is not installed.
     """
-    return _play(env, lambda episodes, obs: actor(obs), seeds, lanes, observe, progress, longest)
+    watch = Watch(observe, progress)
+    return _play(env, lambda episodes, obs: actor(obs), seeds, lanes, watch)
 
 
 def run_beside(
@@ -80,31 +88,29 @@ def run_beside(
     seeds: Sequence[int],
     *,
     lanes: int = DEFAULT_LANES,
-    observe: Observe | None = None,
-    progress: Progress | None = None,
+    watch: Watch = Watch(),
 ) -> tuple[Episodes, Episodes]:
     """Return the episodes of `actor` and those of `control`: what two calls of `run_episodes`
     return, at little more than the price of one.
 
-    While `actor` plays, `control` is asked what it would do: an episode in which it never answers
-    otherwise is its own as well, and it plays the others. It also plays the first REPLAYED ones:
-    where an equal player does not repeat them, the environment has chance beside the seed, and
-    `control` plays them all.
+    While `actor` plays, `control` is asked too. An episode in which it always gives the same action
+    is its own as well; it plays the others. It also plays the first REPLAYED ones: where an equal
+    player does not repeat them, the environment has chance beside the seed, and `control` plays
+    them all.
 
     Raises:
         InputError: as `run_episodes`.
     """
-    count = len(seeds)
+    count, progress = len(seeds), watch.progress
     differs = np.zeros(count, np.bool_)
 
     def choose(episodes: NDArray[np.int64], obs: NDArray[Any]) -> NDArray[Any]:
         actions = actor(obs)
-        asked = np.flatnonzero(~differs[episodes])
-        if asked.size:
-            answers = control(obs[asked])
-            differs[episodes[asked]] = (
-                (answers != actions[asked]).reshape(len(asked), -1).any(axis=1)
-            )
+        rows = np.flatnonzero(~differs[episodes])
+        if rows.size:
+            answers = control(obs[rows])
+            is_other = (answers != actions[rows]).reshape(len(rows), -1).any(axis=1)
+            differs[episodes[rows]] = is_other
         return actions
 
     def replay(places: NDArray[np.int64]) -> Episodes:
@@ -113,15 +119,8 @@ def run_beside(
             env, control, [seeds[place] for place in places], lanes=lanes, progress=step
         )
 
-    played = _play(
-        env,
-        choose,
-        seeds,
-        lanes,
-        observe,
-        None if progress is None else lambda done, _: progress(done, 2 * count),
-        LONGEST_EPISODE_STEPS,
-    )
+    half = None if progress is None else lambda done, _: progress(done, 2 * count)
+    played = _play(env, choose, seeds, lanes, Watch(watch.observe, half))
     again = np.flatnonzero(differs | (np.arange(count) < REPLAYED))
     own = replay(again)
     repeated = ~differs[again]
@@ -147,7 +146,6 @@ def random_episodes(
     seeds: Sequence[int],
     *,
     lanes: int = DEFAULT_LANES,
-    longest: int = LONGEST_EPISODE_STEPS,
 ) -> Episodes:
     """Return episodes of uniformly random actions, a generator for each: the zero of the scale on
     which a margin is a share.
@@ -174,7 +172,7 @@ def random_episodes(
             return np.array([generators[e].integers(action.counts) for e in episodes], np.int64)
         return np.array([generators[e].uniform(low, high) for e in episodes], np.float32)
 
-    return _play(env, choose, seeds, lanes, None, None, longest)
+    return _play(env, choose, seeds, lanes, Watch())
 
 
 def collect_observations(
@@ -207,19 +205,10 @@ def _play(
     choose: Callable[[NDArray[np.int64], NDArray[Any]], NDArray[Any]],
     seeds: Sequence[int],
     lanes: int,
-    observe: Observe | None,
-    progress: Progress | None,
-    longest: int,
+    watch: Watch,
 ) -> Episodes:
     count = len(seeds)
-    if count == 0 or lanes < 1:
-        raise InputError(
-            f"{env.id}: {count} episodes on {lanes} lanes: at least one of each is needed"
-        )
-    if count > MOST_EPISODES:
-        raise InputError(
-            f"{env.id}: {count:,} episodes, at most {MOST_EPISODES:,} are played at once"
-        )
+    _check_amount(env, count, lanes)
     returns, lengths = np.zeros(count), np.zeros(count, np.int64)
     successes: list[bool | None] = [None] * count
     opened = open_lanes(env, min(lanes, count))
@@ -230,14 +219,10 @@ def _play(
         opened.start(active.tolist(), [seeds[e] for e in episode_of.tolist()])
         while active.size:
             episodes, obs = episode_of[active], opened.obs[active]
-            if ticks >= longest and lengths[episodes].max() >= longest:
-                late = int(episodes[lengths[episodes].argmax()])
-                raise InputError(
-                    f"{env.id}: the episode of seed {seeds[late]} goes on after {longest} "
-                    "steps: register it with max_episode_steps"
-                )
-            if observe is not None:
-                observe(episodes, lengths[episodes], obs)
+            if ticks >= LONGEST_EPISODE_STEPS:
+                _check_lengths(env, seeds, episodes, lengths)
+            if watch.observe is not None:
+                watch.observe(episodes, lengths[episodes], obs)
             step = opened.step(active, choose(episodes, obs))
             returns[episodes] += step.rewards
             lengths[episodes] += 1
@@ -253,16 +238,11 @@ def _play(
             active = np.setdiff1d(active, free[len(again) :])
             if again.size:
                 opened.start(again.tolist(), [seeds[e] for e in episode_of[again].tolist()])
-            if progress is not None:
-                progress(done, count)
+            if watch.progress is not None:
+                watch.progress(done, count)
     finally:
         opened.close()
-    bad = np.flatnonzero(~np.isfinite(returns))
-    if bad.size:
-        raise InputError(
-            f"{env.id}: the return of seed {seeds[bad[0]]} is {returns[bad[0]]}: its rewards "
-            "are not finite"
-        )
+    _check_returns(env, seeds, returns)
     is_reported = any(success is not None for success in successes)
     return Episodes(
         tuple(seeds),
@@ -270,6 +250,37 @@ def _play(
         lengths.astype(np.int32),
         np.array([s is True for s in successes]) if is_reported else None,
     )
+
+
+def _check_amount(env: EnvSpec, count: int, lanes: int) -> None:
+    if count == 0 or lanes < 1:
+        raise InputError(
+            f"{env.id}: {count} episodes on {lanes} lanes: at least one of each is needed"
+        )
+    if count > MOST_EPISODES:
+        raise InputError(
+            f"{env.id}: {count:,} episodes, at most {MOST_EPISODES:,} are played at once"
+        )
+
+
+def _check_lengths(
+    env: EnvSpec, seeds: Sequence[int], episodes: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> None:
+    late = int(episodes[lengths[episodes].argmax()])
+    if lengths[late] >= LONGEST_EPISODE_STEPS:
+        raise InputError(
+            f"{env.id}: the episode of seed {seeds[late]} goes on after "
+            f"{LONGEST_EPISODE_STEPS} steps: register it with max_episode_steps"
+        )
+
+
+def _check_returns(env: EnvSpec, seeds: Sequence[int], returns: NDArray[np.float64]) -> None:
+    bad = np.flatnonzero(~np.isfinite(returns))
+    if bad.size:
+        raise InputError(
+            f"{env.id}: the return of seed {seeds[bad[0]]} is {returns[bad[0]]}: its rewards "
+            "are not finite"
+        )
 
 
 class _Collector:

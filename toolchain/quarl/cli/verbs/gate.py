@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from quarl.bundle.release import open_bundle
+from quarl.cli.command import takes
 from quarl.cli.options import (
     BaselineOption,
-    HistoryOption,
     JsonOption,
-    JunitOption,
     LimitsOption,
-    MarkdownOption,
-    NoHistoryOption,
-    SarifOption,
     VerdictOptions,
     limits_from,
 )
@@ -24,29 +21,30 @@ from quarl.cli.result import conclude, print_result
 from quarl.verdict.assess import VERDICT
 
 
-def gate(
+@dataclass(frozen=True, kw_only=True)
+class GateOptions(VerdictOptions):
+    """What to judge, by which limits."""
+
     bundle: Annotated[
         Path | None,
         typer.Argument(metavar="BUNDLE", help="Folder written by quarl export or quarl ship."),
-    ] = None,
-    limits: LimitsOption = None,
-    junit: JunitOption = None,
-    markdown: MarkdownOption = None,
-    sarif: SarifOption = None,
-    baseline: BaselineOption = None,
+    ] = None
+    limits: LimitsOption = None
+    baseline: BaselineOption = None
     no_baseline: Annotated[
         bool, typer.Option("--no-baseline", help="Do not look for a baseline beside the bundle.")
-    ] = False,
+    ] = False
     explain: Annotated[
         str | None,
         typer.Option(
             "--explain", metavar="CHECK", help="Say what a check means, and judge nothing."
         ),
-    ] = None,
-    history: HistoryOption = None,
-    no_history: NoHistoryOption = False,
-    as_json: JsonOption = False,
-) -> None:
+    ] = None
+    as_json: JsonOption = False
+
+
+@takes(GateOptions)
+def gate(options: GateOptions) -> None:
     """Judge a bundle against its limits; exit code 1 when it must not be released.
 
     A baseline set with quarl baseline set is found beside the bundle: this release must not fall
@@ -54,10 +52,10 @@ def gate(
     """
     from quarl.errors import InputError
 
-    if explain is not None:
-        _explain(explain, bundle, as_json)
+    if options.explain is not None:
+        _explain(options.explain, options.bundle, options.as_json)
         return
-    if bundle is None:
+    if options.bundle is None:
         raise InputError(
             "quarl gate needs a BUNDLE, the folder that quarl export or quarl ship has "
             "written; or --explain CHECK"
@@ -66,25 +64,18 @@ def gate(
     from quarl import pipeline
     from quarl.verdict.baseline import find_baseline
 
-    opened = open_bundle(bundle)
-    accepted = None if no_baseline else find_baseline(opened, baseline)
+    release = open_bundle(options.bundle)
+    baseline = None if options.no_baseline else find_baseline(release, options.baseline)
     verdict = pipeline.gate(
-        opened,
-        limits=limits_from(limits, opened.manifest.limits),
-        baseline=None if accepted is None else accepted.checks,
+        release,
+        limits=limits_from(options.limits, release.manifest.limits),
+        baseline=None if baseline is None else baseline.checks,
     )
-    conclude(
-        verdict,
-        opened,
-        VerdictOptions(
-            junit=junit, markdown=markdown, sarif=sarif, history=history, no_history=no_history
-        ),
-        as_json,
-    )
+    conclude(verdict, release, options, options.as_json)
 
 
-def _explain(check: str, bundle: Path | None, as_json: bool) -> None:
-    """Print what the check means, and what was found of it in the bundle's last verdict where a
+def _explain(name: str, bundle: Path | None, as_json: bool) -> None:
+    """Print what the check of that name means, and its result in the bundle's last verdict where a
     bundle is named.
     """
     from dataclasses import asdict
@@ -94,16 +85,14 @@ def _explain(check: str, bundle: Path | None, as_json: bool) -> None:
     from quarl.verdict.explanations import explain
     from quarl.verdict.formats.verdict_json import read_checks
 
-    found = explain(check)
-    made = []
+    explanation = explain(name)
+    checks = []
     if bundle is not None:
         path = bundle / VERDICT
-        made = [
-            made
-            for made in read_checks(read_file(path).decode(errors="replace"), str(path))
-            if found.covers(made.name)
-        ]
+        stored = read_checks(read_file(path).decode(errors="replace"), str(path))
+        checks = [check for check in stored if explanation.covers(check.name)]
     if as_json:
-        print_result({**asdict(found), "checks": [asdict(entry) for entry in made]}, as_json)
+        table = {**asdict(explanation), "checks": [asdict(check) for check in checks]}
+        print_result(table, as_json)
     else:
-        print_result(show_verdict.explanation_text(found, made), as_json)
+        print_result(show_verdict.explanation_text(explanation, checks), as_json)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
+from quarl.cli.command import takes
 from quarl.cli.options import (
     BundleArgument,
     EnvArgOption,
@@ -23,20 +25,26 @@ from quarl.cli.progress import TERMINAL
 from quarl.cli.result import print_result
 
 
-def parity(
-    bundle: BundleArgument,
-    env: EnvOption = None,
-    env_arg: EnvArgOption = None,
-    episodes: EpisodesOption = None,
-    limits: LimitsOption = None,
+@dataclass(frozen=True, kw_only=True)
+class ParityOptions:
+    """What to compare, and where."""
+
+    bundle: BundleArgument
+    env: EnvOption = None
+    env_arg: EnvArgOption = None
+    episodes: EpisodesOption = None
+    limits: LimitsOption = None
     robustness: Annotated[
         bool,
         typer.Option("--robustness", help="Play under noise, drops and delay of observations too."),
-    ] = False,
-    link: LinkOption = None,
-    trust: TrustOption = False,
-    as_json: JsonOption = False,
-) -> None:
+    ] = False
+    link: LinkOption = None
+    trust: TrustOption = False
+    as_json: JsonOption = False
+
+
+@takes(ParityOptions)
+def parity(options: ParityOptions) -> None:
     """Gather the evidence: equality of backends, agreement, paired episodes of source and int8.
 
     The episodes stop as soon as the answer is certain; the limits say when that is.
@@ -46,18 +54,18 @@ def parity(
     from quarl.cli.show_verdict import evidence_text
     from quarl.verdict.assess import ParityRequest, own_target
 
-    release = open_bundle(bundle)
-    asked = limits_from(limits, release.manifest.limits)
+    release = open_bundle(options.bundle)
+    limits = limits_from(options.limits, release.manifest.limits)
     request = ParityRequest(
-        env=env_spec(env, env_arg),
-        episodes=episodes,
-        limits=asked,
-        robustness=robustness,
-        target=own_target(release, link, trust=trust),
+        env=env_spec(options.env, options.env_arg),
+        episodes=options.episodes,
+        limits=limits,
+        robustness=options.robustness,
+        target=own_target(release, options.link, trust=options.trust),
     )
     with TERMINAL.stage(f"comparing {release.manifest.name} with its source") as progress:
         evidence = pipeline.parity(release, request, progress)
-    if as_json:
-        print_result(json.loads(evidence.to_json()), as_json)
+    if options.as_json:
+        print_result(json.loads(evidence.to_json()), options.as_json)
     else:
-        print_result(evidence_text(evidence, release, asked), as_json)
+        print_result(evidence_text(evidence, release, limits), options.as_json)

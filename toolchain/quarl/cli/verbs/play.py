@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quarl.bundle.manifest import MANIFEST
 from quarl.bundle.release import open_bundle
+from quarl.cli.command import takes
 from quarl.cli.options import (
     EnvArgOption,
     EnvOption,
@@ -22,101 +24,124 @@ from quarl.cli.options import (
 from quarl.cli.progress import progress_bar
 from quarl.cli.result import print_result
 
-PlayedArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="POLICY", help="Name of a shipped policy, a file of trained weights, or a bundle."
-    ),
-]
+if TYPE_CHECKING:
+    from quarl.player.player import Film, Player
 
 
-def play(
-    policy: PlayedArgument,
+@dataclass(frozen=True, kw_only=True)
+class PlayOptions:
+    """Who plays, where and how often."""
+
+    policy: Annotated[
+        str,
+        typer.Argument(
+            metavar="POLICY",
+            help="Name of a shipped policy, a file of trained weights, or a bundle.",
+        ),
+    ]
     int8: Annotated[
         bool,
         typer.Option(
             "--int8", help="Play in int8: a bundle's .tflite, or the policy quantised now."
         ),
-    ] = False,
+    ] = False
     rung: Annotated[
         str | None,
         typer.Option(
             "--rung", metavar="N", help="Rung for --int8 of a policy, 0 to 5 (default 3)."
         ),
-    ] = None,
+    ] = None
     episodes: Annotated[
         int, typer.Option("--episodes", min=1, max=10_000, metavar="N", help="Episodes to play.")
-    ] = 10,
+    ] = 10
     seed: Annotated[
         int | None,
         typer.Option(
             "--seed", min=0, metavar="N", help="Seed of the first episode; the next count up."
         ),
-    ] = None,
+    ] = None
     video: Annotated[
         Path | None,
         typer.Option(
             "--video", metavar="FILE.gif", help="Film the first episode, up to 600 frames."
         ),
-    ] = None,
-    env: EnvOption = None,
-    env_arg: EnvArgOption = None,
-    obs_norm: ObsNormOption = None,
-    no_obs_norm: NoObsNormOption = False,
-    as_json: JsonOption = False,
-) -> None:
+    ] = None
+    env: EnvOption = None
+    env_arg: EnvArgOption = None
+    obs_norm: ObsNormOption = None
+    no_obs_norm: NoObsNormOption = False
+    as_json: JsonOption = False
+
+
+@takes(PlayOptions)
+def play(options: PlayOptions) -> None:
     """Play a policy in its environment, in float32 or int8, and film it."""
     from quarl.cli import show_play
     from quarl.errors import InputError
-    from quarl.files.atomic import write_whole
+    from quarl.player import player as stage
+    from quarl.seeds import SCORE_SEED
+
+    video = options.video
+    if video is not None and video.suffix != ".gif":
+        raise InputError(f"--video {video}: must end in .gif")
+    player = _player(options)
+    first = SCORE_SEED if options.seed is None else options.seed
+    with progress_bar(f"playing {player.name}") as progress:
+        episodes = stage.play(player, range(first, first + options.episodes), progress)
+    film, size = (None, 0) if video is None else _film(player, first, video)
+    if options.as_json:
+        table = show_play.played_table(player, episodes)
+        if film is not None:
+            table["video"] = {
+                "file": str(video),
+                "bytes": size,
+                "frames": len(film.frames),
+                "steps": film.steps,
+            }
+        print_result(table, options.as_json)
+    else:
+        text = show_play.played_text(player, episodes)
+        if film is not None:
+            text += f"\n{video}: {show_play.film_text(film)}, {size:,} B"
+        print_result(text, options.as_json)
+
+
+def _player(options: PlayOptions) -> Player:
+    """Return the player that the options name: a bundle, or a policy in float32 or int8."""
+    from quarl.errors import InputError
     from quarl.pipeline import import_source
     from quarl.player import player as stage
     from quarl.quantize.ladder import DEFAULT_RUNG
-    from quarl.seeds import SCORE_SEED
 
-    spec = env_spec(env, env_arg)
-    if rung is not None and not int8:
+    policy, rung = options.policy, options.rung
+    spec = env_spec(options.env, options.env_arg)
+    if rung is not None and not options.int8:
         raise InputError(f"--rung {rung}: is for --int8")
-    if video is not None and video.suffix != ".gif":
-        raise InputError(f"--video {video}: must end in .gif")
     if (Path(policy) / MANIFEST).is_file():
         if rung is not None:
             raise InputError(f"--rung {rung}: {policy} is a bundle, which stands on its own rung")
-        player = stage.bundle_player(open_bundle(Path(policy)), spec, int8=int8)
-    else:
-        opened = import_source(
-            policy, import_options(obs_norm, no_obs_norm), spec, fetching=progress_bar
+        return stage.bundle_player(open_bundle(Path(policy)), spec, int8=options.int8)
+    words = import_options(options.obs_norm, options.no_obs_norm)
+    source = import_source(policy, words, spec, fetching=progress_bar)
+    if not options.int8:
+        return stage.source_player(source, spec, None)
+    number = DEFAULT_RUNG if rung is None else rung_number(rung)
+    if number is None:
+        raise InputError(
+            "--rung auto: is chosen by playing many episodes: quarl ship does that, then "
+            "play its bundle"
         )
-        number = (DEFAULT_RUNG if rung is None else rung_number(rung)) if int8 else None
-        if int8 and number is None:
-            raise InputError(
-                "--rung auto: is chosen by playing many episodes: quarl ship does that, then "
-                "play its bundle"
-            )
-        player = stage.source_player(opened, spec, number)
-    first = SCORE_SEED if seed is None else seed
-    with progress_bar(f"playing {player.name}") as progress:
-        played = stage.play(player, range(first, first + episodes), progress)
-    filmed = size = None
-    if video is not None:
-        from quarl.player.gif import gif_bytes
+    return stage.source_player(source, spec, number)
 
-        with progress_bar(f"filming {player.name}"):
-            filmed = stage.film(player, first)
-            data = gif_bytes(filmed)
-        write_whole(video, data)
-        size = len(data)
-    shown = (
-        show_play.played_table(player, played) if as_json else show_play.played_text(player, played)
-    )
-    if filmed is not None and size is not None and video is not None:
-        if isinstance(shown, dict):
-            shown["video"] = {
-                "file": str(video),
-                "bytes": size,
-                "frames": len(filmed.frames),
-                "steps": filmed.steps,
-            }
-        else:
-            shown += f"\n{video}: {show_play.film_text(filmed)}, {size:,} B"
-    print_result(shown, as_json)
+
+def _film(player: Player, seed: int, video: Path) -> tuple[Film, int]:
+    """Write the film of an episode; return it and its size in bytes."""
+    from quarl.files.atomic import write_whole
+    from quarl.player import player as stage
+    from quarl.player.gif import gif_bytes
+
+    with progress_bar(f"filming {player.name}"):
+        film = stage.film(player, seed)
+        data = gif_bytes(film)
+    write_whole(video, data)
+    return film, len(data)
