@@ -1,8 +1,8 @@
 """The closed loop judged: mean return, failure rate and tail, what is shown beside them, and the
 same under disturbances.
 
-In: paired episodes and limits. Out: checks. `is_settled` says while episodes are played whether
-more of them can change the answer.
+In: paired episodes and limits. Out: checks. `is_settled`: True when more episodes cannot change the
+verdict.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from quarl.evidence.closed_loop import ClosedLoop, PairedEpisodes, compare_episo
 from quarl.evidence.evidence import DisturbedEpisodes, OwnEpisodes
 from quarl.rollouts.robustness import DISTURBANCES
 from quarl.stats.noninferiority import FailureTest, MeanTest, compare_means
+from quarl.stats.ranks import MiddleChange, RankTest
 from quarl.stats.sequential import failures_are_hopeless, mean_is_hopeless
-from quarl.verdict.checks import SOFTER_INT8, at_most, missing, reported
+from quarl.verdict.checks import SOFTER_INT8, Question, answered, judged, missing, reported
 from quarl.verdict.limits import failure_of, margin_of, scale_of
-from quarl.verdict.verdict import Check
+from quarl.verdict.verdict import Check, Group
 
 SURE = 3.09  # standard errors: one in a thousand by chance
 _NORMAL_TAIL = 0.001
+_MEAN = Question("mean_return", "closed loop", unit="return", kind="tested")
+_FAILURES = Question("failure_rate", "closed loop", unit="points", kind="tested")
 
 
 def is_settled(paired: PairedEpisodes, limits: Limits) -> bool:
@@ -80,181 +83,151 @@ def closed_loop_of(
 
 
 def closed_loop_checks(loop: ClosedLoop, limits: Limits) -> Iterator[Check]:
-    """Return the checks of the paired episodes."""
+    """Yield the checks of the paired episodes."""
     if limits.source_return is not None:
         yield _source_check(loop, limits.source_return)
     yield _mean_check(loop, loop.mean)
     if loop.failures is None:
-        detail = f"{loop.env_id} reports no success"
         advice = (
             'Report info["success"] in the environment, or set failure = "return" with '
             "failure_return"
         )
-        yield missing(
-            "failure_rate",
-            "closed loop",
-            100 * limits.failure_margin,
-            "at most",
-            "points",
-            detail,
-            advice,
-        )
+        question = replace(_FAILURES, kind="exact")
+        detail = f"{loop.env_id} reports no success"
+        yield missing(question, 100 * limits.failure_margin, detail, advice)
     else:
         yield _failure_check(loop, loop.failures)
-    change, allowed = loop.low_quantile, loop.mean.margin
-    yield at_most(
-        "low_quantile",
-        "closed loop",
-        0.0 - change.upper,  # no negative zero
-        allowed,
-        "return",
-        "tested",
+    yield _tail_check(loop, limits)
+    yield _equivalence_check(loop, limits)
+    yield _rank_check(loop.ranks)
+    yield _middle_check(loop.middle, limits)
+    yield _control_check(loop)
+
+
+def _of_return(name: str, group: Group = "closed loop") -> Question:
+    return Question(name, group, unit="return", kind="tested")
+
+
+def _tail_check(loop: ClosedLoop, limits: Limits) -> Check:
+    change = loop.low_quantile
+    detail = (
         f"the {change.share:.0%} quantile goes from {change.source:.4g} to "
         f"{change.candidate:.4g} ({change.difference:+.4g},"
         f" {1 - 2 * limits.alpha:.0%} interval {change.lower:.4g} to {change.upper:.4g}); "
-        "fails when a loss beyond the margin is certain",
-        f"The worst episodes have become worse. {SOFTER_INT8}",
+        "fails when a loss beyond the margin is certain"
     )
-    yield _equivalence_check(loop, limits)
-    ranks, middle = loop.ranks, loop.middle
-    yield reported(
-        "rank_test",
-        "closed loop",
-        0.0 - ranks.shift,
-        "return",
-        "tested",
+    advice = f"The worst episodes have become worse. {SOFTER_INT8}"
+    loss = 0.0 - change.upper  # never a negative zero
+    return judged(_of_return("low_quantile"), loss, loop.mean.margin, detail, advice)
+
+
+def _rank_check(ranks: RankTest) -> Check:
+    detail = (
         f"int8 is better in {ranks.better}, worse in {ranks.worse}, equal in {ranks.equal} "
         "episodes; the differences lie around"
         f" {ranks.shift:+.4g} (Hodges-Lehmann); signed ranks "
         f"{'prove' if ranks.passed else 'do not prove'} a loss below the margin"
-        f" (p = {ranks.p_value:.3g})",
+        f" (p = {ranks.p_value:.3g})"
     )
-    yield reported(
-        "interquartile_mean",
-        "closed loop",
-        0.0 - middle.difference,
-        "return",
-        "tested",
+    return reported(_of_return("rank_test"), 0.0 - ranks.shift, detail)
+
+
+def _middle_check(middle: MiddleChange, limits: Limits) -> Check:
+    detail = (
         f"the mean of the middle half goes from {middle.source:.5g} to {middle.candidate:.5g} "
         f"({middle.difference:+.4g},"
-        f" {1 - 2 * limits.alpha:.0%} interval {middle.lower:.4g} to {middle.upper:.4g})",
+        f" {1 - 2 * limits.alpha:.0%} interval {middle.lower:.4g} to {middle.upper:.4g})"
     )
+    return reported(_of_return("interquartile_mean"), 0.0 - middle.difference, detail)
+
+
+def _control_check(loop: ClosedLoop) -> Check:
     control = loop.control_mean
-    moved = f"a float64 copy of the source moves the mean return by {control.mean_difference:+.4g}"
+    detail = f"a float64 copy of the source moves the mean return by {control.mean_difference:+.4g}"
     if loop.control_failures is not None:
-        moved += (
-            f" and the failure rate by {100 * loop.control_failures.rate_difference:+.2f} points"
-        )
-    chaos = (
-        ": more than the margin, so the environment is chaotic at this margin"
-        if loop.is_chaotic
-        else ""
-    )
-    yield reported(
-        "control", "closed loop", abs(control.mean_difference), "return", "tested", moved + chaos
-    )
+        points = 100 * loop.control_failures.rate_difference
+        detail += f" and the failure rate by {points:+.2f} points"
+    if loop.is_chaotic:
+        detail += ": more than the margin, so the environment is chaotic at this margin"
+    return reported(_of_return("control"), abs(control.mean_difference), detail)
 
 
 def own_checks(own: OwnEpisodes | None, limits: Limits) -> Iterator[Check]:
-    """Say what cannot be asked of a policy that came as an int8 file, and what it reaches by
-    itself.
+    """Yield what does not apply to a policy that came as an int8 file, and the return of its own
+    episodes.
     """
     reason = (
         "agreement and paired episodes do not apply: the policy came as an int8 file, "
         "there is no full-precision source"
     )
-    yield Check("source_comparison", "agreement", None, None, None, "at least", "", "exact", reason)
+    yield reported(Question("source_comparison", "agreement", "at least"), None, reason)
     for key, name in (("min_agreement", "action_agreement"), ("max_action_error", "action_error")):
         if getattr(limits, key) is not None:
             detail = f"{key} asks for what is not possible: {reason}"
-            yield missing(
-                name, "agreement", None, "at most", "", detail, f"Remove {key} from [gate]"
-            )
+            question = Question(name, "agreement")
+            yield missing(question, None, detail, f"Remove {key} from [gate]")
     if own is not None:
         returns = own.episodes.returns
         detail = (
             f"mean return of the int8 policy over {len(returns)} episodes in "
             f"{own.env_id}: {returns.mean():.5g} +- {returns.std():.3g}"
         )
-        yield Check(
-            "int8_return",
-            "closed loop",
-            None,
-            float(returns.mean()),
-            None,
-            "at least",
-            "return",
-            "exact",
-            detail,
-        )
+        question = Question("int8_return", "closed loop", "at least", "return")
+        yield reported(question, float(returns.mean()), detail)
 
 
 def robustness_checks(
     paired: PairedEpisodes | None, robustness: Sequence[DisturbedEpisodes], limits: Limits
 ) -> Iterator[Check]:
-    """Return one check for each disturbance: how much int8 loses against its source when both see
+    """Yield one check for each disturbance: how much int8 loses against its source when both see
     the same disturbed observations.
     """
     if limits.robustness_margin is not None and not robustness:
+        question = Question("robustness", "robustness", unit="return")
         detail = "robustness_margin is given, but no episodes were played under disturbances"
-        yield missing(
-            "robustness",
-            "robustness",
-            None,
-            "at most",
-            "return",
-            detail,
-            "Run quarl parity BUNDLE --robustness",
-        )
+        yield missing(question, None, detail, "Run quarl parity BUNDLE --robustness")
         return
     if paired is None:
         return
-    scale = scale_of(limits, float(paired.source.returns.mean()))
     for disturbed in robustness:
-        count = len(disturbed.source.seeds)
-        clean = [
-            float(episodes.returns[:count].mean()) for episodes in (paired.source, paired.candidate)
-        ]
-        margin = (
-            None
-            if limits.robustness_margin is None or scale is None
-            else limits.robustness_margin * scale
-        )
-        mean = compare_means(
-            disturbed.source.returns, disturbed.candidate.returns, margin or 0.0, alpha=limits.alpha
-        )
-        lost = [clean[0] - mean.mean_source, clean[1] - mean.mean_candidate]
-        shares = (
-            ""
-            if scale is None
-            else f" ({lost[0] / scale:.1%} and {lost[1] / scale:.1%} of what is above random play)"
-        )
-        detail = (
-            f"under {DISTURBANCES[disturbed.disturbance].title} over {count} episodes the "
-            f"source goes from {clean[0]:.5g} to"
-            f" {mean.mean_source:.5g}, int8 from {clean[1]:.5g} to {mean.mean_candidate:.5g}: "
-            f"they lose {lost[0]:.4g} and"
-            f" {lost[1]:.4g}{shares}"
-        )
-        name = f"robust_{disturbed.disturbance}"
-        if margin is None:
-            yield reported(
-                name, "robustness", 0.0 - mean.mean_difference, "return", "tested", detail
-            )
-        else:
-            advice = (
-                f"int8 bears this disturbance worse than its source. {SOFTER_INT8}; or "
-                "train with it"
-            )
-            if mean.mean_difference >= -margin:
-                advice = _more_episodes(count, mean.episodes_needed)
-            yield at_most(
-                name, "robustness", 0.0 - mean.lower, margin, "return", "tested", detail, advice
-            )
+        yield _disturbed_check(paired, disturbed, limits)
+
+
+def _disturbed_check(paired: PairedEpisodes, disturbed: DisturbedEpisodes, limits: Limits) -> Check:
+    count = len(disturbed.source.seeds)
+    clean = [
+        float(episodes.returns[:count].mean()) for episodes in (paired.source, paired.candidate)
+    ]
+    scale = scale_of(limits, float(paired.source.returns.mean()))
+    share = limits.robustness_margin
+    margin = None if share is None or scale is None else share * scale
+    mean = compare_means(
+        disturbed.source.returns, disturbed.candidate.returns, margin or 0.0, alpha=limits.alpha
+    )
+    losses = [clean[0] - mean.mean_source, clean[1] - mean.mean_candidate]
+    shares = (
+        ""
+        if scale is None
+        else f" ({losses[0] / scale:.1%} and {losses[1] / scale:.1%} of what is above random play)"
+    )
+    detail = (
+        f"under {DISTURBANCES[disturbed.disturbance].title} over {count} episodes the "
+        f"source goes from {clean[0]:.5g} to"
+        f" {mean.mean_source:.5g}, int8 from {clean[1]:.5g} to {mean.mean_candidate:.5g}: "
+        f"they lose {losses[0]:.4g} and"
+        f" {losses[1]:.4g}{shares}"
+    )
+    question = _of_return(f"robust_{disturbed.disturbance}", "robustness")
+    if margin is None:
+        return reported(question, 0.0 - mean.mean_difference, detail)
+    advice = f"int8 bears this disturbance worse than its source. {SOFTER_INT8}; or train with it"
+    if mean.mean_difference >= -margin:
+        advice = _more_episodes(count, mean.episodes_needed)
+    return judged(question, 0.0 - mean.lower, margin, detail, advice)
 
 
 def _no_mean(detail: str, advice: str) -> Check:
-    return missing("mean_return", "closed loop", None, "at most", "return", detail, advice)
+    return missing(replace(_MEAN, kind="exact"), None, detail, advice)
 
 
 def _source_check(loop: ClosedLoop, known: float) -> Check:
@@ -270,19 +243,8 @@ def _source_check(loop: ClosedLoop, known: float) -> Check:
         "The source itself does not play as it should: check normaliser (--obs-norm), "
         "environment and weights"
     )
-    passed = source.mean >= least
-    return Check(
-        "source_return",
-        "closed loop",
-        passed,
-        source.mean,
-        least,
-        "at least",
-        "return",
-        "tested",
-        detail,
-        "" if passed else advice,
-    )
+    question = Question("source_return", "closed loop", "at least", "return", "tested")
+    return judged(question, source.mean, least, detail, advice)
 
 
 def _mean_check(loop: ClosedLoop, mean: MeanTest) -> Check:
@@ -301,9 +263,7 @@ def _mean_check(loop: ClosedLoop, mean: MeanTest) -> Check:
         f"{0 - mean.bootstrap_lower:.4g}{unseen});"
         f" these episodes can prove a margin of {mean.provable_margin:.4g}"
     )
-    check = at_most(
-        "mean_return", "closed loop", 0.0 - mean.lower, mean.margin, "return", "tested", detail, ""
-    )
+    check = judged(_MEAN, 0.0 - mean.lower, mean.margin, detail, "")
     if mean.passed:
         return check
     if (
@@ -322,30 +282,20 @@ def _mean_check(loop: ClosedLoop, mean: MeanTest) -> Check:
 
 
 def _failure_check(loop: ClosedLoop, test: FailureTest) -> Check:
-    meant = (
+    failure = (
         "no success"
         if loop.failure.rule == "success"
         else f"a return below {loop.failure.below:.5g}"
     )
     detail = (
-        f"failed episodes ({meant}): {test.failures_source} -> {test.failures_candidate} of "
+        f"failed episodes ({failure}): {test.failures_source} -> {test.failures_candidate} of "
         f"{test.episodes};"
         f" {test.only_candidate} only int8 fails, {test.only_source} only the source fails;"
         f" with {_confidence(test.alpha)} confidence the rate rises by at most "
         f"{100 * max(test.upper, 0):.2f} points"
     )
-    found, allowed = 100 * test.upper, 100 * test.margin
-    check = Check(
-        "failure_rate",
-        "closed loop",
-        test.passed,
-        found,
-        allowed,
-        "at most",
-        "points",
-        "tested",
-        detail,
-    )
+    figures = 100 * test.upper, 100 * test.margin
+    check = answered(_FAILURES, test.passed, figures, detail, "")
     if test.passed:
         return check
     if mean_is_hopeless(loop.mean) and not failures_are_hopeless(test) and loop.look < loop.looks:
@@ -369,17 +319,16 @@ def _equivalence_check(loop: ClosedLoop, limits: Limits) -> Check:
         f"{'' if mean.equivalent else 'not '}proven to be within"
         f" {mean.margin:.4g} either way"
     )
+    question = _of_return("equivalence")
     if not limits.equivalence:
-        return reported("equivalence", "closed loop", largest, "return", "tested", detail)
-    gained = mean.passed and mean.mean_difference > 0
+        return reported(question, largest, detail)
+    is_gain = mean.passed and mean.mean_difference > 0
     advice = (
         "int8 plays differently from its source, even if better: find out why"
-        if gained
+        if is_gain
         else "See mean_return"
     )
-    return at_most(
-        "equivalence", "closed loop", largest, mean.margin, "return", "tested", detail, advice
-    )
+    return judged(question, largest, mean.margin, detail, advice)
 
 
 def _open(check: Check, failing: str) -> Check:

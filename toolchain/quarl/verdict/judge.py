@@ -12,9 +12,15 @@ from dataclasses import replace
 
 from quarl.bundle.limits import Limits
 from quarl.evidence.agreement import BoxAgreement, DiscreteAgreement
-from quarl.evidence.evidence import BackendEquality, Evidence, ExampleReplay, ImportProof
+from quarl.evidence.evidence import (
+    BackendEquality,
+    CalibratedOn,
+    Evidence,
+    ExampleReplay,
+    ImportProof,
+)
 from quarl.profiles.figure import Figure
-from quarl.verdict.checks import SOFTER_INT8, at_most, missing, reported
+from quarl.verdict.checks import SOFTER_INT8, Question, answered, judged, missing, reported
 from quarl.verdict.closed_loop_checks import (
     closed_loop_checks,
     closed_loop_of,
@@ -47,63 +53,32 @@ def judge(evidence: Evidence, limits: Limits, *, policy: str) -> Verdict:
 
 
 def _import_check(proof: ImportProof | None, limits: Limits) -> Check:
-    name, allowed = "import_error", limits.max_import_error
+    question, limit = Question("import_error", "import"), limits.max_import_error
     if proof is None:
-        return missing(
-            name,
-            "import",
-            allowed,
-            "at most",
-            "",
-            "the import was not compared with its framework",
-            "Run quarl parity",
-        )
+        detail = "the import was not compared with its framework"
+        return missing(question, limit, detail, "Run quarl parity")
     if proof.max_abs_error is None:
-        passed = False if limits.require_import_proof else None
         detail = f"not proven here: {proof.reason}"
         advice = f"Install {proof.framework} and import again, or set require_import_proof = false"
-        return Check(
-            name,
-            "import",
-            passed,
-            None,
-            allowed,
-            "at most",
-            "",
-            "exact",
-            detail,
-            advice if passed is False else "",
-        )
-    passed = proof.max_abs_error <= allowed
+        passed = False if limits.require_import_proof else None
+        return answered(question, passed, (None, limit), detail, advice)
     detail = (
         f"largest difference to {proof.framework} over {proof.observations:,} "
         f"observations: {proof.max_abs_error:.3g}"
     )
     advice = (
-        ""
-        if passed
-        else "The graph was not read as the framework computes it: check layout, normaliser "
+        "The graph was not read as the framework computes it: check layout, normaliser "
         "and --env, and report it"
     )
-    return Check(
-        name, "import", passed, proof.max_abs_error, allowed, "at most", "", "exact", detail, advice
-    )
+    return judged(question, proof.max_abs_error, limit, detail, advice)
 
 
 def _backend_check(backend: str, results: Sequence[BackendEquality]) -> Check:
-    name, unit = f"equality_{backend}", "outputs"
+    question = Question(f"equality_{backend}", "equality", unit="outputs")
     result = next((result for result in results if result.backend == backend), None)
     if result is None or result.outputs == 0:
-        return missing(
-            name,
-            "equality",
-            0,
-            "at most",
-            unit,
-            f"{backend} was not compared with the integer reference",
-            "Run quarl parity",
-        )
-    passed = result.differing == 0
+        detail = f"{backend} was not compared with the integer reference"
+        return missing(question, 0, detail, "Run quarl parity")
     detail = (
         f"{result.differing:,} of {result.outputs:,} integers of {backend} "
         f"{result.version} differ from the reference"
@@ -115,84 +90,48 @@ def _backend_check(backend: str, results: Sequence[BackendEquality]) -> Check:
             f"{first.found:.9g}, the reference says {first.expected:.9g}"
         )
     advice = (
-        ""
-        if passed
-        else f"The file was changed after the export, or {backend} {result.version} computes "
+        f"The file was changed after the export, or {backend} {result.version} computes "
         "differently: export again"
     )
-    return Check(
-        name, "equality", passed, result.differing, 0, "at most", unit, "exact", detail, advice
-    )
+    return judged(question, result.differing, 0, detail, advice)
 
 
 def _example_checks(example: ExampleReplay | None) -> list[Check]:
+    outputs = Question("example_outputs", "example", unit="outputs")
     if example is None or example.observations == 0:
-        return [
-            missing(
-                "example_outputs",
-                "example",
-                0,
-                "at most",
-                "outputs",
-                "the bundle's example was not replayed",
-                "Run quarl parity",
-            )
-        ]
-    count = len(example.changed_files)
+        detail = "the bundle's example was not replayed"
+        return [missing(outputs, 0, detail, "Run quarl parity")]
+    files = Question("files_unchanged", "example", unit="files")
+    differences = (
+        f"{example.differing_outputs:,} outputs and {example.differing_actions:,} actions"
+        f" differ over {example.observations:,} observations"
+    )
+    changes = "; ".join(example.changed_files) or "every file is the one the manifest lists"
     return [
-        at_most(
-            "example_outputs",
-            "example",
+        judged(
+            outputs,
             example.differing_outputs,
             0,
-            "outputs",
-            "exact",
-            f"{example.differing_outputs:,} outputs and {example.differing_actions:,} actions"
-            f" differ over {example.observations:,} observations",
+            differences,
             "The integers are not those of the export: export again",
         ),
-        at_most(
-            "files_unchanged",
-            "example",
-            count,
+        judged(
+            files,
+            len(example.changed_files),
             0,
-            "files",
-            "exact",
-            "; ".join(example.changed_files) or "every file is the one the manifest lists",
+            changes,
             "Something wrote into the bundle after the export: export again",
         ),
     ]
 
 
 def _calibration_checks(evidence: Evidence, limits: Limits) -> Iterator[Check]:
-    """Return whether the ranges come from enough episodes, and how much of what was met in play
+    """Yield whether the ranges come from enough episodes, and how much of what was met in play
     lies outside them.
     """
-    used, clipped = evidence.calibration, evidence.clipped
-    if used is not None:
-        least = limits.min_calibration_episodes
-        passed = None if used.episodes == 0 else used.episodes >= least
-        origin = (
-            f"from {used.episodes:,} episodes"
-            if used.episodes
-            else "from an unknown number of episodes"
-        )
-        advice = (
-            f"Calibrate on more episodes: ranges {origin} seldom cover what the policy "
-            "meets (omit --calibration)"
-        )
-        yield Check(
-            "calibration_episodes",
-            "calibration",
-            passed,
-            float(used.episodes) if used.episodes else None,
-            float(least),
-            "at least",
-            "episodes",
-            "exact",
-            f"ranges were taken from {used.observations:,} observations {origin}",
-            advice if passed is False else "",
-        )
+    calibration, clipped = evidence.calibration, evidence.clipped
+    if calibration is not None:
+        yield _coverage_check(calibration, limits.min_calibration_episodes)
     if clipped is not None:
         worst = (
             f", {clipped.worst_share:.2%} of {clipped.worst_feature} alone"
@@ -203,133 +142,99 @@ def _calibration_checks(evidence: Evidence, limits: Limits) -> Iterator[Check]:
             f"{clipped.outside:,} of {clipped.values:,} observation values met in play "
             f"lie outside the calibrated ranges{worst}"
         )
-        yield reported(
-            "clipped_inputs",
-            "calibration",
-            100 * clipped.outside / clipped.values,
-            "%",
-            "exact",
-            detail,
-        )
+        question = Question("clipped_inputs", "calibration", unit="%")
+        yield reported(question, 100 * clipped.outside / clipped.values, detail)
+
+
+def _coverage_check(calibration: CalibratedOn, least: int) -> Check:
+    question = Question("calibration_episodes", "calibration", "at least", "episodes")
+    count = calibration.episodes
+    origin = f"from {count:,} episodes" if count else "from an unknown number of episodes"
+    detail = f"ranges were taken from {calibration.observations:,} observations {origin}"
+    advice = (
+        f"Calibrate on more episodes: ranges {origin} seldom cover what the policy "
+        "meets (omit --calibration)"
+    )
+    if not count:
+        return answered(question, None, (None, float(least)), detail, advice)
+    return judged(question, float(count), float(least), detail, advice)
+
+
+_EQUAL_ACTIONS = Question("action_agreement", "agreement", "at least")
+_ACTION_ERROR = Question("action_error", "agreement", unit="of range")
+_LOOK_HERE = f"The return decides, this tells where to look. {SOFTER_INT8}"
 
 
 def _agreement_checks(
     agreement: DiscreteAgreement | BoxAgreement | None, limits: Limits
-) -> list[Check]:
-    wanted = limits.min_agreement is not None, limits.max_action_error is not None
-    if isinstance(agreement, DiscreteAgreement):
-        detail = (
-            f"{agreement.agreement:.2%} of {agreement.observations:,} actions are equal, "
-            f"{agreement.weighted_agreement:.2%} weighted by"
-            f" what is at stake; {agreement.candidate_tie_rate:.2%} ties (source "
-            f"{agreement.source_tie_rate:.2%})"
-        )
-        least = limits.min_agreement
-        passed = None if least is None else agreement.agreement >= least
-        advice = (
-            f"The return decides, this tells where to look. {SOFTER_INT8}"
-            if passed is False
-            else ""
-        )
-        found = agreement.agreement
-        checks = [
-            Check(
-                "action_agreement",
-                "agreement",
-                passed,
-                found,
-                least,
-                "at least",
-                "",
-                "exact",
-                detail,
-                advice,
-            )
-        ]
-        return checks + (
-            [_misplaced("action_error", "max_action_error", "discrete")] if wanted[1] else []
-        )
-    if isinstance(agreement, BoxAgreement):
-        most = limits.max_action_error
-        worst = (
-            f"largest {max(agreement.max_error):.4g} at observation "
-            f"{agreement.worst_observation}, value {agreement.worst_value}"
-        )
-        units = ", ".join(f"{error:.4g}" for error in agreement.mean_error)
-        detail = f"mean error per action value in environment units: {units}; {worst}"
-        if agreement.mean_share is None and most is not None:
-            advice = "Limit the return only, or give the environment finite action bounds"
-            no_range = f"the action range is infinite, an error cannot be a share of it; {detail}"
-            checks = [
-                missing("action_error", "agreement", most, "at most", "of range", no_range, advice)
-            ]
-        else:
-            passed = (
-                None
-                if most is None or agreement.mean_share is None
-                else agreement.mean_share <= most
-            )
-            advice = (
-                f"The return decides, this tells where to look. {SOFTER_INT8}"
-                if passed is False
-                else ""
-            )
-            share = agreement.mean_share
-            checks = [
-                Check(
-                    "action_error",
-                    "agreement",
-                    passed,
-                    share,
-                    most,
-                    "at most",
-                    "of range",
-                    "exact",
-                    detail,
-                    advice,
-                )
-            ]
-        return checks + (
-            [_misplaced("action_agreement", "min_agreement", "box")] if wanted[0] else []
-        )
-    return [
-        missing(
-            "action_agreement",
-            "agreement",
-            limits.min_agreement,
-            "at least",
-            "",
-            "actions were not compared",
-            "Run quarl parity",
-        )
-    ]
+) -> Iterator[Check]:
+    match agreement:
+        case DiscreteAgreement():
+            yield _equality_of_actions(agreement, limits.min_agreement)
+            if limits.max_action_error is not None:
+                yield _misplaced("action_error", "max_action_error", "discrete")
+        case BoxAgreement():
+            yield _error_of_actions(agreement, limits.max_action_error)
+            if limits.min_agreement is not None:
+                yield _misplaced("action_agreement", "min_agreement", "box")
+        case None:
+            detail = "actions were not compared"
+            yield missing(_EQUAL_ACTIONS, limits.min_agreement, detail, "Run quarl parity")
+
+
+def _equality_of_actions(agreement: DiscreteAgreement, least: float | None) -> Check:
+    detail = (
+        f"{agreement.agreement:.2%} of {agreement.observations:,} actions are equal, "
+        f"{agreement.weighted_agreement:.2%} weighted by"
+        f" what is at stake; {agreement.candidate_tie_rate:.2%} ties (source "
+        f"{agreement.source_tie_rate:.2%})"
+    )
+    return judged(_EQUAL_ACTIONS, agreement.agreement, least, detail, _LOOK_HERE)
+
+
+def _error_of_actions(agreement: BoxAgreement, most: float | None) -> Check:
+    worst = (
+        f"largest {max(agreement.max_error):.4g} at observation "
+        f"{agreement.worst_observation}, value {agreement.worst_value}"
+    )
+    units = ", ".join(f"{error:.4g}" for error in agreement.mean_error)
+    detail = f"mean error per action value in environment units: {units}; {worst}"
+    if agreement.mean_share is not None:
+        return judged(_ACTION_ERROR, agreement.mean_share, most, detail, _LOOK_HERE)
+    if most is None:
+        return reported(_ACTION_ERROR, None, detail)
+    detail = f"the action range is infinite, an error cannot be a share of it; {detail}"
+    advice = "Limit the return only, or give the environment finite action bounds"
+    return missing(_ACTION_ERROR, most, detail, advice)
 
 
 def _budget_checks(limits: Limits, figures: Sequence[Figure]) -> Iterator[Check]:
-    """Return one check for each budget, then one for each figure that has none, which a baseline
+    """Yield one check for each budget, then one for each figure that has none, which a baseline
     may be compared by.
     """
     known = {figure.name: figure for figure in figures}
-    for name, allowed in sorted(limits.budgets.items()):
+    for name, limit in sorted(limits.budgets.items()):
         if name in known:
-            yield _budget_check(known[name], allowed)
+            yield _budget_check(known[name], limit)
         else:
             detail = (
                 f"the profile has no figure {name}; it has: {', '.join(sorted(known)) or 'none'}"
             )
             advice = "Run quarl profile, or correct the name in [gate.budgets]"
-            yield missing(f"budget_{name}", "budget", allowed, "at most", "", detail, advice)
+            yield missing(Question(f"budget_{name}", "budget"), limit, detail, advice)
     for figure in figures:
         if figure.name not in limits.budgets:
             detail = f"{_amount(figure.value, figure.unit)} {figure.kind}{_at(figure)}"
-            check = reported(
-                f"budget_{figure.name}", "budget", figure.value, figure.unit, figure.kind, detail
-            )
+            check = reported(_budget_question(figure), figure.value, detail)
             yield replace(check, noise=figure.noise, where=figure.where)
 
 
-def _budget_check(figure: Figure, allowed: float) -> Check:
-    left = allowed - figure.value
+def _budget_question(figure: Figure) -> Question:
+    return Question(f"budget_{figure.name}", "budget", unit=figure.unit, kind=figure.kind)
+
+
+def _budget_check(figure: Figure, limit: float) -> Check:
+    left = limit - figure.value
     stands = (
         f"{_amount(left, figure.unit)} to spare"
         if left >= 0
@@ -337,19 +242,10 @@ def _budget_check(figure: Figure, allowed: float) -> Check:
     )
     detail = (
         f"{_amount(figure.value, figure.unit)} {figure.kind}{_at(figure)} of "
-        f"{_amount(allowed, figure.unit)}: {stands}"
+        f"{_amount(limit, figure.unit)}: {stands}"
     )
     advice = _TOO_SLOW if figure.unit == "us" else _TOO_LARGE
-    check = at_most(
-        f"budget_{figure.name}",
-        "budget",
-        figure.value,
-        allowed,
-        figure.unit,
-        figure.kind,
-        detail,
-        advice,
-    )
+    check = judged(_budget_question(figure), figure.value, limit, detail, advice)
     return replace(check, noise=figure.noise, where=figure.where)
 
 
@@ -365,4 +261,4 @@ def _at(figure: Figure) -> str:
 
 def _misplaced(name: str, key: str, actions: str) -> Check:
     detail = f"{key} limits something that {actions} actions do not have"
-    return missing(name, "agreement", None, "at most", "", detail, f"Remove {key} from [gate]")
+    return missing(Question(name, "agreement"), None, detail, f"Remove {key} from [gate]")

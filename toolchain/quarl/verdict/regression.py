@@ -8,8 +8,9 @@ same thing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from quarl.verdict.checks import missing
+from quarl.verdict.checks import Question, answered, judged, missing, reported
 from quarl.verdict.verdict import Check, Verdict
 
 # share by which a measured figure may be worse even where its rounds differ by less
@@ -41,59 +42,37 @@ def _is_compared(before: Check) -> bool:
 
 
 def _regression_check(now: Check | None, before: Check) -> Check:
-    name, relation, unit, kind = (
-        f"regression_{before.name}",
-        before.relation,
-        before.unit,
-        before.kind,
+    question = Question(
+        f"regression_{before.name}", "regression", before.relation, before.unit, before.kind
     )
     if now is None:
         detail = "the baseline made this check, this verdict does not"
-        return missing(
-            name,
-            "regression",
-            before.found,
-            relation,
-            unit,
-            detail,
-            "Gather the same evidence as the baseline",
-        )
-    if kind == "tested" or before.found is None or now.found is None:
+        advice = "Gather the same evidence as the baseline"
+        return missing(replace(question, kind="exact"), before.found, detail, advice)
+    if before.kind == "tested" or before.found is None or now.found is None:
         passed = now.passed is not False
         detail = (
             "passes as in the baseline" if passed else f"passed in the baseline: {before.detail}"
         )
-        return Check(
-            name,
-            "regression",
-            passed,
-            now.found,
-            None,
-            relation,
-            unit,
-            kind,
-            detail,
-            "" if passed else now.advice,
-        )
+        return answered(question, passed, (now.found, None), detail, now.advice)
     if now.where != before.where:
-        machines = (check.where or "an unknown machine" for check in (now, before))
-        detail = "{}, in the baseline {}: times of two machines are not compared".format(*machines)
-        return Check(name, "regression", None, now.found, None, relation, unit, kind, detail)
+        here, there = (check.where or "an unknown machine" for check in (now, before))
+        detail = f"{here}, in the baseline {there}: times of two machines are not compared"
+        return reported(question, now.found, detail)
     noise = 3 * max(now.noise, before.noise)
-    if kind == "measured":
+    if before.kind == "measured":
         noise = max(MEASURED_NOISE, noise)
     slack = abs(before.found) * noise
-    allowed = before.found + slack if relation == "at most" else before.found - slack
-    passed = now.found <= allowed if relation == "at most" else now.found >= allowed
+    limit = before.found + slack if before.relation == "at most" else before.found - slack
     detail = f"{_figure(now)} now, {_figure(before)} in the baseline" + (
         f", {noise:.0%} of noise allowed" if noise else ""
     )
-    if not passed and before.found:
-        detail += f": {abs(now.found / before.found - 1):.2%} worse"
-    advice = "" if passed else "Find what made it worse, or accept it: quarl baseline set BUNDLE"
-    return Check(
-        name, "regression", passed, now.found, allowed, relation, unit, kind, detail, advice
-    )
+    advice = "Find what made it worse, or accept it: quarl baseline set BUNDLE"
+    check = judged(question, now.found, limit, detail, advice)
+    if check.passed or not before.found:
+        return check
+    worse = f"{abs(now.found / before.found - 1):.2%} worse"
+    return replace(check, detail=f"{detail}: {worse}")
 
 
 def _figure(check: Check) -> str:

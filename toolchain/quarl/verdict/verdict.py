@@ -28,6 +28,9 @@ Group: TypeAlias = Literal[
 ]
 
 
+Relation: TypeAlias = Literal["at most", "at least"]
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One question of the gate and its answer."""
@@ -37,7 +40,7 @@ class Check:
     passed: bool | None  # None: reported, not judged
     found: float | None  # None: the evidence is missing, or the answer is no number
     allowed: float | None  # None: no limit
-    relation: Literal["at most", "at least"]  # how `found` must stand to `allowed`
+    relation: Relation  # how `found` must stand to `allowed`
     unit: str  # "" for a number without a unit
     kind: Kind
     detail: str  # what was found, for a reader who has not read our code
