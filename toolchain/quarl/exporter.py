@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from quarl.boards.find import encode_board
 from quarl.boards.linux import AnyBoard
 from quarl.bundle.example import Example, example_of
 from quarl.bundle.limits import Limits
 from quarl.bundle.manifest import (
+    BOARD,
     CONTRACT,
     EXAMPLE,
     FIRMWARE_FOLDER,
@@ -263,4 +265,5 @@ def _files(
     if request.board is not None:
         tree = platform_of(request.board).write(quantized, example.obs, request.prefix)
         files |= {f"{FIRMWARE_FOLDER}/{name}": data for name, data in tree.files.items()}
+        files[BOARD] = encode_board(request.board)
     return files

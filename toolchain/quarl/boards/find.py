@@ -11,13 +11,15 @@ from pathlib import Path
 
 from platformdirs import user_config_path
 
-from quarl.boards.cortex_m import BOARD_FILE, LINUX, parse_board, unknown_board
-from quarl.boards.linux import AnyBoard, parse_linux_board
+from quarl.boards.cortex_m import BOARD_FILE, LINUX, Board, parse_board, unknown_board
+from quarl.boards.linux import AnyBoard, LinuxBoard, parse_linux_board
 from quarl.errors import InputError
+from quarl.files.documents import Document, decode, encode, read_json
 from quarl.files.toml import read_toml
 from quarl.resources import targets_dir
 
 PROJECT_FOLDER = "boards"
+DOCUMENT = Document("a board", 1, "export the bundle again: quarl export SOURCE --out BUNDLE")
 
 
 def board_roots() -> tuple[Path, ...]:
@@ -66,6 +68,22 @@ def find_target(words: str, roots: Sequence[Path]) -> AnyBoard:
     if words not in files:
         raise unknown_board(words, files)
     return _read(files[words], words)
+
+
+def encode_board(board: AnyBoard) -> bytes:
+    """Return the board as JSON, as a bundle keeps it."""
+    return encode(board, DOCUMENT)
+
+
+def decode_board(data: bytes, where: str) -> AnyBoard:
+    """Return the board that `encode_board` wrote; `where` names the file in messages.
+
+    Raises:
+        InputError: it is not one, or says something wrong; lists all its problems.
+    """
+    if read_json(data, where, DOCUMENT).get("kind") == LINUX:
+        return decode(LinuxBoard, data, where, DOCUMENT)
+    return decode(Board, data, where, DOCUMENT)
 
 
 def _read(path: Path, name: str | None) -> AnyBoard:

@@ -281,16 +281,18 @@ def limits_from(path: Path | None, base: Limits | None = None) -> Limits | None:
     return read_limits(text, str(path), base or DEFAULT_LIMITS)
 
 
-def target_named(words: TargetWords) -> Target | None:
+def target_named(words: TargetWords, own: AnyBoard | None = None) -> Target | None:
     """Return the board, the way to it and its flashing tool; None where no board is named.
 
+    Args:
+        own: the board of a bundle, which its name means before any other.
     Raises:
         InputError: a link or a tool without a board, or one that the board does not have.
     """
     from quarl.errors import InputError
     from quarl.profiles.platforms import target_of
 
-    board = board_named(words.board)
+    board = own if own is not None and words.board == own.name else board_named(words.board)
     if board is not None:
         return target_of(board, words.link, words.flash, trust=words.trust)
     for option, value in (("--link", words.link), ("--flash", words.flash)):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import assert_never, cast, get_args
 
 from quarl.boards.cortex_m import Board
+from quarl.boards.find import board_roots, decode_board, find_target
 from quarl.boards.linux import AnyBoard, LinuxBoard
+from quarl.bundle.manifest import BOARD
+from quarl.bundle.release import Release
 from quarl.errors import InputError
 from quarl.links.firmware_link import SERIAL, is_serial
 from quarl.links.flash import FlashTool
@@ -24,6 +27,25 @@ def platform_of(board: AnyBoard) -> Platform:
             return LinuxComputer(board)
         case _:
             assert_never(board)
+
+
+def board_of(release: Release) -> AnyBoard | None:
+    """Return the board a bundle was exported for, as it was then; None: for none.
+
+    Raises:
+        InputError: the bundle's board.json is not one, or another board; without it, no board has
+            the name.
+    """
+    name = release.manifest.board
+    if name is None or BOARD not in release.files:
+        return None if name is None else find_target(name, board_roots())
+    board = decode_board(release.files[BOARD], str(release.folder / BOARD))
+    if board.name != name:
+        raise InputError(
+            f"{release.folder / BOARD}: is of {board.name}, the bundle is for {name}: export the "
+            "bundle again"
+        )
+    return board
 
 
 def target_of(

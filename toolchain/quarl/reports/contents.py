@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from quarl.boards.find import board_roots, find_target
 from quarl.bundle.manifest import MANIFEST, QUANTIZATION, Manifest
 from quarl.bundle.release import Release
 from quarl.errors import InputError
@@ -22,7 +21,7 @@ from quarl.profiles.host import Profile
 from quarl.profiles.measure import read_measurements
 from quarl.profiles.pi.report import PiProfile
 from quarl.profiles.platform import Memory, Platform
-from quarl.profiles.platforms import platform_of
+from quarl.profiles.platforms import board_of, platform_of
 from quarl.quantize.error_report import QuantReport
 from quarl.reports.replay import Replay, replay_episodes
 from quarl.reports.stored_verdict import read_verdict
@@ -63,8 +62,7 @@ def read_contents(release: Release) -> Contents:
     measurements = read_measurements(release)
     evidence = _evidence(release)
     is_stale = evidence is not None and evidence.manifest_sha256 != release.manifest_sha256
-    own = release.manifest.board
-    platform = None if own is None else _known_platform(own)
+    platform = _known_platform(release)
     files = release.files
     return Contents(
         manifest=release.manifest,
@@ -108,8 +106,9 @@ def _quantization(release: Release) -> QuantReport | None:
     return QuantReport.from_json(release.files[QUANTIZATION].decode("utf-8", errors="replace"))
 
 
-def _known_platform(name: str) -> Platform | None:
+def _known_platform(release: Release) -> Platform | None:
     try:
-        return platform_of(find_target(name, board_roots()))
+        board = board_of(release)
+        return None if board is None else platform_of(board)
     except InputError:
         return None

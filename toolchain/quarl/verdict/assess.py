@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from quarl.boards.find import board_roots, find_target
 from quarl.bundle.limits import Limits
 from quarl.bundle.manifest import QUANTIZATION
 from quarl.bundle.release import Release
@@ -27,7 +26,7 @@ from quarl.evidence.trials import try_changes
 from quarl.graph.env_spec import EnvSpec
 from quarl.links.target import Target
 from quarl.profiles.measure import Measurements, read_measurements
-from quarl.profiles.platforms import target_of
+from quarl.profiles.platforms import board_of, target_of
 from quarl.progress import Progress
 from quarl.quantize.error_report import QuantReport
 from quarl.verdict.budgets import figures_of, with_profiles
@@ -118,11 +117,12 @@ def own_target(release: Release, link: str | None = None, *, trust: bool = False
     Raises:
         InputError, ToolMissingError: as `target_of`.
     """
-    if release.manifest.board is None:
+    board = board_of(release)
+    if board is None:
         if link is not None:
             raise InputError(f"--link {link}: the bundle is for no board: export it with --board")
         return None
-    return target_of(find_target(release.manifest.board, board_roots()), link, trust=trust)
+    return target_of(board, link, trust=trust)
 
 
 def _int8_fails(release: Release, evidence: Evidence, limits: Limits) -> bool:

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from quarl.boards.find import board_roots, find_target
 from quarl.boards.linux import AnyBoard
 from quarl.bundle.limits import Limits
 from quarl.bundle.manifest import ARTIFACTS
@@ -20,7 +19,7 @@ from quarl.profiles.figure import Figure
 from quarl.profiles.host import ROUNDS, Latency, Profile
 from quarl.profiles.measure import Measurements
 from quarl.profiles.platform import Platform
-from quarl.profiles.platforms import platform_of
+from quarl.profiles.platforms import board_of, platform_of
 
 
 def figures_of(release: Release, measurements: Measurements) -> tuple[Figure, ...]:
@@ -99,9 +98,9 @@ def with_profiles(limits: Limits, release: Release, measurements: Measurements) 
     step_hz, on_pi = release.contract.step_hz, measurements.pi
     if on_pi is not None and on_pi.fastest is not None and step_hz is not None:
         limits = replace(limits, budgets={"pi_decision_us": 1e6 / step_hz, **limits.budgets})
-    if measurements.firmware is None:
+    board = board_of(release)
+    if measurements.firmware is None or board is None:
         return limits
-    board = find_target(measurements.firmware.board, board_roots())
     return _with_budgets(limits, platform_of(board), step_hz)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from quarl.cli.options import (
     BoardOption,
@@ -17,6 +18,12 @@ from quarl.cli.options import (
 from quarl.cli.progress import say
 from quarl.cli.result import print_result
 
+if TYPE_CHECKING:
+    from quarl.bundle.release import Release
+
+
+ALL = "all"  # instead of a board's name
+
 
 def profile(
     bundle: BundleArgument,
@@ -27,13 +34,18 @@ def profile(
     as_json: JsonOption = False,
 ) -> None:
     """Measure latency and memory on this host, a Raspberry Pi or a board; with --board alone count
-    them in the emulated board.
+    them in the emulated board. --board all ranks all boards.
     """
     from quarl import pipeline
     from quarl.bundle.release import open_bundle
     from quarl.cli.show_profile import board_profile_text, profile_text
+    from quarl.profiles.platforms import board_of
 
-    release, target = open_bundle(bundle), target_named(TargetWords(board, link, flash, trust))
+    release = open_bundle(bundle)
+    if board == ALL:
+        _rank(release, as_json)
+        return
+    target = target_named(TargetWords(board, link, flash, trust), board_of(release))
     say(f"profiling {release.manifest.name} ...")
     if target is None:
         measured = pipeline.profile(release)
@@ -49,3 +61,15 @@ def profile(
             "written now, and the gate does not judge this profile"
         )
     print_result(json.loads(on_board.to_json()) if as_json else text, as_json)
+
+
+def _rank(release: Release, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from quarl.boards.find import board_roots, read_targets
+    from quarl.cli.show_ranking import ranking_text
+    from quarl.profiles.ranking import rank_boards
+
+    boards = read_targets(board_roots()).values()
+    ranked = rank_boards(release, boards, lambda board: say(f"profiling on {board.name} ..."))
+    print_result(list(map(asdict, ranked)) if as_json else ranking_text(ranked), as_json)
