@@ -116,6 +116,7 @@ def test_memory_and_control_period_are_budgets_once_there_is_a_firmware_profile(
     bundle: Release,
 ) -> None:
     asked = Limits(budgets={"firmware_flash_bytes": 100_000.0})
+    bundle = replace(bundle, manifest=replace(bundle.manifest, board="nucleo_l4r5zi"))
     assert with_profiles(asked, bundle, Measurements()) == asked
     budgets = with_profiles(asked, bundle, Measurements(firmware=FIRMWARE_PROFILE)).budgets
     assert budgets["firmware_flash_bytes"] == 100_000  # the user's own stays
