@@ -57,9 +57,9 @@ void ql_actor_run_int8(const uint8_t *block, const float *obs, int32_t n, float 
 void ql_actor_run_fp16(const uint8_t *block, const float *obs, int32_t n, float *out);
 void ql_actor_run_fp32(const uint8_t *block, const float *obs, int32_t n, float *out);
 
-/* The learner's side. peak float32 [rows], sum double [rows]: the largest and the sum of |weights|
- * of each row. weights float32 [rows][cols]. */
-void ql_actor_row_sizes(const float *weights, int32_t rows, int32_t cols, float *peak, double *sum);
+/* The learner's side. peak and sum float32 [rows]: the largest and the sum of |weights| of each row.
+ * weights float32 [rows][cols]. */
+void ql_actor_row_sizes(const float *weights, int32_t rows, int32_t cols, float *peak, float *sum);
 
 /* Writes a layer's weights into an int8 block whose steps are in place: to the nearest integer, as
  * round(double) / double, at most 127. bias int32 [out_len] in steps of the sums; the block gets it

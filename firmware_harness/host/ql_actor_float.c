@@ -9,10 +9,11 @@
 #endif
 
 enum { BLOCK = QL_ACTOR_BLOCK, WIDEST = QL_ACTOR_WIDEST, TILE = 4 };
+enum { ALONE = 4 }; /* vectors of 16 floats that a row alone keeps in registers */
 #if defined(__AVX512F__)
-enum { VECTORS = 4 };
+enum { SHARED = 4 };
 #else
-enum { VECTORS = 1 }; /* of 16 floats: with 4 rows all the registers of AVX2 but a few */
+enum { SHARED = 1 };
 #endif
 
 #define INLINE static inline __attribute__((always_inline))

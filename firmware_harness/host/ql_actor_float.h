@@ -7,13 +7,14 @@
 INLINE void NAME(dot_block)(const WEIGHT *w, const float *bias, const float *rows, int32_t inputs,
                             int32_t n, float acc[][BLOCK])
 {
-    for (int32_t first = 0; first < BLOCK; first += 16 * VECTORS) {
-        vector sum[TILE][VECTORS];
+    const int32_t vectors = n == 1 ? ALONE : SHARED;
+    for (int32_t first = 0; first < BLOCK; first += 16 * vectors) {
+        vector sum[TILE][ALONE];
         for (int32_t b = 0; b < n; b++)
-            for (int32_t v = 0; v < VECTORS; v++) sum[b][v] = load(bias + first + 16 * v);
+            for (int32_t v = 0; v < vectors; v++) sum[b][v] = load(bias + first + 16 * v);
         const WEIGHT *at = w + first;
         for (int32_t k = 0; k < inputs; k++, at += BLOCK)
-            for (int32_t v = 0; v < VECTORS; v++) {
+            for (int32_t v = 0; v < vectors; v++) {
                 const vector wide = WIDEN(at + 16 * v);
                 for (int32_t b = 0; b < n; b++) {
                     const vector x = rows[b * WIDEST + k] - (vector){0};
@@ -21,7 +22,7 @@ INLINE void NAME(dot_block)(const WEIGHT *w, const float *bias, const float *row
                 }
             }
         for (int32_t b = 0; b < n; b++)
-            for (int32_t v = 0; v < VECTORS; v++)
+            for (int32_t v = 0; v < vectors; v++)
                 memcpy(&acc[b][first + 16 * v], &sum[b][v], sizeof sum[b][v]);
     }
 }

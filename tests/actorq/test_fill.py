@@ -100,3 +100,25 @@ def _outputs(layers: object, obs: np.ndarray) -> np.ndarray:
         if index < 2:
             values = np.maximum(values, 0)
     return values
+
+
+def test_weights_near_the_middle_between_two_integers_round_as_the_quantiser_does() -> None:
+    """The kernel multiplies by 1 / step where that is sure, and divides in double where it is
+    not.
+    """
+    rng = np.random.default_rng(0)
+    net = random_net(SHAPE)
+    weights = net.layers[1][0]
+    step = (127.0 / 127 * rng.uniform(0.5, 2.0, len(weights))).astype(np.float32)
+    half = rng.integers(-127, 127, weights.shape) + 0.5
+    middle = (half * step[:, None].astype(np.float64)).astype(np.float32)
+    for nudged in (middle, np.nextafter(middle, np.float32(np.inf)), np.nextafter(middle, 0)):
+        weights[:] = nudged
+        weights[:, 0] = step * 127  # the largest of its row, which decides the step
+        filler = Filler(load_kernel(), SHAPE, "int8", centered=False)
+        block = filler.fill(net.layers, ranges_of(SHAPE, net.layers, net.obs), 1, 0)
+        op = policy_of(block, plain_contract(block)).nodes[1].op
+        assert isinstance(op, QuantDense)
+        assert np.array_equal(
+            op.weights, round_nearest(weights.astype(np.float64), op.weight_scale)
+        )

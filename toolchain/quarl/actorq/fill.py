@@ -131,10 +131,11 @@ class Filler:
         """Write one layer and return the tensor it makes."""
         row = layers_of(self._block)[index]
         count = len(bias)
-        sizes, sums = np.empty(count, np.float32), np.empty(count, np.float64)
+        sizes, totals = np.empty(count, np.float32), np.empty(count, np.float32)
         self._kernel.ql_actor_row_sizes(
-            *(weights.ctypes.data, *weights.shape, sizes.ctypes.data, sums.ctypes.data)
+            *(weights.ctypes.data, *weights.shape, sizes.ctypes.data, totals.ctypes.data)
         )
+        sums = totals.astype(np.float64)
         if not np.isfinite(sums).all() or not np.isfinite(bias).all():
             raise ValueError(f"layer {index}: a weight is NaN or infinite")
         is_wide = int(row["kind"]) == REAL
