@@ -1,7 +1,7 @@
 """`make bench`: every promised number, measured on this machine as the code stands, beside its
 goal.
 
-python -m tests.bench [SECTION ...] [--write FILE.md]     sections: export accuracy returns atari throughput commands play firmware pi sizes
+python -m tests.bench [SECTION ...] [--write FILE.md]     sections: export accuracy returns atari throughput commands play firmware pi sizes actorq
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from quarl.seeds import PARITY_SEED
 from quarl.sources.observations import observations_of
 from quarl.verdict.limits import failure_of, recipe_limits
 from tests.bench import peer_bakenn, peers
+from tests.bench.actorq import bench_actorq
 from tests.bench.commands import bench_commands, bench_play
 from tests.bench.nature import atari_frames, write_nature_zip
 from tests.bench.pi import bench_pi
@@ -371,6 +372,7 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "firmware": bench_firmware,
     "pi": bench_pi,
     "sizes": bench_sizes,
+    "actorq": bench_actorq,
 }
 
 

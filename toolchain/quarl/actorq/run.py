@@ -91,7 +91,7 @@ def run_actorq(
             f"training {recipe.name} needs torch: {error}. pip install 'quarl[sb3]' brings it"
         ) from error
     env = EnvSpec(recipe.env.id, recipe.env.kwargs)
-    contract = _contract(env, recipe.step_hz)
+    contract = contract_of(env, recipe.step_hz)
     check_spaces(settings, contract)
     chosen = settings.actors.runtime
     runtime = best_runtime() if chosen == "kernel" else chosen
@@ -115,7 +115,8 @@ def run_actorq(
             return _Supervisor(plan, node, tell, before).run()
 
 
-def _contract(env: EnvSpec, step_hz: float) -> Contract:
+def contract_of(env: EnvSpec, step_hz: float) -> Contract:
+    """Return the contract of a policy that learns in the environment."""
     observation, action = spaces_of(env)
     if action.kind == "box":  # the policy gives values from -1 to 1
         action = Action("box", action.count, action.low, action.high, "unscale")
