@@ -14,8 +14,8 @@ from tests.conftest import need
 from tests.support.actorq import SMALL, recipe_of, when
 
 need("ray", "torch", "ziglang")
-from quarl.actorq.cluster import cluster  # noqa: E402
 from quarl.actorq.run import Wishes, run_actorq  # noqa: E402
+from quarl.workers.cluster import cluster  # noqa: E402
 
 
 @pytest.fixture(scope="module")

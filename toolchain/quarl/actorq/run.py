@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from quarl.actorq.accounts import Account
-from quarl.actorq.cluster import LOCAL, cluster, message_of, require_ray
 from quarl.actorq.evaluating import Point
 from quarl.actorq.folder import claimed, describe, wall_s, write_accounts, write_wall
 from quarl.actorq.players import best_runtime
@@ -26,6 +25,7 @@ from quarl.graph.contract import Action, Contract
 from quarl.graph.env_spec import EnvSpec
 from quarl.importers.spaces import spaces_of
 from quarl.sources.recipe import Recipe
+from quarl.workers.cluster import LOCAL, cluster, message_of, require_ray
 
 POLL_S = 0.5
 STOP_TIMEOUT_S, ACTOR_STOP_TIMEOUT_S = 120.0, 10.0

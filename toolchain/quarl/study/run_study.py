@@ -21,7 +21,7 @@ from quarl.study.plan import Cell, Study, Training, cells_of, trainings_of
 from quarl.study.result import RESULT_COLUMNS, Result, row_of
 from quarl.study.run_cell import Place, blank, run_cell, train_policy
 from quarl.study.store import Store
-from quarl.study.workers import Workers
+from quarl.workers import Workers
 
 RESULTS, SCHEMA, PAGE = "results.csv", "results.schema.json", "study.html"
 

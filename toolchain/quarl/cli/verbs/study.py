@@ -39,7 +39,7 @@ def study(
     from quarl.study.page import write_page
     from quarl.study.plan import read_study
     from quarl.study.run_study import PAGE, RESULTS, run_study, sources_of
-    from quarl.study.workers import open_workers
+    from quarl.workers import open_workers
 
     grid = read_study(plan)
     with open_workers(workers, ray) as pool:

@@ -1,7 +1,8 @@
-"""Who computes the cells: processes of this machine, or the nodes of a Ray cluster.
+"""Who computes: this process, processes of this machine, or the nodes of a Ray cluster.
 
-In: a function of this package and its arguments, one call each. Out: what each call returned, as it
-comes in. The numbers do not depend on who computes: a cell's seeds are its own.
+In: a function of this package and its arguments, one call each: cells of a study, parts of a
+parity's episodes. Out: what each call returned, as it comes in. The numbers do not depend on who
+computes: the seeds of a call are its own.
 """
 
 from __future__ import annotations
@@ -77,10 +78,10 @@ def open_workers(count: int | None, ray_address: str | None) -> Iterator[Workers
         count: processes of this machine; None: as many as it has processors. 1: this process.
         ray_address: of a cluster, or "local"; None: no Ray.
     Raises:
-        ToolMissingError, InputError: as `quarl.actorq.cluster.cluster`.
+        ToolMissingError, InputError: as `quarl.workers.cluster.cluster`.
     """
     if ray_address is not None:
-        from quarl.actorq.cluster import cluster, require_ray
+        from quarl.workers.cluster import cluster, require_ray
 
         with cluster(ray_address, 1):
             yield Nodes(require_ray())
