@@ -13,7 +13,7 @@ from pathlib import Path
 import gymnasium
 
 from quarl.verdict import history
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.verdict import Check, Outcome, Verdict
 from tests.bench.episodes import GOAL_STEPS_PER_S, speeds
 from tests.bench.process import run
 from tests.bench.row import Row
@@ -105,7 +105,9 @@ def bench_play(folder: Path) -> list[Row]:
 
 def _fill_history(path: Path) -> None:
     """Write a history of many runs in one go, in the form that single runs give it."""
-    check = Check("mean_return", "closed loop", True, 0.5, 1.0, "at most", "return", "tested", "")
+    check = Check(
+        "mean_return", "closed loop", Outcome.PASS, 0.5, 1.0, "at most", "return", "tested", ""
+    )
     verdict = Verdict(
         "nav_ppo", tuple(replace(check, name=f"check_{number}") for number in range(30))
     )
@@ -118,11 +120,11 @@ def _fill_history(path: Path) -> None:
             f"{HISTORY_RUNS})"
         )
         database.execute(
-            f"{count} INSERT INTO runs SELECT i, at, policy, board, passed, manifest_sha256, "
+            f"{count} INSERT INTO runs SELECT i, at, policy, board, answer, manifest_sha256, "
             "version FROM n, runs WHERE number = 1"
         )
         database.execute(
-            f"{count} INSERT INTO checks SELECT i, name, passed, found, allowed, unit, kind "
+            f"{count} INSERT INTO checks SELECT i, name, outcome, found, allowed, unit, kind "
             "FROM n, checks WHERE run = 1"
         )
 

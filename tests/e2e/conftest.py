@@ -23,7 +23,9 @@ def finished_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "cartpole_ppo"
     source = pipeline.import_source("cartpole_ppo")
     made = pipeline.ship(source, folder, ExportRequest(rung=4))
-    assert made.verdict.passed, [check.detail for check in made.verdict.failed]
+    assert made.verdict.may_ship, [
+        check.detail for check in (*made.verdict.failed, *made.verdict.unproven)
+    ]
     return made.release.folder
 
 

@@ -86,15 +86,16 @@ def test_the_action_passes_a_good_bundle_and_says_where_its_files_are(
     result = run_action(tmp_path, bundle="bundle")
     assert result.returncode == 0, result.stdout + result.stderr
     said = outputs(tmp_path)
-    assert said["passed"] == "true"
+    assert (said["passed"], said["answer"]) == ("true", "pass")
     assert all((tmp_path / said[name]).is_file() for name in ("verdict", "junit", "sarif"))
 
 
-def test_the_action_stops_a_bad_bundle(bundle_copy: Path, tmp_path: Path) -> None:
+def test_the_action_stops_a_bundle_that_is_not_proven(bundle_copy: Path, tmp_path: Path) -> None:
     (bundle_copy / "parity.json").unlink()
     result = run_action(tmp_path, bundle="bundle")
-    assert result.returncode == 1
-    assert outputs(tmp_path)["passed"] == "false"
+    assert result.returncode == 5
+    said = outputs(tmp_path)
+    assert (said["passed"], said["answer"]) == ("false", "not_proven")
     assert "mean_return" in result.stdout
 
 

@@ -16,11 +16,11 @@ def test_runs_are_listed_drawn_and_compared(
     history = tmp_path / "history.sqlite3"
     assert quarl("gate", bundle_copy, "--history", history).returncode == 0
     (bundle_copy / "parity.json").unlink()
-    assert quarl("gate", bundle_copy, "--history", history).returncode == 1
+    assert quarl("gate", bundle_copy, "--history", history).returncode == 5
     runs = json.loads(quarl("history", "--history", history, "--json").stdout)
-    assert [(run["number"], run["policy"], run["passed"]) for run in runs] == [
-        (1, "cartpole_ppo", True),
-        (2, "cartpole_ppo", False),
+    assert [(run["number"], run["policy"], run["answer"]) for run in runs] == [
+        (1, "cartpole_ppo", "pass"),
+        (2, "cartpole_ppo", "not_proven"),
     ]
     assert "2026" not in quarl("history", "--history", history, "--policy", "unheard").stdout
     assert (

@@ -67,7 +67,7 @@ def test_ship_writes_a_bundle_whose_verdict_says_pass(quarl: Quarl, tmp_path: Pa
     assert done.returncode == 0, done.stderr + done.stdout
     verdict = json.loads((tmp_path / "nav" / "verdict.json").read_text())
     assert verdict == json.loads(done.stdout)
-    assert verdict["passed"] is True
+    assert verdict["answer"] == "pass"
     assert {path.name for path in (tmp_path / "nav").iterdir()} == STAGES | RESULTS
     assert (tmp_path / "gate.xml").read_text().startswith("<?xml")
 
@@ -95,10 +95,10 @@ def test_gate_stops_a_bundle_whose_weights_were_damaged_and_says_where(
     done = quarl("gate", bundle_copy, "--json")
     assert done.returncode == 1, done.stderr
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
-    assert checks["equality_litert"]["passed"] is False
+    assert checks["equality_litert"]["outcome"] == "fail"
     assert "first at observation" in checks["equality_litert"]["detail"]
-    assert checks["equality_onnxruntime"]["passed"] is True
-    assert checks["files_unchanged"]["passed"] is False
+    assert checks["equality_onnxruntime"]["outcome"] == "pass"
+    assert checks["files_unchanged"]["outcome"] == "fail"
     assert ("parity.json" if is_manifest_forged else "model.tflite") in checks["files_unchanged"][
         "detail"
     ]
@@ -186,7 +186,7 @@ def test_ship_for_a_board_writes_firmware_that_answers_like_the_host_and_keeps_t
     )
     assert done.returncode == 0, done.stderr + done.stdout
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
-    assert checks["equality_firmware"]["passed"] is True
+    assert checks["equality_firmware"]["outcome"] == "pass"
     assert checks["budget_firmware_latency_us"]["kind"] == "estimated"
     assert checks["budget_firmware_latency_us"]["found"] < 50_000
     assert (tmp_path / "out" / "firmware" / "policy" / "ql_policy.h").is_file()

@@ -20,7 +20,7 @@ from quarl.verdict.assess import ParityRequest
 from tests.conftest import need
 from tests.support.browser import PROGRAMS, Browser
 
-EPISODES = 24  # too few to prove the margin: a release that fails has more to show
+EPISODES = 24  # too few to prove the margin: a release that is not proven has more to show
 
 
 @pytest.fixture(scope="session")

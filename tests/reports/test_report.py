@@ -33,7 +33,7 @@ from quarl.reports.replay import Flight, NotReplayed
 from quarl.reports.stored_verdict import read_verdict
 from quarl.verdict.explanations import explain
 from quarl.verdict.judge import judge
-from quarl.verdict.verdict import Verdict
+from quarl.verdict.verdict import Outcome, Verdict
 from tests.conftest import need
 from tests.support.workloads import subject_of
 
@@ -78,18 +78,18 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Release:
     )
 
 
-def test_a_failed_release_says_first_that_and_why_it_fails(contents: Contents) -> None:
+def test_a_release_that_is_not_proven_says_first_that_and_why(contents: Contents) -> None:
     text = Page(render_contents(contents)).text
     assert contents.verdict is not None
-    failed = contents.verdict.failed
-    assert failed
-    assert f"must not be released: {len(failed)} of" in text
+    standing = contents.verdict.unproven
+    assert standing
+    assert f"must not be released: {len(standing)} of" in text
     places = [
         text.index(part)
         for part in (
-            "FAIL",
+            "NOT PROVEN",
             "must not be released",
-            failed[0].name,
+            standing[0].name,
             "Next:",
             "Each check with what",
             "Against the margin",
@@ -154,7 +154,7 @@ def test_a_passed_release_says_so(contents: Contents) -> None:
     assert evidence is not None
     limits = Limits(random_return=-21.0, margin=0.9, failure="success", failure_margin=0.5)
     verdict = judge(evidence, limits, policy="nav_ppo")
-    assert verdict.passed
+    assert verdict.answer is Outcome.PASS
     text = Page(render_contents(replace(contents, verdict=verdict))).text
     assert "PASS" in text
     assert "nav_ppo may be released: all" in text
@@ -165,7 +165,8 @@ def test_a_release_that_changed_after_its_verdict_is_not_shown_as_passed(
 ) -> None:
     assert contents.verdict is not None
     passed = replace(
-        contents.verdict, checks=tuple(check for check in contents.verdict.checks if check.passed)
+        contents.verdict,
+        checks=tuple(check for check in contents.verdict.checks if check.outcome is Outcome.PASS),
     )
     changed = replace(contents, verdict=passed, changed_files=("model.tflite: SHA-256 is 12...",))
     text = Page(render_contents(changed)).text

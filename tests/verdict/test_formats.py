@@ -18,10 +18,11 @@ from quarl.verdict.formats.junit import junit_text
 from quarl.verdict.formats.markdown import append_summary, markdown_text
 from quarl.verdict.formats.verdict_json import json_text, read_checks
 from quarl.verdict.judge import judge
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.verdict import Check, Outcome, Verdict
 from tests.support.release import GOOD, LIMITS
 
 PASSED = judge(GOOD, LIMITS, policy="cartpole_ppo")
+UNPROVEN = judge(replace(GOOD, paired=None), LIMITS, policy="cartpole_ppo")
 FAILED = judge(
     replace(
         GOOD,
@@ -54,6 +55,7 @@ JUNIT_SCHEMA = {
         {"skipped", "failure", "error", "system-out", "system-err"},
     ),
     "failure": (set(), {"message", "type"}, set()),
+    "error": (set(), {"message", "type"}, set()),
     "skipped": (set(), {"message", "type"}, set()),
     "system-out": (set(), set(), set()),
 }
@@ -63,7 +65,7 @@ def check(**changes: object) -> Check:
     plain = Check(
         "equality_litert",
         "equality",
-        False,
+        Outcome.FAIL,
         2,
         0,
         "at most",
@@ -85,9 +87,9 @@ def assert_valid_junit(element: ElementTree.Element) -> None:
 
 def test_json_says_what_was_judged() -> None:
     document = json.loads(json_text(FAILED))
-    assert (document["schema_version"], document["passed"], document["policy"]) == (
-        2,
-        False,
+    assert (document["schema_version"], document["answer"], document["policy"]) == (
+        3,
+        "fail",
         "cartpole_ppo",
     )
     assert [entry["name"] for entry in document["checks"]] == [c.name for c in FAILED.checks]
@@ -105,14 +107,14 @@ def test_checks_survive_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", '{"schema_version": 1}', '{"schema_version": 2, "checks": [{"name": "x"}]}']
+    "text", ["", "{}", '{"schema_version": 1}', '{"schema_version": 3, "checks": [{"name": "x"}]}']
 )
 def test_a_file_that_is_no_verdict_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"verdict\.json"):
         read_checks(text)
 
 
-@pytest.mark.parametrize("verdict", [PASSED, FAILED])
+@pytest.mark.parametrize("verdict", [PASSED, FAILED, UNPROVEN])
 def test_junit_has_one_case_per_check_and_follows_the_schema(verdict: Verdict) -> None:
     root = ElementTree.fromstring(junit_text(verdict))
     assert_valid_junit(root)
@@ -126,6 +128,10 @@ def test_junit_has_one_case_per_check_and_follows_the_schema(verdict: Verdict) -
         == len(verdict.failed)
         == sum(int(suite.attrib["failures"]) for suite in root)
     )
+    assert sorted(c.attrib["name"] for c in cases if c.find("error") is not None) == sorted(
+        c.name for c in verdict.unproven
+    )
+    assert int(root.attrib["errors"]) == len(verdict.unproven)
     assert len({suite.attrib["name"] for suite in root}) == len(root)
 
 
@@ -134,7 +140,7 @@ def test_a_check_that_was_not_judged_is_a_skipped_test() -> None:
     skipped = [
         case.attrib["name"] for case in root.iter("testcase") if case.find("skipped") is not None
     ]
-    assert sorted(skipped) == sorted(c.name for c in PASSED.checks if c.passed is None)
+    assert sorted(skipped) == sorted(c.name for c in PASSED.checks if c.outcome is Outcome.REPORTED)
     assert sum(int(suite.attrib["skipped"]) for suite in root) == len(skipped)
 
 
@@ -156,15 +162,17 @@ def test_a_control_character_is_shown_in_xml() -> None:
 
 def test_markdown_gives_the_verdict_first_then_failures_then_every_check() -> None:
     lines = markdown_text(FAILED).splitlines()
-    assert lines[0] == "## quarl gate: cartpole\\_ppo: fail"
-    assert any(line.startswith("- **equality\\_litert**: 2 of 20 integers") for line in lines)
+    assert lines[0] == "## quarl gate: cartpole\\_ppo: FAIL"
+    assert any(
+        line.startswith("- **equality\\_litert** (FAIL): 2 of 20 integers") for line in lines
+    )
     rows = [line for line in lines if line.startswith("| ")]
     assert len(rows) == 1 + len(FAILED.checks)
     assert (
         "| equality\\_litert | ❌ FAIL | 2 outputs | at most 0 outputs | exact |"
         in markdown_text(FAILED)
     )
-    assert markdown_text(PASSED).splitlines()[0].endswith(": pass")
+    assert markdown_text(PASSED).splitlines()[0].endswith(": PASS")
 
 
 @given(st.text())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from quarl.errors import InputError
 from quarl.verdict.history import Run, answers_of, compare_runs, figure_over_runs, list_runs, record
 from quarl.verdict.judge import judge
-from quarl.verdict.verdict import Verdict
+from quarl.verdict.verdict import Outcome, Verdict
 from tests.support.release import GOOD, LIMITS
 
 PASSED = judge(GOOD, LIMITS, policy="cartpole_ppo")
@@ -22,11 +24,12 @@ AT = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 
 WRITER = """
 import sys
+from contextlib import closing
 from datetime import datetime, UTC
 from pathlib import Path
 from quarl.verdict.history import record
-from quarl.verdict.verdict import Check, Verdict
-verdict = Verdict("policy", tuple(Check(f"check_{i}", "budget", True, i, None, "at most", "", "exact", "") for i in range(20)))
+from quarl.verdict.verdict import Check, Outcome, Verdict
+verdict = Verdict("policy", tuple(Check(f"check_{i}", "budget", Outcome.PASS, i, None, "at most", "", "exact", "") for i in range(20)))
 for _ in range(25):
     record(Path(sys.argv[1]), verdict, board="", manifest_sha256="", version="1", at=datetime(2026, 1, 1, tzinfo=UTC))
 """
@@ -40,14 +43,14 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "history.sqlite3"
     assert keep(path, PASSED, AT.astimezone(timezone(timedelta(hours=2))), board="rp2350") == 1
     assert list_runs(path) == (
-        Run(1, "2026-11-22T18:00:00Z", "cartpole_ppo", "rp2350", True, "ab" * 32, "1.2"),
+        Run(1, "2026-11-22T18:00:00Z", "cartpole_ppo", "rp2350", Outcome.PASS, "ab" * 32, "1.2"),
     )
     answers = {answer.name: answer for answer in answers_of(path, 1)}
     assert set(answers) == {check.name for check in PASSED.checks}
     for check in PASSED.checks:
         answer = answers[check.name]
-        assert (answer.passed, answer.found, answer.allowed, answer.unit, answer.kind) == (
-            check.passed,
+        assert (answer.outcome, answer.found, answer.allowed, answer.unit, answer.kind) == (
+            check.outcome,
             check.found,
             check.allowed,
             check.unit,
@@ -73,7 +76,8 @@ def test_two_runs_differ_in_what_changed_only(tmp_path: Path) -> None:
     before, after = changes["equality_litert"].before, changes["equality_litert"].after
     assert before is not None
     assert after is not None
-    assert (before.passed, after.passed, after.found) == (True, False, None)
+    assert (before.outcome, after.outcome) == (Outcome.PASS, Outcome.NOT_PROVEN)
+    assert after.found is None
 
 
 def test_a_figure_is_followed_over_the_runs_that_have_it(tmp_path: Path) -> None:
@@ -97,6 +101,44 @@ def test_writers_side_by_side_lose_nothing(tmp_path: Path) -> None:
     runs = list_runs(path, limit=1000)
     assert [run.number for run in runs] == list(range(1, 101))
     assert all(len(answers_of(path, number)) == 20 for number in (1, 50, 100))
+
+
+FORMAT_1 = """
+CREATE TABLE runs (
+        number INTEGER PRIMARY KEY, at TEXT NOT NULL, policy TEXT NOT NULL, board TEXT NOT NULL, passed INTEGER NOT NULL,
+        manifest_sha256 TEXT NOT NULL, version TEXT NOT NULL);
+CREATE TABLE checks (
+        run INTEGER NOT NULL REFERENCES runs (number), name TEXT NOT NULL, passed INTEGER, found REAL, allowed REAL,
+        unit TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (run, name)) WITHOUT ROWID;
+CREATE INDEX runs_of_policy ON runs (policy, number);
+INSERT INTO runs VALUES (1, '2026-01-01T00:00:00Z', 'old', '', 1, 'ab', '0.9');
+INSERT INTO runs VALUES (2, '2026-01-02T00:00:00Z', 'old', '', 0, 'ab', '0.9');
+INSERT INTO checks VALUES (2, 'a', 1, 1.5, 2.0, 'B', 'exact');
+INSERT INTO checks VALUES (2, 'b', 0, 3.0, 2.0, 'B', 'exact');
+INSERT INTO checks VALUES (2, 'c', NULL, 4.0, NULL, 'B', 'exact');
+PRAGMA application_id = 0x7175726C;
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.mark.parametrize("is_written_first", [False, True])
+def test_a_history_of_the_format_before_is_read_and_written(
+    tmp_path: Path, is_written_first: bool
+) -> None:
+    path = tmp_path / "history.sqlite3"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(FORMAT_1)
+    if is_written_first:
+        assert keep(path, PASSED) == 3
+    answers = [run.answer for run in list_runs(path, "old")]
+    assert answers == [Outcome.PASS, Outcome.FAIL]
+    assert [(a.name, a.outcome, a.found, a.allowed) for a in answers_of(path, 2)] == [
+        ("a", Outcome.PASS, 1.5, 2.0),
+        ("b", Outcome.FAIL, 3.0, 2.0),
+        ("c", Outcome.REPORTED, 4.0, None),
+    ]
+    keep(path, PASSED)
+    assert answers_of(path, 2)[0].kind == "exact"
 
 
 def test_there_is_no_history_before_the_first_run(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from quarl.cli.show_verdict import verdict_text
 from quarl.errors import InputError
 from quarl.files.text import terminal_text
 from quarl.verdict.formats import OUTPUTS
-from quarl.verdict.verdict import Check, Reason, Verdict
+from quarl.verdict.verdict import Check, Outcome, Reason, Verdict
 from tests.files.test_text import CONTROLS, anything
 
 
@@ -24,7 +24,7 @@ def verdicts(draw: st.DrawFn) -> Verdict:
     names = ["equality_litert", "budget_x", "mean_return"][: draw(st.integers(1, 3))]
     checks = tuple(
         Check(
-            name, "equality", draw(st.sampled_from([True, False, None])), 1.0, 0.0, "at most",
+            name, "equality", draw(st.sampled_from(Outcome)), 1.0, 0.0, "at most",
             draw(anything), "exact", draw(anything), draw(anything), where=draw(anything),
         )
         for name in names
@@ -53,7 +53,9 @@ def test_every_output_is_well_formed_and_gives_no_orders(verdict: Verdict) -> No
 
 @given(verdicts())
 def test_the_texts_of_sarif_have_no_controls(verdict: Verdict) -> None:
-    failed = replace(verdict, checks=tuple(replace(c, passed=False) for c in verdict.checks))
+    failed = replace(
+        verdict, checks=tuple(replace(c, outcome=Outcome.FAIL) for c in verdict.checks)
+    )
     for result in json.loads(OUTPUTS["sarif"](failed))["runs"][0]["results"]:
         assert not set(result["message"]["text"]) & set(CONTROLS)
 
@@ -61,4 +63,4 @@ def test_the_texts_of_sarif_have_no_controls(verdict: Verdict) -> None:
 @given(anything.filter(lambda name: not re.fullmatch("[a-z0-9_]+", name)))
 def test_a_check_takes_no_hostile_name(name: str) -> None:
     with pytest.raises(InputError, match="names have lower case letters"):
-        Check(name, "budget", True, 1.0, 2.0, "at most", "", "exact", "")
+        Check(name, "budget", Outcome.PASS, 1.0, 2.0, "at most", "", "exact", "")

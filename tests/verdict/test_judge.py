@@ -29,7 +29,7 @@ from quarl.stats.sequential import Look, plan_looks
 from quarl.verdict.judge import judge
 from quarl.verdict.limits import read_limits
 from quarl.verdict.regression import compare_with_baseline
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.verdict import Check, Outcome, Verdict, outcome_of
 from tests.support.release import COUNT, GOOD, LIMITS, episodes, pairs
 
 
@@ -37,9 +37,13 @@ def failed(evidence: Evidence, limits: Limits = LIMITS) -> dict[str, Check]:
     return {check.name: check for check in judge(evidence, limits, policy="cartpole_ppo").failed}
 
 
+def unproven(evidence: Evidence, limits: Limits = LIMITS) -> dict[str, Check]:
+    return {check.name: check for check in judge(evidence, limits, policy="cartpole_ppo").unproven}
+
+
 def test_a_good_release_passes() -> None:
     verdict = judge(GOOD, LIMITS, policy="cartpole_ppo")
-    assert verdict.passed
+    assert verdict.answer is Outcome.PASS
     assert {check.name for check in verdict.checks} == {
         "import_error",
         "equality_litert",
@@ -62,8 +66,9 @@ def test_a_good_release_passes() -> None:
     }
 
 
-def test_no_evidence_at_all_fails_every_part() -> None:
-    assert set(failed(Evidence())) == {
+def test_no_evidence_at_all_proves_nothing() -> None:
+    assert judge(Evidence(), LIMITS, policy="p").answer is Outcome.NOT_PROVEN
+    assert set(unproven(Evidence())) == {
         "import_error",
         "equality_litert",
         "equality_onnxruntime",
@@ -76,7 +81,7 @@ def test_no_evidence_at_all_fails_every_part() -> None:
 
 
 def test_a_verdict_without_checks_does_not_pass() -> None:
-    assert not Verdict("nothing", ()).passed
+    assert Verdict("nothing", ()).answer is Outcome.NOT_PROVEN
 
 
 @pytest.mark.parametrize(
@@ -88,19 +93,20 @@ def test_a_verdict_without_checks_does_not_pass() -> None:
         replace(GOOD, paired=None),
     ],
 )
-def test_a_missing_part_fails_its_own_check(evidence: Evidence) -> None:
-    checks = failed(evidence)
+def test_a_missing_part_is_not_proven_by_its_own_check(evidence: Evidence) -> None:
+    assert not failed(evidence)
+    checks = unproven(evidence)
     assert len(checks) == 1
     assert next(iter(checks.values())).found is None
 
 
-def test_a_missing_backend_fails_its_own_check() -> None:
-    assert set(failed(replace(GOOD, backends=GOOD.backends[:1]))) == {"equality_onnxruntime"}
+def test_a_missing_backend_is_not_proven_by_its_own_check() -> None:
+    assert set(unproven(replace(GOOD, backends=GOOD.backends[:1]))) == {"equality_onnxruntime"}
 
 
 def test_a_backend_that_compared_nothing_proves_nothing() -> None:
     empty = BackendEquality("litert", "1.0", 0, 0, 0, None)
-    assert set(failed(replace(GOOD, backends=(empty, GOOD.backends[1])))) == {"equality_litert"}
+    assert set(unproven(replace(GOOD, backends=(empty, GOOD.backends[1])))) == {"equality_litert"}
 
 
 def test_one_differing_output_fails_and_its_place_is_named() -> None:
@@ -113,16 +119,18 @@ def test_one_differing_output_fails_and_its_place_is_named() -> None:
 @pytest.mark.parametrize(("error", "passed"), [(1e-5, True), (1.1e-5, False)])
 def test_the_import_error_is_judged_at_its_limit(error: float, passed: bool) -> None:
     evidence = replace(GOOD, import_proof=ImportProof("keras 3", 10, error))
-    assert judge(evidence, LIMITS, policy="p").passed is passed
+    assert judge(evidence, LIMITS, policy="p").answer is outcome_of(passed)
 
 
-def test_an_import_that_could_not_be_proven_is_reported_and_fails_where_proof_is_required() -> None:
+def test_an_import_that_could_not_be_proven_is_reported_and_not_proven_where_proof_is_required() -> (
+    None
+):
     evidence = replace(GOOD, import_proof=ImportProof("torch", 0, None, "torch is not installed"))
     verdict = judge(evidence, LIMITS, policy="p")
     check = next(check for check in verdict.checks if check.name == "import_error")
-    assert (verdict.passed, check.passed) == (True, None)
+    assert (verdict.answer, check.outcome) == (Outcome.PASS, Outcome.REPORTED)
     assert "torch is not installed" in check.detail
-    assert set(failed(evidence, replace(LIMITS, require_import_proof=True))) == {"import_error"}
+    assert set(unproven(evidence, replace(LIMITS, require_import_proof=True))) == {"import_error"}
 
 
 def test_a_changed_file_and_a_changed_output_are_two_findings() -> None:
@@ -155,14 +163,14 @@ def test_box_actions_are_judged_by_their_error_as_a_share_of_the_range(
 
 def test_a_limit_of_the_wrong_kind_of_action_is_not_passed_over() -> None:
     box = compare_actions(np.zeros((4, 1)), np.zeros((4, 1)), (-1.0,), (1.0,))
-    assert set(failed(replace(GOOD, agreement=box))) == {"action_agreement"}
-    assert set(failed(GOOD, replace(LIMITS, max_action_error=0.1))) == {"action_error"}
+    assert set(unproven(replace(GOOD, agreement=box))) == {"action_agreement"}
+    assert set(unproven(GOOD, replace(LIMITS, max_action_error=0.1))) == {"action_error"}
 
 
 def test_an_error_without_a_range_cannot_keep_a_limit() -> None:
     box = compare_actions(np.zeros((4, 1)), np.zeros((4, 1)), (-np.inf,), (np.inf,))
     assert set(
-        failed(
+        unproven(
             replace(GOOD, agreement=box), replace(LIMITS, min_agreement=None, max_action_error=0.1)
         )
     ) == {"action_error"}
@@ -176,21 +184,58 @@ def test_a_lost_return_fails_the_mean() -> None:
     assert "The policy has lost return" in check.advice
 
 
+def noisy(loss: float, spread: float = 60, count: int = 20) -> PairedEpisodes:
+    """Return few episodes whose returns move alike for source and int8, but not together."""
+    rng = np.random.default_rng(7)
+    first, second = (rng.normal(0, spread, count) for _ in range(2))
+    source = episodes(500 + first - first.mean())
+    return PairedEpisodes(
+        "CartPole-v1", source, episodes(500 - loss + second - second.mean()), source
+    )
+
+
 def test_a_loss_that_few_episodes_cannot_rule_out_asks_for_more() -> None:
-    paired = pairs(candidate_loss=1.0, spread=60, count=20)
-    check = failed(
-        replace(GOOD, paired=paired), replace(LIMITS, failure_return=0.0, failure_margin=0.5)
-    )["mean_return"]
-    assert "is within the margin but not proven: an equal policy needs about" in check.advice
+    paired = noisy(1.0)
+    limits = replace(LIMITS, failure_return=0.0, failure_margin=0.5)
+    check = unproven(replace(GOOD, paired=paired), limits)["mean_return"]
+    assert "within the margin, but too few episodes prove it: an equal policy" in check.advice
+    assert judge(replace(GOOD, paired=paired), limits, policy="p").answer is Outcome.NOT_PROVEN
+
+
+def test_a_gain_that_is_not_proven_is_never_called_a_loss() -> None:
+    rising = replace(GOOD, paired=noisy(-1.0))
+    limits = replace(LIMITS, failure_return=0.0, failure_margin=0.5)
+    verdict = judge(rising, limits, policy="p")
+    assert verdict.answer is Outcome.NOT_PROVEN
+    said = " ".join(f"{check.detail} {check.advice}" for check in verdict.unproven)
+    assert "lost" not in said.replace("with losses too rare", "")
+
+
+def test_a_loss_beyond_the_margin_that_may_be_chance_is_not_shown() -> None:
+    paired = noisy(20)
+    limits = replace(LIMITS, failure_return=0.0, failure_margin=0.5)
+    check = unproven(replace(GOOD, paired=paired), limits)["mean_return"]
+    assert "could be chance" in check.advice
+
+
+def test_a_warning_lets_pass_what_was_measured_and_not_what_was_not() -> None:
+    paired = noisy(1.0)
+    limits = replace(LIMITS, failure_return=0.0, failure_margin=0.5, not_proven="warn")
+    measured = judge(replace(GOOD, paired=paired), limits, policy="p")
+    assert (measured.answer, measured.may_ship) == (Outcome.NOT_PROVEN, True)
+    assert not judge(replace(GOOD, paired=None), limits, policy="p").may_ship
+    assert not judge(Evidence(), limits, policy="p").may_ship
+    assert not Verdict("nothing", (), not_proven="warn").may_ship
+    assert not judge(replace(GOOD, paired=pairs(candidate_loss=12)), limits, policy="p").may_ship
 
 
 def test_failed_episodes_are_found_where_the_mean_hides_them() -> None:
     paired = pairs()
     returns = paired.candidate.returns.copy()
-    returns[::50] = 400  # 2 % of the episodes fail, the mean loses 2 of 9.6
+    returns[::40] = 400  # 2.5 % of the episodes fail, the mean loses 2.5 of 9.6
     checks = failed(replace(GOOD, paired=replace(paired, candidate=episodes(returns))))
     assert set(checks) == {"failure_rate"}
-    assert "0 -> 8 of 400" in checks["failure_rate"].detail
+    assert "0 -> 10 of 400" in checks["failure_rate"].detail
 
 
 def test_a_worse_tail_fails_the_low_quantile() -> None:
@@ -209,8 +254,8 @@ def test_ranges_from_too_few_episodes_fail_and_from_an_unknown_number_are_report
 ) -> None:
     verdict = judge(replace(GOOD, calibration=CalibratedOn(2000, episodes)), LIMITS, policy="p")
     check = next(check for check in verdict.checks if check.name == "calibration_episodes")
-    assert check.passed is passed
-    assert verdict.passed is (passed is not False)
+    assert check.outcome is outcome_of(passed)
+    assert verdict.answer is outcome_of(passed is not False)
 
 
 @pytest.mark.parametrize(("known", "passed"), [(495.0, True), (509.0, True), (511.0, False)])
@@ -261,8 +306,8 @@ def test_what_an_early_stop_left_open_is_reported_and_what_stopped_it_fails() ->
             policy="p",
         ).checks
     }
-    assert checks["failure_rate"].passed is False
-    assert checks["mean_return"].passed is None
+    assert checks["failure_rate"].outcome is Outcome.FAIL
+    assert checks["mean_return"].outcome is Outcome.REPORTED
     assert "left open" in checks["mean_return"].detail
 
 
@@ -285,8 +330,9 @@ def test_int8_may_not_lose_more_than_its_source_under_a_disturbance() -> None:
     assert check.allowed == pytest.approx(0.04 * 480, rel=0.01)
     assert "they lose" in check.detail
     reported = judge(replace(GOOD, robustness=disturbed(30)), LIMITS, policy="p")
-    assert next(check.passed for check in reported.checks if check.name == "robust_noise") is None
-    assert set(failed(GOOD, limits)) == {"robustness"}
+    check = next(check for check in reported.checks if check.name == "robust_noise")
+    assert check.outcome is Outcome.REPORTED
+    assert set(unproven(GOOD, limits)) == {"robustness"}
 
 
 def test_a_budget_that_is_broken_says_by_how_much() -> None:
@@ -308,7 +354,7 @@ def test_figures_of_another_machine_are_not_compared_with_the_baseline() -> None
         judged_figure("p99_us", 90, "us", "measured", 0.0, "b"),
     )
     check = compare_with_baseline(now, then.checks)[-1]
-    assert (check.name, check.passed) == ("regression_budget_p99_us", None)
+    assert (check.name, check.outcome) == ("regression_budget_p99_us", Outcome.REPORTED)
 
 
 @pytest.mark.parametrize(("noise", "passed"), [(0.0, False), (0.05, False), (0.1, True)])
@@ -316,14 +362,14 @@ def test_a_measured_figure_may_be_worse_by_three_times_its_own_noise(
     noise: float, passed: bool
 ) -> None:
     then, now = (judged_figure("p99_us", value, "us", "measured", noise) for value in (10, 12.5))
-    assert compare_with_baseline(now, then.checks)[-1].passed is passed
+    assert compare_with_baseline(now, then.checks)[-1].outcome is outcome_of(passed)
 
 
 def test_one_emulated_instruction_more_is_a_regression() -> None:
     then, now = (
         judged_figure("firmware_instructions", value, "", "emulated") for value in (14_249, 14_250)
     )
-    worse = [c for c in compare_with_baseline(now, then.checks) if c.passed is False]
+    worse = [c for c in compare_with_baseline(now, then.checks) if c.outcome is Outcome.FAIL]
     assert [c.name for c in worse] == ["regression_budget_firmware_instructions"]
     assert "14,250 now, 14,249 in the baseline: 0.01% worse" in worse[0].detail
 
@@ -344,7 +390,7 @@ def test_success_is_judged_where_the_environment_reports_it() -> None:
     )
     assert not failed(replace(GOOD, paired=good), success)
     assert set(failed(replace(GOOD, paired=bad), success)) == {"failure_rate"}
-    unknown = failed(GOOD, success)["failure_rate"]
+    unknown = unproven(GOOD, success)["failure_rate"]
     assert "reports no success" in unknown.detail
 
 
@@ -354,7 +400,7 @@ def test_chaos_is_named_when_the_control_moves_too() -> None:
     )
     checks = {check.name: check for check in verdict.checks}
     assert checks["mean_return"].advice.startswith("Chaos: the control itself moves by -11")
-    assert checks["control"].passed is None
+    assert checks["control"].outcome is Outcome.REPORTED
     assert "chaotic" in checks["control"].detail
     assert verdict.closed_loop is not None
     assert verdict.closed_loop.is_chaotic
@@ -362,14 +408,14 @@ def test_chaos_is_named_when_the_control_moves_too() -> None:
 
 def test_a_margin_needs_to_know_random_play() -> None:
     assert (
-        "random_return" in failed(GOOD, replace(LIMITS, random_return=None))["mean_return"].advice
+        "random_return" in unproven(GOOD, replace(LIMITS, random_return=None))["mean_return"].advice
     )
 
 
 def test_a_source_no_better_than_random_play_has_nothing_to_keep() -> None:
     assert (
         "no better than random play"
-        in failed(GOOD, replace(LIMITS, random_return=600.0))["mean_return"].detail
+        in unproven(GOOD, replace(LIMITS, random_return=600.0))["mean_return"].detail
     )
 
 
@@ -381,13 +427,12 @@ def test_without_a_bound_failure_begins_halfway_to_random_play() -> None:
 
 @pytest.mark.parametrize(("limit", "passed"), [(12_001, True), (12_000, True), (11_999, False)])
 def test_a_budget_is_judged_at_its_limit(limit: float, passed: bool) -> None:
-    assert (
-        judge(GOOD, replace(LIMITS, budgets={"artifact_bytes": limit}), policy="p").passed is passed
-    )
+    verdict = judge(GOOD, replace(LIMITS, budgets={"artifact_bytes": limit}), policy="p")
+    assert verdict.answer is outcome_of(passed)
 
 
-def test_a_budget_for_a_figure_nobody_measured_fails() -> None:
-    check = failed(GOOD, replace(LIMITS, budgets={"flash_bytes": 1e6}))["budget_flash_bytes"]
+def test_a_budget_for_a_figure_nobody_measured_is_not_proven() -> None:
+    check = unproven(GOOD, replace(LIMITS, budgets={"flash_bytes": 1e6}))["budget_flash_bytes"]
     assert "it has: artifact_bytes, latency_p99_us" in check.detail
 
 
@@ -401,7 +446,7 @@ def test_an_untouched_release_is_no_regression() -> None:
     verdict = judge(GOOD, LIMITS, policy="p")
     checks = compare_with_baseline(verdict, verdict.checks)
     assert checks
-    assert all(check.passed for check in checks)
+    assert {check.outcome for check in checks} == {Outcome.PASS}
 
 
 @pytest.mark.parametrize(
@@ -436,7 +481,9 @@ def test_exact_figures_may_not_grow_and_measured_ones_only_by_their_noise(
     baseline = judge(GOOD, LIMITS, policy="p").checks
     now = judge(replace(GOOD, figures=figures), LIMITS, policy="p")
     assert {
-        check.name for check in compare_with_baseline(now, baseline) if not check.passed
+        check.name
+        for check in compare_with_baseline(now, baseline)
+        if check.outcome is not Outcome.PASS
     } == names
 
 
@@ -445,14 +492,16 @@ def test_a_check_that_is_gone_or_fails_now_is_a_regression() -> None:
     gone = compare_with_baseline(
         judge(replace(GOOD, figures=()), replace(LIMITS, budgets={}), policy="p"), baseline
     )
-    assert {check.name for check in gone if not check.passed} == {
+    assert {check.name for check in gone if check.outcome is not Outcome.PASS} == {
         "regression_budget_artifact_bytes",
         "regression_budget_latency_p99_us",
     }
     worse = compare_with_baseline(
         judge(replace(GOOD, paired=pairs(candidate_loss=12)), LIMITS, policy="p"), baseline
     )
-    assert "regression_mean_return" in {check.name for check in worse if not check.passed}
+    assert "regression_mean_return" in {
+        check.name for check in worse if check.outcome is not Outcome.PASS
+    }
 
 
 BOX_AGREEMENT = compare_actions(np.zeros((4, 1)), np.full((4, 1), 0.1), (-1.0,), (1.0,))
@@ -468,25 +517,26 @@ SOURCELESS = replace(
 def test_a_policy_without_a_source_is_judged_by_all_but_the_comparison_with_it() -> None:
     verdict = judge(SOURCELESS, replace(LIMITS, min_agreement=None), policy="p")
     checks = {check.name: check for check in verdict.checks}
-    assert verdict.passed
-    assert checks["source_comparison"].passed is None
+    assert verdict.answer is Outcome.PASS
+    assert checks["source_comparison"].outcome is Outcome.REPORTED
     assert "no full-precision source" in checks["source_comparison"].detail
-    assert (checks["int8_return"].passed, checks["int8_return"].found) == (None, 490)
+    assert checks["int8_return"].outcome is Outcome.REPORTED
+    assert checks["int8_return"].found == 490
     differing = BackendEquality("litert", "1.0", 1000, 2000, 1, None)
-    assert not judge(
-        replace(SOURCELESS, backends=(differing,)), replace(LIMITS, min_agreement=None), policy="p"
-    ).passed
+    changed = replace(SOURCELESS, backends=(differing,))
+    limits = replace(LIMITS, min_agreement=None)
+    assert judge(changed, limits, policy="p").answer is Outcome.FAIL
 
 
 @pytest.mark.parametrize(
     ("key", "name"), [("min_agreement", "action_agreement"), ("max_action_error", "action_error")]
 )
-def test_a_limit_that_asks_for_a_comparison_fails_where_there_is_no_source(
+def test_a_limit_that_asks_for_a_comparison_is_not_proven_where_there_is_no_source(
     key: str, name: str
 ) -> None:
     limits = replace(LIMITS, **{"min_agreement": None, "max_action_error": None, key: 0.5})
-    failing = judge(SOURCELESS, limits, policy="p").failed
-    assert [(check.name, check.advice) for check in failing] == [
+    standing = judge(SOURCELESS, limits, policy="p").unproven
+    assert [(check.name, check.advice) for check in standing] == [
         (name, f"Remove {key} from [gate]")
     ]
 
@@ -497,7 +547,7 @@ def test_a_policy_without_a_source_falls_behind_a_baseline_that_was_compared_wit
     fallen = {
         check.name
         for check in compare_with_baseline(judge(SOURCELESS, limits, policy="p"), baseline)
-        if not check.passed
+        if check.outcome is not Outcome.PASS
     }
     assert fallen == {
         f"regression_{name}"

@@ -13,15 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quarl.evidence.evidence import BackendEquality
 from quarl.files.text import printable
 from quarl.verdict.formats.sarif import sarif_text
 from quarl.verdict.judge import judge
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.verdict import Check, Outcome, Verdict
 from tests.conftest import need
 from tests.support.release import GOOD, LIMITS
 
 PASSED = judge(GOOD, LIMITS, policy="cartpole_ppo")
-FAILED = judge(replace(GOOD, backends=(), paired=None), LIMITS, policy="cartpole_ppo")
+WRONG = BackendEquality("litert", "2.3", 1000, 2000, 1, None)
+# one wrong integer, and two questions that nothing was gathered for
+FAILED = judge(replace(GOOD, backends=(WRONG,), paired=None), LIMITS, policy="cartpole_ppo")
 
 TEXT = {
     "type": "object",
@@ -123,8 +126,12 @@ def test_a_verdict_follows_the_standard(verdict: Verdict) -> None:
     rules = run["tool"]["driver"]["rules"]
     assert [rule["id"] for rule in rules] == [check.name for check in verdict.checks]
     assert [result["ruleId"] for result in run["results"]] == [
-        check.name for check in verdict.failed
+        check.name for check in verdict.checks if check in (*verdict.failed, *verdict.unproven)
     ]
+    assert {result["ruleId"]: (result["kind"], result["level"]) for result in run["results"]} == {
+        **{check.name: ("fail", "error") for check in verdict.failed},
+        **{check.name: ("open", "none") for check in verdict.unproven},
+    }
     assert all(rules[result["ruleIndex"]]["id"] == result["ruleId"] for result in run["results"])
 
 
@@ -136,7 +143,11 @@ def test_an_independent_implementation_knows_every_word() -> None:
     assert unknown_words(log) == []
     results = log.runs[0].results
     assert results is not None
-    assert [result.rule_id for result in results] == [check.name for check in FAILED.failed]
+    assert [result.rule_id for result in results] == [
+        "equality_litert",
+        "equality_onnxruntime",
+        "mean_return",
+    ]
 
 
 def unknown_words(model: Any) -> list[str]:
@@ -160,7 +171,16 @@ def unknown_words(model: Any) -> list[str]:
 @given(st.text(min_size=1), st.text())
 def test_any_text_makes_valid_json(detail: str, advice: str) -> None:
     check = Check(
-        "mean_return", "closed loop", False, None, 1.0, "at most", "", "tested", detail, advice
+        "mean_return",
+        "closed loop",
+        Outcome.FAIL,
+        None,
+        1.0,
+        "at most",
+        "",
+        "tested",
+        detail,
+        advice,
     )
     log = json.loads(sarif_text(Verdict("policy", (check,))))
     assert printable(detail) in log["runs"][0]["results"][0]["message"]["text"]

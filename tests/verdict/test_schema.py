@@ -11,11 +11,11 @@ from toolchain.dev.verdict_schema import SCHEMA, schema_text
 
 from quarl.verdict.formats.verdict_json import json_text
 from quarl.verdict.judge import judge
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.verdict import Check, Outcome, Verdict
 from tests.support.release import GOOD, LIMITS
 
 VALIDATOR = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
-CHECK = Check("a", "budget", None, None, None, "at most", "", "exact", "")
+CHECK = Check("a", "budget", Outcome.REPORTED, None, None, "at most", "", "exact", "")
 
 
 def test_the_published_schema_is_that_of_the_types() -> None:
@@ -40,7 +40,7 @@ def test_a_verdict_follows_the_schema(verdict: Verdict) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"passed": "yes"},
+        {"outcome": "yes"},
         {"kind": "guessed"},
         {"relation": "about"},
         {"invented": 1},

@@ -10,7 +10,7 @@ from typing import Any
 
 import quarl.verdict.formats
 from quarl.verdict.formats.verdict_json import SCHEMA_VERSION
-from quarl.verdict.verdict import Verdict
+from quarl.verdict.verdict import Outcome, Verdict
 
 SCHEMA = Path(quarl.verdict.formats.__file__).parent / "verdict.schema.json"
 
@@ -27,7 +27,9 @@ def schema_text() -> str:
             table["additionalProperties"] = False
         if "description" in table:  # however the docstring is filled
             table["description"] = " ".join(table["description"].split())
-    _add(schema, "passed", {"type": "boolean", "description": "Whether the release may go out."})
+    answers = [outcome.value for outcome in Outcome if outcome.is_judged]
+    _add(schema, "answer", {"enum": answers, "description": "What is known of the release."})
+    _add(schema, "may_ship", {"type": "boolean", "description": "Whether it may go out."})
     _add(schema, "schema_version", {"const": SCHEMA_VERSION})
     _add(
         definitions["Check"],

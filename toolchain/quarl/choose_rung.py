@@ -34,6 +34,7 @@ from quarl.rollouts.episodes import Episodes, run_episodes
 from quarl.seeds import SELECTION_SEED
 from quarl.verdict.closed_loop_checks import closed_loop_checks, closed_loop_of, loop_is_settled
 from quarl.verdict.limits import looks_of
+from quarl.verdict.verdict import Outcome
 
 Tried = Callable[["RungResult"], None]
 
@@ -153,7 +154,11 @@ def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limi
     if loop is None:
         assert unusable is not None, "a comparison, or why there is none"
         raise InputError(f"{source.env.id}: {unusable.detail}: nothing can be chosen by it")
-    failed = [check for check in closed_loop_checks(loop, asked) if check.passed is False]
+    failed = [
+        check
+        for check in closed_loop_checks(loop, asked)
+        if check.outcome not in (Outcome.PASS, Outcome.REPORTED)
+    ]
     missed = tuple(
         f"{check.name} {check.found:.4g} {check.unit}, allowed {check.allowed:.4g}"
         for check in failed

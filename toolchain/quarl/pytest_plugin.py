@@ -2,7 +2,7 @@
 
 Goes in: finished bundles, and limits where the user gives some. Comes out: a test per check, which
 fails with what was found, what is allowed and what to do; a check that is reported without a limit
-is skipped. Loaded by every pytest run where quarl is installed, so nothing of quarl is imported
+is skipped, and so is one that is not proven where [gate] not_proven = "warn" lets it pass. Loaded by every pytest run where quarl is installed, so nothing of quarl is imported
 before a bundle is asked for.
 """
 
@@ -91,22 +91,29 @@ class Bundle(pytest.Collector):
         except QuarlError as error:
             raise pytest.UsageError(f"quarl: {error}") from error
         for check in verdict.checks:
-            yield CheckItem.from_parent(self, name=check.name, check=check)
+            yield CheckItem.from_parent(
+                self, name=check.name, check=check, lenient=verdict.may_ship
+            )
 
 
 class CheckItem(pytest.Item):
     """One check of the gate."""
 
-    def __init__(self, check: Check, **kwargs: object) -> None:
+    def __init__(self, check: Check, lenient: bool, **kwargs: object) -> None:
         super().__init__(**kwargs)  # type: ignore[arg-type]  # pytest hands its own arguments through
-        self._check = check
+        self._check, self._lenient = check, lenient
 
     def runtest(self) -> None:
         """Pass, fail or skip as the gate judged."""
-        if self._check.passed is None:
-            pytest.skip(f"reported, not judged: {self._check.detail}")
-        if not self._check.passed:
-            raise CheckFailedError(self._check)
+        from quarl.verdict.verdict import Outcome
+
+        check = self._check
+        if check.outcome is Outcome.REPORTED:
+            pytest.skip(f"no limit: {check.detail}")
+        if check.outcome is Outcome.NOT_PROVEN and self._lenient:
+            pytest.skip(f"not proven, allowed as a warning: {check.detail}")
+        if check.outcome is not Outcome.PASS:
+            raise CheckFailedError(check)
 
     def repr_failure(
         self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
@@ -125,9 +132,7 @@ class CheckFailedError(AssertionError):
     """A check of the gate says no."""
 
     def __init__(self, check: Check) -> None:
-        from quarl.verdict.formats.wording import found_text, limit_text
+        from quarl.verdict.formats.wording import ANSWERS, found_text, limit_text
 
-        found = (
-            f"{check.name}: found {found_text(check)}, allowed {limit_text(check)} ({check.kind})"
-        )
+        found = f"{check.name}: {ANSWERS[check.outcome]}: found {found_text(check)}, allowed {limit_text(check)} ({check.kind})"
         super().__init__("\n".join(line for line in (found, check.detail, check.advice) if line))

@@ -24,6 +24,7 @@ from quarl.files.tables import (
     value_from,
 )
 
+NotProven: TypeAlias = Literal["fail", "warn"]
 FailureRule: TypeAlias = Literal["return", "success"]
 AboveZero = Annotated[Number, Field(gt=0, le=1)]
 
@@ -98,6 +99,13 @@ class Limits:
         Flag,
         Field(description="whether an import that could not be proven here is a failure"),
     ] = False
+    not_proven: Annotated[
+        NotProven,
+        Field(
+            description='"fail": what was measured and cannot decide stops the release; "warn": it '
+            "may go out"
+        ),
+    ] = "fail"
     backends: Annotated[
         tuple[Text, ...],
         Field(min_length=1, description="must give the reference's integers, each of them"),

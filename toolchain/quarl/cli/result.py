@@ -28,6 +28,16 @@ class Exit(IntEnum):
 
     PASS = 0
     GATE_SAYS_NO = 1
+    NOT_PROVEN = 5
+
+
+def exit_of(verdict: Verdict) -> Exit:
+    """Return the exit code of a verdict."""
+    from quarl.verdict.verdict import Outcome
+
+    if verdict.may_ship:
+        return Exit.PASS
+    return Exit.NOT_PROVEN if verdict.answer is Outcome.NOT_PROVEN else Exit.GATE_SAYS_NO
 
 
 _kept: TextIO | None = None
@@ -91,7 +101,7 @@ def conclude(
     print_result(
         json.loads(OUTPUTS["json"](verdict)) if as_json else verdict_text(verdict), as_json
     )
-    raise typer.Exit(Exit.PASS if verdict.passed else Exit.GATE_SAYS_NO)
+    raise typer.Exit(exit_of(verdict))
 
 
 def _remember(verdict: Verdict, release: Release, path: Path | None) -> None:

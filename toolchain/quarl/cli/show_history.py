@@ -7,10 +7,13 @@ from dataclasses import asdict
 from typing import Any
 
 from quarl.cli.table import table
+from quarl.verdict.formats.wording import ANSWERS
 from quarl.verdict.history import Answer, Change, Run
+from quarl.verdict.verdict import Outcome
 
 BAR_CELLS = 40
-_ANSWERS = {True: "pass", False: "FAIL", None: "reported"}
+_STANDING = (Outcome.FAIL, Outcome.NOT_PROVEN)
+_ANSWERS = {**ANSWERS, Outcome.PASS: "pass", Outcome.REPORTED: "reported"}
 
 
 def runs_table(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -28,7 +31,7 @@ def runs_text(runs: Sequence[Run]) -> str:
             r.at,
             r.policy,
             r.board or "-",
-            _ANSWERS[r.passed],
+            _ANSWERS[r.answer],
             r.manifest_sha256[:12],
             r.version,
         )
@@ -65,7 +68,7 @@ def figures_text(figures: Sequence[tuple[Run, Answer]]) -> str:
             run.at,
             run.policy,
             f"{value:,.6g}",
-            "" if answer.passed is not False else "FAIL",
+            _ANSWERS[answer.outcome] if answer.outcome in _STANDING else "",
             _bar((value / 2 - low / 2) / span),
         )
         for (run, answer), value in zip(figures, values, strict=True)
@@ -99,7 +102,7 @@ def _answer(answer: Answer | None) -> tuple[str, str]:
     if answer is None:
         return "not made", ""
     return _ANSWERS[
-        answer.passed
+        answer.outcome
     ], "" if answer.found is None else f"{answer.found:,.6g} {answer.unit}".rstrip()
 
 

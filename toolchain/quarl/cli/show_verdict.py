@@ -12,7 +12,7 @@ from quarl.cli.table import table
 from quarl.evidence.evidence import Evidence
 from quarl.verdict.baseline import Baseline
 from quarl.verdict.explanations import Explanation
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.verdict import Check, Outcome, Verdict
 
 
 def evidence_text(evidence: Evidence, release: Release, limits: Limits | None = None) -> str:
@@ -59,15 +59,17 @@ def baseline_text(baseline: Baseline, path: Path) -> str:
 
 def verdict_text(verdict: Verdict) -> str:
     """Return the verdict as text."""
-    failed = verdict.failed
-    head = (
-        f"PASS: {verdict.policy} may be released"
-        if verdict.passed
-        else f"FAIL: {verdict.policy} must not be released"
-    )
-    lines = [f"  {check.name}: {check.detail}\n    {check.advice}" for check in failed]
-    if verdict.int8_fails:
-        lines += ["Where the loss sits:", *(f"  {reason.text}" for reason in verdict.why)]
+    from quarl.verdict.formats.wording import ANSWERS
+
+    may = "may" if verdict.may_ship else "must not"
+    head = f"{ANSWERS[verdict.answer]}: {verdict.policy} {may} be released"
+    lines = [
+        f"  {check.name}: {check.detail}\n    {check.advice}"
+        for check in (*verdict.failed, *verdict.unproven)
+    ]
+    if verdict.blames_int8 and verdict.why:
+        lines += ["Where int8 differs from its source:"]
+        lines += [f"  {reason.text}" for reason in verdict.why]
     return "\n".join([checks_text(verdict.checks), "", head, *lines])
 
 
@@ -75,11 +77,11 @@ def checks_text(checks: Sequence[Check]) -> str:
     """Return checks as a table: found beside allowed, and how the figure was made; below it why
     some could not be judged.
     """
-    from quarl.verdict.formats.wording import found_text, limit_text
+    from quarl.verdict.formats.wording import ANSWERS, found_text, limit_text
 
-    word = {True: "pass", False: "FAIL", None: "-"}
-    rows = [(word[c.passed], c.name, found_text(c), limit_text(c), c.kind) for c in checks]
+    word = {**ANSWERS, Outcome.PASS: "pass", Outcome.REPORTED: "-"}
+    rows = [(word[c.outcome], c.name, found_text(c), limit_text(c), c.kind) for c in checks]
     open_questions = [
-        f"{c.name}: {c.detail}" for c in checks if c.passed is None and c.found is None
+        f"{c.name}: {c.detail}" for c in checks if c.outcome is Outcome.REPORTED and c.found is None
     ]
     return "\n".join([table(("", "check", "found", "allowed", "how"), rows), *open_questions])

@@ -28,7 +28,11 @@ def read_verdict(text: str, where: str = "verdict.json") -> Verdict:
         loop = document["closed_loop"]
         why = tuple(_value(Reason, reason) for reason in document["why"])
         return Verdict(
-            str(document["policy"]), checks, None if loop is None else _value(ClosedLoop, loop), why
+            str(document["policy"]),
+            checks,
+            None if loop is None else _value(ClosedLoop, loop),
+            why,
+            "warn" if document["not_proven"] == "warn" else "fail",
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(

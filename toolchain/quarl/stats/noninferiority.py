@@ -18,8 +18,9 @@ See toolchain/docs/gate.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,11 @@ class MeanTest:
     passed: bool
 
     @property
+    def loss_is_shown(self) -> bool:
+        """Whether the whole interval lies beyond the margin, at alpha."""
+        return self.upper < -self.margin
+
+    @property
     def equivalent(self) -> bool:
         """Whether gains are proven to stay within the margin as well (two one-sided tests, at alpha
         each).
@@ -92,10 +98,16 @@ class FailureTest:
     # upper bound of the true rise, one-sided at alpha: the smallest margin this would have proven
     upper: float
     p_value: float  # of "the rise is the margin or more"
+    rise_p_value: float  # of "the rise is the margin or less"
     episodes_needed: (
         int | None
     )  # for a candidate that fails equally often, at this share of discordant pairs, with POWER
     passed: bool
+
+    @property
+    def rise_is_shown(self) -> bool:
+        """Whether the rate rises by more than the margin, with one-sided error alpha."""
+        return self.rise_p_value < self.alpha
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +210,7 @@ def compare_failures(
         if p_value <= alpha
         else max(upper, margin),  # found to 1e-4, on the side of the decision
         p_value=p_value,
+        rise_p_value=rise_p_value(count, only_candidate, only_source, margin),
         episodes_needed=_episodes_for_failures(
             margin, (only_candidate + only_source) / count, alpha
         ),
@@ -232,35 +245,55 @@ def failure_p_value(count: int, only_candidate: int, only_source: int, margin: f
     """
     if not 0 < margin < 1:
         return 1.0 if margin <= 0 else 0.0
-    gains = np.arange(count + 1)
-    # the pairs of counts that speak at least as much for the candidate: up to harms[gains] failures
-    # of the candidate alone
+    # the pairs of counts that speak at least as much for the candidate
     limit = tango_score(np.float64(only_candidate), np.float64(only_source), count, margin)
-    harms = _largest_harm(gains, count, margin, float(limit) + 1e-9)
+    return _largest(_chances(count, margin, float(limit) + 1e-9), margin)
+
+
+def rise_p_value(count: int, only_candidate: int, only_source: int, margin: float) -> float:
+    """Return the exact p-value of "the failure rate rises by `margin` or less": small where a
+    larger rise is shown; pairs as in `failure_p_value`.
+    """
+    if not 0 < margin < 1:
+        return 1.0
+    # all pairs of counts but those that speak more for the candidate
+    limit = tango_score(np.float64(only_candidate), np.float64(only_source), count, margin)
+    milder = _chances(count, margin, float(limit) - 1e-9)
+    return _largest(lambda gain_rates: 1 - milder(gain_rates), margin)
+
+
+_Rates: TypeAlias = NDArray[np.float64]
+
+
+def _chances(count: int, margin: float, limit: float) -> Callable[[_Rates], _Rates]:
+    """Return how likely scores up to `limit` are, as a function of gain rates [rates]: the source
+    alone fails with such a rate, the candidate alone with that rate + margin.
+    """
+    gains = np.arange(count + 1)
+    harms = _largest_harm(gains, count, margin, limit)
     log_ways = (
         special.gammaln(count + 1) - special.gammaln(gains + 1) - special.gammaln(count - gains + 1)
     )
 
-    def chances(gain_rates: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return how likely these are [rates] where the candidate alone fails with probability gain
-        rate + margin.
-        """
+    def chances(gain_rates: _Rates) -> _Rates:
         column = gain_rates[:, None]
         weights = np.exp(
             log_ways + special.xlogy(gains, column) + special.xlog1py(count - gains, -column)
         )
         rate, gain = np.nonzero((weights > 1e-15) & (harms >= 0))
-        harm_shares = np.minimum(
-            (gain_rates + margin) / (1 - gain_rates), 1
-        )  # among the pairs that are no gains
+        # among the pairs that are no gains
+        harm_shares = np.minimum((gain_rates + margin) / (1 - gain_rates), 1)
         likely = weights[rate, gain] * special.bdtr(
             harms[gain].astype(np.float64), count - gain, harm_shares[rate]
         )
         return np.bincount(rate, likely, len(gain_rates)).astype(np.float64)
 
-    rates = (
-        (1 - margin) / 2 * np.linspace(0, 1, 65) ** 2
-    )  # both rates together are at most 1; small ones matter most
+    return chances
+
+
+def _largest(chances: Callable[[_Rates], _Rates], margin: float) -> float:
+    """Return the largest chance over all gain rates; both rates together are at most 1."""
+    rates = (1 - margin) / 2 * np.linspace(0, 1, 65) ** 2  # small ones matter most
     coarse = chances(rates)
     top = int(coarse.argmax())
     fine = chances(np.linspace(rates[max(top - 1, 0)], rates[min(top + 1, len(rates) - 1)], 17))

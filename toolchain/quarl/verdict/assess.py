@@ -69,7 +69,7 @@ def gather(release: Release, request: ParityRequest, progress: Progress | None =
     evidence = gather_evidence(release, plan, target, request.proof, progress)
     measurements = read_measurements(release)
     evidence = replace(evidence, figures=figures_of(release, measurements))
-    if release.source is not None and _int8_fails(release, evidence, limits):
+    if release.source is not None and _int8_is_blamed(release, evidence, limits):
         trials = try_changes(release.source, release.quantized, release.example.obs)
         evidence = replace(evidence, trials=trials)
     release.store(PARITY, evidence.to_json().encode())
@@ -125,8 +125,8 @@ def own_target(release: Release, link: str | None = None, *, trust: bool = False
     return target_of(board, link, trust=trust)
 
 
-def _int8_fails(release: Release, evidence: Evidence, limits: Limits) -> bool:
-    return judge(evidence, limits, policy=release.manifest.name).int8_fails
+def _int8_is_blamed(release: Release, evidence: Evidence, limits: Limits) -> bool:
+    return judge(evidence, limits, policy=release.manifest.name).blames_int8
 
 
 def _quant_report(release: Release) -> QuantReport | None:

@@ -18,7 +18,7 @@ from quarl.errors import InputError
 from quarl.files.atomic import write_whole
 from quarl.files.open import read_file
 from quarl.verdict.formats.verdict_json import checks_of, verdict_table
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.verdict import Check, Outcome, Verdict
 
 FORMAT = 1
 
@@ -49,10 +49,10 @@ def set_baseline(release: Release, verdict: Verdict, path: Path) -> Path:
     Raises:
         InputError: the verdict does not pass, or the file cannot be written.
     """
-    if not verdict.passed:
-        failing = ", ".join(check.name for check in verdict.failed)
+    if verdict.answer is not Outcome.PASS:
+        standing = ", ".join(check.name for check in (*verdict.failed, *verdict.unproven))
         raise InputError(
-            f"{release.folder}: does not pass ({failing}), so it cannot be a baseline: see quarl "
+            f"{release.folder}: does not pass ({standing}), so it cannot be a baseline: see quarl "
             f"gate {release.folder}"
         )
     document = {

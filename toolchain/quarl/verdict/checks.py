@@ -1,4 +1,4 @@
-"""How a check is made: a question, the figure, its limit. What is missing fails.
+"""How a check is made: a question, the figure, its limit. What is missing proves nothing.
 
 In: a `Question`, a figure, a limit, words. Out: `Check`s, so that every part of the gate words them
 alike.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from quarl.profiles.figure import Kind
-from quarl.verdict.verdict import Check, Group, Relation
+from quarl.verdict.verdict import Check, Group, Outcome, Relation, outcome_of
 
 SOFTER_INT8 = "Use a higher rung (--rung), or calibrate on more and more varied episodes"
 
@@ -33,20 +33,20 @@ def judged(
     Args:
         limit: None where the figure is only shown.
     """
-    passed = None
+    holds = None
     if limit is not None:
-        passed = figure <= limit if question.relation == "at most" else figure >= limit
-    return answered(question, passed, (figure, limit), detail, advice)
+        holds = figure <= limit if question.relation == "at most" else figure >= limit
+    return answered(question, outcome_of(holds), (figure, limit), detail, advice)
 
 
 def answered(
     question: Question,
-    passed: bool | None,
+    outcome: Outcome,
     figures: tuple[float | None, float | None],
     detail: str,
     advice: str,
 ) -> Check:
-    """Return the check whose answer is known; the advice is given where it fails.
+    """Return the check whose answer is known; the advice is given where it does not pass.
 
     Args:
         figures: the figure and its limit, each None where there is none.
@@ -54,21 +54,21 @@ def answered(
     return Check(
         question.name,
         question.group,
-        passed,
+        outcome,
         *figures,
         question.relation,
         question.unit,
         question.kind,
         detail,
-        advice if passed is False else "",
+        advice if outcome in (Outcome.FAIL, Outcome.NOT_PROVEN) else "",
     )
 
 
 def missing(question: Question, limit: float | None, detail: str, advice: str) -> Check:
-    """Return the failed check of something that was not gathered."""
-    return answered(question, False, (None, limit), detail, advice)
+    """Return the check of something that was not gathered, so that nothing is proven."""
+    return answered(question, Outcome.NOT_PROVEN, (None, limit), detail, advice)
 
 
 def reported(question: Question, figure: float | None, detail: str) -> Check:
     """Return a figure that is shown and has no limit."""
-    return answered(question, None, (figure, None), detail, "")
+    return answered(question, Outcome.REPORTED, (figure, None), detail, "")

@@ -20,7 +20,7 @@ from quarl.stats.ranks import MiddleChange, RankTest
 from quarl.stats.sequential import failures_are_hopeless, mean_is_hopeless
 from quarl.verdict.checks import SOFTER_INT8, Question, answered, judged, missing, reported
 from quarl.verdict.limits import failure_of, margin_of, scale_of
-from quarl.verdict.verdict import Check, Group
+from quarl.verdict.verdict import Check, Group, Outcome
 
 SURE = 3.09  # standard errors: one in a thousand by chance
 _NORMAL_TAIL = 0.001
@@ -44,8 +44,10 @@ def loop_is_settled(loop: ClosedLoop, limits: Limits) -> bool:
     """
     if mean_is_hopeless(loop.mean) or failures_are_hopeless(loop.failures):
         return True
-    failing = {check.name for check in closed_loop_checks(loop, limits) if check.passed is False}
-    return not failing or "source_return" in failing
+    outcomes = {check.name: check.outcome for check in closed_loop_checks(loop, limits)}
+    if outcomes.get("source_return") is Outcome.FAIL:
+        return True
+    return {Outcome.FAIL, Outcome.NOT_PROVEN}.isdisjoint(outcomes.values())
 
 
 def closed_loop_of(
@@ -221,9 +223,11 @@ def _disturbed_check(paired: PairedEpisodes, disturbed: DisturbedEpisodes, limit
     if margin is None:
         return reported(question, 0.0 - mean.mean_difference, detail)
     advice = f"int8 bears this disturbance worse than its source. {SOFTER_INT8}; or train with it"
-    if mean.mean_difference >= -margin:
-        advice = _more_episodes(count, mean.episodes_needed)
-    return judged(question, 0.0 - mean.lower, margin, detail, advice)
+    check = judged(question, 0.0 - mean.lower, margin, detail, advice)
+    if check.outcome is Outcome.PASS or mean.loss_is_shown:
+        return check
+    advice = _not_shown(mean.mean_difference >= -margin, count, mean.episodes_needed)
+    return replace(check, outcome=Outcome.NOT_PROVEN, advice=advice)
 
 
 def _no_mean(detail: str, advice: str) -> Check:
@@ -272,13 +276,11 @@ def _mean_check(loop: ClosedLoop, mean: MeanTest) -> Check:
         and loop.look < loop.looks
     ):
         return _open(check, "failure_rate")
+    if mean.loss_is_shown or mean_is_hopeless(mean):
+        return replace(check, advice=f"{_chaos(loop)}The policy has lost return. {SOFTER_INT8}")
     within = mean.mean_difference >= -mean.margin
-    advice = (
-        _not_proven(loop, mean.episodes_needed)
-        if within
-        else f"The policy has lost return. {SOFTER_INT8}"
-    )
-    return replace(check, advice=_chaos(loop) + advice)
+    advice = _chaos(loop) + _not_proven(loop, mean.episodes_needed, within=within)
+    return replace(check, outcome=Outcome.NOT_PROVEN, advice=advice)
 
 
 def _failure_check(loop: ClosedLoop, test: FailureTest) -> Check:
@@ -295,18 +297,18 @@ def _failure_check(loop: ClosedLoop, test: FailureTest) -> Check:
         f"{100 * max(test.upper, 0):.2f} points"
     )
     figures = 100 * test.upper, 100 * test.margin
-    check = answered(_FAILURES, test.passed, figures, detail, "")
+    outcome = Outcome.PASS if test.passed else Outcome.NOT_PROVEN
+    check = answered(_FAILURES, outcome, figures, detail, "")
     if test.passed:
         return check
     if mean_is_hopeless(loop.mean) and not failures_are_hopeless(test) and loop.look < loop.looks:
         return _open(check, "mean_return")
+    if test.rise_is_shown or failures_are_hopeless(test):
+        advice = f"{_chaos(loop)}More episodes fail than before. {SOFTER_INT8}"
+        return replace(check, outcome=Outcome.FAIL, advice=advice)
     within = test.rate_difference <= test.margin
-    advice = (
-        _not_proven(loop, test.episodes_needed)
-        if within
-        else f"More episodes fail than before. {SOFTER_INT8}"
-    )
-    return replace(check, advice=_chaos(loop) + advice)
+    advice = _chaos(loop) + _not_proven(loop, test.episodes_needed, within=within)
+    return replace(check, advice=advice)
 
 
 def _equivalence_check(loop: ClosedLoop, limits: Limits) -> Check:
@@ -328,7 +330,12 @@ def _equivalence_check(loop: ClosedLoop, limits: Limits) -> Check:
         if is_gain
         else "See mean_return"
     )
-    return judged(question, largest, mean.margin, detail, advice)
+    check = judged(question, largest, mean.margin, detail, advice)
+    if check.outcome is Outcome.PASS or mean.loss_is_shown or mean.lower > mean.margin:
+        return check
+    within = abs(mean.mean_difference) <= mean.margin
+    advice = _not_proven(loop, mean.episodes_needed, within=within)
+    return replace(check, outcome=Outcome.NOT_PROVEN, advice=advice)
 
 
 def _open(check: Check, failing: str) -> Check:
@@ -336,7 +343,7 @@ def _open(check: Check, failing: str) -> Check:
         f"left open: the episodes stopped early because {failing} certainly fails; so "
         f"far: {check.detail}"
     )
-    return replace(check, passed=None, detail=detail)
+    return replace(check, outcome=Outcome.REPORTED, detail=detail)
 
 
 def _look(loop: ClosedLoop) -> str:
@@ -351,25 +358,37 @@ def _confidence(alpha: float) -> str:
     return f"{100 * (1 - alpha):.4g}%"
 
 
-def _not_proven(loop: ClosedLoop, needed: int | None) -> str:
+def _not_proven(loop: ClosedLoop, needed: int | None, *, within: bool) -> str:
     if loop.look < loop.looks:
         return (
             "The episodes stopped early under other limits: run quarl parity again with "
             "these (--limits)"
         )
-    return _more_episodes(loop.episodes, needed)
+    return _not_shown(within, loop.episodes, needed)
 
 
-def _more_episodes(played: int, needed: int | None) -> str:
+def _not_shown(within: bool, played: int, needed: int | None) -> str:
+    """Return what would decide a check that is neither shown to hold nor to fail.
+
+    Args:
+        within: whether the difference that was seen is within the margin.
+        needed: episodes by which an equal policy would pass; None: a million are too few.
+    """
+    if not within:
+        return (
+            "The difference seen is beyond the margin, but could be chance: more episodes decide "
+            f"it (--episodes {2 * played}). {SOFTER_INT8}"
+        )
     if needed is None:
         return "No number of episodes proves this margin: give a larger one"
     if needed > played:
         return (
-            "The loss seen is within the margin but not proven: an equal policy needs "
-            f"about {needed:,} episodes (--episodes {needed})"
+            "The difference seen is within the margin, but too few episodes prove it: an equal "
+            f"policy needs about {needed:,} (--episodes {needed})"
         )
     return (
-        f"The loss seen is within the margin but not proven. {SOFTER_INT8}, or play more episodes"
+        "The difference seen is within the margin, but not proven: play more episodes "
+        f"(--episodes {2 * played}). {SOFTER_INT8}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Why a release fails: where the loss of quantisation sits, in sentences with their numbers, and
+"""Why a release does not pass: where int8 differs from its source, in sentences with their numbers, and
 what was measured to help.
 
 In: the evidence, the judged closed loop, the bundle's report of its layers. Out: `Reason`s, what

@@ -14,7 +14,7 @@ import math
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,24 +23,44 @@ from typing import TYPE_CHECKING
 from quarl.errors import InputError
 from quarl.files.text import shortened
 from quarl.resources import home_dir
+from quarl.verdict.verdict import Outcome
 
 if TYPE_CHECKING:
     from quarl.verdict.verdict import Verdict
 
 APPLICATION_ID = 0x7175726C  # "qurl": what the file says it is (SQLite's application_id)
-FORMAT = 1
+FORMAT = 2
 WAIT_S = 30.0  # for another writer
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS runs (
-        number INTEGER PRIMARY KEY, at TEXT NOT NULL, policy TEXT NOT NULL, board TEXT NOT NULL, passed INTEGER NOT NULL,
+        number INTEGER PRIMARY KEY, at TEXT NOT NULL, policy TEXT NOT NULL, board TEXT NOT NULL, answer TEXT NOT NULL,
         manifest_sha256 TEXT NOT NULL, version TEXT NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS checks (
-        run INTEGER NOT NULL REFERENCES runs (number), name TEXT NOT NULL, passed INTEGER, found REAL, allowed REAL,
+        run INTEGER NOT NULL REFERENCES runs (number), name TEXT NOT NULL, outcome TEXT NOT NULL, found REAL, allowed REAL,
         unit TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (run, name)) WITHOUT ROWID""",
     "CREATE INDEX IF NOT EXISTS runs_of_policy ON runs (policy, number)",
 )
-_RUN_COLUMNS = "number, at, policy, board, passed, manifest_sha256, version"
+# of format 1, which said passed or not: 1, 0 or, of a check without a limit, NULL
+_TABLES_1 = (
+    _TABLES[0].replace("answer TEXT NOT NULL", "passed INTEGER NOT NULL"),
+    _TABLES[1].replace("outcome TEXT NOT NULL", "passed INTEGER"),
+    _TABLES[2],
+)
+_RENEWAL = (
+    "ALTER TABLE runs RENAME TO old_runs",
+    "ALTER TABLE checks RENAME TO old_checks",
+    "DROP INDEX runs_of_policy",
+    *_TABLES,
+    "INSERT INTO runs SELECT number, at, policy, board, CASE passed WHEN 1 THEN 'pass' ELSE 'fail' "
+    "END, manifest_sha256, version FROM old_runs",
+    "INSERT INTO checks SELECT run, name, CASE passed WHEN 1 THEN 'pass' WHEN 0 THEN 'fail' "
+    "ELSE 'reported' END, found, allowed, unit, kind FROM old_checks",
+    "DROP TABLE old_checks",
+    "DROP TABLE old_runs",
+    f"PRAGMA user_version = {FORMAT}",
+)
+_RUN_COLUMNS = "number, at, policy, board, answer, manifest_sha256, version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +71,7 @@ class Run:
     at: str  # UTC, ISO 8601, to the second
     policy: str
     board: str  # "" where the bundle is for none
-    passed: bool
+    answer: Outcome
     manifest_sha256: str
     version: str  # of quarl
 
@@ -61,7 +81,7 @@ class Answer:
     """A check's answer in one run."""
 
     name: str
-    passed: bool | None
+    outcome: Outcome
     found: float | None
     allowed: float | None
     unit: str
@@ -110,12 +130,12 @@ def record(
             at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             verdict.policy,
             board,
-            verdict.passed,
+            verdict.answer.value,
             manifest_sha256,
             version,
         )
         number = database.execute(
-            "INSERT INTO runs (at, policy, board, passed, manifest_sha256, version) VALUES "
+            "INSERT INTO runs (at, policy, board, answer, manifest_sha256, version) VALUES "
             "(?, ?, ?, ?, ?, ?)",
             row,
         )
@@ -123,8 +143,8 @@ def record(
         database.executemany(
             "INSERT INTO checks VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
-                (run, check.name, check.passed, check.found, check.allowed, check.unit, check.kind)
-                for check in verdict.checks
+                (run, c.name, c.outcome.value, c.found, c.allowed, c.unit, c.kind)
+                for c in verdict.checks
             ],
         )
         database.execute("COMMIT")
@@ -165,7 +185,7 @@ def answers_of(path: Path, number: int) -> tuple[Answer, ...]:
                 "them with quarl history."
             )
         query = (
-            "SELECT name, passed, found, allowed, unit, kind FROM checks WHERE run = ? "
+            "SELECT name, outcome, found, allowed, unit, kind FROM checks WHERE run = ? "
             "ORDER BY name"
         )
         return tuple(_answer(row) for row in database.execute(query, (number,)))
@@ -199,7 +219,7 @@ def figure_over_runs(
         where, values = ("", ()) if policy is None else ("AND runs.policy = ?", (policy,))
         columns = ", ".join(f"runs.{column.strip()}" for column in _RUN_COLUMNS.split(","))
         query = (
-            f"SELECT {columns}, checks.name, checks.passed, checks.found, checks.allowed, "
+            f"SELECT {columns}, checks.name, checks.outcome, checks.found, checks.allowed, "
             "checks.unit, checks.kind FROM runs"
             " JOIN checks ON checks.run = runs.number WHERE checks.name = ? AND checks.found "
             f"IS NOT NULL {where}"
@@ -224,13 +244,11 @@ def _opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
             path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is not a regular file: name another one with --history")
-        uri = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
-        database = sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None)
-        try:
-            _check_owner(database, path, write)
+        with closing(_connected(path, "rwc" if write else "ro")) as database:
+            if _check_owner(database, path, write) == 1:
+                with closing(_connected(path, "rw")) as writer:
+                    _renew(writer)
             yield database
-        finally:
-            database.close()
     except sqlite3.OperationalError as error:
         raise InputError(
             f"{path}: the history cannot be opened or written ({error}). Name another file "
@@ -248,8 +266,22 @@ def _opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
         ) from error
 
 
-def _check_owner(database: sqlite3.Connection, path: Path, write: bool) -> None:
-    """Make the tables of an empty file; refuse one that is not ours."""
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, timeout=WAIT_S, isolation_level=None)
+
+
+def _renew(database: sqlite3.Connection) -> None:
+    """Bring a history of format 1 to this one, whole or not at all."""
+    database.execute("BEGIN IMMEDIATE")
+    if database.execute("PRAGMA user_version").fetchone()[0] == 1:  # nobody was faster
+        for statement in _RENEWAL:
+            database.execute(statement)
+    database.execute("COMMIT")
+
+
+def _check_owner(database: sqlite3.Connection, path: Path, write: bool) -> int:
+    """Make the tables of an empty file, refuse one that is not ours, and return its format."""
     database.execute(
         "PRAGMA cell_size_check = ON"
     )  # a damaged page is an error, not a strange answer
@@ -275,14 +307,16 @@ def _check_owner(database: sqlite3.Connection, path: Path, write: bool) -> None:
             f"{path}: is a database of another program, not a history of quarl. Name another "
             "file with --history."
         )
-    tables = {_plain(sql) for (sql,) in database.execute("SELECT sql FROM sqlite_master")}
-    if version == FORMAT and tables != {_plain(table) for table in _TABLES}:
-        raise sqlite3.DatabaseError("its tables are not those of a history")
-    if version != FORMAT:
+    expected = {1: _TABLES_1, FORMAT: _TABLES}.get(version)
+    if expected is None:
         raise InputError(
             f"{path}: is a history of format {version}, this quarl reads format {FORMAT}. "
             "Name another file with --history."
         )
+    tables = {_plain(sql) for (sql,) in database.execute("SELECT sql FROM sqlite_master")}
+    if tables != {_plain(table) for table in expected}:
+        raise sqlite3.DatabaseError("its tables are not those of a history")
+    return int(version)
 
 
 def _plain(sql: str | None) -> str:
@@ -291,19 +325,19 @@ def _plain(sql: str | None) -> str:
 
 
 def _run(row: Sequence[object]) -> Run:
-    passed = row[4]
-    if passed not in (0, 1):
-        raise sqlite3.DatabaseError(f"a run passed {shortened(passed)}")
     at, policy, board, manifest_sha256, version = (_text(row[place]) for place in (1, 2, 3, 5, 6))
-    return Run(_whole(row[0]), at, policy, board, bool(passed), manifest_sha256, version)
+    return Run(_whole(row[0]), at, policy, board, _outcome(row[4]), manifest_sha256, version)
 
 
 def _answer(row: Sequence[object]) -> Answer:
     name, unit, kind = (_text(row[place]) for place in (0, 4, 5))
-    if row[1] not in (0, 1, None):
-        raise sqlite3.DatabaseError(f"a check passed {shortened(row[1])}")
-    passed = None if row[1] is None else bool(row[1])
-    return Answer(name, passed, _number(row[2]), _number(row[3]), unit, kind)
+    return Answer(name, _outcome(row[1]), _number(row[2]), _number(row[3]), unit, kind)
+
+
+def _outcome(value: object) -> Outcome:
+    if not isinstance(value, str) or value not in list(Outcome):
+        raise sqlite3.DatabaseError(f"{shortened(value)} where an answer belongs")
+    return Outcome(value)
 
 
 def _text(value: object) -> str:

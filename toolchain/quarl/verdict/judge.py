@@ -1,5 +1,5 @@
-"""The gate: evidence and limits in, verdict out. Nothing is measured here, and missing evidence is
-a failed check, never a silent pass.
+"""The gate: evidence and limits in, verdict out. Nothing is measured here. Missing evidence
+proves nothing, and is never a silent pass.
 
 Each check shows what was found beside what is allowed and how the figure was made;
 toolchain/docs/gate.md says how each limit was chosen.
@@ -27,7 +27,7 @@ from quarl.verdict.closed_loop_checks import (
     own_checks,
     robustness_checks,
 )
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.verdict import Check, Outcome, Verdict
 
 _TOO_LARGE = "Use a narrower policy, a lower rung or another board (quarl boards)"
 _TOO_SLOW = "Use a lower rung, a narrower policy, a faster board or a lower control rate"
@@ -49,7 +49,7 @@ def judge(evidence: Evidence, limits: Limits, *, policy: str) -> Verdict:
     else:
         checks += own_checks(evidence.own, limits)
     checks += _budget_checks(limits, evidence.figures)
-    return Verdict(policy, tuple(checks), loop)
+    return Verdict(policy, tuple(checks), loop, not_proven=limits.not_proven)
 
 
 def _import_check(proof: ImportProof | None, limits: Limits) -> Check:
@@ -60,8 +60,8 @@ def _import_check(proof: ImportProof | None, limits: Limits) -> Check:
     if proof.max_abs_error is None:
         detail = f"not proven here: {proof.reason}"
         advice = f"Install {proof.framework} and import again, or set require_import_proof = false"
-        passed = False if limits.require_import_proof else None
-        return answered(question, passed, (None, limit), detail, advice)
+        outcome = Outcome.NOT_PROVEN if limits.require_import_proof else Outcome.REPORTED
+        return answered(question, outcome, (None, limit), detail, advice)
     detail = (
         f"largest difference to {proof.framework} over {proof.observations:,} "
         f"observations: {proof.max_abs_error:.3g}"
@@ -156,7 +156,7 @@ def _coverage_check(calibration: CalibratedOn, least: int) -> Check:
         "meets (omit --calibration)"
     )
     if not count:
-        return answered(question, None, (None, float(least)), detail, advice)
+        return answered(question, Outcome.REPORTED, (None, float(least)), detail, advice)
     return judged(question, float(count), float(least), detail, advice)
 
 

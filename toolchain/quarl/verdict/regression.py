@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from quarl.verdict.checks import Question, answered, judged, missing, reported
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.verdict import Check, Outcome, Verdict
 
 # share by which a measured figure may be worse even where its rounds differ by less
 MEASURED_NOISE = 0.1
@@ -37,7 +37,8 @@ def compare_with_baseline(verdict: Verdict, baseline: Sequence[Check]) -> tuple[
 
 def _is_compared(before: Check) -> bool:
     return before.group != "regression" and (
-        bool(before.passed) or (before.passed is None and before.group == "budget")
+        before.outcome is Outcome.PASS
+        or (before.outcome is Outcome.REPORTED and before.group == "budget")
     )
 
 
@@ -50,11 +51,13 @@ def _regression_check(now: Check | None, before: Check) -> Check:
         advice = "Gather the same evidence as the baseline"
         return missing(replace(question, kind="exact"), before.found, detail, advice)
     if before.kind == "tested" or before.found is None or now.found is None:
-        passed = now.passed is not False
+        outcome = now.outcome if now.outcome.is_judged else Outcome.PASS
         detail = (
-            "passes as in the baseline" if passed else f"passed in the baseline: {before.detail}"
+            "passes as in the baseline"
+            if outcome is Outcome.PASS
+            else f"passed in the baseline: {before.detail}"
         )
-        return answered(question, passed, (now.found, None), detail, now.advice)
+        return answered(question, outcome, (now.found, None), detail, now.advice)
     if now.where != before.where:
         here, there = (check.where or "an unknown machine" for check in (now, before))
         detail = f"{here}, in the baseline {there}: times of two machines are not compared"
@@ -69,7 +72,7 @@ def _regression_check(now: Check | None, before: Check) -> Check:
     )
     advice = "Find what made it worse, or accept it: quarl baseline set BUNDLE"
     check = judged(question, now.found, limit, detail, advice)
-    if check.passed or not before.found:
+    if check.outcome is Outcome.PASS or not before.found:
         return check
     worse = f"{abs(now.found / before.found - 1):.2%} worse"
     return replace(check, detail=f"{detail}: {worse}")

@@ -45,7 +45,8 @@ class GateOptions(VerdictOptions):
 
 @takes(GateOptions)
 def gate(options: GateOptions) -> None:
-    """Judge a bundle against its limits; exit code 1 when it must not be released.
+    """Judge a bundle against its limits; exit code 1 where a limit is broken, 5 where it is
+    not proven to hold.
 
     A baseline set with quarl baseline set is found beside the bundle: this release must not fall
     behind it.

@@ -12,7 +12,7 @@ from quarl.reports.numbers import percent, prose
 from quarl.reports.page import Cell, Column, Note, Part, Section, Table
 from quarl.reports.sections.wording import answer_tag, found_text, kind_tag, limit_text, title_of
 from quarl.verdict.explanations import EXPLANATIONS
-from quarl.verdict.verdict import Check
+from quarl.verdict.verdict import Check, Outcome
 
 _GROUPS = {
     "import": "Import",
@@ -52,7 +52,9 @@ def checks(contents: Contents) -> Section:
             (Note("The bundle has no verdict.json, so no check was made: run quarl gate.", True),),
         )
     unlimited = [
-        check for check in verdict.checks if check.group == "budget" and check.passed is None
+        check
+        for check in verdict.checks
+        if check.group == "budget" and check.outcome is Outcome.REPORTED
     ]
     parts: list[Part] = [
         _table("All checks by group", [check for check in verdict.checks if check not in unlimited])
@@ -97,7 +99,7 @@ def _meanings(shown: Sequence[Check]) -> Table:
 def _row(check: Check) -> tuple[Cell, ...]:
     return (
         Cell(title_of(check.name), code=check.name, note=prose(check.detail)),
-        Cell(tag=answer_tag(check.passed)),
+        Cell(tag=answer_tag(check.outcome)),
         Cell(found_text(check)),
         Cell(limit_text(check)),
         _share(check),
@@ -110,7 +112,7 @@ def _share(check: Check) -> Cell:
     if check.found is None or not check.allowed or check.allowed < 0:
         return Cell()
     share = check.found / check.allowed
-    return Cell(percent(share), strip=bar(share, is_good=check.passed is not False))
+    return Cell(percent(share), strip=bar(share, is_good=check.outcome is not Outcome.FAIL))
 
 
 def bar(share: float, *, is_good: bool) -> Markup:

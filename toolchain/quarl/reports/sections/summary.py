@@ -7,7 +7,8 @@ from quarl.reports.contents import Contents
 from quarl.reports.numbers import count, decimals_for, fixed, number, percent, prose, size, time
 from quarl.reports.page import Finding, KeyFigure, State, Summary
 from quarl.reports.sections.wording import kind_tag, plain_env, title_of
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.formats.wording import ANSWERS
+from quarl.verdict.verdict import Check, Outcome, Verdict
 
 
 def summary(contents: Contents) -> Summary:
@@ -33,7 +34,7 @@ def _verdict(contents: Contents) -> tuple[State, str, str, tuple[Finding, ...]]:
             "known so far is below."
         )
         return "open", "NOT JUDGED", sentence, ()
-    if verdict.passed and contents.changed_files:
+    if verdict.may_ship and contents.changed_files:
         advice = "Judge it again with quarl gate, or export it again"
         findings = tuple(
             Finding("A file is not the exported one", "", line, advice)
@@ -45,26 +46,34 @@ def _verdict(contents: Contents) -> tuple[State, str, str, tuple[Finding, ...]]:
             f"{name} passed, but the bundle is no longer the one that was judged.",
             findings,
         )
-    open_ones = sum(check.passed is None for check in verdict.checks)
-    judged = len(verdict.checks) - open_ones
+    return _judged(verdict, name)
+
+
+def _judged(verdict: Verdict, name: str) -> tuple[State, str, str, tuple[Finding, ...]]:
+    judged = sum(check.outcome.is_judged for check in verdict.checks)
+    unlimited = len(verdict.checks) - judged
     reported = (
-        f" {count(open_ones, 'more is', 'more are')} reported without being judged."
-        if open_ones
+        f" {count(unlimited, 'more figure has', 'more figures have')} no limit."
+        if unlimited
         else ""
     )
-    if verdict.passed:
-        return (
-            "pass",
-            "PASS",
-            f"{name} may be released: all {count(judged, 'judged check')} pass.{reported}",
-            (),
+    may = "may" if verdict.may_ship else "must not"
+    failed, unproven = verdict.failed, verdict.unproven
+    findings = tuple(_finding(check) for check in (*failed, *unproven))
+    state: State = "fail"
+    if verdict.answer is Outcome.PASS:
+        state, what = "pass", f"all {count(judged, 'check')} with a limit pass"
+    elif verdict.answer is Outcome.FAIL:
+        what = (
+            f"{len(failed)} of {count(judged, 'check')} {'fails' if len(failed) == 1 else 'fail'}"
         )
-    failed = verdict.failed
-    sentence = (
-        f"{name} must not be released: {len(failed)} of "
-        f"{count(judged, 'judged check')} {'fails' if len(failed) == 1 else 'fail'}."
-    )
-    return "fail", "FAIL", sentence + reported, tuple(_finding(check) for check in failed)
+    else:
+        state = "open"
+        what = (
+            f"{len(unproven)} of {count(judged, 'check')} "
+            f"{'is' if len(unproven) == 1 else 'are'} not proven, and none fails"
+        )
+    return state, ANSWERS[verdict.answer], f"{name} {may} be released: {what}.{reported}", findings
 
 
 def _finding(check: Check) -> Finding:
@@ -74,7 +83,7 @@ def _finding(check: Check) -> Finding:
 def _hints(verdict: Verdict | None) -> tuple[str, ...]:
     return (
         ()
-        if verdict is None or not verdict.int8_fails
+        if verdict is None or not verdict.blames_int8
         else tuple(prose(reason.text) for reason in verdict.why if reason.helps)
     )
 

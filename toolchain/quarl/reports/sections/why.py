@@ -10,7 +10,7 @@ from quarl.reports.numbers import number, percent, prose, signed
 from quarl.reports.page import Cell, Column, Note, Part, Section, Table
 from quarl.reports.sections.wording import HELPS, HELPS_NOT
 
-_TITLE = "Where the loss sits"
+_TITLE = "Where int8 differs from its source"
 _TOPICS = {
     "trial": "What was tried",
     "divergence": "When they part",

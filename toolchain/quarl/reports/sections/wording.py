@@ -5,7 +5,7 @@ from __future__ import annotations
 from quarl.profiles.figure import Kind
 from quarl.reports.numbers import GAP, with_unit
 from quarl.reports.page import Tag
-from quarl.verdict.verdict import Check
+from quarl.verdict.verdict import Check, Outcome
 
 TITLES = {
     "import_error": "Read as its framework computes it",
@@ -13,7 +13,7 @@ TITLES = {
     "files_unchanged": "Files as they were exported",
     "action_agreement": "Equal actions",
     "action_error": "Error of the actions",
-    "mean_return": "Mean return lost",
+    "mean_return": "Mean return",
     "failure_rate": "Rise of the failure rate",
     "low_quantile": "Loss of the worst tenth",
     "control": "Control: the source in float64",
@@ -35,9 +35,10 @@ _WORDS = {
 }
 HELPS, HELPS_NOT = Tag("\N{CHECK MARK} helps", "pass"), Tag("no gain", "open")
 _TAGS = {
-    True: Tag("\N{CHECK MARK} pass", "pass"),
-    False: Tag("\N{MULTIPLICATION X} fail", "fail"),
-    None: Tag("not judged", "open"),
+    Outcome.PASS: Tag("\N{CHECK MARK} pass", "pass"),
+    Outcome.FAIL: Tag("\N{MULTIPLICATION X} fail", "fail"),
+    Outcome.NOT_PROVEN: Tag("? not proven", "open"),
+    Outcome.REPORTED: Tag("no limit", "none"),
 }
 
 
@@ -62,15 +63,15 @@ def kind_tag(kind: Kind) -> Tag:
     return Tag(kind, kind)
 
 
-def answer_tag(passed: bool | None) -> Tag:
+def answer_tag(outcome: Outcome) -> Tag:
     """Return the word for how a check went."""
-    return _TAGS[passed]
+    return _TAGS[outcome]
 
 
 def found_text(check: Check) -> str:
     """Return what was found, with its unit."""
     if check.found is None:
-        return "nothing" if check.passed is False else "not known"
+        return "not known" if check.outcome is Outcome.REPORTED else "not measured"
     return with_unit(check.found, check.unit)
 
 

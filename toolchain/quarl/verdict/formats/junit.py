@@ -1,7 +1,9 @@
 """JUnit XML, as CI servers read it: one test suite per group of checks, one test case per check.
 
 Follows the element and attribute names of the schema Jenkins publishes (xunit-plugin,
-junit-10.xsd). A check that was not judged is a skipped test. Times are 0: a verdict has no clock.
+junit-10.xsd). What was shown to break its limit is a failure, what is not proven an error, since the
+test could not be decided. A figure without a limit is a skipped test, and so is what is not proven
+where [gate] not_proven = "warn" lets it pass. Times are 0: a verdict has no clock.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ from xml.etree import ElementTree
 
 from quarl.files.text import xml_text
 from quarl.verdict.formats.wording import found_text, limit_text
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.verdict import Check, Outcome, Verdict
 
 
 def junit_text(verdict: Verdict) -> str:
     """Return the JUnit XML of the verdict."""
+    lenient = verdict.may_ship
     root = ElementTree.Element(
-        "testsuites", _counts(verdict.checks), name=xml_text(f"quarl gate: {verdict.policy}")
+        "testsuites",
+        _counts(verdict.checks, lenient),
+        name=xml_text(f"quarl gate: {verdict.policy}"),
     )
     for group, members in groupby(
         sorted(verdict.checks, key=lambda check: check.group), key=lambda check: check.group
@@ -26,12 +31,12 @@ def junit_text(verdict: Verdict) -> str:
         suite = ElementTree.SubElement(
             root,
             "testsuite",
-            _counts(checks),
+            _counts(checks, lenient),
             name=group,
-            skipped=str(sum(check.passed is None for check in checks)),
+            skipped=str(sum(_is_skipped(check, lenient) for check in checks)),
         )
         for check in checks:
-            _add_case(suite, verdict.policy, check)
+            _add_case(suite, verdict.policy, check, lenient)
     ElementTree.indent(root)
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -40,7 +45,7 @@ def junit_text(verdict: Verdict) -> str:
     )
 
 
-def _add_case(suite: ElementTree.Element, policy: str, check: Check) -> None:
+def _add_case(suite: ElementTree.Element, policy: str, check: Check, lenient: bool) -> None:
     case = ElementTree.SubElement(
         suite,
         "testcase",
@@ -49,23 +54,38 @@ def _add_case(suite: ElementTree.Element, policy: str, check: Check) -> None:
         time="0",
     )
     found = f"found {found_text(check)}, allowed {limit_text(check)} ({check.kind})"
-    if check.passed is False:
+    if check.outcome is Outcome.FAIL or _is_error(check, lenient):
         failure = ElementTree.SubElement(
             case,
-            "failure",
+            "failure" if check.outcome is Outcome.FAIL else "error",
             message=xml_text(f"{check.name}: {found}"),
             type=check.group.replace(" ", "_"),
         )
         failure.text = xml_text(f"{check.detail}\n{check.advice}")
         return
-    if check.passed is None:
-        ElementTree.SubElement(
-            case, "skipped", message=xml_text(f"reported, not judged: {check.detail}")
+    if _is_skipped(check, lenient):
+        why = (
+            "no limit" if check.outcome is Outcome.REPORTED else "not proven, allowed as a warning"
         )
+        ElementTree.SubElement(case, "skipped", message=xml_text(f"{why}: {check.detail}"))
     output = ElementTree.SubElement(case, "system-out")
     output.text = xml_text(f"{found}\n{check.detail}")
 
 
-def _counts(checks: tuple[Check, ...]) -> dict[str, str]:
-    failures = sum(check.passed is False for check in checks)
-    return {"tests": str(len(checks)), "failures": str(failures), "errors": "0", "time": "0"}
+def _is_error(check: Check, lenient: bool) -> bool:
+    return check.outcome is Outcome.NOT_PROVEN and not lenient
+
+
+def _is_skipped(check: Check, lenient: bool) -> bool:
+    return check.outcome is Outcome.REPORTED or (check.outcome is Outcome.NOT_PROVEN and lenient)
+
+
+def _counts(checks: tuple[Check, ...], lenient: bool) -> dict[str, str]:
+    failures = sum(check.outcome is Outcome.FAIL for check in checks)
+    errors = sum(_is_error(check, lenient) for check in checks)
+    return {
+        "tests": str(len(checks)),
+        "failures": str(failures),
+        "errors": str(errors),
+        "time": "0",
+    }

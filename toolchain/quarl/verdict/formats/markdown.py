@@ -8,32 +8,37 @@ from pathlib import Path
 
 from quarl.errors import InputError
 from quarl.files.text import markdown_line
-from quarl.verdict.formats.wording import found_text, limit_text
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.formats.wording import ANSWERS, found_text, limit_text
+from quarl.verdict.verdict import Check, Outcome, Verdict
 
-_ANSWERS = {True: "✅ pass", False: "❌ FAIL", None: "➖ reported"}
+_MARKS = {
+    Outcome.PASS: "✅ pass",
+    Outcome.FAIL: "❌ FAIL",
+    Outcome.NOT_PROVEN: "❔ NOT PROVEN",
+    Outcome.REPORTED: "➖ no limit",
+}
 
 
 def markdown_text(verdict: Verdict) -> str:
     """Return the verdict as Markdown."""
-    failed = verdict.failed
-    title = "pass" if verdict.passed else "fail"
-    count = sum(check.passed is not None for check in verdict.checks)
+    standing = (*verdict.failed, *verdict.unproven)
+    count = sum(check.outcome.is_judged for check in verdict.checks)
     lines = [
-        f"## quarl gate: {markdown_line(verdict.policy)}: {title}",
+        f"## quarl gate: {markdown_line(verdict.policy)}: {ANSWERS[verdict.answer]}",
         "",
-        f"{count - len(failed)} of {count} checks pass.",
+        f"{count - len(standing)} of {count} checks pass.",
         "",
     ]
-    if failed:
+    if standing:
         lines += [
-            f"- **{markdown_line(check.name)}**: {markdown_line(check.detail)}. {markdown_line(check.advice)}"
-            for check in failed
+            f"- **{markdown_line(check.name)}** ({ANSWERS[check.outcome]}): "
+            f"{markdown_line(check.detail)}. {markdown_line(check.advice)}"
+            for check in standing
         ]
         lines.append("")
-    if verdict.int8_fails:
+    if verdict.blames_int8 and verdict.why:
         lines += [
-            "Where the loss sits:",
+            "Where int8 differs from its source:",
             "",
             *(f"- {markdown_line(reason.text)}" for reason in verdict.why),
             "",
@@ -61,7 +66,7 @@ def append_summary(verdict: Verdict, path: Path) -> None:
 def _row(check: Check) -> str:
     cells = [
         check.name,
-        _ANSWERS[check.passed],
+        _MARKS[check.outcome],
         found_text(check),
         limit_text(check),
         check.kind,

@@ -1,5 +1,6 @@
 """SARIF 2.1.0, as code scanning services read it: one rule per check, one result per check that
-failed.
+does not pass. What is not proven has the kind "open": the standard's word for a question that could
+not be decided, which has no level (3.27.9, 3.27.10).
 
 Follows the OASIS standard "Static Analysis Results Interchange Format Version 2.1.0"; section
 numbers below are its own. A verdict is about a bundle, not about a line of code, so every result
@@ -16,7 +17,7 @@ import quarl
 from quarl.files.text import printable
 from quarl.verdict.explanations import explain
 from quarl.verdict.formats.wording import found_text, limit_text
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.verdict import Check, Outcome, Verdict
 
 SARIF_VERSION = "2.1.0"
 LOCATION = "verdict.json"
@@ -31,9 +32,11 @@ def sarif_text(verdict: Verdict) -> str:
 
 
 def _run(verdict: Verdict) -> dict[str, Any]:
-    failed = {
-        check.name: index for index, check in enumerate(verdict.checks) if check.passed is False
-    }
+    standing = [
+        index
+        for index, check in enumerate(verdict.checks)
+        if check.outcome in (Outcome.FAIL, Outcome.NOT_PROVEN)
+    ]
     return {
         "tool": {
             "driver": {
@@ -45,7 +48,7 @@ def _run(verdict: Verdict) -> dict[str, Any]:
         "automationDetails": {
             "id": f"quarl/{printable(verdict.policy)}/"
         },  # 3.17.2: keeps the runs of two policies apart
-        "results": [_result(verdict.checks[index], index) for index in failed.values()],
+        "results": [_result(verdict.checks[index], index) for index in standing],
     }
 
 
@@ -56,7 +59,7 @@ def _rule(check: Check) -> dict[str, Any]:
         "shortDescription": {"text": f"{check.group}: {check.name.replace('_', ' ')}"},
         "fullDescription": {"text": explanation.meaning},
         "help": {"text": f"{explanation.limit}\n\n{explanation.remedy}"},
-        "defaultConfiguration": {"level": "error" if check.passed is not None else "note"},
+        "defaultConfiguration": {"level": "error" if check.outcome.is_judged else "note"},
         "properties": {"tags": [check.group]},
     }
 
@@ -66,11 +69,12 @@ def _result(check: Check, index: int) -> dict[str, Any]:
         f"found {found_text(check)}, allowed {limit_text(check)} ({check.kind}): {check.detail}"
     )
     advice = f". {check.advice}" if check.advice else ""
+    is_shown = check.outcome is Outcome.FAIL
     return {
         "ruleId": check.name,
         "ruleIndex": index,
-        "level": "error",
-        "kind": "fail",
+        "level": "error" if is_shown else "none",
+        "kind": "fail" if is_shown else "open",
         "message": {"text": printable(message + advice)},
         "locations": [
             {

@@ -12,9 +12,9 @@ from dataclasses import asdict
 from typing import Any
 
 from quarl.errors import InputError
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.verdict import Check, Outcome, Verdict
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def verdict_table(verdict: Verdict) -> dict[str, Any]:
@@ -22,7 +22,9 @@ def verdict_table(verdict: Verdict) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "policy": verdict.policy,
-        "passed": verdict.passed,
+        "answer": verdict.answer,
+        "may_ship": verdict.may_ship,
+        "not_proven": verdict.not_proven,
         "checks": [{**asdict(check), "margin": check.margin} for check in verdict.checks],
         "why": [asdict(reason) for reason in verdict.why],
         "closed_loop": None
@@ -63,6 +65,11 @@ def checks_of(document: Mapping[str, Any], where: str) -> tuple[Check, ...]:
             "judge the baseline again"
         )
     return tuple(
-        Check(**{key: value for key, value in check.items() if key != "margin"})
+        Check(
+            **{
+                **{key: value for key, value in check.items() if key != "margin"},
+                "outcome": Outcome(check["outcome"]),
+            }
+        )
         for check in document["checks"]
     )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from quarl.verdict.verdict import Check
+from quarl.verdict.verdict import Check, Outcome
+
+ANSWERS = {
+    Outcome.PASS: "PASS",
+    Outcome.FAIL: "FAIL",
+    Outcome.NOT_PROVEN: "NOT PROVEN",
+    Outcome.REPORTED: "no limit",
+}
 
 
 def found_text(check: Check) -> str:
     """Return what was found, with its unit."""
     if check.found is None:
-        return "nothing" if check.passed is False else "not known"
+        return "not known" if check.outcome is Outcome.REPORTED else "not measured"
     return _with_unit(check.found, check.unit)
 
 
