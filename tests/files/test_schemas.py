@@ -1,5 +1,5 @@
-"""The published schemas: as the classes say, right for every file of the repository, and every key is
-on its page of the docs.
+"""The published schemas: as the classes say, right for every file of the repository, and every key
+is on its page of the docs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Strict tables: every kind of problem in the words of one reader, and schemas that say the same."""
+"""Strict tables: every kind of problem in the words of one reader; schemas that say the same."""
 
 from __future__ import annotations
 

@@ -123,11 +123,12 @@ def test_a_firmware_that_fails_is_stopped_and_its_registers_shown(name: str, emu
 
 
 def test_the_registers_of_a_fault_are_those_of_the_faulting_instruction() -> None:
-    """r0 to r3 are set by hand, then the load faults; the handler's own registers would be others."""
+    """r0 to r3 are set by hand, then the load faults; the handler's own registers differ."""
     main = """#include <stdint.h>
 int main(void)
 {
-    __asm__ volatile("movw r1, #0x1111\\n\\tmovw r2, #0x2222\\n\\tmovw r3, #0x3333\\n\\tmov r0, #0x70000000\\n\\tldr r0, [r0]"
+    __asm__ volatile("movw r1, #0x1111\\n\\tmovw r2, #0x2222\\n\\tmovw r3, #0x3333\\n\\t"
+                     "mov r0, #0x70000000\\n\\tldr r0, [r0]"
                      ::: "r0", "r1", "r2", "r3");
     return 0;
 }

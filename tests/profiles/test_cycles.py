@@ -45,9 +45,7 @@ def test_the_stated_error_is_the_one_found(published: Published) -> None:
     )
 
 
-def test_the_profile_states_the_error_where_there_was_something_to_compare_with_and_that_there_was_not_elsewhere() -> (
-    None
-):
+def test_the_profile_states_the_error_where_silicon_was_measured_and_says_so_elsewhere() -> None:
     texts = {
         name: cycle_assumptions(find_board(name, targets_dir()))
         for name in ("nrf52840_dk", "nucleo_u575zi", "rp2040_pico")

@@ -1,6 +1,6 @@
 """What goes into a request and what an answer's bytes mean, the same on every link to a firmware.
 
-In: an interface and the graph's integers, or payloads of frames. Out: payloads of frames, or arrays.
+In: an interface and the graph's integers, or payloads of frames. Out: the payloads, or arrays.
 Layouts: firmware_harness/harness/ql_frame.h.
 """
 

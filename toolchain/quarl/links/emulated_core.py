@@ -1,7 +1,7 @@
 """A core in unicorn: its memory, its registers by their role, and its traps.
 
-In: a board. Out: an `EmulatedCore`, of any instruction set of `quarl.links.isa`. unicorn is imported
-here only.
+In: a board. Out: an `EmulatedCore`, of any instruction set of `quarl.links.isa`. Nothing else
+imports unicorn.
 """
 
 from __future__ import annotations

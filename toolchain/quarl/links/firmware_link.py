@@ -47,7 +47,7 @@ def serial_path(link: str) -> str:
 
 
 def open_unicorn(tree: SourceTree, board: Board, cache_dir: Path) -> UnicornDevice:
-    """Return the firmware, linked for the board and booted in unicorn; errors as `open_emulated`."""
+    """Return the firmware, linked for the board, booted in unicorn; errors as `open_emulated`."""
     return UnicornDevice(build_firmware(tree, board, cache_dir), board, tree.interface)
 
 

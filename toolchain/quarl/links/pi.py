@@ -45,7 +45,7 @@ class ProgramAnswer:
 
 
 def wheels_for(request: Mapping[str, Any]) -> WheelSet:
-    """Return which packages a request needs: tflite-runtime cannot live beside the others' NumPy."""
+    """Return which packages a request needs: tflite-runtime cannot use the others' NumPy."""
     return "tflite-runtime" if request.get("runtime") == "tflite_runtime" else "litert"
 
 

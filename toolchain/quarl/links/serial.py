@@ -224,12 +224,8 @@ class SerialDevice:
             2 * HEADER.size + 2 * CRC.size + sent + self._expected.longest_answer
         )
         end = time.monotonic() + self._answer_s + line_s
-        part, after = (
-            b"",
-            0,
-            # bytes read when the time was already up: those that had come before are looked at all the
-            # same
-        )
+        part = b""
+        after = 0  # bytes read when the time was already up: what came before still counts
         while time.monotonic() < end or (after <= FLOOD_BYTES and (part or not received)):
             try:
                 part = self._port.read(max(1, self._port.in_waiting))

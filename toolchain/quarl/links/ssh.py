@@ -61,7 +61,8 @@ PUSH_SCRIPT = f"""
 set -e
 umask 077
 place=${{TMPDIR:-/tmp}}
-find "$place" -maxdepth 1 -type d -name 'quarl-run-*' -user "$(id -u)" -mmin +{STALE_MINUTES} -exec rm -rf {{}} + 2>/dev/null || true
+find "$place" -maxdepth 1 -type d -name 'quarl-run-*' -user "$(id -u)" -mmin +{STALE_MINUTES} \\
+    -exec rm -rf {{}} + 2>/dev/null || true
 folder=$(mktemp -d "$place/quarl-run-XXXXXXXXXX")
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 1' HUP INT TERM

@@ -1,5 +1,5 @@
-"""Microcontroller cores in the unicorn emulator: real firmware, the harness's own protocol over semihosting,
-exact instruction counts.
+"""Microcontroller cores in the unicorn emulator: real firmware, the harness's own protocol over
+semihosting, exact instruction counts.
 
 Emulated, not timed: unicorn executes instructions, it has no pipeline and no clock. Which cores it
 has is said in `quarl.boards.cores`.

@@ -79,7 +79,7 @@ def cycle_assumptions(board: Board) -> str:
 
 
 def _most_fills(count: Count, cache: FlashCache, timing: Timing, flash_bytes: int | None) -> int:
-    """Return how many lines are fetched at most: code once, and every load from memory in its order.
+    """Return how many lines are fetched at most: code once, and every load in its order.
 
     An image that fits the cache is fetched once as a whole, whatever is loaded again.
     """

@@ -1,4 +1,4 @@
-"""A figure: one number that was measured, emulated or estimated, with its unit and how it was made."""
+"""A figure: one number, measured, emulated or estimated, with its unit and how it was made."""
 
 from __future__ import annotations
 

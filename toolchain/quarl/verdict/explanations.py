@@ -9,9 +9,9 @@ The reasons at length: toolchain/docs/gate.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from quarl.errors import InputError
+from quarl.files.tables import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +277,7 @@ def explain(check: str) -> Explanation:
         if entry.covers(check) or check == entry.name:
             return entry
     names = [entry.name for entry in EXPLANATIONS]
-    near = get_close_matches(check, names, n=1, cutoff=0.5)
-    meant = f"; did you mean {near[0]}?" if near else ""
     raise InputError(
-        f"--explain {check}: no check has this name{meant} All of them: {', '.join(names)}"
+        f"--explain {check}: no check has this name{did_you_mean(check, names)}; all of them: "
+        f"{', '.join(names)}"
     )

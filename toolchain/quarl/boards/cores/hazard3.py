@@ -9,9 +9,9 @@ from quarl.boards.cores.riscv32_imac import CORE as ANY
 from quarl.boards.cores.riscv32_imc import MACHINE
 from quarl.boards.cores.riscv32_imc import TIMING as SLOW
 
-# Hazard3, Instruction Cycle Counts (doc/sections/instruction_timings.adoc of its repository): a load
-# takes 2 where the next instruction needs it, a jump 2, a branch that was predicted wrong 2, a target
-# across two words one more.
+# Hazard3, Instruction Cycle Counts (doc/sections/instruction_timings.adoc of its repository): a
+# load takes 2 where the next instruction needs it, a jump 2, a branch that was predicted wrong 2,
+# a target across two words one more.
 TIMING = replace(SLOW, cycles=cycles_of(lb=2, lh=2, lw=2, jal=2, div=19, rem=19))
 
 CORE = replace(
