@@ -58,9 +58,7 @@ FAILURES = {
             '    for (;;) {\n        ql_port_write("noise noise noise noise noise ", 30U);\n    '
             "}\n}\n"
         ),
-        dict.fromkeys(
-            ("unicorn", "qemu"), "sent more than [0-9,]+ bytes, which no answer needs"
-        ),
+        dict.fromkeys(("unicorn", "qemu"), "sent more than [0-9,]+ bytes, which no answer needs"),
     ),
     "answers in another version": (
         READS
