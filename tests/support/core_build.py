@@ -1,4 +1,4 @@
-"""Builds a policy for a Cortex-M and runs it there, in unicorn."""
+"""Builds a policy for a Cortex-M and runs it there: in unicorn, or in QEMU where it must be."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from quarl.boards.cortex_m import find_board
+from quarl.boards.core import Fpu
+from quarl.boards.cortex_m import Board, find_board
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import CompilerName, harness_sources
-from quarl.firmware.interface import interface_of
+from quarl.firmware.interface import Interface, interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.sources import kernels_for, program_sources
 from quarl.graph.quant_policy import QuantPolicy
+from quarl.links.qemu import QemuDevice, emulated_board
 from quarl.links.unicorn import UnicornDevice
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 
-WITH_FPU = ("cortex-m4", "cortex-m33")
+FPUS: dict[str, Fpu] = {"cortex-m4": "single", "cortex-m33": "single", "cortex-m55": "double"}
+WITHOUT_UNICORN = ("cortex-m55",)
 
 
 def on_a_core(
@@ -28,8 +31,23 @@ def on_a_core(
     """Return the outputs of a policy's firmware for graph inputs [n, ...]."""
     need("unicorn", "elftools", "capstone", "ziglang" if compiler == "zig" else "arm-none-eabi-gcc")
     board = find_board("nucleo_l4r5zi", targets_dir())
-    board = replace(board, cpu=cpu, fpu="single" if cpu in WITH_FPU else "none")
+    board = replace(board, cpu=cpu, fpu=FPUS.get(cpu, "none"))
+    if cpu in WITHOUT_UNICORN:
+        return _in_qemu(policy, emulated_board(board), integers, compiler)
+    elf, interface = _built(policy, board, compiler)
+    return UnicornDevice(read_image(elf, board), board, interface).run(integers)
+
+
+def _built(policy: QuantPolicy, board: Board, compiler: CompilerName) -> tuple[bytes, Interface]:
     program = lower(policy, kernels_for(board))
     files = program_sources(program) | harness_sources(board)
-    elf = build_image(files, board, default_cache_dir(), compiler)
-    return UnicornDevice(read_image(elf, board), board, interface_of(program)).run(integers)
+    return build_image(files, board, default_cache_dir(), compiler), interface_of(program)
+
+
+def _in_qemu(
+    policy: QuantPolicy, board: Board, integers: NDArray[Any], compiler: CompilerName
+) -> NDArray[Any]:
+    need("qemu-system-arm")
+    elf, interface = _built(policy, board, compiler)
+    image = read_image(elf, board)
+    return QemuDevice(elf, image, board, interface, default_cache_dir()).run(integers)

@@ -6,7 +6,8 @@
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
 #include <arm_mve.h>
 
-/* As ql_store_s8, four results at a time; VCVTN rounds half-even whatever FPSCR says. */
+/* Four results take ten instructions; VCVTN rounds half-even whatever FPSCR says. The loop's lanes
+ * are predicated by what is left. */
 void ql_store_s8_mve(const ql_requant *requant, int32_t first, int32_t count, const int32_t *acc,
                      void *out)
 {
@@ -14,16 +15,22 @@ void ql_store_s8_mve(const ql_requant *requant, int32_t first, int32_t count, co
     int8_t *results = (int8_t *)out + first;
     int32x4_t low = vdupq_n_s32(requant->qmin);
     int32x4_t high = vdupq_n_s32(requant->qmax);
-    for (int32_t left = count; left > 0; left -= 4) {
-        mve_pred16_t inside = vctp32q((uint32_t)left);
-        float32x4_t product =
-            vmulq_f32(vcvtq_f32_s32(vldrwq_z_s32(acc, inside)), vldrwq_z_f32(multiplier, inside));
-        int32x4_t rounded = vaddq_n_s32(vcvtnq_s32_f32(product), requant->zero_point);
-        vstrbq_p_s32(results, vminq_s32(vmaxq_s32(rounded, low), high), inside);
-        acc += 4;
-        multiplier += 4;
-        results += 4;
-    }
+    __asm__ volatile("dlstp.32 lr, %[count]\n\t"
+                     "1:\n\t"
+                     "vldrw.u32 q0, [%[acc]], #16\n\t"
+                     "vldrw.u32 q1, [%[multiplier]], #16\n\t"
+                     "vcvt.f32.s32 q0, q0\n\t"
+                     "vmul.f32 q0, q0, q1\n\t"
+                     "vcvtn.s32.f32 q0, q0\n\t"
+                     "vadd.i32 q0, q0, %[zero_point]\n\t"
+                     "vmax.s32 q0, q0, %q[low]\n\t"
+                     "vmin.s32 q0, q0, %q[high]\n\t"
+                     "vstrb.32 q0, [%[results]], #4\n\t"
+                     "letp lr, 1b"
+                     : [acc] "+r"(acc), [multiplier] "+r"(multiplier), [results] "+r"(results)
+                     : [count] "r"(count), [zero_point] "r"(requant->zero_point), [low] "w"(low),
+                       [high] "w"(high)
+                     : "lr", "q0", "q1", "memory");
 }
 
 #elif defined(__arm__)

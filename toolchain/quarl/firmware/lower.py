@@ -12,7 +12,7 @@ import numpy as np
 
 from quarl.boards.core import Kernels
 from quarl.errors import UnsupportedError
-from quarl.firmware import dsp, neon, weighted
+from quarl.firmware import dsp, mve, neon, weighted
 from quarl.firmware.lowering import Fields, Lowering, Step
 from quarl.firmware.memory_planner import elementwise_distance
 from quarl.firmware.program import LETTERS, Array, Call, Operand, Program, ctype_of
@@ -80,8 +80,8 @@ def _add_node(lowering: Lowering, step: Step) -> None:
 
 
 def _weighted(lowering: Lowering, step: Step, op: QuantWeighted) -> None:
-    """Append the call of a layer with weights: of its own family if that takes it."""
-    if not (dsp.add_layer(lowering, step, op) or neon.add_layer(lowering, step, op)):
+    """Append the call of a layer with weights: of the first family that takes it."""
+    if not any(family.add_layer(lowering, step, op) for family in (dsp, mve, neon)):
         weighted.add_layer(lowering, step, op)
 
 
