@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -19,6 +18,7 @@ need("ray", "torch", "ziglang")
 
 from quarl.actorq.evaluating import read_curve  # noqa: E402
 from quarl.actorq.players import open_player  # noqa: E402
+from quarl.actorq.record import read_record  # noqa: E402
 from quarl.actorq.release import write_policy  # noqa: E402
 from quarl.actorq.run import Wishes, run_actorq  # noqa: E402
 from quarl.actorq.settings import settings_of  # noqa: E402
@@ -43,8 +43,10 @@ def test_dqn_learns_with_int8_actors_and_its_integers_are_those_that_ship(tmp_pa
     assert outcome.status.learner is not None
     assert outcome.status.learner.steps == 1_950
     assert {account.name for account in outcome.status.actors} == {"actor 0", "actor 1"}
-    table = json.loads((run / "accounts.json").read_text())
-    assert table["learner"]["phases_s"]["learn"] > 0
+    record = read_record(run)
+    assert record.learner.phase("learn") > 0
+    assert record.steps_per_cpu_s > 0
+    assert record.points == outcome.points
 
     folder = write_policy(outcome, recipe, recipe_text(SMALL))
     source = import_source(str(folder), ImportOptions(), None)

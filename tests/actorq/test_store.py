@@ -99,9 +99,9 @@ def test_joined_batches_are_split_again() -> None:
             await store.insert(_rows(20), _report())
         answer = await store.sample(10, 3)
         assert answer is not None
-        parts = split(answer[0], 10)
+        parts = split(answer.batch, 10)
         assert [len(part.rows) for part in parts] == [10, 10, 10]
-        assert answer[1] == 60
+        assert answer.env_steps == 60
 
     asyncio.run(play())
 
@@ -117,7 +117,7 @@ def test_a_restored_store_goes_on_as_the_saved_one(extra: str, tmp_path: Path) -
             if start >= 2:
                 answer = await store.sample(10, 2)
                 assert answer is not None
-                await store.reprioritize(answer[0].places, np.arange(20, dtype=np.float32))
+                await store.reprioritize(answer.batch.places, np.arange(20, dtype=np.float32))
         await store.save(tmp_path)
         again.restore(tmp_path)
         one, two = await store.status(), await again.status()
@@ -130,6 +130,6 @@ def test_a_restored_store_goes_on_as_the_saved_one(extra: str, tmp_path: Path) -
         assert a is not None
         assert b is not None
         if not extra:  # the same random state, in a ring that starts elsewhere
-            assert len(a[0].rows) == len(b[0].rows)
+            assert len(a.batch.rows) == len(b.batch.rows)
 
     asyncio.run(play())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quarl.actorq.block import CLAMP, REAL, TANH, Block, header_of, label_of, layers_of, part
 from quarl.graph.contract import Action, Contract, Observation
-from quarl.graph.policy import INPUT, activate
+from quarl.graph.policy import INPUT, Activation, Dense, Op, Policy, activate, linear_chain
 from quarl.graph.quant_policy import (
     ObservationQuantizer,
     QuantDense,
@@ -61,6 +61,21 @@ def float_layers_of(block: Block) -> list[tuple[NDArray[np.float32], NDArray[np.
         bias = part(block, int(row["bias"]), np.float32, int(row["out_len"])).copy()
         layers.append((np.ascontiguousarray(weights), bias))
     return layers
+
+
+def float_policy_of(block: Block, contract: Contract, algorithm: str, framework: str) -> Policy:
+    """Return the float policy in an fp16 or fp32 block."""
+    layers: list[tuple[str, Op]] = []
+    kinds = layers_of(block)["kind"].tolist()
+    for index, ((weights, bias), kind) in enumerate(
+        zip(float_layers_of(block), kinds, strict=True)
+    ):
+        layers.append((f"layer{index}", Dense(weights, bias)))
+        if kind != REAL:
+            function = "relu" if kind == CLAMP else "tanh"
+            layers.append((f"{function}{index}", Activation(function)))
+    nodes = linear_chain(layers)
+    return Policy(nodes, contract, algorithm, framework, label_of(block).digest)
 
 
 def plain_contract(block: Block) -> Contract:

@@ -38,6 +38,7 @@ class Moment:
     env_steps: int
     wall_s: float  # since the run began, earlier parts of a resumed run included
     cpu_s: float  # of the learner's process
+    actors_cpu_s: float  # of all actors' processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Point:
     env_steps: int
     wall_s: float
     cpu_s: float
+    actors_cpu_s: float
     int8_mean: float
     int8_std: float
     float_mean: float

@@ -92,10 +92,14 @@ def write_wall(folder: Path, seconds: float) -> None:
     write_whole(folder / TIME_FILE, json.dumps({"wall_s": round(seconds, 3)}).encode())
 
 
-def write_accounts(folder: Path, status: Status, wall: float) -> None:
+def write_accounts(
+    folder: Path, settings: Settings, status: Status, wall: float, joules: float | None
+) -> None:
     """Write where the time of the run went, its last part."""
     table: dict[str, Any] = {
         "wall_s": wall,
+        "joules": joules,
+        "batches_a_call": settings.batches_a_call,
         "env_steps": status.env_steps,
         "learner_step": status.learner_step,
         "policies": status.policies,

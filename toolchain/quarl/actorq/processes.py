@@ -35,7 +35,7 @@ from quarl.actorq.networks import tensor
 from quarl.actorq.plan import Plan
 from quarl.actorq.players import Player, open_player
 from quarl.actorq.replay import Batch
-from quarl.actorq.store import Answer, Report, Store, split
+from quarl.actorq.store import Answer, Report, Sample, Store, split
 from quarl.actorq.transitions import Rows, row_type
 from quarl.errors import DeviceError, QuarlError
 from quarl.seeds import ACTOR_SEED
@@ -64,16 +64,16 @@ class LearnerProcess:
         self._evaluator: Any = None
         self._learner = new_learner(plan.settings, plan.contract, plan.seed)
         self._ranges: Ranges | None = None
-        self._before_s = 0.0  # wall time of earlier parts of the run
+        self._before_s = self._before_cpu_s = 0.0  # of earlier parts of the run
         checkpoint = newest_checkpoint(plan.folder)
         if checkpoint is not None:
             state = read_learner(checkpoint)
             self._learner.restore(state["learner"])
             self._ranges = ranges_from(state["ranges"])
             torch.set_rng_state(state["random"])
-            self._before_s = float(state["wall_s"])
+            self._before_s, self._before_cpu_s = float(state["wall_s"]), float(state["cpu_s"])
         self._fillers: dict[Precision, Filler] = {}
-        self._env_steps = 0
+        self._sample: Sample | None = None
         self._saved_s = time.monotonic()
 
     def run(self, store: Any, evaluator: Any) -> Account:
@@ -89,12 +89,12 @@ class LearnerProcess:
         pending = self._ask()
         while learner.steps < self._plan.learner_steps:
             with self._ledger.booking("wait"):
-                answer: tuple[Batch, int] | None = ray.get(pending)
+                answer: Sample | None = ray.get(pending)
             if answer is None:
                 break
-            joined, self._env_steps = answer
+            self._sample = answer
             pending = self._ask()
-            for batch in split(joined, settings.batch_size):
+            for batch in split(answer.batch, settings.batch_size):
                 self._learn(batch)
         self._save()
         return self._ledger.account
@@ -161,11 +161,14 @@ class LearnerProcess:
         is_int8 = self._plan.settings.actors.precision == "int8"
         int8 = published if is_int8 else self._put("int8", ranges)
         floats = self._put("fp32", ranges)
+        account = self._ledger.account
+        assert self._sample is not None
         moment = Moment(
-            self._learner.steps,
-            self._env_steps,
-            self._before_s + self._ledger.account.wall_s,
-            self._ledger.account.cpu_s,
+            learner_step=self._learner.steps,
+            env_steps=self._sample.env_steps,
+            wall_s=self._before_s + account.wall_s,
+            cpu_s=self._before_cpu_s + account.cpu_s,
+            actors_cpu_s=self._sample.actors_cpu_s,
         )
         self._evaluator.judge.remote([int8], [floats], moment)
 
@@ -176,6 +179,7 @@ class LearnerProcess:
                 "ranges": ranges_state(self._ranges),
                 "random": torch.get_rng_state(),
                 "wall_s": self._before_s + self._ledger.account.wall_s,
+                "cpu_s": self._before_cpu_s + self._ledger.account.cpu_s,
             }
             write_checkpoint(
                 self._plan.folder,

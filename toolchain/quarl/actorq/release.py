@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.actorq.block import CLAMP, REAL, Block, label_of, layers_of
-from quarl.actorq.contents import float_layers_of, policy_of
+from quarl.actorq.contents import float_policy_of, policy_of
 from quarl.actorq.evaluating import BEST, FLOAT_FILE, INT8_FILE, POINT_FILE, Point
 from quarl.actorq.folder import POLICY_FOLDER
 from quarl.actorq.run import Outcome
@@ -26,9 +25,7 @@ from quarl.actorq.transitions import Rows
 from quarl.bundle.policy_file import policy_bytes, quant_policy_bytes
 from quarl.errors import InputError
 from quarl.files.atomic import write_whole
-from quarl.graph.contract import Contract
 from quarl.graph.env_spec import EnvSpec
-from quarl.graph.policy import Activation, Dense, Op, Policy, linear_chain
 from quarl.quantize.ladder import TRAINED_RUNG
 from quarl.rollouts.actors import source_actor
 from quarl.rollouts.episodes import Observations, random_episodes, run_episodes
@@ -55,7 +52,7 @@ def write_policy(outcome: Outcome, recipe: Recipe, text: str) -> Path:
         raise InputError(f"{outcome.folder}: no policy was judged: train for more steps")
     point = Point(**json.loads((best / POINT_FILE).read_text(encoding="utf-8")))
     int8, floats = (np.fromfile(best / name, np.uint8) for name in (INT8_FILE, FLOAT_FILE))
-    policy = float_policy_of(floats, outcome.contract, recipe.algorithm)
+    policy = float_policy_of(floats, outcome.contract, recipe.algorithm, FRAMEWORK)
     integers = replace(policy_of(int8, outcome.contract, policy.source_sha256), rung=TRAINED_RUNG)
     env = EnvSpec(recipe.env.id, recipe.env.kwargs)
     seeds = range(SCORE_SEED, SCORE_SEED + SCORE_EPISODES)
@@ -81,21 +78,6 @@ def write_policy(outcome: Outcome, recipe: Recipe, text: str) -> Path:
     write_whole(folder / RECIPE_FILE, filled.encode())
     write_whole(folder / "SOURCE.md", _page(outcome, recipe, point, score).encode())
     return folder
-
-
-def float_policy_of(block: Block, contract: Contract, algorithm: str) -> Policy:
-    """Return the float policy in an fp32 block."""
-    layers: list[tuple[str, Op]] = []
-    kinds = layers_of(block)["kind"].tolist()
-    for index, ((weights, bias), kind) in enumerate(
-        zip(float_layers_of(block), kinds, strict=True)
-    ):
-        layers.append((f"layer{index}", Dense(weights, bias)))
-        if kind != REAL:
-            function = "relu" if kind == CLAMP else "tanh"
-            layers.append((f"{function}{index}", Activation(function)))
-    nodes = linear_chain(layers)
-    return Policy(nodes, contract, algorithm, FRAMEWORK, label_of(block).digest)
 
 
 def _observations(rows: Rows) -> tuple[Observations, Observations]:

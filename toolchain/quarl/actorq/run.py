@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from quarl.actorq.accounts import Account
+from quarl.actorq.energy import package_joules
 from quarl.actorq.evaluating import Point
 from quarl.actorq.folder import claimed, describe, wall_s, write_accounts, write_wall
 from quarl.actorq.players import best_runtime
@@ -163,6 +164,7 @@ class _Supervisor:
             ).remote(plan, actor)
             for actor in range(settings.actors.count)
         ]
+        self._joules = package_joules()
         self._failures = [0] * settings.actors.count
         self._deaths: dict[str, int] = {}
         self._restarts: list[str] = []
@@ -246,13 +248,18 @@ class _Supervisor:
         seconds = time.monotonic() - self._began_s
         write_wall(self._plan.folder, seconds)
         status: Status = self._ray.get(self._store.status.remote())
-        write_accounts(self._plan.folder, status, seconds)
+        self._write_accounts(status, seconds)
         self._note_deaths(status)
         recent = "" if status.recent_return is None else f", return {status.recent_return:.1f}"
         self._tell(
             f"{status.learner_step:,} of {self._plan.learner_steps:,} learner steps, "
             f"{status.env_steps:,} environment steps{recent} (with noise), {seconds:.0f} s"
         )
+
+    def _write_accounts(self, status: Status, seconds: float) -> None:
+        now, before = package_joules(), self._joules
+        spent = None if now is None or before is None or now < before else now - before
+        write_accounts(self._plan.folder, self._plan.settings, status, seconds, spent)
 
     def _stop(self) -> None:
         """Let every process end its call; the learner saves what it has."""
@@ -276,7 +283,7 @@ class _Supervisor:
         rows: Rows = self._ended(self._store.recent_observations.remote(OBSERVATIONS))
         seconds = time.monotonic() - self._began_s
         write_wall(self._plan.folder, seconds)
-        write_accounts(self._plan.folder, status, seconds)
+        self._write_accounts(status, seconds)
         return Outcome(
             folder=self._plan.folder,
             settings=self._plan.settings,

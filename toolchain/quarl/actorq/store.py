@@ -40,6 +40,14 @@ class Report(NamedTuple):
     differing: int = 0
 
 
+class Sample(NamedTuple):
+    """What the learner gets."""
+
+    batch: Batch  # batches joined, see `split`
+    env_steps: int  # made so far
+    actors_cpu_s: float  # spent so far
+
+
 class Answer(NamedTuple):
     """What an actor hears in return."""
 
@@ -118,6 +126,7 @@ class Store:
         self._recent: list[float] = []
         self._ages = Ages()
         self._accounts: dict[int, Account] = {}
+        self._spent_s = 0.0  # CPU of actors that have died, and of earlier parts of the run
         self._learner_account: Account | None = None
         self._begun: dict[str, int] = {}
         self._ledger = Ledger("replay")
@@ -155,10 +164,8 @@ class Store:
             self._changed.notify_all()
         return self._ticket
 
-    async def sample(self, count: int, batches: int) -> tuple[Batch, int] | None:
-        """Return `batches` batches of `count` rows as one, and the environment steps made so far;
-        None when the run is over.
-        """
+    async def sample(self, count: int, batches: int) -> Sample | None:
+        """Return `batches` batches of `count` rows as one; None when the run is over."""
         wanted = count * batches
         async with self._changed:
             await self._changed.wait_for(lambda: self._stopped or self._pace.may_sample(wanted))
@@ -170,7 +177,11 @@ class Store:
             self._changed.notify_all()
         joined = parts[0] if batches == 1 else Batch(*map(np.concatenate, zip(*parts, strict=True)))
         self._ledger.steps += batches
-        return joined, self._env_steps
+        return Sample(joined, self._env_steps, self._actors_cpu_s)
+
+    @property
+    def _actors_cpu_s(self) -> float:
+        return self._spent_s + sum(account.cpu_s for account in self._accounts.values())
 
     async def reprioritize(self, places: NDArray[np.int64], errors: NDArray[np.float32]) -> None:
         """Give rows the priority of their errors."""
@@ -220,6 +231,7 @@ class Store:
             "sampled": self._pace.sampled,
             "env_steps": self._env_steps,
             "episodes": self._episodes,
+            "actors_cpu_s": self._actors_cpu_s,
             "random": self._rng.bit_generator.state,
         }
         (folder / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
@@ -233,6 +245,7 @@ class Store:
         state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         self._pace.inserted, self._pace.sampled = state["inserted"], state["sampled"]
         self._env_steps, self._episodes = state["env_steps"], state["episodes"]
+        self._spent_s = state["actors_cpu_s"]
         self._rng.bit_generator.state = state["random"]
 
     def _take(self, rows: Rows, report: Report) -> None:
@@ -245,6 +258,9 @@ class Store:
         self._checked += report.checked
         self._differing += report.differing
         if report.account is not None:
+            before = self._accounts.get(report.actor)
+            if before is not None and before.pid != report.account.pid:
+                self._spent_s += before.cpu_s
             self._accounts[report.actor] = replace(report.account, name=f"actor {report.actor}")
         self._episodes += len(report.finished)
         self._recent = [*self._recent, *(f.total for f in report.finished)][-RECENT:]

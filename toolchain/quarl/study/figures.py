@@ -6,39 +6,17 @@ text with the same matplotlib.
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.errors import ToolMissingError
+from quarl.files.svg_figure import COLOURS, svg_figure
 from quarl.stats.resampling import middle_change
 from quarl.study.result import Result
 
-COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#97bbf5")
 LIMIT = 150.0  # % of relative error that a sweep shows
-
-
-def require_matplotlib() -> Any:
-    """Return matplotlib, set to text as text and repeatable ids.
-
-    Raises:
-        ToolMissingError: it is not installed.
-    """
-    try:
-        import matplotlib
-    except ModuleNotFoundError as error:
-        raise ToolMissingError(
-            "the page of a study needs matplotlib: pip install quarl[plot]; results.csv is written"
-        ) from error
-    matplotlib.use("svg")
-    matplotlib.rcParams.update(
-        {"svg.hashsalt": "quarl", "svg.fonttype": "none", "font.family": "sans-serif"}
-    )
-    return matplotlib
 
 
 def sweep(results: Sequence[Result]) -> str:
@@ -61,7 +39,7 @@ def sweep(results: Sequence[Result]) -> str:
         axes.set_ylabel("relative error, %")
         axes.legend(fontsize=8)
 
-    return _figure(draw)
+    return svg_figure(draw)
 
 
 def pareto(results: Sequence[Result], what: str) -> str:
@@ -86,7 +64,7 @@ def pareto(results: Sequence[Result], what: str) -> str:
         axes.set_ylabel("return kept, %")
         axes.legend(fontsize=8)
 
-    return _figure(draw)
+    return svg_figure(draw)
 
 
 def histogram(weights: NDArray[np.float32], title: str) -> str:
@@ -98,7 +76,7 @@ def histogram(weights: NDArray[np.float32], title: str) -> str:
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=7)
 
-    return _figure(draw, size=(2.6, 1.9))
+    return svg_figure(draw, size=(2.6, 1.9))
 
 
 def scatter(
@@ -117,7 +95,7 @@ def scatter(
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
 
-    return _figure(draw)
+    return svg_figure(draw)
 
 
 def line_name(result: Result) -> str:
@@ -148,17 +126,3 @@ def _cost(result: Result, results: Sequence[Result], what: str) -> float | None:
     ]
     own = getattr(result, what)
     return None if own is None or not base or not base[0] else float(own / base[0])
-
-
-def _figure(draw: Callable[[Any], None], size: tuple[float, float] = (6.2, 3.6)) -> str:
-    require_matplotlib()
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.add_subplot()
-    draw(axes)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = re.sub(r"(?s)<metadata>.*?</metadata>", "", text[text.index("<svg") :])
-    return re.sub(r'id="[^"]*"', lambda m: m[0], text)

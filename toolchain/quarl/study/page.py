@@ -11,6 +11,7 @@ from markupsafe import Markup
 import quarl
 from quarl.errors import QuarlError
 from quarl.files.atomic import write_whole
+from quarl.files.svg_figure import require_matplotlib
 from quarl.graph.policy import Policy, Weighted
 from quarl.importers import ImportOptions
 from quarl.sources.source import open_source
@@ -53,7 +54,7 @@ def write_page(study: Study, results: Sequence[Result], sources: Sequence[str], 
 def _drawings(
     study: Study, whole: Sequence[Result], sources: Sequence[str]
 ) -> list[tuple[str, list[Markup]]]:
-    figures.require_matplotlib()
+    require_matplotlib()
     drawn: list[tuple[str, list[str]]] = []
     if figures.lines_of(whole):
         drawn.append(("Sweep of the weights' bits", [figures.sweep(whole)]))

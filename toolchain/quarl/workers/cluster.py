@@ -17,6 +17,7 @@ from quarl.errors import DeviceError, InputError, ToolMissingError
 
 LOCAL, AUTO = "local", "auto"
 JOIN_TIMEOUT_S = 10
+ATTEMPTS = 3
 
 
 def require_ray() -> Any:
@@ -53,7 +54,7 @@ def cluster(address: str, processors: int) -> Iterator[str]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == LOCAL:
         count = max(processors, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=count, include_dashboard=False, **quiet)
+        _start(ray, {"num_cpus": count, "include_dashboard": False, **quiet})
     else:
         _check_address(address)
         try:
@@ -65,6 +66,19 @@ def cluster(address: str, processors: int) -> Iterator[str]:
         yield str(ray.get_runtime_context().get_node_id())
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, options: dict[str, Any]) -> None:
+    """Start Ray here; on a busy machine its 30 s may not be enough for the first time."""
+    for attempt in range(ATTEMPTS):
+        try:
+            ray.init(address="local", **options)
+            return
+        except Exception as error:  # Ray raises bare ones
+            ray.shutdown()
+            if attempt == ATTEMPTS - 1:
+                reason = str(error).partition("\n")[0]
+                raise DeviceError(f"Ray did not start, tried {ATTEMPTS} times: {reason}") from error
 
 
 def _check_address(address: str) -> None:

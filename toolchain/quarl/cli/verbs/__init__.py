@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from quarl.cli.verbs.actorq import actorq
+from quarl.cli.verbs.actorq_page import actorq_page
 from quarl.cli.verbs.baseline import baseline
 from quarl.cli.verbs.board import board
 from quarl.cli.verbs.boards import boards
@@ -48,6 +49,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": train,
     "study": study,
     "actorq": actorq,
+    "actorq-page": actorq_page,
     "provision": provision,
     "convert-normalizer": convert_normalizer,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +38,7 @@ def actorq(
         int | None,
         typer.Option("--pull-every", min=1, help="Steps of an actor between two policies."),
     ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the training.")] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Train for quick_steps only, along the same path.")
     ] = False,
@@ -52,6 +53,8 @@ def actorq(
 
     found, text = recipe_at(recipe)
     changes: dict[str, object] = {"precision": precision, "count": actors, "pull_every": pull_every}
+    if seed is not None:
+        found = replace(found, train=replace(found.train, seed=seed))
     outcome = run_actorq(found, out, Wishes(ray, resume, quick, changes), say)
     from quarl.actorq.release import write_policy
 
