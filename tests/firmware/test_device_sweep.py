@@ -1,8 +1,8 @@
 """Every shipped policy on every kind of core: outputs and actions equal the host's on all held-out
 observations, bit for bit.
 
-1,000 observations each and 100 of Atari, on a Cortex-M4 in both emulators and on M0, M33 and M55 in
-QEMU. In the tests that always run a large network takes a few observations, spread over all of
+1,000 observations each and 100 of Atari, on a Cortex-M4 in both emulators and on M0, M33, M55 and
+RISC-V in QEMU. In the tests that always run a large network takes a few observations, spread over all of
 them, on one of the devices; `make test-all` runs all of it.
 """
 
@@ -37,6 +37,7 @@ DEVICES: list[tuple[str, str, Fpu]] = [
     ("qemu", "cortex-m0", "none"),
     ("qemu", "cortex-m33", "single"),
     ("qemu", "cortex-m55", "double"),
+    ("qemu", "riscv32-imc", "none"),
 ]
 QUICK_PRODUCTS = 20_000_000  # that a test which always runs may take on one core
 MPS3_DRAM = Region(
@@ -64,7 +65,7 @@ def open_device(emulator: str, cpu: str, fpu: Fpu, policy: Shipped) -> UnicornDe
             )
         elif cpu == "cortex-m55":
             board = replace(board, flash=MPS3_DRAM)
-    need("unicorn" if emulator == "unicorn" else "qemu-system-arm")
+    need("unicorn" if emulator == "unicorn" else board.core.emulation.machine.emulator)
     elf = build_image(program_sources(program) | harness_sources(board), board, default_cache_dir())
     image = read_image(elf, board)
     if emulator == "unicorn":

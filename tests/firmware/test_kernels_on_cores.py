@@ -13,7 +13,7 @@ from tests.support.core_build import on_a_core
 from tests.support.random_policies import Builder, wide_tensor
 
 PIXELS = QuantTensor(np.float32(1 / 255), -128)
-CORES = ["cortex-m4", "cortex-m3", "cortex-m0", "cortex-m55"]
+CORES = ["cortex-m4", "cortex-m3", "cortex-m0", "cortex-m55", "riscv32-imc"]
 SHAPES = [  # height, width, channels; kernel, stride, padding
     ((9, 9, 4), (3, 3), (1, 1), ((1, 1), (1, 1))),
     ((7, 9, 3), (3, 3), (2, 2), ((0, 1), (1, 0))),

@@ -1,15 +1,14 @@
-"""Builds a policy for a Cortex-M and runs it there: in unicorn, or in QEMU where it must be."""
+"""Builds a policy for a core and runs it there: in unicorn, or in QEMU where it must be."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
 
-from quarl.boards.core import Fpu
-from quarl.boards.cortex_m import Board, find_board
-from quarl.firmware.build import build_image
+from quarl.boards.cores import CORES
+from quarl.boards.cortex_m import Board
+from quarl.firmware.build import GCC, build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import CompilerName, harness_sources
 from quarl.firmware.interface import Interface, interface_of
@@ -18,21 +17,20 @@ from quarl.firmware.sources import kernels_for, program_sources
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.links.qemu import QemuDevice, emulated_board
 from quarl.links.unicorn import UnicornDevice
-from quarl.resources import default_cache_dir, targets_dir
+from quarl.resources import default_cache_dir
 from tests.conftest import need
-
-FPUS: dict[str, Fpu] = {"cortex-m4": "single", "cortex-m33": "single", "cortex-m55": "double"}
-WITHOUT_UNICORN = ("cortex-m55",)
+from tests.support.cores import board_with
 
 
 def on_a_core(
     policy: QuantPolicy, cpu: str, integers: NDArray[Any], compiler: CompilerName = "zig"
 ) -> NDArray[Any]:
     """Return the outputs of a policy's firmware for graph inputs [n, ...]."""
-    need("unicorn", "elftools", "capstone", "ziglang" if compiler == "zig" else "arm-none-eabi-gcc")
-    board = find_board("nucleo_l4r5zi", targets_dir())
-    board = replace(board, cpu=cpu, fpu=FPUS.get(cpu, "none"))
-    if cpu in WITHOUT_UNICORN:
+    core = CORES[cpu]
+    gcc, _ = GCC[core.architecture]
+    need("unicorn", "elftools", "capstone", "ziglang" if compiler == "zig" else gcc)
+    board = board_with(cpu, [*core.variants][-1])
+    if not core.emulation.unicorn:
         return _in_qemu(policy, emulated_board(board), integers, compiler)
     elf, interface = _built(policy, board, compiler)
     return UnicornDevice(read_image(elf, board), board, interface).run(integers)
@@ -47,7 +45,7 @@ def _built(policy: QuantPolicy, board: Board, compiler: CompilerName) -> tuple[b
 def _in_qemu(
     policy: QuantPolicy, board: Board, integers: NDArray[Any], compiler: CompilerName
 ) -> NDArray[Any]:
-    need("qemu-system-arm")
+    need(board.core.emulation.machine.emulator)
     elf, interface = _built(policy, board, compiler)
     image = read_image(elf, board)
     return QemuDevice(elf, image, board, interface, default_cache_dir()).run(integers)
