@@ -7,7 +7,7 @@ from importlib.metadata import requires
 
 import pytest
 
-from quarl.doctor import EXTRAS, PACKAGES, examine, install_command
+from quarl.cli.doctor import EXTRAS, PACKAGES, examine, install_command
 from quarl.errors import InputError
 
 

@@ -23,7 +23,7 @@ from quarl.actorq.release import write_policy  # noqa: E402
 from quarl.actorq.run import Wishes, run_actorq  # noqa: E402
 from quarl.actorq.settings import settings_of  # noqa: E402
 from quarl.actorq.store import Status  # noqa: E402
-from quarl.exporter import ExportRequest, export_policy  # noqa: E402
+from quarl.exporter.export import ExportRequest, export_policy  # noqa: E402
 from quarl.graph.quant_policy import QuantPolicy  # noqa: E402
 from quarl.graph.reference import integer_outputs  # noqa: E402
 from quarl.importers import ImportOptions  # noqa: E402

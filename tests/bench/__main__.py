@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from quarl.boards.cortex_m import Board, find_board
 from quarl.bundle.limits import Limits, limits_from_table
-from quarl.choose_rung import choose_rung
 from quarl.emitters import emit_tflite
 from quarl.evidence.closed_loop import failures_of
+from quarl.exporter.choose_rung import choose_rung
 from quarl.graph import reference as integer
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
@@ -40,8 +40,8 @@ from quarl.resources import default_cache_dir, targets_dir
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import run_episodes
 from quarl.runtimes.host import LitertRuntime, Runtime, evaluate
-from quarl.seeds import PARITY_SEED
 from quarl.sources.observations import observations_of
+from quarl.stats.seeds import PARITY_SEED
 from quarl.verdict.limits import failure_of, recipe_limits
 from tests.bench import peer_bakenn, peers
 from tests.bench.actorq import bench_actorq

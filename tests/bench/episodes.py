@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from quarl.pipeline import import_source
-from quarl.player.player import Player, source_player
+from quarl.reports.player import Player, source_player
 from quarl.rollouts.episodes import DEFAULT_LANES
 from quarl.rollouts.vector_env import open_lanes
-from quarl.seeds import SCORE_SEED
+from quarl.stats.seeds import SCORE_SEED
 
 GOAL_STEPS_PER_S = 2_000  # on two cores
 TICKS, ROUNDS = 40, 4

@@ -18,7 +18,7 @@ from quarl.bundle.manifest import MANIFEST, Manifest, Origin, manifest_from
 from quarl.bundle.release import Release, open_bundle
 from quarl.bundle.writing import check_target, write_bundle
 from quarl.errors import InputError
-from quarl.exporter import ExportRequest
+from quarl.exporter.export import ExportRequest
 from quarl.files import folder as folders
 from quarl.files.atomic import scratch_prefix, write_whole
 from quarl.files.digests import digests

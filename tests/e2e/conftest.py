@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from quarl import pipeline
-from quarl.exporter import ExportRequest
+from quarl.exporter.export import ExportRequest
 
 Quarl = Callable[..., "subprocess.CompletedProcess[str]"]
 

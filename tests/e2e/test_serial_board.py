@@ -13,7 +13,7 @@ import pytest
 from quarl import pipeline
 from quarl.boards.cortex_m import find_board
 from quarl.bundle.release import Release
-from quarl.exporter import ExportRequest
+from quarl.exporter.export import ExportRequest
 from quarl.firmware.build import build_image
 from quarl.profiles.device import DeviceProfile, device_profile_from
 from quarl.profiles.figure import Figure

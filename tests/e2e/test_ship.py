@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from quarl import pipeline
 from quarl.bundle.manifest import MANIFEST
-from quarl.exporter import ExportRequest
+from quarl.exporter.export import ExportRequest
 from quarl.files.npz import npz_bytes, read_npz
 from tests.conftest import need
 from tests.e2e.conftest import Quarl

@@ -20,9 +20,9 @@ from quarl import pipeline
 from quarl.boards.cortex_m import find_board
 from quarl.bundle.limits import Limits
 from quarl.bundle.release import Release, open_bundle
-from quarl.choose_rung import fixed_rung
 from quarl.errors import DeviceError, QuarlError
-from quarl.exporter import ExportRequest
+from quarl.exporter.choose_rung import fixed_rung
+from quarl.exporter.export import ExportRequest
 from quarl.files.npz import npz_bytes, read_npz
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy, QuantWeighted
@@ -149,7 +149,7 @@ def test_a_quietly_worse_quantisation_is_stopped_by_the_actions_and_says_where_t
         quantized, results = fixed_rung(policy, calibration, number, *rest)
         return _coarsened(quantized, 24), results
 
-    monkeypatch.setattr("quarl.exporter.fixed_rung", coarser)
+    monkeypatch.setattr("quarl.exporter.export.fixed_rung", coarser)
     verdict = judged(pipeline.import_source(POLICY), tmp_path / "nav")
     found = failing(verdict)
     assert "action_error" in found

@@ -17,7 +17,7 @@ from quarl.evidence.closed_loop import PairedEpisodes
 from quarl.evidence.evidence import evidence_from_json
 from quarl.evidence.gather import PARITY
 from quarl.evidence.play import play_pairs, play_robustness
-from quarl.exporter import ExportRequest
+from quarl.exporter.export import ExportRequest
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.rollouts.robustness import DISTURBANCES

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quarl.exporter import FinetuneRequest
-from quarl.progress import Reporter
+from quarl.exporter.export import FinetuneRequest
+from quarl.workers.progress import Reporter
 
 torch = pytest.importorskip("torch")
 

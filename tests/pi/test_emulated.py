@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from quarl.boards.linux import LinuxBoard, find_target
-from quarl.doctor import examine, install
+from quarl.cli.doctor import examine, install
 from quarl.errors import InputError, ToolMissingError
 from quarl.evidence.backends import compare_on_board
 from quarl.graph.reference import integer_outputs

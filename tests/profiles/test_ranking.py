@@ -18,7 +18,7 @@ from quarl.bundle.release import Release, open_bundle
 from quarl.cli.app import app
 from quarl.cli.show_ranking import ranking_text
 from quarl.errors import InputError, ToolMissingError
-from quarl.exporter import ExportRequest
+from quarl.exporter.export import ExportRequest
 from quarl.links import unicorn
 from quarl.profiles.platforms import board_of
 from quarl.profiles.ranking import rank_boards

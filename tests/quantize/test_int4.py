@@ -17,7 +17,7 @@ from quarl.bundle.policy_file import quant_policy_bytes, read_quant_policy_file
 from quarl.bundle.release import open_bundle
 from quarl.emitters import emit_onnx, emit_tflite
 from quarl.errors import BudgetError, InputError, QuantizationError, UnsupportedError
-from quarl.exporter import ExportRequest
+from quarl.exporter.export import ExportRequest
 from quarl.files.npz import npz_bytes, read_npz
 from quarl.firmware.fit import check_fit
 from quarl.firmware.lower import lower

@@ -11,7 +11,7 @@ import pytest
 from quarl import pipeline
 from quarl.boards.cortex_m import find_board
 from quarl.bundle.release import Release
-from quarl.exporter import ExportRequest
+from quarl.exporter.export import ExportRequest
 from quarl.links.target import Target
 from quarl.reports.contents import Contents, read_contents
 from quarl.reports.render import render_contents

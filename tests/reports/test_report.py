@@ -24,7 +24,7 @@ from quarl.bundle.release import Release, open_bundle
 from quarl.cli.app import app
 from quarl.errors import InputError
 from quarl.evidence.evidence import evidence_from_json
-from quarl.exporter import ExportRequest
+from quarl.exporter.export import ExportRequest
 from quarl.links.pi_machine import Machine
 from quarl.profiles.pi.report import Instructions, PiModel, PiProfile
 from quarl.reports.contents import Contents, read_contents

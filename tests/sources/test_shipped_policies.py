@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from quarl import pipeline
-from quarl.player.player import play, source_player
+from quarl.reports.player import play, source_player
 from quarl.resources import models_dir
 from quarl.sources.observations import observations_of
 from quarl.sources.proof import prove

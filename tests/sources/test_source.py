@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarl import pipeline, seeds
+from quarl import pipeline
 from quarl.errors import InputError
 from quarl.resources import models_dir
 from quarl.sources.observations import observations_of
 from quarl.sources.proof import prove
 from quarl.sources.source import recipe_folder
+from quarl.stats import seeds
 
 LONGEST_RANGE = 1_000_000
 

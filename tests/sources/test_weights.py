@@ -18,10 +18,10 @@ import pytest
 from toolchain.dev.write_weights import MODELS, ROOT, left_out, parameters_of
 
 from quarl.errors import InputError
-from quarl.progress import Progress
 from quarl.sources import weights
 from quarl.sources.source import open_source
 from quarl.sources.weights import find_file, read_stored, stored_text
+from quarl.workers.progress import Progress
 
 DATA = bytes(range(256)) * 1000
 

@@ -12,7 +12,7 @@ import pytest
 
 from quarl import pipeline
 from quarl.errors import InputError
-from quarl.exporter import ExportRequest
+from quarl.exporter.export import ExportRequest
 from quarl.finetune.assignment import TRAINING
 from quarl.graph.reference import act
 from quarl.importers import ImportOptions, read_policy

@@ -12,7 +12,7 @@ from quarl import pipeline
 from quarl.bundle.limits import Limits
 from quarl.bundle.release import Release
 from quarl.errors import InputError
-from quarl.exporter import ExportRequest
+from quarl.exporter.export import ExportRequest
 from quarl.verdict.baseline import baseline_path, read_baseline, set_baseline
 from quarl.verdict.formats.verdict_json import json_text
 from quarl.verdict.judge import judge

@@ -13,7 +13,7 @@ from quarl import pipeline
 from quarl.boards.cortex_m import find_board
 from quarl.bundle.limits import Limits
 from quarl.bundle.release import Release
-from quarl.exporter import ExportRequest
+from quarl.exporter.export import ExportRequest
 from quarl.profiles.emulated import FirmwareProfile, LayerCost
 from quarl.profiles.host import Latency, Memory, ModelProfile, Profile
 from quarl.profiles.measure import Measurements

@@ -14,7 +14,7 @@ from quarl.bundle.limits import Limits
 from quarl.bundle.release import Release
 from quarl.errors import QuarlError, ToolMissingError
 from quarl.evidence.evidence import Evidence
-from quarl.exporter import ExportRequest, export_policy, finetune_policy
+from quarl.exporter.export import ExportRequest, export_policy, finetune_policy
 from quarl.files.atomic import write_whole
 from quarl.graph.env_spec import EnvSpec
 from quarl.importers import ImportOptions
@@ -22,13 +22,13 @@ from quarl.links.target import Target
 from quarl.profiles.host import Profile
 from quarl.profiles.measure import measure_board, measure_host, read_measurements
 from quarl.profiles.platform import BoardProfile
-from quarl.progress import QUIET, Progress, Reporter, Stage, quietly
 from quarl.rollouts.vector_env import check_env
 from quarl.sources.proof import prove
 from quarl.sources.source import Source, open_source
 from quarl.verdict.assess import ParityRequest, decide, gather, own_target, stored
 from quarl.verdict.baseline import find_baseline
 from quarl.verdict.verdict import Check, Verdict
+from quarl.workers.progress import QUIET, Progress, Reporter, Stage, quietly
 
 REPORT_PAGE = "report.html"
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from quarl.errors import InputError
 
+VERSION = "0.2.0"  # of quarl
+
 
 def models_dir() -> Path:
     """Return the folder of the shipped policies."""

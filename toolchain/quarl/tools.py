@@ -18,7 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-import quarl
 from quarl.errors import DeviceError, ToolMissingError
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -65,7 +64,7 @@ def own_module(name: str) -> list[str]:
     """Return the argv that runs `main()` of one of quarl's modules in a fresh Python of the same
     installation.
     """
-    root = str(Path(quarl.__file__).parents[1])
+    root = str(Path(__file__).parents[1])
     return [
         sys.executable,
         "-P",

@@ -23,7 +23,7 @@ from quarl.files.atomic import write_whole
 from quarl.graph.contract import Contract
 from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.episodes import run_episodes
-from quarl.seeds import CHECKPOINT_SEED
+from quarl.stats.seeds import CHECKPOINT_SEED
 
 CURVE_FILE, BEST = "curve.csv", "best"
 INT8_FILE, FLOAT_FILE, POINT_FILE = "int8.block", "fp32.block", "point.json"

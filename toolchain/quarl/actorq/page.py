@@ -17,7 +17,6 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-import quarl
 from quarl.actorq import figures
 from quarl.actorq.comparison import (
     SpeedUp,
@@ -31,6 +30,7 @@ from quarl.actorq.saturation import costs_of, limits_of
 from quarl.files.atomic import write_whole
 from quarl.files.svg_figure import require_matplotlib
 from quarl.profiles.host import cpu_name
+from quarl.resources import VERSION
 
 TEMPLATES = Path(__file__).parent / "templates"
 GRAMS_PER_KWH, WATTS_PER_CORE = 480.0, 10.0  # world mean of electricity; a server's core at work
@@ -82,7 +82,7 @@ def write_page(
         tables=tables,
         drawings=_drawings(records, threshold, measured),
         energy=_energy(records),
-        version=quarl.__version__,
+        version=VERSION,
     )
     write_whole(out, text.encode())
     document = {

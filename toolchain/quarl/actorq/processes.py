@@ -38,7 +38,7 @@ from quarl.actorq.replay import Batch
 from quarl.actorq.store import Answer, Report, Sample, Store, split
 from quarl.actorq.transitions import Rows, row_type
 from quarl.errors import DeviceError, QuarlError
-from quarl.seeds import ACTOR_SEED
+from quarl.stats.seeds import ACTOR_SEED
 
 RANGE_ROWS = 256  # of a batch, that activation ranges are taken from
 LEARNER = "learner"

@@ -29,9 +29,9 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.quantize.ladder import TRAINED_RUNG
 from quarl.rollouts.actors import source_actor
 from quarl.rollouts.episodes import Observations, random_episodes, run_episodes
-from quarl.seeds import RANDOM_SEED, SCORE_SEED
 from quarl.sources.recipe import RECIPE_FILE, Recipe, ScoreRecipe, parse_recipe
 from quarl.sources.source import CALIBRATION_FILE, HELDOUT_FILE
+from quarl.stats.seeds import RANDOM_SEED, SCORE_SEED
 from quarl.train.folder import fill_measured, write_observations
 
 INTEGERS_FILE = "integers.npz"

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import PurePosixPath
 
-import quarl
 from quarl.bundle.limits import Limits, limits_from_table
 from quarl.bundle.rung_result import RungResult
 from quarl.errors import InputError
@@ -21,6 +20,7 @@ from quarl.files.atomic import SCRATCH
 from quarl.files.documents import Digest, Document, Name, decode, encode
 from quarl.graph.env_spec import EnvSpec
 from quarl.quantize.calibration import Coverage
+from quarl.resources import VERSION
 
 FORMAT = 2
 ARITHMETIC = 1  # the rule of decision 0001; evidence for another rule speaks for other numbers
@@ -110,7 +110,7 @@ def is_inside(name: str) -> bool:
 
 def tool_versions() -> dict[str, str]:
     """Return the versions of quarl and of the packages whose arithmetic the artifacts rely on."""
-    return {"quarl": quarl.__version__, **{name: version(name) for name in ARITHMETIC_PACKAGES}}
+    return {"quarl": VERSION, **{name: version(name) for name in ARITHMETIC_PACKAGES}}
 
 
 def is_stage_file(name: str) -> bool:

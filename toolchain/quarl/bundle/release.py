@@ -43,6 +43,7 @@ from quarl.errors import InputError
 from quarl.files.atomic import write_whole
 from quarl.files.digests import digests
 from quarl.files.folder import recover
+from quarl.files.html_table import html_table
 from quarl.files.open import read_member
 from quarl.graph.contract import Contract
 from quarl.graph.policy import Policy
@@ -69,6 +70,19 @@ class Release:
             f"Release({self.manifest.name!r}, rung={self.manifest.rung}, "
             f"board={self.manifest.board!r}, folder={str(self.folder)!r})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return the bundle as a table for a notebook."""
+        manifest = self.manifest
+        rows = [
+            ("source", f"{manifest.origin.file}, {manifest.origin.algorithm}"),
+            ("rung", str(manifest.rung)),
+            ("weights", manifest.weights),
+            ("board", manifest.board or "none"),
+            ("environment", "none" if manifest.env is None else manifest.env.id),
+            *((name, f"{len(data):,} B") for name, data in self.files.items() if "/" not in name),
+        ]
+        return html_table(f"quarl bundle {manifest.name}", rows)
 
     def file(self, name: str) -> bytes:
         """Return a file's bytes.

@@ -8,8 +8,8 @@ import sys
 import traceback
 from types import FrameType
 
-import quarl
 from quarl.errors import QuarlError
+from quarl.resources import VERSION
 
 DEFECT = 70  # sysexits.h: an internal software error
 SIGNALLED = 128  # plus the signal's number: what a shell reports
@@ -66,7 +66,7 @@ def _code_of(error: BaseException) -> int:
         return error.exit_code
     lines = "".join(traceback.format_exception(error))
     print(terminal_text(lines), file=sys.stderr, end="")
-    print(_REPORT.format(version=quarl.__version__), file=sys.stderr)
+    print(_REPORT.format(version=VERSION), file=sys.stderr)
     return DEFECT
 
 

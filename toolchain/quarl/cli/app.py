@@ -10,6 +10,7 @@ import typer
 
 from quarl.cli.result import keep_standard_output, put
 from quarl.cli.verbs import VERBS
+from quarl.resources import VERSION
 
 
 class Ended(Exception):  # noqa: N818, it is no error by itself
@@ -37,9 +38,7 @@ app = typer.Typer(
 
 def _version(show: bool) -> None:
     if show:
-        import quarl
-
-        put(quarl.__version__)
+        put(VERSION)
         raise typer.Exit
 
 

@@ -16,13 +16,13 @@ import typer
 if TYPE_CHECKING:
     from quarl.boards.linux import AnyBoard
     from quarl.bundle.limits import Limits
-    from quarl.exporter import ExportRequest
+    from quarl.exporter.export import ExportRequest
     from quarl.graph.env_spec import EnvSpec
     from quarl.importers import ImportOptions
     from quarl.links.target import Target
-    from quarl.progress import Stage
     from quarl.quantize.widths import Widths
     from quarl.sources.source import Source
+    from quarl.workers.progress import Stage
 
 SourceArgument = Annotated[
     str,
@@ -354,7 +354,7 @@ class ExportOptions(SourceOptions):
         Raises:
             InputError: no such rung, weights, limits or board.
         """
-        from quarl.exporter import ExportRequest
+        from quarl.exporter.export import ExportRequest
 
         return ExportRequest(
             rung_number(self.rung),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from quarl.files.text import message_text, printable
-from quarl.progress import Progress, Reporter
+from quarl.workers.progress import Progress, Reporter
 
 
 def say(line: str) -> None:

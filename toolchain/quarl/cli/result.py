@@ -16,6 +16,7 @@ import typer
 from quarl.cli.progress import say
 from quarl.errors import InputError
 from quarl.files.text import terminal_text
+from quarl.resources import VERSION
 
 if TYPE_CHECKING:
     from quarl.bundle.release import Release
@@ -108,7 +109,6 @@ def _remember(verdict: Verdict, release: Release, path: Path | None) -> None:
     """Add the run to the history; a history that cannot take it is reported and changes no verdict."""
     from datetime import UTC, datetime
 
-    import quarl
     from quarl.verdict.history import default_path, record
 
     board = release.manifest.board or ""
@@ -119,7 +119,7 @@ def _remember(verdict: Verdict, release: Release, path: Path | None) -> None:
             verdict,
             board=board,
             manifest_sha256=release.manifest_sha256,
-            version=quarl.__version__,
+            version=VERSION,
             at=at,
         )
     except InputError as error:

@@ -12,7 +12,7 @@ from quarl.bundle.release import Release
 from quarl.cli.table import table
 
 if TYPE_CHECKING:
-    from quarl.doctor import Finding
+    from quarl.cli.doctor import Finding
     from quarl.evidence.evidence import ImportProof
     from quarl.quantize.error_report import QuantReport
     from quarl.sources.recipe import Recipe, ScoreRecipe

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from quarl.cli.table import table
 
 if TYPE_CHECKING:
-    from quarl.player.player import Film, Player
+    from quarl.reports.player import Film, Player
     from quarl.rollouts.episodes import Episodes
 
 

@@ -4,9 +4,9 @@ bundle.
 
 from __future__ import annotations
 
-import quarl
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
+from quarl.resources import VERSION
 
 
 def provenance(policy: QuantPolicy | Policy) -> dict[str, str]:
@@ -14,7 +14,7 @@ def provenance(policy: QuantPolicy | Policy) -> dict[str, str]:
     entries = {
         "quarl.contract_sha256": policy.contract.digest,
         "quarl.source_sha256": policy.source_sha256,
-        "quarl.version": quarl.__version__,
+        "quarl.version": VERSION,
     }
     if isinstance(policy, QuantPolicy) and policy.rung is not None:
         entries["quarl.rung"] = str(policy.rung)

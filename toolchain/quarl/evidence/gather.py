@@ -26,8 +26,8 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.links.target import Target
 from quarl.profiles.platforms import platform_of
 from quarl.profiles.workload import release_workload
-from quarl.progress import Progress
 from quarl.stats.sequential import Look
+from quarl.workers.progress import Progress
 
 PARITY = "parity.json"
 ROBUSTNESS_EPISODES = 100  # under each disturbance, at most

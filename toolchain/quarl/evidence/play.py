@@ -12,15 +12,15 @@ from quarl.evidence.closed_loop import PairedEpisodes, join_episodes
 from quarl.evidence.evidence import DisturbedEpisodes, OwnEpisodes
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
-from quarl.progress import Progress, part_of
 from quarl.rollouts.actors import Actor, artifact_actor, float64_actor, source_actor
 from quarl.rollouts.clipping import ClipCounter, ClippedInputs
 from quarl.rollouts.divergence import ActionLog, first_divergence
 from quarl.rollouts.episodes import DEFAULT_LANES, Episodes, Watch, run_beside, run_episodes
 from quarl.rollouts.robustness import DISTURBANCES, feature_spread, play_disturbed
 from quarl.rollouts.vector_env import check_env
-from quarl.seeds import PARITY_SEED
+from quarl.stats.seeds import PARITY_SEED
 from quarl.stats.sequential import Look
+from quarl.workers.progress import Progress, part_of
 
 
 def play_pairs(

@@ -31,7 +31,7 @@ from quarl.graph.reference import integer_outputs, real_outputs
 from quarl.quantize.calibration import Calibration
 from quarl.rollouts.actors import artifact_outputs, source_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
-from quarl.seeds import SELECTION_SEED
+from quarl.stats.seeds import SELECTION_SEED
 
 CHECKED = {True: 64, False: 5_000}  # observations, of images and of vectors
 CLEARLY = 2.0  # standard errors below the best return from which a candidate plays worse

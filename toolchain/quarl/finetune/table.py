@@ -23,7 +23,7 @@ from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import decision_loss
 from quarl.rollouts.actors import Actor, Outputs, artifact_outputs, float_outputs, source_actor
-from quarl.seeds import LESSON_HELDOUT_SEED, LESSON_SEED
+from quarl.stats.seeds import LESSON_HELDOUT_SEED, LESSON_SEED
 
 STUDENT_SEEDS = 500_000  # after those of the source's own lessons
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-import quarl
 from quarl.firmware.c_text import c_comment, c_float, c_int, c_list, c_names
 from quarl.firmware.lowering import SCRATCH
 from quarl.firmware.program import (
@@ -29,6 +28,7 @@ from quarl.firmware.program import (
 )
 from quarl.graph.policy import INPUT
 from quarl.graph.quant_policy import ObservationQuantizer
+from quarl.resources import VERSION
 
 TABLE_COLUMNS = 96  # of a line of a table, without its indent
 
@@ -37,7 +37,7 @@ def banner(what: str) -> str:
     """Return the first lines of a generated file: what it is, and whose."""
     return f"""\
 /* SPDX-License-Identifier: LicenseRef-owner-of-the-policy */
-/* {what}; written by quarl {quarl.__version__}, do not edit.
+/* {what}; written by quarl {VERSION}, do not edit.
  * This file is yours: quarl claims no rights in it. The runtime beside it is Apache-2.0. */
 """
 

@@ -83,6 +83,10 @@ class Policy:
     def __post_init__(self) -> None:
         check_graph(self)
 
+    def __repr__(self) -> str:
+        """Return its size: weights are not for the eye."""
+        return f"Policy({len(self.nodes)} nodes, {self.parameter_count:,} parameters)"
+
     @property
     def parameter_count(self) -> int:
         """Number of trained numbers."""

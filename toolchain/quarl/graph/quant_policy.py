@@ -88,6 +88,10 @@ class QuantPolicy:
     # of a softmax that the file ended in; no node, since it is outside the exact set
     softmax_beta: float | None = None
 
+    def __repr__(self) -> str:
+        """Return its size: integers are not for the eye."""
+        return f"QuantPolicy(rung={self.rung}, {len(self.nodes)} nodes, {self.parameter_bytes:,} B)"
+
     def __post_init__(self) -> None:
         _check_observation(
             self.observation,

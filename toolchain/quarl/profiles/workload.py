@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-import quarl
 from quarl.bundle.manifest import ARITHMETIC, ARTIFACTS, FIRMWARE_FOLDER
 from quarl.bundle.release import Release
 from quarl.errors import InputError
@@ -18,6 +17,7 @@ from quarl.firmware.names import DEFAULT_PREFIX
 from quarl.firmware.source_tree import SourceTree, source_tree_from
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
+from quarl.resources import VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Workload:
         if firmware:
             files = self.firmware.files
             measured |= {f"{FIRMWARE_FOLDER}/{name}": data for name, data in files.items()}
-        return Subject(board, ARITHMETIC, quarl.__version__, digests(measured))
+        return Subject(board, ARITHMETIC, VERSION, digests(measured))
 
 
 class FirmwareWriter(Protocol):
@@ -145,7 +145,7 @@ def _check_own(tree: SourceTree, written: SourceTree, where: str) -> None:
     )
     if differing:
         raise InputError(
-            f"{where}/{differing[0]}: is not what quarl {quarl.__version__} writes for this "
+            f"{where}/{differing[0]}: is not what quarl {VERSION} writes for this "
             "policy, and a Linux program runs with your rights: export the bundle again, or add "
             "--trust if you know who wrote it"
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import quarl
 from quarl.bundle.release import Release
 from quarl.reports.contents import Contents, read_contents
 from quarl.reports.page import render_page
 from quarl.reports.sections import SECTIONS
 from quarl.reports.sections.summary import summary
+from quarl.resources import VERSION
 
 REPORT_FILE = "report.html"
 
@@ -23,6 +23,4 @@ def render_report(release: Release) -> str:
 
 def render_contents(contents: Contents) -> str:
     """Return the report of what a bundle holds."""
-    return render_page(
-        summary(contents), tuple(section(contents) for section in SECTIONS), quarl.__version__
-    )
+    return render_page(summary(contents), tuple(section(contents) for section in SECTIONS), VERSION)

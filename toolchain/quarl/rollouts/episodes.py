@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from quarl.errors import InputError
 from quarl.graph.contract import Contract
 from quarl.graph.env_spec import EnvSpec
-from quarl.progress import Progress
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.vector_env import open_lanes
+from quarl.workers.progress import Progress
 
 Observe: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[Any]], None]
 """Called before each step with episode numbers [k], step numbers [k] and the observations [k,

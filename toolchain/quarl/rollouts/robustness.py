@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.graph.env_spec import EnvSpec
-from quarl.progress import Progress
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import Episodes, run_episodes
+from quarl.workers.progress import Progress
 
 # of each feature's standard deviation over the held-out observations; pixels: of 255
 NOISE_SHARE = 0.02

@@ -9,18 +9,20 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quarl.errors import InputError
 from quarl.graph.policy import Policy, node_shapes
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.shapes import quant_shapes
-from quarl.progress import Progress
 from quarl.quantize.calibration import Calibration, calibrate, read_observations
 from quarl.rollouts.episodes import collect_observations
-from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED
 from quarl.sources.source import Source
+from quarl.stats.seeds import CALIBRATION_SEED, HELDOUT_SEED
+from quarl.workers.progress import Progress
 
 # that a calibration is collected from: ranges from fewer clip what a longer life meets
 EPISODES = 40
@@ -31,20 +33,29 @@ HELDOUT_SHARE = 5  # one observation block in five of a user's own file is held 
 
 
 def observations_of(
-    source: Source, calibration_file: Path | None, progress: Progress | None = None
+    source: Source,
+    calibration: Path | NDArray[Any] | None,
+    progress: Progress | None = None,
 ) -> tuple[Calibration, Calibration]:
     """Return the calibration and the held-out observations, of different episodes: from a file,
     from the recipe, or played now.
 
+    Args:
+        calibration: `.npz` with `obs`, or observations [n, *shape] in environment units.
     Raises:
         InputError: there is neither a file nor an environment, or the observations do not fit the
             contract.
     """
     contract = source.policy.contract
-    if calibration_file is not None:
-        found = read_observations(calibration_file, contract)
-        check_amount(source.policy, len(found.obs), calibration_file)
-        return _split(found)
+    if calibration is not None:
+        where = calibration if isinstance(calibration, Path) else Path("observations")
+        observations = (
+            read_observations(calibration, contract)
+            if isinstance(calibration, Path)
+            else calibrate(np.asarray(calibration), contract)
+        )
+        check_amount(source.policy, len(observations.obs), where)
+        return _split(observations)
     if source.observations is not None:
         fitted_file, held_file = source.observations
         return read_observations(fitted_file, contract), read_observations(held_file, contract)

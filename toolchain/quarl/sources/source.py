@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quarl.errors import InputError
+from quarl.files.html_table import html_table
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers import ImportOptions, read_policy
-from quarl.progress import Stage, quietly
 from quarl.resources import default_cache_dir, models_dir
 from quarl.sources.recipe import RECIPE_FILE, Recipe, list_recipes, read_recipe
 from quarl.sources.weights import VARIABLE, find_file, read_stored
+from quarl.workers.progress import Stage, quietly
 
 CALIBRATION_FILE, HELDOUT_FILE = "calibration.npz", "heldout.npz"
 INTEGERS_FILE = "integers.npz"  # of a policy that was trained through them
@@ -35,6 +36,22 @@ class Source:
     env: EnvSpec | None  # the one int8 is chosen and judged in
     observations: tuple[Path, Path] | None = None  # the recipe's own: calibration and held-out
     integers: QuantPolicy | None = None  # the recipe's own: those it was trained with
+
+    def __repr__(self) -> str:
+        """Return what it is, without its numbers."""
+        return f"Source({self.name!r}, {self.algorithm} by {self.framework}, {self.policy!r})"
+
+    def _repr_html_(self) -> str:
+        """Return the policy as a table for a notebook."""
+        contract = self.policy.contract
+        rows = [
+            ("file", self.file.name),
+            ("algorithm", f"{self.algorithm} by {self.framework}"),
+            ("environment", "none" if self.env is None else self.env.id),
+            ("observation", f"{contract.observation.shape} {contract.observation.dtype}"),
+            ("action", f"{contract.action.kind}, {contract.action.count}"),
+        ]
+        return html_table(f"quarl policy {self.name}", rows)
 
     @property
     def name(self) -> str:

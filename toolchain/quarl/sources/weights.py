@@ -28,8 +28,8 @@ from pydantic import Field
 from quarl.errors import InputError
 from quarl.files.tables import Count, Text, Whole, table, value_from
 from quarl.files.toml import read_toml
-from quarl.progress import Progress, Stage, quietly
 from quarl.sources.fetching import open_url
+from quarl.workers.progress import Progress, Stage, quietly
 
 WEIGHTS_FILE = "weights.toml"
 VARIABLE = "QUARL_WEIGHTS"

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-import quarl
 from quarl.errors import QuarlError
 from quarl.files.atomic import write_whole
 from quarl.files.svg_figure import require_matplotlib
 from quarl.graph.policy import Policy, Weighted
 from quarl.importers import ImportOptions
+from quarl.resources import VERSION
 from quarl.sources.source import open_source
 from quarl.study import figures, summary
 from quarl.study.plan import Study
@@ -46,7 +46,7 @@ def write_page(study: Study, results: Sequence[Result], sources: Sequence[str], 
         policies=len({(r.policy, r.training_seed) for r in results}),
         tables=tables,
         drawings=_drawings(study, whole, sources),
-        version=quarl.__version__,
+        version=VERSION,
     )
     write_whole(out, text.encode())
 

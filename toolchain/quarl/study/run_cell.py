@@ -28,11 +28,11 @@ from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import decision_loss, quantize_on_rung
 from quarl.rollouts.actors import Actor, Outputs, artifact_outputs, float_outputs, source_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
-from quarl.seeds import PARITY_SEED
 from quarl.sources.observations import observations_of
 from quarl.sources.recipe import read_recipe
 from quarl.sources.source import Source, open_source
 from quarl.stats.resampling import paired_change
+from quarl.stats.seeds import PARITY_SEED
 from quarl.study.paper import rounded_as_paper, rounded_to_half
 from quarl.study.plan import Cell, Training
 from quarl.study.result import Result

@@ -3,7 +3,7 @@
 Goes in: a recipe. Comes out: a policy's whole folder: weights, normaliser, calibration and held-out
 observations, score, SOURCE.md.
 Episodes that choose a checkpoint, give the score, calibrate or are held out have seeds of their own
-(`quarl.seeds`) and never meet.
+(`quarl.stats.seeds`) and never meet.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from quarl.graph.reference import act
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.spaces import action_of, observation_of
 from quarl.rollouts.episodes import collect_observations, random_episodes, run_episodes
-from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
 from quarl.sources.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
+from quarl.stats.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
 from quarl.train.folder import (
     fill_measured,
     source_page,

@@ -24,8 +24,8 @@ from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions, read_policy
 from quarl.rollouts.actors import source_actor
 from quarl.rollouts.episodes import Episodes, collect_observations, run_episodes
-from quarl.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
 from quarl.sources.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
+from quarl.stats.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
 from quarl.train import atari_dqn, atari_ppo
 from quarl.train.folder import fill_measured, write_observations
 from quarl.train.games import SELECTION_LENGTH, Player

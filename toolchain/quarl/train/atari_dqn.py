@@ -38,8 +38,8 @@ from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 from quarl.errors import InputError
 from quarl.resources import models_dir
 from quarl.rollouts.actors import Actor
-from quarl.seeds import CHECKPOINT_SEED
 from quarl.sources.recipe import Recipe
+from quarl.stats.seeds import CHECKPOINT_SEED
 from quarl.train.games import (
     SELECTION_EPISODES,
     SELECTION_LENGTH,

@@ -39,8 +39,8 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 
 from quarl.errors import InputError
-from quarl.seeds import CHECKPOINT_SEED
 from quarl.sources.recipe import EnvRecipe, Recipe
+from quarl.stats.seeds import CHECKPOINT_SEED
 from quarl.train.dagger import (
     EXPERTS,
     LESSONS,

@@ -54,8 +54,8 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.resources import models_dir
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import run_episodes
-from quarl.seeds import CHECKPOINT_SEED
 from quarl.sources.recipe import Recipe, read_recipe
+from quarl.stats.seeds import CHECKPOINT_SEED
 from quarl.train.journal import Journal
 from quarl.train.parallel import make_lanes
 from quarl.train.replay import Batch, Replay

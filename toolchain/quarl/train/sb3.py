@@ -39,8 +39,8 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.graph.reference import act
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import run_episodes
-from quarl.seeds import CHECKPOINT_SEED
 from quarl.sources.recipe import Recipe, Setting
+from quarl.stats.seeds import CHECKPOINT_SEED
 from quarl.train.journal import Journal
 from quarl.train.precision import in_bf16
 from quarl.train.quantised import Quantise

@@ -27,7 +27,6 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.links.target import Target
 from quarl.profiles.measure import Measurements, read_measurements
 from quarl.profiles.platforms import board_of, target_of
-from quarl.progress import Progress
 from quarl.quantize.error_report import QuantReport
 from quarl.verdict.budgets import figures_of, with_profiles
 from quarl.verdict.closed_loop_checks import is_settled
@@ -37,6 +36,7 @@ from quarl.verdict.judge import judge
 from quarl.verdict.limits import looks_of
 from quarl.verdict.regression import compare_with_baseline
 from quarl.verdict.verdict import Check, Verdict
+from quarl.workers.progress import Progress
 
 VERDICT = "verdict.json"
 

@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 from quarl.bundle.limits import NotProven
 from quarl.errors import InputError
 from quarl.evidence.closed_loop import ClosedLoop
+from quarl.files.html_table import html_table
 from quarl.files.text import shortened
 from quarl.profiles.figure import Kind
 
@@ -113,9 +114,18 @@ class Verdict:
     closed_loop: ClosedLoop | None = None
     # where the loss of quantisation sits, strongest hint first; empty where nothing points anywhere
     why: tuple[Reason, ...] = ()
-
     # whether what was measured and cannot decide stops the release
     not_proven: NotProven = "fail"
+
+    def __repr__(self) -> str:
+        """Return the answer and the names of the checks that failed."""
+        failed = ", ".join(check.name for check in self.failed) or "nothing"
+        return f"Verdict({self.policy!r}, {self.answer.value}, failed: {failed})"[:280]
+
+    def _repr_html_(self) -> str:
+        """Return the checks as a table for a notebook."""
+        rows = [(check.name, check.outcome.value, check.detail) for check in self.checks]
+        return html_table(f"quarl verdict on {self.policy}", rows)
 
     @property
     def answer(self) -> Outcome:

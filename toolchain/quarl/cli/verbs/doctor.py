@@ -21,7 +21,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Say what is installed, what is missing and what gives it."""
-    from quarl import doctor as examiner
+    from quarl.cli import doctor as examiner
     from quarl.cli import show
 
     if install is not None:

@@ -59,7 +59,7 @@ def finetune(options: FinetuneOptions) -> None:
     """Train integers to decide as the policy does, without a reward, and write their bundle."""
     from quarl import pipeline
     from quarl.cli import show
-    from quarl.exporter import FinetuneRequest
+    from quarl.exporter.export import FinetuneRequest
     from quarl.finetune.assignment import TRAINING, Assignment
 
     widths = widths_from(options.weights, options.activations, options.inputs)

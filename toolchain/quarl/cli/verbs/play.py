@@ -25,7 +25,7 @@ from quarl.cli.progress import progress_bar
 from quarl.cli.result import print_result
 
 if TYPE_CHECKING:
-    from quarl.player.player import Film, Player
+    from quarl.reports.player import Film, Player
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +78,8 @@ def play(options: PlayOptions) -> None:
     """Play a policy in its environment, in float32 or int8, and film it."""
     from quarl.cli import show_play
     from quarl.errors import InputError
-    from quarl.player import player as stage
-    from quarl.seeds import SCORE_SEED
+    from quarl.reports import player as stage
+    from quarl.stats.seeds import SCORE_SEED
 
     video = options.video
     if video is not None and video.suffix != ".gif":
@@ -110,8 +110,8 @@ def _player(options: PlayOptions) -> Player:
     """Return the player that the options name: a bundle, or a policy in float32 or int8."""
     from quarl.errors import InputError
     from quarl.pipeline import import_source
-    from quarl.player import player as stage
     from quarl.quantize.ladder import DEFAULT_RUNG
+    from quarl.reports import player as stage
 
     policy, rung = options.policy, options.rung
     spec = env_spec(options.env, options.env_arg)
@@ -137,8 +137,8 @@ def _player(options: PlayOptions) -> Player:
 def _film(player: Player, seed: int, video: Path) -> tuple[Film, int]:
     """Write the film of an episode; return it and its size in bytes."""
     from quarl.files.atomic import write_whole
-    from quarl.player import player as stage
-    from quarl.player.gif import gif_bytes
+    from quarl.reports import player as stage
+    from quarl.reports.gif import gif_bytes
 
     with progress_bar(f"filming {player.name}"):
         film = stage.film(player, seed)

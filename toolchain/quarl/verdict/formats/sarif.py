@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import quarl
 from quarl.files.text import printable
+from quarl.resources import VERSION
 from quarl.verdict.explanations import explain
 from quarl.verdict.formats.wording import found_text, limit_text
 from quarl.verdict.verdict import Check, Outcome, Verdict
@@ -41,7 +41,7 @@ def _run(verdict: Verdict) -> dict[str, Any]:
         "tool": {
             "driver": {
                 "name": "quarl",
-                "semanticVersion": quarl.__version__,
+                "semanticVersion": VERSION,
                 "rules": [_rule(check) for check in verdict.checks],
             }
         },

@@ -16,7 +16,7 @@ from quarl.errors import InputError, ToolMissingError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from quarl.player.player import Film
+    from quarl.reports.player import Film
 
 MOST_BYTES = 8_000_000
 WIDEST, NARROWEST = 480, 60  # pixels

@@ -25,16 +25,16 @@ from quarl.evidence.closed_loop import PairedEpisodes, join_episodes
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
-from quarl.progress import Progress, part_of
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import LADDER, decision_error, quantize_on_rung, rung_name
 from quarl.quantize.widths import INT8, Widths
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
-from quarl.seeds import SELECTION_SEED
+from quarl.stats.seeds import SELECTION_SEED
 from quarl.verdict.closed_loop_checks import closed_loop_checks, closed_loop_of, loop_is_settled
 from quarl.verdict.limits import looks_of
 from quarl.verdict.verdict import Outcome
+from quarl.workers.progress import Progress, part_of
 
 Tried = Callable[["RungResult"], None]
 

@@ -9,9 +9,9 @@ import pytest
 
 from quarl import pipeline
 from quarl.bundle.limits import DEFAULT_LIMITS, Limits
-from quarl.choose_rung import choose_rung, fixed_rung
 from quarl.errors import InputError
 from quarl.evidence.agreement import BoxAgreement, compare_decisions
+from quarl.exporter.choose_rung import choose_rung, fixed_rung
 from quarl.graph import reference as integer
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
@@ -151,7 +151,7 @@ def test_a_ruined_rung_is_given_up_early(
     def still(policy: QuantPolicy, model: bytes) -> Actor:
         return lambda obs: np.zeros((len(obs), 1), np.float32)
 
-    monkeypatch.setattr("quarl.choose_rung.artifact_actor", still)
+    monkeypatch.setattr("quarl.exporter.choose_rung.artifact_actor", still)
     _, tried = choose_rung(source.policy, calibration, source.env, replace(limits(), episodes=400))
     assert [result.mean.episodes for result in tried if result.mean is not None] == [50] * len(
         LADDER

@@ -19,7 +19,6 @@ from quarl.emitters import emit_tflite
 from quarl.errors import InputError
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.quant_policy import QuantPolicy
-from quarl.progress import Progress
 from quarl.quantize.ladder import quantize_on_rung
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
@@ -27,6 +26,7 @@ from quarl.rollouts.foreign_env import blame, make_env
 from quarl.rollouts.vector_env import check_env
 from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
+from quarl.workers.progress import Progress
 
 MOST_FRAMES = 600  # of a film: 40 s of an Atari game
 

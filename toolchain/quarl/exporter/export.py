@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from quarl.boards.find import encode_board
 from quarl.boards.linux import AnyBoard
@@ -29,9 +32,9 @@ from quarl.bundle.policy_file import policy_bytes, quant_policy_bytes
 from quarl.bundle.release import Release, new_release
 from quarl.bundle.rung_result import RungResult
 from quarl.bundle.writing import check_target, write_bundle
-from quarl.choose_rung import choose_rung, fixed_rung, trained_rung
 from quarl.emitters import EMITTERS
 from quarl.errors import InputError, ToolMissingError
+from quarl.exporter.choose_rung import choose_rung, fixed_rung, trained_rung
 from quarl.files.digests import digests
 from quarl.finetune.assignment import TRAINING, Assignment, Distilled, Tell
 from quarl.finetune.record import qat_notes
@@ -39,18 +42,18 @@ from quarl.firmware.names import DEFAULT_PREFIX
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.profiles.platforms import platform_of
-from quarl.progress import QUIET, Progress, Reporter
 from quarl.quantize.calibration import Calibration, coverage
 from quarl.quantize.error_report import quant_report
 from quarl.quantize.ladder import DEFAULT_RUNG
 from quarl.quantize.quantizer import widths_of
 from quarl.quantize.widths import INT8, Widths
 from quarl.rollouts.episodes import random_episodes
-from quarl.seeds import RANDOM_SEED
 from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
+from quarl.stats.seeds import RANDOM_SEED
 from quarl.verdict.budgets import with_board
 from quarl.verdict.limits import recipe_limits
+from quarl.workers.progress import QUIET, Progress, Reporter
 
 RANDOM_EPISODES = 100
 
@@ -63,7 +66,7 @@ class ExportRequest:
         rung: a rung of the ladder. None: the measured return chooses, or rung 3 where there is no
             environment to play in. The integers of an int8 file stand on none.
         widths: fewer bits of weights, activations or observations, at a price in accuracy.
-        calibration: `.npz` with the observations `obs` the policy meets; None: the recipe's own,
+        calibration: the observations the policy meets, an `.npz` or an array; None: the recipe's own,
             or played in the environment.
         limits: what the gate will ask; None: the recipe's, or the defaults.
         board: what the firmware is written for; None: no firmware.
@@ -73,7 +76,7 @@ class ExportRequest:
 
     rung: int | None = None
     widths: Widths = INT8
-    calibration: Path | None = None
+    calibration: Path | NDArray[Any] | None = None
     limits: Limits | None = None
     board: AnyBoard | None = None
     prefix: str = DEFAULT_PREFIX

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from quarl import pipeline
 from quarl.cli.app import Ended, app
 from quarl.errors import InputError
-from quarl.exporter import ExportRequest
+from quarl.exporter.export import ExportRequest
 from quarl.graph.env_spec import EnvSpec
-from quarl.player.gif import gif_bytes
-from quarl.player.player import Film, bundle_player, film, play, source_player
+from quarl.reports.gif import gif_bytes
+from quarl.reports.player import Film, bundle_player, film, play, source_player
 from quarl.rollouts.episodes import run_episodes
 from tests.conftest import need
 

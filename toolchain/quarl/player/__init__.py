@@ -1,1 +1,0 @@
-"""A policy played and filmed."""
