@@ -43,3 +43,9 @@ def test_the_command_installs_the_packages_of_the_extra_into_this_python(
 def test_an_unknown_extra_is_named_with_the_known_ones() -> None:
     with pytest.raises(InputError, match="sb3, tf, atari, firmware"):
         install_command("everything", tuple(requires("quarl") or ()))
+
+
+def test_the_emulators_are_named_with_the_cores_that_only_they_have() -> None:
+    findings = {finding.name: finding for finding in examine()}
+    assert findings["qemu-system-arm"].purpose == "runs firmware for cortex-m55, cortex-m85"
+    assert findings["qemu-system-riscv32"].purpose == "runs firmware for hazard3"

@@ -2,8 +2,8 @@
 observations, bit for bit.
 
 1,000 observations each and 100 of Atari, on a Cortex-M4 in both emulators and on M0, M33, M55 and
-RISC-V in QEMU. In the tests that always run a large network takes a few observations, spread over all of
-them, on one of the devices; `make test-all` runs all of it.
+RISC-V in QEMU. In the tests that always run a large network takes a few observations, spread over
+all of them, on one of the devices; `make test-all` runs all of it.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import importlib.util
 import platform
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
@@ -59,7 +60,8 @@ def examine() -> tuple[Finding, ...]:
         platform.python_version(),
         "",
     )
-    return (python, *(_package(*package) for package in PACKAGES), _pi_emulator())
+    packages = (_package(*package) for package in PACKAGES)
+    return (python, *packages, *_emulators(), _pi_emulator())
 
 
 def install_command(extra: str, requirements: tuple[str, ...]) -> list[str]:
@@ -110,6 +112,23 @@ def install(extra: str) -> tuple[Finding, ...]:
         )
     importlib.invalidate_caches()
     return examine()
+
+
+def _emulators() -> Iterator[Finding]:
+    """Yield QEMU's emulators of microcontroller cores, each with the cores that only it has."""
+    from quarl.boards.cores import CORES
+    from quarl.links.machine import package_of
+
+    emulations = {name: core.emulation for name, core in CORES.items()}
+    for emulator in sorted({emulation.machine.emulator for emulation in emulations.values()}):
+        alone = [
+            name
+            for name, emulation in emulations.items()
+            if emulation.machine.emulator == emulator and not emulation.unicorn
+        ]
+        found = shutil.which(emulator) or ""
+        remedy = "" if found else f"apt-get install {package_of(emulator)}"
+        yield Finding(emulator, f"runs firmware for {', '.join(alone)}", found, remedy)
 
 
 def _pi_emulator() -> Finding:

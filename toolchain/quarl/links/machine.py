@@ -57,8 +57,14 @@ def check_emulator(machine: Machine) -> None:
         ToolMissingError: it is not; says what brings it.
     """
     if shutil.which(machine.emulator) is None:
-        package = PACKAGES.get(machine.emulator, machine.emulator)
-        raise ToolMissingError(f"{machine.emulator} is not installed: apt-get install {package}")
+        raise ToolMissingError(
+            f"{machine.emulator} is not installed: apt-get install {package_of(machine.emulator)}"
+        )
+
+
+def package_of(emulator: str) -> str:
+    """Return Debian's package with an emulator."""
+    return PACKAGES.get(emulator, emulator)
 
 
 def converse(guest: Guest, requests: bytes, options: Sequence[str], most_bytes: int) -> bytes:
