@@ -178,10 +178,10 @@ def test_what_an_environment_prints_is_not_on_standard_output(
 ) -> None:
     done = quarl(
         verb, policy, *hostile("print", "step"), "--rung", "0", "--out", "out", "--json",
-        *(["--episodes", "20", "--no-history"] if verb == "ship" else []),
+        *(["--episodes", "149", "--no-history"] if verb == "ship" else []),
         env={"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    assert done.returncode in (0, 1), done.stderr
+    assert done.returncode in (0, 1, 5), done.stderr
     json.loads(done.stdout)
     for words in ("a line of the environment", "a line of the descriptor", "a line of C"):
         assert words in done.stderr

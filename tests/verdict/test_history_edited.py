@@ -20,9 +20,9 @@ VALUES: list[Any] = [
     "\x1b[2J", "x" * 100_000,
 ]  # fmt: skip
 COLUMNS = [
-    *(("runs", name) for name in ("number", "at", "policy", "board", "passed", "version")),
+    *(("runs", name) for name in ("number", "at", "policy", "board", "answer", "version")),
     ("runs", "manifest_sha256"),
-    *(("checks", name) for name in ("run", "name", "passed", "found", "allowed", "unit", "kind")),
+    *(("checks", name) for name in ("run", "name", "outcome", "found", "allowed", "unit", "kind")),
 ]
 
 
@@ -72,7 +72,9 @@ def test_figures_as_far_apart_as_floats_can_be_are_drawn(path: Path) -> None:
     assert "1.7e+308" in show_history.figures_text(figure_over_runs(path, "import_error"))
 
 
-@pytest.mark.parametrize(("column", "value"), [("passed", 7), ("found", "text"), ("unit", b"\xff")])
+@pytest.mark.parametrize(
+    ("column", "value"), [("outcome", 7), ("found", "text"), ("unit", b"\xff")]
+)
 def test_a_value_of_another_type_is_called_damage(path: Path, column: str, value: Any) -> None:
     edit(path, f"UPDATE checks SET {column} = ?", values=(value,))
     with pytest.raises(InputError, match="the history is damaged"):

@@ -25,7 +25,15 @@ from quarl.profiles.platform import BoardProfile
 from quarl.rollouts.vector_env import check_env
 from quarl.sources.proof import prove
 from quarl.sources.source import Source, open_source
-from quarl.verdict.assess import ParityRequest, decide, gather, own_target, stored
+from quarl.verdict.assess import (
+    ParityRequest,
+    check_plan,
+    decide,
+    gather,
+    own_target,
+    plan_of,
+    stored,
+)
 from quarl.verdict.baseline import find_baseline
 from quarl.verdict.verdict import Check, Verdict
 from quarl.workers.progress import QUIET, Progress, Reporter, Stage, quietly
@@ -116,12 +124,16 @@ def ship(
     reported and loses no verdict.
     """
     request, play = request or ExportRequest(), play or ParityRequest()
+    check_plan(source, request.limits, play)
     release = export(source, out, request, reporter)
     with reporter.stage(f"profiling {source.name}"):
         host = profile(release)
         target = play.target or own_target(release)
         on_board = None if target is None else profile_board(release, _emulated(target))
     with reporter.stage(f"comparing {source.name} with its source") as progress:
+        plan = plan_of(release, play)
+        if plan is not None:
+            reporter.line(plan)
         proof = prove(source, trust=trust)
         evidence = parity(release, replace(play, proof=proof, target=target), progress)
     accepted = find_baseline(release)

@@ -52,7 +52,7 @@ from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
 from quarl.stats.seeds import RANDOM_SEED
 from quarl.verdict.budgets import with_board
-from quarl.verdict.limits import recipe_limits
+from quarl.verdict.limits import check_provable, recipe_limits
 from quarl.workers.progress import QUIET, Progress, Reporter
 
 RANDOM_EPISODES = 100
@@ -92,6 +92,9 @@ def export_policy(
         QuarlError: the first thing that is wrong; nothing is then written.
     """
     check_target(out)
+    if plays_to_choose(source, request):
+        asked = request.limits or recipe_limits(source.recipe, source.env)
+        check_provable(asked, asked.episodes)
     with reporter.stage(f"exporting {source.name}") as progress:
         fitted, held = observations_of(source, request.calibration, progress)
         limits = _limits(source, request)
@@ -199,12 +202,14 @@ def _quantize(
     if request.trained is not None:
         trained = request.trained.policy
         return trained, trained_rung(policy, fitted, trained)
-    if source.integers is not None and request.rung is None and request.widths == INT8:
+    if _keeps_integers(source, request):
+        assert source.integers is not None
         reporter.line(
             f"{source.name} keeps the integers it was trained with: --rung N makes others"
         )
         return source.integers, trained_rung(policy, fitted, source.integers)
-    if request.rung is None and source.env is not None:
+    if plays_to_choose(source, request):
+        assert source.env is not None
         return choose_rung(
             policy,
             fitted,
@@ -219,6 +224,22 @@ def _quantize(
     quantized, ladder = fixed_rung(policy, fitted, rung, request.widths)
     reporter.line(ladder[-1].sentence())
     return quantized, ladder
+
+
+def plays_to_choose(source: Source, request: ExportRequest) -> bool:
+    """Whether the rung is chosen by playing."""
+    return (
+        isinstance(source.policy, Policy)
+        and request.trained is None
+        and request.rung is None
+        and source.env is not None
+        and not _keeps_integers(source, request)
+    )
+
+
+def _keeps_integers(source: Source, request: ExportRequest) -> bool:
+    """Whether integers that were trained with the policy are exported as they are."""
+    return source.integers is not None and request.rung is None and request.widths == INT8
 
 
 def _check_integers(source: Source, request: ExportRequest) -> None:

@@ -61,11 +61,35 @@ def plan_looks(
         looks.append(Look(count, part if can_pass else TOKEN))
         spent += looks[-1].alpha_share
     last = Look(episodes, 1 - spent)
-    if (1 - failure_margin) ** episodes > alpha * last.alpha_share:
+    if failure_p_value(episodes, 0, 0, failure_margin) > alpha * last.alpha_share:
         return (
             Look(episodes, 1.0),
         )  # so few episodes that only the whole error lets a flawless release pass
     return (*looks, last)
+
+
+def flawless_episodes(failure_margin: float, alpha: float) -> int:
+    """Return how many episodes prove the margin of the failure rate where no outcome differs: with
+    fewer not even a flawless release can pass.
+
+    (1 - margin) ** n <= alpha is needed; the exact test, which minds all shares of discordant
+    pairs, may ask for a few more.
+    """
+    if not 0 < failure_margin < 1:
+        return 2
+    count = max(2, math.ceil(math.log(alpha) / math.log1p(-failure_margin)))
+    while failure_p_value(count, 0, 0, failure_margin) > alpha:
+        count += 1
+    return count
+
+
+def smallest_failure_margin(episodes: int, alpha: float) -> float:
+    """Return the smallest margin, in tenths of a point, that a flawless release proves by this many
+    episodes; 1.0 where none does.
+    """
+    least = math.ceil(-1000 * math.expm1(math.log(alpha) / episodes))
+    fitting = (k for k in range(least, 1000) if failure_p_value(episodes, 0, 0, k / 1000) <= alpha)
+    return next(fitting, 1000) / 1000
 
 
 def alpha_share(looks: tuple[Look, ...], episodes: int) -> float:

@@ -24,16 +24,18 @@ from quarl.evidence.gather import (
 )
 from quarl.evidence.trials import try_changes
 from quarl.graph.env_spec import EnvSpec
+from quarl.graph.quant_policy import QuantPolicy
 from quarl.links.target import Target
 from quarl.profiles.measure import Measurements, read_measurements
 from quarl.profiles.platforms import board_of, target_of
 from quarl.quantize.error_report import QuantReport
+from quarl.sources.source import Source
 from quarl.verdict.budgets import figures_of, with_profiles
 from quarl.verdict.closed_loop_checks import is_settled
 from quarl.verdict.diagnosis import reasons
 from quarl.verdict.formats import OUTPUTS
 from quarl.verdict.judge import judge
-from quarl.verdict.limits import looks_of
+from quarl.verdict.limits import check_provable, looks_of, plan_sentence, recipe_limits
 from quarl.verdict.regression import compare_with_baseline
 from quarl.verdict.verdict import Check, Verdict
 from quarl.workers.progress import Progress
@@ -51,6 +53,26 @@ class ParityRequest:
     robustness: bool = False  # play under disturbed observations even where no limit asks
     proof: ImportProof | None = None  # of the import, which only the original file can give
     target: Target | None = None  # the bundle's board and the way to it
+
+
+def check_plan(source: Source, limits: Limits | None, request: ParityRequest) -> None:
+    """Check, before any work, that the episodes of a ship can prove what its limits ask.
+
+    Raises:
+        InputError: as `check_provable`.
+    """
+    if source.env is None or isinstance(source.policy, QuantPolicy):
+        return
+    asked = limits or recipe_limits(source.recipe, source.env)
+    check_provable(asked, request.episodes or asked.episodes)
+
+
+def plan_of(release: Release, request: ParityRequest) -> str | None:
+    """Return which paired episodes `gather` will play, for people; None where it plays none."""
+    limits = request.limits or release.manifest.limits
+    if release.source is None or (request.env or release.manifest.env) is None:
+        return None
+    return plan_sentence(limits, looks_of(limits, request.episodes or limits.episodes))
 
 
 def gather(release: Release, request: ParityRequest, progress: Progress | None = None) -> Evidence:

@@ -52,7 +52,7 @@ def parity(options: ParityOptions) -> None:
     from quarl import pipeline
     from quarl.bundle.release import open_bundle
     from quarl.cli.show_verdict import evidence_text
-    from quarl.verdict.assess import ParityRequest, own_target
+    from quarl.verdict.assess import ParityRequest, own_target, plan_of
 
     release = open_bundle(options.bundle)
     limits = limits_from(options.limits, release.manifest.limits)
@@ -63,6 +63,9 @@ def parity(options: ParityOptions) -> None:
         robustness=options.robustness,
         target=own_target(release, options.link, trust=options.trust),
     )
+    plan = plan_of(release, request)
+    if plan is not None:
+        TERMINAL.line(plan)
     with TERMINAL.stage(f"comparing {release.manifest.name} with its source") as progress:
         evidence = pipeline.parity(release, request, progress)
     if options.as_json:
