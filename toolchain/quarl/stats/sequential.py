@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import special
@@ -37,6 +38,7 @@ class Look:
     alpha_share: float  # of the whole error that this look may use; those of all looks sum to 1
 
 
+@cache
 def plan_looks(
     episodes: int, margin: float, failure_margin: float, alpha: float
 ) -> tuple[Look, ...]:
