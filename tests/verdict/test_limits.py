@@ -59,7 +59,9 @@ def test_nothing_is_played_for_limits_that_cannot_be_proven(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = pipeline.import_source("cartpole_ppo")
-    monkeypatch.setattr("quarl.exporter.export.observations_of", None)  # a call would be a TypeError
+    monkeypatch.setattr(
+        "quarl.exporter.export.observations_of", None
+    )  # a call would be a TypeError
     few = Limits(episodes=50)
     with pytest.raises(InputError, match="50 episodes cannot prove"):
         pipeline.export(source, tmp_path / "out", ExportRequest(limits=few))
