@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
 from quarl.graph.contract import Action, Observation
 from quarl.graph.policy import Activation, Conv2D, Policy
-from quarl.importers import ImportOptions, detect_format, read_policy
+from quarl.importers import ImportOptions, detect_format
+from quarl.importers import read_policy as ask_policy
 from quarl.importers.proofs.savedmodel import outputs_of_savedmodel
-from quarl.importers.savedmodel import read_savedmodel
+from quarl.importers.savedmodel import read_savedmodel as ask_savedmodel
 from tests.conftest import need
+from tests.support.answers import answering, options_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
+read_policy, read_savedmodel = answering(ask_policy), answering(ask_savedmodel)
 TOLERANCE = 1e-5
 IMAGE = (11, 8, 3)  # not square, three channels: a mistaken order of axes cannot pass
 
@@ -63,7 +66,7 @@ def assert_equal_to_tensorflow(path: Path, options: ImportOptions | None = None)
         if image
         else rng.normal(0, 2, (16, *shape)).astype(np.float32)
     )
-    reference, against = outputs_of_savedmodel(path, policy, obs)
+    reference, against = outputs_of_savedmodel(path, policy, obs, options_of(policy))
     assert against.startswith("TensorFlow 2.")
     assert reference.std() > 1e-2  # a network that says nothing would agree with anything
     assert np.abs(policy.outputs(obs) - reference).max() <= TOLERANCE * max(
@@ -174,30 +177,26 @@ def test_a_graph_of_tensorflow_operators_is_read(tf: Any, tmp_path: Path) -> Non
 
 def refused(tf: Any) -> dict[str, tuple[Callable[[Any], Any], str]]:
     return {
-        "LeakyRelu": (
-            lambda x: tf.nn.leaky_relu(x @ tf.ones((5, 3))),
-            r"LeakyRelu \(node 'LeakyRelu'\) is not among the operators",
+        "Lgamma": (
+            lambda x: tf.math.lgamma(x @ tf.ones((5, 3))),
+            r"Lgamma \(node 'Lgamma'\) is not among the operators",
         ),
         "file": (
             lambda x: x @ tf.ones((5, 3)) + tf.strings.to_number(tf.io.read_file("/etc/hostname")),
             r"StringToNumber \(node",
         ),
-        "slice": (
-            lambda x: x[:, 1:] @ tf.ones((4, 3)),
-            r"StridedSlice \(node '\w+'\) cuts pieces out of a tensor",
+        "axis": (
+            lambda x: tf.reduce_sum(x[:, tf.newaxis, 1:], axis=1) @ tf.ones((4, 3)),
+            r"StridedSlice \(node '\w+'\) adds axes",
         ),
         "loop": (
             lambda x: tf.while_loop(lambda y: tf.reduce_sum(y) < 1, lambda y: (y + 1,), (x,))[0],
             "While",
         ),
-        "double": (
-            lambda x: tf.cast(x, tf.float64) @ tf.ones((5, 3), tf.float64),
-            r"Cast \(node 'Cast'\) to DOUBLE",
-        ),
     }
 
 
-@pytest.mark.parametrize("case", ["LeakyRelu", "file", "slice", "loop", "double"])
+@pytest.mark.parametrize("case", ["Lgamma", "file", "axis", "loop"])
 def test_what_cannot_be_carried_over_is_refused_by_operator_and_node(
     tf: Any, tmp_path: Path, case: str
 ) -> None:

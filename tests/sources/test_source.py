@@ -13,6 +13,8 @@ import pytest
 
 from quarl import pipeline
 from quarl.errors import InputError
+from quarl.graph.contract import Action
+from quarl.importers import ImportOptions
 from quarl.resources import models_dir
 from quarl.sources.observations import observations_of
 from quarl.sources.proof import prove
@@ -65,10 +67,9 @@ def test_a_recipe_is_found_by_name_and_by_folder() -> None:
 
 def test_the_algorithm_is_the_recipes_where_the_file_does_not_say() -> None:
     assert pipeline.import_source("nav_dqn_small").algorithm == "DQN"
-    assert (
-        pipeline.import_source(str(models_dir() / "nav_dqn_small" / "policy.keras")).algorithm
-        == "unknown"
-    )
+    file = str(models_dir() / "nav_dqn_small" / "policy.keras")
+    options = ImportOptions(action_space=Action("discrete", 25))
+    assert pipeline.import_source(file, options).algorithm == "unknown"
     assert pipeline.import_source(str(models_dir() / "nav_ppo" / "policy.zip")).algorithm == "PPO"
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from quarl.graph.policy import Policy
-from quarl.importers import ImportOptions, read_policy
+from quarl.importers import parameters_in
 from quarl.sources.recipe import read_recipe
 from quarl.sources.weights import WEIGHTS_FILE, stored_text
 
@@ -39,8 +38,7 @@ def parameters_of(path: str) -> int | None:
     file = MODELS / path
     if file.name != read_recipe(file.parent).source:
         return None
-    policy = read_policy(file, ImportOptions())
-    return policy.parameter_count if isinstance(policy, Policy) else None
+    return parameters_in(file)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,33 @@ ObsNormOption = Annotated[
         help="Observation statistics: mean, var, epsilon, clip_obs.",
     ),
 ]
+ActionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--action",
+        metavar="SPACE",
+        help="What the outputs mean: box:12, box:2:-1..1, discrete:4, multidiscrete:3,3,2, "
+        "multibinary:4.",
+    ),
+]
+ObservationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--observation", metavar="SPACE", help="What it observes: vector:48, image:84x84x4."
+    ),
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        metavar="NAME",
+        help="The output that is the policy: NAME; NAME,NAME to join; NAME:12 for columns.",
+    ),
+]
+ContractOption = Annotated[
+    Path | None,
+    typer.Option("--contract", metavar="FILE.toml", help="Names, units, bounds, rate, normaliser."),
+]
 NoObsNormOption = Annotated[
     bool, typer.Option("--no-obs-norm", help="The policy was trained on raw observations.")
 ]
@@ -184,15 +211,39 @@ HistoryOption = Annotated[
 NoHistoryOption = Annotated[bool, typer.Option("--no-history", help="Keep no record of this run.")]
 
 
-def import_options(obs_norm: Path | None, no_obs_norm: bool) -> ImportOptions:
-    """Return what the importer is told about observation statistics."""
+def import_options(
+    obs_norm: Path | None, no_obs_norm: bool, stated: StatedWords | None = None
+) -> ImportOptions:
+    """Return what the importer is told that the policy's file does not say."""
     from quarl.importers import ImportOptions
+    from quarl.sources.contract_file import with_contract_file
     from quarl.sources.normalizer_file import read_normalizer
+    from quarl.sources.spaces import action_from, observation_from
 
-    return ImportOptions(
+    words = stated or StatedWords()
+    options = ImportOptions(
         normalizer=None if obs_norm is None else read_normalizer(obs_norm),
         no_normalizer=no_obs_norm,
+        action_space=None if words.action is None else action_from(words.action, "--action"),
+        observation=None
+        if words.observation is None
+        else observation_from(words.observation, "--observation"),
+        output=words.output,
+        action_by=f"--action {words.action}",
+        observation_by=f"--observation {words.observation}",
+        normalizer_by=f"--obs-norm {None if obs_norm is None else obs_norm.name}",
     )
+    return options if words.contract is None else with_contract_file(options, words.contract)
+
+
+@dataclass(frozen=True, slots=True)
+class StatedWords:
+    """What the command line states of a policy that its file does not say."""
+
+    action: str | None = None
+    observation: str | None = None
+    output: str | None = None
+    contract: Path | None = None
 
 
 def env_spec(env_id: str | None, arguments: Sequence[str] | None) -> EnvSpec | None:
@@ -322,12 +373,17 @@ class SourceOptions:
     env_arg: EnvArgOption = None
     obs_norm: ObsNormOption = None
     no_obs_norm: NoObsNormOption = False
+    action: ActionOption = None
+    observation: ObservationOption = None
+    output: OutputOption = None
+    contract: ContractOption = None
 
     def open(self, fetching: Stage) -> Source:
         """Return the imported policy; errors as `quarl.pipeline.import_source`."""
         from quarl.pipeline import import_source
 
-        options = import_options(self.obs_norm, self.no_obs_norm)
+        stated = StatedWords(self.action, self.observation, self.output, self.contract)
+        options = import_options(self.obs_norm, self.no_obs_norm, stated)
         return import_source(
             self.source, options, env_spec(self.env, self.env_arg), fetching=fetching
         )

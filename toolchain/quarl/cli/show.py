@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +99,12 @@ def source_text(source: Source, proof: ImportProof) -> str:
     if observation.normalizer is not None:
         seen += f", normalised and clipped to +-{observation.normalizer.clip_obs:g}"
     if action.kind == "discrete":
-        done = f"one of {action.count}, the largest output"
+        first = f", counted from {action.start}" if action.start else ""
+        done = f"one of {action.count}, the largest output{first}"
+    elif action.kind == "multi_discrete":
+        done = (
+            f"{action.width} choices of {', '.join(map(str, action.counts))}, the largest outputs"
+        )
     else:
         done = (
             f"{action.count} values, "
@@ -121,6 +126,7 @@ def source_text(source: Source, proof: ImportProof) -> str:
             f"  observation  {seen}",
             f"  action       {done}{rate}",
             f"  import       {proven}",
+            *(f"  {line}" for line in _aligned(policy.contract.stated)),
             "",
             table(("layer", "operation", "output", "parameters"), rows),
         ]
@@ -226,6 +232,12 @@ def _layers(source: Source) -> list[tuple[str, str, tuple[int, ...], int]]:
         )
         rows.append((node.name, kind, shapes[node.name], count))
     return rows
+
+
+def _aligned(lines: Sequence[str]) -> Iterator[str]:
+    """Yield who stated what, one line each, as the lines above are written."""
+    for line in lines:
+        yield f"stated       {line}"
 
 
 def _bounds(low: Sequence[float], high: Sequence[float]) -> str:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never, get_args
 
 import numpy as np
@@ -291,7 +291,7 @@ class Contract:
     action: Action
     step_hz: float | None = None
     # what was stated and by whom, a line each; what the importer chose or dropped
-    stated: tuple[str, ...] = ()
+    stated: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.step_hz is not None and not (math.isfinite(self.step_hz) and self.step_hz > 0):

@@ -11,10 +11,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
+from quarl.graph.contract import Action
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers.detect import detect_format
-from quarl.importers.options import Importer, ImportOptions, make_contract
+from quarl.importers.options import (
+    Importer,
+    ImportOptions,
+    MissingActionError,
+    make_contract,
+)
 
 __all__ = [
     "IMPORTERS",
@@ -22,6 +28,7 @@ __all__ = [
     "Importer",
     "detect_format",
     "make_contract",
+    "parameters_in",
     "read_policy",
 ]
 
@@ -57,3 +64,16 @@ def read_policy(path: Path, options: ImportOptions | None = None) -> Policy | Qu
         UntrustedFileError: the file asks for code to run or for far too much memory.
     """
     return IMPORTERS[detect_format(path)](path, options or ImportOptions())
+
+
+def parameters_in(path: Path) -> int | None:
+    """Return the number of trained numbers in a file, whatever its outputs mean; None of integers.
+
+    Raises:
+        QuarlError: as `read_policy`.
+    """
+    try:
+        policy = read_policy(path)
+    except MissingActionError as error:
+        policy = read_policy(path, ImportOptions(action_space=Action("discrete", error.count)))
+    return policy.parameter_count if isinstance(policy, Policy) else None

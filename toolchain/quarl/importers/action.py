@@ -9,7 +9,7 @@ import numpy as np
 
 from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Action
-from quarl.graph.policy import Activation, Weighted
+from quarl.graph.policy import Activation
 from quarl.importers.draft import (
     SAME,
     Affine,
@@ -17,6 +17,7 @@ from quarl.importers.draft import (
     Draft,
     DraftNode,
     Head,
+    Linear,
     Nodes,
     ancestors,
     compose,
@@ -24,7 +25,7 @@ from quarl.importers.draft import (
     node_named,
     shapes_of,
 )
-from quarl.importers.options import ImportOptions
+from quarl.importers.options import ImportOptions, describe_action, missing_action
 
 
 def split_action(path: Path, draft: Draft, options: ImportOptions) -> tuple[Nodes, Action]:
@@ -32,16 +33,19 @@ def split_action(path: Path, draft: Draft, options: ImportOptions) -> tuple[Node
 
     Softmax and argmax go: the largest output stays the largest. So does a clip to the bounds, and
     the stretching of a tanh to the bounds.
+
+    Raises:
+        InputError: neither the file nor the options say what the outputs mean, or they disagree.
     """
     nodes, given = compose(draft.nodes), options.action_space
-    head = nodes[-1].op if isinstance(nodes[-1].op, Head) else None
+    heads = [node.op.function for node in nodes if isinstance(node.op, Head)]
     while isinstance(nodes[-1].op, Head):
         nodes = nodes[:-1]
         if not nodes:
             raise InputError(
-                f"{path.name}: the network is a {head.function if head else 'head'} alone: "
-                "there is no policy in it"
+                f"{path.name}: the network is a {heads[0]} alone: there is no policy in it"
             )
+    is_choice = bool(heads) and len(nodes) < len(compose(draft.nodes))
     shape = shapes_of(nodes, draft.input_shape)[nodes[-1].name]
     if len(shape) != 1:
         raise UnsupportedError(
@@ -49,32 +53,45 @@ def split_action(path: Path, draft: Draft, options: ImportOptions) -> tuple[Node
             "flatten the last layer"
         )
     count = shape[0]
-    before = node_named(nodes, nodes[-1].inputs[0]) if isinstance(nodes[-1].op, Affine) else None
-    is_stretched = before is not None and not isinstance(
-        before.op, Weighted
-    )  # behind a layer it is that layer's bias
-    bounded = (
-        is_stretched
-        or isinstance(nodes[-1].op, Clip)
-        or nodes[-1].op in (Activation("tanh"), Activation("sigmoid"))
-    )
     if given is None:
-        if head is None and bounded:
-            raise InputError(
-                f"{path.name}: the network ends in {describe(nodes[-1])}, so its {count} "
-                "outputs look like a continuous action, "
-                "and the file does not say its bounds: add --env ID, the environment it was "
-                "trained on"
-            )
-        return nodes, Action("discrete", count)
-    if given.count != count or (head is not None and given.kind == "box"):
-        ending = f" and ends in {head.function}" if head is not None else ""
+        if is_choice:
+            return nodes, Action("discrete", count)
+        raise missing_action(path.name, f"the network ends in {describe(nodes[-1])}", count)
+    if is_yes_or_no(given, count) and not is_choice:
+        return _two_each(nodes, count), given
+    if given.count != count or (is_choice and given.kind == "box"):
+        ending = f" and ends in {heads[-1]}" if is_choice else ""
         raise InputError(
-            f"{path.name}: the network has {count} outputs{ending}, the action space given "
-            "with --env is "
-            f"{given.kind} with {given.count} values: give the environment it was trained on"
+            f"{path.name}: the network has {count} outputs{ending}, {options.action_by} says "
+            f"{describe_action(given)}: give the environment it was trained on, or the space as "
+            f"it was trained{_halves(given, count)}"
         )
     return _split_bounds(nodes, given) if given.kind == "box" else (nodes, given)
+
+
+def is_yes_or_no(given: Action, count: int) -> bool:
+    """Whether the network has one output for each of several choices between two."""
+    return given.kind == "multi_discrete" and given.counts == (2,) * count
+
+
+def _two_each(nodes: Nodes, count: int) -> Nodes:
+    """Return the nodes with an output of 0 before each: a choice is yes where its own is larger."""
+    if nodes[-1].op == Activation("sigmoid"):  # above a half where its input is above 0
+        nodes = nodes[:-1]
+    weights = np.zeros((2 * count, count))
+    weights[1::2] = np.eye(count)
+    step = Linear(weights, np.zeros(2 * count))
+    return (*nodes, DraftNode("yes_or_no", step, (nodes[-1].name,), ""))
+
+
+def _halves(given: Action, count: int) -> str:
+    """Return advice where the outputs are twice the action: often a mean and a spread."""
+    if given.kind != "box" or count != 2 * given.count:
+        return ""
+    return (
+        f". Twice as many outputs as action values are often means and log standard deviations: "
+        f"where the means come first, add --output ':{given.count}'"
+    )
 
 
 def dropped_nodes(path: Path, draft: Draft, options: ImportOptions) -> list[tuple[DraftNode, bool]]:

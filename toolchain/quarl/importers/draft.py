@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,21 @@ from numpy.typing import NDArray
 from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Layout
 from quarl.graph.op_shapes import MOST_ELEMENTS
-from quarl.graph.policy import INPUT, Activation, DepthwiseConv2D, Function, Node, Op, output_shape
+from quarl.graph.policy import (
+    INPUT,
+    Activation,
+    Add,
+    Concat,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    Function,
+    MaxPool2D,
+    Node,
+    Op,
+    output_shape,
+)
 
 MAX_LAYERS = 500
 SAME = 1e-6  # two float32 constants that mean the same number, relative
@@ -34,6 +48,16 @@ class Affine:
 
     scale: FloatArray
     offset: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linear:
+    """y = x W^T + b of a vector, which is no layer of the file: a slice, a mean, a broadcast, an
+    order of columns. It folds into the layers beside it. weights float64 [out, in], bias [out].
+    """
+
+    weights: FloatArray
+    bias: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +77,7 @@ class Head:
     function: Literal["softmax", "log_softmax", "argmax"]
 
 
-DraftOp: TypeAlias = Op | Affine | Clip | Head
+DraftOp: TypeAlias = Op | Affine | Linear | Clip | Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +100,8 @@ class Draft:
     """A network with one input and one output (the last node).
 
     `input_shape` is in graph order ([features] or [height, width, channels]); `layout` and
-    `input_dtype` are those of the source.
+    `input_dtype` are those of the source. `notes` are lines for the user: what the importer chose,
+    dropped or fixed.
     """
 
     nodes: Nodes
@@ -85,6 +110,7 @@ class Draft:
     input_dtype: str
     framework: str
     source_sha256: str
+    notes: tuple[str, ...] = ()
 
 
 class DraftBuilder:
@@ -128,7 +154,13 @@ class DraftBuilder:
         return unique
 
     def draft(
-        self, output: str, layout: Layout, input_dtype: str, framework: str, source_sha256: str
+        self,
+        output: str,
+        layout: Layout,
+        input_dtype: str,
+        framework: str,
+        source_sha256: str,
+        notes: tuple[str, ...] = (),
     ) -> Draft:
         """Return the draft that ends in `output`, without what does not lead there."""
         if output == INPUT:
@@ -142,19 +174,23 @@ class DraftBuilder:
             input_dtype,
             framework,
             source_sha256,
+            notes,
         )
 
     def _shape(self, name: str, op: DraftOp, inputs: tuple[str, ...]) -> tuple[int, ...]:
         shapes = [self.shapes[i] for i in inputs]
-        if isinstance(op, Head | Clip):
-            return shapes[0]
-        if isinstance(op, Affine):
-            if op.scale.shape != shapes[0][-1:] or op.offset.shape != shapes[0][-1:]:
+        match op:
+            case Head() | Clip():
+                return shapes[0]
+            case Affine() if op.scale.shape == op.offset.shape == shapes[0][-1:]:
+                return shapes[0]
+            case Linear(weights=weights) if shapes[0] == weights.shape[1:]:
+                return (len(weights),)
+            case Affine() | Linear():
                 raise InputError(
-                    f"{self.path.name}: {name}: {len(op.scale)} factors for {shapes[0][-1]} "
-                    "channels: inconsistent file"
+                    f"{self.path.name}: {name}: its factors do not fit the shape {shapes[0]} they "
+                    "are applied to: inconsistent file"
                 )
-            return shapes[0]
         try:
             return output_shape(Node(name, op, inputs), shapes)
         except InputError as error:
@@ -167,6 +203,13 @@ def affine(scale: Any, offset: Any, channels: int) -> Affine:
         np.zeros(channels) + np.asarray(scale, np.float64),
         np.zeros(channels) + np.asarray(offset, np.float64),
     )
+
+
+def selection(places: NDArray[np.int64], count: int) -> Linear:
+    """Return the step that gives the values at `places` of a vector of `count`."""
+    weights = np.zeros((len(places), count))
+    weights[np.arange(len(places)), places] = 1
+    return Linear(weights, np.zeros(len(places)))
 
 
 def average(
@@ -227,13 +270,19 @@ def bounds_of(op: DraftOp) -> tuple[float, float] | None:
 def describe(node: DraftNode) -> str:
     """Return a step in words, for messages."""
     op = node.op
-    kind = (
-        op.function
-        if isinstance(op, Activation | Head)
-        else f"a clip to [{op.low}, {op.high}]"
-        if isinstance(op, Clip)
-        else "a scaling"
-    )
+    match op:
+        case Activation(function=function) | Head(function=function):
+            kind = str(function)
+        case Clip(low=low, high=high):
+            kind = f"a clip to [{low}, {high}]"
+        case Affine():
+            kind = "a scaling"
+        case Linear() | Dense() | Conv2D() | DepthwiseConv2D():
+            kind = "a linear layer"
+        case MaxPool2D() | Flatten() | Concat() | Add():
+            kind = type(op).__name__.lower()
+        case other:
+            assert_never(other)
     return f"{kind} ({node.name})"
 
 

@@ -5,19 +5,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Observation
-from quarl.graph.policy import Dense, DepthwiseConv2D, Flatten, Node, Op, Policy, Weighted
+from quarl.graph.policy import (
+    Activation,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    Node,
+    Op,
+    Policy,
+    Weighted,
+)
 from quarl.importers.action import split_action
 from quarl.importers.draft import (
     Affine,
     Clip,
     Draft,
     DraftNode,
+    DraftOp,
     Head,
+    Linear,
     Nodes,
     bypass,
     compose,
@@ -27,8 +41,12 @@ from quarl.importers.draft import (
     shapes_of,
     swap,
 )
+from quarl.importers.formulas import clip_function
+from quarl.importers.linear import as_dense, fold_linear
 from quarl.importers.observation import pixels_to_unit, split_normalizer, takes_raw_pixels
 from quarl.importers.options import ImportOptions, make_contract
+
+NO_PADDING = ((0, 0), (0, 0))
 
 
 def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
@@ -56,7 +74,7 @@ def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
         known = raw or (options.observation is not None and options.observation.is_image)
         observation = Observation(shape, "uint8", draft.layout) if known else None
     nodes = _fold(nodes, draft.input_shape)
-    contract = make_contract(path, options, observation, action)
+    contract = make_contract(path, options, observation, action, draft.notes)
     shapes = shapes_of(nodes, draft.input_shape)
     layers = tuple(
         Node(node.name, _layer(path, node, len(shapes[node.name])), node.inputs) for node in nodes
@@ -78,6 +96,9 @@ def _fold(nodes: Nodes, input_shape: tuple[int, ...]) -> Nodes:
             if isinstance(node.op, Affine)
         )
         folded = next((attempt for attempt in attempts if attempt is not None), None)
+        if folded is None:
+            lengths = {name: shape[0] for name, shape in shapes.items() if len(shape) == 1}
+            folded = fold_linear(nodes, lengths)
     return nodes
 
 
@@ -85,7 +106,7 @@ def _fold_one(shape: tuple[int, ...], nodes: Nodes, node: DraftNode, op: Affine)
     before, after = node_named(nodes, node.inputs[0]), consumers(nodes, node.name)
     if (
         before is not None
-        and isinstance(before.op, Weighted)
+        and isinstance(before.op, Weighted | Linear)
         and consumers(nodes, before.name) == [node]
     ):
         return bypass(swap(nodes, replace(before, op=_scale_outputs(before.op, op))), node.name)
@@ -95,58 +116,63 @@ def _fold_one(shape: tuple[int, ...], nodes: Nodes, node: DraftNode, op: Affine)
         behind = Affine(np.tile(op.scale, repeats), np.tile(op.offset, repeats))
         flatten = replace(node, op=after[0].op, source=after[0].source)
         return swap(swap(nodes, flatten), replace(after[0], op=behind, source=node.source))
-    if after and all(isinstance(n.op, Weighted) and _can_take(n.op, op) for n in after):
-        for taker in after:
-            assert isinstance(taker.op, Weighted)
+    takers = [taker for taker in after if isinstance(taker.op, Weighted | Linear)]
+    if takers and len(takers) == len(after) and all(_can_take(n.op, op) for n in takers):
+        for taker in takers:
             nodes = swap(nodes, replace(taker, op=_scale_inputs(taker.op, op)))
         return bypass(nodes, node.name)
     return None
 
 
-def _can_take(layer: Weighted, op: Affine) -> bool:
+def _can_take(layer: DraftOp, op: Affine) -> bool:
     """Whether the layer can do the step on its inputs: an offset cannot pass zero padding, which it
     would have to shift too.
     """
-    padded = not isinstance(layer, Dense) and layer.padding != ((0, 0), (0, 0))
-    return not padded or not op.offset.any()
+    is_padded = isinstance(layer, Conv2D | DepthwiseConv2D) and layer.padding != NO_PADDING
+    return not is_padded or not op.offset.any()
 
 
-def _scale_outputs(layer: Weighted, op: Affine) -> Weighted:
+def _scale_outputs(layer: DraftOp, op: Affine) -> DraftOp:
+    assert isinstance(layer, Weighted | Linear)
     shape = (-1,) + (1,) * (layer.weights.ndim - 1)
-    weights = (layer.weights * op.scale.reshape(shape)).astype(np.float32)
-    return replace(
-        layer, weights=weights, bias=(layer.bias * op.scale + op.offset).astype(np.float32)
-    )
+    return _with(layer, layer.weights * op.scale.reshape(shape), layer.bias * op.scale + op.offset)
 
 
-def _scale_inputs(layer: Weighted, op: Affine) -> Weighted:
+def _scale_inputs(layer: DraftOp, op: Affine) -> DraftOp:
+    assert isinstance(layer, Weighted | Linear)
+    weights = layer.weights.astype(np.float64)
     if isinstance(layer, DepthwiseConv2D):
-        sums = layer.weights.astype(np.float64).sum(axis=(1, 2)) * op.offset
-        weights = layer.weights * op.scale[:, None, None]
-    else:
-        sums = (
-            (layer.weights.astype(np.float64) * op.offset)
-            .reshape(len(layer.weights), -1)
-            .sum(axis=1)
-        )
-        weights = layer.weights * op.scale
-    return replace(
-        layer, weights=weights.astype(np.float32), bias=(layer.bias + sums).astype(np.float32)
-    )
+        sums = weights.sum(axis=(1, 2)) * op.offset
+        return _with(layer, weights * op.scale[:, None, None], layer.bias + sums)
+    sums = (weights * op.offset).reshape(len(weights), -1).sum(axis=1)
+    return _with(layer, weights * op.scale, layer.bias + sums)
+
+
+def _with(
+    layer: Weighted | Linear, weights: NDArray[np.floating[Any]], bias: NDArray[np.floating[Any]]
+) -> DraftOp:
+    if isinstance(layer, Linear):
+        return Linear(weights.astype(np.float64), bias.astype(np.float64))
+    return replace(layer, weights=weights.astype(np.float32), bias=bias.astype(np.float32))
 
 
 def _layer(path: Path, node: DraftNode, rank: int) -> Op:
-    op = node.op
-    if isinstance(op, Clip | Head):
-        raise UnsupportedError(
-            f"{path.name}: {describe(node)} inside the network cannot be carried over exactly: "
-            "use relu, relu6, tanh, sigmoid or elu and train again"
-        )
-    if isinstance(op, Affine):  # no neighbour could take it: a layer of its own
-        scale, offset = op.scale.astype(np.float32), op.offset.astype(np.float32)
-        return (
-            Dense(np.diag(scale), offset)
-            if rank == 1
-            else DepthwiseConv2D(scale.reshape(-1, 1, 1), offset)
-        )
-    return op
+    """Return the layer that a step is; one that no neighbour could take is a layer of its own."""
+    match node.op:
+        case Head():
+            raise UnsupportedError(
+                f"{path.name}: {describe(node)} inside the network cannot be carried over: int8 "
+                "has no softmax that all runtimes compute alike. Use a sigmoid or a hard choice "
+                "there and train again"
+            )
+        case Clip(low=low, high=high):
+            return Activation(clip_function(low, high))
+        case Linear() as step:
+            return as_dense(step)
+        case Affine(scale=scale, offset=offset):
+            factors, bias = scale.astype(np.float32), offset.astype(np.float32)
+            if rank == 1:
+                return Dense(np.diag(factors), bias)
+            return DepthwiseConv2D(factors.reshape(-1, 1, 1), bias)
+        case op:
+            return op

@@ -1,4 +1,5 @@
 """What the user says about a file that the file cannot say itself, and how both are joined into one
+contract. Nothing is guessed: what neither says is asked for, and who said what stands in the
 contract.
 """
 
@@ -17,19 +18,29 @@ from quarl.graph.contract import Action, Contract, Normalizer, Observation
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 
+ENVIRONMENT = "--env"
+FILE = "the file"
+
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
     """The user's own words: everything here wins over silence in the file, and must not contradict
     what the file says.
+
+    `..._by` says where a statement comes from: an option, a file, an environment.
     """
 
-    normalizer: Normalizer | None = None  # --obs-norm FILE.npz
+    normalizer: Normalizer | None = None
     # --no-obs-norm: the policy was trained on raw observations, whatever the file hints at
     no_normalizer: bool = False
-    action_space: Action | None = None  # --env ID, for files that do not say their action space
-    observation: Observation | None = None  # --env ID, for files that do not say it
+    action_space: Action | None = None
+    observation: Observation | None = None
     step_hz: float | None = None
+    output: str | None = None  # --output NAME, the output that is the policy
+    action_by: str = ENVIRONMENT
+    observation_by: str = ENVIRONMENT
+    normalizer_by: str = "--obs-norm"
+    step_hz_by: str = "the recipe"
 
     def __post_init__(self) -> None:
         if self.normalizer is not None and self.no_normalizer:
@@ -43,48 +54,93 @@ Importer: TypeAlias = Callable[[Path, ImportOptions], Policy | QuantPolicy]
 
 
 def make_contract(
-    path: Path, options: ImportOptions, observation: Observation | None, action: Action | None
+    path: Path,
+    options: ImportOptions,
+    observation: Observation | None,
+    action: Action | None,
+    notes: tuple[str, ...] = (),
 ) -> Contract:
     """Return the contract: what the file says (`observation`, `action`), completed by the user's
-    options.
+    options, and who said what.
 
+    Args:
+        action: None where the file does not say it; one that the options completed counts as said
+            by both.
+        notes: what the importer chose, dropped or fixed.
     Raises:
         InputError: neither says it, or they disagree; names what is missing and how to give it.
     """
-    observation = _observation(path, observation, options.observation)
+    stated: tuple[str, ...] = (
+        _stated(
+            "observation", observation is not None, options.observation, options.observation_by
+        ),
+        _stated("action", action is not None, options.action_space, options.action_by),
+    )
+    joined = _observation(path, observation, options)
     if options.normalizer is not None:
-        observation = replace(observation, normalizer=options.normalizer)
-    return Contract(observation, _action(path, action, options.action_space), options.step_hz)
+        joined = replace(joined, normalizer=options.normalizer)
+        stated += (f"normaliser: {options.normalizer_by}",)
+    elif joined.normalizer is not None:
+        stated += ("normaliser: the network's own first steps",)
+    elif options.no_normalizer:
+        stated += ("normaliser: none, --no-obs-norm",)
+    if options.step_hz is not None:
+        stated += (f"rate: {options.step_hz_by}",)
+    return Contract(joined, _action(path, action, options), options.step_hz, (*stated, *notes))
+
+
+class MissingActionError(InputError):
+    """Nobody says what the `count` outputs of a network mean."""
+
+    def __init__(self, message: str, count: int) -> None:
+        super().__init__(message)
+        self.count = count
+
+
+def missing_action(file: str, ending: str, count: int) -> MissingActionError:
+    """Return the error that asks what a network's outputs mean, with all ways to say it."""
+    return MissingActionError(
+        f"{file}: {ending}, and the file does not say what its {count} outputs mean. Say it: "
+        f"--env ID (the environment it was trained in), --action box:{count}:-1..1 (real values "
+        f"and their bounds), --action box:{count} (real values without bounds), or --action "
+        f"discrete:{count} (the largest output is the choice)",
+        count,
+    )
 
 
 def box_from_environment(
     file: str, count: int, transform: Literal["clip", "unscale"], options: ImportOptions
 ) -> Action:
-    """Return the box action whose bounds the file lacks, from the environment the user named.
+    """Return the box action whose bounds the file lacks, as the user states them.
 
     Raises:
-        InputError: no environment was given, or its actions are not a box of `count` values.
+        InputError: nothing was stated, or it is not a box of `count` values.
     """
     given = options.action_space
     if given is None:
         raise InputError(
             f"{file}: the bounds of its {count} action values are not in the file: add --env "
-            "ID, the environment it was trained on"
+            f"ID, the environment it was trained on, or state them: --action box:{count}:-1..1"
         )
     if given.kind != "box" or given.count != count:
         raise InputError(
-            f"{file}: the policy has {count} action values, the actions of the environment "
-            f"given with --env are {_describe(given)}: "
-            "give the environment it was trained on"
+            f"{file}: the policy has {count} action values, {options.action_by} says "
+            f"{describe_action(given)}: one of both is wrong"
         )
     return replace(given, transform=transform)
 
 
-def _observation(path: Path, found: Observation | None, given: Observation | None) -> Observation:
+def _stated(what: str, in_file: bool, given: object, by: str) -> str:
+    said = [FILE] if in_file else []
+    return f"{what}: {' and '.join([*said, *([by] if given is not None else [])])}"
+
+
+def _observation(path: Path, found: Observation | None, options: ImportOptions) -> Observation:
+    given, by = options.observation, options.observation_by
     if found is None and given is None:
         raise InputError(
             f"{path.name}: the file does not say what the policy observes: add --env ID, the "
-            "environment it was trained on"
+            "environment it was trained on, or --observation image:84x84x4 or vector:48"
         )
     if found is None or given is None:
         chosen = found or given
@@ -92,38 +148,39 @@ def _observation(path: Path, found: Observation | None, given: Observation | Non
         return chosen
     if found.graph_shape != given.graph_shape or found.is_image != given.is_image:
         raise InputError(
-            f"{path.name}: the policy observes {_shape(found)}, the environment given with "
-            f"--env {_shape(given)}: "
-            "give the environment it was trained on"
+            f"{path.name}: the policy observes {_shape(found)}, {by} says {_shape(given)}: "
+            "give the environment it was trained on, or the space as it was trained"
         )
+    # as the environment gives it
     return replace(
-        found, shape=given.shape, layout=given.layout, names=given.names or found.names
-    )  # as the environment gives it
+        found,
+        shape=given.shape,
+        layout=given.layout,
+        names=given.names or found.names,
+        units=given.units or found.units,
+    )
 
 
-def _action(path: Path, found: Action | None, given: Action | None) -> Action:
+def _action(path: Path, found: Action | None, options: ImportOptions) -> Action:
+    given, by = options.action_space, options.action_by
     if found is None and given is None:
         raise InputError(
             f"{path.name}: the file does not say what its actions mean: add --env ID, the "
-            "environment it was trained on"
+            "environment it was trained on, or --action"
         )
     if found is None or given is None:
         chosen = found or given
         assert chosen is not None
         return chosen
-    if (
-        found.kind != given.kind
-        or found.count != given.count
-        or not np.allclose(_bounds(found), _bounds(given), 1e-6, 1e-6)
-    ):
+    is_same = (found.kind, found.count, found.counts) == (given.kind, given.count, given.counts)
+    if not is_same or not np.allclose(_bounds(found), _bounds(given), 1e-6, 1e-6):
         raise InputError(
-            f"{path.name}: the policy's actions are {_describe(found)}, those of the "
-            f"environment given with --env {_describe(given)}: "
-            "give the environment it was trained on"
+            f"{path.name}: the policy's actions are {describe_action(found)}, {by} says "
+            f"{describe_action(given)}: give the environment it was trained on, or the space as "
+            "it was trained"
         )
-    return replace(
-        found, low=given.low, high=given.high
-    )  # a file may print its bounds rounded, the environment has them exactly
+    # a file may print its bounds rounded, the environment has them exactly
+    return replace(given, transform=found.transform, start=found.start)
 
 
 def _bounds(action: Action) -> NDArray[np.float64]:
@@ -134,7 +191,14 @@ def _shape(observation: Observation) -> str:
     return f"{'pixels' if observation.is_image else 'a vector'} of shape {observation.graph_shape}"
 
 
-def _describe(action: Action) -> str:
-    if action.kind == "discrete":
-        return f"discrete with {action.count} choices"
-    return f"a box of {action.count} values from {list(action.low)} to {list(action.high)}"
+def describe_action(action: Action) -> str:
+    """Return an action in words, for messages."""
+    match action.kind:
+        case "discrete":
+            return f"discrete with {action.count} choices" + (
+                f" from {action.start}" if action.start else ""
+            )
+        case "multi_discrete":
+            return f"{action.width} choices of {', '.join(map(str, action.counts))} values"
+        case "box":
+            return f"a box of {action.count} values from {list(action.low)} to {list(action.high)}"

@@ -117,7 +117,9 @@ def check_env(env: EnvSpec, contract: Contract) -> None:
             f"{env.id} gives observations {space}, the policy takes {wanted}. {advice}"
         )
     if action.is_choice:
-        if _choices(action_space) != (action.counts or (action.count,), action.start):
+        counts, first = _choices(action_space) or ((), 0)
+        # a policy that counts from 0 was given that index in training, whatever the space's start
+        if counts != (action.counts or (action.count,)) or action.start not in (0, first):
             raise InputError(
                 f"{env.id} takes actions {action_space}, the policy chooses one of "
                 f"{', one of '.join(map(str, action.counts or (action.count,)))} counted from "

@@ -18,7 +18,7 @@ def prove(source: Source, *, trust: bool) -> ImportProof:
     if isinstance(policy, QuantPolicy):
         proof = prove_integers(source.file, policy)
     else:
-        proof = prove_import(source.file, policy, trusted)
+        proof = prove_import(source.file, policy, trusted, source.output)
     if isinstance(proof, NotProven):
         return ImportProof(source.framework, 0, None, proof.reason)
     error = proof.max_abs_error / max(1.0, proof.largest_output)

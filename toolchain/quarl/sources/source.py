@@ -16,7 +16,7 @@ from quarl.files.html_table import html_table
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
-from quarl.importers import ImportOptions, read_policy
+from quarl.importers import ImportOptions, parameters_in, read_policy
 from quarl.resources import default_cache_dir, models_dir
 from quarl.sources.recipe import RECIPE_FILE, Recipe, list_recipes, read_recipe
 from quarl.sources.weights import VARIABLE, find_file, read_stored
@@ -36,6 +36,7 @@ class Source:
     env: EnvSpec | None  # the one int8 is chosen and judged in
     observations: tuple[Path, Path] | None = None  # the recipe's own: calibration and held-out
     integers: QuantPolicy | None = None  # the recipe's own: those it was trained with
+    output: str | None = None  # the output that the user chose, where a file has several
 
     def __repr__(self) -> str:
         """Return what it is, without its numbers."""
@@ -95,7 +96,8 @@ def open_source(
                 f"{source}: neither a file nor a shipped policy: give a path, or one of "
                 f"{_shipped()}"
             )
-        return Source(read_policy(path, _with_spaces(options, env)), path, None, env)
+        told = _with_spaces(options, env)
+        return Source(read_policy(path, told), path, None, env, output=options.output)
     recipe = read_recipe(folder)
     if recipe.normalizer is not None and options.normalizer is None:
         from quarl.sources.normalizer_file import read_normalizer
@@ -164,7 +166,7 @@ def list_shipped() -> tuple[Shipped, ...]:
         if known is not None:
             shipped.append(Shipped(recipe, known.parameters, known.bytes))
         elif file.is_file():
-            shipped.append(Shipped(recipe, _parameters_in(file), file.stat().st_size))
+            shipped.append(Shipped(recipe, parameters_in(file), file.stat().st_size))
         else:
             shipped.append(Shipped(recipe, None, None))
     return tuple(shipped)
@@ -185,11 +187,6 @@ def recipe_folder(policy: str) -> Path:
     return folder
 
 
-def _parameters_in(file: Path) -> int | None:
-    policy = read_policy(file, ImportOptions())
-    return policy.parameter_count if isinstance(policy, Policy) else None
-
-
 def _find_recipe(source: str) -> Path | None:
     shipped = models_dir() / source
     if Path(source).name == source and (shipped / RECIPE_FILE).is_file():
@@ -202,13 +199,15 @@ def _shipped() -> str:
 
 
 def _with_spaces(options: ImportOptions, env: EnvSpec | None) -> ImportOptions:
+    """Return the options with what the environment says and no option states."""
     if env is None or (options.observation is not None and options.action_space is not None):
         return options
     from quarl.importers.spaces import spaces_of
 
     observation, action = spaces_of(env)
-    return replace(
-        options,
-        observation=options.observation or observation,
-        action_space=options.action_space or action,
-    )
+    by = f"--env {env.id}"
+    if options.observation is None:
+        options = replace(options, observation=observation, observation_by=by)
+    if options.action_space is None:
+        options = replace(options, action_space=action, action_by=by)
+    return options

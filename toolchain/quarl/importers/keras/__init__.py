@@ -8,15 +8,18 @@ both by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
 from quarl.files.open import source_digest
+from quarl.graph.contract import Layout
 from quarl.graph.policy import INPUT, Policy
 from quarl.importers.draft import Draft, DraftBuilder
 from quarl.importers.fold import finish
+from quarl.importers.keras.arithmetic import PAIRS
 from quarl.importers.keras.description import (
     MODELS,
     Config,
@@ -30,7 +33,7 @@ from quarl.importers.keras.file import KerasFile, open_keras
 from quarl.importers.keras.layers import LAYERS
 from quarl.importers.keras.walk import Walk
 from quarl.importers.options import ImportOptions
-from quarl.importers.outputs import choose_output
+from quarl.importers.outputs import NotAPolicyError, Output, choose_output
 
 
 def read_keras(path: Path, options: ImportOptions) -> Policy:
@@ -48,7 +51,7 @@ def read_draft(path: Path, options: ImportOptions) -> Draft:
     """Return the network as the file tells it, before it is folded into a policy."""
     file = open_keras(path)
     try:
-        return choose_output(path, _outputs(file, source_digest(path)), options)
+        return choose_output(path, KerasOutputs(file, source_digest(path)), options)
     except RecursionError as error:
         raise UntrustedFileError(
             f"{path.name}: the model's description is nested too deeply: this is not a policy"
@@ -59,42 +62,76 @@ def read_draft(path: Path, options: ImportOptions) -> Draft:
         ) from error
 
 
-def _outputs(file: KerasFile, digest: str) -> dict[str, Callable[[], Draft]]:
-    kind, config = str(file.model["class_name"]), file.model["config"]
-    if kind not in MODELS or not is_keras(file.model):
-        raise UnsupportedError(
-            f"{file.path.name}: the model is of the class {kind!r}, whose Python code the "
-            "file does not hold: "
-            "build it as keras.Sequential or with the functional API, load the weights into "
-            "it and save it"
+class KerasOutputs:
+    """The outputs of one model, as `choose_output` asks for them."""
+
+    def __init__(self, file: KerasFile, digest: str) -> None:
+        kind = str(file.model["class_name"])
+        if kind not in MODELS or not is_keras(file.model):
+            raise UnsupportedError(
+                f"{file.path.name}: the model is of the class {kind!r}, whose Python code the "
+                "file does not hold: "
+                "build it as keras.Sequential or with the functional API, load the weights into "
+                "it and save it"
+            )
+        self.file, self.digest, self.config = file, digest, file.model["config"]
+        self.layers = layers_of(file.path, self.config)
+        self.refs: dict[str, TensorRef | None] = {}
+        if kind == "Sequential":
+            self.refs[self.layers[-1].name if self.layers else "output"] = None
+        else:
+            refs = refs_of(self.config["output_layers"])
+            unique = len({ref.layer for ref in refs}) == len(refs)
+            for ref in refs:
+                name = ref.layer if unique else f"{ref.layer}:{ref.call}:{ref.index}"
+                self.refs[name] = ref
+
+    @property
+    def listed(self) -> tuple[Output, ...]:
+        """All outputs, in the file's order; their words are the layers that lead to one alone."""
+        reads = {name: self._layers_to(ref) for name, ref in self.refs.items()}
+        return tuple(
+            Output(
+                name,
+                (name, *sorted(read.difference(*(reads[o] for o in reads if o != name)))),
+            )
+            for name, read in reads.items()
         )
-    layers = layers_of(file.path, config)
-    if kind == "Sequential":
-        return {
-            layers[-1].name if layers else "output": partial(_draft, file, config, None, digest)
-        }
-    refs = refs_of(config["output_layers"])
-    unique = len({ref.layer for ref in refs}) == len(refs)
-    names = [ref.layer if unique else f"{ref.layer}:{ref.call}:{ref.index}" for ref in refs]
-    return {
-        name: partial(_draft, file, config, ref, digest)
-        for name, ref in zip(names, refs, strict=True)
-    }
 
+    def read(self, names: Sequence[str]) -> Draft:
+        """Return the draft that ends in these outputs, joined where they are several."""
+        path = self.file.path
+        shape, dtype = _input(path, self.config, self.layers)
+        is_window = len(shape) == 2
+        builder = DraftBuilder(path, (int(np.prod(shape)),) if is_window else shape)
+        walk = Walk(path, builder, self.file.weights, LAYERS, PAIRS)
+        if is_window:
+            walk.windows[INPUT] = shape
+        refs = [self.refs[name] for name in names]
+        if refs[0] is None:
+            ends = [walk.sequential(self.layers, INPUT, "")]
+        else:
+            wanted = [ref for ref in refs if ref is not None]
+            ends = walk.functional(self.config, self.layers, [INPUT], "", wanted)
+        end = ends[0] if len(ends) == 1 else walk.joined(ends)
+        layout: Layout = "hwc" if len(shape) == 3 else "vector"
+        if end == INPUT:
+            raise NotAPolicyError("an input passed on")
+        return builder.draft(end, layout, dtype, self.file.framework, self.digest)
 
-def _draft(file: KerasFile, config: Config, output: TensorRef | None, digest: str) -> Draft:
-    path, layers = file.path, layers_of(file.path, config)
-    shape, dtype = _input(path, config, layers)
-    builder = DraftBuilder(path, shape)
-    walk = Walk(path, builder, file.weights, LAYERS)
-    name = (
-        walk.sequential(layers, INPUT, "")
-        if output is None
-        else walk.functional(config, layers, [INPUT], "", [output])[0]
-    )
-    return builder.draft(
-        name, "vector" if len(shape) == 1 else "hwc", dtype, file.framework, digest
-    )
+    def _layers_to(self, ref: TensorRef | None) -> set[str]:
+        """Return the names of the layers that lead to an output."""
+        by_name = {layer.name: layer for layer in self.layers}
+        found: set[str] = set()
+        stack = [] if ref is None else [ref]
+        while stack:
+            current = stack.pop()
+            if current.layer in found or current.layer not in by_name:
+                continue
+            found.add(current.layer)
+            calls = by_name[current.layer].calls
+            stack += [a for call in calls for a in call if isinstance(a, TensorRef)]
+        return found
 
 
 def _input(path: Path, config: Config, layers: Sequence[LayerSpec]) -> tuple[tuple[int, ...], str]:
@@ -117,12 +154,12 @@ def _input(path: Path, config: Config, layers: Sequence[LayerSpec]) -> tuple[tup
             f"{path.name}: the model does not say its input's shape: start it with "
             "keras.Input(shape=...) and save it again"
         )
-    if len(shape) not in (2, 4) or not all(
+    if len(shape) not in (2, 3, 4) or not all(
         isinstance(length, int) and 0 < length < 1 << 24 for length in shape[1:]
     ):
         raise UnsupportedError(
-            f"{path.name}: the input has shape {tuple(shape[1:])}, quarl carries [features] "
-            "or [height, width, channels] of fixed lengths"
+            f"{path.name}: the input has shape {tuple(shape[1:])}, quarl carries [features], "
+            "[history, features] and [height, width, channels] of fixed lengths"
         )
     dtype = first.get("dtype") if inputs else "float32"
     name = dtype if isinstance(dtype, str) else "float32"

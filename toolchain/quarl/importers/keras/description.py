@@ -25,7 +25,16 @@ class TensorRef:
     index: int
 
 
-Argument: TypeAlias = TensorRef | NDArray[np.float64]
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Part of an axis, as Python's slice."""
+
+    start: int | None
+    stop: int | None
+    step: int | None
+
+
+Argument: TypeAlias = TensorRef | NDArray[np.float64] | Slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,11 @@ def _arguments(value: Any) -> Iterator[Argument]:
     if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
         layer, call, index = value["config"]["keras_history"]
         yield TensorRef(str(layer), int(call), int(index))
+    elif isinstance(value, dict) and value.get("class_name") == "__slice__":
+        config = value["config"]
+        numbers = [config[key] for key in ("start", "stop", "step")]
+        start, stop, step = (None if number is None else int(number) for number in numbers)
+        yield Slice(start, stop, step)
     elif isinstance(value, dict) and value.get("class_name") in ("__numpy__", "__tensor__"):
         yield np.asarray(value["config"]["value"], np.float64)
     elif isinstance(value, list):

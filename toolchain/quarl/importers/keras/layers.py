@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from quarl.graph.policy import (
     Activation,
+    Add,
     Concat,
     Conv2D,
     Dense,
@@ -19,9 +20,10 @@ from quarl.graph.policy import (
     MaxPool2D,
     Padding,
 )
-from quarl.importers.draft import Head, affine, average, same_padding
+from quarl.importers.draft import Head, Linear, affine, average, same_padding
+from quarl.importers.keras.arithmetic import UNARY, clip
 from quarl.importers.keras.description import LayerSpec
-from quarl.importers.keras.walk import Walk
+from quarl.importers.keras.walk import Meanings, Walk
 
 NORMALIZATION_EPSILON = (
     1e-7  # keras.config.epsilon(), the floor of the standard deviation in Normalization
@@ -224,23 +226,88 @@ def _activation(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> 
 
 
 def _relu(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
+    """max(x, t) below a maximum, and slope * (x - t) below the threshold t."""
     config = layer.config
-    slope, threshold, maximum = (
-        config.get(key) for key in ("negative_slope", "threshold", "max_value")
-    )
-    if slope or threshold or maximum not in (None, 6):
+    slope, threshold = (float(config.get(key) or 0) for key in ("negative_slope", "threshold"))
+    maximum = config.get("max_value")
+    if threshold == 0 and slope == 0:
+        return clip(walk, layer, inputs[0], 0, np.inf if maximum is None else float(maximum))
+    if threshold != 0:
         raise walk.unsupported(
-            layer,
-            f"has slope {slope}, threshold {threshold}, maximum {maximum}: carried over are "
-            "0, 0 and none or 6",
+            layer, f"has the threshold {threshold}, where it jumps: only 0 is carried over"
         )
-    return walk.add(layer, Activation("relu" if maximum is None else "relu6"), inputs)
+    function = f"leaky_relu({slope!r})"
+    top = walk.add(layer, Activation(function), inputs)
+    return top if maximum is None else clip(walk, layer, top, -np.inf, float(maximum))
+
+
+def _leaky_relu(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
+    config = layer.config
+    slope = config.get("negative_slope", config.get("alpha", 0.2 if layer.is_operation else 0.3))
+    return walk.add(layer, Activation(f"leaky_relu({float(slope)!r})"), inputs)
+
+
+def _prelu(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
+    """relu(x) - slope * relu(-x), a slope per channel."""
+    shape = walk.builder.shapes[inputs[0]]
+    shared = [int(axis) - 1 for axis in layer.config.get("shared_axes") or ()]
+    lengths = tuple(1 if axis in shared else length for axis, length in enumerate(shape))
+    slopes = walk.variable(layer, place, 0, ("alpha",), lengths)
+    if slopes.size not in (1, shape[-1]):
+        raise walk.unsupported(
+            layer, f"has slopes of shape {lengths}, one per channel is carried over: shared_axes"
+        )
+    count, slope = shape[-1], slopes.reshape(-1).astype(np.float64)
+    if slope.size == 1 or (slope == slope[0]).all():
+        return walk.add(layer, Activation(f"leaky_relu({float(slope[0])!r})"), inputs)
+    up = walk.add(layer, Activation("relu"), inputs, ".up")
+    turned = walk.add(layer, affine(-1, 0, count), inputs, ".turned")
+    down = walk.add(layer, Activation("relu"), [turned], ".down")
+    below = walk.add(layer, affine(-slope, 0, count), [down], ".below")
+    return walk.add(layer, Add(), [up, below])
 
 
 def _elu(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
-    if layer.config.get("alpha", 1) != 1:
-        raise walk.unsupported(layer, f"has alpha {layer.config['alpha']}, only 1 is carried over")
-    return walk.add(layer, Activation("elu"), inputs)
+    alpha = float(layer.config.get("alpha", 1))
+    return walk.add(layer, Activation("elu" if alpha == 1 else f"elu({alpha!r})"), inputs)
+
+
+def _celu(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
+    return walk.add(layer, Activation(f"celu({float(layer.config.get('alpha', 1))!r})"), inputs)
+
+
+def _gelu(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
+    is_tanh = bool(layer.config.get("approximate", True))
+    return walk.add(layer, Activation("gelu_tanh" if is_tanh else "gelu"), inputs)
+
+
+def _clip(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
+    low, high = (layer.config.get(key) for key in ("x_min", "x_max"))
+    return clip(
+        walk,
+        layer,
+        inputs[0],
+        -np.inf if low is None else float(low),
+        np.inf if high is None else float(high),
+    )
+
+
+def _mean(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
+    shape, axis = walk.shape(inputs[0]), layer.config.get("axis")
+    axes = [axis] if isinstance(axis, int) else list(axis or ())
+    if len(shape) != 1 or axes not in ([-1], [1]) or not layer.config.get("keepdims"):
+        raise walk.unsupported(
+            layer, f"averages axes {axes} of {shape}, carried over is the last one with keepdims"
+        )
+    return walk.add(layer, Linear(np.full((1, shape[0]), 1 / shape[0]), np.zeros(1)), inputs)
+
+
+def _average(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
+    total = inputs[0]
+    for number, value in enumerate(inputs[1:]):
+        total = walk.add(layer, Add(), [total, value], f".sum{number}")
+    count = walk.builder.shapes[total][-1]
+    return walk.add(layer, affine(1 / len(inputs), 0, count), [total])
 
 
 def _softmax(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
@@ -282,8 +349,12 @@ def _function(function: Function) -> Callable[[Walk, LayerSpec, list[str], str],
     return lambda walk, layer, inputs, place: walk.add(layer, Activation(function), inputs)
 
 
-LAYERS: dict[str, Callable[[Walk, LayerSpec, list[str], str], str]] = {
+LAYERS: Meanings = {
+    **{name: _function(function) for name, function in UNARY.items()},
     "Activation": _activation,
+    "Average": _average,
+    "Celu": _celu,
+    "Clip": _clip,
     "AveragePooling2D": _average_pooling,
     "BatchNormalization": _batch_normalization,
     "Cast": _nothing,
@@ -295,19 +366,20 @@ LAYERS: dict[str, Callable[[Walk, LayerSpec, list[str], str], str]] = {
     "ELU": _elu,
     "Elu": _elu,
     "Flatten": _flatten,
+    "Gelu": _gelu,
+    "LeakyReLU": _leaky_relu,
+    "LeakyRelu": _leaky_relu,
+    "Mean": _mean,
     "GaussianDropout": _nothing,
     "GaussianNoise": _nothing,
     "GlobalAveragePooling2D": _global_average_pooling,
     "Identity": _nothing,
     "MaxPooling2D": _max_pooling,
     "Normalization": _normalization,
+    "PReLU": _prelu,
     "ReLU": _relu,
-    "Relu": _function("relu"),
-    "Relu6": _function("relu6"),
     "Rescaling": _rescaling,
     "Reshape": _reshape,
-    "Sigmoid": _function("sigmoid"),
     "Softmax": _softmax,
     "SpatialDropout2D": _nothing,
-    "Tanh": _function("tanh"),
 }

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
-from quarl.graph.policy import Activation, Add, Function
-from quarl.importers.draft import DraftBuilder, DraftOp, Head, affine
+from quarl.graph.policy import Activation, Concat, Function
+from quarl.importers.draft import DraftBuilder, DraftOp, Head
 from quarl.importers.keras.description import (
     MODELS,
     Config,
     LayerSpec,
+    Slice,
     TensorRef,
     is_keras,
     layers_of,
@@ -23,15 +24,21 @@ from quarl.importers.keras.description import (
 )
 from quarl.importers.keras.weights import Weights
 
-FUNCTIONS: dict[str, Function] = {
-    "relu": "relu",
-    "relu6": "relu6",
-    "tanh": "tanh",
-    "sigmoid": "sigmoid",
-    "elu": "elu",
+FUNCTIONS: dict[str, Function] = {  # of Keras 3, by what a layer's setting calls them
+    **{name: name for name in ("relu", "relu6", "tanh", "sigmoid", "elu", "selu", "gelu", "mish")},
+    **{name: name for name in ("softplus", "softsign", "silu")},
+    "celu": "celu(1)",
+    "exponential": "exp",
+    "hard_silu": "hardswish",
+    "hard_swish": "hardswish",
+    "hard_tanh": "clip(-1,1)",
+    "leaky_relu": "leaky_relu(0.2)",
+    "swish": "silu",
 }
 
 
+Operand: TypeAlias = str | NDArray[np.float64] | Slice
+Pairs: TypeAlias = "Mapping[str, Callable[[Walk, LayerSpec, Sequence[Operand]], str]]"
 Meanings: TypeAlias = "Mapping[str, Callable[[Walk, LayerSpec, list[str], str], str]]"
 
 
@@ -39,12 +46,13 @@ class Walk:
     """Walks the layers of a model and appends what they do to a draft."""
 
     def __init__(
-        self, path: Path, builder: DraftBuilder, weights: Weights, meanings: Meanings
+        self, path: Path, builder: DraftBuilder, weights: Weights, meanings: Meanings, pairs: Pairs
     ) -> None:
         self.path = path
         self.builder = builder
         self.weights = weights
-        self.meanings = meanings
+        self.windows: dict[str, tuple[int, ...]] = {}  # [history, features] of vectors
+        self.meanings, self.pairs = meanings, pairs
 
     def sequential(self, layers: Sequence[LayerSpec], value: str, place: str) -> str:
         """Return the node that ends the chain."""
@@ -95,9 +103,7 @@ class Walk:
                 done[key] = self.layer(layer, values, places[layer.name])
         return [done[ref.layer, ref.call][ref.index] for ref in outputs]
 
-    def layer(
-        self, layer: LayerSpec, inputs: list[str | NDArray[np.float64]], place: str
-    ) -> list[str]:
+    def layer(self, layer: LayerSpec, inputs: list[Operand], place: str) -> list[str]:
         """Return the nodes of the layer's outputs."""
         if layer.kind in MODELS and not layer.is_operation:
             tensors = [self._tensor(layer, value) for value in inputs]
@@ -114,13 +120,13 @@ class Walk:
                 "write what it does with Keras' own layers and save the model again"
             )
         self._check_dtype(layer)
-        if layer.kind in ARITHMETIC:
-            return [self._arithmetic(layer, inputs)]
+        if layer.kind in self.pairs:
+            return [self.pairs[layer.kind](self, layer, inputs)]
         reader = self.meanings.get(layer.kind)
         if reader is None:
             raise self.unsupported(
                 layer,
-                f"is not among the layers that can be carried over ({', '.join(sorted(self.meanings))})",
+                "is not among the layers that can be carried over",
             )
         return [reader(self, layer, [self._tensor(layer, value) for value in inputs], place)]
 
@@ -131,8 +137,8 @@ class Walk:
         return self.builder.add(layer.name + suffix, op, inputs, layer.name)
 
     def shape(self, value: str) -> tuple[int, ...]:
-        """Return a node's shape without the batch."""
-        return self.builder.shapes[value]
+        """Return a node's shape without the batch, as Keras sees it."""
+        return self.windows.get(value, self.builder.shapes[value])
 
     def variable(
         self,
@@ -191,7 +197,7 @@ class Walk:
             places[layer.name] = self.weights.child(place, layer, number)
         return places
 
-    def _tensor(self, layer: LayerSpec, value: str | NDArray[np.float64]) -> str:
+    def _tensor(self, layer: LayerSpec, value: Operand) -> str:
         if not isinstance(value, str):
             raise self.unsupported(layer, "is given a constant where it takes a layer's output")
         return value
@@ -202,39 +208,12 @@ class Walk:
         if name not in (None, "float32"):
             raise self.unsupported(layer, f"computes in {name}, only float32 is carried over")
 
-    def _arithmetic(self, layer: LayerSpec, inputs: list[str | NDArray[np.float64]]) -> str:
-        tensors = [value for value in inputs if isinstance(value, str)]
-        if layer.kind == "Add" and len(tensors) == len(inputs) >= 2:
-            total = tensors[0]
-            for number, value in enumerate(tensors[1:]):
-                total = self.add(layer, Add(), [total, value], f".{number}" if number else "")
-            return total
-        if len(inputs) != 2 or len(tensors) != 1:
-            raise self.unsupported(
-                layer, "of two layers' outputs cannot be carried over; with a constant it can"
-            )
-        constant = next(value for value in inputs if not isinstance(value, str))
-        channels = self.shape(tensors[0])[-1]
-        if constant.size != 1 and not constant.size == channels == constant.shape[-1]:
-            raise self.unsupported(
-                layer,
-                f"has a constant of shape {constant.shape}, carried over is one value or one "
-                f"per channel ({channels})",
-            )
-        flat, reversed_order = constant.reshape(-1), not isinstance(inputs[0], str)
-        if layer.kind == "Add":
-            return self.add(layer, affine(1, flat, channels), tensors)
-        if layer.kind == "Subtract":
-            return self.add(
-                layer,
-                affine(-1, flat, channels) if reversed_order else affine(1, -flat, channels),
-                tensors,
-            )
-        if layer.kind == "Multiply":
-            return self.add(layer, affine(flat, 0, channels), tensors)
-        if reversed_order or not flat.all():
-            raise self.unsupported(layer, "divides by a layer's output or by zero")
-        return self.add(layer, affine(1 / flat, 0, channels), tensors)
-
-
-ARITHMETIC = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide")
+    def joined(self, ends: Sequence[str]) -> str:
+        """Return several outputs as one vector; a softmax at the end of one changes no choice."""
+        nodes = {node.name: node for node in self.builder.nodes}
+        parts = []
+        for end in ends:
+            while isinstance(nodes[end].op, Head):
+                end = nodes[end].inputs[0]
+            parts.append(end)
+        return self.builder.add("outputs", Concat(), parts, "")

@@ -1,23 +1,19 @@
 """ONNX float models read as data: the operators a policy is made of, whatever exporter wrote them.
 
-In: a graph with one observation as input. Out: a `Policy`. The graph is kept in NHWC: transposes
-and NCHW order are followed symbolically and vanish into the order of the weights. Everything else
-is refused by operator and node.
+In: a graph whose outputs depend on one observation. Out: a `Policy`. The graph is kept in NHWC:
+transposes and NCHW order are followed symbolically and vanish into the order of the weights.
+Everything else is refused by operator and node.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
-from quarl.errors import QuarlError
 from quarl.graph.policy import Policy
 from quarl.importers.draft import Draft
 from quarl.importers.fold import finish
 from quarl.importers.onnx.file import OnnxFile, open_onnx
-from quarl.importers.onnx.operators import OPERATORS
-from quarl.importers.onnx.values import WrongLayoutError
-from quarl.importers.onnx.walk import Walk
+from quarl.importers.onnx.outputs import OnnxOutputs
 from quarl.importers.options import ImportOptions
 from quarl.importers.outputs import choose_output
 
@@ -40,23 +36,4 @@ def read_draft(path: Path, options: ImportOptions) -> Draft:
 
 def draft_of(source: OnnxFile, options: ImportOptions) -> Draft:
     """Return the draft of the output that is the policy."""
-    outputs = {output.name: partial(_draft, source, output.name) for output in source.graph.output}
-    return choose_output(source.path, outputs, options)
-
-
-def _draft(source: OnnxFile, output: str) -> Draft:
-    """Return the draft that ends in `output`; the order of the input's axes is the one in which the
-    graph makes sense.
-    """
-    first = Walk(source, "nchw", OPERATORS)
-    try:
-        return first.draft(output)
-    except QuarlError as error:
-        if first.layout == "vector":
-            raise
-        try:
-            return Walk(source, "nhwc", OPERATORS).draft(output)
-        except QuarlError:
-            if isinstance(error, WrongLayoutError):
-                raise
-            raise error from None
+    return choose_output(source.path, OnnxOutputs(source, options.observation), options)

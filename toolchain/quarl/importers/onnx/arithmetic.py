@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import NodeProto
 
+from quarl.graph.functions import VARIABLE, Call, Expression, text_of
 from quarl.graph.policy import Activation, Add
-from quarl.importers.draft import RELU, Clip, Head, affine
+from quarl.importers.draft import RELU, Clip, Head
+from quarl.importers.formulas import joined_formula, recognized
 from quarl.importers.onnx.values import (
     LOG_SUM,
     NOTHING,
@@ -22,81 +24,199 @@ from quarl.importers.onnx.values import (
 )
 from quarl.importers.onnx.walk import Operators, Walk
 
-
-def _log_sum_exp(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
-    x = walk.tensor(node, inputs[0])
-    if (
-        x.layout != "flat"
-        or axes_of(node, inputs, 2) != [1]
-        or not attribute_of(node, "keepdims", 1)
-    ):
-        raise walk.unsupported(node, "is carried over only as part of a softmax")
-    return Value(x.node, LOG_SUM, (1,), x.order)
-
-
-def add_affine(
-    walk: Walk, node: NodeProto, x: Value, scale: NDArray[np.float64], offset: NDArray[np.float64]
-) -> Value:
-    """Append y = x * scale + offset, constants of any shape that spreads over x."""
-    count = walk.builder.shapes[x.node][-1]
-    return walk.add(
-        node, affine(walk.channels(node, x, scale), walk.channels(node, x, offset), count), [x]
-    )
-
-
 ONE, ZERO = np.ones(()), np.zeros(())
+SELU = (1.6732632423543772, 1.0507009873554805)
+UNARY: Mapping[str, str] = {
+    "Abs": "abs",
+    "Cos": "cos",
+    "Erf": "erf",
+    "Exp": "exp",
+    "HardSwish": "hardswish",
+    "Log": "log",
+    "Mish": "mish",
+    "Relu": "relu",
+    "Sigmoid": "sigmoid",
+    "Sign": "sign",
+    "Sin": "sin",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Sqrt": "sqrt",
+    "Tanh": "tanh",
+}
+# operators with numbers of their own: attributes and their defaults
+NUMBERED: Mapping[str, tuple[str, tuple[tuple[str, float], ...]]] = {
+    "Celu": ("celu", (("alpha", 1.0),)),
+    "Elu": ("elu", (("alpha", 1.0),)),
+    "HardSigmoid": ("hardsigmoid", (("alpha", 0.2), ("beta", 0.5))),
+    "LeakyRelu": ("leaky_relu", (("alpha", 0.01),)),
+}
+BINARY: Mapping[str, str] = {
+    "Add": "add",
+    "Div": "div",
+    "Max": "max",
+    "Min": "min",
+    "Mul": "mul",
+    "Pow": "pow",
+    "Sub": "sub",
+}
+
+
+def _unary(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    if node.op_type in NUMBERED:
+        name, attributes = NUMBERED[node.op_type]
+        numbers = [float(attribute_of(node, key, default)) for key, default in attributes]
+        is_plain = node.op_type == "Elu" and numbers == [1.0]
+        function = text_of(Call(name, (VARIABLE, *([] if is_plain else numbers))))
+        return _function(walk, node, inputs[0], "elu" if is_plain else function)
+    return _function(walk, node, inputs[0], UNARY[node.op_type])
+
+
+def _function(walk: Walk, node: NodeProto, value: Known, function: str) -> Value:
+    """Append an elementwise function of a layer's output."""
+    x = walk.tensor(node, value)
+    if x.layout == "flat":
+        x = walk.whole(node, x)
+    return walk.add(node, Activation(function), [x])
+
+
+def _gelu(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    is_tanh = attribute_of(node, "approximate", "none") == "tanh"
+    return _function(walk, node, inputs[0], "gelu_tanh" if is_tanh else "gelu")
+
+
+def _selu(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    alpha, gamma = (
+        float(attribute_of(node, name, default))
+        for name, default in zip(("alpha", "gamma"), SELU, strict=True)
+    )
+    if np.allclose((alpha, gamma), SELU, rtol=1e-6):
+        return _function(walk, node, inputs[0], "selu")
+    return _function(walk, node, inputs[0], f"mul({gamma!r},elu(x,{alpha!r}))")
+
+
+def _prelu(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    """One slope is a leaky ReLU; a slope per channel is relu(x) - slope * relu(-x)."""
+    slope = walk.weights(node, inputs[1])
+    if slope.size == 1:
+        text = text_of(Call("leaky_relu", (VARIABLE, float(slope.reshape(())))))
+        return _function(walk, node, inputs[0], text)
+    x = walk.tensor(node, inputs[0])
+    up = _function(walk, node, x, "relu")
+    down = walk.scaled(
+        node, _function(walk, node, walk.scaled(node, x, -ONE, ZERO), "relu"), -slope, ZERO
+    )
+    return walk.add(node, Add(), [up, down])
+
+
+def _reciprocal(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    return _function(walk, node, inputs[0], "div(1,x)")
+
+
+def _binary(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    """Two results of one step are a function of it; else a sum or a difference is carried over."""
+    left, right = (value for value in inputs)
+    if not isinstance(left, Value) or not isinstance(right, Value):
+        return WITH_CONSTANT[node.op_type](walk, node, inputs)
+    if right.layout == LOG_SUM and right.node == left.node and node.op_type == "Sub":
+        return walk.add(node, Head("log_softmax"), [left])
+    left, right = walk.tensor(node, left), walk.tensor(node, right)
+    formula = _joined(walk, node, left, right)
+    if formula is not None:
+        return formula
+    if node.op_type not in ("Add", "Sub"):
+        raise walk.unsupported(
+            node,
+            "of two layers' outputs cannot be carried over, with a constant, or of one layer's "
+            "output with itself, it can",
+        )
+    left, right = _matching(walk, node, left, right)
+    if node.op_type == "Sub":
+        right = walk.scaled(node, right, -ONE, ZERO)
+    return walk.add(node, Add(), [left, right])
+
+
+def _joined(walk: Walk, node: NodeProto, left: Value, right: Value) -> Value | None:
+    """Return the function of one step that an operator makes of two of its results."""
+    if left.layout != right.layout or not np.array_equal(left.order, right.order):
+        return None
+    nodes = {other.name: other for other in walk.builder.nodes}
+    found = joined_formula(nodes, BINARY[node.op_type], left.node, right.node)
+    if found is None:
+        return None
+    base, expression = found
+    function, factor = recognized(expression)
+    start = Value(base, left.layout, left.dims, left.order, left.batch)
+    result = walk.add(node, Activation(function), [start])
+    return result if factor == 1 else walk.scaled(node, result, np.array(factor), ZERO)
+
+
+def _matching(walk: Walk, node: NodeProto, left: Value, right: Value) -> tuple[Value, Value]:
+    """Return two tensors of one shape in one order of places."""
+    if left.layout != "flat" and left.layout == right.layout and left.dims == right.dims:
+        return left, right
+    left, right = walk.flat(node, left), walk.flat(node, right)
+    left = walk.spread(node, left, right.order.shape)
+    right = walk.spread(node, right, left.order.shape)
+    if left.order.shape != right.order.shape:
+        raise walk.unsupported(
+            node, f"joins shapes {list(left.order.shape)} and {list(right.order.shape)}"
+        )
+    if np.array_equal(left.order, right.order):
+        left, right = walk.whole(node, left), walk.whole(node, right)
+        if np.array_equal(left.order, right.order):
+            return left, right
+    return walk.settled(node, left, "", ".left"), walk.settled(node, right, "", ".right")
 
 
 def _add(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
-    left, right = inputs
-    if isinstance(left, Value) and isinstance(right, Value):
-        if (
-            left.dims != right.dims
-            or left.layout != right.layout
-            or not np.array_equal(left.order, right.order)
-        ):
-            raise walk.unsupported(
-                node, f"adds {left.dims} and {right.dims}, which must be equal and in one order"
-            )
-        return walk.add(node, Add(), [left, right])
-    x, constant = (left, right) if isinstance(left, Value) else (right, left)
-    return add_affine(walk, node, walk.tensor(node, x), ONE, walk.weights(node, constant))
+    x, constant = _parted(inputs)
+    return walk.scaled(node, walk.tensor(node, x), ONE, walk.weights(node, constant))
 
 
 def _sub(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
-    left, right = inputs
-    if isinstance(left, Value) and isinstance(right, Value):
-        if right.layout == LOG_SUM and right.node == left.node:
-            return walk.add(node, Head("log_softmax"), [left])
-        raise walk.unsupported(
-            node, "of two layers' outputs cannot be carried over, with a constant it can"
-        )
-    if isinstance(left, Value):
-        return add_affine(walk, node, left, ONE, -walk.weights(node, right))
-    return add_affine(walk, node, walk.tensor(node, right), -ONE, walk.weights(node, left))
+    x, constant = _parted(inputs)
+    value = walk.weights(node, constant)
+    if x is inputs[0]:
+        return walk.scaled(node, walk.tensor(node, x), ONE, -value)
+    return walk.scaled(node, walk.tensor(node, x), -ONE, value)
 
 
 def _mul(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
-    left, right = inputs
-    if isinstance(left, Value) and isinstance(right, Value):
-        raise walk.unsupported(
-            node, "of two layers' outputs cannot be carried over, with a constant it can"
-        )
-    x, constant = (left, right) if isinstance(left, Value) else (right, left)
-    return add_affine(walk, node, walk.tensor(node, x), walk.weights(node, constant), ZERO)
+    x, constant = _parted(inputs)
+    return walk.scaled(node, walk.tensor(node, x), walk.weights(node, constant), ZERO)
 
 
 def _div(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
-    if isinstance(inputs[1], Value):
-        raise walk.unsupported(node, "divides by a layer's output")
-    divisor = walk.weights(node, inputs[1])
-    if not divisor.all():
+    x, constant = _parted(inputs)
+    value = walk.weights(node, constant)
+    if x is not inputs[0]:
+        if value.size != 1:
+            raise walk.unsupported(node, "divides several constants by a layer's output")
+        return _function(walk, node, x, text_of(Call("div", (float(value.reshape(())), VARIABLE))))
+    if not value.all():
         raise walk.unsupported(node, "divides by zero")
-    return add_affine(walk, node, walk.tensor(node, inputs[0]), 1 / divisor, ZERO)
+    return walk.scaled(node, walk.tensor(node, x), 1 / value, ZERO)
+
+
+def _pow(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    x, constant = _parted(inputs)
+    value = walk.weights(node, constant)
+    if value.size != 1:
+        raise walk.unsupported(node, "has several exponents, one is carried over")
+    number = float(value.reshape(()))
+    parts: tuple[Expression, ...] = (VARIABLE, number) if x is inputs[0] else (number, VARIABLE)
+    text = "mul(x,x)" if parts == (VARIABLE, 2.0) else text_of(Call("pow", parts))
+    return _function(walk, node, x, text)
+
+
+def _parted(inputs: Sequence[Known]) -> tuple[Known, Known]:
+    """Return the layer's output and the constant, in that order."""
+    left, right = inputs
+    return (left, right) if isinstance(left, Value) else (right, left)
 
 
 def _neg(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
-    return add_affine(walk, node, walk.tensor(node, inputs[0]), -ONE, ZERO)
+    return walk.scaled(node, walk.tensor(node, inputs[0]), -ONE, ZERO)
 
 
 def _clip(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
@@ -111,8 +231,7 @@ def _clip(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
 
 
 def _min_max(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
-    left, right = inputs
-    x, constant = (left, right) if isinstance(left, Value) else (right, left)
+    x, constant = _parted(inputs)
     if isinstance(constant, Value) or constant.size != 1:
         raise walk.unsupported(node, "is carried over only with one constant number")
     bound = float(walk.weights(node, constant).ravel()[0])
@@ -125,48 +244,60 @@ def _bounded(walk: Walk, node: NodeProto, x: Value, low: float, high: float) -> 
     low, high = -math.inf if low <= -limit else low, math.inf if high >= limit else high
     if (low, high) == (-math.inf, math.inf):
         return x
+    if x.layout == "flat":
+        x = walk.whole(node, x)
     return walk.add(
         node, Activation(RELU[low, high]) if (low, high) in RELU else Clip(low, high), [x]
     )
 
 
-def _activation(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
-    if float(attribute_of(node, "alpha", 1.0)) != 1:
-        raise walk.unsupported(
-            node, f"has alpha {attribute_of(node, 'alpha', 1.0)}, only 1 is carried over"
-        )
-    name = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Elu": "elu"}[node.op_type]
-    return walk.add(node, Activation(name), [walk.tensor(node, inputs[0])])
+def _log_sum_exp(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    x = walk.tensor(node, inputs[0])
+    if not x.is_row or axes_of(node, inputs, 2) != [1] or not attribute_of(node, "keepdims", 1):
+        raise walk.unsupported(node, "is carried over only as part of a softmax")
+    return Value(x.node, LOG_SUM, (), x.order)
 
 
 def _head(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
     x = walk.tensor(node, inputs[0])
     axis = int(attribute_of(node, "axis", 0 if node.op_type == "ArgMax" else -1))
-    if x.layout != "flat" or axis not in (-1, 1) or attribute_of(node, "select_last_index", 0):
+    is_last = x.layout == "flat" and x.order.size == x.order.shape[-1]
+    if (
+        not is_last
+        or axis not in (-1, x.order.ndim - 1)
+        or attribute_of(node, "select_last_index", 0)
+    ):
         raise walk.unsupported(
             node,
-            f"works along axis {axis} of {x.dims}, only the outputs of a policy are carried "
-            "over, the first of equals",
+            f"works along axis {axis} of {list(x.shape[1:])}, only the outputs of a policy are "
+            "carried over, the first of equals",
         )
-    name = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "ArgMax": "argmax"}[node.op_type]
-    return walk.add(node, Head(name), [x])  # type: ignore[arg-type] # one of the three
+    names = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "ArgMax": "argmax"}
+    function = cast(Literal["softmax", "log_softmax", "argmax"], names[node.op_type])
+    return walk.add(node, Head(function), [walk.settled(node, x, node.input[0])])
 
 
-ARITHMETIC: Operators = {
+WITH_CONSTANT: Mapping[str, Callable[[Walk, NodeProto, Sequence[Known]], Value]] = {
     "Add": _add,
-    "ArgMax": _head,
-    "Clip": _clip,
     "Div": _div,
-    "Elu": _activation,
-    "LogSoftmax": _head,
     "Max": _min_max,
     "Min": _min_max,
     "Mul": _mul,
-    "Neg": _neg,
-    "ReduceLogSumExp": _log_sum_exp,
-    "Relu": _activation,
-    "Sigmoid": _activation,
-    "Softmax": _head,
+    "Pow": _pow,
     "Sub": _sub,
-    "Tanh": _activation,
+}
+ARITHMETIC: Operators = {
+    **dict.fromkeys(UNARY, _unary),
+    **dict.fromkeys(NUMBERED, _unary),
+    **dict.fromkeys(BINARY, _binary),
+    "ArgMax": _head,
+    "Clip": _clip,
+    "Gelu": _gelu,
+    "LogSoftmax": _head,
+    "Neg": _neg,
+    "PRelu": _prelu,
+    "Reciprocal": _reciprocal,
+    "ReduceLogSumExp": _log_sum_exp,
+    "Selu": _selu,
+    "Softmax": _head,
 }

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
 from quarl.files.open import read_file
@@ -95,6 +95,7 @@ class OnnxFile:
                 f"{self.path.name}: {name} has the unknown element type {tensor.data_type}"
             ) from error
         if dtype.kind not in "fiub" or dtype.name not in (
+            "float16",
             "float32",
             "float64",
             "int64",
@@ -104,8 +105,8 @@ class OnnxFile:
             "bool",
         ):
             raise UnsupportedError(
-                f"{self.path.name}: {name} holds {dtype}, only float32 weights are carried "
-                "over: export the model in float32"
+                f"{self.path.name}: {name} holds {dtype}, carried over are float16, float32 and "
+                "float64 weights: export the model in float32"
             )
         if _is_external(tensor):
             return self._external_array(tensor, name, count, dtype)
@@ -126,20 +127,21 @@ class OnnxFile:
         return values
 
     def inlined(self, outputs: Sequence[str]) -> ModelProto:
-        """Return the part of the model that computes `outputs` (float32), with all its weights
-        inside, for a runtime.
+        """Return the part of the model that computes `outputs`, with all its weights inside and all
+        floats float32, for a runtime.
         """
         needed = set(outputs)
         for node in reversed(self.graph.node):
             if needed.intersection(node.output):
                 needed.update(node.input)
+        inputs = [value for value in self.graph.input if value.name in needed]
         graph = onnx.helper.make_graph(
-            [node for node in self.graph.node if needed.intersection(node.output)],
+            [_in_float32(node) for node in self.graph.node if needed.intersection(node.output)],
             "policy",
-            [value for value in self.graph.input if value.name in needed],
+            [_input_in_float32(value) for value in inputs if value.name not in self.initializers],
             [onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
             [
-                numpy_helper.from_array(self.array(t, t.name), t.name)
+                numpy_helper.from_array(_as_float32(self.array(t, t.name)), t.name)
                 for t in self.graph.initializer
                 if t.name in needed
             ],
@@ -244,3 +246,37 @@ def parse(path: Path, content: bytes) -> ModelProto:
 
 def _is_external(tensor: TensorProto) -> bool:
     return tensor.data_location == TensorProto.EXTERNAL or bool(tensor.external_data)
+
+
+FLOATS = (TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+
+
+def _as_float32(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _in_float32(node: NodeProto) -> NodeProto:
+    """Return the node computing in float32."""
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    for attribute in copy.attribute:
+        if attribute.name == "to" and node.op_type == "Cast" and attribute.i in FLOATS:
+            attribute.i = TensorProto.FLOAT
+        if attribute.HasField("t") and attribute.t.data_type in FLOATS:
+            attribute.t.CopyFrom(
+                numpy_helper.from_array(_as_float32(numpy_helper.to_array(attribute.t)))
+            )
+    return copy
+
+
+def _input_in_float32(value: ValueInfoProto) -> ValueInfoProto:
+    """Return the input in float32; a length of 0, which some exporters write, is open."""
+    copy = ValueInfoProto()
+    copy.CopyFrom(value)
+    kind = copy.type.tensor_type
+    if kind.elem_type in FLOATS:
+        kind.elem_type = TensorProto.FLOAT
+    for place, dim in enumerate(kind.shape.dim):
+        if dim.HasField("dim_value") and dim.dim_value <= 0:
+            dim.dim_param = f"open_{place}"
+    return copy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,9 +11,17 @@ from onnx import NodeProto
 
 from quarl.errors import InputError
 from quarl.graph.policy import Conv2D, Dense, DepthwiseConv2D, MaxPool2D, Padding
-from quarl.importers.draft import DraftOp, average, same_padding
-from quarl.importers.onnx.arithmetic import add_affine
-from quarl.importers.onnx.values import Known, Value, attribute_of, axes_of, is_given, name_of
+from quarl.importers.draft import DraftOp, Linear, average, same_padding
+from quarl.importers.onnx.unrolled import convolution_matrix, mean_matrix
+from quarl.importers.onnx.values import (
+    Known,
+    Value,
+    attribute_of,
+    axes_of,
+    is_given,
+    name_of,
+    vector,
+)
 from quarl.importers.onnx.walk import Operators, Walk
 
 
@@ -35,36 +44,62 @@ def _gemm(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
 
 
 def _matmul(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
-    weights = walk.weights(node, inputs[1], 2)
-    return _dense(walk, node, walk.tensor(node, inputs[0]), weights.T, np.zeros(weights.shape[1]))
+    if all(isinstance(value, Value) for value in inputs):
+        raise walk.unsupported(
+            node,
+            "multiplies two layers' outputs as matrices, as attention does: int8 has no exact "
+            "counterpart",
+        )
+    weights = walk.weights(node, inputs[1])
+    if weights.ndim not in (1, 2):
+        raise walk.unsupported(node, f"has weights of shape {weights.shape}")
+    columns = weights if weights.ndim == 2 else weights[:, None]
+    result = _dense(walk, node, walk.tensor(node, inputs[0]), columns.T, np.zeros(columns.shape[1]))
+    if weights.ndim == 2:
+        return result
+    return Value(result.node, "flat", (), result.order[..., 0], result.batch)
 
 
 def _dense(
     walk: Walk, node: NodeProto, x: Value, weights: NDArray[np.float64], bias: NDArray[np.float64]
 ) -> Value:
-    if x.layout != "flat":
-        raise walk.unsupported(
-            node, f"is applied to shape {x.dims}, only vectors are carried over (flatten before it)"
-        )
-    if weights.shape[1] != len(x.order):
+    """Append a dense layer along the last axis; where a window has several rows, each of them goes
+    through it.
+    """
+    x = walk.flat(node, x)
+    *rows, length = x.order.shape
+    if weights.shape[1] != length:
         raise InputError(
             f"{walk.path.name}: {node.op_type} (node {name_of(node)!r}) takes "
-            f"{weights.shape[1]} values, is given {len(x.order)}"
+            f"{weights.shape[1]} values, is given {length}"
         )
-    ordered = np.empty(weights.shape, np.float32)
-    ordered[:, x.order] = weights
-    result = walk.add(node, Dense(ordered, bias.astype(np.float32)), [x])
-    return Value(result.node, "flat", result.dims, np.arange(len(bias)))
+    count, outputs = math.prod(rows), len(weights)
+    walk.check_size(node, count * outputs, walk.builder.shapes[x.node][0])
+    whole = np.zeros((count, outputs, walk.builder.shapes[x.node][0]))
+    places = x.order.reshape(count, length)
+    for row in range(count):
+        np.add.at(whole[row].T, places[row], weights.T)
+    dense = Dense(
+        whole.reshape(count * outputs, -1).astype(np.float32),
+        np.tile(bias, count).astype(np.float32),
+    )
+    result = walk.add(node, dense, [x])
+    return vector(result.node, (*rows, outputs), x.batch)
 
 
 def _conv(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
-    x, (height, width, channels) = walk.image(node, inputs[0])
-    weights = walk.weights(node, inputs[1], 4)
+    weights = walk.weights(node, inputs[1])
     bias = (
         walk.weights(node, inputs[2], 1)
         if len(inputs) > 2 and is_given(inputs[2])
         else np.zeros(len(weights))
     )
+    found = walk.tensor(node, inputs[0])
+    if found.layout == "flat":
+        return _unrolled(walk, node, found, weights, bias)
+    x, (height, width, channels) = walk.image(node, found)
+    if weights.ndim != 4:
+        raise walk.unsupported(node, f"has weights of shape {weights.shape} for an image")
     _, stride, padding = _window(walk, node, (height, width), weights.shape[2:])
     group = int(attribute_of(node, "group", 1))
     op: DraftOp
@@ -89,6 +124,39 @@ def _conv(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
             "per channel",
         )
     return walk.add(node, op, [x])
+
+
+def _unrolled(
+    walk: Walk, node: NodeProto, x: Value, weights: NDArray[np.float64], bias: NDArray[np.float64]
+) -> Value:
+    """Append a convolution over a window of a vector observation as the dense layer it is."""
+    axes = weights.ndim - 2
+    if x.order.ndim != weights.ndim or x.batch != 0 or axes < 1:
+        raise walk.unsupported(
+            node, f"convolves shape {list(x.order.shape)} with weights of {weights.shape}"
+        )
+    strides, dilations = (
+        [int(n) for n in attribute_of(node, name, [1] * axes)] for name in ("strides", "dilations")
+    )
+    pads = [int(n) for n in attribute_of(node, "pads", [0] * 2 * axes)]
+    if attribute_of(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise walk.unsupported(node, "has auto_pad, export it with explicit pads")
+    padding = list(zip(pads[:axes], pads[axes:], strict=True))
+    group = int(attribute_of(node, "group", 1))
+    count = walk.builder.shapes[x.node][0]
+    lengths = [
+        (length + sum(pad) - dilation * (size - 1) - 1) // stride + 1
+        for length, pad, size, stride, dilation in zip(
+            x.order.shape[2:], padding, weights.shape[2:], strides, dilations, strict=True
+        )
+    ]
+    if min(lengths) < 1 or x.order.shape[1] != weights.shape[1] * group:
+        raise walk.unsupported(node, f"does not fit the shape {list(x.order.shape)}")
+    walk.check_size(node, len(weights) * math.prod(lengths), count)
+    matrix = convolution_matrix(x.order[0], weights, (strides, dilations, padding), group, count)
+    dense = Dense(matrix.astype(np.float32), np.repeat(bias, math.prod(lengths)).astype(np.float32))
+    result = walk.add(node, dense, [x])
+    return vector(result.node, (1, len(weights), *lengths))
 
 
 def _window(
@@ -162,22 +230,47 @@ def _max_pool(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
 
 
 def _global_average_pool(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
-    x, (height, width, channels) = walk.image(node, inputs[0])
+    x = walk.tensor(node, inputs[0])
+    if x.layout == "flat":
+        return _mean(walk, node, x, list(range(2, x.order.ndim)), keeps=True)
+    _, (height, width, channels) = walk.image(node, x)
     return walk.add(node, average(height, width, channels, (1, 1)), [x])
 
 
 def _reduce_mean(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
     x = walk.tensor(node, inputs[0])
-    axes = axes_of(node, inputs, len(x.dims) + 1)
+    rank = x.order.ndim if x.layout == "flat" else len(x.dims) + 1
+    axes = axes_of(node, inputs, rank)
+    keeps = bool(attribute_of(node, "keepdims", 1))
+    if axes is None or (x.layout == "flat" and x.batch in axes):
+        raise walk.unsupported(node, f"averages over axes {axes}, the batch among them")
     if x.layout == "flat" or axes != ([2, 3] if x.layout == "nchw" else [1, 2]):
-        raise walk.unsupported(
-            node,
-            f"averages over axes {axes} of {x.dims}, only the mean over height and width is "
-            "carried over",
-        )
+        return _mean(walk, node, walk.flat(node, x), axes, keeps=keeps)
+    if node.op_type == "ReduceSum":
+        raise walk.unsupported(node, "adds up pixels, ReduceMean is carried over")
     height, width, channels = walk.builder.shapes[x.node]
     pooled = walk.add(node, average(height, width, channels, (1, 1)), [x])
-    return pooled if attribute_of(node, "keepdims", 1) else walk.flatten(node, pooled)
+    if keeps:
+        return pooled
+    flat = walk.flat(node, pooled)
+    return Value(flat.node, "flat", (), flat.order.reshape(1, channels))
+
+
+def _mean(walk: Walk, node: NodeProto, x: Value, axes: Sequence[int], *, keeps: bool) -> Value:
+    """Append the mean, or the sum, of a vector's places along some axes."""
+    count = walk.builder.shapes[x.node][0]
+    lengths = [1 if axis in axes else length for axis, length in enumerate(x.order.shape)]
+    walk.check_size(node, math.prod(lengths), count)
+    matrix = mean_matrix(x.order, axes, count)
+    if node.op_type == "ReduceSum":
+        matrix = matrix * (x.order.size / math.prod(lengths))
+    result = walk.add(node, Linear(matrix, np.zeros(len(matrix))), [x])
+    order = np.arange(len(matrix)).reshape(lengths)
+    batch = x.batch
+    if not keeps:
+        order = order.squeeze(tuple(axes))
+        batch -= sum(axis < x.batch for axis in axes)
+    return Value(result.node, "flat", (), order, batch)
 
 
 def _batch_normalization(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
@@ -190,13 +283,9 @@ def _batch_normalization(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -
     if x.layout != "flat":
         x, _ = walk.image(node, x)
     scale = gamma / np.sqrt(var + float(attribute_of(node, "epsilon", 1e-5)))
-    return add_affine(
-        walk,
-        node,
-        x,
-        scale.reshape(-1, *(1,) * (len(x.dims) - 1)),
-        (beta - mean * scale).reshape(-1, *(1,) * (len(x.dims) - 1)),
-    )
+    rank = x.order.ndim if x.layout == "flat" else len(x.dims) + 1
+    shape = (-1, *(1,) * (rank - 2))
+    return walk.scaled(node, x, scale.reshape(shape), (beta - mean * scale).reshape(shape))
 
 
 LAYERS: Operators = {
@@ -208,4 +297,5 @@ LAYERS: Operators = {
     "MatMul": _matmul,
     "MaxPool": _max_pool,
     "ReduceMean": _reduce_mean,
+    "ReduceSum": _reduce_mean,
 }

@@ -14,11 +14,9 @@ from onnx import AttributeProto, NodeProto
 
 from quarl.errors import UnsupportedError
 
-BATCH = -(
-    1 << 30
-    # stands for the batch length in a shape that the graph computes; no sum or product of lengths hits
-    # it
-)
+# stands for the batch length in a shape that the graph computes; no sum or product of lengths hits
+# it
+BATCH = -(1 << 30)
 NOTHING = np.zeros(0)
 LOG_SUM = "log_sum"  # the layout of log(sum(exp(x))), one number per row, whose `node` is x
 
@@ -27,18 +25,40 @@ LOG_SUM = "log_sum"  # the layout of log(sum(exp(x))), one number per row, whose
 class Value:
     """A tensor that depends on the observation.
 
-    `layout` is "nchw" or "nhwc" for images and "flat" for vectors; `order` tells for each place of
-    a vector which place of the
-    draft's vector it shows; `dims` are the source's lengths behind the batch.
+    An image has the layout "nchw" or "nhwc", and `dims`, the source's lengths behind the batch. All
+    else is "flat": for each place of the source's tensor, whose batch axis (number `batch`, -1 for
+    none) counts as 1, `order` tells which place of the draft's vector it shows. So slices,
+    transposes and reshapes of vectors only change `order`.
     """
 
     node: str
     layout: str
     dims: tuple[int, ...]
     order: NDArray[np.int64]
+    batch: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The source's shape, `BATCH` at its batch axis."""
+        if self.layout != "flat":
+            return (BATCH, *self.dims)
+        return tuple(
+            BATCH if axis == self.batch else length for axis, length in enumerate(self.order.shape)
+        )
+
+    @property
+    def is_row(self) -> bool:
+        """Whether it is one plain vector per observation: [batch, features]."""
+        return self.layout == "flat" and self.batch == 0 and self.order.ndim == 2
 
 
 Known: TypeAlias = Value | NDArray[Any]  # an array is a constant, or a shape with `BATCH` in it
+
+
+def vector(node: str, shape: Sequence[int], batch: int = 0) -> Value:
+    """Return the draft's vector in its own order, as a tensor of that shape (its batch axis 1)."""
+    order = np.arange(int(np.prod(shape))).reshape(shape)
+    return Value(node, "flat", (), order, batch)
 
 
 class WrongLayoutError(UnsupportedError):

@@ -3,20 +3,22 @@ refused by name on the way."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto
 
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
 from quarl.graph.contract import Layout
-from quarl.graph.policy import INPUT, Flatten
-from quarl.importers.draft import Draft, DraftBuilder, DraftOp
+from quarl.graph.policy import INPUT, Concat, Flatten
+from quarl.importers.draft import Affine, Draft, DraftBuilder, DraftOp, Head, selection
 from quarl.importers.onnx.constants import CONSTANTS, result_size
 from quarl.importers.onnx.file import OnnxFile
+from quarl.importers.onnx.inputs import InputPlan
 from quarl.importers.onnx.values import (
     BATCH,
     LOG_SUM,
@@ -26,93 +28,106 @@ from quarl.importers.onnx.values import (
     WrongLayoutError,
     attribute_of,
     name_of,
+    vector,
 )
+from quarl.importers.outputs import NotAPolicyError
 
-FLOAT = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64", TensorProto.UINT8: "uint8"}
-Operators: TypeAlias = "Mapping[str, Callable[[Walk, NodeProto, Sequence[Known]], Value]]"
+Results: TypeAlias = "Value | tuple[Value, ...]"  # of an operator; several of one that splits
+Operators: TypeAlias = "Mapping[str, Callable[[Walk, NodeProto, Sequence[Known]], Results]]"
+NO_NODE = ""  # of a value of which only the shape is known
 
 
 class Walk:
-    """Walks the graph in the file's order and appends what the nodes on the way to one output
+    """Walks the graph in the file's order and appends what the nodes on the way to the outputs
     do.
     """
 
-    def __init__(self, source: OnnxFile, layout: str, operators: Operators) -> None:
-        self.source = source
+    def __init__(
+        self, source: OnnxFile, layout: str, plan: InputPlan, operators: Operators
+    ) -> None:
+        self.source, self.path, self.plan = source, source.path, plan
         self.operators = operators
-        self.path = source.path
-        self._computed = 0  # values of constants
-        self.assumed = layout
-        self.known: dict[str, Known] = {}
-        shape, self.dtype = self._input()
-        dims = shape[1:]
-        self.batch = shape[0]
-        self.layout: Layout = "vector" if len(dims) == 1 else "chw" if layout == "nchw" else "hwc"
-        graph_shape = (dims[1], dims[2], dims[0]) if self.layout == "chw" else dims
-        self.builder = DraftBuilder(self.path, graph_shape)
-        order = np.arange(dims[0]) if len(dims) == 1 else NOTHING.astype(np.int64)
-        self.known[self.input_name] = Value(
-            INPUT, "flat" if len(dims) == 1 else layout, dims, order
-        )
+        self._computed = 0  # values of constants, and of steps that are written out
+        self.known: dict[str, Known] = dict(plan.fixed)
+        shapes = [shape for _, shape in plan.observed] or [(BATCH, 1)]
+        self.batch = shapes[0][0] if len(shapes[0]) > 1 else BATCH
+        is_image = len(shapes) == 1 and len(shapes[0]) == 4
+        self.layout: Layout = "vector" if not is_image else "chw" if layout == "nchw" else "hwc"
+        if is_image:
+            dims = shapes[0][1:]
+            graph_shape = (dims[1], dims[2], dims[0]) if self.layout == "chw" else dims
+            self.builder = DraftBuilder(self.path, graph_shape)
+            self.known[plan.observed[0][0]] = Value(INPUT, layout, dims, NOTHING.astype(np.int64))
+        else:
+            self.builder = DraftBuilder(self.path, (max(plan.length, 1),))
+            self._know_vectors()
+        for name in plan.unread:
+            self.known[name] = self._only_shape(name)
 
-    def draft(self, output: str) -> Draft:
-        """Walk what leads to `output` and return the draft."""
-        needed = {output}
+    def _know_vectors(self) -> None:
+        start = 0
+        for name, shape in self.plan.observed:
+            lengths = shape if len(shape) == 1 else (1, *shape[1:])
+            value = vector(INPUT, lengths, -1 if len(shape) == 1 else 0)
+            self.known[name] = Value(INPUT, "flat", (), value.order + start, value.batch)
+            start += value.order.size
+
+    def _only_shape(self, name: str) -> Value:
+        entry = next(i for i in self.source.graph.input if i.name == name)
+        dims = [max(d.dim_value, 1) for d in entry.type.tensor_type.shape.dim]
+        count = int(np.prod(dims[1:])) if dims else 1
+        if count > self.source.computed_values:
+            raise UntrustedFileError(f"{self.path.name}: the input {name!r} has {count:,} values")
+        return Value(NO_NODE, "flat", (), np.zeros((1, *dims[1:]), np.int64))
+
+    def draft(self, outputs: Sequence[str]) -> Draft:
+        """Walk what leads to `outputs` and return the draft; several are joined in that order."""
+        needed = set(outputs)
         for node in reversed(self.source.graph.node):
             if needed.intersection(node.output):
                 needed.update(node.input)
         for node in self.source.graph.node:
             if needed.intersection(node.output):
-                self.known[node.output[0]] = self._checked_step(node)
-        last = self.known.get(output)
-        if not isinstance(last, Value):
-            raise InputError(
-                f"{self.path.name}: the output {output!r} does not depend on the observation: "
-                "export the model again"
-            )
-        if last.layout == "flat" and not np.array_equal(last.order, np.arange(len(last.order))):
-            raise UnsupportedError(
-                f"{self.path.name}: the output {output!r} is a flattened image: a policy ends "
-                "with a dense layer"
-            )
+                results = self._checked_step(node)
+                several = results if isinstance(results, tuple) else (results,)
+                self.known.update(zip(node.output, several, strict=False))
+        last = [self._result(output) for output in outputs]
+        node = last[0] if len(last) == 1 else self._joined(last)
+        if node == INPUT:
+            raise NotAPolicyError("an input passed on")
         return self.builder.draft(
-            last.node, self.layout, self.dtype, self.source.framework, self.source.digest
+            node,
+            self.layout,
+            self.plan.dtype,
+            self.source.framework,
+            self.source.digest,
+            self.plan.notes,
         )
 
-    def _input(self) -> tuple[tuple[int, ...], str]:
-        inputs = [i for i in self.source.graph.input if i.name not in self.source.initializers]
-        if len(inputs) != 1:
-            names = ", ".join(i.name for i in inputs) or "none"
-            raise UnsupportedError(
-                f"{self.path.name}: the graph has {len(inputs)} inputs ({names}), quarl "
-                "carries one observation: export it with one input"
-            )
-        self.input_name = inputs[0].name
-        kind = inputs[0].type.tensor_type
-        dims = tuple(d.dim_value if d.HasField("dim_value") else BATCH for d in kind.shape.dim)
-        if kind.elem_type not in FLOAT:
-            name = (
-                TensorProto.DataType.Name(kind.elem_type)
-                if kind.elem_type in TensorProto.DataType.values()
-                else str(kind.elem_type)
-            )
-            raise UnsupportedError(
-                f"{self.path.name}: the input {self.input_name!r} has type {name}, carried "
-                "over are float and uint8"
-            )
-        if len(dims) not in (2, 4) or not all(0 < length < 1 << 24 for length in dims[1:]):
-            shown = [
-                "batch" if index == 0 else length if length > 0 else "?"
-                for index, length in enumerate(dims)
-            ]
-            raise UnsupportedError(
-                f"{self.path.name}: the input {self.input_name!r} has shape {shown}, carried "
-                "over are [batch, features] and "
-                "images [batch, 3 fixed lengths]: export it with such an input"
-            )
-        return dims, FLOAT[kind.elem_type]
+    def _result(self, output: str) -> str:
+        """Return the node that ends in an output, in the output's own order."""
+        value = self.known.get(output)
+        if not isinstance(value, Value) or value.node == NO_NODE:
+            raise NotAPolicyError("a constant")
+        if value.layout != "flat":
+            return value.node
+        is_index = any(n.name == value.node and n.op == Head("argmax") for n in self.builder.nodes)
+        if value.order.ndim == 1 and value.batch == 0 and not is_index:
+            raise NotAPolicyError("one number without an axis of its own, as a log-probability is")
+        maker = next(node for node in self.source.graph.node if output in node.output)
+        return self.settled(maker, value, output).node
 
-    def _checked_step(self, node: NodeProto) -> Known:
+    def _joined(self, parts: Sequence[str]) -> str:
+        """Return one vector of several outputs; a softmax at the end of one changes no choice."""
+        by_name = {node.name: node for node in self.builder.nodes}
+        ends = []
+        for part in parts:
+            while isinstance(by_name[part].op, Head):
+                part = by_name[part].inputs[0]
+            ends.append(part)
+        return self.builder.add("outputs", Concat(), ends, "")
+
+    def _checked_step(self, node: NodeProto) -> Known | tuple[Value, ...]:
         try:
             return self._step(node)
         except (
@@ -128,8 +143,8 @@ class Walk:
                 f"attributes that do not fit ({error})"
             ) from error
 
-    def _step(self, node: NodeProto) -> Known:
-        """Return what the node's first output is."""
+    def _step(self, node: NodeProto) -> Known | tuple[Value, ...]:
+        """Return what the node's outputs are."""
         if node.domain not in ("", "ai.onnx"):
             raise self.unsupported(
                 node, f"is of the domain {node.domain!r}, only standard operators are carried over"
@@ -145,19 +160,16 @@ class Walk:
         if node.op_type == "Constant":
             return self._constant_node(node)
         if node.op_type == "Shape" and isinstance(inputs[0], Value):
-            dims = (BATCH, *inputs[0].dims)
-            return np.array(
-                dims[attribute_of(node, "start", 0) : attribute_of(node, "end", len(dims))],
-                np.int64,
-            )
+            shape = inputs[0].shape
+            first, end = attribute_of(node, "start", 0), attribute_of(node, "end", len(shape))
+            return np.array(shape[first:end], np.int64)
         if not any(isinstance(value, Value) for value in inputs):
             return self._evaluate(node, inputs)
         reader = self.operators.get(node.op_type)
         if reader is None:
             raise self.unsupported(
                 node,
-                "is not among the operators that can be carried over "
-                f"({', '.join(sorted(self.operators))})",
+                "is not among the operators that can be carried over",
             )
         return reader(self, node, inputs)
 
@@ -174,7 +186,7 @@ class Walk:
             self.known[name] = constant
         return self.known[name]
 
-    def _constant_node(self, node: NodeProto) -> NDArray[Any]:
+    def _constant_node(self, node: NodeProto) -> NDArray[np.generic]:
         for attribute in node.attribute:
             if attribute.name == "value":
                 return self.source.array(attribute.t, name_of(node))
@@ -183,7 +195,7 @@ class Walk:
                 return np.asarray(onnx.helper.get_attribute_value(attribute), dtype)
         raise self.unsupported(node, "holds no number")
 
-    def _evaluate(self, node: NodeProto, inputs: Sequence[Known]) -> NDArray[Any]:
+    def _evaluate(self, node: NodeProto, inputs: Sequence[Known]) -> NDArray[np.generic]:
         """Return the constant that a node of constants computes: shapes, and statistics folded by
         the exporter or not.
         """
@@ -216,6 +228,18 @@ class Walk:
             "network, or export it without this step"
         )
 
+    def check_size(self, node: NodeProto, outputs: int, inputs: int = 1) -> None:
+        """Count the numbers of a step that is written out as a matrix; a small file may not ask for
+        much memory.
+        """
+        left = self.source.computed_values - self._computed
+        if outputs * inputs > left:
+            raise UntrustedFileError(
+                f"{self.path.name}: {node.op_type} {name_of(node)!r} is written out as "
+                f"{outputs:,} x {inputs:,} numbers, a file of its size may still compute {left:,}"
+            )
+        self._computed += outputs * inputs
+
     def tensor(self, node: NodeProto, value: Known) -> Value:
         """Return an input that must depend on the observation."""
         if not isinstance(value, Value):
@@ -226,6 +250,8 @@ class Walk:
                 "is given the logarithm of a sum of exponentials, which is carried over only "
                 "as part of a softmax",
             )
+        if value.node == NO_NODE:
+            raise self.unsupported(node, "reads an input that is no part of the observation")
         return value
 
     def weights(
@@ -234,8 +260,6 @@ class Walk:
         """Return an input that must be constant numbers, in float64."""
         if isinstance(value, Value):
             raise self.unsupported(node, "takes its weights from a layer's output")
-        if value.dtype == np.float64:
-            raise self.unsupported(node, "has float64 weights, only float32 is carried over")
         if rank is not None and value.ndim != rank:
             raise self.unsupported(
                 node, f"has weights of shape {value.shape}, {rank} axes are carried over"
@@ -249,7 +273,7 @@ class Walk:
         found = self.tensor(node, value)
         if found.layout == "flat":
             raise self.unsupported(
-                node, f"is applied to a vector of {found.dims[0]}, it needs an image"
+                node, f"is applied to shape {list(found.order.shape)}, it needs an image"
             )
         if found.layout != "nchw":
             raise WrongLayoutError(
@@ -260,55 +284,74 @@ class Walk:
         return found, (height, width, channels)
 
     def add(self, node: NodeProto, op: DraftOp, inputs: Sequence[Value], suffix: str = "") -> Value:
-        """Append a step that keeps the layout of its first input and return its result."""
+        """Append a step that keeps the layout of its first input, and the order of a vector where
+        its length stays, and return its result.
+        """
         name = self.builder.add(
             name_of(node) + suffix, op, [value.node for value in inputs], node.output[0]
         )
         first, shape = inputs[0], self.builder.shapes[name]
         if first.layout == "flat":
-            return Value(
-                name,
-                "flat",
-                shape,
-                first.order if shape == first.order.shape else np.arange(shape[0]),
-            )
-        return Value(
-            name,
-            first.layout,
-            (shape[2], shape[0], shape[1]) if first.layout == "nchw" else shape,
-            first.order,
-        )
+            if shape == self.builder.shapes[first.node]:
+                return Value(name, "flat", (), first.order, first.batch)
+            return vector(name, (1, *shape))
+        dims = (shape[2], shape[0], shape[1]) if first.layout == "nchw" else shape
+        return Value(name, first.layout, dims, first.order)
 
-    def flatten(self, node: NodeProto, value: Value) -> Value:
-        """Append a flattening, and remember in which order the source flattens."""
+    def settled(self, node: NodeProto, value: Value, source: str, place: str = "") -> Value:
+        """Return a vector whose draft shows exactly its places, in their order: slices and
+        repetitions become a step of their own.
+        """
+        count = self.builder.shapes[value.node][0]
+        places = value.order.ravel()
+        if np.array_equal(places, np.arange(count)):
+            return value
+        self.check_size(node, len(places), count)
+        name = f"{name_of(node)}{place}.order"
+        step = self.builder.add(name, selection(places, count), [value.node], source)
+        return vector(step, value.order.shape, value.batch)
+
+    def whole(self, node: NodeProto, value: Value) -> Value:
+        """Return a vector that shows every place of its draft once, in any order."""
+        places = np.sort(value.order.ravel())
+        if np.array_equal(places, np.arange(self.builder.shapes[value.node][0])):
+            return value
+        return self.settled(node, value, node.input[0])
+
+    def flat(self, node: NodeProto, value: Value) -> Value:
+        """Return an image as a vector in the same source order, its axes kept; a vector as it is.
+
+        The step that flattens remembers in which order the source counts.
+        """
         if value.layout == "flat":
             return value
         height, width, channels = self.builder.shapes[value.node]
-        order = np.arange(height * width * channels).reshape(height, width, channels)
+        order = np.arange(height * width * channels).reshape(1, height, width, channels)
         if value.layout == "nchw":
-            order = order.transpose(2, 0, 1)
-        name = self.builder.add(f"{name_of(node)}.flatten", Flatten(), [value.node], node.output[0])
-        return Value(name, "flat", (order.size,), order.ravel())
+            order = order.transpose(0, 3, 1, 2)
+        name = self.builder.add(f"{name_of(node)}.flatten", Flatten(), [value.node], "")
+        return Value(name, "flat", (), order)
 
-    def channels(
+    def by_channel(
         self, node: NodeProto, value: Value, constant: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return a constant of an elementwise step as one number per channel of the draft's
-        tensor.
+        """Return a constant of an elementwise step as one number per channel of the draft's tensor:
+        of the last axis of an image, of each place of a vector.
         """
         if constant.size == 1:
             return np.full(self.builder.shapes[value.node][-1], constant.reshape(()))
+        lengths = value.order.shape if value.layout == "flat" else (1, *value.dims)
         try:
-            spread = np.broadcast_to(constant, (1, *value.dims))[0]
+            spread = np.broadcast_to(constant, lengths)
         except ValueError as error:
             raise self.unsupported(
-                node, f"has a constant of shape {constant.shape} for a tensor of shape {value.dims}"
+                node, f"has a constant of shape {constant.shape} for a tensor of shape {lengths}"
             ) from error
         if value.layout == "flat":
-            draft = np.empty(len(value.order))
-            draft[value.order] = spread
+            draft = np.empty(value.order.size)
+            draft[value.order.ravel()] = spread.ravel()
             return draft
-        last = spread.transpose(1, 2, 0) if value.layout == "nchw" else spread
+        last = spread[0].transpose(1, 2, 0) if value.layout == "nchw" else spread[0]
         if (last != last[0, 0]).any():
             raise self.unsupported(
                 node,
@@ -316,3 +359,32 @@ class Walk:
                 "carried over",
             )
         return np.array(last[0, 0])
+
+    def scaled(
+        self,
+        node: NodeProto,
+        value: Value,
+        scale: NDArray[np.float64],
+        offset: NDArray[np.float64],
+    ) -> Value:
+        """Append y = x * scale + offset, constants of any shape that spreads over x, or over which
+        x spreads.
+        """
+        if value.layout == "flat":
+            value = self.whole(node, self.spread(node, value, scale.shape, offset.shape))
+        parts = (self.by_channel(node, value, scale), self.by_channel(node, value, offset))
+        return self.add(node, Affine(*parts), [value])
+
+    def spread(self, node: NodeProto, value: Value, *shapes: tuple[int, ...]) -> Value:
+        """Return a vector repeated along the axes that constants of these shapes have more of."""
+        try:
+            shape = np.broadcast_shapes(value.order.shape, *shapes)
+        except ValueError:
+            return value  # whoever applies the constant says so
+        if shape == value.order.shape:
+            return value
+        batch = value.batch + len(shape) - value.order.ndim if value.batch >= 0 else -1
+        if batch >= 0 and shape[batch] != 1:
+            return value
+        self.check_size(node, math.prod(shape))
+        return Value(value.node, "flat", (), np.broadcast_to(value.order, shape), batch)

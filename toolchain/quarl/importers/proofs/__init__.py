@@ -18,14 +18,17 @@ from quarl.graph.contract import Observation
 from quarl.graph.policy import Policy, run_graph
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers.detect import detect_format
+from quarl.importers.options import ImportOptions
 from quarl.runtimes.host import NumpyRuntime
 
 MAX_ERROR = 1e-5  # float32 sums in another order differ by about 1e-6 of the largest value
 OBSERVATIONS = 256
 
-Prover: TypeAlias = Callable[[Path, Policy, NDArray[Any]], tuple[NDArray[np.floating[Any]], str]]
+Prover: TypeAlias = Callable[
+    [Path, Policy, NDArray[Any], ImportOptions], tuple[NDArray[np.floating[Any]], str]
+]
 """Returns the framework's raw outputs float [n, count] for observations [n, *shape], and what
-computed them.
+computed them. The options say what the contract says.
 """
 
 PROVERS: dict[str, tuple[str, str]] = {
@@ -90,11 +93,14 @@ def prove_integers(
     return ImportProof(float(np.abs(ours - found).max()), 1.0, differing, len(integers), against)
 
 
-def prove_import(path: Path, policy: Policy, trust: bool = False) -> ImportProof | NotProven:
+def prove_import(
+    path: Path, policy: Policy, trust: bool = False, output: str | None = None
+) -> ImportProof | NotProven:
     """Return the proof, computed by the framework that wrote the file where it is installed.
 
     Args:
         trust: the user's word that the file may run code; needed where the framework unpickles.
+        output: the output that the user chose, where there are several.
     """
     found = detect_format(path)
     if found not in PROVERS:
@@ -104,7 +110,13 @@ def prove_import(path: Path, policy: Policy, trust: bool = False) -> ImportProof
     module, function = PROVERS[found]
     obs = sample_observations(policy.contract.observation, OBSERVATIONS, np.random.default_rng(0))
     try:
-        outputs, against = cast(Prover, getattr(import_module(module), function))(path, policy, obs)
+        options = ImportOptions(
+            action_space=policy.contract.action,
+            observation=policy.contract.observation,
+            output=output,
+        )
+        prover = cast(Prover, getattr(import_module(module), function))
+        outputs, against = prover(path, policy, obs, options)
     except (ToolMissingError, ImportError) as error:
         return NotProven(str(error))
     ours = _precise_outputs(policy, obs)

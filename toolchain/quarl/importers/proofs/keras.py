@@ -18,10 +18,10 @@ from quarl.graph.policy import Policy
 from quarl.importers.action import dropped_nodes
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.keras import read_draft
+from quarl.importers.keras.arithmetic import PAIRS
 from quarl.importers.keras.description import MODELS
 from quarl.importers.keras.file import open_keras
 from quarl.importers.keras.layers import LAYERS
-from quarl.importers.keras.walk import ARITHMETIC
 from quarl.importers.observation import source_input
 from quarl.importers.options import ImportOptions
 
@@ -35,7 +35,7 @@ SETTING_CLASSES = ("DTypePolicy", "Policy", "__keras_tensor__", "__numpy__", "__
 
 
 def outputs_of_keras(
-    path: Path, policy: Policy, obs: NDArray[Any]
+    path: Path, policy: Policy, obs: NDArray[Any], options: ImportOptions
 ) -> tuple[NDArray[np.float32], str]:
     """Return Keras' outputs float32 [n, count] for observations [n, *shape], as `policy.outputs`
     means them, and Keras' version.
@@ -58,9 +58,6 @@ def outputs_of_keras(
         import keras  # type: ignore[import-untyped]
     except ImportError as error:
         raise ToolMissingError("Keras is not installed: pip install 'quarl[tf]'") from error
-    options = ImportOptions(
-        action_space=policy.contract.action, observation=policy.contract.observation
-    )
     draft = read_draft(path, options)
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
     tensors = {tensor._keras_history.operation.name: tensor for tensor in model.outputs}
@@ -98,7 +95,7 @@ def _is_plain(value: Any) -> bool:
     if kind is not None:
         known = (
             kind in LAYERS
-            or kind in ARITHMETIC
+            or kind in PAIRS
             or kind in MODELS
             or kind in SETTING_CLASSES
             or kind == "InputLayer"

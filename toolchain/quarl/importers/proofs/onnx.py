@@ -8,41 +8,114 @@ from typing import Any
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+from onnx import ModelProto
 
-from quarl.graph.policy import Policy
+from quarl.errors import ToolMissingError
+from quarl.graph.policy import INPUT, Concat, Policy
 from quarl.importers.action import split_action
+from quarl.importers.draft import Affine, Linear, Nodes, node_named
 from quarl.importers.observation import source_input
 from quarl.importers.onnx import draft_of
 from quarl.importers.onnx.file import open_onnx
+from quarl.importers.onnx.inputs import InputPlan, numbers_in, plan_inputs
 from quarl.importers.options import ImportOptions
 
 
 def outputs_of_onnx(
-    path: Path, policy: Policy, obs: NDArray[Any]
-) -> tuple[NDArray[np.float32], str]:
-    """Return ONNX Runtime's outputs float32 [n, count] for observations [n, *shape], as
-    `policy.outputs` means them, and its version.
+    path: Path, policy: Policy, obs: NDArray[Any], options: ImportOptions
+) -> tuple[NDArray[np.floating[Any]], str]:
+    """Return ONNX Runtime's outputs [n, count] for observations [n, *shape], as `policy.outputs`
+    means them, and its version.
 
-    A softmax or argmax that the import dropped is left out here too.
+    A softmax or argmax that the import dropped is left out here too, and steps that the import
+    added, such as joining two outputs, are done here too. Floats of other widths count as float32.
+
+    Raises:
+        ToolMissingError: this ONNX Runtime cannot load the file.
     """
-    options = ImportOptions(
-        action_space=policy.contract.action, observation=policy.contract.observation
-    )
     source = open_onnx(path)
     draft = draft_of(source, options)
-    output = split_action(path, draft, options)[0][-1].source
+    nodes = split_action(path, draft, options)[0]
+    ends = _ends(nodes, nodes[-1].name)
+    outputs = [node.source for name in ends if (node := node_named(nodes, name)) is not None]
+    plan = plan_inputs(source, outputs, options.observation)
+    values = source_input(draft, policy.contract, obs)
+    found = _run(source.inlined(outputs), outputs, plan, values)
+    results = {INPUT: values.reshape(len(values), -1), **dict(zip(ends, found, strict=True))}
+    return _added(nodes, nodes[-1].name, results), f"ONNX Runtime {onnxruntime.__version__}"
+
+
+def _ends(nodes: Nodes, name: str) -> list[str]:
+    """Return the steps of the file behind which only steps of the importer come."""
+    node = node_named(nodes, name)
+    if node is None or node.source:
+        return [] if node is None else [name]
+    return list(dict.fromkeys(end for part in node.inputs for end in _ends(nodes, part)))
+
+
+def _added(nodes: Nodes, name: str, results: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    """Return the result of a step that the importer added, from those of the file."""
+    if name in results:
+        return results[name]
+    node = node_named(nodes, name)
+    assert node is not None
+    parts = [_added(nodes, part, results).astype(np.float64) for part in node.inputs]
+    match node.op:
+        case Linear(weights=weights, bias=bias):
+            return parts[0] @ weights.T + bias
+        case Affine(scale=scale, offset=offset):
+            return parts[0] * scale + offset
+        case Concat():
+            return np.concatenate(parts, axis=1)
+    raise ToolMissingError(f"{name} is a step of quarl's own, which no runtime computes")
+
+
+def _run(
+    model: ModelProto, outputs: list[str], plan: InputPlan, values: NDArray[Any]
+) -> list[NDArray[np.float32]]:
+    """Return each output [n, count] for what the network is fed, in batches of the size it takes."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
+    settings.log_severity_level = 4
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    model = source.inlined([output]).SerializeToString()
-    session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    values, entry = source_input(draft, policy.contract, obs), session.get_inputs()[0]
-    batch = entry.shape[0] if isinstance(entry.shape[0], int) else len(values)
-    filled = np.concatenate([values, np.repeat(values[-1:], -len(values) % batch, axis=0)])
-    parts = [
-        session.run([output], {entry.name: filled[start : start + batch]})[0]
-        for start in range(0, len(filled), batch)
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+        )
+        shapes = [shape for _, shape in plan.observed if len(shape) > 1]
+        batch = shapes[0][0] if shapes and shapes[0][0] > 0 else len(values) if shapes else 1
+        filled = np.concatenate([values, np.repeat(values[-1:], -len(values) % batch, axis=0)])
+        parts = [
+            session.run(outputs, _fed(plan, filled[start : start + batch]))
+            for start in range(0, len(filled), batch)
+        ]
+    except Exception as error:  # whatever it raises, it has no class of its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ToolMissingError(f"ONNX Runtime cannot run it ({reason})") from error
+    return [
+        np.concatenate([part[place].reshape(batch, -1) for part in parts])[: len(values)].astype(
+            np.float32
+        )
+        for place in range(len(outputs))
     ]
-    return np.asarray(
-        np.concatenate(parts)[: len(values)], np.float32
-    ), f"ONNX Runtime {onnxruntime.__version__}"
+
+
+def _fed(plan: InputPlan, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return what each input is given for some observations [n, ...]."""
+    fed = {
+        name: np.repeat(array, len(values), axis=0).astype(_float32(array.dtype))
+        for name, array in plan.fixed.items()
+    }
+    if len(plan.observed) == 1 and values.ndim == 4:
+        return fed | {plan.observed[0][0]: values}
+    start = 0
+    for name, shape in plan.observed:
+        part = values[:, start : start + numbers_in(shape)]
+        start += numbers_in(shape)
+        lengths = shape if len(shape) == 1 else (len(values), *shape[1:])
+        fed[name] = np.ascontiguousarray(part.reshape(lengths).astype(_float32(part.dtype)))
+    return fed
+
+
+def _float32(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.float32) if dtype.kind == "f" else dtype

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from quarl.bundle.policy_file import read_policy_file
 from quarl.errors import ToolMissingError
 from quarl.graph.policy import Activation, Dense, Policy
+from quarl.importers.options import ImportOptions
 
 
 def outputs_of_quarl(
-    path: Path, policy: Policy, obs: NDArray[Any]
+    path: Path, policy: Policy, obs: NDArray[Any], options: ImportOptions
 ) -> tuple[NDArray[np.floating[Any]], str]:
     """Return the outputs [n, count], and the version of torch.
 

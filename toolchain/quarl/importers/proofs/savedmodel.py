@@ -22,7 +22,7 @@ from quarl.importers.savedmodel.graph import SavedGraph
 
 
 def outputs_of_savedmodel(
-    path: Path, policy: Policy, obs: NDArray[Any]
+    path: Path, policy: Policy, obs: NDArray[Any], options: ImportOptions
 ) -> tuple[NDArray[np.float32], str]:
     """Return TensorFlow's outputs float32 [n, count] for observations [n, *shape], as
     `policy.outputs` means them, and its version.
@@ -39,9 +39,6 @@ def outputs_of_savedmodel(
         import tensorflow as tf  # type: ignore[import-untyped]
     except ImportError as error:
         raise ToolMissingError("TensorFlow is not installed: pip install 'quarl[tf]'") from error
-    options = ImportOptions(
-        action_space=policy.contract.action, observation=policy.contract.observation
-    )
     draft = read_draft(path, options)
     signature = tf.saved_model.load(str(path)).signatures[SavedGraph(path, {}).signature_name()]
     (argument,) = signature.structured_input_signature[1]

@@ -17,12 +17,17 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError, ToolMissingError
 from quarl.graph.policy import Policy
+from quarl.importers.options import ImportOptions
+from quarl.rollouts.flat_space import flat_length, is_flattened
 
-CONTRIB = {"QR-DQN": "QRDQN", "TQC": "TQC", "TRPO": "TRPO", "ARS": "ARS"}
+CONTRIB = {
+    "QR-DQN": "QRDQN",
+    **{name: name for name in ("TQC", "TRPO", "ARS", "CrossQ", "MaskablePPO")},
+}
 
 
 def outputs_of_sb3(
-    path: Path, policy: Policy, obs: NDArray[Any]
+    path: Path, policy: Policy, obs: NDArray[Any], options: ImportOptions
 ) -> tuple[NDArray[np.floating[Any]], str]:
     """Return Stable-Baselines3's outputs [n, count] for observations [n, *shape]. Loading
     unpickles: only for trusted files.
@@ -52,19 +57,21 @@ def outputs_of_sb3(
     except Exception as error:  # unpickling may raise anything
         raise InputError(f"{path.name}: Stable-Baselines3 cannot load it ({error!r})") from error
     network.set_training_mode(False)
+    _take_flat_observations(network)
     normalizer = policy.contract.observation.normalizer
     seen = obs if normalizer is None else normalizer.apply(obs).astype(np.float32)
     with torch.no_grad():
         tensor, _ = network.obs_to_tensor(seen)
-        outputs = _sb3_outputs(network, name, policy.contract.action.kind == "discrete", tensor)
+        outputs = _sb3_outputs(network, name, policy.contract.action.is_choice, tensor)
+    count = policy.contract.action.count
     return (
-        outputs.numpy(),
+        _two_each(outputs.numpy()) if outputs.shape[1] * 2 == count else outputs.numpy(),
         f"Stable-Baselines3 {stable_baselines3.__version__}, torch {torch.__version__}",
     )
 
 
 def outputs_of_cleanrl(
-    path: Path, policy: Policy, obs: NDArray[Any]
+    path: Path, policy: Policy, obs: NDArray[Any], options: ImportOptions
 ) -> tuple[NDArray[np.floating[Any]], str]:
     """Return what torch computes from the checkpoint's tensors [n, count], layer by layer as
     CleanRL's scripts do.
@@ -88,6 +95,29 @@ def outputs_of_cleanrl(
     with torch.no_grad():
         outputs = _cleanrl_outputs(state, torch.from_numpy(seen).float())
     return outputs.numpy(), f"CleanRL's layers in torch {torch.__version__}"
+
+
+def _take_flat_observations(network: Any) -> None:
+    """Let a network whose observations are choices, windows or dicts take the vector they are laid
+    out as.
+    """
+    from gymnasium import spaces
+    from stable_baselines3.common.torch_layers import FlattenExtractor
+
+    if not is_flattened(network.observation_space):
+        return
+    space = spaces.Box(-np.inf, np.inf, (flat_length(network.observation_space),), np.float32)
+    for module in network.modules():
+        if hasattr(module, "observation_space"):
+            module.observation_space = space
+        for name in ("features_extractor", "pi_features_extractor", "vf_features_extractor"):
+            if hasattr(module, name):
+                setattr(module, name, FlattenExtractor(space))
+
+
+def _two_each(logits: NDArray[Any]) -> NDArray[Any]:
+    """Return the outputs of yes-or-no choices as the policy gives them: 0 and the logit."""
+    return np.stack([np.zeros_like(logits), logits], axis=2).reshape(len(logits), -1)
 
 
 def _sb3_outputs(network: Any, name: str, discrete: bool, tensor: Any) -> Any:

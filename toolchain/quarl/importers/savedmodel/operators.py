@@ -165,22 +165,54 @@ def _expand_dims(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str
 
 
 def _strided_slice(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
-    """One element or a run of a shape; anything else is refused."""
+    """One element or a run of a shape, or slices of a tensor's axes."""
     begin, end, stride = (saved.number(node, tensor) for tensor in inputs[1:4])
     masks = {
         name: node.attr[name].i
         for name in ("begin_mask", "end_mask", "shrink_axis_mask", "ellipsis_mask", "new_axis_mask")
     }
-    if begin.shape != (1,) or stride[0] != 1 or masks["ellipsis_mask"] or masks["new_axis_mask"]:
-        raise saved.unsupported(node, "cuts pieces out of a tensor")
-    if masks["shrink_axis_mask"]:
-        return saved.emit(
-            node, "Gather", [inputs[0], saved.constant(node, np.array(begin[0], np.int64))]
-        )
-    first = 0 if masks["begin_mask"] else int(begin[0])
-    last = np.iinfo(np.int32).max if masks["end_mask"] else int(end[0])
-    bounds = [saved.constant(node, np.array([bound], np.int64)) for bound in (first, last)]
-    return saved.emit(node, "Slice", [inputs[0], *bounds])
+    if begin.ndim != 1 or masks["ellipsis_mask"] or masks["new_axis_mask"]:
+        raise saved.unsupported(node, "adds axes or leaves some out: slice each axis by itself")
+    axes: list[int] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    dropped: list[int] = []
+    for axis in range(len(begin)):
+        bit = 1 << axis
+        if masks["shrink_axis_mask"] & bit:
+            dropped.append(axis)
+            last = int(begin[axis]) + 1 or np.iinfo(np.int32).max
+            starts, ends = [*starts, int(begin[axis])], [*ends, last]
+        else:
+            starts.append(0 if masks["begin_mask"] & bit else int(begin[axis]))
+            ends.append(np.iinfo(np.int32).max if masks["end_mask"] & bit else int(end[axis]))
+        axes.append(axis)
+    numbers = [
+        saved.constant(node, np.array(values, np.int64))
+        for values in (starts, ends, axes, stride.tolist())
+    ]
+    cut = saved.emit(node, "Slice", [inputs[0], *numbers])
+    if not dropped:
+        return cut
+    return saved.emit(node, "Squeeze", [cut, saved.constant(node, np.array(dropped, np.int64))])
+
+
+def _leaky_relu(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
+    return saved.emit(node, "LeakyRelu", inputs, alpha=float(node.attr["alpha"].f))
+
+
+def _square(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
+    return saved.emit(node, "Mul", [inputs[0], inputs[0]])
+
+
+def _gather(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
+    axis = int(saved.number(node, inputs[2]))
+    return saved.emit(node, "Gather", inputs[:2], axis=axis)
+
+
+def _sum(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
+    axes = saved.constant(node, np.ravel(saved.number(node, inputs[1])).astype(np.int64))
+    return saved.emit(node, "ReduceSum", [inputs[0], axes], keepdims=int(node.attr["keep_dims"].b))
 
 
 def _pack(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
@@ -197,6 +229,7 @@ def _renamed(kind: str) -> Callable[[SavedGraph, Message, Sequence[str]], str]:
 
 
 OPERATORS: Operators = {
+    "Abs": _renamed("Abs"),
     "Add": _renamed("Add"),
     "AddV2": _renamed("Add"),
     "ArgMax": _arg_max,
@@ -207,12 +240,18 @@ OPERATORS: Operators = {
     "ConcatV2": _concat,
     "Const": constant_of,
     "Conv2D": _conv2d,
+    "Cos": _renamed("Cos"),
     "DepthwiseConv2dNative": _depthwise,
     "Div": _renamed("Div"),
     "Elu": _renamed("Elu"),
+    "Erf": _renamed("Erf"),
+    "Exp": _renamed("Exp"),
     "ExpandDims": _expand_dims,
     "FusedBatchNormV3": _batch_norm,
+    "GatherV2": _gather,
     "Identity": _renamed("Identity"),
+    "LeakyRelu": _leaky_relu,
+    "Log": _renamed("Log"),
     "LogSoftmax": _renamed("LogSoftmax"),
     "MatMul": _matmul,
     "MaxPool": _max_pool,
@@ -222,20 +261,28 @@ OPERATORS: Operators = {
     "Mul": _renamed("Mul"),
     "Neg": _renamed("Neg"),
     "Pack": _pack,
+    "Pow": _renamed("Pow"),
     "ReadVariableOp": _read_variable,
     "RealDiv": _renamed("Div"),
+    "Reciprocal": _renamed("Reciprocal"),
     "Relu": _renamed("Relu"),
     "Relu6": _relu6,
     "Reshape": _renamed("Reshape"),
     "Rsqrt": _rsqrt,
+    "Selu": _renamed("Selu"),
     "Shape": _renamed("Shape"),
     "Sigmoid": _renamed("Sigmoid"),
+    "Sin": _renamed("Sin"),
     "Softmax": _renamed("Softmax"),
+    "Softplus": _renamed("Softplus"),
+    "Softsign": _renamed("Softsign"),
     "Sqrt": _renamed("Sqrt"),
+    "Square": _square,
     "Squeeze": _squeeze,
     "StopGradient": _renamed("Identity"),
     "StridedSlice": _strided_slice,
     "Sub": _renamed("Sub"),
+    "Sum": _sum,
     "Tanh": _renamed("Tanh"),
     "Transpose": _transpose,
 }

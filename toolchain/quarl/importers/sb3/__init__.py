@@ -29,11 +29,16 @@ from quarl.importers.torch.layers import (
     channels_last_columns,
     clipped,
     nature_cnn,
+    renormed_sequential,
+    scaled_columns,
     scaled_input,
     sequential,
+    yes_or_no,
 )
 from quarl.importers.torch.state import read_state_dict
 
+MOST_FILES = 1_000  # of a folder, that are looked at
+RENORM_EPSILON = 1e-3  # default of CrossQPolicy's batch_norm_eps
 CLIP_MEAN = 2.0  # default of SACPolicy and TQCPolicy, in force only with use_sde
 
 
@@ -62,18 +67,32 @@ class Source:
 
 
 def actor_critic(source: Source, action: Action) -> Layers:
-    """PPO, A2C, TRPO: the mean or the logits; tanh only where gSDE squashes."""
+    """PPO, A2C, TRPO, MaskablePPO: the mean or the logits; tanh only where gSDE squashes."""
     state = source.state
-    if state.has("mlp_extractor.shared_net"):
-        raise UnsupportedError(
-            f"{state.file}: layers shared by policy and value net (before SB3 1.8) are not "
-            "carried over: retrain with dict(pi=, vf=)"
-        )
     extractor = (
         "pi_features_extractor" if state.has("pi_features_extractor") else "features_extractor"
     )
-    layers = source.hidden(extractor, "mlp_extractor.policy_net")
-    return [*layers, ("action_net", state.dense("action_net")), *_squash(action)]
+    layers = source.hidden(extractor, "mlp_extractor.shared_net")  # of versions before 1.8
+    layers += sequential(state, "mlp_extractor.policy_net", source.function, activate_last=True)
+    head = state.dense("action_net")
+    if action.kind == "multi_discrete" and len(head.bias) == action.width:
+        head = yes_or_no(head)
+    return [*layers, ("action_net", head), *_squash(action)]
+
+
+def renormed_actor(source: Source, action: Action) -> Layers:
+    """CrossQ: as SAC, with batch renormalisation before each layer."""
+    state, kwargs = source.state, source.data.policy_kwargs
+    epsilon = kwargs.get("batch_norm_eps", RENORM_EPSILON)
+    if not isinstance(epsilon, float) or epsilon <= 0:
+        raise InputError(f"{state.file}: batch_norm_eps is {str(epsilon)[:40]!r}, not a number")
+    if source.data.use_sde:
+        raise UnsupportedError(
+            f"{state.file}: CrossQ with gSDE is not carried over: export the policy to ONNX"
+        )
+    layers, rest = renormed_sequential(state, "actor.latent_pi", source.function, epsilon)
+    head = scaled_columns(state.dense("actor.mu"), rest)
+    return [*layers, ("actor.mu", head), *_squash(action)]
 
 
 def q_network(source: Source, action: Action) -> Layers:
@@ -165,14 +184,15 @@ def read_sb3(path: Path, options: ImportOptions) -> Policy:
         )
     family = FAMILIES.get(data.policy_module)
     if family is None:
-        known = "PPO, A2C, TRPO, DQN, QR-DQN, SAC, TQC, TD3, DDPG, ARS"
+        known = "PPO, MaskablePPO, A2C, TRPO, DQN, QR-DQN, SAC, TQC, CrossQ, TD3, DDPG, ARS"
         raise UnsupportedError(
             f"{path.name}: policies of {data.policy_module} are not carried over, only "
             f"{known} with their own policy classes"
         )
     data.check_extractor()
     action = data.action("unscale" if family.squashes(data) else "clip", options)
-    contract = make_contract(path, options, data.observation(), action)
+    masks = ("action masks: none, every action is allowed",) if family is MASKABLE else ()
+    contract = make_contract(path, options, data.observation(), action, masks)
     check_normalizer(path, data, family, contract.observation, options)
     source = Source(data, state, data.observation(), data.activation(family.function))
     layers = _first_layer(source, family.layers(source, action))
@@ -183,6 +203,20 @@ def read_sb3(path: Path, options: ImportOptions) -> Policy:
         f"stable-baselines3 {version}",
         source_digest(path),
     )
+
+
+def statistics_beside(path: Path) -> list[str]:
+    """Return the names of files beside the zip, or in a folder of its name, that look like
+    VecNormalize's.
+    """
+    folders = [folder for folder in (path.parent, path.parent / path.stem) if folder.is_dir()]
+    files = [file for folder in folders for file in sorted(folder.glob("*.pkl"))[:MOST_FILES]]
+    named = [file.name for file in files if re.search(r"vec.*norm", file.name, re.IGNORECASE)]
+    if checkpoint := re.fullmatch(r"(.*)_(\d+)_steps", path.stem):
+        own = f"{checkpoint[1]}_vecnormalize_{checkpoint[2]}_steps.pkl"
+        others = re.compile(r".*_vecnormalize_\d+_steps\.pkl")
+        named = [name for name in named if name == own or not others.fullmatch(name)]
+    return named
 
 
 def check_normalizer(
@@ -201,13 +235,10 @@ def check_normalizer(
         return
     on_policy = family in (
         FAMILIES["stable_baselines3.common.policies"],
+        MASKABLE,
         FAMILIES["sb3_contrib.ars.policies"],
     )
-    names = ["vecnormalize.pkl", f"{path.stem}/vecnormalize.pkl"]
-    if checkpoint := re.fullmatch(r"(.*)_(\d+)_steps", path.stem):
-        names.append(f"{checkpoint[1]}_vecnormalize_{checkpoint[2]}_steps.pkl")
-    beside = [path.parent / name for name in names]
-    found = [file.name for file in beside if file.is_file()]
+    found = statistics_beside(path)
     if found or (on_policy and data.fields.get("_last_original_obs") is not None):
         reason = (
             f"{found[0]} lies beside it"
@@ -291,5 +322,10 @@ FAMILIES: dict[str, Family] = {
     "stable_baselines3.td3.policies": Family(deterministic_actor, "relu", _always, _twin_name),
     "sb3_contrib.qrdqn.policies": Family(quantile_network, "relu", _never, lambda _: "QR-DQN"),
     "sb3_contrib.tqc.policies": Family(gaussian_actor, "relu", _always, lambda _: "TQC"),
+    "sb3_contrib.common.maskable.policies": Family(
+        actor_critic, "tanh", _never, lambda _: "MaskablePPO"
+    ),
+    "sb3_contrib.crossq.policies": Family(renormed_actor, "relu", _always, lambda _: "CrossQ"),
     "sb3_contrib.ars.policies": Family(random_search, "relu", _ars_squashes, lambda _: "ARS"),
 }
+MASKABLE = FAMILIES["sb3_contrib.common.maskable.policies"]

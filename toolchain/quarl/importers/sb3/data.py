@@ -11,21 +11,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
-
-import numpy as np
 
 from quarl.errors import InputError, UnsupportedError
 from quarl.files.archives import Archive
 from quarl.graph.contract import Action, Observation
 from quarl.graph.policy import Function
 from quarl.importers.options import ImportOptions, box_from_environment
+from quarl.importers.sb3.spaces import (
+    action_from,
+    box_length,
+    is_cut,
+    kind_of,
+    observation_from,
+)
 from quarl.importers.torch.layers import activation_named
 
 MAX_DATA_BYTES = 1 << 26  # holds the last observations of all environments, in base64
-NUMBER = re.compile(r"-?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|inf)|nan")
-FEATURE_EXTRACTORS = ("FlattenExtractor", "NatureCNN")
+FEATURE_EXTRACTORS = ("FlattenExtractor", "NatureCNN", "CombinedExtractor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,34 +106,13 @@ class Sb3Data:
             )
 
     def observation(self) -> Observation:
-        """Return what the policy observes: a vector, or uint8 pixels, which Stable-Baselines3 keeps
-        channels-first.
+        """Return what the policy observes: a vector, into which choices, windows and dicts are laid
+        out, or uint8 pixels, which Stable-Baselines3 keeps channels-first.
 
         Raises:
             UnsupportedError: a space the contract does not hold; names it.
         """
-        space, kind, shape = self._space("observation_space")
-        if kind in ("Dict", "Tuple"):
-            raise UnsupportedError(
-                f"{self.file}: MultiInput policies ({kind} observations) are not carried "
-                "over: flatten the observations and retrain"
-            )
-        if kind != "Box":
-            raise UnsupportedError(
-                f"{self.file}: {kind} observations are not carried over: one-hot them with a "
-                "wrapper into a Box and retrain"
-            )
-        if len(shape) == 1:
-            return Observation(shape, "float32", "vector")
-        dtype = str(space.get("dtype"))
-        pixels = set(_numbers(space, "low")) == {0.0} and set(_numbers(space, "high")) == {255.0}
-        if len(shape) == 3 and dtype == "uint8" and pixels:
-            return Observation(shape, "uint8", "chw")
-        raise UnsupportedError(
-            f"{self.file}: observations are {dtype} of shape {shape}, only a vector or uint8 "
-            "pixels from 0 to 255 are carried over: "
-            "use FlattenObservation, or keep the pixels uint8 and let the policy divide them"
-        )
+        return observation_from(self._fields("observation_space"), self.file)
 
     def action(self, transform: Literal["clip", "unscale"], options: ImportOptions) -> Action:
         """Return what the outputs mean; box bounds that the zip prints only in part come from the
@@ -139,56 +122,21 @@ class Sb3Data:
             UnsupportedError: a space the contract does not hold; names it.
             InputError: bounds are missing.
         """
-        space, kind, shape = self._space("action_space")
-        if kind == "Discrete":
-            if self._whole(space.get("start", 0), "start") != 0:
-                raise UnsupportedError(
-                    f"{self.file}: discrete actions start at {space['start']}, only 0 is "
-                    "carried over"
-                )
-            return Action("discrete", self._whole(space.get("n"), "n"))
-        if kind != "Box" or len(shape) != 1:
-            raise UnsupportedError(
-                f"{self.file}: {kind} actions of shape {shape} are not carried over: only "
-                "Discrete and a Box with one axis are"
-            )
-        if "..." in str(space.get("low", "...")) or "..." in str(space.get("high", "...")):
-            return box_from_environment(
-                self.file, shape[0], transform, options
-            )  # the zip prints long bounds only in part
-        low, high = _numbers(space, "low"), _numbers(space, "high")
-        if not all(abs(bound) < float("inf") for bound in (*low, *high)):
-            raise UnsupportedError(
-                f"{self.file}: action bounds are infinite, finite ones are needed: train with "
-                "gymnasium.wrappers.RescaleAction"
-            )
-        return Action("box", shape[0], low, high, transform)
+        fields = self._fields("action_space")
+        length = box_length(fields, self.file)
+        if length is not None and is_cut(fields):
+            return box_from_environment(self.file, length, transform, options)
+        action = action_from(fields, self.file)
+        return replace(action, transform=transform) if action.kind == "box" else action
 
-    def _space(self, field: str) -> tuple[Mapping[str, Any], str, tuple[int, ...]]:
-        space = _mapping(self.fields.get(field))
-        kind = re.search(r"(\w+)'>$", str(space.get(":type:", "")))
-        if kind is None:
+    def _fields(self, field: str) -> Mapping[str, Any]:
+        fields = _mapping(self.fields.get(field))
+        if not kind_of(fields):
             raise InputError(
                 f"{self.file}: data has no {field}: it is incomplete, save the agent again "
                 "with Stable-Baselines3"
             )
-        shape = space.get("_shape", space.get("shape"))
-        return (
-            space,
-            kind[1],
-            tuple(self._whole(length, "shape") for length in shape)
-            if isinstance(shape, list)
-            else (),
-        )
-
-    def _whole(self, value: object, field: str) -> int:
-        """Return the number, which JSON may hold as a string."""
-        if not re.fullmatch(r"-?\d{1,12}", str(value)):
-            raise InputError(
-                f"{self.file}: data has {str(value)[:40]!r} for {field} of a space, a whole "
-                "number belongs there: save the agent again"
-            )
-        return int(str(value))
+        return fields
 
 
 def read_data(archive: Archive) -> Sb3Data:
@@ -212,11 +160,3 @@ def read_data(archive: Archive) -> Sb3Data:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _numbers(space: Mapping[str, Any], field: str) -> tuple[float, ...]:
-    dtype = (
-        np.float32 if space.get("dtype") == "float32" else np.float64
-    )  # the printed digits are those of its own type
-    with np.errstate(over="ignore"):  # a bound too large is infinite
-        return tuple(float(dtype(text)) for text in NUMBER.findall(str(space.get(field, ""))))

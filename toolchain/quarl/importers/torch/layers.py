@@ -26,6 +26,20 @@ TORCH_ACTIVATIONS: dict[str, Function] = {
     "ReLU6": "relu6",
     "ELU": "elu",
     "Sigmoid": "sigmoid",
+    # with the numbers that their constructors have by default, as a class alone says no others
+    "CELU": "celu(1)",
+    "GELU": "gelu",
+    "Hardsigmoid": "div(relu6(add(x,3)),6)",
+    "Hardswish": "hardswish",
+    "Hardtanh": "clip(-1,1)",
+    "LeakyReLU": "leaky_relu(0.01)",
+    "LogSigmoid": "neg(softplus(neg(x)))",
+    "Mish": "mish",
+    "SELU": "selu",
+    "SiLU": "silu",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Tanhshrink": "sub(x,tanh(x))",
 }
 
 
@@ -85,11 +99,13 @@ class TorchState:
                 f"{weights.shape}{', with ' + others[0] if others else ''}): only Linear, "
                 "the Nature CNN and elementwise activations are carried over"
             )
-        return np.ascontiguousarray(weights)
+        return np.ascontiguousarray(weights, np.float32)
 
     def _bias(self, module: str, count: int) -> NDArray[Any]:
         bias = self.tensors.get(f"{module}.bias")
-        return np.zeros(count, np.float32) if bias is None else np.ascontiguousarray(bias)
+        if bias is None:
+            return np.zeros(count, np.float32)
+        return np.ascontiguousarray(bias, np.float32)
 
 
 def sequential(state: TorchState, module: str, function: Function, activate_last: bool) -> Layers:
@@ -112,6 +128,54 @@ def sequential(state: TorchState, module: str, function: Function, activate_last
         if activate_last or place + 1 < len(children):
             layers.append((f"{module}.{2 * place + 1}", Activation(function)))
     return layers
+
+
+def renormed_sequential(
+    state: TorchState, module: str, function: Function, epsilon: float
+) -> tuple[Layers, tuple[NDArray[np.float64], NDArray[np.float64]] | None]:
+    """Return a torch Sequential of batch renormalisation, Linear and activation, repeated: the
+    first folds into the Linear after it. And the scale and offset of a last one that has no Linear
+    after it, None where there is none.
+
+    Source: CrossQ's networks in sb3_contrib.crossq.policies.
+    """
+    layers: Layers = []
+    pending: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    for child in state.children(module):
+        name = f"{module}.{child}"
+        if f"{name}.ra_mean" in state.tensors:
+            mean, var, scale, bias = (
+                state.tensors[f"{name}.{part}"].astype(np.float64)
+                for part in ("ra_mean", "ra_var", "scale", "bias")
+            )
+            factor = scale / np.sqrt(var + epsilon)
+            pending = factor, bias - mean * factor
+            continue
+        layers.append((name, scaled_columns(state.dense(name), pending)))
+        layers.append((f"{name}.activation", Activation(function)))
+        pending = None
+    return layers, pending
+
+
+def scaled_columns(
+    dense: Dense, affine: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+) -> Dense:
+    """Return the layer that gives dense(x * scale + offset) for x."""
+    if affine is None:
+        return dense
+    scale, offset = affine
+    weights = dense.weights.astype(np.float64)
+    return Dense(
+        (weights * scale).astype(np.float32), (dense.bias + weights @ offset).astype(np.float32)
+    )
+
+
+def yes_or_no(dense: Dense) -> Dense:
+    """Return the layer with an output of 0 before each: a choice is yes where its own is larger."""
+    weights = np.zeros((2 * len(dense.weights), dense.weights.shape[1]), np.float32)
+    bias = np.zeros(2 * len(dense.bias), np.float32)
+    weights[1::2], bias[1::2] = dense.weights, dense.bias
+    return Dense(weights, bias)
 
 
 def nature_cnn(state: TorchState, convolutions: str, linear: str, chw: tuple[int, ...]) -> Layers:
@@ -192,7 +256,8 @@ def clipped(name: str, dense: Dense, limit: float) -> Layers:
 
 
 def activation_named(class_name: str, file: str) -> Function:
-    """Return the graph's function for a torch class name such as "Tanh".
+    """Return the graph's function for a torch class name such as "Tanh", with the numbers that its
+    constructor has by default.
 
     Raises:
         UnsupportedError: another activation; names it and the ones there are.

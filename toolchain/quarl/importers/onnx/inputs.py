@@ -1,0 +1,154 @@
+"""Which inputs of an ONNX graph an output needs, and what stands for each of them.
+
+Only what the action needs is carried over: an input that no output value depends on is dropped,
+action masks are fixed at "all allowed", several vectors are one after the other. Each choice is a
+line for the user.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import GraphProto, TensorProto, ValueInfoProto
+
+from quarl.errors import UnsupportedError
+from quarl.graph.contract import Observation
+from quarl.importers.onnx.file import OnnxFile
+from quarl.importers.onnx.values import BATCH
+
+FLOAT: dict[int, str] = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.DOUBLE: "float64",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.UINT8: "uint8",
+}
+MASK = re.compile(r"(^|_)(action_)?masks?($|_)", re.IGNORECASE)
+LONGEST = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class InputPlan:
+    """The inputs of one network: what is observed, what is fixed, what is not read."""
+
+    observed: tuple[tuple[str, tuple[int, ...]], ...]  # name and shape, `BATCH` where open
+    dtype: str
+    fixed: dict[str, NDArray[Any]]  # by name, batch axis 1
+    unread: tuple[str, ...]  # only their shapes are read, or nothing
+    notes: tuple[str, ...]
+
+    @property
+    def length(self) -> int:
+        """Numbers of one observation."""
+        return sum(numbers_in(shape) for _, shape in self.observed)
+
+
+def numbers_in(shape: Sequence[int]) -> int:
+    """Return how many numbers one observation has in a tensor of that shape."""
+    return int(np.prod(shape[1:])) if len(shape) > 1 else int(shape[0])
+
+
+def plan_inputs(
+    source: OnnxFile, outputs: Sequence[str], observation: Observation | None
+) -> InputPlan:
+    """Return what the inputs are to these outputs.
+
+    Raises:
+        UnsupportedError: an input that cannot be part of an observation; named.
+    """
+    graph = source.graph
+    entries = [i for i in graph.input if i.name not in source.initializers]
+    read = values_read(graph, outputs)
+    observed: list[tuple[str, tuple[int, ...]]] = []
+    fixed: dict[str, NDArray[Any]] = {}
+    notes: list[str] = []
+    dtypes: list[str] = []
+    unread = tuple(entry.name for entry in entries if entry.name not in read)
+    needed = [entry for entry in entries if entry.name in read]
+    for entry in needed:
+        shape = _shape(source, entry, observation if len(needed) == 1 else None)
+        if len(needed) > 1 and MASK.search(entry.name) and len(shape) == 2:
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
+            fixed[entry.name] = np.ones((1, *shape[1:]), dtype)
+            notes.append(f"input {entry.name}: fixed at 1, every action is allowed")
+            continue
+        dtypes.append(_dtype(source, entry))
+        observed.append((entry.name, shape))
+    if len(observed) > 1:
+        _check_vectors(source, observed)
+        parts = ", ".join(f"{name} [{numbers_in(shape)}]" for name, shape in observed)
+        notes.append(f"observation: {parts}, one after the other")
+    if unread:
+        is_one = len(unread) == 1
+        notes.append(
+            f"input{'' if is_one else 's'} {', '.join(unread)}: dropped, the action does not "
+            f"depend on {'it' if is_one else 'them'}"
+        )
+    return InputPlan(
+        tuple(observed), dtypes[0] if dtypes else "float32", fixed, unread, tuple(notes)
+    )
+
+
+def values_read(graph: GraphProto, outputs: Sequence[str]) -> set[str]:
+    """Return the names whose values, not only their shapes, these outputs depend on."""
+    needed = set(outputs)
+    for node in reversed(graph.node):
+        if needed.intersection(node.output) and node.op_type not in ("Shape", "Size"):
+            needed.update(node.input)
+    return needed
+
+
+def _check_vectors(source: OnnxFile, observed: Sequence[tuple[str, tuple[int, ...]]]) -> None:
+    for name, shape in observed:
+        if len(shape) > 3:
+            names = ", ".join(f"{other} {list(lengths[1:])}" for other, lengths in observed)
+            raise UnsupportedError(
+                f"{source.path.name}: the action depends on {len(observed)} inputs ({names}), of "
+                f"which {name} is a picture: quarl carries one picture or vectors. Train on "
+                "features of the picture beside the vectors, or on the picture alone"
+            )
+
+
+def _dtype(source: OnnxFile, entry: ValueInfoProto) -> str:
+    kind = entry.type.tensor_type.elem_type
+    if kind not in FLOAT:
+        is_known = kind in TensorProto.DataType.values()
+        name = TensorProto.DataType.Name(kind) if is_known else str(kind)
+        raise UnsupportedError(
+            f"{source.path.name}: the input {entry.name!r} has type {name}, carried over are "
+            "float and uint8: export it with float32"
+        )
+    return FLOAT[kind]
+
+
+def _shape(
+    source: OnnxFile, entry: ValueInfoProto, observation: Observation | None
+) -> tuple[int, ...]:
+    """Return the shape; lengths that the file leaves open are those of the stated observation."""
+    kind = entry.type.tensor_type
+    dims = [d.dim_value if d.HasField("dim_value") else BATCH for d in kind.shape.dim]
+    if dims and dims[0] == 0:
+        dims[0] = BATCH  # some exporters write 0 for an open batch
+    is_open = [length <= 0 for length in dims[1:]]
+    if any(is_open) and observation is not None:
+        shape = observation.shape
+        if len(shape) == len(dims) - 1 or len(dims) == 2:
+            dims[1:] = shape if len(shape) == len(dims) - 1 else [int(np.prod(shape))]
+    is_fixed = all(0 < length < LONGEST for length in dims[1:])
+    if len(dims) not in (1, 2, 3, 4) or not is_fixed or (len(dims) == 1 and dims[0] <= 0):
+        shown = [
+            "batch" if index == 0 else length if length > 0 else "?"
+            for index, length in enumerate(dims)
+        ]
+        raise UnsupportedError(
+            f"{source.path.name}: the input {entry.name!r} has shape {shown}, carried over are "
+            "[batch, features], windows [batch, history, features] and images [batch, 3 fixed "
+            "lengths]: export it with such an input, or say the open lengths: --observation "
+            "vector:48"
+        )
+    return tuple(dims)
