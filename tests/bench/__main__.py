@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.boards.cortex_m import Board, find_board
+from quarl.boards.microcontroller import Board, find_board
 from quarl.bundle.limits import Limits, limits_from_table
 from quarl.emitters import emit_tflite
 from quarl.evidence.closed_loop import failures_of

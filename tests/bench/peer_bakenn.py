@@ -20,7 +20,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.emitters import emit_tflite
 from quarl.firmware.build import ELF_FILE, GCC, compiler_version
 from quarl.firmware.elf import read_image

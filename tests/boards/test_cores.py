@@ -24,7 +24,7 @@ import json, sys
 import numpy as np
 from pathlib import Path
 import quarl
-from quarl.boards.cortex_m import find_board
+from quarl.boards.microcontroller import find_board
 from quarl.firmware.source_tree import write_source_tree
 from quarl.profiles.emulated import profile_emulated
 from quarl.resources import targets_dir

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from quarl.boards.cortex_m import Board
 from quarl.boards.find import board_files, board_roots, find_target, read_targets
+from quarl.boards.microcontroller import Board
 from quarl.cli.app import app
 from quarl.errors import InputError
 from quarl.resources import targets_dir

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from quarl.boards.cortex_m import parse_board
 from quarl.boards.from_pack import board_from_pack, board_text, chip_in, read_description
+from quarl.boards.microcontroller import parse_board
 from quarl.cli.app import app
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
 

@@ -8,8 +8,8 @@ import pytest
 
 from quarl.boards.core import CpuInfo
 from quarl.boards.cores import LINUX_CORES
-from quarl.boards.cortex_m import Board, read_boards
 from quarl.boards.linux import LinuxBoard, find_target, parse_linux_board, read_linux_boards
+from quarl.boards.microcontroller import Board, read_boards
 from quarl.errors import InputError
 from quarl.pi.root import cpuinfo, mirror_of
 from quarl.pi.wheels import LOCKS, lock_file, platform_options

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quarl.boards.cortex_m import find_board
+from quarl.boards.microcontroller import find_board
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import harness_sources

@@ -17,7 +17,7 @@ import onnx
 import pytest
 
 from quarl import pipeline
-from quarl.boards.cortex_m import find_board
+from quarl.boards.microcontroller import find_board
 from quarl.bundle.limits import Limits
 from quarl.bundle.release import Release, open_bundle
 from quarl.errors import DeviceError, QuarlError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from quarl.boards.cortex_m import find_board
+from quarl.boards.microcontroller import find_board
 from quarl.firmware import build
 from quarl.resources import targets_dir
 

@@ -15,7 +15,7 @@ import pytest
 
 from quarl.boards.core import Fpu, Region
 from quarl.boards.cores import CORES
-from quarl.boards.cortex_m import find_board
+from quarl.boards.microcontroller import find_board
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.example import with_example

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from quarl.boards.cortex_m import find_board
+from quarl.boards.microcontroller import find_board
 from quarl.firmware.source_tree import write_source_tree
 from quarl.importers import ImportOptions
 from quarl.quantize.ladder import DEFAULT_RUNG, quantize_on_rung

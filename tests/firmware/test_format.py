@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from quarl.boards.core import Kernels
-from quarl.boards.cortex_m import find_board
+from quarl.boards.microcontroller import find_board
 from quarl.firmware.example import with_example
 from quarl.firmware.lower import lower
 from quarl.firmware.names import MOST_CHARACTERS, Names

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from quarl.boards.core import Kernels
-from quarl.boards.cortex_m import find_board
+from quarl.boards.microcontroller import find_board
 from quarl.errors import InputError
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image

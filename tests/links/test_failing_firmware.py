@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from quarl.boards.core import Fpu
-from quarl.boards.cortex_m import Board, find_board
+from quarl.boards.microcontroller import Board, find_board
 from quarl.errors import DeviceError
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from quarl.boards.cortex_m import Probe, find_board, read_boards
+from quarl.boards.microcontroller import Probe, find_board, read_boards
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.links import flash as flashing
 from quarl.links.flash import find_program, flash, flash_command

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from quarl.boards.core import Fpu
-from quarl.boards.cortex_m import find_board
+from quarl.boards.microcontroller import find_board
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.links import qemu
 from quarl.links.icount import OVERHEAD, SHIFTS, instructions_by_icount

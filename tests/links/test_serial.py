@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quarl.boards.cortex_m import Board, Region, find_board, read_boards
+from quarl.boards.microcontroller import Board, Region, find_board, read_boards
 from quarl.boards.uart import Uart, UartKind
 from quarl.errors import DeviceError, InputError
 from quarl.firmware.build import build_image

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from quarl.boards.core import Fpu
-from quarl.boards.cortex_m import Board, find_board
+from quarl.boards.microcontroller import Board, find_board
 from quarl.errors import DeviceError, InputError
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image

@@ -11,7 +11,7 @@ import pytest
 
 from quarl.boards.core import Published
 from quarl.boards.cores import CORES
-from quarl.boards.cortex_m import find_board, read_boards
+from quarl.boards.microcontroller import find_board, read_boards
 from quarl.links.count import Block, Count
 from quarl.profiles.cycles import UNKNOWN_WAIT_STATES, cycle_assumptions, estimate_cycles
 from quarl.quantize.calibration import Calibration

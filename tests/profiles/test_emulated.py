@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarl.boards.cortex_m import Board, find_board, read_boards
+from quarl.boards.microcontroller import Board, find_board, read_boards
 from quarl.errors import BudgetError, DeviceError, InputError
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import read_image

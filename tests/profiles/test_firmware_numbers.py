@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from quarl.boards.core import Fpu, Kernels
-from quarl.boards.cortex_m import Board, find_board
+from quarl.boards.microcontroller import Board, find_board
 from quarl.firmware import image
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import Image, read_image

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quarl.boards.cortex_m import find_board, read_boards
+from quarl.boards.microcontroller import find_board, read_boards
 from quarl.bundle.policy_file import quant_policy_bytes, read_quant_policy_file
 from quarl.bundle.release import open_bundle
 from quarl.emitters import emit_onnx, emit_tflite

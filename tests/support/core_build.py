@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from quarl.boards.cores import CORES
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.firmware.build import GCC, build_image
 from quarl.firmware.elf import read_image
 from quarl.firmware.image import CompilerName, harness_sources

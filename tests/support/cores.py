@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from quarl.boards.core import Fpu
 from quarl.boards.cores import CORES, LINUX_CORES
-from quarl.boards.cortex_m import Board, find_board
+from quarl.boards.microcontroller import Board, find_board
 from quarl.resources import targets_dir
 
 FULL: tuple[tuple[str, Fpu], ...] = tuple(

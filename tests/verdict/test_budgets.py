@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from quarl import pipeline
-from quarl.boards.cortex_m import find_board
+from quarl.boards.microcontroller import find_board
 from quarl.bundle.limits import Limits
 from quarl.bundle.release import Release
 from quarl.exporter.export import ExportRequest

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from quarl.boards.cortex_m import Board, Probe
 from quarl.boards.linux import LinuxBoard
+from quarl.boards.microcontroller import Board, Probe
 from quarl.boards.uart import Uart
 from quarl.bundle.limits import Limits
 from quarl.files.tables import key_rows, schema_of

@@ -1,1 +1,1 @@
-"""What a board is: a Cortex-M microcontroller or a Linux computer, read from targets/."""
+"""What a board is: a microcontroller or a Linux computer, and the cores they have."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from platformdirs import user_config_path
 
-from quarl.boards.cortex_m import BOARD_FILE, LINUX, Board, parse_board, unknown_board
 from quarl.boards.linux import AnyBoard, LinuxBoard, parse_linux_board
+from quarl.boards.microcontroller import BOARD_FILE, LINUX, Board, parse_board, unknown_board
 from quarl.errors import InputError
 from quarl.files.documents import Document, decode, encode, read_json
 from quarl.files.toml import read_toml

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from quarl.boards.core import CpuInfo, LinuxCore
 from quarl.boards.cores import LINUX_CORES
-from quarl.boards.cortex_m import (
+from quarl.boards.microcontroller import (
     LINUX,
     Board,
     board_tables,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from quarl.boards.cortex_m import Board
 from quarl.boards.linux import AnyBoard, LinuxBoard
+from quarl.boards.microcontroller import Board
 from quarl.cli.table import table
 
 _MICROCONTROLLERS = ("board", "core", "fpu", "MHz", "flash KiB", "RAM KiB", "what it is")

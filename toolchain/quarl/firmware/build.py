@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from quarl.boards.core import Architecture
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.files.cache import keep, kept_bytes
 from quarl.firmware.image import CompilerName, compile_command

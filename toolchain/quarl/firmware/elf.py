@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from quarl.boards.core import Region
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.errors import DeviceError, ToolMissingError
 
 

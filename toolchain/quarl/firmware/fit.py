@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.errors import BudgetError
 from quarl.firmware.image import STACK_BYTES
 from quarl.firmware.program import SIZES, Program

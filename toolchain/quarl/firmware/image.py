@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from quarl.boards.core import Architecture, Variant
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.boards.uart import HEADER, uart_header
 from quarl.errors import InputError
 from quarl.resources import firmware_dir

@@ -16,7 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from quarl.boards.cortex_m import Board, read_boards
+from quarl.boards.microcontroller import Board, read_boards
 from quarl.errors import InputError
 from quarl.files.digests import digests
 from quarl.firmware.example import with_example

@@ -5,7 +5,7 @@ project can copy.
 from __future__ import annotations
 
 from quarl.boards.core import Kernels
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.firmware.lower import lower
 from quarl.firmware.names import OWN
 from quarl.firmware.program import Program

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.errors import InputError, ToolMissingError
 from quarl.firmware.elf import Image
 from quarl.links.isa import ISAS, Isa, Role

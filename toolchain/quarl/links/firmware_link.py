@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.errors import InputError
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import Image, read_image

@@ -15,7 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.errors import DeviceError, ToolMissingError
 from quarl.firmware.elf import Image
 from quarl.firmware.interface import Interface

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.errors import DeviceError, InputError, ToolMissingError
 from quarl.firmware.interface import Interface
 from quarl.links.answers import (

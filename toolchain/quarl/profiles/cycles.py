@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quarl.boards.core import Published, Timing
-from quarl.boards.cortex_m import Board, FlashCache
+from quarl.boards.microcontroller import Board, FlashCache
 from quarl.links.count import Count
 
 UNKNOWN_WAIT_STATES = 10  # assumed for the high end where a board file does not know them

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.files.documents import Document, decode, encode
 from quarl.firmware.build import compiler_version
 from quarl.graph.reference import act, integer_outputs, quantize_observations

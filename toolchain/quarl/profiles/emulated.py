@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.files.documents import Document, decode, encode
 from quarl.firmware.build import build_image, compiler_version
 from quarl.firmware.elf import read_image

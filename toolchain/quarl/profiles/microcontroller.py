@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from quarl.boards.cortex_m import Board
+from quarl.boards.microcontroller import Board
 from quarl.errors import InputError
 from quarl.firmware.names import DEFAULT_PREFIX
 from quarl.firmware.source_tree import SourceTree, write_source_tree

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import assert_never, cast, get_args
 
-from quarl.boards.cortex_m import Board
 from quarl.boards.find import board_roots, decode_board, find_target
 from quarl.boards.linux import AnyBoard, LinuxBoard
+from quarl.boards.microcontroller import Board
 from quarl.bundle.manifest import BOARD
 from quarl.bundle.release import Release
 from quarl.errors import InputError

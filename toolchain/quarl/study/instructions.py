@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from quarl.boards.cortex_m import find_board
+from quarl.boards.microcontroller import find_board
 from quarl.firmware.names import DEFAULT_PREFIX
 from quarl.firmware.source_tree import write_source_tree
 from quarl.graph.quant_policy import QuantPolicy

@@ -29,9 +29,9 @@ def board(
     as_json: JsonOption = False,
 ) -> None:
     """Write a board file with what a CMSIS pack says of a chip; the rest is marked unknown."""
-    from quarl.boards.cortex_m import parse_board
     from quarl.boards.find import PROJECT_FOLDER
     from quarl.boards.from_pack import board_from_pack
+    from quarl.boards.microcontroller import parse_board
     from quarl.errors import InputError
     from quarl.files.atomic import write_whole
     from quarl.files.toml import parse_toml

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from quarl.boards.cores import CORES
-from quarl.boards.cortex_m import find_board, parse_board, read_boards
 from quarl.boards.linux import read_linux_boards
+from quarl.boards.microcontroller import find_board, parse_board, read_boards
 from quarl.errors import InputError
 from quarl.resources import targets_dir
 
