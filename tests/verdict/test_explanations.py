@@ -31,6 +31,12 @@ def all_checks() -> set[str]:
         ),
         judge(SOURCELESS, replace(LIMITS, backends=("litert", "firmware")), policy="p"),
         judge(Evidence(), LIMITS, policy="p"),
+        *(
+            judge(
+                replace(GOOD, agreement=agreement, paired=None), LIMITS, policy="p", can_play=False
+            )
+            for agreement in (GOOD.agreement, BOX_AGREEMENT)
+        ),
     ]
     regressions = compare_with_baseline(verdicts[0], verdicts[0].checks)
     return {check.name for verdict in verdicts for check in verdict.checks} | {

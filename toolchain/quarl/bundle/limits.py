@@ -87,9 +87,26 @@ class Limits:
     min_agreement: Annotated[
         Share | None, Field(description="discrete actions: least share of equal actions")
     ] = None
+    min_weighted_agreement: Annotated[
+        Share | None,
+        Field(
+            description="discrete actions: least share of what is at stake that int8 keeps; 0.98 "
+            "where no environment is known"
+        ),
+    ] = None
     max_action_error: Annotated[
         Share | None,
-        Field(description="box actions: largest mean error as a share of the action range"),
+        Field(
+            description="box actions: largest mean error as a share of the action range; 0.01 "
+            "where no environment is known"
+        ),
+    ] = None
+    max_worst_action_error: Annotated[
+        Share | None,
+        Field(
+            description="box actions: largest error of one value as a share of its range; 0.1 "
+            "where no environment is known"
+        ),
     ] = None
     max_import_error: Annotated[
         NotNegative,

@@ -22,7 +22,12 @@ def evidence_text(evidence: Evidence, release: Release, limits: Limits | None = 
     from quarl.verdict.judge import judge
 
     return checks_text(
-        judge(evidence, limits or release.manifest.limits, policy=release.manifest.name).checks
+        judge(
+            evidence,
+            limits or release.manifest.limits,
+            policy=release.manifest.name,
+            can_play=release.manifest.env is not None,
+        ).checks
     )
 
 
@@ -59,10 +64,9 @@ def baseline_text(baseline: Baseline, path: Path) -> str:
 
 def verdict_text(verdict: Verdict) -> str:
     """Return the verdict as text."""
-    from quarl.verdict.formats.wording import ANSWERS
+    from quarl.verdict.formats.wording import headline
 
-    may = "may" if verdict.may_ship else "must not"
-    head = f"{ANSWERS[verdict.answer]}: {verdict.policy} {may} be released"
+    head = headline(verdict)
     lines = [
         f"  {check.name}: {check.detail}\n    {check.advice}"
         for check in (*verdict.failed, *verdict.unproven)

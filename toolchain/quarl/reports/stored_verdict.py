@@ -33,6 +33,7 @@ def read_verdict(text: str, where: str = "verdict.json") -> Verdict:
             None if loop is None else _value(ClosedLoop, loop),
             why,
             "warn" if document["not_proven"] == "warn" else "fail",
+            document["decisions_only"] is True,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(

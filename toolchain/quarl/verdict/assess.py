@@ -123,7 +123,12 @@ def decide(
     """
     evidence = replace(evidence, figures=figures_of(release, measurements))
     wanted = with_profiles(limits or release.manifest.limits, release, measurements)
-    verdict = judge(evidence, wanted, policy=release.manifest.name)
+    verdict = judge(
+        evidence,
+        wanted,
+        policy=release.manifest.name,
+        can_play=release.manifest.env is not None,
+    )
     why = reasons(evidence, verdict.closed_loop, _quant_report(release))
     verdict = replace(verdict, why=why)
     if baseline is not None:
@@ -148,7 +153,12 @@ def own_target(release: Release, link: str | None = None, *, trust: bool = False
 
 
 def _int8_is_blamed(release: Release, evidence: Evidence, limits: Limits) -> bool:
-    return judge(evidence, limits, policy=release.manifest.name).blames_int8
+    return judge(
+        evidence,
+        limits,
+        policy=release.manifest.name,
+        can_play=release.manifest.env is not None,
+    ).blames_int8
 
 
 def _quant_report(release: Release) -> QuantReport | None:

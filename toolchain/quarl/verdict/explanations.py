@@ -113,6 +113,30 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "actions most), or a better calibration.",
     ),
     Explanation(
+        "weighted_agreement",
+        "Share of what is at stake that int8 keeps: each held-out decision weighs the gap between "
+        "the source's best two actions, so that a tie costs nothing.",
+        "min_weighted_agreement; none by default where episodes are played, 0.98 where no "
+        "environment is known.",
+        "As with action_agreement.",
+    ),
+    Explanation(
+        "worst_action_error",
+        "The largest difference of one action value on any held-out observation, as a share of "
+        "its range.",
+        "max_worst_action_error; none by default where episodes are played, 0.1 where no "
+        "environment is known.",
+        "See the decisions that differ most (parity.json, `worst`). A higher rung, or calibration "
+        "on the situations around them.",
+    ),
+    Explanation(
+        "decisions",
+        "On how many held-out observations source and int8 decided, where no environment is known: "
+        "the verdict then rests on decisions only.",
+        "200. Decisions say less than episodes: a small error may be steered against, or add up.",
+        "Record more observations of the policy at work, or name its environment (--env ID).",
+    ),
+    Explanation(
         "source_comparison",
         "The policy came as an int8 file: there is no full-precision source it could be "
         "compared with.",

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from quarl.bundle.limits import Limits
-from quarl.evidence.agreement import BoxAgreement, DiscreteAgreement
 from quarl.evidence.evidence import (
     BackendEquality,
     CalibratedOn,
@@ -20,28 +19,37 @@ from quarl.evidence.evidence import (
     ImportProof,
 )
 from quarl.profiles.figure import Figure
-from quarl.verdict.checks import SOFTER_INT8, Question, answered, judged, missing, reported
+from quarl.verdict.checks import Question, answered, judged, missing, reported
 from quarl.verdict.closed_loop_checks import (
     closed_loop_checks,
     closed_loop_of,
     own_checks,
     robustness_checks,
 )
+from quarl.verdict.decision_checks import agreement_checks, decisions_only
 from quarl.verdict.verdict import Check, Outcome, Verdict
 
 _TOO_LARGE = "Use a narrower policy, a lower rung or another board (quarl boards)"
 _TOO_SLOW = "Use a lower rung, a narrower policy, a faster board or a lower control rate"
 
 
-def judge(evidence: Evidence, limits: Limits, *, policy: str) -> Verdict:
-    """Return the verdict on a release; `policy` names it."""
+def judge(evidence: Evidence, limits: Limits, *, policy: str, can_play: bool = True) -> Verdict:
+    """Return the verdict on a release; `policy` names it.
+
+    Args:
+        can_play: whether the bundle names an environment. Where it does not, and no episodes were
+            played in another, single decisions are judged instead.
+    """
+    by_decisions = evidence.has_source and evidence.paired is None and not can_play
     checks = [_import_check(evidence.import_proof, limits)]
     checks += [_backend_check(name, evidence.backends) for name in limits.backends]
     checks += _example_checks(evidence.example)
     checks += _calibration_checks(evidence, limits)
     loop = None
-    if evidence.has_source:
-        checks += _agreement_checks(evidence.agreement, limits)
+    if by_decisions:
+        checks += decisions_only(evidence.agreement, limits)
+    elif evidence.has_source:
+        checks += agreement_checks(evidence.agreement, limits)
         loop, unusable = closed_loop_of(evidence.paired, limits)
         checks += [unusable] if unusable is not None else []
         checks += list(closed_loop_checks(loop, limits)) if loop is not None else []
@@ -49,7 +57,9 @@ def judge(evidence: Evidence, limits: Limits, *, policy: str) -> Verdict:
     else:
         checks += own_checks(evidence.own, limits)
     checks += _budget_checks(limits, evidence.figures)
-    return Verdict(policy, tuple(checks), loop, not_proven=limits.not_proven)
+    return Verdict(
+        policy, tuple(checks), loop, not_proven=limits.not_proven, decisions_only=by_decisions
+    )
 
 
 def _import_check(proof: ImportProof | None, limits: Limits) -> Check:
@@ -160,54 +170,6 @@ def _coverage_check(calibration: CalibratedOn, least: int) -> Check:
     return judged(question, float(count), float(least), detail, advice)
 
 
-_EQUAL_ACTIONS = Question("action_agreement", "agreement", "at least")
-_ACTION_ERROR = Question("action_error", "agreement", unit="of range")
-_LOOK_HERE = f"The return decides, this tells where to look. {SOFTER_INT8}"
-
-
-def _agreement_checks(
-    agreement: DiscreteAgreement | BoxAgreement | None, limits: Limits
-) -> Iterator[Check]:
-    match agreement:
-        case DiscreteAgreement():
-            yield _equality_of_actions(agreement, limits.min_agreement)
-            if limits.max_action_error is not None:
-                yield _misplaced("action_error", "max_action_error", "discrete")
-        case BoxAgreement():
-            yield _error_of_actions(agreement, limits.max_action_error)
-            if limits.min_agreement is not None:
-                yield _misplaced("action_agreement", "min_agreement", "box")
-        case None:
-            detail = "actions were not compared"
-            yield missing(_EQUAL_ACTIONS, limits.min_agreement, detail, "Run quarl parity")
-
-
-def _equality_of_actions(agreement: DiscreteAgreement, least: float | None) -> Check:
-    detail = (
-        f"{agreement.agreement:.2%} of {agreement.observations:,} actions are equal, "
-        f"{agreement.weighted_agreement:.2%} weighted by"
-        f" what is at stake; {agreement.candidate_tie_rate:.2%} ties (source "
-        f"{agreement.source_tie_rate:.2%})"
-    )
-    return judged(_EQUAL_ACTIONS, agreement.agreement, least, detail, _LOOK_HERE)
-
-
-def _error_of_actions(agreement: BoxAgreement, most: float | None) -> Check:
-    worst = (
-        f"largest {max(agreement.max_error):.4g} at observation "
-        f"{agreement.worst_observation}, value {agreement.worst_value}"
-    )
-    units = ", ".join(f"{error:.4g}" for error in agreement.mean_error)
-    detail = f"mean error per action value in environment units: {units}; {worst}"
-    if agreement.mean_share is not None:
-        return judged(_ACTION_ERROR, agreement.mean_share, most, detail, _LOOK_HERE)
-    if most is None:
-        return reported(_ACTION_ERROR, None, detail)
-    detail = f"the action range is infinite, an error cannot be a share of it; {detail}"
-    advice = "Limit the return only, or give the environment finite action bounds"
-    return missing(_ACTION_ERROR, most, detail, advice)
-
-
 def _budget_checks(limits: Limits, figures: Sequence[Figure]) -> Iterator[Check]:
     """Yield one check for each budget, then one for each figure that has none, which a baseline
     may be compared by.
@@ -257,8 +219,3 @@ def _amount(value: float, unit: str) -> str:
 
 def _at(figure: Figure) -> str:
     return f" on {figure.where}" if figure.where else ""
-
-
-def _misplaced(name: str, key: str, actions: str) -> Check:
-    detail = f"{key} limits something that {actions} actions do not have"
-    return missing(Question(name, "agreement"), None, detail, f"Remove {key} from [gate]")

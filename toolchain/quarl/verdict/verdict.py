@@ -116,6 +116,8 @@ class Verdict:
     why: tuple[Reason, ...] = ()
     # whether what was measured and cannot decide stops the release
     not_proven: NotProven = "fail"
+    # no episode was played, since the bundle names no environment: single decisions were judged
+    decisions_only: bool = False
 
     def __repr__(self) -> str:
         """Return the answer and the names of the checks that failed."""

@@ -73,7 +73,9 @@ def _judged(verdict: Verdict, name: str) -> tuple[State, str, str, tuple[Finding
             f"{len(unproven)} of {count(judged, 'check')} "
             f"{'is' if len(unproven) == 1 else 'are'} not proven, and none fails"
         )
-    return state, ANSWERS[verdict.answer], f"{name} {may} be released: {what}.{reported}", findings
+    basis = " It rests on decisions only: no episode was played." if verdict.decisions_only else ""
+    sentence = f"{name} {may} be released: {what}.{reported}{basis}"
+    return state, ANSWERS[verdict.answer], sentence, findings
 
 
 def _finding(check: Check) -> Finding:

@@ -25,6 +25,7 @@ def verdict_table(verdict: Verdict) -> dict[str, Any]:
         "answer": verdict.answer,
         "may_ship": verdict.may_ship,
         "not_proven": verdict.not_proven,
+        "decisions_only": verdict.decisions_only,
         "checks": [{**asdict(check), "margin": check.margin} for check in verdict.checks],
         "why": [asdict(reason) for reason in verdict.why],
         "closed_loop": None

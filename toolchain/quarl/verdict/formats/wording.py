@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quarl.verdict.verdict import Check, Outcome
+from quarl.verdict.verdict import Check, Outcome, Verdict
 
 ANSWERS = {
     Outcome.PASS: "PASS",
@@ -10,6 +10,13 @@ ANSWERS = {
     Outcome.NOT_PROVEN: "NOT PROVEN",
     Outcome.REPORTED: "no limit",
 }
+
+
+def headline(verdict: Verdict) -> str:
+    """Return the answer in one line."""
+    basis = " (decisions only)" if verdict.decisions_only else ""
+    may = "may" if verdict.may_ship else "must not"
+    return f"{ANSWERS[verdict.answer]}{basis}: {verdict.policy} {may} be released"
 
 
 def found_text(check: Check) -> str:

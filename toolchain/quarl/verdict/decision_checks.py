@@ -1,0 +1,142 @@
+"""Single decisions judged: how often and by how much source and int8 act differently on held-out
+observations.
+
+In: an agreement and limits. Out: checks. Beside paired episodes they tell where to look. Where
+there is no environment they are all there is, and the defaults below hold for what the limits do
+not say: "decisions only".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from quarl.bundle.limits import Limits
+from quarl.evidence.agreement import BoxAgreement, DiscreteAgreement
+from quarl.verdict.checks import SOFTER_INT8, Question, judged, missing, reported
+from quarl.verdict.verdict import Check, Outcome
+
+# without an environment: toolchain/docs/gate.md says how these were chosen
+LEAST_WEIGHTED_AGREEMENT = 0.98
+MOST_ACTION_ERROR = 0.01
+MOST_WORST_ERROR = 0.1
+LEAST_DECISIONS = 200
+
+_EQUAL_ACTIONS = Question("action_agreement", "agreement", "at least")
+_WEIGHTED = Question("weighted_agreement", "agreement", "at least")
+_ACTION_ERROR = Question("action_error", "agreement", unit="of range")
+_WORST_ERROR = Question("worst_action_error", "agreement", unit="of range")
+_DECISIONS = Question("decisions", "agreement", "at least", "observations")
+_LOOK_HERE = f"The return decides, this tells where to look. {SOFTER_INT8}"
+
+
+def agreement_checks(
+    agreement: DiscreteAgreement | BoxAgreement | None, limits: Limits
+) -> Iterator[Check]:
+    """Yield the checks of decisions beside those of episodes."""
+    match agreement:
+        case DiscreteAgreement():
+            yield _equality_of_actions(agreement, limits.min_agreement)
+            yield from _weighted(agreement, limits)
+            for key in ("max_action_error", "max_worst_action_error"):
+                if getattr(limits, key) is not None:
+                    yield _misplaced(key.removeprefix("max_"), key, "discrete")
+        case BoxAgreement():
+            yield _error_of_actions(agreement, limits.max_action_error)
+            yield from _worst(agreement, limits)
+            for key, question in (
+                ("min_agreement", _EQUAL_ACTIONS),
+                ("min_weighted_agreement", _WEIGHTED),
+            ):
+                if getattr(limits, key) is not None:
+                    yield _misplaced(question.name, key, "box")
+        case None:
+            detail = "actions were not compared"
+            yield missing(_EQUAL_ACTIONS, limits.min_agreement, detail, "Run quarl parity")
+
+
+def decisions_only(
+    agreement: DiscreteAgreement | BoxAgreement | None, limits: Limits
+) -> Iterator[Check]:
+    """Yield the checks of decisions where no environment can be played: every one has a limit."""
+    wanted = limits
+    if isinstance(agreement, DiscreteAgreement) and limits.min_weighted_agreement is None:
+        wanted = replace(limits, min_weighted_agreement=LEAST_WEIGHTED_AGREEMENT)
+    if isinstance(agreement, BoxAgreement):
+        mean, worst = limits.max_action_error, limits.max_worst_action_error
+        wanted = replace(
+            limits,
+            max_action_error=MOST_ACTION_ERROR if mean is None else mean,
+            max_worst_action_error=MOST_WORST_ERROR if worst is None else worst,
+        )
+    yield from agreement_checks(agreement, wanted)
+    if agreement is not None:
+        count = agreement.observations
+        check = judged(
+            _DECISIONS,
+            float(count),
+            float(LEAST_DECISIONS),
+            f"source and int8 decided on {count:,} held-out observations; no episode was played",
+            f"Give more observations with --calibration ({5 * LEAST_DECISIONS:,}, of which one in "
+            "five is held out), or an environment with --env ID",
+        )
+        too_few = check.outcome is Outcome.FAIL
+        yield replace(check, outcome=Outcome.NOT_PROVEN) if too_few else check
+
+
+def _equality_of_actions(agreement: DiscreteAgreement, least: float | None) -> Check:
+    detail = (
+        f"{agreement.agreement:.2%} of {agreement.observations:,} actions are equal, "
+        f"{agreement.weighted_agreement:.2%} weighted by"
+        f" what is at stake; {agreement.candidate_tie_rate:.2%} ties (source "
+        f"{agreement.source_tie_rate:.2%})"
+    )
+    return judged(_EQUAL_ACTIONS, agreement.agreement, least, detail, _LOOK_HERE)
+
+
+def _weighted(agreement: DiscreteAgreement, limits: Limits) -> Iterator[Check]:
+    least = limits.min_weighted_agreement
+    if least is None:
+        return
+    detail = (
+        f"{agreement.weighted_agreement:.2%} of what is at stake in {agreement.observations:,} "
+        "decisions is kept: each weighs the gap between the source's best two actions"
+    )
+    yield judged(_WEIGHTED, agreement.weighted_agreement, least, detail, SOFTER_INT8)
+
+
+def _error_of_actions(agreement: BoxAgreement, most: float | None) -> Check:
+    worst = (
+        f"largest {max(agreement.max_error):.4g} at observation "
+        f"{agreement.worst_observation}, value {agreement.worst_value}"
+    )
+    units = ", ".join(f"{error:.4g}" for error in agreement.mean_error)
+    detail = f"mean error per action value in environment units: {units}; {worst}"
+    if agreement.mean_share is not None:
+        return judged(_ACTION_ERROR, agreement.mean_share, most, detail, _LOOK_HERE)
+    if most is None:
+        return reported(_ACTION_ERROR, None, detail)
+    detail = f"the action range is infinite, an error cannot be a share of it; {detail}"
+    advice = "Limit the return only, or give the environment finite action bounds"
+    return missing(_ACTION_ERROR, most, detail, advice)
+
+
+def _worst(agreement: BoxAgreement, limits: Limits) -> Iterator[Check]:
+    most = limits.max_worst_action_error
+    if most is None:
+        return
+    largest = ", ".join(f"{error:.4g}" for error in agreement.max_error)
+    detail = (
+        f"largest error per action value in environment units: {largest}; at observation "
+        f"{agreement.worst_observation}, value {agreement.worst_value}"
+    )
+    if agreement.max_share is None:
+        advice = "Give the environment finite action bounds, or judge by episodes (--env ID)"
+        yield missing(_WORST_ERROR, most, f"the action range is infinite; {detail}", advice)
+    else:
+        yield judged(_WORST_ERROR, agreement.max_share, most, detail, SOFTER_INT8)
+
+
+def _misplaced(name: str, key: str, actions: str) -> Check:
+    detail = f"{key} limits something that {actions} actions do not have"
+    return missing(Question(name, "agreement"), None, detail, f"Remove {key} from [gate]")
