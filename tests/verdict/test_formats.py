@@ -162,7 +162,7 @@ def test_a_control_character_is_shown_in_xml() -> None:
 
 def test_markdown_gives_the_verdict_first_then_failures_then_every_check() -> None:
     lines = markdown_text(FAILED).splitlines()
-    assert lines[0] == "## quarl gate: cartpole\\_ppo: FAIL"
+    assert lines[0] == "## quarl gate: FAIL: cartpole\\_ppo must not be released"
     assert any(
         line.startswith("- **equality\\_litert** (FAIL): 2 of 20 integers") for line in lines
     )
@@ -172,7 +172,9 @@ def test_markdown_gives_the_verdict_first_then_failures_then_every_check() -> No
         "| equality\\_litert | ❌ FAIL | 2 outputs | at most 0 outputs | exact |"
         in markdown_text(FAILED)
     )
-    assert markdown_text(PASSED).splitlines()[0].endswith(": PASS")
+    assert markdown_text(PASSED).splitlines()[0] == (
+        "## quarl gate: PASS: cartpole\\_ppo may be released"
+    )
 
 
 @given(st.text())

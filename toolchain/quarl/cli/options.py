@@ -208,6 +208,9 @@ HistoryOption = Annotated[
         help="Where runs are kept; default: your data folder.",
     ),
 ]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show figures without a limit too.")
+]
 NoHistoryOption = Annotated[bool, typer.Option("--no-history", help="Keep no record of this run.")]
 
 
@@ -431,6 +434,7 @@ class VerdictOptions:
     sarif: SarifOption = None
     history: HistoryOption = None
     no_history: NoHistoryOption = False
+    verbose: VerboseOption = False
 
 
 @dataclass(frozen=True, kw_only=True)

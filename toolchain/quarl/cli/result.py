@@ -100,7 +100,10 @@ def conclude(
     if not destinations.no_history:
         _remember(verdict, release, destinations.history)
     print_result(
-        json.loads(OUTPUTS["json"](verdict)) if as_json else verdict_text(verdict), as_json
+        json.loads(OUTPUTS["json"](verdict))
+        if as_json
+        else verdict_text(verdict, verbose=destinations.verbose),
+        as_json,
     )
     raise typer.Exit(exit_of(verdict))
 

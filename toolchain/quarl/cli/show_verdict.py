@@ -62,11 +62,18 @@ def baseline_text(baseline: Baseline, path: Path) -> str:
     )
 
 
-def verdict_text(verdict: Verdict) -> str:
-    """Return the verdict as text."""
-    from quarl.verdict.formats.wording import headline
+def verdict_text(verdict: Verdict, *, verbose: bool = False) -> str:
+    """Return the verdict as text: the checks, then three lines, then each check that stands in the
+    way.
 
-    head = headline(verdict)
+    Args:
+        verbose: show figures without a limit too.
+    """
+    from quarl.verdict.formats.three_lines import three_lines
+
+    shown = [check for check in verdict.checks if verbose or check.outcome.is_judged]
+    folded = len(verdict.checks) - len(shown)
+    more = [f"{folded} figures without a limit are shown by -v"] if folded else []
     lines = [
         f"  {check.name}: {check.detail}\n    {check.advice}"
         for check in (*verdict.failed, *verdict.unproven)
@@ -74,7 +81,7 @@ def verdict_text(verdict: Verdict) -> str:
     if verdict.blames_int8 and verdict.why:
         lines += ["Where int8 differs from its source:"]
         lines += [f"  {reason.text}" for reason in verdict.why]
-    return "\n".join([checks_text(verdict.checks), "", head, *lines])
+    return "\n".join([checks_text(shown), *more, "", str(three_lines(verdict)), *lines])
 
 
 def checks_text(checks: Sequence[Check]) -> str:

@@ -7,6 +7,7 @@ from quarl.reports.contents import Contents
 from quarl.reports.numbers import count, decimals_for, fixed, number, percent, prose, size, time
 from quarl.reports.page import Finding, KeyFigure, State, Summary
 from quarl.reports.sections.wording import kind_tag, plain_env, title_of
+from quarl.verdict.formats.three_lines import three_lines
 from quarl.verdict.formats.wording import ANSWERS
 from quarl.verdict.verdict import Check, Outcome, Verdict
 
@@ -73,9 +74,13 @@ def _judged(verdict: Verdict, name: str) -> tuple[State, str, str, tuple[Finding
             f"{len(unproven)} of {count(judged, 'check')} "
             f"{'is' if len(unproven) == 1 else 'are'} not proven, and none fails"
         )
-    basis = " It rests on decisions only: no episode was played." if verdict.decisions_only else ""
-    sentence = f"{name} {may} be released: {what}.{reported}{basis}"
-    return state, ANSWERS[verdict.answer], sentence, findings
+    said = three_lines(verdict)
+    sentence = (
+        f"{name} {may} be released: {what}.{reported} It rests on {prose(said.basis)}. "
+        f"Next step: {prose(said.then)}."
+    )
+    basis = " (decisions only)" if verdict.decisions_only else ""
+    return state, ANSWERS[verdict.answer] + basis, sentence, findings
 
 
 def _finding(check: Check) -> Finding:

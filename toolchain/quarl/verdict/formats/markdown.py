@@ -8,6 +8,7 @@ from pathlib import Path
 
 from quarl.errors import InputError
 from quarl.files.text import markdown_line
+from quarl.verdict.formats.three_lines import three_lines
 from quarl.verdict.formats.wording import ANSWERS, found_text, limit_text
 from quarl.verdict.verdict import Check, Outcome, Verdict
 
@@ -21,10 +22,14 @@ _MARKS = {
 
 def markdown_text(verdict: Verdict) -> str:
     """Return the verdict as Markdown."""
+    said = three_lines(verdict)
     standing = (*verdict.failed, *verdict.unproven)
     count = sum(check.outcome.is_judged for check in verdict.checks)
     lines = [
-        f"## quarl gate: {markdown_line(verdict.policy)}: {ANSWERS[verdict.answer]}",
+        f"## quarl gate: {markdown_line(said.answer)}",
+        "",
+        f"- rests on: {markdown_line(said.basis)}",
+        f"- next: {markdown_line(said.then)}",
         "",
         f"{count - len(standing)} of {count} checks pass.",
         "",
