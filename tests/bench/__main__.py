@@ -25,7 +25,7 @@ from quarl.boards.microcontroller import Board, find_board
 from quarl.bundle.limits import Limits, limits_from_table
 from quarl.emitters import emit_tflite
 from quarl.evidence.closed_loop import failures_of
-from quarl.exporter.choose_rung import choose_rung
+from quarl.exporter.choose_rung import Choice, choose_rung
 from quarl.graph import reference as integer
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
@@ -172,7 +172,7 @@ def bench_returns(folder: Path) -> list[Row]:
         if recipe.gate.failure_return is not None:
             table["failure_return"] = recipe.gate.failure_return
         limits = limits_from_table(table, path.name)
-        chosen, _ = choose_rung(policy, calibration, env, limits)
+        chosen, _ = choose_rung(Choice(policy, calibration, env, limits))
         actors = _players(policy, calibration, {f"auto (rung {chosen.rung})": chosen})
         rows += _paired_rows(path.name, env, actors, PAIRED_EPISODES, limits, MOST_LOST)
     return rows

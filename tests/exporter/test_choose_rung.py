@@ -11,7 +11,7 @@ from quarl import pipeline
 from quarl.bundle.limits import DEFAULT_LIMITS, Limits
 from quarl.errors import InputError
 from quarl.evidence.agreement import BoxAgreement, compare_decisions
-from quarl.exporter.choose_rung import choose_rung, fixed_rung
+from quarl.exporter.choose_rung import Choice, choose_rung, fixed_rung
 from quarl.graph import reference as integer
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
@@ -56,7 +56,7 @@ def test_the_lowest_rung_that_keeps_the_return_is_taken(
 ) -> None:
     source, calibration = pendulum
     assert source.env is not None
-    quantized, tried = choose_rung(source.policy, calibration, source.env, limits())
+    quantized, tried = choose_rung(Choice(source.policy, calibration, source.env, limits()))
     assert quantized.rung == 0
     assert [result.rung for result in tried] == [0]
     assert tried[0].mean is not None
@@ -69,7 +69,7 @@ def test_a_rung_that_misses_what_is_asked_of_decisions_is_left_unplayed(
     source, calibration = pendulum
     assert source.env is not None
     quantized, tried = choose_rung(
-        source.policy, calibration, source.env, limits(max_action_error=0.008)
+        Choice(source.policy, calibration, source.env, limits(max_action_error=0.008))
     )
     assert quantized.rung == 1
     assert tried[0].mean is None
@@ -91,12 +91,13 @@ def test_a_rung_that_the_gate_would_refuse_for_its_held_out_decisions_is_left_un
     made = integer.act(plain, calibration.obs)
     worst = np.abs(made - source.policy.act(calibration.obs)).max(axis=1).argsort()[-200:]
     _, tried = choose_rung(
-        source.policy, calibration, source.env, asked, held=calibration.obs[worst]
+        Choice(source.policy, calibration, source.env, asked, held=calibration.obs[worst])
     )
     assert tried[0].mean is None
     assert "off by" in tried[0].missed[0]
     assert [
-        result.rung for result in choose_rung(source.policy, calibration, source.env, asked)[1]
+        result.rung
+        for result in choose_rung(Choice(source.policy, calibration, source.env, asked))[1]
     ] == [0]
 
 
@@ -106,7 +107,7 @@ def test_where_no_rung_holds_the_highest_is_returned_and_every_line_says_why(
     source, calibration = pendulum
     assert source.env is not None
     quantized, tried = choose_rung(
-        source.policy, calibration, source.env, limits(max_action_error=0.0)
+        Choice(source.policy, calibration, source.env, limits(max_action_error=0.0))
     )
     assert quantized.rung == LADDER[-1].number
     assert all(result.missed for result in tried)
@@ -118,7 +119,12 @@ def test_where_rungs_were_played_and_none_holds_the_best_mean_is_taken(
     source, calibration = pendulum
     assert source.env is not None
     quantized, tried = choose_rung(
-        source.policy, calibration, source.env, replace(limits(), failure_margin=0.001, episodes=20)
+        Choice(
+            source.policy,
+            calibration,
+            source.env,
+            replace(limits(), failure_margin=0.001, episodes=20),
+        )
     )
     kept = {result.rung: result.mean.lower for result in tried if result.mean is not None}
     assert all(result.missed for result in tried)
@@ -134,7 +140,8 @@ def test_a_rung_is_played_as_far_as_it_takes_and_the_source_once(
     told: list[tuple[int, int]] = []
     generous = replace(limits(max_action_error=0.008), episodes=400, margin=0.2)
     _, tried = choose_rung(
-        source.policy, calibration, source.env, generous, progress=lambda *done: told.append(done)
+        Choice(source.policy, calibration, source.env, generous),
+        progress=lambda *done: told.append(done),
     )
     counts = [result.mean.episodes for result in tried if result.mean is not None]
     assert counts == [50], "the first look at which a flawless release can pass"
@@ -152,7 +159,9 @@ def test_a_ruined_rung_is_given_up_early(
         return lambda obs: np.zeros((len(obs), 1), np.float32)
 
     monkeypatch.setattr("quarl.exporter.choose_rung.artifact_actor", still)
-    _, tried = choose_rung(source.policy, calibration, source.env, replace(limits(), episodes=400))
+    _, tried = choose_rung(
+        Choice(source.policy, calibration, source.env, replace(limits(), episodes=400))
+    )
     assert [result.mean.episodes for result in tried if result.mean is not None] == [50] * len(
         LADDER
     )
@@ -165,7 +174,9 @@ def test_a_policy_no_better_than_random_play_cannot_be_chosen_by_its_return(
     source, calibration = pendulum
     assert source.env is not None
     with pytest.raises(InputError, match="no better than random"):
-        choose_rung(source.policy, calibration, source.env, replace(limits(), random_return=0.0))
+        choose_rung(
+            Choice(source.policy, calibration, source.env, replace(limits(), random_return=0.0))
+        )
 
 
 def test_a_fixed_rung_is_quantised_and_not_played(pendulum: tuple[Source, Calibration]) -> None:

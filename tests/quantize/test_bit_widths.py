@@ -25,7 +25,7 @@ from quarl.quantize.bit_widths import (
     output_widths,
 )
 from quarl.quantize.calibration import calibrate
-from quarl.quantize.layer_fit import fit_layer
+from quarl.quantize.layer_fit import LayerInput, fit_layer
 from quarl.quantize.qparams import plan_tensors, spanning_tensor
 from quarl.quantize.quantizer import quantize
 from quarl.quantize.settings import QuantSettings
@@ -72,17 +72,11 @@ def test_what_fits_stays_below_2_to_the_24_after_rounding(
     op.bias[:] = rng.normal(0, 2.0**bias, 4)
     unit, tensor = unit_of(op), spanning_tensor(-1.3, 2.0, bits)
     integers = rng.integers(tensor.qmin, tensor.qmax + 1, (50, inputs)).astype(np.int32)
+    seen = LayerInput(tensor.dequantize(integers).astype(np.float64), integers, tensor)
     for rounding in (False, True):
         options = QuantSettings(data_rounding=rounding, bias_correction=rounding)
         bound = accumulator_bound(
-            fit_layer(
-                unit,
-                tensor.dequantize(integers).astype(np.float64),
-                integers,
-                tensor,
-                None,
-                options,
-            ),
+            fit_layer(unit, seen, None, options),
             tensor,
         ).max()
         if fits_wide(unit, tensor):

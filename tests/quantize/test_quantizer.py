@@ -54,7 +54,7 @@ from quarl.graph.reference import (
 )
 from quarl.quantize.calibration import calibrate
 from quarl.quantize.ladder import LADDER
-from quarl.quantize.layer_fit import fit_layer
+from quarl.quantize.layer_fit import LayerInput, fit_layer
 from quarl.quantize.observation import observation_quantizer
 from quarl.quantize.quantizer import function_table, quantize
 from quarl.quantize.settings import QuantSettings
@@ -303,9 +303,7 @@ def test_bias_correction_makes_channel_means_equal(
         )
         fitted = fit_layer(
             unit,
-            real,
-            integers,
-            tensor,
+            LayerInput(real, integers, tensor),
             None,
             replace(PLAIN, bias_correction=True, data_rounding=data_rounding),
         )
@@ -332,7 +330,7 @@ def test_data_rounding_makes_a_layers_results_closer() -> None:
     exact = run_units((unit,), tensor.dequantize(integers).astype(np.float64))["layer"]
     errors = []
     for options in (PLAIN, replace(PLAIN, data_rounding=True, bias_correction=True)):
-        fitted = fit_layer(unit, mixed, integers, tensor, None, options)
+        fitted = fit_layer(unit, LayerInput(mixed, integers, tensor), None, options)
         real = (
             accumulate(fitted, integers, tensor).astype(np.float64)
             * np.float64(tensor.scale)
@@ -359,7 +357,10 @@ def test_a_convolutions_covariance_sees_all_of_the_image() -> None:
     )
     nearest, fitted = (
         fit_layer(
-            unit, integers * 0.05, integers, tensor, None, replace(PLAIN, data_rounding=rounding)
+            unit,
+            LayerInput(integers * 0.05, integers, tensor),
+            None,
+            replace(PLAIN, data_rounding=rounding),
         )
         for rounding in (False, True)
     )
@@ -819,9 +820,7 @@ def test_depthwise_layers_are_rounded_to_the_nearest() -> None:
     integers = rng.integers(-128, 128, (20, 5, 5, 3)).astype(np.int32)
     fitted = fit_layer(
         unit,
-        integers * 0.1,
-        integers,
-        QuantTensor(np.float32(0.1), 0),
+        LayerInput(integers * 0.1, integers, QuantTensor(np.float32(0.1), 0)),
         None,
         replace(PLAIN, data_rounding=True),
     )

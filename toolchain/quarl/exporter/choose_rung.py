@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -26,7 +26,13 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.calibration import Calibration
-from quarl.quantize.ladder import LADDER, decision_error, quantize_on_rung, rung_name
+from quarl.quantize.ladder import (
+    LADDER,
+    Rung,
+    decision_error,
+    quantize_on_rung,
+    rung_name,
+)
 from quarl.quantize.widths import INT8, Widths
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
@@ -39,16 +45,28 @@ from quarl.workers.progress import Progress, part_of
 Tried = Callable[["RungResult"], None]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """What a rung is chosen for.
+
+    Attributes:
+        held: held-out observations [n, *shape] that the gate will ask; they only refuse rungs that
+            it would refuse. None: the calibration's alone are asked, which fitted rounding fits
+            best.
+    """
+
+    policy: Policy
+    calibration: Calibration
+    env: EnvSpec
+    limits: Limits
+    widths: Widths = INT8
+    held: NDArray[Any] | None = None
+
+
 def choose_rung(
-    policy: Policy,
-    calibration: Calibration,
-    env: EnvSpec,
-    limits: Limits,
+    choice: Choice,
     tried: Tried = lambda result: None,
-    widths: Widths = INT8,
     progress: Progress | None = None,
-    *,
-    held: NDArray[Any] | None = None,
 ) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
     """Return the policy on the lowest rung that holds the limits, and what was measured on every
     rung tried.
@@ -57,44 +75,25 @@ def choose_rung(
     return was best is taken, or the highest where none was played: the gate has the last word.
 
     Args:
-        held: held-out observations [n, *shape] that the gate will ask; they only refuse rungs that
-            it would refuse. None: the calibration's alone are asked, which fitted rounding fits
-            best.
         progress: called with (episodes, most episodes) of the source or of the rung that plays.
     Raises:
         QuantizationError: no rung is possible.
         InputError: the environment cannot be played, or the policy plays no better than random.
     """
-    source = _Player(env, source_actor(policy), limits.episodes, progress)
+    episodes = choice.limits.episodes
+    source = _Player(choice.env, source_actor(choice.policy), episodes, progress)
     results: list[RungResult] = []
     best: tuple[float, QuantPolicy] | None = None
     for rung in LADDER:
-        try:
-            candidate = quantize_on_rung(policy, calibration, rung.number, widths)
-        except QuantizationError as error:
-            results.append(
-                RungResult(rung.number, rung.name, 0, 0.0, missed=(f"not possible: {error}",))
-            )
-            tried(results[-1])
-            continue
-        result = RungResult(
-            rung.number,
-            rung.name,
-            candidate.parameter_bytes,
-            decision_error(policy, candidate, calibration),
-        )
-        missed = decisions_missed(policy, candidate, calibration.obs, limits)
-        if held is not None and not missed:
-            missed = decisions_missed(policy, candidate, held, limits)
-        if missed:
-            result = replace(result, missed=missed)
-        else:
-            int8 = _Player(
-                env, artifact_actor(candidate, emit_tflite(candidate)), limits.episodes, progress
-            )
-            result = _judge_play(result, source, int8, limits)
+        candidate, result = _candidate(choice, rung)
+        if candidate is not None and not result.missed:
+            actor = artifact_actor(candidate, emit_tflite(candidate))
+            int8 = _Player(choice.env, actor, episodes, progress)
+            result = _judge_play(result, source, int8, choice.limits)
         results.append(result)
         tried(result)
+        if candidate is None:
+            continue
         if not result.missed:
             return candidate, tuple(results)
         kept = -math.inf if result.mean is None else result.mean.lower
@@ -103,6 +102,24 @@ def choose_rung(
     if best is None:
         raise QuantizationError(f"no rung of the ladder is possible: {results[-1].missed[0]}")
     return best[1], tuple(results)
+
+
+def _candidate(choice: Choice, rung: Rung) -> tuple[QuantPolicy | None, RungResult]:
+    """Return the policy on the rung, None where that is not possible, and what its decisions are
+    found to be.
+    """
+    policy, calibration, limits = choice.policy, choice.calibration, choice.limits
+    try:
+        candidate = quantize_on_rung(policy, calibration, rung.number, choice.widths)
+    except QuantizationError as error:
+        missed: tuple[str, ...] = (f"not possible: {error}",)
+        return None, RungResult(rung.number, rung.name, 0, 0.0, missed=missed)
+    missed = decisions_missed(policy, candidate, calibration.obs, limits)
+    if choice.held is not None and not missed:
+        missed = decisions_missed(policy, candidate, choice.held, limits)
+    error_found = decision_error(policy, candidate, calibration)
+    size = candidate.parameter_bytes
+    return candidate, RungResult(rung.number, rung.name, size, error_found, missed=missed)
 
 
 class _Player:

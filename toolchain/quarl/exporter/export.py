@@ -34,7 +34,7 @@ from quarl.bundle.rung_result import RungResult
 from quarl.bundle.writing import check_target, write_bundle
 from quarl.emitters import EMITTERS
 from quarl.errors import InputError, ToolMissingError
-from quarl.exporter.choose_rung import choose_rung, fixed_rung, trained_rung
+from quarl.exporter.choose_rung import Choice, choose_rung, fixed_rung, trained_rung
 from quarl.files.digests import digests
 from quarl.finetune.assignment import TRAINING, Assignment, Distilled, Tell
 from quarl.finetune.record import qat_notes
@@ -210,16 +210,8 @@ def _quantize(
         return source.integers, trained_rung(policy, fitted, source.integers)
     if plays_to_choose(source, request):
         assert source.env is not None
-        return choose_rung(
-            policy,
-            fitted,
-            source.env,
-            limits,
-            lambda result: reporter.line(result.sentence()),
-            request.widths,
-            progress,
-            held=held.obs,
-        )
+        choice = Choice(policy, fitted, source.env, limits, request.widths, held.obs)
+        return choose_rung(choice, lambda result: reporter.line(result.sentence()), progress)
     rung = DEFAULT_RUNG if request.rung is None else request.rung
     quantized, ladder = fixed_rung(policy, fitted, rung, request.widths)
     reporter.line(ladder[-1].sentence())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quarl.graph.policy import Activation, Add, Concat, Conv2D, Copying, Dense, DepthwiseConv2D
 from quarl.graph.quant_policy import EXACT_FLOAT_BOUND, QuantTensor
-from quarl.quantize.qparams import function_tensor, spanning_tensor
+from quarl.quantize.qparams import function_tensor, range_of, spanning_tensor
 from quarl.quantize.transforms import Unit
 from quarl.quantize.weight_rounding import weight_scales
 
@@ -113,7 +113,7 @@ def fitting_widths(
 
 
 def _tensor(unit: Unit, values: Mapping[str, NDArray[Any]], bits: int) -> QuantTensor:
-    low, high = float(values[unit.name].min()), float(values[unit.name].max())
+    low, high = range_of(unit.name, values)
     if isinstance(unit.op, Activation):
         return function_tensor(unit.op.function, low, high, bits)
     return spanning_tensor(low, high, bits)

@@ -6,7 +6,7 @@ the multiplier of decision 0001.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import gcd, prod
 from typing import Any
 
@@ -49,11 +49,18 @@ NARROW_DAMPING = 1e-2
 CLIPPED_BITS = 3
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerInput:
+    """What a layer reads on the calibration."""
+
+    real: NDArray[Any]  # float [n, ...], in the float policy
+    integers: NDArray[np.int32]  # [n, ...], as the integer layers before produce it
+    tensor: QuantTensor  # what the integers mean
+
+
 def fit_layer(
     unit: Unit,
-    real: NDArray[Any],
-    integers: NDArray[np.int32],
-    tensor: QuantTensor,
+    seen: LayerInput,
     output: QuantTensor | None,
     settings: QuantSettings,
     bits: int = 8,
@@ -61,11 +68,10 @@ def fit_layer(
     """Return the layer's integers, fitted to its float results on the calibration.
 
     Args:
-        real: float [n, ...], the layer's input in the float policy.
-        integers: int32 [n, ...], its input as the integer layers before produce it.
         output: None for a wide head.
     """
     assert isinstance(unit.op, Weighted)
+    tensor = seen.tensor
     weights: NDArray[np.float64] = unit.op.weights.reshape(len(unit.op.weights), -1).astype(
         np.float64
     )
@@ -73,27 +79,17 @@ def fit_layer(
     is_wide = output is None or not output.is_int8 or not tensor.is_int8
     limit = EXACT_FLOAT_BOUND if is_wide else NARROW_BIAS_BOUND
     most = largest_weight(bits)
-    inputs, damping = (NARROW_INPUTS, NARROW_DAMPING) if bits < 8 else (COVARIANCE_INPUTS, DAMPING)
     spread = weights
     if bits <= CLIPPED_BITS:
         spread = weights * least_error_share(weights, most)[:, None]
     scale = weight_scales(spread, bias, tensor.scale, limit, most)
-    if (
-        settings.data_rounding
-        and isinstance(unit.op, Dense | Conv2D)
-        and weights.shape[1] <= inputs
-    ):
-        rounded = round_to_data(
-            weights, scale, input_covariance(unit.op, integers, tensor), most, damping
-        )
-    else:
-        rounded = round_nearest(weights, scale, most)
+    rounded = _rounded(unit.op, weights, scale, seen, bits, is_fitted=settings.data_rounding)
     multiplier = rescale_factor(
         tensor.scale, scale, np.float32(1) if output is None else output.scale
     )
     step = np.float64(tensor.scale) * scale.astype(np.float64)
     if settings.bias_correction:
-        bias = _matching_bias(unit.op, rounded, real, integers, tensor, step)
+        bias = _matching_bias(unit.op, rounded, seen, step)
     layer = layer_of(
         unit.op, rounded, np.rint(bias / step).astype(np.int32), multiplier, scale, bits
     )
@@ -103,10 +99,28 @@ def fit_layer(
         and accumulator_bound(layer, tensor).max() >= EXACT_FLOAT_BOUND
     ):
         # the widths were chosen for weights rounded to the nearest, which may be a little smaller
-        return fit_layer(
-            unit, real, integers, tensor, output, replace(settings, data_rounding=False), bits
-        )
+        return fit_layer(unit, seen, output, replace(settings, data_rounding=False), bits)
     return layer
+
+
+def _rounded(
+    op: Weighted,
+    weights: NDArray[np.float64],
+    scale: NDArray[np.float32],
+    seen: LayerInput,
+    bits: int,
+    *,
+    is_fitted: bool,
+) -> NDArray[np.int8]:
+    """Return int8 [out, in]: fitted to what the layer reads where that is asked for and known well
+    enough, else to the nearest.
+    """
+    most = largest_weight(bits)
+    inputs, damping = (NARROW_INPUTS, NARROW_DAMPING) if bits < 8 else (COVARIANCE_INPUTS, DAMPING)
+    if not is_fitted or not isinstance(op, Dense | Conv2D) or weights.shape[1] > inputs:
+        return round_nearest(weights, scale, most)
+    covariance = input_covariance(op, seen.integers, seen.tensor)
+    return round_to_data(weights, scale, covariance, most, damping)
 
 
 def input_covariance(
@@ -152,17 +166,16 @@ def _covariance(columns: NDArray[np.int32], largest: int) -> NDArray[np.float64]
 def _matching_bias(
     op: Weighted,
     rounded: NDArray[np.int8],
-    real: NDArray[Any],
-    integers: NDArray[np.int32],
-    tensor: QuantTensor,
+    seen: LayerInput,
     step: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return float64 [out]: the bias that makes each channel's mean result equal the float layer's.
 
     A layer is linear, so its mean result is its result for the mean input.
     """
-    mean_real = real.mean(axis=0, keepdims=True, dtype=np.float64)
-    mean_offset = integers.mean(axis=0, keepdims=True, dtype=np.float64) - tensor.zero_point
+    mean_real = seen.real.mean(axis=0, keepdims=True, dtype=np.float64)
+    mean_integer = seen.integers.mean(axis=0, keepdims=True, dtype=np.float64)
+    mean_offset = mean_integer - seen.tensor.zero_point
     without_bias = replace(
         op, weights=rounded.reshape(op.weights.shape).astype(np.float64), bias=np.zeros(len(step))
     )

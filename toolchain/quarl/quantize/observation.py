@@ -6,6 +6,7 @@ and the normaliser folded in, exactly.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -78,31 +79,12 @@ def observation_quantizer(
         else normalizer.apply(calibration.obs)
     )
     low, high = values.min(axis=0), values.max(axis=0)
-    is_still = high - low < 1e-9 * np.maximum(1, np.abs(high))
-    seen = (low + high) / 2
-    largest = np.maximum(np.abs(low * std + mean), np.abs(high * std + mean))
-    finest = FARTHEST_STEP / np.maximum(largest, FARTHEST_STEP / LARGEST)
-    if feature_scales:
-        limit = np.inf if normalizer is None else normalizer.clip_obs
-        margin = np.where(is_still, np.maximum(1, 1e-6 * np.abs(seen)), 0)
-        low, high = np.maximum(low - margin, -limit), np.minimum(high + margin, limit)
-        half = 2 ** (bits - 1)
-        wanted = (high - low) / (2 * half - 1)
-        inv_scale = np.minimum(1 / (wanted * std), finest).astype(np.float32)
-        middle = ((low + high) / 2 * std + mean) * inv_scale.astype(np.float64)
-        zero_point = np.rint(-0.5 - middle).astype(
-            np.int32
-        )  # the middle of the range becomes that of the integers, -0.5
-        tensor = QuantTensor(np.float32(1), 0, -half, half - 1)
-    else:
-        tensor = spanning_tensor(float(low.min()), float(high.max()), bits)
-        wanted = np.full(count, np.float64(tensor.scale))
-        inv_scale = np.minimum(1 / (wanted * std), finest).astype(np.float32)
-        zero_point = np.rint(-mean * inv_scale.astype(np.float64)).astype(np.int32) + np.int32(
-            tensor.zero_point
-        )
-        if normalizer is None:
-            return ObservationQuantizer(inv_scale, zero_point, tensor), units
+    spans = _Spans(low, high, mean, std, np.inf if normalizer is None else normalizer.clip_obs)
+    quantizer, wanted = (spans.one_scale_each if feature_scales else spans.one_scale)(bits)
+    if not feature_scales and normalizer is None:
+        return quantizer, units
+    inv_scale, zero_point, tensor = quantizer.inv_scale, quantizer.zero_point, quantizer.tensor
+    is_still, seen = spans.is_still, spans.middle
     # The layers read tensor.scale * (q - tensor.zero_point). Their weights get each feature's step,
     # their biases what is left at `seen`:
     # what the rounding of zero_point and of inv_scale took.
@@ -111,9 +93,64 @@ def observation_quantizer(
     offset = seen - step * (
         (seen * std + mean) * inv_scale.astype(np.float64) + zero_point - tensor.zero_point
     )
-    return ObservationQuantizer(inv_scale, zero_point, tensor), fold_input(
-        units, step / np.float64(tensor.scale), offset
-    )
+    return quantizer, fold_input(units, step / np.float64(tensor.scale), offset)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Spans:
+    """Where each feature lies, float64 [features] each; a value v stands for v * std + mean of the
+    environment.
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    limit: float  # |v| is clipped here
+
+    @property
+    def is_still(self) -> NDArray[np.bool_]:
+        """Whether a feature never moves."""
+        still: NDArray[np.bool_] = self.high - self.low < 1e-9 * np.maximum(1, np.abs(self.high))
+        return still
+
+    @property
+    def middle(self) -> NDArray[np.float64]:
+        """The middle of each range."""
+        middle: NDArray[np.float64] = (self.low + self.high) / 2
+        return middle
+
+    def one_scale_each(self, bits: int) -> tuple[ObservationQuantizer, NDArray[np.float64]]:
+        """Return a quantiser with a scale for each feature, and the step of each."""
+        margin = np.where(self.is_still, np.maximum(1, 1e-6 * np.abs(self.middle)), 0)
+        low = np.maximum(self.low - margin, -self.limit)
+        high = np.minimum(self.high + margin, self.limit)
+        half = 2 ** (bits - 1)
+        wanted = (high - low) / (2 * half - 1)
+        inv_scale = self._inverse(wanted)
+        middle = ((low + high) / 2 * self.std + self.mean) * inv_scale.astype(np.float64)
+        # the middle of the range becomes that of the integers, -0.5
+        zero_point = np.rint(-0.5 - middle).astype(np.int32)
+        tensor = QuantTensor(np.float32(1), 0, -half, half - 1)
+        return ObservationQuantizer(inv_scale, zero_point, tensor), wanted
+
+    def one_scale(self, bits: int) -> tuple[ObservationQuantizer, NDArray[np.float64]]:
+        """Return a quantiser with one scale for all, and the step of each feature."""
+        tensor = spanning_tensor(float(self.low.min()), float(self.high.max()), bits)
+        wanted = np.full(len(self.low), np.float64(tensor.scale))
+        inv_scale = self._inverse(wanted)
+        zero_point = np.rint(-self.mean * inv_scale.astype(np.float64)).astype(np.int32)
+        quantizer = ObservationQuantizer(
+            inv_scale, zero_point + np.int32(tensor.zero_point), tensor
+        )
+        return quantizer, wanted
+
+    def _inverse(self, wanted: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return float32 [features]: the steps in a unit of the environment."""
+        ends = (self.low * self.std + self.mean, self.high * self.std + self.mean)
+        largest = np.maximum(np.abs(ends[0]), np.abs(ends[1]))
+        finest = FARTHEST_STEP / np.maximum(largest, FARTHEST_STEP / LARGEST)
+        return np.minimum(1 / (wanted * self.std), finest).astype(np.float32)
 
 
 def real_input(

@@ -134,7 +134,7 @@ def plan_tensors(
     joined = {
         name for unit in units if isinstance(unit.op, Concat | Add) for name in groups[unit.name]
     }
-    ranges = {name: _range(name, values) for name in (INPUT, *(unit.name for unit in units))}
+    ranges = {name: range_of(name, values) for name in (INPUT, *(unit.name for unit in units))}
     spans = {
         name: (min(ranges[n][0] for n in group), max(ranges[n][1] for n in group))
         for name, group in groups.items()
@@ -146,7 +146,7 @@ def plan_tensors(
         units
     ):  # a function's tensor before that of the layer whose results it reads
         name, width, least = unit.name, bits.get(unit.name, 8), least_scales[unit.name]
-        after = readers.get(name, [])
+        table = _table_after(unit, readers.get(name, []))
         if name in joined:
             narrowest = min(8, *(bits.get(n, 8) for n in groups[name]))
             tensors[name] = spanning_tensor(
@@ -154,14 +154,9 @@ def plan_tensors(
             )
         elif isinstance(unit.op, Activation):
             tensors[name] = function_tensor(unit.op.function, *ranges[name], width)
-        elif (
-            isinstance(unit.op, Weighted)
-            and unit.relu_max is None
-            and len(after) == 1
-            and isinstance(after[0].op, Activation)
-        ):
+        elif table is not None:
             tensors[name] = table_input_tensor(
-                after[0].op.function, values[name], tensors[after[0].name], width, least
+                table.function, values[name], tensors[readers[name][0].name], width, least
             )
         elif not isinstance(unit.op, Copying):
             tensors[name] = spanning_tensor(*ranges[name], width, least)
@@ -171,6 +166,14 @@ def plan_tensors(
         if isinstance(unit.op, Copying):
             tensors[unit.name] = tensors[unit.inputs[0]]
     return tensors
+
+
+def _table_after(unit: Unit, readers: list[Unit]) -> Activation | None:
+    """Return the function that alone reads a layer's results; None where something else does."""
+    if not isinstance(unit.op, Weighted) or unit.relu_max is not None or len(readers) != 1:
+        return None
+    after = readers[0].op
+    return after if isinstance(after, Activation) else None
 
 
 def scale_groups(units: tuple[Unit, ...]) -> dict[str, frozenset[str]]:
@@ -190,7 +193,12 @@ def scale_groups(units: tuple[Unit, ...]) -> dict[str, frozenset[str]]:
     return groups
 
 
-def _range(name: str, values: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
+def range_of(name: str, values: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
+    """Return the lowest and the highest result of a unit.
+
+    Raises:
+        QuantizationError: beyond what float32 scales can span; names the layer.
+    """
     low, high = float(values[name].min()), float(values[name].max())
     if not -LARGEST < low <= high < LARGEST:
         raise QuantizationError(

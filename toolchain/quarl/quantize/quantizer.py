@@ -45,7 +45,7 @@ from quarl.graph.quant_policy import (
 from quarl.graph.reference import apply_integer_op
 from quarl.quantize.bit_widths import fitting_widths, output_widths
 from quarl.quantize.calibration import Calibration
-from quarl.quantize.layer_fit import fit_layer
+from quarl.quantize.layer_fit import LayerInput, fit_layer
 from quarl.quantize.observation import real_input, widest_observation
 from quarl.quantize.qparams import plan_tensors
 from quarl.quantize.settings import QuantSettings
@@ -115,21 +115,12 @@ def _quantize_units(folded: Folded, settings: QuantSettings) -> tuple[QuantNode,
                 source = unit.inputs[0]
                 is_head = unit is units[-1] and settings.wide_head and unit.relu_max is None
                 bits = bits_of[unit.name]
-                op = fit_layer(
-                    unit,
-                    reals[source],
-                    ints[source],
-                    tensors[source],
-                    None if is_head else output,
-                    settings,
-                    bits,
-                )
+                seen = LayerInput(reals[source], ints[source], tensors[source])
+                op = fit_layer(unit, seen, None if is_head else output, settings, bits)
                 if is_head and accumulator_bound(op, tensors[source]).max() < EXACT_FLOAT_BOUND:
                     output = None
                 elif is_head:
-                    op = fit_layer(
-                        unit, reals[source], ints[source], tensors[source], output, settings, bits
-                    )
+                    op = fit_layer(unit, seen, output, settings, bits)
                 node = QuantNode(unit.name, op, unit.inputs, output)
             case Activation(function=function):
                 assert output is not None
