@@ -125,7 +125,7 @@ def test_no_script_of_the_action_takes_an_input_as_text() -> None:
         assert "${{" not in step.get("run", "")
 
 
-def test_the_gitlab_job_stops_a_bad_bundle_and_passes_a_good_one(
+def test_the_gitlab_job_passes_a_good_bundle_and_stops_one_that_is_not_proven(
     bundle_copy: Path, tmp_path: Path
 ) -> None:
     job = read(GITLAB)[".quarl-gate"]
@@ -133,7 +133,7 @@ def test_the_gitlab_job_stops_a_bad_bundle_and_passes_a_good_one(
     assert run(script, tmp_path, **job["variables"]).returncode == 0
     assert (tmp_path / job["artifacts"]["reports"]["junit"]).is_file()
     (bundle_copy / "parity.json").unlink()
-    assert run(script, tmp_path, **job["variables"]).returncode == 1
+    assert run(script, tmp_path, **job["variables"]).returncode == 5
 
 
 def test_the_hook_runs_in_a_repository(bundle_copy: Path, tmp_path: Path) -> None:

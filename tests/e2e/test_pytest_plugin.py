@@ -37,13 +37,13 @@ def test_each_check_is_a_test_beside_the_projects_own(bundle_copy: Path, tmp_pat
     assert {"test_own", "equality_litert", "mean_return", "files_unchanged"} <= set(cases)
 
 
-def test_a_check_that_fails_says_what_was_found_and_what_to_do(
+def test_a_check_that_is_not_proven_says_what_was_found_and_what_to_do(
     bundle_copy: Path, tmp_path: Path
 ) -> None:
     (bundle_copy / "parity.json").unlink()
     result = run_pytest(tmp_path, "--quarl-bundle", bundle_copy)
     assert result.returncode == 1
-    assert "mean_return: found nothing" in result.stdout
+    assert "mean_return: NOT PROVEN: not measured" in result.stdout
     assert "Run quarl parity" in result.stdout
     assert "Traceback" not in result.stdout
 
@@ -52,7 +52,7 @@ def test_limits_of_the_user_are_judged(bundle_copy: Path, tmp_path: Path) -> Non
     (tmp_path / "gate.toml").write_text("[gate]\nbudgets = { model_tflite_bytes = 10 }\n")
     result = run_pytest(tmp_path, "--quarl-bundle", bundle_copy, "--quarl-limits", "gate.toml")
     assert result.returncode == 1
-    assert "budget_model_tflite_bytes: found" in result.stdout
+    assert "budget_model_tflite_bytes: FAIL: " in result.stdout
 
 
 @pytest.mark.parametrize("name", ["unheard", "empty"])

@@ -44,7 +44,7 @@ def test_a_policy_ships_for_the_emulated_pi_and_is_then_measured_over_ssh(
     quarl(tmp_path, "ship", "nav_ppo", "--board", "raspberrypi_4", "--out", "nav")
     found = checks(tmp_path)
     for name in ("equality_pi_litert", "equality_pi_onnxruntime", "equality_pi_c"):
-        assert (found[name]["passed"], found[name]["found"]) == (True, 0)
+        assert (found[name]["outcome"], found[name]["found"]) == ("pass", 0)
     assert "budget_pi_decision_us" not in found  # an emulator has no time
     profile = json.loads((tmp_path / "nav" / "pi.raspberrypi_4.json").read_text())
     assert profile["kind"] == "emulated"

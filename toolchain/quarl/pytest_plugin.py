@@ -2,8 +2,9 @@
 
 Goes in: finished bundles, and limits where the user gives some. Comes out: a test per check, which
 fails with what was found, what is allowed and what to do; a check that is reported without a limit
-is skipped, and so is one that is not proven where [gate] not_proven = "warn" lets it pass. Loaded by every pytest run where quarl is installed, so nothing of quarl is imported
-before a bundle is asked for.
+is skipped, and so is one that is not proven where [gate] not_proven = "warn" lets it pass. Loaded
+by every pytest run where quarl is installed, so nothing of quarl is imported before a bundle is
+asked for.
 """
 
 from __future__ import annotations
@@ -134,5 +135,8 @@ class CheckFailedError(AssertionError):
     def __init__(self, check: Check) -> None:
         from quarl.verdict.formats.wording import ANSWERS, found_text, limit_text
 
-        found = f"{check.name}: {ANSWERS[check.outcome]}: found {found_text(check)}, allowed {limit_text(check)} ({check.kind})"
+        found = (
+            f"{check.name}: {ANSWERS[check.outcome]}: {found_text(check)}, {limit_text(check)} "
+            f"({check.kind})"
+        )
         super().__init__("\n".join(line for line in (found, check.detail, check.advice) if line))

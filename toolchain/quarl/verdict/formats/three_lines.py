@@ -44,7 +44,9 @@ def _basis(verdict: Verdict) -> str:
     decisions = [check for check in passing if check.group == "agreement"]
     if verdict.decisions_only and decisions:
         return "; ".join(_stated(check) for check in decisions)
-    return f"{len(passing)} checks with a limit; no episodes were compared"
+    alone = any(check.name == "source_comparison" for check in verdict.checks)
+    why = "there is no full-precision source" if alone else "no episodes were compared"
+    return f"{len(passing)} checks with a limit; {why}"
 
 
 def _stated(check: Check) -> str:
