@@ -180,4 +180,4 @@ def test_a_rung_that_does_not_exist_is_named(quarl: Quarl) -> None:
 
 
 def test_an_unknown_option_is_usage(quarl: Quarl) -> None:
-    refused(quarl("ship", "cartpole_ppo", "--output", "out"), "--output")
+    refused(quarl("ship", "cartpole_ppo", "--folder", "out"), "--folder")

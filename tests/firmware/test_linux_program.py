@@ -203,9 +203,10 @@ def test_no_observations_are_refused() -> None:
 
 def test_the_compilers_words_reach_the_user(tmp_path: Path) -> None:
     need("ziglang")
+    policy = {"policy.c": b"int policy_version = 1;\n"}
     port = {"main.c": b"int main(void) { return nothing; }\n"}
     with pytest.raises(DeviceError, match=r"cortex-a53: the compiler stopped.*nothing"):
-        build_linux_files({}, port, "cortex-a53", tmp_path)
+        build_linux_files(policy, port, "cortex-a53", tmp_path)
 
 
 def check_on_core(quantized: QuantPolicy, obs: np.ndarray, core: str) -> None:  # type: ignore[type-arg]
