@@ -203,6 +203,25 @@ def test_every_calibration_value_comes_back_within_half_a_step(
     )
 
 
+@pytest.mark.parametrize(("side", "end"), [(-1, "qmin"), (1, "qmax")])
+def test_integers_clip_where_the_normaliser_clips_even_if_steps_are_coarse(
+    side: int, end: str
+) -> None:
+    """The feature hardly leaves the clipped end: its range is finer than float32 tells apart."""
+    normalizer = Normalizer((1.2 * side,), (0.04,), 1e-8, 1.0)  # clips at 1.0 and 1.4 of side
+    obs = np.repeat(np.array([[2.1], [1.7], [1.3999]], np.float32), 20, axis=0) * side
+    quantizer, _ = folds(
+        mlp(np.random.default_rng(0), (1, 4, 2), normalizer=normalizer),
+        obs,
+        12,
+        feature_scales=True,
+    )
+    last = getattr(quantizer.tensor, end)
+    np.testing.assert_array_equal(quantizer.quantize(obs)[:40, 0], last)
+    at_the_end = quantizer.quantize(np.array([[1.4 * side]], np.float32))
+    assert abs(int(at_the_end[0, 0]) - last) <= 1
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("bits", [8, 12])
 @pytest.mark.parametrize("offset", [0.0, 5.0, -1e3, 1e6, 3e9, 1e30])

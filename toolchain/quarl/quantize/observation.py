@@ -129,8 +129,12 @@ class _Spans:
         wanted = (high - low) / (2 * half - 1)
         inv_scale = self._inverse(wanted)
         middle = ((low + high) / 2 * self.std + self.mean) * inv_scale.astype(np.float64)
-        # the middle of the range becomes that of the integers, -0.5
-        zero_point = np.rint(-0.5 - middle).astype(np.int32)
+        # Where steps cannot be as fine as wanted, integers are left over. An end at which the
+        # normaliser clips becomes the last integer, so that the integers clip there too.
+        left_over = (2 * half - 1) * (1 - wanted * self.std * inv_scale)
+        side = (high == self.limit).astype(np.int32) - (low == -self.limit)
+        # The middle of the range becomes that of the integers, -0.5, but for that.
+        zero_point = np.rint(-0.5 - middle + side * left_over / 2).astype(np.int32)
         tensor = QuantTensor(np.float32(1), 0, -half, half - 1)
         return ObservationQuantizer(inv_scale, zero_point, tensor), wanted
 
