@@ -394,12 +394,16 @@ def test_success_is_judged_where_the_environment_reports_it() -> None:
     assert "reports no success" in unknown.detail
 
 
-def test_chaos_is_named_when_the_control_moves_too() -> None:
+def test_chaos_is_named_when_the_control_moves_too_and_no_loss_is_laid_on_int8() -> None:
     verdict = judge(
         replace(GOOD, paired=pairs(candidate_loss=12, control_loss=11)), LIMITS, policy="p"
     )
     checks = {check.name: check for check in verdict.checks}
-    assert checks["mean_return"].advice.startswith("Chaos: the control itself moves by -11")
+    advice = checks["mean_return"].advice
+    assert checks["mean_return"].outcome is Outcome.NOT_PROVEN
+    assert advice.startswith("Chaos: a float64 copy of the source moves the mean by -11")
+    assert "cannot be laid on int8" in advice
+    assert "lost" not in advice
     assert checks["control"].outcome is Outcome.REPORTED
     assert "chaotic" in checks["control"].detail
     assert verdict.closed_loop is not None

@@ -39,7 +39,12 @@ def schema_text() -> str:
     _add(
         definitions["ClosedLoop"],
         "is_chaotic",
-        {"type": "boolean", "description": "Whether the control moves by more than the margin."},
+        {"type": "boolean", "description": "Whether the control hides the margin."},
+    )
+    _add(
+        definitions["ClosedLoop"],
+        "is_as_chaotic_as_its_source",
+        {"type": "boolean", "description": "Whether int8 moves episodes no further than that."},
     )
     left = "What is left up to the limit, in `unit`; negative: how far beyond it."
     _add(

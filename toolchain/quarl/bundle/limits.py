@@ -74,6 +74,13 @@ class Limits:
             "disturbance"
         ),
     ] = None
+    chaos_margin: Annotated[
+        AboveZero | None,
+        Field(
+            description="share of the float64 control's own spread that may be lost where that is "
+            "more than the margin; 0.2 is a fifth of it"
+        ),
+    ] = None
     source_return: Annotated[
         Number | None,
         Field(

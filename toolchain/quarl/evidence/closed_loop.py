@@ -18,6 +18,15 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError
 from quarl.rollouts.episodes import Episodes
+from quarl.stats.chaos import (
+    SPREAD_ERROR,
+    Chaos,
+    certain_rate_spread,
+    certain_spread,
+    chaotic_episodes_needed,
+    remaining_alpha,
+    spread_of,
+)
 from quarl.stats.intervals import quantile_interval, rate_interval
 from quarl.stats.noninferiority import (
     ALPHA,
@@ -89,6 +98,27 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedLoopQuestion:
+    """What is asked of a comparison.
+
+    Attributes:
+        margin: largest loss of the mean return, in return units.
+        failure_margin: largest rise of the failure rate, 0..1.
+        alpha: one-sided error of each test, over all looks together.
+        scale: the source's mean return above random play, in return units: what an episode may lose
+            that an early look did not meet.
+        chaos_margin: share of the control's own spread that may be lost where that is more.
+    """
+
+    margin: float
+    failure: Failure
+    failure_margin: float
+    alpha: float = ALPHA
+    scale: float | None = None
+    chaos_margin: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """One actor's episodes in numbers; returns in return units."""
 
@@ -141,69 +171,117 @@ class ClosedLoop:
     divergence: Divergence | None  # None where actions were not recorded
     control_mean: MeanTest
     control_failures: FailureTest | None
+    chaos: Chaos
 
     @property
     def is_chaotic(self) -> bool:
-        """Whether the control itself moves by more than a margin, so that a difference of that size
-        says nothing about int8.
+        """Whether the control itself moves so far that an equal policy could not prove the margin
+        by these episodes, or by more than a margin.
         """
-        moved = abs(self.control_mean.mean_difference) > self.control_mean.margin
-        failures = self.control_failures
+        control, failures = self.control_mean, self.control_failures
+        moved = max(abs(control.mean_difference), control.provable_margin) > control.margin
         return moved or (failures is not None and abs(failures.rate_difference) > failures.margin)
 
+    @property
+    def is_as_chaotic_as_its_source(self) -> bool:
+        """Whether int8 moves episodes no further than a float64 copy of the source does, where that
+        copy moves them far.
+        """
+        return self.is_chaotic and self.chaos.is_of_the_source
 
-def compare_episodes(
-    paired: PairedEpisodes,
-    *,
-    margin: float,
-    failure: Failure,
-    failure_margin: float,
-    alpha: float = ALPHA,
-    scale: float | None = None,
-) -> ClosedLoop:
-    """Return the tests of the candidate against the source.
 
-    Args:
-        margin: largest loss of the mean return, in return units.
-        failure_margin: largest rise of the failure rate, 0..1.
-        alpha: one-sided error of each test, over all looks together.
-        scale: the source's mean return above random play, in return units: what an episode may lose
-            that an early look did not meet.
-    """
+def compare_episodes(paired: PairedEpisodes, question: ClosedLoopQuestion) -> ClosedLoop:
+    """Return the tests of the candidate against the source."""
     source, candidate, control = paired.source, paired.candidate, paired.control
-    failed = [failures_of(episodes, failure) for episodes in (source, candidate, control)]
+    failed = [failures_of(episodes, question.failure) for episodes in (source, candidate, control)]
     equal = (source.returns == candidate.returns) & (source.lengths == candidate.lengths)
-    count = len(source.seeds)
+    count, alpha = len(source.seeds), question.alpha
     spent = alpha * alpha_share(paired.looks, count)
-    last = alpha * (paired.looks[-1].alpha_share if paired.looks else 1.0)
-    unseen = scale if is_early(paired.looks, count) else None
-    mean = compare_means(
-        source.returns, candidate.returns, margin, alpha=spent, largest_loss=unseen
-    )
+    chaos = _chaos(paired, failed, question, spent)
+    own = remaining_alpha(spent, question.chaos_margin)
     return ClosedLoop(
         env_id=paired.env_id,
         episodes=count,
-        failure=failure,
+        failure=question.failure,
         source=_summary(source, failed[0], alpha),
         candidate=_summary(candidate, failed[1], alpha),
         control=_summary(control, failed[2], alpha),
         equal_episodes=int(equal.sum()),
-        mean=replace(
-            mean, episodes_needed=episodes_needed(candidate.returns - source.returns, margin, last)
-        ),
-        failures=_compare_failures(failed[0], failed[1], failure_margin, spent),
+        mean=_compare_means(paired, question, chaos.margin, own),
+        failures=_compare_failures(failed[0], failed[1], chaos.failure_margin, own),
         low_quantile=compare_quantiles(source.returns, candidate.returns, LOW_SHARE, alpha=alpha),
-        ranks=compare_ranks(source.returns, candidate.returns, margin, alpha=spent),
+        ranks=compare_ranks(source.returns, candidate.returns, chaos.margin, alpha=own),
         middle=compare_middles(source.returns, candidate.returns, alpha=alpha),
         planned_episodes=paired.looks[-1].episodes if paired.looks else count,
         looks=max(1, len(paired.looks)),
         look=1 + sum(look.episodes < count for look in paired.looks),
-        alpha=spent,
+        alpha=own,
         divergence=_divergence(paired),
         control_mean=compare_means(
-            source.returns, control.returns, margin, alpha=spent, resamples=QUANTILE_RESAMPLES
+            source.returns,
+            control.returns,
+            question.margin,
+            alpha=spent,
+            resamples=QUANTILE_RESAMPLES,
         ),
-        control_failures=_compare_failures(failed[0], failed[2], failure_margin, spent),
+        control_failures=_compare_failures(failed[0], failed[2], question.failure_margin, spent),
+        chaos=chaos,
+    )
+
+
+def _compare_means(
+    paired: PairedEpisodes, question: ClosedLoopQuestion, margin: float, alpha: float
+) -> MeanTest:
+    """Return the test of the mean return, with the episodes that an equal policy needs.
+
+    Args:
+        margin: what is allowed, chaos included.
+        alpha: what this look's test may err by.
+    """
+    source, candidate = paired.source.returns, paired.candidate.returns
+    early = is_early(paired.looks, len(source))
+    mean = compare_means(
+        source, candidate, margin, alpha=alpha, largest_loss=question.scale if early else None
+    )
+    last = question.alpha * (paired.looks[-1].alpha_share if paired.looks else 1.0)
+    share = question.chaos_margin
+    if share is None:
+        needed = episodes_needed(candidate - source, question.margin, last)
+    else:
+        moves = paired.control.returns - source
+        needed = chaotic_episodes_needed(candidate - source, moves, question.margin, share, last)
+    return replace(mean, episodes_needed=needed)
+
+
+def _chaos(
+    paired: PairedEpisodes,
+    failed: Sequence[NDArray[np.bool_] | None],
+    question: ClosedLoopQuestion,
+    alpha: float,
+) -> Chaos:
+    """Return how far control and int8 move the episodes, and the margins that grants.
+
+    Args:
+        failed: of source, candidate and control.
+        alpha: what this look may err by.
+    """
+    moves = paired.control.returns - paired.source.returns
+    share, error = question.chaos_margin, SPREAD_ERROR * alpha
+    certain = certain_spread(moves, error)
+    failure_margin = question.failure_margin
+    if share is not None and failed[0] is not None and failed[2] is not None:
+        moved = int((failed[0] != failed[2]).sum())
+        spread = certain_rate_spread(moved, len(moves), error)
+        failure_margin = max(failure_margin, min(share * spread, 1.0))
+    return Chaos(
+        control_moved=float((moves != 0).mean()),
+        control_spread=spread_of(moves),
+        candidate_spread=spread_of(paired.candidate.returns - paired.source.returns),
+        certain_spread=certain,
+        share=share,
+        margin=question.margin if share is None else max(question.margin, share * certain),
+        failure_margin=failure_margin,
+        plain_margin=question.margin,
     )
 
 

@@ -183,6 +183,13 @@ class GateRecipe:
     equivalence: Annotated[
         Flag, Field(description="whether a gain beyond the margin fails as well")
     ] = False
+    chaos_margin: Annotated[
+        Share | None,
+        Field(
+            description="share of the float64 control's own spread that may be lost where that is "
+            "more than the margin"
+        ),
+    ] = None
     source_return: Annotated[
         Number | None,
         Field(

@@ -34,7 +34,7 @@ POWER = 0.9
 RESAMPLES = 9_999
 QUANTILE_RESAMPLES = 1_999  # a quantile decides nothing so fine, and each one is a sort
 _SEED = 0x51  # of the resampling, so that the same returns give the same verdict
-_MOST_EPISODES = 1_000_000  # beyond that the suggestion is "no number of episodes"
+MOST_EPISODES = 1_000_000  # beyond that the suggestion is "no number of episodes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +397,7 @@ def episodes_by_formula(margin: float, spread: float, alpha: float) -> int | Non
     if margin <= 0:
         return None
     root = float(special.ndtri(1 - alpha) + special.ndtri(POWER)) * spread / margin
-    if root > math.sqrt(_MOST_EPISODES):
+    if root > math.sqrt(MOST_EPISODES):
         return None
     count = max(2, math.floor(root**2))  # never more than t needs
     while _provable_margin(count, spread, alpha) > margin:
@@ -412,4 +412,4 @@ def _episodes_for_failures(margin: float, discordant: float, alpha: float) -> in
     perfect = math.log(alpha) / math.log1p(-margin)
     usual = (special.ndtri(1 - alpha) + special.ndtri(POWER)) ** 2 * discordant / margin**2
     needed = math.ceil(max(perfect, usual))
-    return needed if needed <= _MOST_EPISODES else None
+    return needed if needed <= MOST_EPISODES else None

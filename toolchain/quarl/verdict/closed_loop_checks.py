@@ -12,7 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from quarl.bundle.limits import Limits
-from quarl.evidence.closed_loop import ClosedLoop, PairedEpisodes, compare_episodes
+from quarl.evidence.closed_loop import (
+    ClosedLoop,
+    ClosedLoopQuestion,
+    PairedEpisodes,
+    compare_episodes,
+)
 from quarl.evidence.evidence import DisturbedEpisodes, OwnEpisodes
 from quarl.rollouts.robustness import DISTURBANCES
 from quarl.stats.noninferiority import FailureTest, MeanTest, compare_means
@@ -24,6 +29,10 @@ from quarl.verdict.verdict import Check, Group, Outcome
 
 SURE = 3.09  # standard errors: one in a thousand by chance
 _NORMAL_TAIL = 0.001
+_SAME_LOSS = (
+    "The float64 copy of the source loses more than the margin too, so the loss cannot be laid on "
+    "int8: check whether the environment depends on its seed alone"
+)
 _MEAN = Question("mean_return", "closed loop", unit="return", kind="tested")
 _FAILURES = Question("failure_rate", "closed loop", unit="points", kind="tested")
 
@@ -72,16 +81,15 @@ def closed_loop_of(
             detail,
             "There is nothing to keep: train the policy, or check normaliser and environment",
         )
-    failure = failure_of(limits, mean_source)
-    loop = compare_episodes(
-        paired,
+    question = ClosedLoopQuestion(
         margin=margin,
-        failure=failure,
+        failure=failure_of(limits, mean_source),
         failure_margin=limits.failure_margin,
         alpha=limits.alpha,
         scale=scale,
+        chaos_margin=limits.chaos_margin,
     )
-    return loop, None
+    return compare_episodes(paired, question), None
 
 
 def closed_loop_checks(loop: ClosedLoop, limits: Limits) -> Iterator[Check]:
@@ -144,13 +152,22 @@ def _middle_check(middle: MiddleChange, limits: Limits) -> Check:
 
 
 def _control_check(loop: ClosedLoop) -> Check:
-    control = loop.control_mean
+    control, chaos = loop.control_mean, loop.chaos
     detail = f"a float64 copy of the source moves the mean return by {control.mean_difference:+.4g}"
     if loop.control_failures is not None:
         points = 100 * loop.control_failures.rate_difference
         detail += f" and the failure rate by {points:+.2f} points"
+    detail += (
+        f"; it moves {chaos.control_moved:.1%} of the episodes, by {chaos.control_spread:.4g} on "
+        f"the whole, int8 by {chaos.candidate_spread:.4g}"
+    )
     if loop.is_chaotic:
-        detail += ": more than the margin, so the environment is chaotic at this margin"
+        detail += f": chaotic at the margin of {control.margin:.4g}"
+    if chaos.widens:
+        detail += (
+            f"; chaos_margin allows {chaos.share:g} of the {chaos.certain_spread:.4g} that are "
+            f"certain: {chaos.margin:.4g}"
+        )
     return reported(_of_return("control"), abs(control.mean_difference), detail)
 
 
@@ -276,7 +293,10 @@ def _mean_check(loop: ClosedLoop, mean: MeanTest) -> Check:
         and loop.look < loop.looks
     ):
         return _open(check, "failure_rate")
-    if mean.loss_is_shown or mean_is_hopeless(mean):
+    is_shown = mean.loss_is_shown or mean_is_hopeless(mean)
+    if is_shown and loop.control_mean.loss_is_shown:
+        return replace(check, outcome=Outcome.NOT_PROVEN, advice=f"{_chaos(loop)}{_SAME_LOSS}")
+    if is_shown:
         return replace(check, advice=f"{_chaos(loop)}The policy has lost return. {SOFTER_INT8}")
     within = mean.mean_difference >= -mean.margin
     advice = _chaos(loop) + _not_proven(loop, mean.episodes_needed, within=within)
@@ -395,7 +415,14 @@ def _not_shown(within: bool, played: int, needed: int | None) -> str:
 def _chaos(loop: ClosedLoop) -> str:
     if not loop.is_chaotic:
         return ""
-    return (
-        f"Chaos: the control itself moves by {loop.control_mean.mean_difference:+.4g}, a "
-        "difference of this size says nothing about int8. "
+    chaos = loop.chaos
+    moved = (
+        f"Chaos: a float64 copy of the source moves the mean by {loop.control_mean.mean_difference:+.4g} "
+        f"and each episode by {chaos.control_spread:.4g}, int8 by {chaos.candidate_spread:.4g}. "
     )
+    if not chaos.is_of_the_source:
+        return moved
+    relative = (
+        "" if chaos.share is not None else " To allow for that: chaos_margin = 0.2 in [gate]."
+    )
+    return f"{moved}int8 is as chaotic as its source.{relative} "

@@ -208,8 +208,9 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "control",
         "How far the source itself moves when it is computed in float64: chaos of the "
         "environment, which no int8 can be finer than.",
-        "Not judged; beyond the margin the other checks begin with 'Chaos'.",
-        "Give a larger margin, or play more episodes: int8 is not what moves the return.",
+        "Not judged; where it hides the margin the other checks begin with 'Chaos'.",
+        "Play more episodes, give a larger margin, or allow a share of the control's own spread "
+        "(chaos_margin): int8 is not what moves the return.",
     ),
     Explanation(
         "robustness",

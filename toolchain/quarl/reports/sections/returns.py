@@ -46,8 +46,9 @@ def returns(contents: Contents) -> Section:
     if loop.is_chaotic:
         parts.append(
             Note(
-                "The float64 copy itself moves by more than the margin: a difference of that "
-                "size says nothing about int8."
+                f"The float64 copy moves an episode by {number(loop.chaos.control_spread)}, int8 "
+                f"by {number(loop.chaos.candidate_spread)}: the environment is chaotic at this "
+                "margin, so a difference of that size says nothing about int8."
             )
         )
     return Section("returns", _TITLE, lead, tuple(parts))

@@ -8,7 +8,7 @@ from quarl.reports.numbers import count, decimals_for, fixed, number, percent, p
 from quarl.reports.page import Finding, KeyFigure, State, Summary
 from quarl.reports.sections.wording import kind_tag, plain_env, title_of
 from quarl.verdict.formats.three_lines import three_lines
-from quarl.verdict.formats.wording import ANSWERS
+from quarl.verdict.formats.wording import ANSWERS, kind_of
 from quarl.verdict.verdict import Check, Outcome, Verdict
 
 
@@ -79,8 +79,7 @@ def _judged(verdict: Verdict, name: str) -> tuple[State, str, str, tuple[Finding
         f"{name} {may} be released: {what}.{reported} It rests on {prose(said.basis)}. "
         f"Next step: {prose(said.then)}."
     )
-    basis = " (decisions only)" if verdict.decisions_only else ""
-    return state, ANSWERS[verdict.answer] + basis, sentence, findings
+    return state, ANSWERS[verdict.answer] + kind_of(verdict), sentence, findings
 
 
 def _finding(check: Check) -> Finding:

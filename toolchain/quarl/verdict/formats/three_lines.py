@@ -62,6 +62,8 @@ def _loop_text(loop: ClosedLoop) -> str:
         f"pairs, a loss of at most {max(0.0 - mean.lower, 0.0):.3g} where {mean.margin:.3g} is "
         "allowed"
     )
+    if loop.chaos.widens:
+        text += f" ({loop.chaos.share:g} of what a float64 copy moves an episode by)"
     if failures is None:
         return text
     return (

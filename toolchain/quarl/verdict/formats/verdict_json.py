@@ -30,7 +30,11 @@ def verdict_table(verdict: Verdict) -> dict[str, Any]:
         "why": [asdict(reason) for reason in verdict.why],
         "closed_loop": None
         if verdict.closed_loop is None
-        else {**asdict(verdict.closed_loop), "is_chaotic": verdict.closed_loop.is_chaotic},
+        else {
+            **asdict(verdict.closed_loop),
+            "is_chaotic": verdict.closed_loop.is_chaotic,
+            "is_as_chaotic_as_its_source": verdict.closed_loop.is_as_chaotic_as_its_source,
+        },
     }
 
 

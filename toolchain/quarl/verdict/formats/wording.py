@@ -14,9 +14,17 @@ ANSWERS = {
 
 def headline(verdict: Verdict) -> str:
     """Return the answer in one line."""
-    basis = " (decisions only)" if verdict.decisions_only else ""
     may = "may" if verdict.may_ship else "must not"
-    return f"{ANSWERS[verdict.answer]}{basis}: {verdict.policy} {may} be released"
+    return f"{ANSWERS[verdict.answer]}{kind_of(verdict)}: {verdict.policy} {may} be released"
+
+
+def kind_of(verdict: Verdict) -> str:
+    """Return what the answer is of, in brackets, where that is no ordinary comparison."""
+    if verdict.decisions_only:
+        return " (decisions only)"
+    loop = verdict.closed_loop
+    is_chaotic = loop is not None and loop.is_as_chaotic_as_its_source
+    return " (as chaotic as its source)" if is_chaotic else ""
 
 
 def found_text(check: Check) -> str:
