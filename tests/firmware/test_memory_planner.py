@@ -13,6 +13,7 @@ from quarl.firmware.memory_planner import (
     Buffer,
     MemoryPlan,
     Overlap,
+    Patches,
     elementwise_distance,
     plan_memory,
     window_distance,
@@ -105,14 +106,10 @@ def test_a_convolution_at_its_distance_never_overwrites_what_it_still_reads(
     )
     first_reads = data.draw(st.booleans())
     distance = window_distance(
-        shape,
-        element,
-        kernel,
-        stride,
-        padding,
+        Patches(shape, element, kernel, stride, padding),  # type: ignore[arg-type]
         pixel_bytes,
         pixels_per_group=group,
-        reads_before_writes=first_reads,  # type: ignore[arg-type]
+        reads_before_writes=first_reads,
     )
     source = distance  # the output starts at 0
     overwritten = np.zeros(

@@ -89,10 +89,10 @@ def _add(file: TfliteFile, node: Node, inputs: list[Value], output: Value, fused
             weights = file.constant(f"{node.name}/weights", stored)
             bias = file.constant(f"{node.name}/bias", op.bias)
             if isinstance(op, Dense):
-                return layers.dense(file, x, weights, bias, output, fused)
+                return layers.dense(file, x, (weights, bias), output, fused)
             rows, cols = op.weights.shape[1:3]
             window = Window((rows, cols), op.stride, op.padding, isinstance(op, DepthwiseConv2D))
-            return layers.convolution(file, x, weights, bias, window, output, fused)
+            return layers.convolution(file, x, (weights, bias), window, output, fused)
         case MaxPool2D():
             return layers.pool(
                 file, OPS.MAX_POOL_2D, x, Window(op.kernel, op.stride, op.padding, True), output
@@ -105,5 +105,5 @@ def _add(file: TfliteFile, node: Node, inputs: list[Value], output: Value, fused
             return layers.concat(file, inputs, output)
         case Add():
             return layers.binary(
-                file, OPS.ADD, 1, x.index, inputs[1].index, output, schema.AddOptionsT()
+                file, OPS.ADD, 1, (x.index, inputs[1].index), output, schema.AddOptionsT()
             )

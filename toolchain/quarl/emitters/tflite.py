@@ -181,15 +181,14 @@ class _Writer:
         if target is None:
             value = self._float_value(node.name)
             self.offsets[node.name] = layers.binary(
-                self.file, OPS.MUL, 1, acc.index, m, value, schema.MulOptionsT()
+                self.file, OPS.MUL, 1, (acc.index, m), value, schema.MulOptionsT()
             )
             return
         product = layers.binary(
             self.file,
             OPS.MUL,
             1,
-            acc.index,
-            m,
+            (acc.index, m),
             self._float_value(node.name, "/product"),
             schema.MulOptionsT(),
         )
@@ -219,7 +218,7 @@ class _Writer:
             shift = self.file.constant(f"{node.name}/first", np.array([-first], np.int32))
             moved = self._plain(f"{node.name}/index", shape, np.int32)
             index = layers.binary(
-                self.file, OPS.ADD, 1, index.index, shift, moved, schema.AddOptionsT()
+                self.file, OPS.ADD, 1, (index.index, shift), moved, schema.AddOptionsT()
             )
         if target.is_int8:
             table, output = op.table.astype(np.int8), self._integer_value(node.name)
@@ -281,7 +280,7 @@ class _Writer:
         if target.is_int8:
             a, b = (self._integers(name).index for name in node.inputs)
             total = layers.binary(
-                self.file, OPS.ADD, 2, a, b, self._integer_value(node.name), schema.AddOptionsT()
+                self.file, OPS.ADD, 2, (a, b), self._integer_value(node.name), schema.AddOptionsT()
             )
             self.integers[node.name] = self._clamped(node.name, total)
         else:
@@ -290,8 +289,7 @@ class _Writer:
                 self.file,
                 OPS.ADD,
                 1,
-                a,
-                b,
+                (a, b),
                 self._float_value(node.name, "/sum"),
                 schema.AddOptionsT(),
             )
@@ -307,10 +305,10 @@ class _Writer:
         fused: str = "NONE",
     ) -> Value:
         if isinstance(op, QuantDense):
-            return layers.dense(self.file, x, weights, bias, output, fused)
+            return layers.dense(self.file, x, (weights, bias), output, fused)
         rows, cols = op.weights.shape[1:3]
         window = Window((rows, cols), op.stride, op.padding, isinstance(op, QuantDepthwiseConv2D))
-        return layers.convolution(self.file, x, weights, bias, window, output, fused)
+        return layers.convolution(self.file, x, (weights, bias), window, output, fused)
 
     def _clamped(self, name: str, value: Value) -> Value:
         """Clamp int8 integers to a range narrower than int8's; both operators compare integers of
@@ -334,8 +332,7 @@ class _Writer:
                     self.file,
                     code,
                     2,
-                    value.index,
-                    constant,
+                    (value.index, constant),
                     clamped,
                     schema.MaximumMinimumOptionsT(),
                 )
@@ -348,7 +345,12 @@ class _Writer:
             )
             clamped = self._float_value(name)
             value = layers.binary(
-                self.file, code, 1, value.index, constant, clamped, schema.MaximumMinimumOptionsT()
+                self.file,
+                code,
+                1,
+                (value.index, constant),
+                clamped,
+                schema.MaximumMinimumOptionsT(),
             )
         return value
 
@@ -379,7 +381,7 @@ class _Writer:
         constant = self.file.constant("zero_point", np.array([amount], np.float32))
         shifted = self._plain("shifted", value.shape, np.float32)
         return layers.binary(
-            self.file, OPS.ADD, 1, value.index, constant, shifted, schema.AddOptionsT()
+            self.file, OPS.ADD, 1, (value.index, constant), shifted, schema.AddOptionsT()
         )
 
     def _integer_value(self, name: str) -> Value:

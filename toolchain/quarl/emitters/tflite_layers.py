@@ -44,8 +44,7 @@ class Window:
 def dense(
     file: TfliteFile,
     x: Value,
-    weights: int,
-    bias: int,
+    parameters: tuple[int, int],
     output: Value,
     fused: ActivationName = "NONE",
 ) -> Value:
@@ -57,7 +56,7 @@ def dense(
     file.operator(
         OPS.FULLY_CONNECTED,
         1 if x.tensor is None else 5,
-        [x.index, weights, bias],
+        [x.index, *parameters],
         output.index,
         options,
     )
@@ -67,8 +66,7 @@ def dense(
 def convolution(
     file: TfliteFile,
     x: Value,
-    weights: int,
-    bias: int,
+    parameters: tuple[int, int],
     window: Window,
     output: Value,
     fused: ActivationName = "NONE",
@@ -86,9 +84,7 @@ def convolution(
     if window.is_depthwise:
         options.depthMultiplier = 1
     code = OPS.DEPTHWISE_CONV_2D if window.is_depthwise else OPS.CONV_2D
-    file.operator(
-        code, 1 if x.tensor is None else 3, [x.index, weights, bias], output.index, options
-    )
+    file.operator(code, 1 if x.tensor is None else 3, [x.index, *parameters], output.index, options)
     return output
 
 
@@ -187,10 +183,15 @@ def concat(file: TfliteFile, parts: list[Value], output: Value) -> Value:
 
 
 def binary(
-    file: TfliteFile, code: int, version: int, a: int, b: int, output: Value, options: Any
+    file: TfliteFile,
+    code: int,
+    version: int,
+    inputs: tuple[int, int],
+    output: Value,
+    options: Any,
 ) -> Value:
     """Add an operator of two inputs, one of which may be a constant."""
-    file.operator(code, version, [a, b], output.index, options)
+    file.operator(code, version, list(inputs), output.index, options)
     return output
 
 

@@ -12,7 +12,14 @@ from typing import TypeAlias
 
 from quarl.boards.core import Kernels
 from quarl.errors import UnsupportedError
-from quarl.firmware.memory_planner import Buffer, MemoryPlan, Overlap, plan_memory, window_distance
+from quarl.firmware.memory_planner import (
+    Buffer,
+    MemoryPlan,
+    Overlap,
+    Patches,
+    plan_memory,
+    window_distance,
+)
 from quarl.firmware.program import SIZES, Call, CType, Descriptor, Operand, Struct, Value
 from quarl.graph.litert_ops import QuantAveragePool2D
 from quarl.graph.policy import INPUT, MaxPool2D
@@ -141,12 +148,15 @@ class Lowering:
         reading permits.
         """
         height, width, channels = self.shapes[step.source]
-        distance = window_distance(
+        patches = Patches(
             (height, width, channels),
             self.element_bytes(step.source),
             _kernel(op),
             op.stride,
             op.padding,
+        )
+        distance = window_distance(
+            patches,
             self.shapes[step.name][2] * self.element_bytes(step.name),
             pixels_per_group=group,
             reads_before_writes=reads_before_writes,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,35 +71,65 @@ def plan_memory(buffers: Sequence[Buffer], overlaps: Sequence[Overlap]) -> Memor
     return MemoryPlan({b.name: best[b.name] - low for b in buffers}, least)
 
 
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """What a windowed layer reads: a patch of its input for each output pixel, in row-major order.
+
+    `shape` is height, width and channels of the input, of `element_bytes` an element.
+    """
+
+    shape: tuple[int, int, int]
+    element_bytes: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: Padding
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of the whole input."""
+        return prod(self.shape) * self.element_bytes
+
+    def lowest_reads(self) -> NDArray[np.int64]:
+        """Return int64 [output pixels]: the first input byte each patch reads; the input's size
+        where it reads padding only.
+        """
+        height, width, channels = self.shape
+        rows, cols = (
+            (self.shape[axis] + sum(self.padding[axis]) - self.kernel[axis]) // self.stride[axis]
+            + 1
+            for axis in (0, 1)
+        )
+        top = np.arange(rows, dtype=np.int64) * self.stride[0] - self.padding[0][0]
+        left = np.arange(cols, dtype=np.int64) * self.stride[1] - self.padding[1][0]
+        first_row, first_col = np.maximum(top, 0), np.maximum(left, 0)
+        pixel_bytes = channels * self.element_bytes
+        bytes_at = (first_row[:, None] * width + first_col[None, :]) * pixel_bytes
+        below = first_row >= np.minimum(top + self.kernel[0], height)
+        beside = first_col >= np.minimum(left + self.kernel[1], width)
+        outside = below[:, None] | beside[None, :]
+        lowest: NDArray[np.int64] = np.where(outside, self.input_bytes, bytes_at).ravel()
+        return lowest
+
+
 def window_distance(
-    in_shape: tuple[int, int, int],
-    in_bytes: int,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: Padding,
-    pixel_bytes: int,
-    *,
-    pixels_per_group: int,
-    reads_before_writes: bool,
+    patches: Patches, pixel_bytes: int, *, pixels_per_group: int, reads_before_writes: bool
 ) -> int:
-    """Return the distance (`Overlap`) of a convolution that makes its output pixels in row-major
-    order.
+    """Return the distance (`Overlap`) of a windowed layer.
 
     Args:
-        in_shape: height, width, channels of the input, of `in_bytes` an element.
         pixel_bytes: bytes of one output pixel.
         pixels_per_group: pixels whose patches are read together.
         reads_before_writes: whether a group's patches are read whole before any of its pixels is
             written.
     """
-    lowest = _lowest_reads(in_shape, in_bytes, kernel, stride, padding)
+    lowest = patches.lowest_reads()
     starts = np.arange(0, len(lowest), pixels_per_group)
     group_lowest = np.minimum.reduceat(lowest, starts)
     needed = np.minimum.accumulate(group_lowest[::-1])[
         ::-1
     ]  # lowest byte that this or a later group reads
     if reads_before_writes:
-        needed = np.append(needed[1:], np.prod(in_shape, dtype=np.int64) * in_bytes)
+        needed = np.append(needed[1:], patches.input_bytes)
     ends = np.minimum(starts + pixels_per_group, len(lowest)) * pixel_bytes
     return max(0, int((ends - needed).max()))
 
@@ -106,32 +137,6 @@ def window_distance(
 def elementwise_distance(count: int, in_bytes: int, out_bytes: int) -> int:
     """Return the distance of an operation that reads element i, then writes element i, in order."""
     return max(0, count * (out_bytes - in_bytes))
-
-
-def _lowest_reads(
-    in_shape: tuple[int, int, int],
-    in_bytes: int,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: Padding,
-) -> NDArray[np.int64]:
-    """Return int64 [output pixels]: the first input byte each patch reads; the input's size where
-    it reads padding only.
-    """
-    height, width, channels = in_shape
-    rows, cols = ((in_shape[a] + sum(padding[a]) - kernel[a]) // stride[a] + 1 for a in (0, 1))
-    top = np.arange(rows, dtype=np.int64) * stride[0] - padding[0][0]
-    left = np.arange(cols, dtype=np.int64) * stride[1] - padding[1][0]
-    first_row, first_col = np.maximum(top, 0), np.maximum(left, 0)
-    bytes_at = (first_row[:, None] * width + first_col[None, :]) * channels * in_bytes
-    outside = (
-        ((first_row >= np.minimum(top + kernel[0], height))[:, None])
-        | (first_col >= np.minimum(left + kernel[1], width))[None, :]
-    )
-    lowest: NDArray[np.int64] = np.where(
-        outside, height * width * channels * in_bytes, bytes_at
-    ).ravel()
-    return lowest
 
 
 def _orders(buffers: Sequence[Buffer]) -> list[tuple[Buffer, ...]]:

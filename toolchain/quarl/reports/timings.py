@@ -110,17 +110,7 @@ def tails(models: Sequence[Timed]) -> Figure:
         max(float(values[-1]) for values in quantiles),
     )
     y = Scale(low * 0.8, high * 1.25, top + _PLOT, top, is_log=True)
-    parts: list[Markup] = [svg.text(0, top - 12, "microseconds, logarithmic", "label")]
-    for share, words in zip(_TAIL_SHARES, ("50 %", "90 %", "99 %", "99.9 %"), strict=True):
-        parts += [
-            svg.line((x(share), y.start), (x(share), y.end), "grid"),
-            svg.text(x(share), y.start + 17, words, "tick", "middle"),
-        ]
-    for value in y.ticks():
-        parts += [
-            svg.line((x.start, y(value)), (x.end, y(value)), "grid"),
-            svg.text(x.start - 6, y(value) + 4, number(value), "tick", "end"),
-        ]
+    parts = _tail_axes(x, y)
     for place, (model, values) in enumerate(zip(models, quantiles, strict=True)):
         is_first = model.runtime == models[0].runtime
         points = [
@@ -137,15 +127,6 @@ def tails(models: Sequence[Timed]) -> Figure:
             _mark(model, (key[0] + 14, key[1]), is_first),
         ]
         parts.append(svg.text(key[0] + 36, key[1] + 4, model.name, "name"))
-    parts.append(
-        svg.text(
-            (x.start + x.end) / 2,
-            y.start + 36,
-            "share of the samples that are no longer",
-            "label",
-            "middle",
-        )
-    )
     words = "The further to the right, the rarer; a flat line is a steady runtime."
     label = "Tails of latency. " + "; ".join(
         f"{model.name}: p99 {time(model.latency.p99_us)}" for model in models
@@ -157,6 +138,24 @@ def tails(models: Sequence[Timed]) -> Figure:
         None,
         kind_tag("measured"),
     )
+
+
+def _tail_axes(x: Scale, y: Scale) -> list[Markup]:
+    """Draw the grid: shares from left to right, times from the bottom up."""
+    parts: list[Markup] = [svg.text(0, y.end - 12, "microseconds, logarithmic", "label")]
+    for share, words in zip(_TAIL_SHARES, ("50 %", "90 %", "99 %", "99.9 %"), strict=True):
+        parts += [
+            svg.line((x(share), y.start), (x(share), y.end), "grid"),
+            svg.text(x(share), y.start + 17, words, "tick", "middle"),
+        ]
+    for value in y.ticks():
+        parts += [
+            svg.line((x.start, y(value)), (x.end, y(value)), "grid"),
+            svg.text(x.start - 6, y(value) + 4, number(value), "tick", "end"),
+        ]
+    title = "share of the samples that are no longer"
+    parts.append(svg.text((x.start + x.end) / 2, y.start + 36, title, "label", "middle"))
+    return parts
 
 
 def _mark(model: Timed, at: svg.Point, is_filled: bool) -> Markup:

@@ -57,67 +57,45 @@ def board(contents: Contents) -> Section:
 
 def _facts(profile: FirmwareProfile, contents: Contents) -> Facts:
     known = contents.memory
-    period = None if contents.contract.step_hz is None else 1e6 / contents.contract.step_hz
-    rows = []
-    if profile.latency_us is None:
-        rows.append(("One decision", Cell("no estimate", note="No blocks were counted.")))
+    flash = None if known is None else known.flash.bytes
+    ram = None if known is None else known.ram.bytes
+    has_act = profile.act_instructions is not None
+    counted = profile.act_instructions if has_act else profile.instructions
+    if has_act:
+        whole = "from the observation to the action"
     else:
-        low, usual, high = profile.latency_us
-        of_period = (
-            ""
-            if period is None
-            else f"; at most {percent(high / period)} of the control period of {time(period)}"
-        )
-        rows.append(
-            (
-                "One decision",
-                Cell(time(usual), f"{time(low)} to {time(high)}{of_period}", kind_tag("estimated")),
-            )
-        )
-    counted = profile.instructions if profile.act_instructions is None else profile.act_instructions
-    whole = (
-        "from the observation to the action"
-        if profile.act_instructions is not None
-        else "from the graph's integers to its outputs"
+        whole = "from the graph's integers to its outputs"
+    tables, tensors = size(profile.table_bytes), size(profile.arena_bytes)
+    rows = (
+        ("One decision", _latency(profile, contents.contract.step_hz)),
+        ("Instructions", Cell(f"{counted:,}", whole, kind_tag("emulated"))),
+        ("Flash", _bytes_of(profile.flash_bytes, flash, f"tables {tables}")),
+        ("RAM", _bytes_of(profile.ram_bytes, ram, f"tensors {tensors}")),
+        ("Stack", _stack(profile.stack_bytes)),
     )
-    rows.append(("Instructions", Cell(f"{counted:,}", whole, kind_tag("emulated"))))
-    flash_of = (
-        ""
-        if known is None
-        else f"{percent(profile.flash_bytes / known.flash.bytes)} of {size(known.flash.bytes)}; "
-    )
-    rows.append(
-        (
-            "Flash",
-            Cell(
-                size(profile.flash_bytes),
-                f"{flash_of}tables {size(profile.table_bytes)}",
-                kind_tag("exact"),
-            ),
-        )
-    )
-    ram_of = (
-        ""
-        if known is None
-        else f"{percent(profile.ram_bytes / known.ram.bytes)} of {size(known.ram.bytes)}; "
-    )
-    rows.append(
-        (
-            "RAM",
-            Cell(
-                size(profile.ram_bytes),
-                f"{ram_of}tensors {size(profile.arena_bytes)}",
-                kind_tag("exact"),
-            ),
-        )
-    )
-    stack = (
-        Cell("not seen", "the link cannot look")
-        if profile.stack_bytes is None
-        else Cell(size(profile.stack_bytes), "the deepest seen", kind_tag("exact"))
-    )
-    rows.append(("Stack", stack))
-    return Facts("One decision on the board", tuple(rows))
+    return Facts("One decision on the board", rows)
+
+
+def _latency(profile: FirmwareProfile, step_hz: float | None) -> Cell:
+    if profile.latency_us is None:
+        return Cell("no estimate", note="No blocks were counted.")
+    low, usual, high = profile.latency_us
+    note = f"{time(low)} to {time(high)}"
+    if step_hz is not None:
+        period = 1e6 / step_hz
+        note += f"; at most {percent(high / period)} of the control period of {time(period)}"
+    return Cell(time(usual), note, kind_tag("estimated"))
+
+
+def _bytes_of(count: int, whole: int | None, note: str) -> Cell:
+    share = "" if whole is None else f"{percent(count / whole)} of {size(whole)}; "
+    return Cell(size(count), share + note, kind_tag("exact"))
+
+
+def _stack(count: int | None) -> Cell:
+    if count is None:
+        return Cell("not seen", "the link cannot look")
+    return Cell(size(count), "the deepest seen", kind_tag("exact"))
 
 
 def _layers(profile: FirmwareProfile) -> Table:
@@ -198,27 +176,7 @@ def _roof_figure(found: list[tuple[LayerWork, int]], core: Core) -> Figure:
         is_log=True,
     )
     y = Scale(min(rates) / 2.5, limit.mac_per_cycle * 1.8, _HEIGHT - 46, 24, is_log=True)
-    parts = frame(x, y, "MAC for each byte touched", "MAC per cycle")
-    corner = limit.mac_per_cycle / limit.bytes_per_cycle
-    start = max(x.low, y.low / limit.bytes_per_cycle)
-    roof = [
-        (x(start), y(start * limit.bytes_per_cycle)),
-        (
-            x(max(corner, x.low)),
-            y(min(limit.mac_per_cycle, max(corner, x.low) * limit.bytes_per_cycle)),
-        ),
-        (x.end, y(limit.mac_per_cycle)),
-    ]
-    parts += [
-        svg.path(roof, "roof"),
-        svg.text(
-            x.end,
-            y(limit.mac_per_cycle) - 7,
-            f"core: {number(limit.mac_per_cycle)} MAC per cycle",
-            "quiet",
-            "end",
-        ),
-    ]
+    parts = [*frame(x, y, "MAC for each byte touched", "MAC per cycle"), *_edge(x, y, limit)]
     rows = []
     for place, ((layer, cycles), rate) in enumerate(zip(found, rates, strict=True), start=1):
         at = (x(layer.intensity), y(rate))
@@ -250,6 +208,20 @@ def _roof_figure(found: list[tuple[LayerWork, int]], core: Core) -> Figure:
     return Figure(
         "Roofline", svg.drawing(_WIDTH, _HEIGHT, label, parts), words, table, kind_tag("estimated")
     )
+
+
+def _edge(x: Scale, y: Scale, limit: CoreLimit) -> list[Markup]:
+    """Draw the roof: memory's slope up to the corner, then the core's own limit."""
+    corner = limit.mac_per_cycle / limit.bytes_per_cycle
+    start, turn = max(x.low, y.low / limit.bytes_per_cycle), max(corner, x.low)
+    top = y(limit.mac_per_cycle)
+    roof = [
+        (x(start), y(start * limit.bytes_per_cycle)),
+        (x(turn), y(min(limit.mac_per_cycle, turn * limit.bytes_per_cycle))),
+        (x.end, top),
+    ]
+    words = f"core: {number(limit.mac_per_cycle)} MAC per cycle"
+    return [svg.path(roof, "roof"), svg.text(x.end, top - 7, words, "quiet", "end")]
 
 
 def _roof(layer: LayerWork, limit: CoreLimit) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
@@ -102,22 +103,19 @@ def _differences(loop: ClosedLoop) -> Figure:
     x = Scale(*spread(reach, 0.08), _NAMES, _WIDTH - 8)
     base = top + 3 * row
     parts = _panel(
+        (top, base),
         x,
-        top,
-        base,
-        -mean.margin,
-        f"margin {signed(-mean.margin)}",
+        _Margin(-mean.margin, f"margin {signed(-mean.margin)}"),
         "difference of the return, int8 \N{MINUS SIGN} source",
     )
-    parts += _interval(x, top + 0.5 * row, "mean", mean.lower, mean.mean_difference, None, "int8")
+    ends: _Ends = (mean.lower, mean.mean_difference, None)
+    parts += _interval(x, top + 0.5 * row, "mean", ends, "int8")
     for bound in (mean.t_lower, mean.skew_lower, mean.bootstrap_lower):
         parts.append(svg.rectangle(x(bound) - 0.75, top + 0.5 * row - 6, 1.5, 12, "fill-int8"))
-    parts += _interval(
-        x, top + 1.5 * row, "worst tenth", low.lower, low.difference, low.upper, "int8"
-    )
-    parts += _interval(
-        x, top + 2.5 * row, "mean, float64", control.lower, control.mean_difference, None, "source"
-    )
+    ends = (low.lower, low.difference, low.upper)
+    parts += _interval(x, top + 1.5 * row, "worst tenth", ends, "int8")
+    ends = (control.lower, control.mean_difference, None)
+    parts += _interval(x, top + 2.5 * row, "mean, float64", ends, "source")
     height = base + 40
     words = (
         f"The mean moves by {signed(mean.mean_difference)}, with {percent(1 - mean.alpha)} "
@@ -157,33 +155,35 @@ def _failures(
     x = Scale(*spread([*reach, 0.0, 115 * test.margin], 0.08), _NAMES, _WIDTH - 8)
     base = top + len(tests) * row
     parts = _panel(
+        (top, base),
         x,
-        top,
-        base,
-        100 * test.margin,
-        f"margin {_points(test.margin)}",
+        _Margin(100 * test.margin, f"margin {_points(test.margin)}", is_upper=True),
         "rise of the failure rate, points",
-        upper=True,
     )
     for place, (name, each, who) in enumerate(tests):
-        parts += _interval(
-            x,
-            top + (place + 0.5) * row,
-            name,
-            None,
-            100 * each.rate_difference,
-            100 * each.upper,
-            who,
-        )
+        ends: _Ends = (None, 100 * each.rate_difference, 100 * each.upper)
+        parts += _interval(x, top + (place + 0.5) * row, name, ends, who)
     return parts, base + 40
 
 
-def _panel(
-    x: Scale, top: float, base: float, margin: float, name: str, title: str, *, upper: bool = False
-) -> list[Markup]:
-    """Draw an axis with its forbidden side: below the margin, or above it."""
-    limit = x(margin)
-    left, right = (limit, x.end) if upper else (x.start, limit)
+_Ends = tuple[float | None, float, float | None]  # of an interval: low, middle, high
+
+
+@dataclass(frozen=True, slots=True)
+class _Margin:
+    """A limit of an axis, with its words; what lies below it is forbidden, or above it."""
+
+    value: float
+    name: str
+    is_upper: bool = False
+
+
+def _panel(y: tuple[float, float], x: Scale, margin: _Margin, title: str) -> list[Markup]:
+    """Draw an axis from y[0] down to y[1], with its forbidden side."""
+    top, base = y
+    limit = x(margin.value)
+    left, right = (limit, x.end) if margin.is_upper else (x.start, limit)
+    middle = (x.start + x.end) / 2
     parts = [svg.rectangle(left, top, right - left, base - top, "forbidden")]
     for value in x.ticks(4):
         parts += [
@@ -195,17 +195,14 @@ def _panel(
         svg.line((x(0), top), (x(0), base), "zero"),
         svg.line((x.start, base), (x.end, base), "axis"),
         svg.line((limit, top - 5), (limit, base), "limit"),
-        svg.text(
-            limit, top - 10, name, "quiet", "end" if limit > (x.start + x.end) / 2 else "start"
-        ),
-        svg.text((x.start + x.end) / 2, base + 34, title, "label", "middle"),
+        svg.text(limit, top - 10, margin.name, "quiet", "end" if limit > middle else "start"),
+        svg.text(middle, base + 34, title, "label", "middle"),
     ]
 
 
-def _interval(
-    x: Scale, y: float, name: str, low: float | None, middle: float, high: float | None, who: str
-) -> list[Markup]:
-    """Draw an interval; where it has no end on one side it runs on as an arrow."""
+def _interval(x: Scale, y: float, name: str, interval: _Ends, who: str) -> list[Markup]:
+    """Draw an interval [low, middle, high]; where it has no end on a side it runs on as an arrow."""
+    low, middle, high = interval
     whisker = f"whisker-{who}"
     start, end = x.start if low is None else x(low), x.end if high is None else x(high)
     parts = [svg.text(0, y + 4, name, "name"), svg.line((start, y), (end, y), whisker)]
