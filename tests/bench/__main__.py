@@ -377,7 +377,9 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure the sections, print their rows and write them where asked; 1 where a goal is missed."""
+    """Measure the sections, print their rows and write them where asked; 1 where a goal is
+    missed.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description="Measure what quarl promises."
     )

@@ -104,7 +104,9 @@ def cells(shipped: Shipped) -> tuple[str, ...]:
 
 
 def refused(ladder: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the rungs that were not taken do to the mean return, or why they were not played."""
+    """Return what the rungs that were not taken do to the mean return, or why they were not
+    played.
+    """
     told = []
     for tried in ladder:
         mean, missed = tried["mean"], tried["missed"]

@@ -1,4 +1,6 @@
-"""JSON documents: what is written comes back; what cannot be is refused, in bounded time and memory."""
+"""JSON documents: what is written comes back; what cannot be is refused, in bounded time and
+memory.
+"""
 
 from __future__ import annotations
 

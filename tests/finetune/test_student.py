@@ -1,4 +1,6 @@
-"""The student's forward pass is the deployment arithmetic: 0 outputs differ, however it was trained."""
+"""The student's forward pass is the deployment arithmetic: 0 outputs differ, however it was
+trained.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Kernels in assembler against the reference, on every kind of core, for shapes that do not fit their
-blocks: borders, lines and rows that are no whole words, odd last pixels, a few inputs.
+"""Kernels in assembler against the reference, on every kind of core, for shapes that do not fit
+their blocks: borders, lines and rows that are no whole words, odd last pixels, a few inputs.
 """
 
 from __future__ import annotations

@@ -53,7 +53,9 @@ def test_buffers_that_live_together_never_share_a_byte(buffers: list[Buffer]) ->
 
 @st.composite
 def chains(draw: st.DrawFn) -> tuple[list[Buffer], list[Overlap]]:
-    """Buffers of a chain of layers, each of which may take its input's place at a random distance."""
+    """Buffers of a chain of layers, each of which may take its input's place at a random
+    distance.
+    """
     count = draw(st.integers(2, 8))
     buffers = [Buffer(f"b{i}", draw(st.integers(1, 300)), max(0, i - 1), i) for i in range(count)]
     overlaps = [

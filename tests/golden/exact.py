@@ -67,7 +67,9 @@ def multiplier(in_scale: int, weight_scale: int, out_scale: int) -> int:
 
 
 def rescale(acc: int, multiplier_bits: int, zero_point: int, qmin: int, qmax: int) -> int:
-    """Return clamp(round_half_even(float32(float32(acc) * multiplier)) + zero_point, qmin, qmax)."""
+    """Return clamp(round_half_even(float32(float32(acc) * multiplier)) + zero_point, qmin,
+    qmax).
+    """
     product = to_float32(value(to_float32(Fraction(acc))) * value(multiplier_bits))
     return min(max(round_half_even(value(product)) + zero_point, qmin), qmax)
 

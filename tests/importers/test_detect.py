@@ -1,4 +1,6 @@
-"""The source framework is recognised by content; what is not a policy file gets one clear message."""
+"""The source framework is recognised by content; what is not a policy file gets one clear
+message.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The process that reads HDF5 files keeps within the user's own limits, and blames the file only for
-what the file did.
+"""The process that reads HDF5 files keeps within the user's own limits, and blames the file only
+for what the file did.
 """
 
 from __future__ import annotations

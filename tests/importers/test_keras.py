@@ -674,7 +674,8 @@ def attribute_alone() -> bytearray:
         (
             857,
             2,
-            # the version of an attribute: the HDF5 library reads where nothing is, and its process dies
+            # the version of an attribute: the HDF5 library reads where nothing is, and its process
+            # dies
         ),
         pytest.param(
             928, 0, marks=pytest.mark.slow

@@ -1,4 +1,6 @@
-"""Spaces of Stable-Baselines3 policies: what predict() does with an observation, the import does."""
+"""Spaces of Stable-Baselines3 policies: what predict() does with an observation, the import
+does.
+"""
 
 from __future__ import annotations
 

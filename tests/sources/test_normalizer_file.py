@@ -1,4 +1,6 @@
-"""Observation statistics: plain data in, and the one place where a pickle is loaded asks for trust."""
+"""Observation statistics: plain data in, and the one place where a pickle is loaded asks for
+trust.
+"""
 
 from __future__ import annotations
 

@@ -199,7 +199,9 @@ def test_the_same_returns_give_the_same_verdict() -> None:
 def test_the_failure_test_errs_at_most_one_time_in_twenty_whatever_the_discordant_pairs(
     count: int, margin: float
 ) -> None:
-    """Not simulated: the exact probability of passing under every null, summed over all outcomes."""
+    """Not simulated: the exact probability of passing under every null, summed over all
+    outcomes.
+    """
     harms, gains = np.meshgrid(np.arange(count + 1), np.arange(count + 1), indexing="ij")
     possible = harms + gains <= count
     worth = possible & (harms - gains <= count * margin)  # only these can pass
@@ -281,7 +283,9 @@ def test_the_worst_share_of_discordant_pairs_is_found() -> None:
 def constrained(
     harms: NDArray[np.int64], gains: NDArray[np.int64], count: int, margin: float
 ) -> Returns:
-    """The likelihood's maximum over the rate of gains, by a fine search instead of the closed form."""
+    """The likelihood's maximum over the rate of gains, by a fine search instead of the closed
+    form.
+    """
     rates = np.linspace(1e-9, (1 - margin) / 2 - 1e-9, 4001)
     with np.errstate(divide="ignore", invalid="ignore"):
         equal = np.maximum(count - harms - gains, 0)[..., None]

@@ -168,7 +168,9 @@ class Builder:
         return self._append(op, (a, b), target, self.shapes[a])
 
     def table(self, function: Function, target: QuantTensor, *, source: str | None = None) -> str:
-        """Add a function as the table that the quantiser would write, or a random one for "relu"."""
+        """Add a function as the table that the quantiser would write, or a random one for
+        "relu".
+        """
         source = source or self.newest
         tensor = self.tensors[source]
         assert tensor is not None
@@ -244,7 +246,9 @@ class Builder:
     def _weights(
         self, shape: tuple[int, ...], source: str, target: QuantTensor | None, weight_bits: int
     ) -> NDArray[np.int8]:
-        """Return int8 weights, shrunk where a wide layer's sums would leave float32's exact range."""
+        """Return int8 weights, shrunk where a wide layer's sums would leave float32's exact
+        range.
+        """
         tensor = self.tensors[source]
         assert tensor is not None
         largest = 2 ** (weight_bits - 1) - 1

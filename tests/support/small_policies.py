@@ -94,7 +94,9 @@ def mlp(
 
 
 def cnn(rng: np.random.Generator) -> Policy:
-    """Return a small image policy: strided convolution, depthwise with uneven padding, dense head."""
+    """Return a small image policy: strided convolution, depthwise with uneven padding, dense
+    head.
+    """
     layers: list[tuple[str, Op]] = [
         ("conv", conv(rng, 6, (4, 3), 2, (2, 1), ((1, 2), (0, 1)))),
         ("relu", Activation("relu")),

@@ -1,4 +1,5 @@
-"""The public functions of quarl: each verb of the command line, for files and for objects in memory.
+"""The public functions of quarl: each verb of the command line, for files and for objects in
+memory.
 
     import quarl
     release = quarl.export("cartpole_ppo", "out/cartpole")
@@ -165,7 +166,8 @@ def gate(
 
 
 def ship(policy: Any, out: str | Path, **options: Unpack[ShipOptions]) -> Shipment:
-    """Return the bundle, its figures and its verdict: import, export, profile, parity, gate, report.
+    """Return the bundle, its figures and its verdict: import, export, profile, parity, gate,
+    report.
 
     Args:
         policy: as `import_policy` takes it. A policy given as an object is trusted: its framework

@@ -19,7 +19,9 @@ class InputError(QuarlError):
 
 
 class UntrustedFileError(InputError):
-    """A file that asks for something data must not ask for: code, too much memory, a path outside."""
+    """A file that asks for something data must not ask for: code, too much memory, a path
+    outside.
+    """
 
 
 class UnsupportedError(InputError):

@@ -90,8 +90,8 @@ class Record:
         return self.actor_steps / self.actors_cpu_s
 
     def cost_ms(self, *phases: str) -> float:
-        """CPU milliseconds of these phases for 1,000 environment steps: the actors' CPU time, shared
-        out as their wall time without waiting is.
+        """CPU milliseconds of these phases for 1,000 environment steps: the actors' CPU time,
+        shared out as their wall time without waiting is.
         """
         busy = sum(sum(a.phases_s) - a.phase("wait") - a.phase("check") for a in self.actors)
         wall = sum(a.phase(phase) for a in self.actors for phase in phases)

@@ -107,7 +107,8 @@ def policy_from(data: bytes, where: str) -> Policy:
 
 
 def quant_policy_from(data: bytes, where: str) -> QuantPolicy:
-    """Return the quantised policy in the bytes of `policy.npz`; every limit of the arithmetic is checked again.
+    """Return the quantised policy in the bytes of `policy.npz`; every limit of the arithmetic is
+    checked again.
 
     Raises:
         InputError: not such a file, one of another format, or one that says more than this quarl
@@ -209,7 +210,9 @@ def _check_nothing_else(
     wanted: Mapping[str, Any],
     wanted_arrays: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Check that what was read is all there was, so that nothing in the file is silently dropped."""
+    """Check that what was read is all there was, so that nothing in the file is silently
+    dropped.
+    """
     where = _difference(document, json.loads(json.dumps(wanted)))
     others = sorted(set(arrays) ^ set(wanted_arrays))
     if where is not None or others:
@@ -220,7 +223,9 @@ def _check_nothing_else(
 
 
 def _difference(found: Any, wanted: Any, at: str = "") -> str | None:
-    """Return the path of the first place where two JSON values differ, None where they are equal."""
+    """Return the path of the first place where two JSON values differ, None where they are
+    equal.
+    """
     if isinstance(found, dict) and isinstance(wanted, dict) and (keys := set(found) ^ set(wanted)):
         return f"{at}.{min(keys)}"
     if isinstance(found, dict | list) and type(found) is type(wanted) and len(found) == len(wanted):

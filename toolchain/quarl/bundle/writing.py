@@ -63,7 +63,9 @@ def own_files(folder: Path) -> tuple[str, ...]:
 
 
 def _listed_files(folder: Path) -> dict[str, str]:
-    """Return the digests a manifest of any format lists; a manifest of something else is refused."""
+    """Return the digests a manifest of any format lists; a manifest of something else is
+    refused.
+    """
     try:
         document = json.loads(read_member(folder, MANIFEST))
         listed = {str(name): str(digest) for name, digest in document["files"].items()}

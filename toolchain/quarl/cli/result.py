@@ -109,7 +109,9 @@ def conclude(
 
 
 def _remember(verdict: Verdict, release: Release, path: Path | None) -> None:
-    """Add the run to the history; a history that cannot take it is reported and changes no verdict."""
+    """Add the run to the history; a history that cannot take it is reported and changes no
+    verdict.
+    """
     from datetime import UTC, datetime
 
     from quarl.verdict.history import default_path, record

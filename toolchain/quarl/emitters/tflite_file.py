@@ -118,7 +118,9 @@ class TfliteFile:
         return output
 
     def finish(self, graph_input: int, graph_output: int, metadata: dict[str, str]) -> bytes:
-        """Return the file's bytes; the signature calls the two tensors "observation" and "output"."""
+        """Return the file's bytes; the signature calls the two tensors "observation" and
+        "output".
+        """
         self._graph.inputs, self._graph.outputs = [graph_input], [graph_output]
         signature = schema.SignatureDefT()
         signature.signatureKey = "serving_default"

@@ -155,7 +155,9 @@ class Canvas:
         color: Color,
         opacity: float,
     ) -> None:
-        """Lay a colour over the pixels; `outside` is how far each is from the inside of the shape."""
+        """Lay a colour over the pixels; `outside` is how far each is from the inside of the
+        shape.
+        """
         cover = (opacity * np.clip(0.5 - outside, 0.0, 1.0))[:, :, None].astype(np.float32)
         region = self._image[window]
         region += (np.array(color, np.float32) - region) * cover

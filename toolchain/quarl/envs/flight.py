@@ -143,7 +143,9 @@ class Flights:
         )  # half the edges, along x, y, z
 
     def reset(self, rows: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
-        """Start new flights in the lanes `rows`, each drawn from its own generator with one call."""
+        """Start new flights in the lanes `rows`, each drawn from its own generator with one
+        call.
+        """
         obstacles = self.spheres + self.boxes
         count = 11 + obstacles * 3 * (PLACES_TRIED + 1)
         draws = np.stack([generator.random(count, dtype=np.float32) for generator in generators])

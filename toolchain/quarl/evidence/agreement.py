@@ -40,7 +40,8 @@ class DiscreteAgreement:
     output_step: float  # one step of the candidate's outputs, in the units of the source's outputs
     median_gap_steps: (
         float | None
-        # of the source's gap between its best two actions; None: the candidate's outputs have no step
+        # of the source's gap between its best two actions; None: the candidate's outputs have no
+        # step
     )
     clear_steps: (
         float  # a gap larger than this is clear: quantisation alone should not turn it over

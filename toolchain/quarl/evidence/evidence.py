@@ -99,7 +99,9 @@ class DisturbedEpisodes:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A change that was tried on one half of the held-out observations and measured on the other."""
+    """A change that was tried on one half of the held-out observations and measured on the
+    other.
+    """
 
     change: Line  # "rung 4 (wide input)", "calibration on the held-out observations"
     rung: Count

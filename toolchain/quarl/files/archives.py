@@ -17,7 +17,8 @@ from typing import BinaryIO, Self
 from quarl.errors import InputError, UntrustedFileError
 from quarl.files.open import CHUNK_BYTES, open_file
 
-# A policy for a small board has kilobytes to megabytes; these leave room for optimiser state and twins.
+# A policy for a small board has kilobytes to megabytes; these leave room for optimiser state and
+# twins.
 MAX_TOTAL_BYTES = 1 << 30
 MAX_MEMBER_BYTES = 1 << 28
 MAX_MEMBERS = 20_000

@@ -66,7 +66,9 @@ def parse_toml(text: bytes | str, where: str) -> dict[str, Any]:
 
 
 def _levels(text: str) -> int:
-    """Return how deep the deepest key or value is, without parsing. Every character is seen once."""
+    """Return how deep the deepest key or value is, without parsing. Every character is seen
+    once.
+    """
     deepest = parts = brackets = at = 0
     while (match := _TOKEN.search(text, at)) is not None:
         token, at = match.group(), match.end()

@@ -1,5 +1,5 @@
-"""What all students of a distillation share: lessons of the source's own play, and observations held
-out from them.
+"""What all students of a distillation share: lessons of the source's own play, and observations
+held out from them.
 """
 
 from __future__ import annotations

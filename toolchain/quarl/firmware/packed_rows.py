@@ -99,7 +99,9 @@ def _groups(halfwords: NDArray[np.int32], per_group: int) -> NDArray[np.int16]:
 def _laid_out(
     groups: NDArray[np.int16], biases: NDArray[np.int16], part: int, is_int4: bool
 ) -> NDArray[np.int16]:
-    """Return chunks, parts, groups: each its biases and its steps, of 4 bits the other way round."""
+    """Return chunks, parts, groups: each its biases and its steps, of 4 bits the other way
+    round.
+    """
     per_chunk = CHUNK // GROUP
     pieces = []
     for first in range(0, len(groups), per_chunk):

@@ -100,7 +100,9 @@ def pool_counts(op: QuantAveragePool2D, size: tuple[int, ...]) -> NDArray[np.int
 def spatial_mean(
     op: QuantMean, x: NDArray[np.int32], source: QuantTensor, target: QuantTensor
 ) -> NDArray[np.int32]:
-    """Return int32 [n, channels] or [n, 1, 1, channels] from integers [n, height, width, channels]."""
+    """Return int32 [n, channels] or [n, 1, 1, channels] from integers [n, height, width,
+    channels].
+    """
     acc = (x - np.int32(source.zero_point)).sum(axis=(1, 2), keepdims=op.keeps_axes, dtype=np.int64)
     product = acc.astype(np.float32) * np.float32(op.multiplier) + np.float32(target.zero_point)
     result: NDArray[np.int32] = np.clip(np.rint(product), target.qmin, target.qmax).astype(np.int32)

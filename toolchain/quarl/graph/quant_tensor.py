@@ -46,7 +46,9 @@ class QuantTensor:
         return max(self.qmax - self.zero_point, self.zero_point - self.qmin)
 
     def quantize(self, values: NDArray[np.floating[Any]]) -> NDArray[np.int32]:
-        """Return int32 integers of real values, clamped; used while calibrating, not on a target."""
+        """Return int32 integers of real values, clamped; used while calibrating, not on a
+        target.
+        """
         integers: NDArray[np.int32] = np.clip(
             np.rint(values / self.scale) + self.zero_point, self.qmin, self.qmax
         ).astype(np.int32)

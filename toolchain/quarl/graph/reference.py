@@ -90,7 +90,9 @@ def probabilities(policy: QuantPolicy, outputs: NDArray[Any]) -> NDArray[np.floa
 
 
 def act(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
-    """Return the actions of the quantised policy for observations [n, *shape] in environment units."""
+    """Return the actions of the quantised policy for observations [n, *shape] in environment
+    units.
+    """
     return policy.contract.action.decode(real_outputs(policy, integer_outputs(policy, obs)))
 
 

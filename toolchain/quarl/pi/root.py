@@ -178,7 +178,9 @@ def _extract_debian(target: Path) -> None:
 
 
 def _write_core(root: Path, core: CpuInfo) -> None:
-    """Write a root prefix: links to Debian's folders, and the files that say which machine it is."""
+    """Write a root prefix: links to Debian's folders, and the files that say which machine it
+    is.
+    """
     cpus = root / "sys" / "devices" / "system" / "cpu"
     cpus.mkdir(parents=True)
     (root / "proc").mkdir()

@@ -61,7 +61,9 @@ class Flight:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """The first decisions of one game by both on the same seed; pictures are uint8 [height, width]."""
+    """The first decisions of one game by both on the same seed; pictures are uint8 [height,
+    width].
+    """
 
     seed: int
     reason: str
@@ -85,7 +87,9 @@ Replay: TypeAlias = tuple[Flight, ...] | Frames | NotReplayed
 
 
 def replay_episodes(release: Release, paired: PairedEpisodes | None) -> Replay:
-    """Return episodes worth a look: the largest loss, the largest gain, a usual one and the first."""
+    """Return episodes worth a look: the largest loss, the largest gain, a usual one and the
+    first.
+    """
     source, env = release.source, release.manifest.env
     if paired is None or source is None or env is None:
         return NotReplayed(

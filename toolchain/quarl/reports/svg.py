@@ -33,7 +33,9 @@ def element(name: str, *children: str, **attributes: str | float | None) -> Mark
 def drawing(
     width: float, height: float, label: str, parts: Iterable[Markup], css: str = "chart"
 ) -> Markup:
-    """Return a whole drawing in a box of width x height units; `label` says in words what it shows."""
+    """Return a whole drawing in a box of width x height units; `label` says in words what it
+    shows.
+    """
     box = f"0 0 {coordinate(width)} {coordinate(height)}"
     return element("svg", *parts, class_=css, viewBox=box, role="img", aria_label=label)
 

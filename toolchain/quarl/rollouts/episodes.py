@@ -41,7 +41,8 @@ class Episodes:
     lengths: NDArray[np.int32]  # [n], environment steps
     successes: (
         NDArray[np.bool_] | None
-        # [n], info["success"] or info["is_success"] of the last step; None where no episode reports it
+        # [n], info["success"] or info["is_success"] of the last step; None where no episode reports
+        # it
     )
 
 

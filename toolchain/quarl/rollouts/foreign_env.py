@@ -31,7 +31,9 @@ _NUMBERS = (float, int, np.floating, np.integer)
 
 
 class ForeignEnv:
-    """One environment. `reset` begins an episode; `step` gives observation, reward, end, success."""
+    """One environment. `reset` begins an episode; `step` gives observation, reward, end,
+    success.
+    """
 
     def __init__(self, spec: EnvSpec, env: gymnasium.Env[Any, Any]) -> None:
         self._spec, self._env, self._seed = spec, env, 0

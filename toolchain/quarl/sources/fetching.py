@@ -1,4 +1,5 @@
-"""Opens a URL within a time, whatever the server does: one that sends a byte now and then is cut off.
+"""Opens a URL within a time, whatever the server does: one that sends a byte now and then is cut
+off.
 
 In: a request for an http or https URL. Out: the server's answer, its head read.
 """

@@ -65,7 +65,8 @@ class MeanTest:
     provable_margin: float
     episodes_needed: (
         int | None
-        # for an equal candidate to prove `margin` with POWER, by t at this spread; None: a million are
+        # for an equal candidate to prove `margin` with POWER, by t at this spread; None: a million
+        # are
         # too few
     )
     passed: bool

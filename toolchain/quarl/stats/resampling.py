@@ -1,4 +1,5 @@
-"""Intervals by resampling: of what one policy lost, of many policies together, of a rank correlation.
+"""Intervals by resampling: of what one policy lost, of many policies together, of a rank
+correlation.
 
 In: returns of the same episodes, or one number a policy. Out: frozen estimates with 95 % intervals.
 Many policies are summed up by the interquartile mean with a stratified bootstrap (Agarwal et al.,

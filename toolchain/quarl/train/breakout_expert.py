@@ -39,7 +39,9 @@ _SEQUENCES = np.array(
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the player knows of the game between two steps; y grows downwards, speeds are per step."""
+    """What the player knows of the game between two steps; y grows downwards, speeds are per
+    step.
+    """
 
     ball: tuple[int, int] | None  # x, y one step ago; None while there is none
     speed: tuple[int, int]

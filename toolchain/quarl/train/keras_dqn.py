@@ -393,7 +393,9 @@ def _actor(network: Any) -> Actor:
 
 
 def _save(network: Any, path: Path) -> None:
-    """Write the `.keras` file without the hour it was made: the same training gives the same bytes."""
+    """Write the `.keras` file without the hour it was made: the same training gives the same
+    bytes.
+    """
     network.save(path)
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}

@@ -55,7 +55,9 @@ _HALF_STEPS = 9
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the player knows of the game between two steps; y grows downwards, speeds are per step."""
+    """What the player knows of the game between two steps; y grows downwards, speeds are per
+    step.
+    """
 
     ball: tuple[int, int] | None  # x, y one step ago
     speed: tuple[int, int]  # of the ball; (0, 0) where unknown

@@ -1,4 +1,6 @@
-"""What a training with Stable-Baselines3 writes: checkpoints to go on from, and the policy itself."""
+"""What a training with Stable-Baselines3 writes: checkpoints to go on from, and the policy
+itself.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Why a release does not pass: where int8 differs from its source, in sentences with their numbers, and
-what was measured to help.
+"""Why a release does not pass: where int8 differs from its source, in sentences with their numbers,
+and what was measured to help.
 
 In: the evidence, the judged closed loop, the bundle's report of its layers. Out: `Reason`s, what
 helps first.

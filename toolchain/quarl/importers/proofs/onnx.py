@@ -73,7 +73,9 @@ def _added(nodes: Nodes, name: str, results: dict[str, NDArray[Any]]) -> NDArray
 def _run(
     model: ModelProto, outputs: list[str], plan: InputPlan, values: NDArray[Any]
 ) -> list[NDArray[np.float32]]:
-    """Return each output [n, count] for what the network is fed, in batches of the size it takes."""
+    """Return each output [n, count] for what the network is fed, in batches of the size it
+    takes.
+    """
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     settings.log_severity_level = 4

@@ -120,7 +120,9 @@ def _mean(walk: Walk, operator: Operator) -> None:
 def _window(
     walk: Walk, operator: Operator, shape: tuple[int, ...], kernel: tuple[int, ...], channels: int
 ) -> tuple[Padding, tuple[int, int]]:
-    """Return the explicit padding and the rows and columns of a convolution's or pooling's result."""
+    """Return the explicit padding and the rows and columns of a convolution's or pooling's
+    result.
+    """
     settings = operator.settings
     if len(shape) != 3 or shape[2] != channels:
         raise walk.unsupported(

@@ -1,4 +1,6 @@
-"""The sections of the page in reading order: each is one function from `Contents` to a `Section`."""
+"""The sections of the page in reading order: each is one function from `Contents` to a
+`Section`.
+"""
 
 from __future__ import annotations
 

@@ -201,7 +201,9 @@ def _panel(y: tuple[float, float], x: Scale, margin: _Margin, title: str) -> lis
 
 
 def _interval(x: Scale, y: float, name: str, interval: _Ends, who: str) -> list[Markup]:
-    """Draw an interval [low, middle, high]; where it has no end on a side it runs on as an arrow."""
+    """Draw an interval [low, middle, high]; where it has no end on a side it runs on as an
+    arrow.
+    """
     low, middle, high = interval
     whisker = f"whisker-{who}"
     start, end = x.start if low is None else x(low), x.end if high is None else x(high)

@@ -1,4 +1,6 @@
-"""Words that several sections share: how a check, a kind of figure and an environment are called."""
+"""Words that several sections share: how a check, a kind of figure and an environment are
+called.
+"""
 
 from __future__ import annotations
 
