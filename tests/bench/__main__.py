@@ -1,7 +1,9 @@
 """`make bench`: every promised number, measured on this machine as the code stands, beside its
 goal.
 
-python -m tests.bench [SECTION ...] [--write FILE.md]     sections: export accuracy returns atari throughput commands play firmware pi sizes actorq
+python -m tests.bench [SECTION ...] [--write FILE.md]
+
+Sections: export accuracy returns atari throughput commands play firmware pi sizes actorq
 """
 
 from __future__ import annotations

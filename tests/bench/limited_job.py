@@ -1,7 +1,9 @@
 """Times a .tflite whose weights stay in the file: LiteRT's built-in kernels read them where the
 file is mapped into memory.
 
-python -m tests.bench.limited_job MODEL.tflite CONTROL_GROUP      CONTROL_GROUP is empty, or a folder whose memory limit is to hold
+python -m tests.bench.limited_job MODEL.tflite CONTROL_GROUP
+
+CONTROL_GROUP is empty, or a folder whose memory limit is to hold.
 """
 
 from __future__ import annotations

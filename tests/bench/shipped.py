@@ -1,7 +1,9 @@
 """Every shipped policy through the whole chain, as `quarl ship` does it: what int8 keeps, and what
 it saves.
 
-python -m tests.bench.shipped [POLICY ...] [--write FILE.md]     a policy at a time if you like: Atari games take minutes
+python -m tests.bench.shipped [POLICY ...] [--write FILE.md]
+
+A policy at a time if you like: Atari games take minutes.
 """
 
 from __future__ import annotations

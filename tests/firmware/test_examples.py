@@ -51,7 +51,8 @@ typedef int HAL_StatusTypeDef;
 #define TIM_CHANNEL_1 0U
 #define TIM_CHANNEL_ALL 0x3CU
 #define __HAL_TIM_GET_COUNTER(handle) ((handle)->Instance->CNT)
-#define __HAL_TIM_SET_COMPARE(handle, channel, value) ((handle)->Instance->CCR1 = (value) + (channel))
+#define __HAL_TIM_SET_COMPARE(handle, channel, value) \\
+    ((handle)->Instance->CCR1 = (value) + (channel))
 HAL_StatusTypeDef HAL_TIM_Encoder_Start(TIM_HandleTypeDef *htim, uint32_t channel);
 HAL_StatusTypeDef HAL_TIM_PWM_Start(TIM_HandleTypeDef *htim, uint32_t channel);
 HAL_StatusTypeDef HAL_TIM_Base_Start_IT(TIM_HandleTypeDef *htim);

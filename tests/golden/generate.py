@@ -13,20 +13,21 @@ from tests.golden import exact
 FOLDER = Path(__file__).parent
 SEED = 20261122
 RANGES = ((-128, 127), (0, 4095), (-2048, 2047), (-32768, 32767))
-RESCALE_HEADER = """\
+MADE = (
+    f"# made by tests/golden/generate.py, seed {SEED}, in exact rational arithmetic "
+    "(tests/golden/exact.py)\n"
+)
+RESCALE_HEADER = f"""\
 # y = clamp(round_half_even(float32(float32(acc) * multiplier)) + zero_point, qmin, qmax)
-# made by tests/golden/generate.py, seed 20261122, in exact rational arithmetic (tests/golden/exact.py)
-# acc  multiplier (bits of a float32, hexadecimal)  zero_point  qmin  qmax  y
+{MADE}# acc  multiplier (bits of a float32, hexadecimal)  zero_point  qmin  qmax  y
 """
-FACTOR_HEADER = """\
+FACTOR_HEADER = f"""\
 # multiplier = float32(float32(in_scale * weight_scale) / out_scale)
-# made by tests/golden/generate.py, seed 20261122, in exact rational arithmetic (tests/golden/exact.py)
-# in_scale  weight_scale  out_scale  multiplier (bits of float32, hexadecimal)
+{MADE}# in_scale  weight_scale  out_scale  multiplier (bits of float32, hexadecimal)
 """
-OBSERVE_HEADER = """\
+OBSERVE_HEADER = f"""\
 # q = clamp(round_half_even(float32(x * inv_scale)) + zero_point, qmin, qmax); NaN counts as 0
-# made by tests/golden/generate.py, seed 20261122, in exact rational arithmetic (tests/golden/exact.py)
-# x  inv_scale (bits of float32, hexadecimal)  zero_point  qmin  qmax  q
+{MADE}# x  inv_scale (bits of float32, hexadecimal)  zero_point  qmin  qmax  q
 """
 
 

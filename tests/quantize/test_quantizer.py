@@ -709,8 +709,10 @@ from quarl.quantize.quantizer import quantize
 from tests.support.small_policies import cnn, mlp, observations, pixels
 
 rng = np.random.default_rng(0)
-for source, obs in ((cnn(rng), pixels(rng, 300, (2, 11, 11))), (mlp(rng, (9, 200, 100, 3)), observations(rng, 500, 9))):
-    data = quant_policy_bytes(quantize(source, calibrate(obs, source.contract), LADDER[5].settings, 5))
+small = (mlp(rng, (9, 200, 100, 3)), observations(rng, 500, 9))
+for source, obs in ((cnn(rng), pixels(rng, 300, (2, 11, 11))), small):
+    calibration = calibrate(obs, source.contract)
+    data = quant_policy_bytes(quantize(source, calibration, LADDER[5].settings, 5))
     print(hashlib.sha256(data).hexdigest())
 """
 

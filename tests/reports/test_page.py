@@ -17,10 +17,14 @@ PHONE, NARROW, DESKTOP = 390, 320, 1280
 CONTRAST = """(() => {
   const channels = colour => colour.match(/[\\d.]+/g).map(Number);
   const light = colour => {
-    const [r, g, b] = channels(colour).map(value => value / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const [r, g, b] = channels(colour).map(value => linear(value / 255));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
-  const ratio = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
+  const ratio = (a, b) => {
+    const [dark, bright] = [light(a), light(b)].sort((x, y) => x - y);
+    return (bright + 0.05) / (dark + 0.05);
+  };
   const ground = node => {
     for (let at = node; at; at = at.parentElement) {
       const colour = getComputedStyle(at).backgroundColor;
@@ -32,10 +36,12 @@ CONTRAST = """(() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const text = walker.currentNode.textContent.trim(), holder = walker.currentNode.parentElement;
-    if (!text || ['SCRIPT', 'STYLE', 'title'].includes(holder.tagName) || !holder.getClientRects().length) continue;
+    if (!text || ['SCRIPT', 'STYLE', 'title'].includes(holder.tagName)) continue;
+    if (!holder.getClientRects().length) continue;
     const style = getComputedStyle(holder);
     if (holder.ownerSVGElement) {
-      const on = holder.classList.contains('on-int8') ? getComputedStyle(document.querySelector('circle.fill-int8')).fill : ground(holder);
+      const disc = document.querySelector('circle.fill-int8');
+      const on = holder.classList.contains('on-int8') ? getComputedStyle(disc).fill : ground(holder);
       found.push([ratio(style.fill, on), text]);
     } else {
       found.push([ratio(style.color, ground(holder)), text]);
@@ -45,11 +51,13 @@ CONTRAST = """(() => {
 })()"""
 OUTSIDE = """[...document.querySelectorAll('body *')].filter(each => {
   const box = each.getBoundingClientRect();
-  return box.width && !each.closest('.skip, caption, thead, [clip-path]') && (box.right > innerWidth + 0.5 || box.left < -0.5);
+  if (!box.width || each.closest('.skip, caption, thead, [clip-path]')) return false;
+  return box.right > innerWidth + 0.5 || box.left < -0.5;
 }).map(each => each.outerHTML.slice(0, 120))"""
 CUT_OFF = """[...document.querySelectorAll('svg.chart text')].filter(each => {
   const box = each.getBoundingClientRect(), whole = each.ownerSVGElement.getBoundingClientRect();
-  return box.left < whole.left - 1 || box.right > whole.right + 1 || box.top < whole.top - 1 || box.bottom > whole.bottom + 1;
+  return box.left < whole.left - 1 || box.right > whole.right + 1
+    || box.top < whole.top - 1 || box.bottom > whole.bottom + 1;
 }).map(each => each.textContent)"""
 CONTROLS = (
     "[...document.querySelectorAll('a[href], button, summary')].filter(each => "

@@ -122,7 +122,8 @@ FILTER = """\
 
 int main(void)
 {
-    while (fread(ql_policy_input(), sizeof(ql_policy_input_t), QL_POLICY_INPUT_LEN, stdin) == QL_POLICY_INPUT_LEN) {
+    size_t len = QL_POLICY_INPUT_LEN;
+    while (fread(ql_policy_input(), sizeof(ql_policy_input_t), len, stdin) == len) {
         (void)fwrite(ql_policy_infer(), sizeof(ql_policy_output_t), QL_POLICY_OUTPUT_LEN, stdout);
     }
     return 0;

@@ -1,7 +1,7 @@
 """Environments that misbehave, each in one way: what a stranger's environment may do to its caller.
 
-`tests.support.hostile_envs:Hostile-v0` with the argument `act`: a name of `ACTS`, and `when`: "make",
-"reset" or "step".
+`tests.support.hostile_envs:Hostile-v0` with the argument `act`: a name of `ACTS`, and `when`:
+"make", "reset" or "step".
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ RECIPES = {
     "td3": on(DDPG, "TD3", "tiny_td3"),
     "sac": SAC,
     "sac_normalised": normalised(on(SAC, "SAC", "tiny_sacn")),
-    "sac_gsde": on(SAC, "SAC", "tiny_sde").replace("evaluations = 2", "use_sde = true\nevaluations = 2"),
+    "sac_gsde": on(SAC, "SAC", "tiny_sde").replace("evalua", "use_sde = true\nevalua"),
 }  # fmt: skip
 
 

@@ -53,9 +53,7 @@ def test_the_layer_with_the_least_signal_and_the_part_with_the_largest_error_are
     )
 
 
-def test_a_layer_that_clips_far_beyond_its_range_is_named_unless_a_table_follows_which_is_flat_there() -> (
-    None
-):
+def test_a_layer_that_clips_is_named_unless_a_table_follows_that_is_flat_there() -> None:
     saturated = [
         reason.text for reason in reasons(GOOD, None, REPORT) if reason.topic == "saturation"
     ]

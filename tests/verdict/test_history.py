@@ -29,9 +29,12 @@ from datetime import datetime, UTC
 from pathlib import Path
 from quarl.verdict.history import record
 from quarl.verdict.verdict import Check, Outcome, Verdict
-verdict = Verdict("policy", tuple(Check(f"check_{i}", "budget", Outcome.PASS, i, None, "at most", "", "exact", "") for i in range(20)))
+of = (None, "at most", "", "exact", "")
+checks = (Check(f"check_{i}", "budget", Outcome.PASS, i, *of) for i in range(20))
+verdict = Verdict("policy", tuple(checks))
+at = datetime(2026, 1, 1, tzinfo=UTC)
 for _ in range(25):
-    record(Path(sys.argv[1]), verdict, board="", manifest_sha256="", version="1", at=datetime(2026, 1, 1, tzinfo=UTC))
+    record(Path(sys.argv[1]), verdict, board="", manifest_sha256="", version="1", at=at)
 """
 
 
@@ -105,11 +108,13 @@ def test_writers_side_by_side_lose_nothing(tmp_path: Path) -> None:
 
 FORMAT_1 = """
 CREATE TABLE runs (
-        number INTEGER PRIMARY KEY, at TEXT NOT NULL, policy TEXT NOT NULL, board TEXT NOT NULL, passed INTEGER NOT NULL,
+        number INTEGER PRIMARY KEY, at TEXT NOT NULL, policy TEXT NOT NULL,
+        board TEXT NOT NULL, passed INTEGER NOT NULL,
         manifest_sha256 TEXT NOT NULL, version TEXT NOT NULL);
 CREATE TABLE checks (
-        run INTEGER NOT NULL REFERENCES runs (number), name TEXT NOT NULL, passed INTEGER, found REAL, allowed REAL,
-        unit TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (run, name)) WITHOUT ROWID;
+        run INTEGER NOT NULL REFERENCES runs (number), name TEXT NOT NULL,
+        passed INTEGER, found REAL, allowed REAL, unit TEXT NOT NULL,
+        kind TEXT NOT NULL, PRIMARY KEY (run, name)) WITHOUT ROWID;
 CREATE INDEX runs_of_policy ON runs (policy, number);
 INSERT INTO runs VALUES (1, '2026-01-01T00:00:00Z', 'old', '', 1, 'ab', '0.9');
 INSERT INTO runs VALUES (2, '2026-01-02T00:00:00Z', 'old', '', 0, 'ab', '0.9');

@@ -122,9 +122,7 @@ def test_the_import_error_is_judged_at_its_limit(error: float, passed: bool) -> 
     assert judge(evidence, LIMITS, policy="p").answer is outcome_of(passed)
 
 
-def test_an_import_that_could_not_be_proven_is_reported_and_not_proven_where_proof_is_required() -> (
-    None
-):
+def test_an_import_without_proof_is_reported_and_not_proven_where_proof_is_required() -> None:
     evidence = replace(GOOD, import_proof=ImportProof("torch", 0, None, "torch is not installed"))
     verdict = judge(evidence, LIMITS, policy="p")
     check = next(check for check in verdict.checks if check.name == "import_error")

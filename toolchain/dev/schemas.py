@@ -1,5 +1,6 @@
 """What is published of the TOML files people write, drawn from the classes that read them: their
-JSON Schemas, and the table of keys in boards.md. `python -m toolchain.dev.schemas` writes the files.
+JSON Schemas, and the table of keys in boards.md. `python -m toolchain.dev.schemas` writes the
+files.
 """
 
 from __future__ import annotations

@@ -164,8 +164,8 @@ def in_child(run: Callable[[], int]) -> int:
     """Return the exit code of `run`, which is called in a child process.
 
     A child that ends in any other way than by returning from `run` is a failure, whatever code it
-    ends with: an environment that calls `os._exit(0)`, a runtime that faults. Signals that were sent
-    to this process are passed on; if it is killed, the child is killed too.
+    ends with: an environment that calls `os._exit(0)`, a runtime that faults. Signals that were
+    sent to this process are passed on; if it is killed, the child is killed too.
     """
     if not hasattr(signal, "sigwaitinfo"):
         return run()

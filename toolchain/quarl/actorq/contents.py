@@ -1,6 +1,7 @@
 """What a block holds: its integers as a `QuantPolicy`, its floats as weights and biases.
 
-In: a block that was checked. Out: values that the rest of quarl knows, and what NumPy makes of them.
+In: a block that was checked. Out: values that the rest of quarl knows, and what NumPy makes of
+them.
 """
 
 from __future__ import annotations

@@ -189,7 +189,8 @@ def _saturation(records: Sequence[Record]) -> Table:
             )
     return Table(
         "How many actors a run can use (a model fitted to these costs)",
-        "From this number of actors on, each on a core of its own, the part is full. The store with "
+        "From this number of actors on, each on a core of its own, the part is full. The store "
+        "with "
         "one shard and with two; the network at 10 Gbit/s with one actor a node.",
         (
             *("case", "actors", "steps/s of an actor", "steps/s the learner needs", "learner"),

@@ -129,20 +129,27 @@ def _page(outcome: Outcome, recipe: Recipe, point: Point, score: ScoreRecipe) ->
 
 {recipe.task}
 
-Trained by `quarl actorq` from `recipe.toml` in this folder: {recipe.algorithm}, seed {recipe.train.seed}, {acting.count} actors in
-{acting.precision}, a full-precision learner; {status.env_steps:,} environment steps in {outcome.wall_s:,.0f} s ({platform.machine()}).
+Trained by `quarl actorq` from `recipe.toml` in this folder: {recipe.algorithm}, seed
+{recipe.train.seed}, {acting.count} actors in {acting.precision}, a full-precision learner;
+{status.env_steps:,} environment steps in
+{outcome.wall_s:,.0f} s ({platform.machine()}).
 Packages: python {platform.python_version()}, {packages}. The licence is quarl's own.
 
-The weights are those of learner step {point.learner_step:,}, whose int8 policy had the best mean return on {point.episodes} episodes
-kept apart for choosing. `integers.npz` holds the integers that were judged then (digest {point.digest[:16]}): `quarl ship` keeps
-them. {outcome.compared:,} outputs of the run's int8 policies were compared with the NumPy reference, {outcome.differing} differ.
+The weights are those of learner step {point.learner_step:,}, whose int8 policy had the best mean
+return on {point.episodes} episodes kept apart for choosing. `integers.npz` holds the integers that
+were judged then (digest
+{point.digest[:16]}): `quarl ship` keeps them. {outcome.compared:,} outputs of the run's int8
+policies were compared with the NumPy
+reference, {outcome.differing} differ.
 
-The actors do not act in step with each other: the same seed gives another policy that is about as good.
+The actors do not act in step with each other: the same seed gives another policy that is about as
+good.
 
 ## Score
 
-{score.episodes} episodes of the float policy without exploration noise, seeds {score.seed:_} to {score.seed + score.episodes - 1:_}:
-mean return {score.mean_return:.2f} (standard deviation {score.std_return:.2f}).
+{score.episodes} episodes of the float policy without exploration noise, seeds {score.seed:_} to
+{score.seed + score.episodes - 1:_}: mean return {score.mean_return:.2f} (standard deviation
+{score.std_return:.2f}).
 
 ## Learning curve
 
@@ -154,5 +161,6 @@ Deterministic play on {point.episodes} episodes; wall time is that of the learne
 
 ## Observations
 
-`calibration.npz` and `heldout.npz` hold observations the actors met, in raw units of the environment, and the episode each is from.
+`calibration.npz` and `heldout.npz` hold observations the actors met, in raw units of the
+environment, and the episode each is from.
 """

@@ -151,7 +151,8 @@ def open_bundle(folder: str | Path) -> Release:
     matters is the gate's to say.
 
     Raises:
-        InputError: there is not a bundle, one of another format, or a file that cannot be understood.
+        InputError: there is not a bundle, one of another format, or a file that cannot be
+            understood.
     """
     folder = Path(folder)
     with suppress(OSError):  # a writer was killed between two renames

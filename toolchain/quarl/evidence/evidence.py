@@ -345,7 +345,8 @@ def _episodes(stored: _Episodes, seeds: tuple[int, ...]) -> Episodes:
     lists = [stored.returns, stored.lengths, stored.successes]
     if any(values is not None and len(values) != len(seeds) for values in lists):
         raise ValueError(
-            f"{len(stored.returns)} returns and {len(stored.lengths)} lengths for {len(seeds)} seeds"
+            f"{len(stored.returns)} returns and {len(stored.lengths)} lengths for {len(seeds)} "
+            "seeds"
         )
     return Episodes(
         seeds,

@@ -66,8 +66,8 @@ class ExportRequest:
         rung: a rung of the ladder. None: the measured return chooses, or rung 3 where there is no
             environment to play in. The integers of an int8 file stand on none.
         widths: fewer bits of weights, activations or observations, at a price in accuracy.
-        calibration: the observations the policy meets, an `.npz` or an array; None: the recipe's own,
-            or played in the environment.
+        calibration: the observations the policy meets, an `.npz` or an array; None: the recipe's
+            own, or played in the environment.
         limits: what the gate will ask; None: the recipe's, or the defaults.
         board: what the firmware is written for; None: no firmware.
         prefix: what the policy's functions, types, macros and files in C are called.

@@ -4,8 +4,8 @@ The new folder is built beside the target, in a scratch folder `.quarl-<digest o
     list    the names of the files of `new`, there until all of them are written
     new     the new folder; after the exchange the old one
     old     the old folder, only where the system cannot exchange two folders in one call
-`recover` finishes what a killed writer left there. Only files are removed that `list` names, or that
-the owner of the old folder names; anything else is never touched.
+`recover` finishes what a killed writer left there. Only files are removed that `list` names, or
+that the owner of the old folder names; anything else is never touched.
 """
 
 from __future__ import annotations

@@ -87,6 +87,9 @@ def linker_script(board: Board) -> str:
     def small(section: str) -> str:
         return f" *(.{section}*)" if board.core.architecture == "riscv" else ""
 
+    text = f"KEEP(*(.vectors)) *(.text*) *(.rodata*){small('srodata')}"
+    data = f"*(.data*){small('sdata')}"
+    bss = f"*(.bss*){small('sbss')} *(COMMON)"
     return f"""\
 /* SPDX-License-Identifier: Apache-2.0 */
 /* {board.title}; written by quarl from board.toml, do not edit. */
@@ -98,10 +101,10 @@ MEMORY
 
 SECTIONS
 {{
-{own_section}    .text : {{ KEEP(*(.vectors)) *(.text*) *(.rodata*){small("srodata")} . = ALIGN(4); }} > FLASH
-    .data : {{ ql_data_begin = .; *(.data*){small("sdata")} . = ALIGN(4); ql_data_end = .; }} > RAM AT> FLASH
+{own_section}    .text : {{ {text} . = ALIGN(4); }} > FLASH
+    .data : {{ ql_data_begin = .; {data} . = ALIGN(4); ql_data_end = .; }} > RAM AT> FLASH
     ql_data_load = LOADADDR(.data);
-    .bss (NOLOAD) : {{ ql_bss_begin = .; *(.bss*){small("sbss")} *(COMMON) . = ALIGN(8); ql_bss_end = .; }} > RAM
+    .bss (NOLOAD) : {{ ql_bss_begin = .; {bss} . = ALIGN(8); ql_bss_end = .; }} > RAM
     ql_stack_top = ORIGIN(RAM) + LENGTH(RAM);
     ASSERT(ql_bss_end + {STACK_BYTES} <= ql_stack_top, "no room is left for the stack")
     /DISCARD/ : {{ *(.ARM.*) *(.comment) *(.note*) }}

@@ -1,6 +1,6 @@
 """The one rescale rule of every target (toolchain/docs/decisions/0001-arithmetic.md).
 
-multiplier = float32(float32(in_scale * weight_scale) / out_scale)      once, stored, never recomputed
+multiplier = float32(float32(in_scale * weight_scale) / out_scale)    once, never again
 y          = clamp(round_half_even(float32(float32(acc) * multiplier)) + zero_point, qmin, qmax)
 """
 

@@ -70,7 +70,8 @@ def _zip_format(path: Path) -> str:
         return "cleanrl"
     listed = ", ".join(sorted(names)[:5])
     raise InputError(
-        f"{path.name}: a zip that is not a policy file (it holds {listed or 'nothing'}): give {KNOWN}"
+        f"{path.name}: a zip that is not a policy file (it holds {listed or 'nothing'}): give "
+        f"{KNOWN}"
     )
 
 

@@ -45,7 +45,8 @@ def observation_of(space: Any, where: str) -> Observation:
         return Observation((len(names),), "float32", "vector", names)
     if not isinstance(space, Box):
         raise UnsupportedError(
-            f"{where}: observations are {type(space).__name__}, carried over are vectors, choices and "
+            f"{where}: observations are {type(space).__name__}, carried over are vectors, choices "
+            "and "
             "dicts and tuples of them, and one picture: flatten it with a wrapper"
         )
     if len(space.shape) == 1:

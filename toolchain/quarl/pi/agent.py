@@ -4,8 +4,10 @@ measures; Python 3.9 and later.
 In: one JSON request on standard input. Out: one JSON document on standard output, and nothing else
 there.
     {"ask": "look", ...}      what this machine is: core, system, runtimes, health
-    {"ask": "run", ...}       loads one model, answers every input, then times it; one model per process, so memory is its own
-    {"ask": "install", ...}   unpacks wheels that lie beside it into an environment of their own, whole or not at all
+    {"ask": "run", ...}       loads one model, answers every input, then times it; one model per
+                              process, so memory is its own
+    {"ask": "install", ...}   unpacks wheels that lie beside it into an environment of their own,
+                              whole or not at all
 The files it needs lie beside it, and their SHA-256 is checked before they are used. It starts
 nothing but `vcgencmd`.
 Fields: toolchain/docs/raspberry-pi.md. It runs unchanged on this host, under qemu-user and over

@@ -96,7 +96,8 @@ def build_root(cache_dir: Path) -> EmulatedRoot:
 
     Raises:
         ToolMissingError: a program is missing; names the package that brings it.
-        DeviceError: Debian's packages or the wheels cannot be fetched; carries the program's own words.
+        DeviceError: Debian's packages or the wheels cannot be fetched; carries the program's own
+            words.
     """
     missing = [package for program, package in NEEDED.items() if shutil.which(program) is None]
     if missing:

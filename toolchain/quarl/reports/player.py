@@ -106,7 +106,8 @@ def bundle_player(release: Release, env: EnvSpec | None, *, int8: bool) -> Playe
         source = release.source
         if source is None:
             raise InputError(
-                f"{release.folder}: came from an int8 file, so there is no float32 to play: add --int8"
+                f"{release.folder}: came from an int8 file, so there is no float32 to play: add "
+                "--int8"
             )
         actor, arithmetic = source_actor(source), "float32"
     return Player(manifest.name, arithmetic, actor, played, quantized.contract.step_hz)

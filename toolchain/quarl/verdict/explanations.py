@@ -140,7 +140,8 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "source_comparison",
         "The policy came as an int8 file: there is no full-precision source it could be "
         "compared with.",
-        "Not judged. min_agreement and max_action_error then ask for what is not possible, and fail.",
+        "Not judged. min_agreement and max_action_error then ask for what is not possible, and "
+        "fail.",
         "Import the policy from its training framework where you can.",
     ),
     Explanation(

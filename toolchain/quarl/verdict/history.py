@@ -34,11 +34,13 @@ WAIT_S = 30.0  # for another writer
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS runs (
-        number INTEGER PRIMARY KEY, at TEXT NOT NULL, policy TEXT NOT NULL, board TEXT NOT NULL, answer TEXT NOT NULL,
+        number INTEGER PRIMARY KEY, at TEXT NOT NULL, policy TEXT NOT NULL,
+        board TEXT NOT NULL, answer TEXT NOT NULL,
         manifest_sha256 TEXT NOT NULL, version TEXT NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS checks (
-        run INTEGER NOT NULL REFERENCES runs (number), name TEXT NOT NULL, outcome TEXT NOT NULL, found REAL, allowed REAL,
-        unit TEXT NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (run, name)) WITHOUT ROWID""",
+        run INTEGER NOT NULL REFERENCES runs (number), name TEXT NOT NULL,
+        outcome TEXT NOT NULL, found REAL, allowed REAL, unit TEXT NOT NULL,
+        kind TEXT NOT NULL, PRIMARY KEY (run, name)) WITHOUT ROWID""",
     "CREATE INDEX IF NOT EXISTS runs_of_policy ON runs (policy, number)",
 )
 # of format 1, which said passed or not: 1, 0 or, of a check without a limit, NULL

@@ -59,8 +59,9 @@ def check_provable(limits: Limits, episodes: int) -> None:
         return
     least = smallest_failure_margin(episodes, limits.alpha)
     raise InputError(
-        f"{episodes} episodes cannot prove failure_margin = {limits.failure_margin:g}, even if none "
-        f"fails: it takes {needed}. Play more of them (--episodes {needed}, or episodes in [gate]), "
+        f"{episodes} episodes cannot prove failure_margin = {limits.failure_margin:g}, even if "
+        f"none fails: it takes {needed}. Play more of them (--episodes {needed}, or episodes in "
+        "[gate]), "
         f"or allow failure_margin = {least:g}"
     )
 
@@ -71,9 +72,10 @@ def plan_sentence(limits: Limits, looks: Sequence[Look]) -> str:
     when = f", looked at after {', '.join(early)}" if early else ""
     needed = flawless_episodes(limits.failure_margin, limits.alpha)
     return (
-        f"plan: at most {looks[-1].episodes} paired episodes{when}; error {limits.alpha:g} over all "
-        f"looks; the return may lose {limits.margin:.1%} of what is above random play, failures may "
-        f"rise by {100 * limits.failure_margin:g} points, which takes {needed} episodes at least"
+        f"plan: at most {looks[-1].episodes} paired episodes{when}; error {limits.alpha:g} over "
+        f"all looks; the return may lose {limits.margin:.1%} of what is above random play, "
+        f"failures may rise by {100 * limits.failure_margin:g} points, "
+        f"which takes {needed} episodes at least"
     )
 
 

@@ -133,7 +133,8 @@ def message_of(error: BaseException) -> DeviceError | InputError:
         )
     if isinstance(error, ray.exceptions.RayActorError):
         return DeviceError(
-            "a process of the run died more often than the recipe allows; it may have been killed, or "
+            "a process of the run died more often than the recipe allows; it may have been "
+            "killed, or "
             f"out of memory ({type(error).__name__}). --resume goes on from the checkpoint"
         )
     reason = str(cause or error).strip().partition("\n")[0]

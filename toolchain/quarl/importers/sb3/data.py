@@ -153,7 +153,8 @@ def read_data(archive: Archive) -> Sb3Data:
         ) from error
     if not isinstance(fields, dict):
         raise InputError(
-            f"{archive.name}: data is not a JSON object: save the agent again with Stable-Baselines3"
+            f"{archive.name}: data is not a JSON object: save the agent again with "
+            "Stable-Baselines3"
         )
     return Sb3Data(archive.name, fields)
 

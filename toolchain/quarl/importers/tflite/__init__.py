@@ -5,8 +5,9 @@ In: a file made by TFLiteConverter or any tool that writes full-integer models (
 weights, int32 biases).
 Out: a `QuantPolicy` whose outputs equal LiteRT's on that file, integer for integer (`proof_tflite`
 shows it on every import).
-What has no exact counterpart is refused by name: floats inside, other widths, unknown operators. Where
-LiteRT computes an operator in an arithmetic of its own (average pooling, means, sums and other
+What has no exact counterpart is refused by name: floats inside, other widths, unknown operators.
+Where LiteRT computes an operator in an arithmetic of its own (average pooling, means, sums and
+other
 scales), the node computes the same (`quarl.graph.litert_ops`).
 """
 

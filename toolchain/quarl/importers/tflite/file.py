@@ -130,7 +130,8 @@ def read_graph(path: Path) -> TfliteGraph:
     with _damage_reported(path.name):
         if content[4:8] != TFLITE_MAGIC:
             raise InputError(
-                f"{path.name}: is not a .tflite file ({TFLITE_MAGIC.decode()} is missing at its start)"
+                f"{path.name}: is not a .tflite file ({TFLITE_MAGIC.decode()} is missing at its "
+                "start)"
             )
         model = schema.Model.GetRootAs(content, 0)
         if model.Version() != 3:

@@ -1,8 +1,9 @@
 """JUnit XML, as CI servers read it: one test suite per group of checks, one test case per check.
 
 Follows the element and attribute names of the schema Jenkins publishes (xunit-plugin,
-junit-10.xsd). What was shown to break its limit is a failure, what is not proven an error, since the
-test could not be decided. A figure without a limit is a skipped test, and so is what is not proven
+junit-10.xsd). What was shown to break its limit is a failure, what is not proven an error, since
+the test could not be decided. A figure without a limit is a skipped test, and so is what is not
+proven
 where [gate] not_proven = "warn" lets it pass. Times are 0: a verdict has no clock.
 """
 
