@@ -188,7 +188,7 @@ def report(bundle: str | Path | Release, out: str | Path | None = None) -> Path:
     """Return where the report of a bundle was written: `out`, or report.html in the bundle."""
     from quarl import pipeline
 
-    return pipeline.write_report(open_bundle(bundle), None if out is None else Path(out))
+    return pipeline.report(open_bundle(bundle), None if out is None else Path(out))
 
 
 def play(

@@ -1,6 +1,6 @@
 """The chain: every verb as one function, in the order of travel.
 
-    import_source -> export -> profile -> parity -> gate -> write_report      ship does all of them
+    import_source -> export -> profile -> parity -> gate -> report      ship does all of them
 Each takes values and returns the next value. Nothing here prints, decides or measures by itself.
 """
 
@@ -12,16 +12,14 @@ from pathlib import Path
 
 from quarl.bundle.limits import Limits
 from quarl.bundle.release import Release
-from quarl.errors import QuarlError, ToolMissingError
-from quarl.evidence.evidence import Evidence
+from quarl.errors import QuarlError
 from quarl.exporter.export import ExportRequest, export_policy, finetune_policy
-from quarl.files.atomic import write_whole
 from quarl.graph.env_spec import EnvSpec
 from quarl.importers import ImportOptions
-from quarl.links.target import Target
 from quarl.profiles.host import Profile
 from quarl.profiles.measure import measure_board, measure_host, read_measurements
 from quarl.profiles.platform import BoardProfile
+from quarl.reports.writing import REPORT_PAGE, write_report
 from quarl.rollouts.vector_env import check_env
 from quarl.sources.proof import prove
 from quarl.sources.source import Source, open_source
@@ -36,9 +34,7 @@ from quarl.verdict.assess import (
 )
 from quarl.verdict.baseline import find_baseline
 from quarl.verdict.verdict import Check, Verdict
-from quarl.workers.progress import QUIET, Progress, Reporter, Stage, quietly
-
-REPORT_PAGE = "report.html"
+from quarl.workers.progress import QUIET, Reporter, Stage, quietly
 
 
 def import_source(
@@ -59,15 +55,8 @@ export = export_policy
 finetune = finetune_policy
 profile = measure_host
 profile_board = measure_board
-
-
-def parity(
-    release: Release,
-    request: ParityRequest | None = None,
-    progress: Progress | None = None,
-) -> Evidence:
-    """Return the evidence that the int8 policy is its source's equal; writes parity.json."""
-    return gather(release, request or ParityRequest(), progress)
+parity = gather
+report = write_report
 
 
 def gate(
@@ -80,23 +69,6 @@ def gate(
     """
     evidence, measurements = stored(release)
     return decide(release, evidence, measurements, limits, baseline)
-
-
-def write_report(release: Release, out: Path | None = None) -> Path:
-    """Return where the report was written: `out`, or report.html in the bundle.
-
-    Raises:
-        InputError: a file of the bundle is not what its name says, or `out` cannot be written.
-        ToolMissingError: jinja2 is not installed.
-    """
-    try:
-        from quarl.reports.render import render_report  # other verbs work without jinja2
-    except ModuleNotFoundError as error:
-        remedy = f"the report needs the Python package {error.name}: pip install {error.name}"
-        raise ToolMissingError(remedy) from error
-    path = release.folder / REPORT_PAGE if out is None else out
-    write_whole(path, render_report(release).encode())
-    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +101,7 @@ def ship(
     with reporter.stage(f"profiling {source.name}"):
         host = profile(release)
         target = play.target or own_target(release)
-        on_board = None if target is None else profile_board(release, _emulated(target))
+        on_board = None if target is None else profile_board(release, target.emulated())
     with reporter.stage(f"comparing {source.name} with its source") as progress:
         plan = plan_of(release, play)
         if plan is not None:
@@ -140,12 +112,7 @@ def ship(
     checks = None if accepted is None else accepted.checks
     verdict = decide(release, evidence, read_measurements(release), None, checks)
     try:
-        write_report(release)
+        report(release)
     except QuarlError as error:  # a verdict is not lost for want of a picture
         reporter.line(f"{REPORT_PAGE} was not written: {error}")
     return Shipment(release, host, on_board, verdict)
-
-
-def _emulated(target: Target) -> Target:
-    """Return the target with its emulator in place of a serial link: it alone counts layers."""
-    return target if target.serial_port is None else replace(target, link=None)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quarl.boards.linux import AnyBoard
 from quarl.links.firmware_link import is_serial, serial_path
@@ -20,6 +20,10 @@ class Target:
     link: str | None = None  # None: the board's emulator
     flash: FlashTool | None = None  # None: the board has been flashed before
     trust: bool = False  # whether C code of a bundle that another quarl wrote may run on Linux
+
+    def emulated(self) -> Target:
+        """Return the target with its emulator in place of a serial link: it alone counts layers."""
+        return self if self.serial_port is None else replace(self, link=None)
 
     @property
     def serial_port(self) -> str | None:

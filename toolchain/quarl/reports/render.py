@@ -9,8 +9,6 @@ from quarl.reports.sections import SECTIONS
 from quarl.reports.sections.summary import summary
 from quarl.resources import VERSION
 
-REPORT_FILE = "report.html"
-
 
 def render_report(release: Release) -> str:
     """Return the report of a bundle; the same bundle gives the same text on the same machine.

@@ -75,8 +75,11 @@ def plan_of(release: Release, request: ParityRequest) -> str | None:
     return plan_sentence(limits, looks_of(limits, request.episodes or limits.episodes))
 
 
-def gather(release: Release, request: ParityRequest, progress: Progress | None = None) -> Evidence:
-    """Return the evidence that the int8 policy is its source's equal, and store it."""
+def gather(
+    release: Release, request: ParityRequest | None = None, progress: Progress | None = None
+) -> Evidence:
+    """Return the evidence that the int8 policy is its source's equal; writes parity.json."""
+    request = request or ParityRequest()
     limits = request.limits or release.manifest.limits
     env = request.env or release.manifest.env
     plan = None

@@ -25,7 +25,7 @@ def report(
     """Write what is known about a bundle as one HTML page that loads nothing."""
     from quarl import pipeline
 
-    path = pipeline.write_report(open_bundle(bundle), out)
+    path = pipeline.report(open_bundle(bundle), out)
     count = path.stat().st_size
     print_result(
         {"file": str(path), "bytes": count} if as_json else f"{path}: {count:,} B", as_json
