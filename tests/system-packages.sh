@@ -3,6 +3,8 @@
 set -euo pipefail
 packages=()
 command -v gcc >/dev/null || packages+=(gcc libc6-dev)
+command -v g++ >/dev/null || packages+=(g++)
+command -v cmake >/dev/null || packages+=(cmake make)
 command -v qemu-system-arm >/dev/null || packages+=(qemu-system-arm)
 command -v qemu-system-riscv32 >/dev/null || packages+=(qemu-system-misc)
 command -v arm-none-eabi-gcc >/dev/null || packages+=(gcc-arm-none-eabi)

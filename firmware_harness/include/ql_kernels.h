@@ -14,6 +14,11 @@
 
 #include <stdint.h>
 
+/* The Arduino IDE gives a library no flags of its own. */
+#if defined(ARDUINO) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+
 #if defined(__GNUC__)
 #define QL_NOINLINE __attribute__((noinline))
 #else

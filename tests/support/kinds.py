@@ -13,7 +13,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 KINDS = {
-    "compiler": {"gcc", "arm-none-eabi-gcc", "arm-none-eabi-g++", "ziglang"},
+    "compiler": {"gcc", "arm-none-eabi-gcc", "arm-none-eabi-g++", "ziglang", "g++", "cmake"},
     "emulator": {"unicorn", "qemu-system-arm", "qemu-aarch64"},
     "browser": {"chromium-headless-shell", "chromium", "google-chrome"},
     "probe": {"pyocd"},

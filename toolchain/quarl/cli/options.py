@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from quarl.cli.c_options import PackageOption, PrefixOption, packages_named, prefix_named
+
 if TYPE_CHECKING:
     from quarl.boards.linux import AnyBoard
     from quarl.bundle.limits import Limits
@@ -150,15 +152,6 @@ BoardOption = Annotated[
         "--board",
         metavar="NAME|FILE",
         help="Board the policy is for: a name of quarl boards, or a board.toml.",
-    ),
-]
-PrefixOption = Annotated[
-    str,
-    typer.Option(
-        "--prefix",
-        metavar="NAME",
-        help="What the policy's functions, types, macros and files in C begin with, so that "
-        "several policies can live in one firmware.",
     ),
 ]
 LinkOption = Annotated[
@@ -303,17 +296,6 @@ def widths_from(weights: str, activations: int | None, inputs: int | None) -> Wi
     return replace(widths_named(weights), activations=activations, inputs=inputs)
 
 
-def prefix_named(text: str) -> str:
-    """Return the prefix of the policy's names in C.
-
-    Raises:
-        InputError: C, the runtime or a C library uses it.
-    """
-    from quarl.firmware.names import Names
-
-    return Names(text).prefix
-
-
 def board_named(name: str | None) -> AnyBoard | None:
     """Return the board of that name, or None for none."""
     if name is None:
@@ -405,6 +387,7 @@ class ExportOptions(SourceOptions):
     limits: LimitsOption = None
     board: BoardOption = None
     prefix: PrefixOption = "ql_policy"
+    package: PackageOption = None
     as_json: JsonOption = False
 
     def request(self) -> ExportRequest:
@@ -422,6 +405,7 @@ class ExportOptions(SourceOptions):
             limits_from(self.limits),
             board_named(self.board),
             prefix_named(self.prefix),
+            packages_named(self.package or ()),
         )
 
 

@@ -21,6 +21,7 @@ from quarl.bundle.manifest import (
     EXAMPLE,
     FIRMWARE_FOLDER,
     MANIFEST,
+    PACKAGES_FOLDER,
     POLICY,
     QUANTIZATION,
     SOURCE,
@@ -39,6 +40,9 @@ from quarl.files.digests import digests
 from quarl.finetune.assignment import TRAINING, Assignment, Distilled, Tell
 from quarl.finetune.record import qat_notes
 from quarl.firmware.names import DEFAULT_PREFIX
+from quarl.firmware.package import Packed, Provenance, write_package
+from quarl.firmware.source_tree import POLICY as FIRMWARE_POLICY
+from quarl.firmware.source_tree import write_portable
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.profiles.platforms import platform_of
@@ -71,6 +75,7 @@ class ExportRequest:
         limits: what the gate will ask; None: the recipe's, or the defaults.
         board: what the firmware is written for; None: no firmware.
         prefix: what the policy's functions, types, macros and files in C are called.
+        packages: build systems that get a folder of their own.
         trained: integers that were trained, which then are the bundle's.
     """
 
@@ -80,6 +85,7 @@ class ExportRequest:
     limits: Limits | None = None
     board: AnyBoard | None = None
     prefix: str = DEFAULT_PREFIX
+    packages: tuple[str, ...] = ()
     trained: Distilled | None = None
 
 
@@ -101,6 +107,7 @@ def export_policy(
         quantized, ladder = _quantize(source, request, (fitted, held), limits, reporter, progress)
         example = example_of(quantized, held.obs)
         files = _files(source.policy, quantized, example, request)
+        files |= _package_files(source, quantized, example, request)
         if quantized is source.integers:
             files[TRAINING] = _how_trained(source, quantized)
     manifest = Manifest(
@@ -253,6 +260,41 @@ def _origin(source: Source) -> Origin:
         source.framework,
         None if source.recipe is None else source.recipe.name,
     )
+
+
+def _package_files(
+    source: Source, quantized: QuantPolicy, example: Example, request: ExportRequest
+) -> dict[str, bytes]:
+    """Return path -> bytes of a folder for each build system that the request names."""
+    if not request.packages:
+        return {}
+    board = request.board
+    write = write_portable if board is None else platform_of(board).write
+    tree = write(quantized, example.obs, request.prefix)
+    origin = _origin(source)
+    provenance = Provenance(
+        policy=source.name,
+        source_file=origin.file,
+        source_sha256=origin.sha256,
+        algorithm=origin.algorithm,
+        framework=origin.framework,
+        rung=quantized.rung,
+        weights=request.widths.name,
+        board=None if board is None else board.name,
+    )
+    interface = tree.interface
+    packed = Packed(
+        tree.folder(FIRMWARE_POLICY),
+        interface.names,
+        interface.kernels,
+        interface.contract,
+        provenance,
+    )
+    return {
+        f"{PACKAGES_FOLDER}/{name}/{path}": data
+        for name in request.packages
+        for path, data in write_package(name, packed).items()
+    }
 
 
 def _how_trained(source: Source, integers: QuantPolicy) -> bytes:

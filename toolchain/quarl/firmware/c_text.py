@@ -32,7 +32,13 @@ def c_comment(text: str) -> str:
 
 def c_names(texts: Iterable[str]) -> dict[str, str]:
     """Return text -> C identifier in capitals, each one its own."""
-    names: dict[str, str] = {}
+    different = list(dict.fromkeys(texts))
+    return dict(zip(different, c_enumerators(different), strict=True))
+
+
+def c_enumerators(texts: Iterable[str]) -> list[str]:
+    """Return one C identifier in capitals per text, no two of them the same."""
+    names: list[str] = []
     taken: set[str] = set()
     for text in texts:
         stem = "".join(c.upper() if c.isascii() and c.isalnum() else "_" for c in text)
@@ -42,7 +48,7 @@ def c_names(texts: Iterable[str]) -> dict[str, str]:
             number += 1
             name = f"{stem}_{number}"
         taken.add(name)
-        names[text] = name
+        names.append(name)
     return names
 
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from quarl.firmware.c_text import c_define, c_float, c_list, c_string
+from quarl.firmware.c_text import (
+    COLUMNS,
+    c_comment,
+    c_define,
+    c_enumerators,
+    c_float,
+    c_list,
+    c_string,
+)
 from quarl.firmware.names import FUNCTIONS, MACROS, OWN, TYPES, Names
 from quarl.firmware.program import Program
 from quarl.firmware.render import banner
+from quarl.graph.contract import Action
 
+FEATURE, ACTION = "FEATURE", "ACTION"  # what follows the prefix in the names of an enum
 LAYOUTS = {
     "vector": "[features]",
     "hwc": "[height][width][channels]",
@@ -42,7 +54,7 @@ extern "C" {{
 #endif
 
 {_sizes(program)}
-
+{_places(program)}
 {_types(program)}
 
 {_functions(program)}
@@ -95,6 +107,52 @@ def _sizes(program: Program) -> str:
     if contract.step_hz is not None:
         lines.append(c_define(names.macro("STEP_HZ"), c_float(np.float32(contract.step_hz))))
     return "\n".join(lines)
+
+
+def _places(program: Program) -> str:
+    """Return the enums by which an application names features and actions; a blank line without
+    names.
+    """
+    observation, action = program.policy.contract.observation, program.policy.contract.action
+    places = program.names
+    text = ""
+    if observation.names:
+        notes = observation.units or ("",) * len(observation.names)
+        rows = _rows(places.macro(FEATURE), observation.names, notes, 0)
+        text += (
+            f"\n/* What an observation holds: its place, and its unit. */\nenum {{\n{rows}\n}};\n"
+        )
+    if action.names:
+        title = (
+            "The actions: their index"
+            if action.kind == "discrete"
+            else "What an action holds: its place, and its unit"
+        )
+        rows = _rows(places.macro(ACTION), action.names, _action_notes(action), action.start)
+        text += f"\n/* {title}. */\nenum {{\n{rows}\n}};\n"
+    return text
+
+
+def _action_notes(action: Action) -> list[str]:
+    units = action.units or ("",) * len(action.names)
+    if action.kind != "box":
+        return list(units)
+    bounds = zip(units, action.low, action.high, strict=True)
+    return [f"{unit}{', ' if unit else ''}{low:g} to {high:g}" for unit, low, high in bounds]
+
+
+def _rows(prefix: str, names: Sequence[str], notes: Sequence[str], first: int) -> str:
+    """Return the rows of an enum; a comment behind each where one place has a note."""
+    words = [
+        f"    {prefix}_{name} = {first + place}," for place, name in enumerate(c_enumerators(names))
+    ]
+    if not any(notes):
+        return "\n".join(words)
+    width = max(map(len, words))
+    room = COLUMNS - width - len(" /*  */")
+    shown = [c_comment(note or "no unit")[:room].rstrip() for note in notes]
+    rows = zip(words, shown, strict=True)
+    return "\n".join(f"{word:<{width}} /* {note} */" for word, note in rows)
 
 
 def _types(program: Program) -> str:

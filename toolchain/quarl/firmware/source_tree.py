@@ -111,6 +111,13 @@ def write_source_tree(
     return _tree_of(program, {} if board is None else _board_folders(board, program))
 
 
+def write_portable(
+    policy: QuantPolicy, obs: NDArray[Any], prefix: str = DEFAULT_PREFIX
+) -> SourceTree:
+    """Return the sources for no board: kernels that run on every core; as `write_source_tree`."""
+    return write_source_tree(policy, None, obs, prefix)
+
+
 def write_linux_tree(
     policy: QuantPolicy, core: str, obs: NDArray[Any], prefix: str = DEFAULT_PREFIX
 ) -> SourceTree:
