@@ -44,8 +44,9 @@ from quarl.rollouts.episodes import run_episodes
 from quarl.runtimes.host import LitertRuntime, Runtime, evaluate
 from quarl.sources.observations import observations_of
 from quarl.stats.seeds import PARITY_SEED
+from quarl.study import peers
 from quarl.verdict.limits import failure_of, recipe_limits
-from tests.bench import peer_bakenn, peers
+from tests.bench import peer_bakenn
 from tests.bench.actorq import bench_actorq
 from tests.bench.commands import bench_commands, bench_play
 from tests.bench.nature import atari_frames, write_nature_zip

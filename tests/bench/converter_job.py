@@ -11,7 +11,7 @@ from pathlib import Path
 
 from quarl.files.npz import read_npz
 from quarl.importers import read_policy
-from tests.bench.peers import tflite_converter
+from quarl.study.peers import tflite_converter
 
 if __name__ == "__main__":
     zip_path, frames, out = map(Path, sys.argv[1:])

@@ -1,8 +1,8 @@
 """The standard int8 converters, as second opinions: TFLiteConverter and
 onnxruntime.quantize_static, each as its manual says.
 
-In: our float policy and the calibration observations. Out: an actor's outputs, computed by the
-converted model.
+In: our float policy and the calibration observations. Out: the converted model, and what its own
+runtime answers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.emitters import emit_float_onnx
+from quarl.errors import InputError, ToolMissingError
 from quarl.graph.policy import INPUT, Activation, Conv2D, Dense, Flatten, Policy
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 
@@ -25,8 +26,7 @@ Outputs: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 def keras_model(policy: Policy) -> Any:
     """Return the policy as a Keras model with a batch of one, the form TFLiteConverter needs."""
-    prepare_for_tensorflow()
-    import keras
+    import keras  # type: ignore[import-untyped]
 
     x = inputs = keras.Input(batch_shape=(1, *policy.contract.observation.graph_shape))
     values = {INPUT: x}
@@ -44,7 +44,10 @@ def keras_model(policy: Policy) -> Any:
             case Flatten():
                 layer, parameters = keras.layers.Flatten(), []
             case _:
-                raise TypeError(f"the bench has no {type(node.op).__name__} for Keras")
+                raise InputError(
+                    f"{node.name}: {type(node.op).__name__} is not handed to TFLiteConverter: "
+                    "compare it without the method tflite"
+                )
         values[node.name] = layer(x)
         if parameters:
             layer.set_weights(parameters)
@@ -52,8 +55,19 @@ def keras_model(policy: Policy) -> Any:
 
 
 def tflite_converter(policy: Policy, obs: NDArray[Any]) -> bytes:
-    """Return TFLiteConverter's full int8 model, calibrated on observations [n, *shape]."""
-    import tensorflow as tf
+    """Return TFLiteConverter's full int8 model, calibrated on observations [n, *shape].
+
+    Raises:
+        InputError: the policy has an operation that is not handed to Keras.
+        ToolMissingError: TensorFlow is not installed.
+    """
+    prepare_for_tensorflow()
+    try:
+        import tensorflow as tf  # type: ignore[import-untyped]
+    except ModuleNotFoundError as error:
+        raise ToolMissingError(
+            "TFLiteConverter needs TensorFlow: pip install 'quarl[tf]', or omit the method tflite"
+        ) from error
 
     converter = tf.lite.TFLiteConverter.from_keras_model(keras_model(policy))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -69,7 +83,7 @@ def tflite_outputs(policy: Policy, model: bytes) -> Outputs:
     """Return what an int8 .tflite by TFLiteConverter answers in LiteRT, its own scales at both
     ends.
     """
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
 
     interpreter = Interpreter(model_content=model, num_threads=1)
     interpreter.allocate_tensors()
@@ -96,14 +110,16 @@ def quantize_static(policy: Policy, obs: NDArray[Any]) -> bytes:
     """Return onnxruntime's static QDQ model (MinMax, per channel), calibrated on observations [n,
     *shape].
     """
-    from onnxruntime.quantization import (
+    from onnxruntime.quantization import (  # type: ignore[import-untyped]
         CalibrationDataReader,
         CalibrationMethod,
         QuantFormat,
         QuantType,
         quantize_static,
     )
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from onnxruntime.quantization.shape_inference import (  # type: ignore[import-untyped]
+        quant_pre_process,
+    )
 
     rows = policy.graph_input(obs)
 
@@ -134,7 +150,7 @@ def quantize_static(policy: Policy, obs: NDArray[Any]) -> bytes:
 
 def onnx_outputs(policy: Policy, model: bytes) -> Outputs:
     """Return what a float-in, float-out .onnx answers in ONNX Runtime."""
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
