@@ -103,7 +103,7 @@ def export_policy(
         check_provable(asked, asked.episodes)
     with reporter.stage(f"exporting {source.name}") as progress:
         fitted, held = observations_of(source, request.calibration, progress)
-        limits = _limits(source, request)
+        limits = limits_of(source, request)
         quantized, ladder = _quantize(source, request, (fitted, held), limits, reporter, progress)
         example = example_of(quantized, held.obs)
         files = _files(source.policy, quantized, example, request)
@@ -178,7 +178,8 @@ def finetune_policy(
     return export_policy(source, out, exported, reporter)
 
 
-def _limits(source: Source, request: ExportRequest) -> Limits:
+def limits_of(source: Source, request: ExportRequest) -> Limits:
+    """Return what the gate will ask of a source's bundle, with the return of random play."""
     limits = request.limits or recipe_limits(source.recipe, source.env)
     if source.env is not None and limits.random_return is None:
         seeds = range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES)

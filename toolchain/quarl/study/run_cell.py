@@ -113,7 +113,7 @@ def _measure(cell: Cell, source: Source, place: Place, key: str) -> Result:
         result,
         **_returns(base, played),
         episodes=cell.episodes,
-        agreement=_agreement(policy, wanted, found),
+        agreement=agreement_share(policy, wanted, found),
         decision_error=decision_loss(policy.contract.action, wanted, found),
         entropy=_entropy(policy, found),
         parameter_bytes=_bytes(made, policy, cell),
@@ -202,7 +202,8 @@ def _returns(base: Episodes, played: Episodes) -> dict[str, Any]:
     }
 
 
-def _agreement(policy: Policy, wanted: NDArray[Any], found: NDArray[Any]) -> float:
+def agreement_share(policy: Policy, wanted: NDArray[Any], found: NDArray[Any]) -> float:
+    """Return the share of equal actions of outputs [n, count], or 1 - mean error / range."""
     action = policy.contract.action
     if action.kind == "box":
         boxed = compare_actions(

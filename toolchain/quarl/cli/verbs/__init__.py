@@ -13,6 +13,7 @@ from quarl.cli.verbs.actorq_page import actorq_page
 from quarl.cli.verbs.baseline import baseline
 from quarl.cli.verbs.board import board
 from quarl.cli.verbs.boards import boards
+from quarl.cli.verbs.compare import compare
 from quarl.cli.verbs.convert_normalizer import convert_normalizer
 from quarl.cli.verbs.doctor import doctor
 from quarl.cli.verbs.export import export
@@ -46,6 +47,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "report": report,
     "ship": ship,
     "history": history,
+    "compare": compare,
     "train": train,
     "study": study,
     "actorq": actorq,
