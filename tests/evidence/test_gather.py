@@ -16,6 +16,7 @@ from quarl.bundle.release import Release
 from quarl.evidence.closed_loop import PairedEpisodes
 from quarl.evidence.evidence import evidence_from_json
 from quarl.evidence.gather import PARITY
+from quarl.evidence.plan import Schedule
 from quarl.evidence.play import play_pairs, play_robustness
 from quarl.exporter.export import ExportRequest
 from quarl.graph.env_spec import EnvSpec
@@ -25,6 +26,7 @@ from quarl.stats.sequential import Look
 from quarl.verdict.assess import ParityRequest
 from quarl.verdict.closed_loop_checks import is_settled
 from quarl.verdict.limits import looks_of
+from quarl.verdict.planning import AutoEpisodes
 
 ENV = EnvSpec("Pendulum-v1")
 LIMITS = Limits(
@@ -62,13 +64,13 @@ def same(a: PairedEpisodes, b: PairedEpisodes) -> bool:
 
 
 def test_pairs_depend_on_neither_lanes_nor_looks(bundle: Release, source: Policy) -> None:
-    once, clipped = play_pairs(bundle, ENV, (Look(9, 1.0),))
+    once, clipped = play_pairs(bundle, ENV, Schedule((Look(9, 1.0),)))
     for looks, lanes in (
         ((Look(9, 1.0),), 2),
         ((Look(2, 0.1), Look(5, 0.2), Look(9, 0.7)), 64),
         ((Look(4, 0.5), Look(9, 0.5)), 3),
     ):
-        again, counted = play_pairs(bundle, ENV, looks, lanes=lanes)
+        again, counted = play_pairs(bundle, ENV, Schedule(looks), lanes=lanes)
         assert same(once, again)
         assert counted == clipped
         assert again.looks == looks
@@ -82,7 +84,7 @@ def test_episodes_stop_at_the_first_look_that_settles_it(bundle: Release, source
         asked.append(len(paired.source.seeds))
         return len(asked) == 2
 
-    paired, _ = play_pairs(bundle, ENV, looks, settled)
+    paired, _ = play_pairs(bundle, ENV, Schedule(looks, settled))
     assert asked == [8, 16]
     assert len(paired.candidate.seeds) == 16
     assert paired.looks == looks
@@ -94,7 +96,9 @@ def test_a_clear_pass_needs_fewer_episodes_than_were_allowed_and_says_so(
     wide = Limits(
         episodes=64, margin=0.3, random_return=-1230.0, failure_return=-1200.0, failure_margin=0.3
     )
-    paired, _ = play_pairs(bundle, ENV, looks_of(wide, 64), partial(is_settled, limits=wide))
+    paired, _ = play_pairs(
+        bundle, ENV, Schedule(looks_of(wide, 64), partial(is_settled, limits=wide))
+    )
     assert len(paired.source.seeds) < 64
 
 
@@ -122,12 +126,40 @@ def test_the_progress_of_all_actors_and_looks_rises_to_the_end(
     play_pairs(
         bundle,
         ENV,
-        (Look(2, 0.5), Look(5, 0.5)),
+        Schedule((Look(2, 0.5), Look(5, 0.5))),
         progress=lambda done, count: seen.append((done, count)),
     )
     assert {count for _, count in seen} == {15}
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert seen[-1] == (15, 15)
+
+
+def test_the_first_look_chooses_how_many_are_played(bundle: Release, source: Policy) -> None:
+    told: list[tuple[int, float]] = []
+
+    def after_first(paired: PairedEpisodes, seconds: float) -> tuple[Look, ...]:
+        told.append((len(paired.source.seeds), seconds))
+        return (Look(3, 0.1), Look(5, 0.9))
+
+    ticks = iter([10.0, 12.5])
+    schedule = Schedule(
+        (Look(3, 0.1), Look(1000, 0.9)), after_first=after_first, clock=lambda: next(ticks)
+    )
+    paired, _ = play_pairs(bundle, ENV, schedule)
+    assert told == [(3, 2.5)]
+    assert (len(paired.source.seeds), paired.looks) == (5, (Look(3, 0.1), Look(5, 0.9)))
+    assert same(paired, play_pairs(bundle, ENV, Schedule((Look(5, 1.0),)))[0])
+
+
+def test_auto_plays_to_a_verdict_and_keeps_its_plan(bundle: Release) -> None:
+    said: list[str] = []
+    request = ParityRequest(episodes=AutoEpisodes(1.0), tell=said.append)
+    evidence = pipeline.parity(bundle, request)
+    assert evidence.plan is not None
+    assert evidence.paired is not None
+    assert evidence.plan.budget_minutes == 1.0
+    assert evidence.plan.most == evidence.paired.looks[-1].episodes
+    assert said == [evidence.plan.sentence()]
 
 
 def test_a_bundle_path_is_no_part_of_the_evidence(bundle: Release, tmp_path: Path) -> None:

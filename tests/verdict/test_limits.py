@@ -15,7 +15,8 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.stats.noninferiority import failure_p_value
 from quarl.stats.sequential import flawless_episodes
 from quarl.verdict.assess import ParityRequest
-from quarl.verdict.limits import check_provable, looks_of, plan_sentence, recipe_limits
+from quarl.verdict.limits import recipe_limits
+from quarl.verdict.planning import check_provable, plan_sentence
 
 
 def test_the_source_is_held_to_its_score_only_in_the_environment_it_was_scored_in() -> None:
@@ -72,6 +73,6 @@ def test_nothing_is_played_for_limits_that_cannot_be_proven(
 
 def test_the_plan_says_when_it_looks_and_how_many_episodes_it_takes() -> None:
     limits = Limits(random_return=0.0)
-    said = plan_sentence(limits, looks_of(limits, 400))
+    said = plan_sentence(limits, 400)
     assert "at most 400 paired episodes, looked at after 50, 100, 200;" in said
     assert "149 episodes at least" in said

@@ -107,7 +107,8 @@ def ship(
         if plan is not None:
             reporter.line(plan)
         proof = prove(source, trust=trust)
-        evidence = parity(release, replace(play, proof=proof, target=target), progress)
+        asked = replace(play, proof=proof, target=target, tell=reporter.line)
+        evidence = parity(release, asked, progress)
     accepted = find_baseline(release)
     checks = None if accepted is None else accepted.checks
     verdict = decide(release, evidence, read_measurements(release), None, checks)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quarl.cli.c_options import PackageOption, PrefixOption, packages_named, prefix_named
+from quarl.cli.episodes import BudgetOption, EpisodesOption
 
 if TYPE_CHECKING:
     from quarl.boards.linux import AnyBoard
@@ -170,10 +171,6 @@ FlashOption = Annotated[
         metavar="pyocd|openocd",
         help="Write the firmware to the board first; with --link serial:PORT.",
     ),
-]
-EpisodesOption = Annotated[
-    int | None,
-    typer.Option("--episodes", min=2, max=1_000_000, metavar="N", help="Paired episodes to play."),
 ]
 BaselineOption = Annotated[
     Path | None,
@@ -426,5 +423,6 @@ class ShipOptions(ExportOptions, VerdictOptions):
     """The whole chain."""
 
     episodes: EpisodesOption = None
+    budget: BudgetOption = None
     link: LinkOption = None
     trust: TrustOption = False

@@ -16,6 +16,7 @@ from annotated_types import Ge, Le
 from quarl.errors import InputError
 from quarl.evidence.agreement import Agreement, BoxAgreement, DiscreteAgreement, WorstDecision
 from quarl.evidence.closed_loop import PairedEpisodes
+from quarl.evidence.plan import EpisodePlan
 from quarl.files.documents import Count, Digest, Document, Identifier, Line, Share, decode, encode
 from quarl.graph.env_spec import EnvSpec
 from quarl.profiles.figure import Figure, Kind
@@ -23,7 +24,7 @@ from quarl.rollouts.clipping import ClippedInputs
 from quarl.rollouts.episodes import Episodes
 from quarl.stats.sequential import Look
 
-DOCUMENT = Document("evidence of parity", 3, "run quarl parity again")
+DOCUMENT = Document("evidence of parity", 4, "run quarl parity again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ class Evidence:
     example: ExampleReplay | None = None
     agreement: Agreement | None = None
     paired: PairedEpisodes | None = None
+    plan: EpisodePlan | None = None  # of the paired episodes, as known at their first look
     # False: the policy came as an int8 file, so `agreement` and `paired` can never be gathered
     has_source: bool = True
     own: OwnEpisodes | None = None  # played where there is no source
@@ -148,6 +150,7 @@ class Evidence:
             example=self.example,
             agreement=_stored_agreement(self.agreement),
             paired=None if self.paired is None else _stored_pairs(self.paired),
+            plan=self.plan,
             has_source=self.has_source,
             own=None if self.own is None else _stored_own(self.own),
             figures=tuple(_Figure(**asdict(figure)) for figure in self.figures),
@@ -178,6 +181,7 @@ def evidence_from_json(text: str | bytes, where: str = "parity.json") -> Evidenc
             example=stored.example,
             agreement=_agreement(stored.agreement),
             paired=None if stored.paired is None else _pairs(stored.paired),
+            plan=stored.plan,
             has_source=stored.has_source,
             own=None if stored.own is None else _own(stored.own),
             figures=tuple(Figure(**asdict(figure)) for figure in stored.figures),
@@ -307,6 +311,7 @@ class _Stored:
     example: ExampleReplay | None
     agreement: _Discrete | _Box | None
     paired: _Pairs | None
+    plan: EpisodePlan | None
     has_source: bool
     own: _Own | None
     figures: tuple[_Figure, ...]

@@ -21,6 +21,7 @@ from quarl.evidence.evidence import (
     ImportProof,
     evidence_from_json,
 )
+from quarl.evidence.plan import EpisodePlan, Schedule
 from quarl.evidence.play import play_own, play_pairs, play_robustness
 from quarl.graph.env_spec import EnvSpec
 from quarl.links.target import Target
@@ -35,12 +36,17 @@ ROBUSTNESS_EPISODES = 100  # under each disturbance, at most
 
 @dataclass(frozen=True, slots=True)
 class PlayPlan:
-    """Which episodes are played, and when they are enough."""
+    """Which episodes are played, and when they are enough.
+
+    Attributes:
+        after_first: as in `Schedule`, with the plan that parity.json keeps.
+    """
 
     env: EnvSpec
     looks: tuple[Look, ...]  # the last one is the most that are played
     is_settled: Callable[[PairedEpisodes], bool]
     robustness: bool  # whether source and int8 policy are played under disturbances as well
+    after_first: Callable[[PairedEpisodes, float], tuple[EpisodePlan, tuple[Look, ...]]]
 
 
 def gather_evidence(
@@ -141,7 +147,15 @@ def _with_episodes(
     evidence: Evidence, release: Release, plan: PlayPlan, progress: Progress | None
 ) -> Evidence:
     assert release.source is not None, "a policy without a source plays alone"
-    paired, clipped = play_pairs(release, plan.env, plan.looks, plan.is_settled, progress)
+    known: list[EpisodePlan] = []
+
+    def after_first(paired: PairedEpisodes, seconds: float) -> tuple[Look, ...]:
+        episodes, looks = plan.after_first(paired, seconds)
+        known.append(episodes)
+        return looks
+
+    schedule = Schedule(plan.looks, plan.is_settled, after_first)
+    paired, clipped = play_pairs(release, plan.env, schedule, progress)
     count = min(len(paired.source.seeds), ROBUSTNESS_EPISODES)
     disturbed = play_robustness(release, plan.env, count, progress) if plan.robustness else ()
-    return replace(evidence, paired=paired, clipped=clipped, robustness=disturbed)
+    return replace(evidence, paired=paired, clipped=clipped, robustness=disturbed, plan=known[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from quarl.bundle.release import Release
 from quarl.evidence.closed_loop import PairedEpisodes, join_episodes
 from quarl.evidence.evidence import DisturbedEpisodes, OwnEpisodes
+from quarl.evidence.plan import Schedule
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.rollouts.actors import Actor, artifact_actor, float64_actor, source_actor
@@ -19,15 +20,13 @@ from quarl.rollouts.episodes import DEFAULT_LANES, Episodes, Watch, run_beside, 
 from quarl.rollouts.robustness import DISTURBANCES, feature_spread, play_disturbed
 from quarl.rollouts.vector_env import check_env
 from quarl.stats.seeds import PARITY_SEED
-from quarl.stats.sequential import Look
 from quarl.workers.progress import Progress, part_of
 
 
 def play_pairs(
     release: Release,
     env: EnvSpec,
-    looks: Sequence[Look],
-    is_settled: Callable[[PairedEpisodes], bool] = lambda paired: False,
+    schedule: Schedule,
     progress: Progress | None = None,
     *,
     lanes: int = DEFAULT_LANES,
@@ -35,28 +34,29 @@ def play_pairs(
     """Return paired episodes of the bundle's source, the int8 `.tflite` and the float64 control,
     and what int8 could not see of them.
 
-    Args:
-        looks: after how many episodes to look; the last one is the most that are played.
-        is_settled: whether the episodes of a look are enough.
     Raises:
         InputError: the environment is not the one of the contract, or cannot be played.
     """
     counter = ClipCounter(release.quantized)
     rounds: list[tuple[Episodes, ...]] = []
     divergence: list[NDArray[np.int32]] = []
-    for before, look in zip((None, *looks), looks, strict=False):
-        first = 0 if before is None else before.episodes
-        seeds = range(PARITY_SEED + first, PARITY_SEED + look.episodes)
-        part = part_of(progress, 3 * first, 3 * looks[-1].episodes)
+    looks, played, began = schedule.looks, 0, schedule.clock()
+    while True:
+        look = next(look for look in looks if look.episodes > played)
+        seeds = range(PARITY_SEED + played, PARITY_SEED + look.episodes)
+        part = part_of(progress, 3 * played, 3 * looks[-1].episodes)
         episodes, parted = _play_look(release, env, seeds, counter, part, lanes)
         rounds.append(episodes)
         divergence.append(parted)
+        played = look.episodes
         source, int8, control = (join_episodes(parts) for parts in zip(*rounds, strict=True))
         parting = np.concatenate(divergence)
-        paired = PairedEpisodes(env.id, source, int8, control, tuple(looks), parting)
-        if is_settled(paired):
-            break
-    return paired, counter.result()
+        paired = PairedEpisodes(env.id, source, int8, control, looks, parting)
+        if len(rounds) == 1 and schedule.after_first is not None:
+            looks = schedule.after_first(paired, schedule.clock() - began)
+            paired = replace(paired, looks=looks)
+        if schedule.is_settled(paired) or played == looks[-1].episodes:
+            return paired, counter.result()
 
 
 def _play_look(

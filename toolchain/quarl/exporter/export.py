@@ -56,7 +56,8 @@ from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
 from quarl.stats.seeds import RANDOM_SEED
 from quarl.verdict.budgets import with_board
-from quarl.verdict.limits import check_provable, recipe_limits
+from quarl.verdict.limits import recipe_limits
+from quarl.verdict.planning import check_provable
 from quarl.workers.progress import QUIET, Progress, Reporter
 
 RANDOM_EPISODES = 100
@@ -100,7 +101,7 @@ def export_policy(
     check_target(out)
     if plays_to_choose(source, request):
         asked = request.limits or recipe_limits(source.recipe, source.env)
-        check_provable(asked, asked.episodes)
+        check_provable(asked)
     with reporter.stage(f"exporting {source.name}") as progress:
         fitted, held = observations_of(source, request.calibration, progress)
         limits = limits_of(source, request)

@@ -212,7 +212,7 @@ def compare_failures(
         else max(upper, margin),  # found to 1e-4, on the side of the decision
         p_value=p_value,
         rise_p_value=rise_p_value(count, only_candidate, only_source, margin),
-        episodes_needed=_episodes_for_failures(
+        episodes_needed=failure_episodes_needed(
             margin, (only_candidate + only_source) / count, alpha
         ),
         passed=p_value <= alpha,
@@ -406,7 +406,7 @@ def episodes_by_formula(margin: float, spread: float, alpha: float) -> int | Non
     return count
 
 
-def _episodes_for_failures(margin: float, discordant: float, alpha: float) -> int | None:
+def failure_episodes_needed(margin: float, discordant: float, alpha: float) -> int | None:
     """Return the number by the normal approximation, never less than a perfect score needs."""
     if not 0 < margin < 1:
         return None

@@ -6,7 +6,7 @@ stored as verdict.json.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,6 +14,7 @@ from quarl.bundle.limits import Limits
 from quarl.bundle.manifest import QUANTIZATION
 from quarl.bundle.release import Release
 from quarl.errors import InputError
+from quarl.evidence.closed_loop import PairedEpisodes
 from quarl.evidence.evidence import Evidence, ImportProof
 from quarl.evidence.gather import (
     PARITY,
@@ -22,6 +23,7 @@ from quarl.evidence.gather import (
     refresh_evidence,
     stored_evidence,
 )
+from quarl.evidence.plan import EpisodePlan
 from quarl.evidence.trials import try_changes
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.quant_policy import QuantPolicy
@@ -30,12 +32,20 @@ from quarl.profiles.measure import Measurements, read_measurements
 from quarl.profiles.platforms import board_of, target_of
 from quarl.quantize.error_report import QuantReport
 from quarl.sources.source import Source
+from quarl.stats.sequential import Look
 from quarl.verdict.budgets import figures_of, with_profiles
 from quarl.verdict.closed_loop_checks import is_settled
 from quarl.verdict.diagnosis import reasons
 from quarl.verdict.formats import OUTPUTS
 from quarl.verdict.judge import judge
-from quarl.verdict.limits import check_provable, looks_of, plan_sentence, recipe_limits
+from quarl.verdict.limits import recipe_limits
+from quarl.verdict.planning import (
+    Asked,
+    check_provable,
+    first_looks,
+    plan_after,
+    plan_sentence,
+)
 from quarl.verdict.regression import compare_with_baseline
 from quarl.verdict.verdict import Check, Verdict
 from quarl.workers.progress import Progress
@@ -48,11 +58,12 @@ class ParityRequest:
     """What is to be gathered; None: what the bundle says."""
 
     env: EnvSpec | None = None
-    episodes: int | None = None  # most paired episodes; they stop as soon as the answer is certain
+    episodes: Asked = None  # most paired episodes; they stop as soon as the answer is certain
     limits: Limits | None = None  # what the gate will ask, which decides when that is
     robustness: bool = False  # play under disturbed observations even where no limit asks
     proof: ImportProof | None = None  # of the import, which only the original file can give
     target: Target | None = None  # the bundle's board and the way to it
+    tell: Callable[[str], None] = lambda line: None  # told what the first look shows
 
 
 def check_plan(source: Source, limits: Limits | None, request: ParityRequest) -> None:
@@ -64,7 +75,7 @@ def check_plan(source: Source, limits: Limits | None, request: ParityRequest) ->
     if source.env is None or isinstance(source.policy, QuantPolicy):
         return
     asked = limits or recipe_limits(source.recipe, source.env)
-    check_provable(asked, request.episodes or asked.episodes)
+    check_provable(asked, request.episodes)
 
 
 def plan_of(release: Release, request: ParityRequest) -> str | None:
@@ -72,7 +83,7 @@ def plan_of(release: Release, request: ParityRequest) -> str | None:
     limits = request.limits or release.manifest.limits
     if release.source is None or (request.env or release.manifest.env) is None:
         return None
-    return plan_sentence(limits, looks_of(limits, request.episodes or limits.episodes))
+    return plan_sentence(limits, request.episodes)
 
 
 def gather(
@@ -86,9 +97,10 @@ def gather(
     if env is not None:
         plan = PlayPlan(
             env,
-            looks_of(limits, request.episodes or limits.episodes),
+            first_looks(limits, request.episodes),
             partial(is_settled, limits=limits),
             request.robustness or limits.robustness_margin is not None,
+            partial(_after_first, limits=limits, request=request),
         )
     target = request.target or own_target(release)
     evidence = gather_evidence(release, plan, target, request.proof, progress)
@@ -99,6 +111,15 @@ def gather(
         evidence = replace(evidence, trials=trials)
     release.store(PARITY, evidence.to_json().encode())
     return evidence
+
+
+def _after_first(
+    paired: PairedEpisodes, seconds: float, *, limits: Limits, request: ParityRequest
+) -> tuple[EpisodePlan, tuple[Look, ...]]:
+    """Return what the first look shows, and tell it; as `plan_after`."""
+    plan, looks = plan_after(paired, limits, request.episodes, seconds)
+    request.tell(plan.sentence())
+    return plan, looks
 
 
 def stored(release: Release) -> tuple[Evidence, Measurements]:

@@ -19,20 +19,18 @@ from quarl.evidence.closed_loop import (
     compare_episodes,
 )
 from quarl.evidence.evidence import DisturbedEpisodes, OwnEpisodes
+from quarl.evidence.plan import EpisodePlan
 from quarl.rollouts.robustness import DISTURBANCES
 from quarl.stats.noninferiority import FailureTest, MeanTest, compare_means
 from quarl.stats.ranks import MiddleChange, RankTest
 from quarl.stats.sequential import failures_are_hopeless, mean_is_hopeless
+from quarl.verdict.advice import SAME_LOSS, More, chaos_text, not_shown
 from quarl.verdict.checks import SOFTER_INT8, Question, answered, judged, missing, reported
 from quarl.verdict.limits import failure_of, margin_of, scale_of
 from quarl.verdict.verdict import Check, Group, Outcome
 
 SURE = 3.09  # standard errors: one in a thousand by chance
 _NORMAL_TAIL = 0.001
-_SAME_LOSS = (
-    "The float64 copy of the source loses more than the margin too, so the loss cannot be laid on "
-    "int8: check whether the environment depends on its seed alone"
-)
 _MEAN = Question("mean_return", "closed loop", unit="return", kind="tested")
 _FAILURES = Question("failure_rate", "closed loop", unit="points", kind="tested")
 
@@ -92,11 +90,18 @@ def closed_loop_of(
     return compare_episodes(paired, question), None
 
 
-def closed_loop_checks(loop: ClosedLoop, limits: Limits) -> Iterator[Check]:
-    """Yield the checks of the paired episodes."""
+def closed_loop_checks(
+    loop: ClosedLoop, limits: Limits, plan: EpisodePlan | None = None
+) -> Iterator[Check]:
+    """Yield the checks of the paired episodes.
+
+    Args:
+        plan: tells how long more of them take; None where that is not known.
+    """
+    more = More(loop, plan)
     if limits.source_return is not None:
         yield _source_check(loop, limits.source_return)
-    yield _mean_check(loop, loop.mean)
+    yield _mean_check(loop, loop.mean, more)
     if loop.failures is None:
         advice = (
             'Report info["success"] in the environment, or set failure = "return" with '
@@ -106,9 +111,9 @@ def closed_loop_checks(loop: ClosedLoop, limits: Limits) -> Iterator[Check]:
         detail = f"{loop.env_id} reports no success"
         yield missing(question, 100 * limits.failure_margin, detail, advice)
     else:
-        yield _failure_check(loop, loop.failures)
+        yield _failure_check(loop, loop.failures, more)
     yield _tail_check(loop, limits)
-    yield _equivalence_check(loop, limits)
+    yield _equivalence_check(loop, limits, more)
     yield _rank_check(loop.ranks)
     yield _middle_check(loop.middle, limits)
     yield _control_check(loop)
@@ -243,7 +248,7 @@ def _disturbed_check(paired: PairedEpisodes, disturbed: DisturbedEpisodes, limit
     check = judged(question, 0.0 - mean.lower, margin, detail, advice)
     if check.outcome is Outcome.PASS or mean.loss_is_shown:
         return check
-    advice = _not_shown(mean.mean_difference >= -margin, count, mean.episodes_needed)
+    advice = not_shown(mean.mean_difference >= -margin, count, mean.episodes_needed)
     return replace(check, outcome=Outcome.NOT_PROVEN, advice=advice)
 
 
@@ -268,7 +273,7 @@ def _source_check(loop: ClosedLoop, known: float) -> Check:
     return judged(question, source.mean, least, detail, advice)
 
 
-def _mean_check(loop: ClosedLoop, mean: MeanTest) -> Check:
+def _mean_check(loop: ClosedLoop, mean: MeanTest, more: More) -> Check:
     unseen = (
         ""
         if mean.unseen_lower is None
@@ -295,15 +300,15 @@ def _mean_check(loop: ClosedLoop, mean: MeanTest) -> Check:
         return _open(check, "failure_rate")
     is_shown = mean.loss_is_shown or mean_is_hopeless(mean)
     if is_shown and loop.control_mean.loss_is_shown:
-        return replace(check, outcome=Outcome.NOT_PROVEN, advice=f"{_chaos(loop)}{_SAME_LOSS}")
+        return replace(check, outcome=Outcome.NOT_PROVEN, advice=f"{chaos_text(loop)}{SAME_LOSS}")
     if is_shown:
-        return replace(check, advice=f"{_chaos(loop)}The policy has lost return. {SOFTER_INT8}")
+        return replace(check, advice=f"{chaos_text(loop)}The policy has lost return. {SOFTER_INT8}")
     within = mean.mean_difference >= -mean.margin
-    advice = _chaos(loop) + _not_proven(loop, mean.episodes_needed, within=within)
+    advice = chaos_text(loop) + more.advice(mean.episodes_needed, within=within)
     return replace(check, outcome=Outcome.NOT_PROVEN, advice=advice)
 
 
-def _failure_check(loop: ClosedLoop, test: FailureTest) -> Check:
+def _failure_check(loop: ClosedLoop, test: FailureTest, more: More) -> Check:
     failure = (
         "no success"
         if loop.failure.rule == "success"
@@ -324,14 +329,14 @@ def _failure_check(loop: ClosedLoop, test: FailureTest) -> Check:
     if mean_is_hopeless(loop.mean) and not failures_are_hopeless(test) and loop.look < loop.looks:
         return _open(check, "mean_return")
     if test.rise_is_shown or failures_are_hopeless(test):
-        advice = f"{_chaos(loop)}More episodes fail than before. {SOFTER_INT8}"
+        advice = f"{chaos_text(loop)}More episodes fail than before. {SOFTER_INT8}"
         return replace(check, outcome=Outcome.FAIL, advice=advice)
     within = test.rate_difference <= test.margin
-    advice = _chaos(loop) + _not_proven(loop, test.episodes_needed, within=within)
+    advice = chaos_text(loop) + more.advice(test.episodes_needed, within=within)
     return replace(check, advice=advice)
 
 
-def _equivalence_check(loop: ClosedLoop, limits: Limits) -> Check:
+def _equivalence_check(loop: ClosedLoop, limits: Limits, more: More) -> Check:
     mean = loop.mean
     largest = max(0.0 - mean.lower, mean.upper)
     detail = (
@@ -354,7 +359,7 @@ def _equivalence_check(loop: ClosedLoop, limits: Limits) -> Check:
     if check.outcome is Outcome.PASS or mean.loss_is_shown or mean.lower > mean.margin:
         return check
     within = abs(mean.mean_difference) <= mean.margin
-    advice = _not_proven(loop, mean.episodes_needed, within=within)
+    advice = more.advice(mean.episodes_needed, within=within)
     return replace(check, outcome=Outcome.NOT_PROVEN, advice=advice)
 
 
@@ -376,53 +381,3 @@ def _look(loop: ClosedLoop) -> str:
 
 def _confidence(alpha: float) -> str:
     return f"{100 * (1 - alpha):.4g}%"
-
-
-def _not_proven(loop: ClosedLoop, needed: int | None, *, within: bool) -> str:
-    if loop.look < loop.looks:
-        return (
-            "The episodes stopped early under other limits: run quarl parity again with "
-            "these (--limits)"
-        )
-    return _not_shown(within, loop.episodes, needed)
-
-
-def _not_shown(within: bool, played: int, needed: int | None) -> str:
-    """Return what would decide a check that is neither shown to hold nor to fail.
-
-    Args:
-        within: whether the difference that was seen is within the margin.
-        needed: episodes by which an equal policy would pass; None: a million are too few.
-    """
-    if not within:
-        return (
-            "The difference seen is beyond the margin, but could be chance: more episodes decide "
-            f"it (--episodes {2 * played}). {SOFTER_INT8}"
-        )
-    if needed is None:
-        return "No number of episodes proves this margin: give a larger one"
-    if needed > played:
-        return (
-            "The difference seen is within the margin, but too few episodes prove it: an equal "
-            f"policy needs about {needed:,} (--episodes {needed})"
-        )
-    return (
-        "The difference seen is within the margin, but not proven: play more episodes "
-        f"(--episodes {2 * played}). {SOFTER_INT8}"
-    )
-
-
-def _chaos(loop: ClosedLoop) -> str:
-    if not loop.is_chaotic:
-        return ""
-    chaos = loop.chaos
-    moved = (
-        f"Chaos: a float64 copy of the source moves the mean by {loop.control_mean.mean_difference:+.4g} "
-        f"and each episode by {chaos.control_spread:.4g}, int8 by {chaos.candidate_spread:.4g}. "
-    )
-    if not chaos.is_of_the_source:
-        return moved
-    relative = (
-        "" if chaos.share is not None else " To allow for that: chaos_margin = 0.2 in [gate]."
-    )
-    return f"{moved}int8 is as chaotic as its source.{relative} "

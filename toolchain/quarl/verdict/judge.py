@@ -52,7 +52,7 @@ def judge(evidence: Evidence, limits: Limits, *, policy: str, can_play: bool = T
         checks += agreement_checks(evidence.agreement, limits)
         loop, unusable = closed_loop_of(evidence.paired, limits)
         checks += [unusable] if unusable is not None else []
-        checks += list(closed_loop_checks(loop, limits)) if loop is not None else []
+        checks += list(closed_loop_checks(loop, limits, evidence.plan)) if loop is not None else []
         checks += list(robustness_checks(evidence.paired, evidence.robustness, limits))
     else:
         checks += own_checks(evidence.own, limits)

@@ -8,7 +8,6 @@ recipe, or the default below.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 from quarl.bundle.limits import DEFAULT_LIMITS, Limits, limits_from_table
@@ -17,7 +16,7 @@ from quarl.evidence.closed_loop import Failure
 from quarl.files.toml import parse_toml
 from quarl.graph.env_spec import EnvSpec
 from quarl.sources.recipe import Recipe
-from quarl.stats.sequential import Look, flawless_episodes, plan_looks, smallest_failure_margin
+from quarl.stats.sequential import Look, plan_looks
 
 GATE_FILE = "gate.toml"
 
@@ -46,37 +45,6 @@ def looks_of(limits: Limits, episodes: int) -> tuple[Look, ...]:
     if not limits.sequential or limits.random_return is None:
         return (Look(episodes, 1.0),)
     return plan_looks(episodes, limits.margin, limits.failure_margin, limits.alpha)
-
-
-def check_provable(limits: Limits, episodes: int) -> None:
-    """Check that a flawless release could pass by this many episodes, before any is played.
-
-    Raises:
-        InputError: no number of successes in them proves the limits; names the number it takes.
-    """
-    needed = flawless_episodes(limits.failure_margin, limits.alpha)
-    if episodes >= needed:
-        return
-    least = smallest_failure_margin(episodes, limits.alpha)
-    raise InputError(
-        f"{episodes} episodes cannot prove failure_margin = {limits.failure_margin:g}, even if "
-        f"none fails: it takes {needed}. Play more of them (--episodes {needed}, or episodes in "
-        "[gate]), "
-        f"or allow failure_margin = {least:g}"
-    )
-
-
-def plan_sentence(limits: Limits, looks: Sequence[Look]) -> str:
-    """Return which episodes will be played and what they must prove, for people."""
-    early = [str(look.episodes) for look in looks[:-1]]
-    when = f", looked at after {', '.join(early)}" if early else ""
-    needed = flawless_episodes(limits.failure_margin, limits.alpha)
-    return (
-        f"plan: at most {looks[-1].episodes} paired episodes{when}; error {limits.alpha:g} over "
-        f"all looks; the return may lose {limits.margin:.1%} of what is above random play, "
-        f"failures may rise by {100 * limits.failure_margin:g} points, "
-        f"which takes {needed} episodes at least"
-    )
 
 
 def failure_of(limits: Limits, mean_source: float) -> Failure:

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from quarl.cli.command import takes
+from quarl.cli.episodes import BudgetOption, EpisodesOption, episodes_from
 from quarl.cli.options import (
     BundleArgument,
     EnvArgOption,
     EnvOption,
-    EpisodesOption,
     JsonOption,
     LimitsOption,
     LinkOption,
@@ -33,6 +33,7 @@ class ParityOptions:
     env: EnvOption = None
     env_arg: EnvArgOption = None
     episodes: EpisodesOption = None
+    budget: BudgetOption = None
     limits: LimitsOption = None
     robustness: Annotated[
         bool,
@@ -58,10 +59,11 @@ def parity(options: ParityOptions) -> None:
     limits = limits_from(options.limits, release.manifest.limits)
     request = ParityRequest(
         env=env_spec(options.env, options.env_arg),
-        episodes=options.episodes,
+        episodes=episodes_from(options.episodes, options.budget),
         limits=limits,
         robustness=options.robustness,
         target=own_target(release, options.link, trust=options.trust),
+        tell=TERMINAL.line,
     )
     plan = plan_of(release, request)
     if plan is not None:

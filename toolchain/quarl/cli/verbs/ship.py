@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quarl.cli.command import takes
+from quarl.cli.episodes import episodes_from
 from quarl.cli.options import ShipOptions, TargetWords, target_named
 from quarl.cli.progress import TERMINAL
 from quarl.cli.result import conclude, put
@@ -17,9 +18,10 @@ def ship(options: ShipOptions) -> None:
     from quarl.verdict.assess import ParityRequest
 
     request = options.request()
+    episodes = episodes_from(options.episodes, options.budget)
     target = target_named(TargetWords(options.board, options.link))
     source = options.open(TERMINAL.stage)
-    play = ParityRequest(episodes=options.episodes, target=target)
+    play = ParityRequest(episodes=episodes, target=target)
     shipment = pipeline.ship(source, options.out, request, play, TERMINAL, trust=options.trust)
     if not options.as_json:
         put(show.bundle_text(shipment.release))

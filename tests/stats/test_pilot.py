@@ -1,0 +1,109 @@
+"""A number of pairs chosen by a pilot proves the limits, and lets pass no more than it may."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from quarl.stats.noninferiority import ALPHA, POWER, compare_failures, compare_means
+from quarl.stats.pilot import FEWEST_PILOT, Goal, looks_after, pairs_needed, pilot_pairs
+from quarl.stats.sequential import TOKEN, mean_is_hopeless
+from tests.stats.test_noninferiority import mixed, normal, rare, skewed
+from tests.stats.test_sequential import SHARE, Make, half_rare
+
+MARGIN = 0.35
+PILOT = pilot_pairs(0.02, ALPHA)
+
+
+def passes(make: Make, releases: int, loss: float) -> float:
+    """Return the share of synthetic releases whose mean passes by the number their pilot chose."""
+    rng, passed = np.random.default_rng(4), 0
+    for _ in range(releases):
+        pilot = make(rng, PILOT, loss)
+        needed = pairs_needed(pilot, np.zeros(PILOT), 0, Goal(MARGIN, SHARE, None, ALPHA))
+        assert needed is not None
+        difference = pilot
+        for look in looks_after(PILOT, min(needed, 2000)):
+            more = make(rng, look.episodes - len(difference), loss)
+            difference = np.concatenate([difference, more])
+            alpha = ALPHA * look.alpha_share
+            zero = np.zeros(len(difference))
+            mean = compare_means(zero, difference, MARGIN, alpha=alpha, resamples=199)
+            if mean.passed or mean_is_hopeless(mean):
+                break
+        passed += mean.passed
+    return passed / releases
+
+
+def test_the_pilot_is_a_part_of_what_a_flawless_release_takes() -> None:
+    assert pilot_pairs(0.02, ALPHA) == 38
+    assert pilot_pairs(0.5, ALPHA) == FEWEST_PILOT
+
+
+@pytest.mark.parametrize(("pilot", "most"), [(38, 10), (38, 39), (38, 101), (38, 102), (50, 4000)])
+def test_looks_after_a_pilot_spend_the_error_once(pilot: int, most: int) -> None:
+    looks = looks_after(pilot, most)
+    assert looks[0].episodes == pilot
+    assert looks[-1].episodes == max(most, pilot + 1)
+    assert sum(look.alpha_share for look in looks) == pytest.approx(1)
+    assert len(looks) == (3 if most - pilot >= 64 else 2)
+    assert all(look.alpha_share == TOKEN for look in looks[:-1])
+
+
+def test_failures_ask_for_what_a_flawless_release_takes_and_more_where_some_differ() -> None:
+    still = np.zeros(PILOT)
+    flawless = pairs_needed(still, still, 0, Goal(1.0, 0.5, 0.05, ALPHA))
+    some = pairs_needed(still, still, 4, Goal(1.0, 0.5, 0.05, ALPHA))
+    assert flawless is not None
+    assert some is not None
+    assert 59 <= flawless < some
+    assert pairs_needed(still, still, 4, Goal(1.0, 0.5, None, ALPHA)) == 9
+    spread = np.random.default_rng(0).normal(0, 1, PILOT)
+    assert pairs_needed(spread, still, 0, Goal(1e-4, 0.5, None, ALPHA)) is None
+
+
+@pytest.mark.parametrize("make", [normal, mixed, skewed, rare, half_rare])
+def test_a_release_that_loses_the_margin_seldom_passes_by_the_number_it_chose(make: Make) -> None:
+    count = 150
+    assert passes(make, count, loss=MARGIN) <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / count)
+
+
+@pytest.mark.parametrize("make", [normal, mixed])
+def test_an_equal_release_passes_by_the_number_it_chose(make: Make) -> None:
+    count = 100
+    assert passes(make, count, loss=0) >= POWER - 3 * math.sqrt(POWER * (1 - POWER) / count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [normal, mixed, skewed, rare, half_rare])
+def test_of_two_thousand_that_lose_the_margin_one_in_twenty_passes_by_the_number_it_chose(
+    make: Make,
+) -> None:
+    assert passes(make, 2000, loss=MARGIN) <= ALPHA
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [normal, mixed])
+def test_nine_in_ten_of_two_thousand_equal_releases_pass_by_the_number_they_chose(
+    make: Make,
+) -> None:
+    assert passes(make, 2000, loss=0) >= POWER
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("discordant", [0.0, 0.02, 0.05])
+def test_failures_pass_by_the_number_they_chose_nine_times_in_ten(discordant: float) -> None:
+    rng, count, margin, passed = np.random.default_rng(6), 300, 0.05, 0
+    for _ in range(count):
+        moved = rng.random(PILOT) < discordant
+        needed = pairs_needed(
+            np.zeros(PILOT), np.zeros(PILOT), int(moved.sum()), Goal(1.0, 0.5, margin, ALPHA)
+        )
+        assert needed is not None
+        kind = rng.random(needed)
+        ours, theirs = kind < discordant / 2, (kind >= discordant / 2) & (kind < discordant)
+        alpha = ALPHA * (1 - 2 * TOKEN)
+        passed += compare_failures(ours, theirs, margin, alpha=alpha).passed
+    assert passed / count >= POWER - 0.02

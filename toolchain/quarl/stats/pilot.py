@@ -1,0 +1,83 @@
+"""How many pairs prove the limits, as a pilot shows, and when they are looked at.
+
+In: the first pairs of a release and what is to be proven. Out: a number, and `Look`s.
+The spread of a pilot is itself uncertain, and a number taken from a small spread is too small: the
+spread counts that is larger with a chance of one in five (Browne, Statistics in Medicine 14, 1995).
+The pilot's pairs stay in the test (Wittes and Brittain, Statistics in Medicine 9, 1990): the number
+follows from their spread and never from their mean. Its look spends a ten-thousandth of the error.
+Losses that sit in few episodes may not have shown themselves: episodes lost entirely, so often that
+they eat the margin, are met by the number that is chosen but for alpha squared.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from quarl.stats.chaos import chaotic_episodes_needed
+from quarl.stats.noninferiority import MOST_EPISODES, failure_episodes_needed
+from quarl.stats.power import episodes_needed
+from quarl.stats.sequential import TOKEN, Look, flawless_episodes
+
+FEWEST_PILOT = 32  # pairs
+PESSIMISM = 0.8  # one-sided level of the spread that counts
+MIDDLE = 64  # pairs left after the pilot that are worth a look halfway
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What the pairs must prove."""
+
+    margin: float  # of the mean return, return units
+    share: float  # the same as a share of what an episode may lose, 0..1
+    failure_margin: float | None  # 0..1; None: failures are not judged
+    alpha: float  # over all looks
+    chaos_margin: float | None = None
+
+
+def pilot_pairs(failure_margin: float, alpha: float) -> int:
+    """Return how many pairs are played before their number is chosen: a quarter of what a flawless
+    release takes.
+    """
+    return max(FEWEST_PILOT, math.ceil(flawless_episodes(failure_margin, alpha) / 4))
+
+
+def pairs_needed(
+    difference: NDArray[np.float64], moves: NDArray[np.float64], discordant: int, goal: Goal
+) -> int | None:
+    """Return how many pairs prove the goal for an equal policy with POWER; None where a million are
+    too few.
+
+    Args:
+        difference: [n >= 2], int8 - source of the pilot. `moves`: [n], control - source.
+        discordant: pairs of which one fails and the other does not.
+    """
+    count, alpha = len(difference), (1 - 2 * TOKEN) * goal.alpha
+    swell = math.sqrt((count - 1) / float(special.chdtri(count - 1, PESSIMISM)))
+    wide = swell * (difference - difference.mean())
+    if goal.chaos_margin is None:
+        needed = [episodes_needed(wide, goal.margin, alpha)]
+    else:
+        needed = [chaotic_episodes_needed(wide, moves, goal.margin, goal.chaos_margin, alpha)]
+    if goal.failure_margin is not None:
+        share = (discordant + 0.5) / (count + 1)  # none seen in so few is not none
+        needed.append(failure_episodes_needed(goal.failure_margin, share, alpha))
+        needed.append(flawless_episodes(goal.failure_margin, alpha))
+    # a pilot that met no catastrophe sees no spread: so many pairs that one would be met
+    unmet = math.ceil(2 * math.log(alpha) / math.log1p(-goal.share)) if goal.share < 1 else 2
+    needed.append(unmet)
+    known = [number for number in needed if number is not None]
+    return max(known) if len(known) == len(needed) else None
+
+
+def looks_after(pilot: int, most: int) -> tuple[Look, ...]:
+    """Return the looks of a release whose pilot is played and whose number is chosen: one halfway
+    that can only give it up, and the last.
+    """
+    most = min(max(most, pilot + 1), MOST_EPISODES)
+    middle = (Look((pilot + most) // 2, TOKEN),) if most - pilot >= MIDDLE else ()
+    return (Look(pilot, TOKEN), *middle, Look(most, 1 - TOKEN * (1 + len(middle))))

@@ -1,0 +1,122 @@
+"""How many paired episodes a verdict takes: said before they are played, and again after the first
+look, when their spread and this machine's speed are known.
+
+In: limits, what was asked, the episodes of the first look. Out: looks, plans, sentences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from quarl.bundle.limits import Limits
+from quarl.errors import InputError
+from quarl.evidence.closed_loop import PairedEpisodes, failures_of
+from quarl.evidence.plan import EpisodePlan
+from quarl.stats.noninferiority import MOST_EPISODES
+from quarl.stats.pilot import Goal, looks_after, pairs_needed, pilot_pairs
+from quarl.stats.sequential import TOKEN, Look, flawless_episodes, smallest_failure_margin
+from quarl.verdict.limits import failure_of, looks_of, margin_of
+
+BUDGET_MINUTES = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class AutoEpisodes:
+    """As many pairs as the margin needs, in at most this time."""
+
+    budget_minutes: float = BUDGET_MINUTES
+
+
+Asked: TypeAlias = int | AutoEpisodes | None
+"""How many paired episodes are asked for; None: what the limits say."""
+
+
+def check_provable(limits: Limits, asked: Asked = None) -> None:
+    """Check that a flawless release could pass by the episodes asked for, before any is played.
+
+    Raises:
+        InputError: no number of successes in them proves the limits; names the number it takes.
+    """
+    if isinstance(asked, AutoEpisodes):
+        return
+    episodes, needed = (
+        asked or limits.episodes,
+        flawless_episodes(limits.failure_margin, limits.alpha),
+    )
+    if episodes >= needed:
+        return
+    least = smallest_failure_margin(episodes, limits.alpha)
+    raise InputError(
+        f"{episodes} episodes cannot prove failure_margin = {limits.failure_margin:g}, even if none "
+        f"fails: it takes {needed}. Play more of them (--episodes {needed}, --episodes auto, or "
+        f"episodes in [gate]), or allow failure_margin = {least:g}"
+    )
+
+
+def first_looks(limits: Limits, asked: Asked) -> tuple[Look, ...]:
+    """Return the looks as they are planned before the first episode."""
+    if not isinstance(asked, AutoEpisodes):
+        return looks_of(limits, asked or limits.episodes)
+    pilot = pilot_pairs(limits.failure_margin, limits.alpha)
+    return (Look(pilot, TOKEN), Look(MOST_EPISODES, 1 - TOKEN))
+
+
+def plan_sentence(limits: Limits, asked: Asked) -> str:
+    """Return which episodes will be played and what they must prove, for people."""
+    looks = first_looks(limits, asked)
+    if isinstance(asked, AutoEpisodes):
+        plays = (
+            f"as many paired episodes as the limits need, in at most {asked.budget_minutes:g} "
+            f"minutes; {looks[0].episodes} show how many"
+        )
+    else:
+        early = [str(look.episodes) for look in looks[:-1]]
+        when = f", looked at after {', '.join(early)}" if early else ""
+        plays = f"at most {looks[-1].episodes} paired episodes{when}"
+    needed = flawless_episodes(limits.failure_margin, limits.alpha)
+    return (
+        f"plan: {plays}; error {limits.alpha:g} over all "
+        f"looks; the return may lose {limits.margin:.1%} of what is above random play, failures may "
+        f"rise by {100 * limits.failure_margin:g} points, which takes {needed} episodes at least"
+    )
+
+
+def plan_after(
+    paired: PairedEpisodes, limits: Limits, asked: Asked, seconds: float
+) -> tuple[EpisodePlan, tuple[Look, ...]]:
+    """Return what the first look shows, and the looks that hold from then on.
+
+    Args:
+        seconds: how long the episodes of the first look took.
+    """
+    played = len(paired.source.seeds)
+    difference = paired.candidate.returns - paired.source.returns
+    needed, rate, looks = _needed(paired, limits), seconds / played, paired.looks
+    budget = None
+    if isinstance(asked, AutoEpisodes):
+        budget = asked.budget_minutes
+        affordable = int(60 * budget / rate) if rate > 0 else MOST_EPISODES
+        looks = looks_after(played, min(needed or MOST_EPISODES, affordable))
+    spread = float(difference.std(ddof=1))
+    return EpisodePlan(looks[-1].episodes, played, spread, needed, rate, budget), looks
+
+
+def _needed(paired: PairedEpisodes, limits: Limits) -> int | None:
+    """Return how many pairs prove the limits for an equal policy; None where no number does."""
+    mean_source = float(paired.source.returns.mean())
+    margin = margin_of(limits, mean_source)
+    if margin is None:
+        return None
+    failure = failure_of(limits, mean_source)
+    ours, theirs = (failures_of(e, failure) for e in (paired.source, paired.candidate))
+    discordant = 0 if ours is None or theirs is None else int((ours != theirs).sum())
+    goal = Goal(
+        margin,
+        limits.margin,
+        None if ours is None else limits.failure_margin,
+        limits.alpha,
+        limits.chaos_margin,
+    )
+    moves = paired.control.returns - paired.source.returns
+    return pairs_needed(paired.candidate.returns - paired.source.returns, moves, discordant, goal)
