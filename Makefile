@@ -17,7 +17,7 @@ WITHOUT_FRAMEWORKS := --ignore-missing-imports --no-warn-unused-ignores --no-war
 MYPY_FLAGS = $(if $(wildcard $(VENV)/test.done),,$(WITHOUT_FRAMEWORKS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup check test test-all lint format bench results dist lock clean
+.PHONY: help demo setup check test test-all coverage lint format bench results dist lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,9 @@ test: $(VENV)/test.done ## run the tests; sets up all that they need
 
 test-all: $(VENV)/test.done ## run the tests and the slow sweeps
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests
+
+coverage: $(VENV)/test.done ## run the tests and print which lines of the package they reach
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --cov=quarl --cov-branch --cov-report=term:skip-covered tests
 
 lint: $(VENV)/check.done ## ruff, clang-format and mypy; needs no torch and no TensorFlow
 	$(BIN)/ruff check toolchain tests
