@@ -181,3 +181,15 @@ def test_a_rung_that_does_not_exist_is_named(quarl: Quarl) -> None:
 
 def test_an_unknown_option_is_usage(quarl: Quarl) -> None:
     refused(quarl("ship", "cartpole_ppo", "--folder", "out"), "--folder")
+
+
+def test_an_environment_without_order_is_refused_before_any_work(
+    quarl: Quarl, policy_zip: Path, tmp_path: Path
+) -> None:
+    env = "tests.rollouts.test_first_steps:Faulty-v0"
+    done = quarl(
+        "export", policy_zip, "--env", env, "--env-arg", "fault=other steps", "--out", "out",
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    refused(done, "part at step 0", "self.np_random")
+    assert not (tmp_path / "out").exists()

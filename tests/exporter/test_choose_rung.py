@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,17 @@ from quarl.errors import InputError
 from quarl.evidence.agreement import BoxAgreement, compare_decisions
 from quarl.exporter.choose_rung import Choice, choose_rung, fixed_rung
 from quarl.graph import reference as integer
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import LADDER, decision_error, quantize_on_rung, rung_numbered
 from quarl.rollouts.actors import Actor
+from quarl.rollouts.episodes import Episodes, run_episodes
 from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
+from quarl.stats.seeds import SELECTION_SEED
+from quarl.verdict.limits import looks_of
 
 pytestmark = pytest.mark.play
 
@@ -177,6 +182,24 @@ def test_a_policy_no_better_than_random_play_cannot_be_chosen_by_its_return(
         choose_rung(
             Choice(source.policy, calibration, source.env, replace(limits(), random_return=0.0))
         )
+
+
+def test_a_source_that_plays_like_random_is_refused_at_the_first_look(
+    pendulum: tuple[Source, Calibration], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, calibration = pendulum
+    assert source.env is not None
+    played: list[int] = []
+
+    def watched(env: EnvSpec, actor: Actor, seeds: range, **more: Any) -> Episodes:
+        played.extend(seeds)
+        return run_episodes(env, actor, seeds, **more)
+
+    monkeypatch.setattr("quarl.exporter.choose_rung.run_episodes", watched)
+    close = replace(limits(), random_return=-160.0, episodes=400)  # the source has -150 +- 80
+    with pytest.raises(InputError, match="cannot be told from random play"):
+        choose_rung(Choice(source.policy, calibration, source.env, close))
+    assert max(played) < SELECTION_SEED + looks_of(close, 400)[0].episodes
 
 
 def test_a_fixed_rung_is_quantised_and_not_played(pendulum: tuple[Source, Calibration]) -> None:

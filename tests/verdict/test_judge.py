@@ -421,6 +421,13 @@ def test_a_source_no_better_than_random_play_has_nothing_to_keep() -> None:
     )
 
 
+def test_a_source_above_random_play_by_chance_alone_has_nothing_to_keep_either() -> None:
+    by_chance = replace(LIMITS, random_return=499.8)
+    detail = unproven(GOOD, by_chance)["mean_return"].detail
+    assert "over 400 episodes, +- 1.993 each" in detail
+    assert "cannot be told from random play (499.8)" in detail
+
+
 def test_without_a_bound_failure_begins_halfway_to_random_play() -> None:
     verdict = judge(GOOD, replace(LIMITS, failure_return=None), policy="p")
     assert verdict.closed_loop is not None

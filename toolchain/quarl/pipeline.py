@@ -20,7 +20,7 @@ from quarl.profiles.host import Profile
 from quarl.profiles.measure import measure_board, measure_host, read_measurements
 from quarl.profiles.platform import BoardProfile
 from quarl.reports.writing import REPORT_PAGE, write_report
-from quarl.rollouts.vector_env import check_env
+from quarl.rollouts.first_steps import check_first_steps
 from quarl.sources.proof import prove
 from quarl.sources.source import Source, open_source
 from quarl.verdict.assess import (
@@ -47,7 +47,7 @@ def import_source(
     """Return the policy that `source` names: a shipped one, a recipe's folder, or a file."""
     opened = open_source(source, options or ImportOptions(), env, fetching)
     if opened.env is not None:
-        check_env(opened.env, opened.policy.contract)
+        check_first_steps(opened.env, opened.policy.contract)
     return opened
 
 

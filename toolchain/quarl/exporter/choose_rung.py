@@ -166,7 +166,7 @@ def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limi
             source.env.id, reference, int8.first(look.episodes), reference, looks
         )
         loop, unusable = closed_loop_of(paired, asked)
-        if loop is not None and loop_is_settled(loop, asked):
+        if loop is None or loop_is_settled(loop, asked):
             break
     if loop is None:
         assert unusable is not None, "a comparison, or why there is none"

@@ -31,6 +31,7 @@ from quarl.links.target import Target
 from quarl.profiles.measure import Measurements, read_measurements
 from quarl.profiles.platforms import board_of, target_of
 from quarl.quantize.error_report import QuantReport
+from quarl.rollouts.first_steps import check_first_steps
 from quarl.sources.source import Source
 from quarl.stats.sequential import Look
 from quarl.verdict.budgets import figures_of, with_profiles
@@ -94,6 +95,8 @@ def gather(
     limits = request.limits or release.manifest.limits
     env = request.env or release.manifest.env
     plan = None
+    if request.env is not None:
+        check_first_steps(request.env, release.contract)
     if env is not None:
         plan = PlayPlan(
             env,

@@ -11,6 +11,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from quarl.bundle.limits import Limits
 from quarl.evidence.closed_loop import (
     ClosedLoop,
@@ -29,6 +32,7 @@ from quarl.verdict.checks import SOFTER_INT8, Question, answered, judged, missin
 from quarl.verdict.limits import failure_of, margin_of, scale_of
 from quarl.verdict.verdict import Check, Group, Outcome
 
+TELLS_APART = 1.645  # standard errors above random play: one in twenty by chance
 SURE = 3.09  # standard errors: one in a thousand by chance
 _NORMAL_TAIL = 0.001
 _MEAN = Question("mean_return", "closed loop", unit="return", kind="tested")
@@ -41,7 +45,7 @@ def is_settled(paired: PairedEpisodes, limits: Limits) -> bool:
     """
     loop, unusable = closed_loop_of(paired, limits)
     if loop is None or unusable is not None:
-        return True  # the source is no better than random play: more episodes will not change that
+        return True  # the source plays like random: more episodes will not give it a scale
     return loop_is_settled(loop, limits)
 
 
@@ -70,15 +74,8 @@ def closed_loop_of(
         )
     mean_source = float(paired.source.returns.mean())
     margin, scale = margin_of(limits, mean_source), scale_of(limits, mean_source)
-    if margin is None:
-        detail = (
-            f"the source's mean return {mean_source:.4g} is no better than random play "
-            f"({limits.random_return:.4g})"
-        )
-        return None, _no_mean(
-            detail,
-            "There is nothing to keep: train the policy, or check normaliser and environment",
-        )
+    if margin is None or not _plays_above_random(paired.source.returns, limits.random_return):
+        return None, _like_random(paired.source.returns, limits.random_return)
     question = ClosedLoopQuestion(
         margin=margin,
         failure=failure_of(limits, mean_source),
@@ -88,6 +85,26 @@ def closed_loop_of(
         chaos_margin=limits.chaos_margin,
     )
     return compare_episodes(paired, question), None
+
+
+def _plays_above_random(returns: NDArray[np.float64], random_return: float) -> bool:
+    """Return whether the returns [n >= 2] of the source tell it from random play."""
+    error = float(returns.std(ddof=1)) / math.sqrt(len(returns))
+    return float(returns.mean()) - random_return > TELLS_APART * error
+
+
+def _like_random(returns: NDArray[np.float64], random_return: float) -> Check:
+    mean, count = float(returns.mean()), len(returns)
+    told = (
+        "is no better than random play"
+        if mean <= random_return
+        else f"over {count} episodes, +- {returns.std(ddof=1):.4g} each, cannot be told from random "
+        "play"
+    )
+    return _no_mean(
+        f"the source's mean return {mean:.4g} {told} ({random_return:.4g})",
+        "There is nothing to keep: train the policy, or check normaliser and environment",
+    )
 
 
 def closed_loop_checks(
