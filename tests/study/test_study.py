@@ -131,6 +131,29 @@ def test_nothing_is_computed_twice_and_a_grown_study_computes_its_new_cells(tmp_
     assert [standing.done for standing in told] == [5, 6]
 
 
+def test_the_episodes_of_a_float_policy_are_played_once_for_all_its_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from quarl.study import run_cell
+
+    played: list[range] = []
+    whole = run_cell.run_episodes
+
+    def counted(env: Any, actor: Any, seeds: Any) -> Any:
+        played.append(seeds)
+        return whole(env, actor, seeds)
+
+    monkeypatch.setattr(run_cell, "run_episodes", counted)
+    first, _ = run(study_file(tmp_path), tmp_path / "out")
+    assert len(played) == 1 + len(first)
+    (kept,) = (tmp_path / "out" / "sources").iterdir()
+    kept.write_bytes(b"PK")  # damaged: played again
+    study_file(tmp_path, STUDY.replace("weights = [8, 2]\ninputs", "weights = [8, 4, 2]\ninputs"))
+    again, _ = run(tmp_path / "study.toml", tmp_path / "out")
+    assert len(played) == 1 + len(first) + 2
+    assert {r.source_returns for r in again} == {first[0].source_returns}
+
+
 def test_recipes_are_trained_and_learned_cells_measured(tmp_path: Path) -> None:
     need("torch", "stable_baselines3")
     text = STUDY.partition("[[methods]]")[0].replace('[[policies]]\nsource = "cartpole_ppo"\n', "")

@@ -6,6 +6,8 @@ a problem; the others go on. Nothing here knows who else computes.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import re
 import time
 from dataclasses import dataclass, replace
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 from quarl.emitters import emit_tflite
 from quarl.errors import InputError, QuarlError
 from quarl.evidence.agreement import DiscreteAgreement, compare_actions, compare_choices
+from quarl.files.atomic import write_whole
+from quarl.files.npz import FRAMES_RATIO, npz_bytes, read_npz
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy, Weighted
 from quarl.graph.quant_policy import QuantPolicy
@@ -27,7 +31,7 @@ from quarl.importers import ImportOptions
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import decision_loss, quantize_on_rung
 from quarl.rollouts.actors import Actor, Outputs, artifact_outputs, float_outputs, source_actor
-from quarl.rollouts.episodes import Episodes, run_episodes
+from quarl.rollouts.episodes import run_episodes
 from quarl.sources.observations import observations_of
 from quarl.sources.recipe import read_recipe
 from quarl.sources.source import Source, open_source
@@ -50,6 +54,10 @@ class Place:
         """Return the folder that a training writes."""
         name = Path(training.recipe).name
         return self.folder / "policies" / training.key[:16] / name
+
+    def source_returns(self, what: str) -> Path:
+        """Return the file of what a float policy scored in its episodes."""
+        return self.folder / "sources" / f"{hashlib.sha256(what.encode()).hexdigest()}.npz"
 
     def work(self, key: str) -> Path:
         """Return where a cell may keep what it goes on from."""
@@ -104,14 +112,14 @@ def _measure(cell: Cell, source: Source, place: Place, key: str) -> Result:
     made = _make(cell, source, fitted, place, key)
     outputs = _outputs(made)
     seeds = range(PARITY_SEED, PARITY_SEED + cell.episodes)
-    base = run_episodes(env, source_actor(policy), seeds)
-    played = run_episodes(env, _actor(made, outputs), seeds)
+    base = _source_returns(source, seeds, place)
+    played = run_episodes(env, _actor(made, outputs), seeds).returns
     obs = held.obs if not policy.contract.observation.is_image else held.obs[:200]
     wanted, found = float_outputs(policy)(obs), outputs(obs)
     result = blank(cell, source)
     return replace(
         result,
-        **_returns(base, played),
+        **_change(base, played),
         episodes=cell.episodes,
         agreement=agreement_share(policy, wanted, found),
         decision_error=decision_loss(policy.contract.action, wanted, found),
@@ -189,16 +197,34 @@ def _actor(made: Policy | QuantPolicy, outputs: Outputs) -> Actor:
     return lambda obs: decode(outputs(obs))
 
 
-def _returns(base: Episodes, played: Episodes) -> dict[str, Any]:
-    change = paired_change(base.returns, played.returns)
+def identity_of(source: Source) -> str:
+    """Return what tells a policy in its environment from all others."""
+    return f"{source.policy.source_sha256} {source.env}"
+
+
+def _source_returns(source: Source, seeds: range, place: Place) -> NDArray[np.float64]:
+    """Return the float policy's returns, which all cells of a policy share; played once."""
+    assert source.env is not None
+    assert isinstance(source.policy, Policy)
+    path = place.source_returns(f"{identity_of(source)} {seeds}")
+    with contextlib.suppress(InputError, KeyError):  # not there, or damaged
+        return read_npz(path, max_ratio=FRAMES_RATIO)["returns"]
+    returns = run_episodes(source.env, source_actor(source.policy), seeds).returns
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, npz_bytes({"returns": returns}))
+    return returns
+
+
+def _change(base: NDArray[np.float64], played: NDArray[np.float64]) -> dict[str, Any]:
+    change = paired_change(base, played)
     return {
-        "source_return": float(base.returns.mean()),
-        "mean_return": float(played.returns.mean()),
+        "source_return": float(base.mean()),
+        "mean_return": float(played.mean()),
         "relative_error": change.percent,
         "error_low": change.low,
         "error_high": change.high,
-        "source_returns": tuple(round(float(value), 6) for value in base.returns),
-        "returns": tuple(round(float(value), 6) for value in played.returns),
+        "source_returns": tuple(round(float(value), 6) for value in base),
+        "returns": tuple(round(float(value), 6) for value in played),
     }
 
 

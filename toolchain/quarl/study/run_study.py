@@ -19,7 +19,7 @@ from quarl.importers import ImportOptions
 from quarl.sources.source import open_source
 from quarl.study.plan import Cell, Study, Training, cells_of, trainings_of
 from quarl.study.result import RESULT_COLUMNS, Result, row_of
-from quarl.study.run_cell import Place, blank, run_cell, train_policy
+from quarl.study.run_cell import Place, blank, identity_of, run_cell, train_policy
 from quarl.study.store import Store
 from quarl.workers import Workers
 
@@ -123,7 +123,7 @@ def _grid(study: Study, root: Path, place: Place, problems: dict[str, str]) -> l
         if not problem:
             try:
                 source = open_source(policy, ImportOptions(), None)
-                identity = f"{source.policy.source_sha256} {source.env}"
+                identity = identity_of(source)
                 is_image = source.policy.contract.observation.is_image
             except QuarlError as error:
                 problem = str(error).partition("\n")[0]
