@@ -18,7 +18,13 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.calibration import Calibration
-from quarl.quantize.ladder import LADDER, decision_error, quantize_on_rung, rung_numbered
+from quarl.quantize.ladder import (
+    LADDER,
+    TRAINED_RUNG,
+    decision_error,
+    quantize_on_rung,
+    rung_numbered,
+)
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import Episodes, run_episodes
 from quarl.sources.observations import observations_of
@@ -116,6 +122,28 @@ def test_where_no_rung_holds_the_highest_is_returned_and_every_line_says_why(
     )
     assert quantized.rung == LADDER[-1].number
     assert all(result.missed for result in tried)
+
+
+def test_integers_learn_only_where_no_rung_holds_and_stand_above_the_highest(
+    pendulum: tuple[Source, Calibration],
+) -> None:
+    source, calibration = pendulum
+    assert source.env is not None
+    learned = replace(quantize_on_rung(source.policy, calibration, 3), rung=TRAINED_RUNG)
+    lessons: list[QuantPolicy] = []
+
+    def learn() -> QuantPolicy:
+        lessons.append(learned)
+        return learned
+
+    choice = Choice(source.policy, calibration, source.env, limits(), learn=learn)
+    quantized, tried = choose_rung(choice)
+    assert (quantized.rung, lessons) == (0, [])
+    hard = replace(choice, limits=limits(max_action_error=0.0))
+    quantized, tried = choose_rung(hard)
+    assert lessons == [learned]
+    assert quantized is learned
+    assert [(r.rung, r.name) for r in tried[-2:]] == [(5, "wide activations"), (6, "trained")]
 
 
 def test_where_rungs_were_played_and_none_holds_the_best_mean_is_taken(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quarl.exporter.export import FinetuneRequest
+from quarl.exporter.export import ExportRequest, FinetuneRequest
 from quarl.workers.progress import Reporter
 
 torch = pytest.importorskip("torch")
@@ -20,7 +19,14 @@ from quarl import pipeline  # noqa: E402
 from quarl.bundle.policy_file import quant_policy_bytes  # noqa: E402
 from quarl.errors import InputError  # noqa: E402
 from quarl.finetune import table as tables  # noqa: E402
-from quarl.finetune.assignment import TRAINING, Assignment, Distilled, Telling  # noqa: E402
+from quarl.finetune.assignment import (  # noqa: E402
+    TRAINING,
+    Assignment,
+    Distilled,
+    Outlook,
+    Tell,
+    Telling,
+)
 from quarl.finetune.distil import distil, open_notebook  # noqa: E402
 from quarl.finetune.learn import Learner, LearningError, Schedule  # noqa: E402
 from quarl.finetune.student import Student, settings_of  # noqa: E402
@@ -32,6 +38,7 @@ from quarl.quantize.quantizer import widths_of  # noqa: E402
 from quarl.quantize.widths import Widths  # noqa: E402
 from quarl.sources.observations import observations_of  # noqa: E402
 from quarl.sources.source import Source  # noqa: E402
+from quarl.verdict.limits import recipe_limits  # noqa: E402
 
 SMALL = replace(
     tables.VECTORS,
@@ -62,7 +69,7 @@ def run(
     assignment: Assignment = TASK,
     *,
     resume: bool = False,
-    tell: Callable[[Telling], None] = lambda telling: None,
+    tell: Tell = lambda standing: None,
 ) -> Distilled:
     fitted, _ = observations_of(source, None)
     notebook = open_notebook("it", source.policy, source.env, assignment, runs, resume=resume)  # type: ignore[arg-type]
@@ -78,9 +85,19 @@ def names(made: Distilled) -> list[str]:
 
 
 def test_a_trained_candidate_wins_where_it_decides_better(source: Source, tmp_path: Path) -> None:
-    told: list[Telling] = []
+    told: list[Telling | Outlook] = []
     made = run(source, tmp_path, tell=told.append)
     record = made.record
+    outlook, *tellings = told
+    assert isinstance(outlook, Outlook)
+    assert (outlook.ceiling, outlook.observations) == (record.ceiling, 600)
+    assert outlook.rounded is not None
+    assert outlook.rounded.agreement == record.candidates[0].agreement
+    assert outlook.sentence().startswith("the rounding of observations alone allows ")
+    assert outlook.sentence().endswith("(weights int2-all, activations 4, inputs 8)")
+    last = tellings[-1]
+    assert isinstance(last, Telling)
+    assert last.done == 1
     assert names(made)[0] == "post-training"
     errors = {candidate.name: candidate.error for candidate in record.candidates}
     assert errors["trained"] < errors["post-training"]
@@ -92,7 +109,6 @@ def test_a_trained_candidate_wins_where_it_decides_better(source: Source, tmp_pa
     assert 0.8 < record.ceiling <= 1
     assert record.observations == 600 + 2 * 200
     assert record.env_steps >= 400
-    assert told[-1].done == 1
     assert json.loads(record.to_json())["chosen"] == record.chosen
 
 
@@ -160,16 +176,19 @@ def test_a_killed_training_goes_on_where_it_was(
     class KilledError(Exception):
         pass
 
-    def killed(telling: Telling) -> None:
-        if telling.candidate == "trained" and telling.mark.step >= 20:
+    def killed(standing: Telling | Outlook) -> None:
+        if isinstance(standing, Outlook):
+            return
+        if standing.candidate == "trained" and standing.mark.step >= 20:
             raise KilledError
 
     with pytest.raises(KilledError):
         run(source, tmp_path, tell=killed)
-    told: list[Telling] = []
+    told: list[Telling | Outlook] = []
     made = run(source, tmp_path, resume=True, tell=told.append)
-    assert {telling.candidate for telling in told} == {"trained"}
-    assert told[0].mark.step > 20
+    learned = [standing for standing in told if isinstance(standing, Telling)]
+    assert {telling.candidate for telling in learned} == {"trained"}
+    assert learned[0].mark.step > 20
     assert made.record.observations >= 1000
     assert made.record.differing == 0
 
@@ -215,6 +234,28 @@ def test_the_bundle_holds_the_trained_integers_and_how_they_came_about(
     assert bundle.changed_files == ()
     assert any("the rounding of observations alone allows" in line for line in lines)
     assert "0 of 400 outputs differ between training and export" in lines
+
+
+def test_export_lets_integers_learn_where_no_rung_keeps_the_return(
+    source: Source, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    nobody = replace(
+        recipe_limits(source.recipe, source.env), episodes=4, min_agreement=1.0, failure_margin=0.9
+    )
+    request = ExportRequest(limits=nobody, finetune=replace(TASK, widths=Widths()), runs=tmp_path)
+    bundle = pipeline.export(source, tmp_path / "bundle", request, Reporter(lines.append))
+    assert len(bundle.manifest.ladder) == 7
+    assert any(line.startswith("the rounding of observations alone") for line in lines)
+    assert json.loads(bundle.file(TRAINING))["widths"]["activations"] == 8
+    assert bundle.manifest.ladder[-1].rung == bundle.manifest.rung
+
+
+def test_export_says_what_learning_needs(source: Source, tmp_path: Path) -> None:
+    request = ExportRequest(rung=3, finetune=TASK, runs=tmp_path)
+    with pytest.raises(InputError, match=r"--finetune 3: integers learn where play chooses the ru"):
+        pipeline.export(source, tmp_path / "bundle", request)
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_minutes_must_be_above_0() -> None:

@@ -20,7 +20,7 @@ from quarl.resources import VERSION
 
 if TYPE_CHECKING:
     from quarl.bundle.release import Release
-    from quarl.cli.options import VerdictOptions
+    from quarl.cli.option_groups import VerdictOptions
     from quarl.verdict.verdict import Verdict
 
 

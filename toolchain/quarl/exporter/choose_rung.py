@@ -10,8 +10,9 @@ clearly ruined costs a part of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import (
     LADDER,
-    Rung,
+    TRAINED_RUNG,
     decision_error,
     quantize_on_rung,
     rung_name,
@@ -53,6 +54,7 @@ class Choice:
         held: held-out observations [n, *shape] that the gate will ask; they only refuse rungs that
             it would refuse. None: the calibration's alone are asked, which fitted rounding fits
             best.
+        learn: makes integers that were trained, for where no rung holds; None: nothing is trained.
     """
 
     policy: Policy
@@ -61,6 +63,7 @@ class Choice:
     limits: Limits
     widths: Widths = INT8
     held: NDArray[Any] | None = None
+    learn: Callable[[], QuantPolicy] | None = None
 
 
 def choose_rung(
@@ -71,8 +74,9 @@ def choose_rung(
     """Return the policy on the lowest rung that holds the limits, and what was measured on every
     rung tried.
 
-    A rung whose decisions miss the limits is not played. Where no rung holds, the one whose mean
-    return was best is taken, or the highest where none was played: the gate has the last word.
+    A rung whose decisions miss the limits is not played. Where no rung holds, integers learn, if
+    the choice says how. Where none holds at all, the one whose mean return was best is taken, or
+    the highest where none was played: the gate has the last word.
 
     Args:
         progress: called with (episodes, most episodes) of the source or of the rung that plays.
@@ -84,8 +88,7 @@ def choose_rung(
     source = _Player(choice.env, source_actor(choice.policy), episodes, progress)
     results: list[RungResult] = []
     best: tuple[float, QuantPolicy] | None = None
-    for rung in LADDER:
-        candidate, result = _candidate(choice, rung)
+    for candidate, result in _candidates(choice):
         if candidate is not None and not result.missed:
             actor = artifact_actor(candidate, emit_tflite(candidate))
             int8 = _Player(choice.env, actor, episodes, progress)
@@ -104,22 +107,41 @@ def choose_rung(
     return best[1], tuple(results)
 
 
-def _candidate(choice: Choice, rung: Rung) -> tuple[QuantPolicy | None, RungResult]:
-    """Return the policy on the rung, None where that is not possible, and what its decisions are
-    found to be.
+def _candidates(choice: Choice) -> Iterator[tuple[QuantPolicy | None, RungResult]]:
+    """Yield the policy on each rung, None where that is not possible, and what its decisions are
+    found to be; at last the integers that learned.
     """
+    makers: list[tuple[int, Callable[[], QuantPolicy]]] = [
+        (
+            rung.number,
+            partial(
+                quantize_on_rung, choice.policy, choice.calibration, rung.number, choice.widths
+            ),
+        )
+        for rung in LADDER
+    ]
+    if choice.learn is not None:
+        makers.append((TRAINED_RUNG, choice.learn))
+    for number, make in makers:
+        try:
+            candidate = make()
+        except QuantizationError as error:
+            missed = (f"not possible: {error}",)
+            yield None, RungResult(number, rung_name(number), 0, 0.0, missed=missed)
+            continue
+        yield candidate, _decided(choice, candidate)
+
+
+def _decided(choice: Choice, candidate: QuantPolicy) -> RungResult:
+    """Return what the decisions of a candidate are found to be."""
     policy, calibration, limits = choice.policy, choice.calibration, choice.limits
-    try:
-        candidate = quantize_on_rung(policy, calibration, rung.number, choice.widths)
-    except QuantizationError as error:
-        missed: tuple[str, ...] = (f"not possible: {error}",)
-        return None, RungResult(rung.number, rung.name, 0, 0.0, missed=missed)
     missed = decisions_missed(policy, candidate, calibration.obs, limits)
     if choice.held is not None and not missed:
         missed = decisions_missed(policy, candidate, choice.held, limits)
     error_found = decision_error(policy, candidate, calibration)
-    size = candidate.parameter_bytes
-    return candidate, RungResult(rung.number, rung.name, size, error_found, missed=missed)
+    assert candidate.rung is not None, "the ladder's, or trained"
+    name = rung_name(candidate.rung)
+    return RungResult(candidate.rung, name, candidate.parameter_bytes, error_found, missed=missed)
 
 
 class _Player:

@@ -6,6 +6,7 @@ In: a `Source` and a request. Out: a `Release`, and the folder it was written to
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,9 @@ class ExportRequest:
         prefix: what the policy's functions, types, macros and files in C are called.
         packages: build systems that get a folder of their own.
         trained: integers that were trained, which then are the bundle's.
+        finetune: how integers learn where the return chooses and no rung keeps it; its widths are
+            these. None: they do not.
+        runs: where a training is kept.
     """
 
     rung: int | None = None
@@ -88,6 +92,8 @@ class ExportRequest:
     prefix: str = DEFAULT_PREFIX
     packages: tuple[str, ...] = ()
     trained: Distilled | None = None
+    finetune: Assignment | None = None
+    runs: Path = Path("runs")
 
 
 def export_policy(
@@ -99,13 +105,17 @@ def export_policy(
         QuarlError: the first thing that is wrong; nothing is then written.
     """
     check_target(out)
+    _check_finetune(source, request)
     if plays_to_choose(source, request):
         asked = request.limits or recipe_limits(source.recipe, source.env)
         check_provable(asked)
     with reporter.stage(f"exporting {source.name}") as progress:
         fitted, held = observations_of(source, request.calibration, progress)
         limits = limits_of(source, request)
-        quantized, ladder = _quantize(source, request, (fitted, held), limits, reporter, progress)
+        quantized, ladder, trained = _quantize(
+            source, request, (fitted, held), limits, reporter, progress
+        )
+        request = replace(request, trained=trained)
         example = example_of(quantized, held.obs)
         files = _files(source.policy, quantized, example, request)
         files |= _package_files(source, quantized, example, request)
@@ -159,24 +169,54 @@ def finetune_policy(
         ToolMissingError: torch is not installed.
     """
     check_target(out)
-    policy, assignment = source.policy, request.assignment
-    if isinstance(policy, QuantPolicy):
+    if isinstance(source.policy, QuantPolicy):
         raise InputError(f"{source.file.name} holds integers already: there is nothing to learn")
-    try:
-        from quarl.finetune.distil import distil, open_notebook
-    except ModuleNotFoundError as error:
-        raise ToolMissingError(
-            f"finetuning needs the Python package {error.name}: pip install quarl[sb3]"
-        ) from error
+    require_torch()
     fitted, _ = observations_of(source, request.export.calibration)
+    trained = _learn(source, fitted, request, reporter)
+    exported = replace(request.export, widths=request.assignment.widths, trained=trained)
+    return export_policy(source, out, exported, reporter)
+
+
+def _learn(
+    source: Source, fitted: Calibration, request: FinetuneRequest, reporter: Reporter
+) -> Distilled:
+    from quarl.finetune.distil import distil, open_notebook
+
+    policy, assignment = source.policy, request.assignment
+    assert isinstance(policy, Policy)
     notebook = open_notebook(
         source.name, policy, source.env, assignment, request.runs, resume=request.resume
     )
     trained = distil(policy, source.env, fitted, assignment, notebook, request.tell)
     for line in trained.record.sentences():
         reporter.line(line)
-    exported = replace(request.export, widths=assignment.widths, trained=trained)
-    return export_policy(source, out, exported, reporter)
+    return trained
+
+
+def require_torch() -> None:
+    """Check that integers can learn here.
+
+    Raises:
+        ToolMissingError: torch is not installed.
+    """
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ToolMissingError(
+            f"finetuning needs the Python package {error.name}: pip install quarl[sb3]"
+        ) from error
+
+
+def _check_finetune(source: Source, request: ExportRequest) -> None:
+    if request.finetune is None:
+        return
+    if not plays_to_choose(source, request):
+        raise InputError(
+            f"--finetune {request.finetune.minutes:g}: integers learn where play chooses the rung: "
+            "use --rung auto and a float policy with its environment (--env ID), or quarl finetune"
+        )
+    require_torch()
 
 
 def limits_of(source: Source, request: ExportRequest) -> Limits:
@@ -198,8 +238,9 @@ def _quantize(
     limits: Limits,
     reporter: Reporter,
     progress: Progress | None,
-) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
-    """Return the integers, and what was measured on each rung that was tried.
+) -> tuple[QuantPolicy, tuple[RungResult, ...], Distilled | None]:
+    """Return the integers, what was measured on each rung that was tried, and how they were
+    trained if they were.
 
     Args:
         observations: calibration and held-out.
@@ -207,24 +248,50 @@ def _quantize(
     policy, (fitted, held) = source.policy, observations
     if isinstance(policy, QuantPolicy):
         _check_integers(source, request)
-        return policy, ()
+        return policy, (), None
     if request.trained is not None:
         trained = request.trained.policy
-        return trained, trained_rung(policy, fitted, trained)
+        return trained, trained_rung(policy, fitted, trained), request.trained
     if _keeps_integers(source, request):
         assert source.integers is not None
         reporter.line(
             f"{source.name} keeps the integers it was trained with: --rung N makes others"
         )
-        return source.integers, trained_rung(policy, fitted, source.integers)
+        return source.integers, trained_rung(policy, fitted, source.integers), None
     if plays_to_choose(source, request):
         assert source.env is not None
         choice = Choice(policy, fitted, source.env, limits, request.widths, held.obs)
-        return choose_rung(choice, lambda result: reporter.line(result.sentence()), progress)
+        return _chosen(source, request, choice, reporter, progress)
     rung = DEFAULT_RUNG if request.rung is None else request.rung
     quantized, ladder = fixed_rung(policy, fitted, rung, request.widths)
     reporter.line(ladder[-1].sentence())
-    return quantized, ladder
+    return quantized, ladder, None
+
+
+def _chosen(
+    source: Source,
+    request: ExportRequest,
+    choice: Choice,
+    reporter: Reporter,
+    progress: Progress | None,
+) -> tuple[QuantPolicy, tuple[RungResult, ...], Distilled | None]:
+    """Return what play chooses; integers learn where no rung holds and the request allows it."""
+    learned: list[Distilled] = []
+
+    def learn(assignment: Assignment) -> QuantPolicy:
+        lesson = FinetuneRequest(
+            assignment, request.runs, tell=lambda standing: reporter.line(standing.sentence())
+        )
+        learned.append(_learn(source, choice.calibration, lesson, reporter))
+        return learned[0].policy
+
+    if request.finetune is not None:
+        choice = replace(choice, learn=partial(learn, request.finetune))
+    quantized, ladder = choose_rung(
+        choice, lambda result: reporter.line(result.sentence()), progress
+    )
+    trained = next((one for one in learned if one.policy is quantized), None)
+    return quantized, ladder, trained
 
 
 def plays_to_choose(source: Source, request: ExportRequest) -> bool:

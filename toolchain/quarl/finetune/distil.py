@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 
 from quarl.emitters import emit_tflite
 from quarl.finetune.assignment import Assignment, Distilled, Tell
-from quarl.finetune.ceiling import input_ceiling
 from quarl.finetune.notebook import Notebook
 from quarl.finetune.race import Race
 from quarl.finetune.record import Candidate, Record
-from quarl.finetune.student import settings_of
-from quarl.finetune.table import Table, actor_of, gather, share_of
+from quarl.finetune.table import Table, actor_of, gather
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
@@ -43,7 +41,7 @@ def distil(
     calibration: Calibration,
     assignment: Assignment,
     notebook: Notebook,
-    tell: Tell = lambda telling: None,
+    tell: Tell = lambda standing: None,
 ) -> Distilled:
     """Return the best integers of these widths that training or rounding gives.
 
@@ -79,15 +77,13 @@ def task_of(policy: Policy, env: EnvSpec | None, assignment: Assignment) -> dict
 
 def _record(race: Race) -> Record:
     table = race.table
-    settings = settings_of(race.assignment.widths)
-    ceiling = input_ceiling(table.policy, table.calibration, settings, table.held)
     return Record(
-        widths=race.assignment.widths,
+        widths=race.widths,
         seed=race.assignment.seed,
         observations=len(table.lessons),
         env_steps=sum(walk.steps for walk in table.walks),
         seconds=0.0,
-        ceiling=None if ceiling is None else share_of(ceiling),
+        ceiling=race.ceiling,
         source_return=None,
         episodes=0,
         candidates=tuple(race.failed),

@@ -12,16 +12,18 @@ from dataclasses import dataclass, field, replace
 
 from quarl.emitters import emit_tflite
 from quarl.errors import QuantizationError
-from quarl.finetune.assignment import Assignment, Tell, Telling
+from quarl.finetune.assignment import Assignment, Outlook, Tell, Telling
+from quarl.finetune.ceiling import input_ceiling
 from quarl.finetune.learn import Judge, Learner, LearningError, Play, Schedule
 from quarl.finetune.notebook import Notebook
 from quarl.finetune.record import Candidate, Mark
 from quarl.finetune.student import Student, settings_of
-from quarl.finetune.table import Table, actor_of
+from quarl.finetune.table import Table, actor_of, share_of
 from quarl.finetune.walk import Walk
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.ladder import LADDER, quantize_on_rung
 from quarl.quantize.quantizer import quantize
+from quarl.quantize.widths import Widths
 from quarl.rollouts.actors import artifact_outputs
 
 POST_TRAINING = "post-training"
@@ -40,6 +42,14 @@ class Race:
     entries: list[tuple[Candidate, QuantPolicy]] = field(default_factory=list)
     failed: list[Candidate] = field(default_factory=list)
     interrupted: bool = False
+    ceiling: float | None = None  # agreement that the rounding of observations alone allows
+
+    @property
+    def widths(self) -> Widths:
+        """Widths as they are learned, with what the assignment leaves open."""
+        settings = settings_of(self.assignment.widths)
+        inputs = None if self.table.is_image else settings.input_bits
+        return replace(self.assignment.widths, activations=settings.hidden_bits, inputs=inputs)
 
     def run(self) -> None:
         """Run to the end, or to an interrupt.
@@ -48,6 +58,7 @@ class Race:
             QuantizationError: no candidate is possible.
         """
         self._round()
+        self._look_ahead()
         judge = self.table.judge()
         pilots: list[Learner] = []
         for name, schedule in self._pilots().items():
@@ -81,6 +92,14 @@ class Race:
         if self.table.env is not None:
             self.table.hold_out(outputs)
         self.entries.append((Candidate(POST_TRAINING, *self.table.judge()(outputs)), rounded))
+
+    def _look_ahead(self) -> None:
+        """Tell what these widths allow before anything is learned."""
+        table, settings = self.table, settings_of(self.assignment.widths)
+        found = input_ceiling(table.policy, table.calibration, settings, table.held)
+        self.ceiling = None if found is None else share_of(found)
+        rounded = self.entries[0][0] if self.entries else None
+        self.tell(Outlook(self.widths, self.ceiling, rounded, len(table.lessons)))
 
     def _pilots(self) -> dict[str, Schedule]:
         scale, assignment = self.table.scale, self.assignment

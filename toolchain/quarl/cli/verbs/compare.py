@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quarl.cli.command import takes
-from quarl.cli.options import JsonOption, SourceOptions, board_named, rung_number, widths_from
+from quarl.cli.option_groups import SourceOptions
+from quarl.cli.options import JsonOption, board_named, rung_number, widths_from
 from quarl.cli.progress import TERMINAL, say
 from quarl.cli.result import print_result
 

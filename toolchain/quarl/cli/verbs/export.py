@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quarl.cli.command import takes
-from quarl.cli.options import ExportOptions
+from quarl.cli.option_groups import ExportOptions
 from quarl.cli.progress import TERMINAL
 from quarl.cli.result import print_result, put
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from quarl.cli.command import takes
-from quarl.cli.options import ExportOptions, WeightsOption, widths_from
+from quarl.cli.option_groups import BundleOptions
+from quarl.cli.options import WeightsOption, widths_from
 from quarl.cli.progress import TERMINAL, say
 from quarl.cli.result import print_result, put
 
-if TYPE_CHECKING:
-    from quarl.finetune.assignment import Telling
-
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneOptions(ExportOptions):
+class FinetuneOptions(BundleOptions):
     """How long integers learn, and where."""
 
     weights: WeightsOption = "int4"
@@ -67,7 +65,7 @@ def finetune(options: FinetuneOptions) -> None:
         assignment=Assignment(widths, options.minutes, options.seed, options.steps),
         runs=options.runs,
         resume=options.resume,
-        tell=lambda telling: say(learning_line(telling)),
+        tell=lambda standing: say(standing.sentence()),
         export=options.request(),
     )
     source = options.open(TERMINAL.stage)
@@ -77,14 +75,3 @@ def finetune(options: FinetuneOptions) -> None:
         print_result({**show.bundle_table(release), "training": training}, as_json=True)
         return
     put(show.bundle_text(release))
-
-
-def learning_line(telling: Telling) -> str:
-    """Return where a training stands."""
-    mark, played = telling.mark, telling.mean_return
-    returned = "" if played is None else f"  own return {played:9.2f}"
-    return (
-        f"{telling.candidate:>15} {telling.done:4.0%}  {mark.step:>7,} steps  {mark.seconds:6.0f} s"
-        f"  loss {mark.loss:8.4f}  agreement {mark.agreement:7.2%}  error {mark.error:9.3g}"
-        f"{returned}"
-    )

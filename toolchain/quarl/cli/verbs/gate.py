@@ -10,11 +10,11 @@ import typer
 
 from quarl.bundle.release import open_bundle
 from quarl.cli.command import takes
+from quarl.cli.option_groups import VerdictOptions
 from quarl.cli.options import (
     BaselineOption,
     JsonOption,
     LimitsOption,
-    VerdictOptions,
     limits_from,
 )
 from quarl.cli.result import conclude, print_result

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from quarl.cli.command import takes
-from quarl.cli.options import JsonOption, SourceOptions, TrustOption
+from quarl.cli.option_groups import SourceOptions
+from quarl.cli.options import JsonOption, TrustOption
 from quarl.cli.progress import TERMINAL
 from quarl.cli.result import print_result
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from quarl.cli.command import takes
 from quarl.cli.episodes import episodes_from
-from quarl.cli.options import ShipOptions, TargetWords, target_named
+from quarl.cli.option_groups import ShipOptions
+from quarl.cli.options import TargetWords, target_named
 from quarl.cli.progress import TERMINAL
 from quarl.cli.result import conclude, put
 

@@ -1,0 +1,161 @@
+"""The options of a verb as one value, and the pipeline's values that they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quarl.cli.c_options import PackageOption, PrefixOption, packages_named, prefix_named
+from quarl.cli.episodes import BudgetOption, EpisodesOption
+from quarl.cli.options import (
+    ActionOption,
+    ActivationsOption,
+    BoardOption,
+    CalibrationOption,
+    ContractOption,
+    EnvArgOption,
+    EnvOption,
+    HistoryOption,
+    InputsOption,
+    JsonOption,
+    JunitOption,
+    LimitsOption,
+    LinkOption,
+    MarkdownOption,
+    NoHistoryOption,
+    NoObsNormOption,
+    ObservationOption,
+    ObsNormOption,
+    OutOption,
+    OutputOption,
+    RungOption,
+    SarifOption,
+    SourceArgument,
+    StatedWords,
+    TrustOption,
+    VerboseOption,
+    WeightsOption,
+    board_named,
+    env_spec,
+    import_options,
+    limits_from,
+    rung_number,
+    widths_from,
+)
+
+if TYPE_CHECKING:
+    from quarl.exporter.export import ExportRequest
+    from quarl.sources.source import Source
+    from quarl.workers.progress import Stage
+
+FinetuneOption = Annotated[
+    float | None,
+    typer.Option(
+        "--finetune",
+        metavar="MINUTES",
+        help="Where no rung keeps the return, integers may learn for so long; needs --rung auto.",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Which policy, and what its file does not say."""
+
+    source: SourceArgument
+    env: EnvOption = None
+    env_arg: EnvArgOption = None
+    obs_norm: ObsNormOption = None
+    no_obs_norm: NoObsNormOption = False
+    action: ActionOption = None
+    observation: ObservationOption = None
+    output: OutputOption = None
+    contract: ContractOption = None
+
+    def open(self, fetching: Stage) -> Source:
+        """Return the imported policy; errors as `quarl.pipeline.import_source`."""
+        from quarl.pipeline import import_source
+
+        stated = StatedWords(self.action, self.observation, self.output, self.contract)
+        options = import_options(self.obs_norm, self.no_obs_norm, stated)
+        return import_source(
+            self.source, options, env_spec(self.env, self.env_arg), fetching=fetching
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleOptions(SourceOptions):
+    """How it becomes a bundle, whoever makes the integers."""
+
+    out: OutOption
+    calibration: CalibrationOption = None
+    weights: WeightsOption = "int8"
+    activations: ActivationsOption = None
+    inputs: InputsOption = None
+    limits: LimitsOption = None
+    board: BoardOption = None
+    prefix: PrefixOption = "ql_policy"
+    package: PackageOption = None
+    as_json: JsonOption = False
+
+    def request(self) -> ExportRequest:
+        """Return the request, checked before any work.
+
+        Raises:
+            InputError: no such weights, limits or board.
+        """
+        from quarl.exporter.export import ExportRequest
+
+        return ExportRequest(
+            widths=widths_from(self.weights, self.activations, self.inputs),
+            calibration=self.calibration,
+            limits=limits_from(self.limits),
+            board=board_named(self.board),
+            prefix=prefix_named(self.prefix),
+            packages=packages_named(self.package or ()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(BundleOptions):
+    """Which rung of the ladder makes the integers, and whether training may."""
+
+    rung: RungOption = "auto"
+    finetune: FinetuneOption = None
+
+    def request(self) -> ExportRequest:
+        """Return the request, checked before any work.
+
+        Raises:
+            InputError: no such rung, weights, limits or board, or no time to learn in.
+        """
+        from quarl.finetune.assignment import Assignment
+
+        request = replace(super().request(), rung=rung_number(self.rung))
+        if self.finetune is None:
+            return request
+        return replace(request, finetune=Assignment(request.widths, self.finetune))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictOptions:
+    """Where a verdict goes besides the terminal and the bundle."""
+
+    junit: JunitOption = None
+    markdown: MarkdownOption = None
+    sarif: SarifOption = None
+    history: HistoryOption = None
+    no_history: NoHistoryOption = False
+    verbose: VerboseOption = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShipOptions(ExportOptions, VerdictOptions):
+    """The whole chain."""
+
+    episodes: EpisodesOption = None
+    budget: BudgetOption = None
+    link: LinkOption = None
+    trust: TrustOption = False
