@@ -20,8 +20,9 @@ PACKAGE = Path(quarl.__file__).parent
 DOCS = Path(__file__).parents[1] / "toolchain" / "docs" / "decisions" / "0008-rooms.md"
 ROOMS = """
 errors
-resources stats envs workers
+resources stats envs
 files tools
+workers
 graph boards
 quantize firmware runtimes pi
 bundle emitters links

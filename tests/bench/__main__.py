@@ -41,6 +41,7 @@ from quarl.quantize.ladder import DEFAULT_RUNG, quantize_on_rung
 from quarl.resources import default_cache_dir, targets_dir
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import run_episodes
+from quarl.rollouts.shares import Field
 from quarl.runtimes.host import LitertRuntime, Runtime, evaluate
 from quarl.sources.observations import observations_of
 from quarl.stats.seeds import PARITY_SEED
@@ -175,7 +176,7 @@ def bench_returns(folder: Path) -> list[Row]:
         if recipe.gate.failure_return is not None:
             table["failure_return"] = recipe.gate.failure_return
         limits = limits_from_table(table, path.name)
-        chosen, _ = choose_rung(Choice(policy, calibration, env, limits))
+        chosen, _ = choose_rung(Choice(policy, calibration, Field(env), limits))
         actors = _players(policy, calibration, {f"auto (rung {chosen.rung})": chosen})
         rows += _paired_rows(path.name, env, actors, PAIRED_EPISODES, limits, MOST_LOST)
     return rows

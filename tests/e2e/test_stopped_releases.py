@@ -31,7 +31,7 @@ from quarl.profiles.measure import read_measurements
 from quarl.quantize.calibration import Calibration
 from quarl.resources import firmware_dir, models_dir, targets_dir
 from quarl.rollouts.actors import source_actor
-from quarl.rollouts.episodes import collect_observations
+from quarl.rollouts.collect import collect_observations
 from quarl.sources.source import Source
 from quarl.verdict.baseline import baseline_path, read_baseline, set_baseline
 from quarl.verdict.verdict import Check, Verdict

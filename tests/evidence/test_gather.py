@@ -4,11 +4,16 @@ certain answer ends them.
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import PendulumEnv
 
 from quarl import pipeline
 from quarl.bundle.limits import Limits
@@ -22,11 +27,14 @@ from quarl.exporter.export import ExportRequest
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.rollouts.robustness import DISTURBANCES
+from quarl.rollouts.shares import Field
 from quarl.stats.sequential import Look
 from quarl.verdict.assess import ParityRequest
 from quarl.verdict.closed_loop_checks import is_settled
 from quarl.verdict.limits import looks_of
 from quarl.verdict.planning import AutoEpisodes
+from quarl.workers import open_workers
+from quarl.workers.processes import Processes
 
 ENV = EnvSpec("Pendulum-v1")
 LIMITS = Limits(
@@ -64,13 +72,13 @@ def same(a: PairedEpisodes, b: PairedEpisodes) -> bool:
 
 
 def test_pairs_depend_on_neither_lanes_nor_looks(bundle: Release, source: Policy) -> None:
-    once, clipped = play_pairs(bundle, ENV, Schedule((Look(9, 1.0),)))
+    once, clipped = play_pairs(bundle, Field(ENV), Schedule((Look(9, 1.0),)))
     for looks, lanes in (
         ((Look(9, 1.0),), 2),
         ((Look(2, 0.1), Look(5, 0.2), Look(9, 0.7)), 64),
         ((Look(4, 0.5), Look(9, 0.5)), 3),
     ):
-        again, counted = play_pairs(bundle, ENV, Schedule(looks), lanes=lanes)
+        again, counted = play_pairs(bundle, Field(ENV, lanes=lanes), Schedule(looks))
         assert same(once, again)
         assert counted == clipped
         assert again.looks == looks
@@ -84,7 +92,7 @@ def test_episodes_stop_at_the_first_look_that_settles_it(bundle: Release, source
         asked.append(len(paired.source.seeds))
         return len(asked) == 2
 
-    paired, _ = play_pairs(bundle, ENV, Schedule(looks, settled))
+    paired, _ = play_pairs(bundle, Field(ENV), Schedule(looks, settled))
     assert asked == [8, 16]
     assert len(paired.candidate.seeds) == 16
     assert paired.looks == looks
@@ -97,7 +105,7 @@ def test_a_clear_pass_needs_fewer_episodes_than_were_allowed_and_says_so(
         episodes=64, margin=0.3, random_return=-1230.0, failure_return=-1200.0, failure_margin=0.3
     )
     paired, _ = play_pairs(
-        bundle, ENV, Schedule(looks_of(wide, 64), partial(is_settled, limits=wide))
+        bundle, Field(ENV), Schedule(looks_of(wide, 64), partial(is_settled, limits=wide))
     )
     assert len(paired.source.seeds) < 64
 
@@ -113,7 +121,7 @@ def test_the_whole_evidence_of_a_bundle_survives_its_file(bundle: Release) -> No
 
 
 def test_disturbed_pairs_are_the_same_every_time(bundle: Release, source: Policy) -> None:
-    first, second = (play_robustness(bundle, ENV, 3) for _ in range(2))
+    first, second = (play_robustness(bundle, Field(ENV), 3) for _ in range(2))
     assert [d.candidate.returns.tolist() for d in first] == [
         d.candidate.returns.tolist() for d in second
     ]
@@ -125,7 +133,7 @@ def test_the_progress_of_all_actors_and_looks_rises_to_the_end(
     seen: list[tuple[int, int]] = []
     play_pairs(
         bundle,
-        ENV,
+        Field(ENV),
         Schedule((Look(2, 0.5), Look(5, 0.5))),
         progress=lambda done, count: seen.append((done, count)),
     )
@@ -145,10 +153,10 @@ def test_the_first_look_chooses_how_many_are_played(bundle: Release, source: Pol
     schedule = Schedule(
         (Look(3, 0.1), Look(1000, 0.9)), after_first=after_first, clock=lambda: next(ticks)
     )
-    paired, _ = play_pairs(bundle, ENV, schedule)
+    paired, _ = play_pairs(bundle, Field(ENV), schedule)
     assert told == [(3, 2.5)]
     assert (len(paired.source.seeds), paired.looks) == (5, (Look(3, 0.1), Look(5, 0.9)))
-    assert same(paired, play_pairs(bundle, ENV, Schedule((Look(5, 1.0),)))[0])
+    assert same(paired, play_pairs(bundle, Field(ENV), Schedule((Look(5, 1.0),)))[0])
 
 
 def test_auto_plays_to_a_verdict_and_keeps_its_plan(bundle: Release) -> None:
@@ -164,3 +172,35 @@ def test_auto_plays_to_a_verdict_and_keeps_its_plan(bundle: Release) -> None:
 
 def test_a_bundle_path_is_no_part_of_the_evidence(bundle: Release, tmp_path: Path) -> None:
     assert str(bundle.folder) not in pipeline.parity(bundle, ParityRequest(episodes=8)).to_json()
+
+
+def test_the_evidence_is_the_same_bytes_whatever_the_number_of_workers(bundle: Release) -> None:
+    texts = []
+    for count in (1, 3):
+        with open_workers(count, None) as workers:
+            request = ParityRequest(episodes=16, robustness=True, workers=workers)
+            evidence = pipeline.parity(bundle, request)
+            assert evidence.plan is not None
+            plan = replace(evidence.plan, seconds_per_pair=0.0)  # it alone is a matter of time
+            texts.append(replace(evidence, plan=plan).to_json())
+    assert texts[0] == texts[1]
+
+
+def test_a_control_plays_all_pairs_where_any_share_meets_chance(bundle: Release) -> None:
+    """The first share alone asks whether the environment repeats itself."""
+    workers = Processes(2)
+    env = EnvSpec("tests.evidence.test_gather:Drifting-v0")
+    paired, _ = play_pairs(bundle, Field(env, workers), Schedule((Look(12, 1.0),)))
+    workers.close()
+    assert (paired.source.returns != paired.control.returns).all()
+
+
+class Drifting(PendulumEnv):
+    """A pendulum that begins elsewhere every time, whatever its seed."""
+
+    def reset(self, **kwargs: object) -> tuple[Any, dict[str, Any]]:
+        return super().reset(seed=int(time.monotonic_ns() % 2**31))
+
+
+if "Drifting-v0" not in gymnasium.registry:
+    gymnasium.register("Drifting-v0", Drifting, max_episode_steps=20)  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ from quarl.quantize.ladder import (
 )
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import Episodes, run_episodes
+from quarl.rollouts.shares import Field
 from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
 from quarl.stats.seeds import SELECTION_SEED
@@ -67,7 +68,7 @@ def test_the_lowest_rung_that_keeps_the_return_is_taken(
 ) -> None:
     source, calibration = pendulum
     assert source.env is not None
-    quantized, tried = choose_rung(Choice(source.policy, calibration, source.env, limits()))
+    quantized, tried = choose_rung(Choice(source.policy, calibration, Field(source.env), limits()))
     assert quantized.rung == 0
     assert [result.rung for result in tried] == [0]
     assert tried[0].mean is not None
@@ -80,7 +81,7 @@ def test_a_rung_that_misses_what_is_asked_of_decisions_is_left_unplayed(
     source, calibration = pendulum
     assert source.env is not None
     quantized, tried = choose_rung(
-        Choice(source.policy, calibration, source.env, limits(max_action_error=0.008))
+        Choice(source.policy, calibration, Field(source.env), limits(max_action_error=0.008))
     )
     assert quantized.rung == 1
     assert tried[0].mean is None
@@ -102,13 +103,13 @@ def test_a_rung_that_the_gate_would_refuse_for_its_held_out_decisions_is_left_un
     made = integer.act(plain, calibration.obs)
     worst = np.abs(made - source.policy.act(calibration.obs)).max(axis=1).argsort()[-200:]
     _, tried = choose_rung(
-        Choice(source.policy, calibration, source.env, asked, held=calibration.obs[worst])
+        Choice(source.policy, calibration, Field(source.env), asked, held=calibration.obs[worst])
     )
     assert tried[0].mean is None
     assert "off by" in tried[0].missed[0]
     assert [
         result.rung
-        for result in choose_rung(Choice(source.policy, calibration, source.env, asked))[1]
+        for result in choose_rung(Choice(source.policy, calibration, Field(source.env), asked))[1]
     ] == [0]
 
 
@@ -118,7 +119,7 @@ def test_where_no_rung_holds_the_highest_is_returned_and_every_line_says_why(
     source, calibration = pendulum
     assert source.env is not None
     quantized, tried = choose_rung(
-        Choice(source.policy, calibration, source.env, limits(max_action_error=0.0))
+        Choice(source.policy, calibration, Field(source.env), limits(max_action_error=0.0))
     )
     assert quantized.rung == LADDER[-1].number
     assert all(result.missed for result in tried)
@@ -136,7 +137,7 @@ def test_integers_learn_only_where_no_rung_holds_and_stand_above_the_highest(
         lessons.append(learned)
         return learned
 
-    choice = Choice(source.policy, calibration, source.env, limits(), learn=learn)
+    choice = Choice(source.policy, calibration, Field(source.env), limits(), learn=learn)
     quantized, tried = choose_rung(choice)
     assert (quantized.rung, lessons) == (0, [])
     hard = replace(choice, limits=limits(max_action_error=0.0))
@@ -155,7 +156,7 @@ def test_where_rungs_were_played_and_none_holds_the_best_mean_is_taken(
         Choice(
             source.policy,
             calibration,
-            source.env,
+            Field(source.env),
             replace(limits(), failure_margin=0.001, episodes=20),
         )
     )
@@ -173,7 +174,7 @@ def test_a_rung_is_played_as_far_as_it_takes_and_the_source_once(
     told: list[tuple[int, int]] = []
     generous = replace(limits(max_action_error=0.008), episodes=400, margin=0.2)
     _, tried = choose_rung(
-        Choice(source.policy, calibration, source.env, generous),
+        Choice(source.policy, calibration, Field(source.env), generous),
         progress=lambda *done: told.append(done),
     )
     counts = [result.mean.episodes for result in tried if result.mean is not None]
@@ -193,7 +194,7 @@ def test_a_ruined_rung_is_given_up_early(
 
     monkeypatch.setattr("quarl.exporter.choose_rung.artifact_actor", still)
     _, tried = choose_rung(
-        Choice(source.policy, calibration, source.env, replace(limits(), episodes=400))
+        Choice(source.policy, calibration, Field(source.env), replace(limits(), episodes=400))
     )
     assert [result.mean.episodes for result in tried if result.mean is not None] == [50] * len(
         LADDER
@@ -208,7 +209,9 @@ def test_a_policy_no_better_than_random_play_cannot_be_chosen_by_its_return(
     assert source.env is not None
     with pytest.raises(InputError, match="no better than random"):
         choose_rung(
-            Choice(source.policy, calibration, source.env, replace(limits(), random_return=0.0))
+            Choice(
+                source.policy, calibration, Field(source.env), replace(limits(), random_return=0.0)
+            )
         )
 
 
@@ -226,7 +229,7 @@ def test_a_source_that_plays_like_random_is_refused_at_the_first_look(
     monkeypatch.setattr("quarl.exporter.choose_rung.run_episodes", watched)
     close = replace(limits(), random_return=-160.0, episodes=400)  # the source has -150 +- 80
     with pytest.raises(InputError, match="cannot be told from random play"):
-        choose_rung(Choice(source.policy, calibration, source.env, close))
+        choose_rung(Choice(source.policy, calibration, Field(source.env), close))
     assert max(played) < SELECTION_SEED + looks_of(close, 400)[0].episodes
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from quarl.graph.contract import Action
 from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.divergence import NEVER, PARTED_SHARE, ActionLog, first_divergence
-from quarl.rollouts.episodes import run_episodes
+from quarl.rollouts.episodes import Watch, run_episodes
 
 DISCRETE = Action("discrete", 3)
 BOX = Action("box", 2, (-1.0, -2.0), (1.0, 2.0), "clip")
@@ -51,10 +51,10 @@ def test_the_log_gives_each_episode_its_own_actions_in_order_for_any_number_of_l
 ) -> None:
     seeds = [5, 17, 3, 8, 1]
     log, alone = ActionLog(lean), []
-    played = run_episodes(EnvSpec("CartPole-v1"), log, seeds, lanes=lanes, observe=log.observe)
+    played = run_episodes(EnvSpec("CartPole-v1"), log, seeds, lanes=lanes, watch=Watch(log.observe))
     for seed in seeds:
         single = ActionLog(lean)
-        run_episodes(EnvSpec("CartPole-v1"), single, [seed], observe=single.observe)
+        run_episodes(EnvSpec("CartPole-v1"), single, [seed], watch=Watch(single.observe))
         alone.append(single.by_episode(1)[0].tolist())
     logged = [actions.tolist() for actions in log.by_episode(len(seeds))]
     assert logged == alone

@@ -18,11 +18,10 @@ from quarl.graph.contract import Action, Contract, Normalizer, Observation
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Activation, Conv2D, Dense, Flatten, Policy, linear_chain
 from quarl.rollouts.actors import Actor, float64_actor, row_by_row, source_actor
+from quarl.rollouts.collect import _equal_shares, collect_observations
 from quarl.rollouts.episodes import (
     Episodes,
     Watch,
-    _equal_shares,
-    collect_observations,
     random_episodes,
     run_beside,
     run_episodes,
@@ -301,7 +300,7 @@ def test_progress_counts_to_all_episodes() -> None:
         lean_nowhere,
         range(5),
         lanes=2,
-        progress=lambda done, count: seen.append((done, count)),
+        watch=Watch(progress=lambda done, count: seen.append((done, count))),
     )
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert seen[-1] == (5, 5)
@@ -317,7 +316,7 @@ def all_observations(
             {(int(e), int(s)): row.copy() for e, s, row in zip(episodes, steps, obs, strict=True)}
         )
 
-    run_episodes(env, actor, seeds, observe=observe)
+    run_episodes(env, actor, seeds, watch=Watch(observe))
     return met
 
 
@@ -387,14 +386,14 @@ def test_a_control_beside_the_actor_has_the_episodes_it_plays_alone(
         )
 
     seeds = range(20, 32)
-    played, own = run_beside(env, actor, nudged, seeds, lanes=lanes)
+    played, own, _ = run_beside(env, actor, nudged, seeds, lanes=lanes)
     assert same(played, run_episodes(env, actor, seeds))
     assert same(own, run_episodes(env, nudged, seeds))
 
 
 def test_a_control_that_agrees_plays_only_the_first_episodes() -> None:
     steps: list[int] = []
-    played, own = run_beside(
+    played, own, _ = run_beside(
         CARTPOLE,
         lean,
         lean,
@@ -416,7 +415,7 @@ def test_a_control_that_agrees_plays_only_the_first_episodes() -> None:
 
 def test_a_control_plays_all_episodes_where_the_environment_does_not_repeat_itself() -> None:
     env = EnvSpec("tests.rollouts.test_episodes:CountDown-v0", {"fault": "chance"})
-    played, own = run_beside(env, lean_nowhere, lean_nowhere, [4, 5, 6, 7])
+    played, own, _ = run_beside(env, lean_nowhere, lean_nowhere, [4, 5, 6, 7])
     assert (played.returns != own.returns).all()
 
 

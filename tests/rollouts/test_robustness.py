@@ -17,6 +17,7 @@ from quarl.rollouts.robustness import (
     feature_spread,
     play_disturbed,
 )
+from quarl.rollouts.shares import Field
 
 CARTPOLE = EnvSpec("CartPole-v1")
 SEEDS = (7, 8, 9, 10, 11)
@@ -72,8 +73,11 @@ def test_a_late_observation_is_that_of_the_step_before() -> None:
 @pytest.mark.parametrize("name", sorted(DISTURBANCES))
 def test_a_disturbed_episode_depends_on_its_seed_and_not_on_its_company(name: str) -> None:
     spread = np.array([1.0, 1.0, 0.1, 1.0])
-    together = play_disturbed(CARTPOLE, lean, SEEDS, name, spread)
-    alone = [play_disturbed(CARTPOLE, lean, [seed], name, spread).returns[0] for seed in SEEDS]
+    together = play_disturbed(Field(CARTPOLE), lambda: lean, SEEDS, name, spread)
+    alone = [
+        play_disturbed(Field(CARTPOLE), lambda: lean, [seed], name, spread).returns[0]
+        for seed in SEEDS
+    ]
     assert together.returns.tolist() == alone
 
 

@@ -20,7 +20,8 @@ from quarl.study.result import RESULT_COLUMNS, Result
 from quarl.study.run_cell import train_policy
 from quarl.study.run_study import PAGE, RESULTS, SCHEMA, Standing, run_study, sources_of
 from quarl.study.store import Store
-from quarl.workers import Here, Processes, Workers, open_workers
+from quarl.workers import Here, Workers, open_workers
+from quarl.workers.processes import Processes
 from tests.conftest import need
 from tests.train.test_sb3 import PPO, few_episodes
 

@@ -60,6 +60,23 @@ def run(
         raise DeviceError(f"{Path(argv[0]).name} did not end within {timeout:g} s") from error
 
 
+StillRunning = subprocess.TimeoutExpired
+"""What `wait` of a process raises that has not ended in time."""
+
+
+def start(
+    argv: Sequence[str], fds: Sequence[int], env: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Return a process that runs beside this one, with the open files `fds` and without input.
+
+    Args:
+        env: variables added to this process's own.
+    """
+    return subprocess.Popen(
+        list(argv), stdin=subprocess.DEVNULL, pass_fds=fds, env={**os.environ, **env}
+    )
+
+
 def own_module(name: str) -> list[str]:
     """Return the argv that runs `main()` of one of quarl's modules in a fresh Python of the same
     installation.
@@ -175,7 +192,7 @@ def in_child(run: Callable[[], int]) -> int:
     child = os.fork()
     if child == 0:
         os.close(said)
-        _end_with(parent)
+        end_with(parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         code = run()
         os.write(says, bytes([code]))
@@ -193,8 +210,11 @@ _PR_SET_PDEATHSIG = 1
 _DEFECT = 70
 
 
-def _end_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def end_with(parent: int) -> None:
+    """Let the system kill this process as soon as its parent, process `parent`, has ended."""
+    system = ctypes.CDLL(None)
+    if hasattr(system, "prctl"):  # Linux
+        system.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(_DEFECT)
 

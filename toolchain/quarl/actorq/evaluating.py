@@ -22,7 +22,7 @@ from quarl.actorq.players import Player, Runtime, open_player
 from quarl.files.atomic import write_whole
 from quarl.graph.contract import Contract
 from quarl.graph.env_spec import EnvSpec
-from quarl.rollouts.episodes import run_episodes
+from quarl.rollouts.episodes import Watch, run_episodes
 from quarl.stats.seeds import CHECKPOINT_SEED
 
 CURVE_FILE, BEST = "curve.csv", "best"
@@ -114,7 +114,7 @@ class Judge:
             lambda obs: decode(player(obs)),
             self._seeds,
             lanes=len(self._seeds),
-            observe=observe,
+            watch=Watch(observe),
         )
         return episodes.returns
 

@@ -28,7 +28,8 @@ from quarl.files.atomic import write_whole
 from quarl.graph.env_spec import EnvSpec
 from quarl.quantize.ladder import TRAINED_RUNG
 from quarl.rollouts.actors import source_actor
-from quarl.rollouts.episodes import Observations, random_episodes, run_episodes
+from quarl.rollouts.collect import Observations
+from quarl.rollouts.episodes import random_episodes, run_episodes
 from quarl.sources.recipe import RECIPE_FILE, Recipe, ScoreRecipe, parse_recipe
 from quarl.sources.source import CALIBRATION_FILE, HELDOUT_FILE
 from quarl.stats.seeds import RANDOM_SEED, SCORE_SEED

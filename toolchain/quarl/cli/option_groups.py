@@ -44,6 +44,7 @@ from quarl.cli.options import (
     rung_number,
     widths_from,
 )
+from quarl.cli.workers_options import WorkersOptions
 
 if TYPE_CHECKING:
     from quarl.exporter.export import ExportRequest
@@ -86,7 +87,7 @@ class SourceOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BundleOptions(SourceOptions):
+class BundleOptions(WorkersOptions, SourceOptions):
     """How it becomes a bundle, whoever makes the integers."""
 
     out: OutOption

@@ -285,21 +285,6 @@ def _chaos(
     )
 
 
-def join_episodes(parts: Sequence[Episodes]) -> Episodes:
-    """Return the episodes of several runs as if they were one."""
-    is_reported = any(part.successes is not None for part in parts)
-    successes = [
-        np.zeros(len(part.seeds), np.bool_) if part.successes is None else part.successes
-        for part in parts
-    ]
-    return Episodes(
-        tuple(seed for part in parts for seed in part.seeds),
-        np.concatenate([part.returns for part in parts]),
-        np.concatenate([part.lengths for part in parts]),
-        np.concatenate(successes) if is_reported else None,
-    )
-
-
 def failures_of(episodes: Episodes, failure: Failure) -> NDArray[np.bool_] | None:
     """Return which episodes failed [n]; None where the environment reports no success or no bound
     is given.

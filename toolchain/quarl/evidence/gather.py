@@ -23,10 +23,10 @@ from quarl.evidence.evidence import (
 )
 from quarl.evidence.plan import EpisodePlan, Schedule
 from quarl.evidence.play import play_own, play_pairs, play_robustness
-from quarl.graph.env_spec import EnvSpec
 from quarl.links.target import Target
 from quarl.profiles.platforms import platform_of
 from quarl.profiles.workload import release_workload
+from quarl.rollouts.shares import Field
 from quarl.stats.sequential import Look
 from quarl.workers.progress import Progress
 
@@ -42,7 +42,7 @@ class PlayPlan:
         after_first: as in `Schedule`, with the plan that parity.json keeps.
     """
 
-    env: EnvSpec
+    field: Field
     looks: tuple[Look, ...]  # the last one is the most that are played
     is_settled: Callable[[PairedEpisodes], bool]
     robustness: bool  # whether source and int8 policy are played under disturbances as well
@@ -74,7 +74,7 @@ def gather_evidence(
     )
     evidence = Evidence(
         manifest_sha256=release.manifest_sha256,
-        env=None if plan is None else plan.env,
+        env=None if plan is None else plan.field.env,
         import_proof=proof,
         backends=(*compare_backends(release), *compare_board(release, target)),
         example=replay_example(release),
@@ -84,7 +84,9 @@ def gather_evidence(
     if release.source is None:
         if plan is None:
             return evidence
-        return replace(evidence, own=play_own(release, plan.env, plan.looks[-1].episodes, progress))
+        return replace(
+            evidence, own=play_own(release, plan.field, plan.looks[-1].episodes, progress)
+        )
     agreement, worst = compare_decisions_and_worst(
         release.source, release.quantized, release.example.obs
     )
@@ -155,7 +157,7 @@ def _with_episodes(
         return looks
 
     schedule = Schedule(plan.looks, plan.is_settled, after_first)
-    paired, clipped = play_pairs(release, plan.env, schedule, progress)
+    paired, clipped = play_pairs(release, plan.field, schedule, progress)
     count = min(len(paired.source.seeds), ROBUSTNESS_EPISODES)
-    disturbed = play_robustness(release, plan.env, count, progress) if plan.robustness else ()
+    disturbed = play_robustness(release, plan.field, count, progress) if plan.robustness else ()
     return replace(evidence, paired=paired, clipped=clipped, robustness=disturbed, plan=known[0])

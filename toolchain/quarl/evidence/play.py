@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarl.bundle.release import Release
-from quarl.evidence.closed_loop import PairedEpisodes, join_episodes
+from quarl.evidence.closed_loop import PairedEpisodes
 from quarl.evidence.evidence import DisturbedEpisodes, OwnEpisodes
 from quarl.evidence.plan import Schedule
-from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
 from quarl.rollouts.actors import Actor, artifact_actor, float64_actor, source_actor
 from quarl.rollouts.clipping import ClipCounter, ClippedInputs
 from quarl.rollouts.divergence import ActionLog, first_divergence
-from quarl.rollouts.episodes import DEFAULT_LANES, Episodes, Watch, run_beside, run_episodes
+from quarl.rollouts.episodes import Episodes, Watch, join_episodes, run_beside, run_episodes
 from quarl.rollouts.robustness import DISTURBANCES, feature_spread, play_disturbed
+from quarl.rollouts.shares import Field, Maker, in_shares, opened, play_episodes
 from quarl.rollouts.vector_env import check_env
 from quarl.stats.seeds import PARITY_SEED
+from quarl.stats.sequential import Look
 from quarl.workers.progress import Progress, part_of
 
 
 def play_pairs(
     release: Release,
-    env: EnvSpec,
+    field: Field,
     schedule: Schedule,
     progress: Progress | None = None,
-    *,
-    lanes: int = DEFAULT_LANES,
 ) -> tuple[PairedEpisodes, ClippedInputs | None]:
     """Return paired episodes of the bundle's source, the int8 `.tflite` and the float64 control,
     and what int8 could not see of them.
@@ -37,54 +39,103 @@ def play_pairs(
     Raises:
         InputError: the environment is not the one of the contract, or cannot be played.
     """
+    check_env(field.env, release.contract)
+    players = _Players(_source_of(release), _artifact_maker(release))
     counter = ClipCounter(release.quantized)
-    rounds: list[tuple[Episodes, ...]] = []
-    divergence: list[NDArray[np.int32]] = []
+    rounds: list[_Share] = []
     looks, played, began = schedule.looks, 0, schedule.clock()
     while True:
         look = next(look for look in looks if look.episodes > played)
         seeds = range(PARITY_SEED + played, PARITY_SEED + look.episodes)
         part = part_of(progress, 3 * played, 3 * looks[-1].episodes)
-        episodes, parted = _play_look(release, env, seeds, counter, part, lanes)
-        rounds.append(episodes)
-        divergence.append(parted)
-        played = look.episodes
-        source, int8, control = (join_episodes(parts) for parts in zip(*rounds, strict=True))
-        parting = np.concatenate(divergence)
-        paired = PairedEpisodes(env.id, source, int8, control, looks, parting)
-        if len(rounds) == 1 and schedule.after_first is not None:
+        shares = _play_look(players, field, seeds, part)
+        for share in shares:
+            counter.take(share.counter)
+        rounds += shares
+        first_look, played = played == 0, look.episodes
+        paired = _joined(field.env.id, rounds, looks)
+        if first_look and schedule.after_first is not None:
             looks = schedule.after_first(paired, schedule.clock() - began)
             paired = replace(paired, looks=looks)
         if schedule.is_settled(paired) or played == looks[-1].episodes:
             return paired, counter.result()
 
 
+def _joined(env_id: str, shares: Sequence[_Share], looks: tuple[Look, ...]) -> PairedEpisodes:
+    source, int8, control = (
+        join_episodes([getattr(share, name) for share in shares])
+        for name in ("source", "int8", "control")
+    )
+    parting = np.concatenate([share.parted for share in shares])
+    return PairedEpisodes(env_id, source, int8, control, looks, parting)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Players:
+    """Who plays in a pair."""
+
+    source: Policy
+    int8: _Artifact
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Share:
+    """Episodes of source, int8 and control on some seeds."""
+
+    source: Episodes
+    int8: Episodes
+    control: Episodes
+    parted: NDArray[np.int32]  # the first step at which int8 differs
+    counter: ClipCounter
+    has_chance: bool
+
+
 def _play_look(
-    release: Release,
-    env: EnvSpec,
-    seeds: range,
-    counter: ClipCounter,
-    progress: Progress | None,
-    lanes: int,
-) -> tuple[tuple[Episodes, Episodes, Episodes], NDArray[np.int32]]:
-    """Return episodes of source, int8 and control, and the first step at which int8 differs."""
-    source = _source_of(release)
-    logs = [ActionLog(source_actor(source)), ActionLog(_artifact_actor(release, env))]
+    players: _Players, field: Field, seeds: range, progress: Progress | None
+) -> list[_Share]:
+    """Return the shares of a look, in the order of their seeds."""
+    shares = in_shares(field, partial(_play_share, players), seeds, progress, each=3)
+    if len(shares) > 1 and any(share.has_chance for share in shares):
+        # the other shares did not ask whether the environment repeats itself
+        make = partial(float64_actor, players.source)
+        return [
+            replace(share, control=play_episodes(field, make, share.source.seeds))
+            for share in shares
+        ]
+    return shares
+
+
+def _play_share(players: _Players, field: Field, seeds: Sequence[int], watch: Watch) -> _Share:
+    counter = ClipCounter(players.int8.policy)
+    logs = [
+        ActionLog(opened(partial(source_actor, players.source))),
+        ActionLog(opened(players.int8)),
+    ]
     logs[1].also(counter.observe)
-    steps = [part_of(progress, turn * len(seeds), 3 * len(seeds)) for turn in (0, 2)]
-    control = float64_actor(source)
-    watch = Watch(logs[0].observe, steps[0])
-    ours, third = run_beside(env, logs[0], control, seeds, lanes=lanes, watch=watch)
+    steps = [part_of(watch.progress, turn * len(seeds), 3 * len(seeds)) for turn in (0, 2)]
+    control = opened(partial(float64_actor, players.source))
+    beside = run_beside(
+        field.env,
+        logs[0],
+        control,
+        seeds,
+        lanes=field.lanes,
+        watch=replace(watch, observe=logs[0].observe, progress=steps[0]),
+    )
     theirs = run_episodes(
-        env, logs[1], seeds, observe=logs[1].observe, progress=steps[1], lanes=lanes
+        field.env,
+        logs[1],
+        seeds,
+        lanes=field.lanes,
+        watch=Watch(logs[1].observe, steps[1], watch.tick),
     )
     actions = [log.by_episode(len(seeds)) for log in logs]
-    parted = first_divergence(actions[0], actions[1], source.contract.action)
-    return (ours, theirs, third), parted
+    parted = first_divergence(actions[0], actions[1], players.source.contract.action)
+    return _Share(beside.played, theirs, beside.control, parted, counter, beside.has_chance)
 
 
 def play_robustness(
-    release: Release, env: EnvSpec, episodes: int, progress: Progress | None = None
+    release: Release, field: Field, episodes: int, progress: Progress | None = None
 ) -> tuple[DisturbedEpisodes, ...]:
     """Return episodes of source and int8 `.tflite` under each disturbance, on the first seeds of
     `play_pairs`.
@@ -92,33 +143,37 @@ def play_robustness(
     Raises:
         InputError: as `play_pairs`.
     """
-    actors = (source_actor(_source_of(release)), _artifact_actor(release, env))
+    check_env(field.env, release.contract)
+    makers: tuple[Maker, ...] = (
+        partial(source_actor, _source_of(release)),
+        _artifact_maker(release),
+    )
     spread = feature_spread(release.example.obs)
     seeds = range(PARITY_SEED, PARITY_SEED + episodes)
-    turns = len(actors) * len(DISTURBANCES) * episodes
+    turns = len(makers) * len(DISTURBANCES) * episodes
     disturbed = []
     for turn, name in enumerate(DISTURBANCES):
-        starts = (episodes * (len(actors) * turn + k) for k in range(len(actors)))
+        starts = (episodes * (len(makers) * turn + k) for k in range(len(makers)))
         both = [
-            play_disturbed(env, actor, seeds, name, spread, part_of(progress, start, turns))
-            for actor, start in zip(actors, starts, strict=True)
+            play_disturbed(field, make, seeds, name, spread, part_of(progress, start, turns))
+            for make, start in zip(makers, starts, strict=True)
         ]
         disturbed.append(DisturbedEpisodes(name, *both))
     return tuple(disturbed)
 
 
 def play_own(
-    release: Release, env: EnvSpec, episodes: int, progress: Progress | None = None
+    release: Release, field: Field, episodes: int, progress: Progress | None = None
 ) -> OwnEpisodes:
     """Return episodes of the int8 `.tflite` alone, on the seeds of `play_pairs`.
 
     Raises:
         InputError: as `play_pairs`.
     """
+    check_env(field.env, release.contract)
     seeds = range(PARITY_SEED, PARITY_SEED + episodes)
-    return OwnEpisodes(
-        env.id, run_episodes(env, _artifact_actor(release, env), seeds, progress=progress)
-    )
+    played = play_episodes(field, _artifact_maker(release), seeds, progress)
+    return OwnEpisodes(field.env.id, played)
 
 
 def _source_of(release: Release) -> Policy:
@@ -126,7 +181,16 @@ def _source_of(release: Release) -> Policy:
     return release.source
 
 
-def _artifact_actor(release: Release, env: EnvSpec) -> Actor:
-    """Return what the int8 `.tflite` does, in an environment that is the contract's."""
-    check_env(env, release.contract)
-    return artifact_actor(release.quantized, release.file("model.tflite"))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Artifact:
+    """What makes an actor of the int8 `.tflite`."""
+
+    policy: QuantPolicy
+    model: bytes
+
+    def __call__(self) -> Actor:
+        return artifact_actor(self.policy, self.model)
+
+
+def _artifact_maker(release: Release) -> _Artifact:
+    return _Artifact(release.quantized, release.file("model.tflite"))

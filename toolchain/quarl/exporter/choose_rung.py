@@ -22,8 +22,7 @@ from quarl.bundle.rung_result import RungResult
 from quarl.emitters import emit_tflite
 from quarl.errors import InputError, QuantizationError
 from quarl.evidence.agreement import DiscreteAgreement, compare_decisions
-from quarl.evidence.closed_loop import PairedEpisodes, join_episodes
-from quarl.graph.env_spec import EnvSpec
+from quarl.evidence.closed_loop import PairedEpisodes
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.calibration import Calibration
@@ -35,8 +34,9 @@ from quarl.quantize.ladder import (
     rung_name,
 )
 from quarl.quantize.widths import INT8, Widths
-from quarl.rollouts.actors import Actor, artifact_actor, source_actor
-from quarl.rollouts.episodes import Episodes, run_episodes
+from quarl.rollouts.actors import artifact_actor, source_actor
+from quarl.rollouts.episodes import Episodes, join_episodes
+from quarl.rollouts.shares import Field, Maker, play_episodes
 from quarl.stats.seeds import SELECTION_SEED
 from quarl.verdict.closed_loop_checks import closed_loop_checks, closed_loop_of, loop_is_settled
 from quarl.verdict.limits import looks_of
@@ -59,7 +59,7 @@ class Choice:
 
     policy: Policy
     calibration: Calibration
-    env: EnvSpec
+    field: Field
     limits: Limits
     widths: Widths = INT8
     held: NDArray[Any] | None = None
@@ -85,13 +85,13 @@ def choose_rung(
         InputError: the environment cannot be played, or the policy plays no better than random.
     """
     episodes = choice.limits.episodes
-    source = _Player(choice.env, source_actor(choice.policy), episodes, progress)
+    source = _Player(choice.field, partial(source_actor, choice.policy), episodes, progress)
     results: list[RungResult] = []
     best: tuple[float, QuantPolicy] | None = None
     for candidate, result in _candidates(choice):
         if candidate is not None and not result.missed:
-            actor = artifact_actor(candidate, emit_tflite(candidate))
-            int8 = _Player(choice.env, actor, episodes, progress)
+            make = partial(artifact_actor, candidate, emit_tflite(candidate))
+            int8 = _Player(choice.field, make, episodes, progress)
             result = _judge_play(result, source, int8, choice.limits)
         results.append(result)
         tried(result)
@@ -147,9 +147,9 @@ def _decided(choice: Choice, candidate: QuantPolicy) -> RungResult:
 class _Player:
     """An actor whose episodes are played as far as they are asked for, and once."""
 
-    def __init__(self, env: EnvSpec, actor: Actor, most: int, progress: Progress | None) -> None:
-        self.env = env
-        self._actor, self._most, self._progress = actor, most, progress
+    def __init__(self, field: Field, make: Maker, most: int, progress: Progress | None) -> None:
+        self.field = field
+        self._make, self._most, self._progress = make, most, progress
         self._parts: list[Episodes] = []
 
     def first(self, count: int) -> Episodes:
@@ -157,14 +157,8 @@ class _Player:
         played = sum(len(part.seeds) for part in self._parts)
         if played < count:
             seeds = range(SELECTION_SEED + played, SELECTION_SEED + count)
-            self._parts.append(
-                run_episodes(
-                    self.env,
-                    self._actor,
-                    seeds,
-                    progress=part_of(self._progress, played, self._most),
-                )
-            )
+            progress = part_of(self._progress, played, self._most)
+            self._parts.append(play_episodes(self.field, self._make, seeds, progress))
         whole = join_episodes(self._parts)
         successes = None if whole.successes is None else whole.successes[:count]
         return Episodes(
@@ -185,14 +179,14 @@ def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limi
     for look in looks:
         reference = source.first(look.episodes)  # its own control: chaos is the gate's question too
         paired = PairedEpisodes(
-            source.env.id, reference, int8.first(look.episodes), reference, looks
+            source.field.env.id, reference, int8.first(look.episodes), reference, looks
         )
         loop, unusable = closed_loop_of(paired, asked)
         if loop is None or loop_is_settled(loop, asked):
             break
     if loop is None:
         assert unusable is not None, "a comparison, or why there is none"
-        raise InputError(f"{source.env.id}: {unusable.detail}: nothing can be chosen by it")
+        raise InputError(f"{source.field.env.id}: {unusable.detail}: nothing can be chosen by it")
     failed = [
         check
         for check in closed_loop_checks(loop, asked)

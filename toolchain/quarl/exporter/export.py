@@ -52,13 +52,14 @@ from quarl.quantize.error_report import quant_report
 from quarl.quantize.ladder import DEFAULT_RUNG
 from quarl.quantize.quantizer import widths_of
 from quarl.quantize.widths import INT8, Widths
-from quarl.rollouts.episodes import random_episodes
+from quarl.rollouts.shares import Field, play_at_random
 from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
 from quarl.stats.seeds import RANDOM_SEED
 from quarl.verdict.budgets import with_board
 from quarl.verdict.limits import recipe_limits
 from quarl.verdict.planning import check_provable
+from quarl.workers import HERE, Workers
 from quarl.workers.progress import QUIET, Progress, Reporter
 
 RANDOM_EPISODES = 100
@@ -82,6 +83,7 @@ class ExportRequest:
         finetune: how integers learn where the return chooses and no rung keeps it; its widths are
             these. None: they do not.
         runs: where a training is kept.
+        workers: who plays the episodes.
     """
 
     rung: int | None = None
@@ -94,6 +96,7 @@ class ExportRequest:
     trained: Distilled | None = None
     finetune: Assignment | None = None
     runs: Path = Path("runs")
+    workers: Workers = HERE
 
 
 def export_policy(
@@ -110,7 +113,7 @@ def export_policy(
         asked = request.limits or recipe_limits(source.recipe, source.env)
         check_provable(asked)
     with reporter.stage(f"exporting {source.name}") as progress:
-        fitted, held = observations_of(source, request.calibration, progress)
+        fitted, held = observations_of(source, request.calibration, progress, request.workers)
         limits = limits_of(source, request)
         quantized, ladder, trained = _quantize(
             source, request, (fitted, held), limits, reporter, progress
@@ -172,7 +175,7 @@ def finetune_policy(
     if isinstance(source.policy, QuantPolicy):
         raise InputError(f"{source.file.name} holds integers already: there is nothing to learn")
     require_torch()
-    fitted, _ = observations_of(source, request.export.calibration)
+    fitted, _ = observations_of(source, request.export.calibration, workers=request.export.workers)
     trained = _learn(source, fitted, request, reporter)
     exported = replace(request.export, widths=request.assignment.widths, trained=trained)
     return export_policy(source, out, exported, reporter)
@@ -224,7 +227,8 @@ def limits_of(source: Source, request: ExportRequest) -> Limits:
     limits = request.limits or recipe_limits(source.recipe, source.env)
     if source.env is not None and limits.random_return is None:
         seeds = range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES)
-        returns = random_episodes(source.env, source.policy.contract, seeds).returns
+        field = Field(source.env, request.workers)
+        returns = play_at_random(field, source.policy.contract, seeds).returns
         limits = replace(limits, random_return=float(returns.mean()))
     if request.board is not None:
         limits = with_board(limits, request.board, source.policy.contract.step_hz)
@@ -260,7 +264,9 @@ def _quantize(
         return source.integers, trained_rung(policy, fitted, source.integers), None
     if plays_to_choose(source, request):
         assert source.env is not None
-        choice = Choice(policy, fitted, source.env, limits, request.widths, held.obs)
+        choice = Choice(
+            policy, fitted, Field(source.env, request.workers), limits, request.widths, held.obs
+        )
         return _chosen(source, request, choice, reporter, progress)
     rung = DEFAULT_RUNG if request.rung is None else request.rung
     quantized, ladder = fixed_rung(policy, fitted, rung, request.widths)

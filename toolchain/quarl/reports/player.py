@@ -21,7 +21,7 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.ladder import quantize_on_rung
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
-from quarl.rollouts.episodes import Episodes, run_episodes
+from quarl.rollouts.episodes import Episodes, Watch, run_episodes
 from quarl.rollouts.foreign_env import blame, make_env
 from quarl.rollouts.vector_env import check_env
 from quarl.sources.observations import observations_of
@@ -115,7 +115,7 @@ def bundle_player(release: Release, env: EnvSpec | None, *, int8: bool) -> Playe
 
 def play(player: Player, seeds: Sequence[int], progress: Progress | None = None) -> Episodes:
     """Return one episode per seed."""
-    return run_episodes(player.env, player.actor, seeds, progress=progress)
+    return run_episodes(player.env, player.actor, seeds, watch=Watch(progress=progress))
 
 
 def film(player: Player, seed: int, most_frames: int = MOST_FRAMES) -> Film:

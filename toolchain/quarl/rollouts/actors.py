@@ -10,7 +10,6 @@ Images go through ONNX Runtime (float32) and LiteRT (int8), with one runtime for
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,6 +23,7 @@ from quarl.graph.policy import Activation, Add, Concat, Dense, Policy, Weighted,
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import real_outputs
 from quarl.runtimes.host import BATCH_SIZES, Runtime, model_inputs, open_runtime
+from quarl.workers.processors import processors
 
 Actor: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 """Observations [n, *shape] in raw environment units -> actions: int64 [n], or float32 [n, count] in
@@ -76,7 +76,7 @@ def artifact_actor(policy: QuantPolicy, model: bytes) -> Actor:
 
 def artifact_outputs(policy: QuantPolicy, model: bytes) -> Outputs:
     """Return the outputs in real units that LiteRT gives for the policy's `.tflite`."""
-    threads = _cores() if policy.contract.observation.is_image else 1
+    threads = processors() if policy.contract.observation.is_image else 1
     outputs = _shared([_integers_of(policy, open_runtime("litert", model)) for _ in range(threads)])
     return lambda obs: real_outputs(policy, outputs(obs))
 
@@ -124,7 +124,7 @@ def _image_outputs(policy: Policy) -> Outputs:
     give, otherwise one row at a time.
     """
     model = emit_float_onnx(policy)
-    runtimes = [open_runtime("onnxruntime", model) for _ in range(_cores())]
+    runtimes = [open_runtime("onnxruntime", model) for _ in range(processors())]
     in_batches = _rows_are_independent(runtimes[0], policy)
     return _shared([_outputs_of(policy, runtime, in_batches) for runtime in runtimes])
 
@@ -199,11 +199,6 @@ def _shared(workers: Sequence[Outputs]) -> Outputs:
         )
 
     return run
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _float64_input(policy: Policy, obs: NDArray[Any]) -> NDArray[np.float64]:

@@ -52,6 +52,11 @@ class ClipCounter:
             (exact > tensor.qmax + 0.5) | (exact < tensor.qmin - 0.5)
         ).sum(axis=0)
 
+    def take(self, other: ClipCounter) -> None:
+        """Take in what was counted in other episodes."""
+        self._steps += other._steps
+        self._outside = self._outside + other._outside
+
     def result(self) -> ClippedInputs | None:
         """Return the counts; None where nothing was counted."""
         if not self._steps:

@@ -1,7 +1,7 @@
 """Episodes of an actor in its real environment, the same for any number of lanes.
 
 In: an environment, an actor (`quarl.rollouts.actors`), one seed per episode.
-Out: return, length and success of each episode, or observations.
+Out: return, length and success of each episode.
 Episode i is reset with seeds[i]; a lane that is done takes the next waiting episode.
 """
 
@@ -52,13 +52,8 @@ class Watch:
 
     observe: Observe | None = None
     progress: Progress | None = None
-
-
-class Observations(NamedTuple):
-    """Observations met on the way, in the order of (episode, step)."""
-
-    obs: NDArray[Any]  # [count, *shape], raw units and dtype of the environment
-    episode: NDArray[np.int64]  # [count], the place in `seeds` of the episode each comes from
+    tick: Callable[[], None] | None = None  # called after each step of the lanes; may raise
+    replayed: int = REPLAYED  # episodes that a control plays again in any case
 
 
 def run_episodes(
@@ -67,8 +62,7 @@ def run_episodes(
     seeds: Sequence[int],
     *,
     lanes: int = DEFAULT_LANES,
-    observe: Observe | None = None,
-    progress: Progress | None = None,
+    watch: Watch = Watch(),
 ) -> Episodes:
     """Return one episode per seed, bit-identical for any `lanes` if the actor treats its rows
     independently.
@@ -78,8 +72,15 @@ def run_episodes(
             on for `LONGEST_EPISODE_STEPS`; names the seed.
         ToolMissingError: the environment needs a package that is not installed.
     """
-    watch = Watch(observe, progress)
     return _play(env, lambda episodes, obs: actor(obs), seeds, lanes, watch)
+
+
+class Beside(NamedTuple):
+    """What came of an actor and of the control that watched it."""
+
+    played: Episodes
+    control: Episodes
+    has_chance: bool  # the environment has chance beside the seed, and control played them all
 
 
 def run_beside(
@@ -90,14 +91,14 @@ def run_beside(
     *,
     lanes: int = DEFAULT_LANES,
     watch: Watch = Watch(),
-) -> tuple[Episodes, Episodes]:
+) -> Beside:
     """Return the episodes of `actor` and those of `control`: what two calls of `run_episodes`
     return, at little more than the price of one.
 
     While `actor` plays, `control` is asked too. An episode in which it always gives the same action
-    is its own as well; it plays the others. It also plays the first REPLAYED ones: where an equal
-    player does not repeat them, the environment has chance beside the seed, and `control` plays
-    them all.
+    is its own as well; it plays the others. It also plays the first `watch.replayed` ones: where an
+    equal player does not repeat them, the environment has chance beside the seed, and `control`
+    plays them all.
 
     Raises:
         InputError: as `run_episodes`.
@@ -116,19 +117,21 @@ def run_beside(
 
     def replay(places: NDArray[np.int64]) -> Episodes:
         step = None if progress is None else lambda done, all_: progress(count + done, count + all_)
-        return run_episodes(
-            env, control, [seeds[place] for place in places], lanes=lanes, progress=step
-        )
+        chosen = [seeds[place] for place in places]
+        return run_episodes(env, control, chosen, lanes=lanes, watch=Watch(None, step, watch.tick))
 
     half = None if progress is None else lambda done, _: progress(done, 2 * count)
-    played = _play(env, choose, seeds, lanes, Watch(watch.observe, half))
-    again = np.flatnonzero(differs | (np.arange(count) < REPLAYED))
+    played = _play(env, choose, seeds, lanes, Watch(watch.observe, half, watch.tick))
+    again = np.flatnonzero(differs | (np.arange(count) < watch.replayed))
+    if not again.size:
+        return Beside(played, played, has_chance=False)
     own = replay(again)
     repeated = ~differs[again]
-    if not np.array_equal(own.returns[repeated], played.returns[again][repeated]):
+    has_chance = not np.array_equal(own.returns[repeated], played.returns[again][repeated])
+    if has_chance:
         again = np.arange(count)
         own = replay(again)
-    return played, _overlaid(played, again, own)
+    return Beside(played, _overlaid(played, again, own), has_chance)
 
 
 def _overlaid(played: Episodes, places: NDArray[np.int64], own: Episodes) -> Episodes:
@@ -141,12 +144,28 @@ def _overlaid(played: Episodes, places: NDArray[np.int64], own: Episodes) -> Epi
     return Episodes(played.seeds, returns, lengths, successes)
 
 
+def join_episodes(parts: Sequence[Episodes]) -> Episodes:
+    """Return the episodes of several runs as if they were one."""
+    is_reported = any(part.successes is not None for part in parts)
+    successes = [
+        np.zeros(len(part.seeds), np.bool_) if part.successes is None else part.successes
+        for part in parts
+    ]
+    return Episodes(
+        tuple(seed for part in parts for seed in part.seeds),
+        np.concatenate([part.returns for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
+        np.concatenate(successes) if is_reported else None,
+    )
+
+
 def random_episodes(
     env: EnvSpec,
     contract: Contract,
     seeds: Sequence[int],
     *,
     lanes: int = DEFAULT_LANES,
+    watch: Watch = Watch(),
 ) -> Episodes:
     """Return episodes of uniformly random actions, a generator for each: the zero of the scale on
     which a margin is a share.
@@ -173,32 +192,7 @@ def random_episodes(
             return np.array([generators[e].integers(action.counts) for e in episodes], np.int64)
         return np.array([generators[e].uniform(low, high) for e in episodes], np.float32)
 
-    return _play(env, choose, seeds, lanes, Watch())
-
-
-def collect_observations(
-    env: EnvSpec,
-    actor: Actor,
-    seeds: Sequence[int],
-    count: int,
-    *,
-    lanes: int = DEFAULT_LANES,
-    progress: Progress | None = None,
-) -> Observations:
-    """Return about `count` observations of the actor's episodes for calibration; fewer where the
-    episodes are shorter than that.
-
-    They are spread evenly over each episode, and over the episodes as equally as their lengths
-    allow. On top of `count` come the observations with the smallest and the largest value of each
-    feature of a vector (at most two per feature): rare extremes decide ranges.
-
-    Raises:
-        InputError: as `run_episodes`; or an observation that is NaN or infinite (names feature,
-            seed and step).
-    """
-    collector = _Collector(env.id, tuple(seeds), count)
-    run_episodes(env, actor, seeds, lanes=lanes, observe=collector, progress=progress)
-    return collector.result()
+    return _play(env, choose, seeds, lanes, watch)
 
 
 def _play(
@@ -228,6 +222,8 @@ def _play(
             returns[episodes] += step.rewards
             lengths[episodes] += 1
             ticks += 1
+            if watch.tick is not None:
+                watch.tick()
             if not step.ended.any():
                 continue
             for k in np.flatnonzero(step.ended):
@@ -282,113 +278,3 @@ def _check_returns(env: EnvSpec, seeds: Sequence[int], returns: NDArray[np.float
             f"{env.id}: the return of seed {seeds[bad[0]]} is {returns[bad[0]]}: its rewards "
             "are not finite"
         )
-
-
-class _Collector:
-    """Keeps evenly spaced observations of each episode while it is played, at most twice what it
-    will need, and each feature's extremes.
-    """
-
-    def __init__(self, env_id: str, seeds: tuple[int, ...], count: int) -> None:
-        if count < 1:
-            raise InputError(f"{env_id}: {count} observations asked for: at least one is needed")
-        self._env_id, self._seeds, self._count = env_id, seeds, count
-        self._capacity = 2 * -(-count // len(seeds))
-        self._stride = np.ones(len(seeds), np.int64)  # every stride-th step of the episode is kept
-        self._kept: list[list[tuple[int, NDArray[Any]]]] = [
-            [] for _ in seeds
-        ]  # (step, observation)
-        self._extremes: tuple[_Extreme, _Extreme] | None = None
-
-    def __call__(
-        self, episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]
-    ) -> None:
-        if not np.isfinite(obs).all():
-            row, *place = (int(axis[0]) for axis in np.nonzero(~np.isfinite(obs)))
-            at = f"seed {self._seeds[episodes[row]]}, step {steps[row]}"
-            raise InputError(
-                f"{self._env_id}: observation {place} is {obs[(row, *place)]} at {at}: a "
-                "policy cannot be calibrated on it"
-            )
-        for k in np.flatnonzero(steps % self._stride[episodes] == 0):
-            episode = int(episodes[k])
-            kept = self._kept[episode]
-            kept.append((int(steps[k]), obs[k].copy()))
-            if len(kept) > self._capacity:
-                del kept[1::2]
-                self._stride[episode] *= 2
-        if obs.ndim == 2:
-            if self._extremes is None:
-                self._extremes = (_Extreme(obs, 1), _Extreme(obs, -1))
-            for extreme in self._extremes:
-                extreme.update(episodes, steps, obs)
-
-    def result(self) -> Observations:
-        lengths = np.array([len(kept) for kept in self._kept])
-        chosen: dict[tuple[int, int], NDArray[Any]] = {}
-        for episode, (kept, share) in enumerate(
-            zip(self._kept, _equal_shares(lengths, self._count), strict=True)
-        ):
-            for place in np.linspace(0, len(kept) - 1, share).round().astype(int):
-                step, obs = kept[place]
-                chosen[episode, step] = obs
-        for extreme in self._extremes or ():
-            for episode, step, obs in zip(
-                extreme.episode.tolist(), extreme.step.tolist(), extreme.rows, strict=True
-            ):
-                chosen[episode, step] = obs
-        places = sorted(chosen)
-        return Observations(
-            np.stack([chosen[place] for place in places]),
-            np.array([episode for episode, _ in places], np.int64),
-        )
-
-
-class _Extreme:
-    """The first observation, in the order of (episode, step), that has the largest value of sign *
-    feature, for each feature.
-    """
-
-    def __init__(self, like: NDArray[Any], sign: int) -> None:
-        features = like.shape[1]
-        self._sign = sign
-        self._best = np.full(features, -np.inf)
-        self.episode, self.step = np.zeros(features, np.int64), np.zeros(features, np.int64)
-        self.rows = np.zeros(
-            (features, features), like.dtype
-        )  # the whole observation, for each feature
-
-    def update(
-        self, episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]
-    ) -> None:
-        values = self._sign * obs.astype(np.float64)
-        top = values.max(axis=0)
-        if not (top >= self._best).any():
-            return
-        # among equal values the earliest in (episode, step), so that the choice does not depend on
-        # the lanes
-        order = np.lexsort((steps, episodes))
-        lane = order[(values[order] == top).argmax(axis=0)]
-        episode, step = episodes[lane], steps[lane]
-        is_earlier = (episode < self.episode) | ((episode == self.episode) & (step < self.step))
-        new = (top > self._best) | ((top == self._best) & is_earlier)
-        self._best[new], self.episode[new], self.step[new], self.rows[new] = (
-            top[new],
-            episode[new],
-            step[new],
-            obs[lane[new]],
-        )
-
-
-def _equal_shares(lengths: NDArray[np.int64], count: int) -> list[int]:
-    """Return how many to take of each, as equal as the lengths allow, `count` in all where there
-    are as many.
-    """
-    shares = np.zeros_like(lengths)
-    left = min(count, int(lengths.sum()))
-    for rank, place in enumerate(
-        np.argsort(lengths, kind="stable")
-    ):  # the shortest first: what it lacks goes to the longer ones
-        shares[place] = min(int(lengths[place]), left // (len(lengths) - rank))
-        left -= int(shares[place])
-    return [int(share) for share in shares]

@@ -213,6 +213,22 @@ def import_namespace(env: EnvSpec) -> None:
         gymnasium.register_envs(imported)
 
 
+def is_found_by_name(env: EnvSpec) -> bool:
+    """Whether any process of this machine makes the environment from its id alone; one that a
+    script has registered lives in that script's process.
+    """
+    module = env.id.rpartition(":")[0]
+    if module:
+        return module != "__main__"
+    if env.registered_id.rpartition("/")[0] in _NAMESPACE_MODULES:
+        return True
+    try:
+        entry_point = gymnasium.spec(env.registered_id).entry_point
+    except gymnasium.error.Error:
+        return False
+    return isinstance(entry_point, str) and entry_point.startswith("gymnasium.")
+
+
 @contextmanager
 def blame(env: EnvSpec, when: Callable[[], str]) -> Iterator[None]:
     """Turn what an environment raises, SystemExit too, into one clear error that names it."""

@@ -9,16 +9,17 @@ candidate meet the same one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.actors import Actor
-from quarl.rollouts.episodes import Episodes, run_episodes
+from quarl.rollouts.episodes import Episodes, Watch, join_episodes, run_episodes
+from quarl.rollouts.shares import Field, Maker, in_shares, opened
 from quarl.workers.progress import Progress
 
 # of each feature's standard deviation over the held-out observations; pixels: of 255
@@ -124,16 +125,28 @@ class DisturbedActor:
 
 
 def play_disturbed(
-    env: EnvSpec,
-    actor: Actor,
+    field: Field,
+    make: Maker,
     seeds: Sequence[int],
     name: str,
     spread: NDArray[np.float64],
     progress: Progress | None = None,
 ) -> Episodes:
     """Return one episode per seed of the actor under the disturbance of that name."""
-    disturbed = DisturbedActor(actor, DISTURBANCES[name], seeds, spread)
-    return run_episodes(env, disturbed, seeds, observe=disturbed.observe, progress=progress)
+    return join_episodes(in_shares(field, partial(_disturbed, make, name, spread), seeds, progress))
+
+
+def _disturbed(
+    make: Maker,
+    name: str,
+    spread: NDArray[np.float64],
+    field: Field,
+    seeds: Sequence[int],
+    watch: Watch,
+) -> Episodes:
+    disturbed = DisturbedActor(opened(make), DISTURBANCES[name], seeds, spread)
+    watch = replace(watch, observe=disturbed.observe)
+    return run_episodes(field.env, disturbed, seeds, lanes=field.lanes, watch=watch)
 
 
 def feature_spread(obs: NDArray[Any]) -> NDArray[np.float64]:

@@ -19,9 +19,12 @@ from quarl.graph.policy import Policy, node_shapes
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.shapes import quant_shapes
 from quarl.quantize.calibration import Calibration, calibrate, read_observations
-from quarl.rollouts.episodes import collect_observations
+from quarl.rollouts.actors import Actor, source_actor
+from quarl.rollouts.collect import observe_episodes
+from quarl.rollouts.shares import Field
 from quarl.sources.source import Source
 from quarl.stats.seeds import CALIBRATION_SEED, HELDOUT_SEED
+from quarl.workers import HERE, Workers
 from quarl.workers.progress import Progress
 
 # that a calibration is collected from: ranges from fewer clip what a longer life meets
@@ -36,6 +39,7 @@ def observations_of(
     source: Source,
     calibration: Path | NDArray[Any] | None,
     progress: Progress | None = None,
+    workers: Workers = HERE,
 ) -> tuple[Calibration, Calibration]:
     """Return the calibration and the held-out observations, of different episodes: from a file,
     from the recipe, or played now.
@@ -64,30 +68,35 @@ def observations_of(
             "quantising needs observations the policy meets: give --env ID to play, or "
             "--calibration FILE.npz with `obs`"
         )
-    from quarl.graph import reference as integer
-    from quarl.rollouts.actors import source_actor
-
-    policy, env = source.policy, source.env
-    actor = (
-        partial(integer.act, policy) if isinstance(policy, QuantPolicy) else source_actor(policy)
+    policy, field = source.policy, Field(source.env, workers)
+    make = (
+        partial(_integer_actor, policy)
+        if isinstance(policy, QuantPolicy)
+        else partial(source_actor, policy)
     )
-    fitted = collect_observations(
-        env,
-        actor,
+    fitted = observe_episodes(
+        field,
+        make,
         range(CALIBRATION_SEED, CALIBRATION_SEED + EPISODES),
         CALIBRATION_OBSERVATIONS,
-        progress=progress,
+        progress,
     )
-    held = collect_observations(
-        env,
-        actor,
+    held = observe_episodes(
+        field,
+        make,
         range(HELDOUT_SEED, HELDOUT_SEED + EPISODES // 2),
         HELDOUT_OBSERVATIONS,
-        progress=progress,
+        progress,
     )
     return calibrate(fitted.obs, contract, fitted.episode), calibrate(
         held.obs, contract, held.episode
     )
+
+
+def _integer_actor(policy: QuantPolicy) -> Actor:
+    from quarl.graph import reference as integer
+
+    return partial(integer.act, policy)
 
 
 def check_amount(policy: Policy | QuantPolicy, count: int, file: Path) -> None:

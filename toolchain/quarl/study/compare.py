@@ -32,6 +32,7 @@ from quarl.quantize.widths import INT8, Widths
 from quarl.resources import default_cache_dir
 from quarl.rollouts.actors import Outputs, artifact_outputs, float_outputs, source_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
+from quarl.rollouts.shares import Field
 from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
 from quarl.stats.resampling import paired_change
@@ -246,7 +247,7 @@ def _quantized(subject: _Subject, candidate: Candidate) -> QuantPolicy:
     if source.env is None:
         raise InputError("--rungs auto plays to choose: add --env ID, or name rungs")
     limits = limits_of(source, ExportRequest(widths=widths))
-    choice = Choice(policy, subject.fitted, source.env, limits, widths, subject.obs)
+    choice = Choice(policy, subject.fitted, Field(source.env), limits, widths, subject.obs)
     return choose_rung(choice)[0]
 
 

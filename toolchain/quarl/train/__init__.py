@@ -23,7 +23,8 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.graph.reference import act
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.spaces import action_of, observation_of
-from quarl.rollouts.episodes import collect_observations, random_episodes, run_episodes
+from quarl.rollouts.collect import collect_observations
+from quarl.rollouts.episodes import random_episodes, run_episodes
 from quarl.sources.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
 from quarl.stats.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
 from quarl.train.folder import (

@@ -23,7 +23,8 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions, read_policy
 from quarl.rollouts.actors import source_actor
-from quarl.rollouts.episodes import Episodes, collect_observations, run_episodes
+from quarl.rollouts.collect import collect_observations
+from quarl.rollouts.episodes import Episodes, run_episodes
 from quarl.sources.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
 from quarl.stats.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
 from quarl.train import atari_dqn, atari_ppo

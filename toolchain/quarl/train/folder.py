@@ -17,7 +17,8 @@ from quarl.files.npz import npz_bytes
 from quarl.graph.contract import Normalizer
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers import ImportOptions, read_policy
-from quarl.rollouts.episodes import Episodes, Observations
+from quarl.rollouts.collect import Observations
+from quarl.rollouts.episodes import Episodes
 from quarl.sources.recipe import Recipe, ScoreRecipe
 from quarl.sources.source import INTEGERS_FILE
 from quarl.train.trained import CURVE_FIELDS, Trained

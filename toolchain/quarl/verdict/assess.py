@@ -32,6 +32,7 @@ from quarl.profiles.measure import Measurements, read_measurements
 from quarl.profiles.platforms import board_of, target_of
 from quarl.quantize.error_report import QuantReport
 from quarl.rollouts.first_steps import check_first_steps
+from quarl.rollouts.shares import Field
 from quarl.sources.source import Source
 from quarl.stats.sequential import Look
 from quarl.verdict.budgets import figures_of, with_profiles
@@ -49,6 +50,7 @@ from quarl.verdict.planning import (
 )
 from quarl.verdict.regression import compare_with_baseline
 from quarl.verdict.verdict import Check, Verdict
+from quarl.workers import HERE, Workers
 from quarl.workers.progress import Progress
 
 VERDICT = "verdict.json"
@@ -65,6 +67,7 @@ class ParityRequest:
     proof: ImportProof | None = None  # of the import, which only the original file can give
     target: Target | None = None  # the bundle's board and the way to it
     tell: Callable[[str], None] = lambda line: None  # told what the first look shows
+    workers: Workers = HERE  # who plays the episodes
 
 
 def check_plan(source: Source, limits: Limits | None, request: ParityRequest) -> None:
@@ -99,7 +102,7 @@ def gather(
         check_first_steps(request.env, release.contract)
     if env is not None:
         plan = PlayPlan(
-            env,
+            Field(env, request.workers),
             first_looks(limits, request.episodes),
             partial(is_settled, limits=limits),
             request.robustness or limits.robustness_margin is not None,

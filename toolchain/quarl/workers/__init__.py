@@ -1,23 +1,37 @@
 """Who computes: this process, processes of this machine, or the nodes of a Ray cluster.
 
-In: a function of this package and its arguments, one call each: cells of a study, parts of a
+In: a function of this package and its arguments, one call each: cells of a study, shares of a
 parity's episodes. Out: what each call returned, as it comes in. The numbers do not depend on who
 computes: the seeds of a call are its own.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
+from quarl.workers.processors import only_one, processors
+
+__all__ = ["HERE", "Here", "Nodes", "Workers", "open_workers"]
+
 T = TypeVar("T")
+PATIENCE_S = 3.0  # work that ends sooner is not worth starting processes for
 
 
 class Workers(Protocol):
     """Runs calls, some of them at the same time."""
+
+    @property
+    def count(self) -> int:
+        """How many calls run at the same time."""
+
+    @property
+    def patience_s(self) -> float:
+        """How long work may be tried in this process before the workers are asked."""
+
+    def waited(self, seconds: float) -> None:
+        """Take in that work was tried here for so long."""
 
     def run(self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> Iterator[T]:
         """Yield what function(*call) returned for each call, in any order."""
@@ -26,57 +40,66 @@ class Workers(Protocol):
 class Here:
     """This process, one call after the other."""
 
+    count = 1
+    patience_s = 0.0
+
+    def waited(self, seconds: float) -> None:
+        """Nothing comes of it."""
+
     def run(self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> Iterator[T]:
         """Yield in the order of the calls."""
         for call in calls:
             yield function(*call)
 
 
-class Processes:
-    """Processes of this machine, each with one thread."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def run(self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> Iterator[T]:
-        """Yield as they come in; an interrupt ends the processes."""
-        if not calls:
-            return
-        context = multiprocessing.get_context("spawn")  # torch and its threads do not fork
-        with context.Pool(min(self._count, len(calls)), _one_thread) as pool:
-            yield from pool.imap_unordered(_Spread(function), calls)
+HERE = Here()
 
 
 class Nodes:
     """The nodes of a Ray cluster; each call is a task of one processor."""
 
+    patience_s = 0.0
+
     def __init__(self, ray: Any) -> None:
         self._ray = ray
 
+    @property
+    def count(self) -> int:
+        """The processors of the cluster as it is now."""
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+
+    def waited(self, seconds: float) -> None:
+        """Nothing comes of it."""
+
     def run(self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> Iterator[T]:
         """Yield as they come in; a task whose node dies is tried again by Ray."""
-        task = self._ray.remote(num_cpus=1, max_retries=3)(function)
-        waiting = [task.remote(*call) for call in calls]
+        task = self._ray.remote(num_cpus=1, max_retries=3)(_alone)
+        waiting = [task.remote(function, call) for call in calls]
         while waiting:
             ready, waiting = self._ray.wait(waiting, num_returns=1)
             yield from self._ray.get(ready)
 
 
-class _Spread:
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, call: tuple[Any, ...]) -> Any:
-        return self._function(*call)
+def _alone(function: Callable[..., T], call: tuple[Any, ...]) -> T:
+    only_one()
+    return function(*call)
 
 
 @contextmanager
-def open_workers(count: int | None, ray_address: str | None) -> Iterator[Workers]:
-    """Give the workers that are asked for.
+def open_workers(
+    count: int | None,
+    ray_address: str | None,
+    tell: Callable[[str], None] = lambda line: None,
+    *,
+    patient: bool = False,
+) -> Iterator[Workers]:
+    """Give the workers that are asked for; they end with the block.
 
     Args:
         count: processes of this machine; None: as many as it has processors. 1: this process.
         ray_address: of a cluster, or "local"; None: no Ray.
+        tell: told when a process has died and its work is done again.
+        patient: short work is done in this process, where no count is given.
     Raises:
         ToolMissingError, InputError: as `quarl.workers.cluster.cluster`.
     """
@@ -86,9 +109,15 @@ def open_workers(count: int | None, ray_address: str | None) -> Iterator[Workers
         with cluster(ray_address, 1):
             yield Nodes(require_ray())
         return
-    count = count or len(os.sched_getaffinity(0))
-    yield Here() if count == 1 else Processes(count)
+    from quarl.workers.processes import Processes  # costs what the start of every verb would pay
 
-
-def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
+    wanted = count or processors()
+    if wanted == 1:
+        yield HERE
+        return
+    patience_s = PATIENCE_S if patient and count is None else 0.0
+    workers = Processes(wanted, patience_s, tell)
+    try:
+        yield workers
+    finally:
+        workers.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from quarl.cli.command import takes
 from quarl.cli.option_groups import ExportOptions
 from quarl.cli.progress import TERMINAL
@@ -18,7 +20,9 @@ def export(options: ExportOptions) -> None:
 
     request = options.request()
     source = options.open(TERMINAL.stage)
-    release = pipeline.export(source, options.out, request, TERMINAL)
+    with options.open_workers() as workers:
+        request = replace(request, workers=workers)
+        release = pipeline.export(source, options.out, request, TERMINAL)
     if options.as_json:
         print_result(show.bundle_table(release), as_json=True)
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -61,15 +61,17 @@ def finetune(options: FinetuneOptions) -> None:
     from quarl.finetune.assignment import TRAINING, Assignment
 
     widths = widths_from(options.weights, options.activations, options.inputs)
-    request = FinetuneRequest(
-        assignment=Assignment(widths, options.minutes, options.seed, options.steps),
-        runs=options.runs,
-        resume=options.resume,
-        tell=lambda standing: say(standing.sentence()),
-        export=options.request(),
-    )
+    exported = options.request()
     source = options.open(TERMINAL.stage)
-    release = pipeline.finetune(source, options.out, request, TERMINAL)
+    with options.open_workers() as workers:
+        request = FinetuneRequest(
+            assignment=Assignment(widths, options.minutes, options.seed, options.steps),
+            runs=options.runs,
+            resume=options.resume,
+            tell=lambda standing: say(standing.sentence()),
+            export=replace(exported, workers=workers),
+        )
+        release = pipeline.finetune(source, options.out, request, TERMINAL)
     if options.as_json:
         training = release.file(TRAINING).decode()
         print_result({**show.bundle_table(release), "training": training}, as_json=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -23,10 +23,11 @@ from quarl.cli.options import (
 )
 from quarl.cli.progress import TERMINAL
 from quarl.cli.result import print_result
+from quarl.cli.workers_options import WorkersOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParityOptions:
+class ParityOptions(WorkersOptions):
     """What to compare, and where."""
 
     bundle: BundleArgument
@@ -68,8 +69,9 @@ def parity(options: ParityOptions) -> None:
     plan = plan_of(release, request)
     if plan is not None:
         TERMINAL.line(plan)
-    with TERMINAL.stage(f"comparing {release.manifest.name} with its source") as progress:
-        evidence = pipeline.parity(release, request, progress)
+    what = f"comparing {release.manifest.name} with its source"
+    with options.open_workers() as workers, TERMINAL.stage(what) as progress:
+        evidence = pipeline.parity(release, replace(request, workers=workers), progress)
     if options.as_json:
         print_result(json.loads(evidence.to_json()), options.as_json)
     else:

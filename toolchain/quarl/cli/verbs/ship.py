@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from quarl.cli.command import takes
 from quarl.cli.episodes import episodes_from
 from quarl.cli.option_groups import ShipOptions
@@ -22,8 +24,10 @@ def ship(options: ShipOptions) -> None:
     episodes = episodes_from(options.episodes, options.budget)
     target = target_named(TargetWords(options.board, options.link))
     source = options.open(TERMINAL.stage)
-    play = ParityRequest(episodes=episodes, target=target)
-    shipment = pipeline.ship(source, options.out, request, play, TERMINAL, trust=options.trust)
+    with options.open_workers() as workers:
+        request = replace(request, workers=workers)
+        play = ParityRequest(episodes=episodes, target=target, workers=workers)
+        shipment = pipeline.ship(source, options.out, request, play, TERMINAL, trust=options.trust)
     if not options.as_json:
         put(show.bundle_text(shipment.release))
         put(profile_text(shipment.profile))

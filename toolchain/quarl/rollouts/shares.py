@@ -1,0 +1,175 @@
+"""Episodes shared out among workers: the same returns, bit for bit, whoever plays them.
+
+In: a field (environment, workers, lanes) and what makes an actor. Out: the episodes of all seeds.
+An episode depends on its seed alone, so a share is some of the seeds, in order. Short work is done
+in this process: the workers are asked once it has lasted longer than they have patience.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+from quarl.graph.contract import Contract
+from quarl.graph.env_spec import EnvSpec
+from quarl.rollouts.actors import Actor
+from quarl.rollouts.episodes import (
+    DEFAULT_LANES,
+    Episodes,
+    Watch,
+    join_episodes,
+    random_episodes,
+    run_episodes,
+)
+from quarl.rollouts.foreign_env import is_found_by_name
+from quarl.workers import HERE, Workers
+from quarl.workers.progress import Progress
+
+T = TypeVar("T")
+Maker: TypeAlias = Callable[[], Actor]
+"""What makes an actor where it is needed: a function of this package with its arguments, as
+`functools.partial` holds them.
+"""
+
+SHARES = 2  # for each worker, so that one who is done early finds more
+FEWEST = 4  # seeds of a share
+MOST_OPENED = 6  # actors that are kept for the next share
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Where episodes are played, and by whom."""
+
+    env: EnvSpec
+    workers: Workers = HERE
+    lanes: int = DEFAULT_LANES
+
+
+Part: TypeAlias = Callable[[Field, Sequence[int], Watch], T]
+"""Plays the episodes of some seeds, alone in its process."""
+
+
+def play_episodes(
+    field: Field, make: Maker, seeds: Sequence[int], progress: Progress | None = None
+) -> Episodes:
+    """Return what `run_episodes` returns, computed by the field's workers."""
+    return join_episodes(in_shares(field, partial(_played, make), seeds, progress))
+
+
+def play_at_random(
+    field: Field, contract: Contract, seeds: Sequence[int], progress: Progress | None = None
+) -> Episodes:
+    """Return what `random_episodes` returns, computed by the field's workers."""
+    return join_episodes(in_shares(field, partial(_drawn, contract), seeds, progress))
+
+
+def in_shares(
+    field: Field,
+    part: Part[T],
+    seeds: Sequence[int],
+    progress: Progress | None = None,
+    *,
+    each: int = 1,
+) -> list[T]:
+    """Return what `part` gives for each share of the seeds, in their order.
+
+    Args:
+        part: can be pickled; plays the episodes of the seeds it is given in the field it is given.
+        each: how many units of progress `part` counts for a seed.
+    Raises:
+        InputError: as `run_episodes`.
+        DeviceError: a worker died, and so did the one that played its share again.
+    """
+    workers, count, alone = field.workers, len(seeds), replace(field, workers=HERE)
+    play = partial(part, alone)
+    if workers.count == 1 or not _travels(alone.env, play):
+        return [play(seeds, Watch(progress=progress))]
+    if workers.patience_s > 0:
+        tried = _try_here(workers, play, seeds, progress)
+        if tried is not None:
+            return [tried]
+    size = max(FEWEST, -(-count // (SHARES * workers.count)))
+    shares = [tuple(seeds[start : start + size]) for start in range(0, count, size)]
+    found: dict[int, T] = {}
+    done = 0
+    calls = [(play, place, share) for place, share in enumerate(shares)]
+    for place, result in workers.run(_part_of, calls):
+        found[place] = result
+        done += len(shares[place])
+        if progress is not None:
+            progress(each * done, each * count)
+    return [found[place] for place in range(len(shares))]
+
+
+def opened(make: Maker) -> Actor:
+    """Return the actor, one that this process has made before where it is the same."""
+    try:
+        key = hashlib.sha256(pickle.dumps(make)).digest()
+    except (pickle.PicklingError, AttributeError, TypeError):  # made in a script: it cannot travel
+        return make()
+    if key in _OPENED:
+        _OPENED.move_to_end(key)
+        return _OPENED[key]
+    actor = _OPENED[key] = make()
+    if len(_OPENED) > MOST_OPENED:
+        _OPENED.popitem(last=False)
+    return actor
+
+
+_OPENED: OrderedDict[bytes, Actor] = OrderedDict()
+
+
+class _Impatient(Exception):  # noqa: N818  # it says that work is long, not that it failed
+    """The workers should do it."""
+
+
+def _try_here(
+    workers: Workers,
+    play: Callable[[Sequence[int], Watch], T],
+    seeds: Sequence[int],
+    progress: Progress | None,
+) -> T | None:
+    """Return the whole result, or None where it takes longer than the workers have patience."""
+    began, limit = time.monotonic(), workers.patience_s
+
+    def tick() -> None:
+        if time.monotonic() - began > limit:
+            raise _Impatient
+
+    try:
+        return play(seeds, Watch(progress=progress, tick=tick))
+    except _Impatient:
+        return None
+    finally:
+        workers.waited(time.monotonic() - began)
+
+
+def _travels(env: EnvSpec, play: Callable[..., Any]) -> bool:
+    """Whether another process can make the environment and the actors."""
+    if not is_found_by_name(env):
+        return False
+    try:
+        pickle.dumps(play)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
+
+
+def _part_of(
+    play: Callable[[Sequence[int], Watch], T], place: int, share: tuple[int, ...]
+) -> tuple[int, T]:
+    return place, play(share, Watch(replayed=0) if place else Watch())
+
+
+def _played(make: Maker, field: Field, seeds: Sequence[int], watch: Watch) -> Episodes:
+    return run_episodes(field.env, opened(make), seeds, lanes=field.lanes, watch=watch)
+
+
+def _drawn(contract: Contract, field: Field, seeds: Sequence[int], watch: Watch) -> Episodes:
+    return random_episodes(field.env, contract, seeds, lanes=field.lanes, watch=watch)
