@@ -61,7 +61,7 @@ def test_action_errors_are_in_environment_units_and_as_a_share_of_the_range() ->
     assert (result.worst_observation, result.worst_value) == (1, 1)
 
 
-def test_an_infinite_range_gives_no_share() -> None:
+def test_an_infinite_range_that_the_source_does_not_span_gives_no_share() -> None:
     result = compare_actions(np.zeros((2, 1)), np.ones((2, 1)), (-math.inf,), (math.inf,))
     assert (result.mean_share, result.max_share, result.mean_error) == (None, None, (1.0,))
 

@@ -12,9 +12,15 @@ import pytest
 
 from quarl import pipeline
 from quarl.bundle.limits import Limits
-from quarl.evidence.agreement import BoxAgreement, DiscreteAgreement, compare_actions
+from quarl.evidence.agreement import (
+    BoxAgreement,
+    DiscreteAgreement,
+    WorstDecision,
+    compare_actions,
+)
 from quarl.evidence.evidence import Evidence
 from quarl.exporter.export import ExportRequest
+from quarl.rollouts.clipping import ClippedInputs
 from quarl.verdict.decision_checks import LEAST_DECISIONS
 from quarl.verdict.formats.wording import headline
 from quarl.verdict.judge import judge
@@ -74,12 +80,43 @@ def test_limits_of_the_user_replace_the_defaults() -> None:
 
 
 def test_an_infinite_range_and_too_few_decisions_prove_nothing() -> None:
-    unbounded = decided(box(0.0, bound=np.inf))
+    unbounded = decided(box(0.0, bound=np.inf))  # the source never moves, so there is no range
     assert unbounded.answer is Outcome.NOT_PROVEN
     assert {check.name for check in unbounded.unproven} == {"action_error", "worst_action_error"}
     few = decided(replace(AGREEMENT, observations=LEAST_DECISIONS - 1))
     assert {check.name for check in few.unproven} == {"decisions"}
     assert "--calibration" in few.unproven[0].advice
+
+
+@pytest.mark.parametrize(("error", "answer"), [(0.01, Outcome.PASS), (0.03, Outcome.FAIL)])
+def test_without_bounds_an_error_is_a_share_of_what_the_source_spans(
+    error: float, answer: Outcome
+) -> None:
+    actions = np.linspace(-1, 1, 500)[:, None]
+    agreement = compare_actions(actions, actions + error, (-np.inf,), (np.inf,))
+    verdict = decided(agreement)
+    assert verdict.answer is answer
+    check = next(check for check in verdict.checks if check.name == "action_error")
+    assert check.found == pytest.approx(error / 2)
+    assert "what the source's own actions span" in check.detail
+
+
+@pytest.mark.parametrize(("outside", "answer"), [(100, Outcome.PASS), (101, Outcome.FAIL)])
+def test_ranges_that_do_not_cover_what_was_held_out_fail(outside: int, answer: Outcome) -> None:
+    clipped = ClippedInputs(10_000, outside, "tilt", 0.1)
+    evidence = replace(GOOD, agreement=AGREEMENT, paired=None, clipped=clipped)
+    verdict = judge(evidence, NO_LIMITS, policy="p", can_play=False)
+    check = next(check for check in verdict.checks if check.name == "clipped_inputs")
+    assert (verdict.answer, check.outcome) == (answer, answer)
+    assert "values held out lie outside" in check.detail
+
+
+def test_the_worst_decision_is_shown_with_what_it_has_at_stake() -> None:
+    worst = (WorstDecision(17, (1.0,), (0.0,), 0.25), WorstDecision(3, (1.0,), (0.0,), 0.1))
+    verdict = judge(replace(GOOD, paired=None, worst=worst), NO_LIMITS, policy="p", can_play=False)
+    check = next(check for check in verdict.checks if check.name == "worst_decision")
+    assert (check.outcome, check.found) == (Outcome.REPORTED, 0.25)
+    assert "at observation 17" in check.detail
 
 
 def test_decisions_that_were_not_compared_prove_nothing() -> None:

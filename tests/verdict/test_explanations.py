@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from quarl.errors import InputError
+from quarl.evidence.agreement import WorstDecision
 from quarl.evidence.evidence import DisturbedEpisodes, Evidence
 from quarl.rollouts.robustness import DISTURBANCES
 from quarl.verdict.explanations import EXPLANATIONS, explain
@@ -14,6 +15,8 @@ from quarl.verdict.judge import judge
 from quarl.verdict.regression import compare_with_baseline
 from tests.support.release import GOOD, LIMITS
 from tests.verdict.test_judge import BOX_AGREEMENT, SOURCELESS
+
+WORST = (WorstDecision(17, (1.0,), (0.0,), 0.25),)
 
 
 def all_checks() -> set[str]:
@@ -33,7 +36,10 @@ def all_checks() -> set[str]:
         judge(Evidence(), LIMITS, policy="p"),
         *(
             judge(
-                replace(GOOD, agreement=agreement, paired=None), LIMITS, policy="p", can_play=False
+                replace(GOOD, agreement=agreement, paired=None, worst=WORST),
+                LIMITS,
+                policy="p",
+                can_play=False,
             )
             for agreement in (GOOD.agreement, BOX_AGREEMENT)
         ),

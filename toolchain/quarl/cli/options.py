@@ -95,8 +95,8 @@ CalibrationOption = Annotated[
     Path | None,
     typer.Option(
         "--calibration",
-        metavar="FILE.npz",
-        help="Observations the policy meets, as an array `obs`.",
+        metavar="FILE|minari:ID|lerobot:DIR",
+        help="Observations the policy meets: a file, or a data set of recorded episodes.",
     ),
 ]
 RungOption = Annotated[

@@ -54,16 +54,17 @@ class DiscreteAgreement:
 @dataclass(frozen=True, slots=True)
 class BoxAgreement:
     """How far the actions lie apart, per action value; absolute errors are in environment units,
-    shares are of high - low.
+    shares are of high - low, or of what the source's own actions span where a bound is infinite.
     """
 
     observations: int
     mean_error: tuple[float, ...]
     max_error: tuple[float, ...]
-    mean_share: float | None  # mean over all action values; None where a bound is infinite
+    mean_share: float | None  # mean over all action values; None where a range is nothing
     max_share: float | None
     worst_observation: int  # where the largest error is, relative to the range where that is finite
     worst_value: int  # which action value that is
+    is_spanned: bool = False  # whether the range of a value is what the source's actions span
 
 
 Agreement = DiscreteAgreement | BoxAgreement
@@ -193,8 +194,11 @@ def compare_actions(
     """
     _check_shapes(source_actions, candidate_actions)
     errors = np.abs(source_actions.astype(np.float64) - candidate_actions.astype(np.float64))
-    ranges = np.array(high) - np.array(low)
-    is_bounded = bool(np.isfinite(ranges).all() and (ranges > 0).all())
+    bounds = np.array(high) - np.array(low)
+    ranges = np.where(
+        np.isfinite(bounds), bounds, np.ptp(source_actions.astype(np.float64), axis=0)
+    )
+    is_bounded = bool((ranges > 0).all())
     relative = errors / ranges if is_bounded else errors
     row, value = np.unravel_index(int(relative.argmax()), relative.shape)
     return BoxAgreement(
@@ -205,6 +209,7 @@ def compare_actions(
         max_share=float(relative.max()) if is_bounded else None,
         worst_observation=int(row),
         worst_value=int(value),
+        is_spanned=not bool(np.isfinite(bounds).all()),
     )
 
 

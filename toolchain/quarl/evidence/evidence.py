@@ -273,6 +273,7 @@ class _Box:
     max_share: float | None
     worst_observation: Count
     worst_value: Count
+    is_spanned: bool
     actions: Literal["box"] = "box"
 
 

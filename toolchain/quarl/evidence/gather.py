@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from quarl.bundle.release import Release
 from quarl.evidence.agreement import compare_decisions_and_worst
 from quarl.evidence.backends import compare_backends, compare_on_board, replay_example
@@ -26,6 +28,7 @@ from quarl.evidence.play import play_own, play_pairs, play_robustness
 from quarl.links.target import Target
 from quarl.profiles.platforms import platform_of
 from quarl.profiles.workload import release_workload
+from quarl.rollouts.clipping import ClipCounter, ClippedInputs
 from quarl.rollouts.shares import Field
 from quarl.stats.sequential import Look
 from quarl.workers.progress import Progress
@@ -91,7 +94,17 @@ def gather_evidence(
         release.source, release.quantized, release.example.obs
     )
     evidence = replace(evidence, agreement=agreement, worst=worst)
-    return evidence if plan is None else _with_episodes(evidence, release, plan, progress)
+    if plan is None:
+        return replace(evidence, clipped=_held_out_clipped(release))
+    return _with_episodes(evidence, release, plan, progress)
+
+
+def _held_out_clipped(release: Release) -> ClippedInputs | None:
+    """Return how much of the held-out observations lies outside the calibrated ranges."""
+    counter, obs = ClipCounter(release.quantized), release.example.obs
+    places = np.arange(len(obs), dtype=np.int64)
+    counter.observe(places, places, obs)
+    return counter.result()
 
 
 def compare_board(release: Release, target: Target | None) -> tuple[BackendEquality, ...]:

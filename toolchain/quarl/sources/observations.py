@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError
+from quarl.graph.contract import Contract
 from quarl.graph.policy import Policy, node_shapes
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.shapes import quant_shapes
@@ -22,6 +23,7 @@ from quarl.quantize.calibration import Calibration, calibrate, read_observations
 from quarl.rollouts.actors import Actor, source_actor
 from quarl.rollouts.collect import observe_episodes
 from quarl.rollouts.shares import Field
+from quarl.sources.data_sets import is_data_set, read_data_set
 from quarl.sources.source import Source
 from quarl.stats.seeds import CALIBRATION_SEED, HELDOUT_SEED
 from quarl.workers import HERE, Workers
@@ -45,7 +47,8 @@ def observations_of(
     from the recipe, or played now.
 
     Args:
-        calibration: `.npz` with `obs`, or observations [n, *shape] in environment units.
+        calibration: `.npz` with `obs`, a data set's name, or observations [n, *shape] in
+            environment units.
     Raises:
         InputError: there is neither a file nor an environment, or the observations do not fit the
             contract.
@@ -53,11 +56,7 @@ def observations_of(
     contract = source.policy.contract
     if calibration is not None:
         where = calibration if isinstance(calibration, Path) else Path("observations")
-        observations = (
-            read_observations(calibration, contract)
-            if isinstance(calibration, Path)
-            else calibrate(np.asarray(calibration), contract)
-        )
+        observations = _given(calibration, contract)
         check_amount(source.policy, len(observations.obs), where)
         return _split(observations)
     if source.observations is not None:
@@ -97,6 +96,16 @@ def _integer_actor(policy: QuantPolicy) -> Actor:
     from quarl.graph import reference as integer
 
     return partial(integer.act, policy)
+
+
+def _given(calibration: Path | NDArray[Any], contract: Contract) -> Calibration:
+    """Return the observations that the user gives: a file, the name of a data set, or an array."""
+    if not isinstance(calibration, Path):
+        return calibrate(np.asarray(calibration), contract)
+    if is_data_set(str(calibration)):
+        obs, episode = read_data_set(str(calibration))
+        return calibrate(obs, contract, episode)
+    return read_observations(calibration, contract)
 
 
 def check_amount(policy: Policy | QuantPolicy, count: int, file: Path) -> None:

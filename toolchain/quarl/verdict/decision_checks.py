@@ -8,11 +8,11 @@ not say: "decisions only".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from quarl.bundle.limits import Limits
-from quarl.evidence.agreement import BoxAgreement, DiscreteAgreement
+from quarl.evidence.agreement import BoxAgreement, DiscreteAgreement, WorstDecision
 from quarl.verdict.checks import SOFTER_INT8, Question, judged, missing, reported
 from quarl.verdict.verdict import Check, Outcome
 
@@ -21,11 +21,14 @@ LEAST_WEIGHTED_AGREEMENT = 0.98
 MOST_ACTION_ERROR = 0.01
 MOST_WORST_ERROR = 0.1
 LEAST_DECISIONS = 200
+MOST_CLIPPED = 1.0  # percent of the held-out observation values, outside the calibrated ranges
+MORE_VARIED = "Calibrate on more varied observations: whole episodes of every situation"
 
 _EQUAL_ACTIONS = Question("action_agreement", "agreement", "at least")
 _WEIGHTED = Question("weighted_agreement", "agreement", "at least")
 _ACTION_ERROR = Question("action_error", "agreement", unit="of range")
 _WORST_ERROR = Question("worst_action_error", "agreement", unit="of range")
+_WORST_DECISION = Question("worst_decision", "agreement")
 _DECISIONS = Question("decisions", "agreement", "at least", "observations")
 _LOOK_HERE = f"The return decides, this tells where to look. {SOFTER_INT8}"
 
@@ -56,20 +59,29 @@ def agreement_checks(
 
 
 def decisions_only(
-    agreement: DiscreteAgreement | BoxAgreement | None, limits: Limits
+    agreement: DiscreteAgreement | BoxAgreement | None,
+    limits: Limits,
+    worst: Sequence[WorstDecision] = (),
 ) -> Iterator[Check]:
-    """Yield the checks of decisions where no environment can be played: every one has a limit."""
+    """Yield the checks of decisions where no environment can be played, with limits that have
+    defaults.
+
+    Args:
+        worst: the decisions that lose most, the worst first.
+    """
     wanted = limits
     if isinstance(agreement, DiscreteAgreement) and limits.min_weighted_agreement is None:
         wanted = replace(limits, min_weighted_agreement=LEAST_WEIGHTED_AGREEMENT)
     if isinstance(agreement, BoxAgreement):
-        mean, worst = limits.max_action_error, limits.max_worst_action_error
+        mean, largest = limits.max_action_error, limits.max_worst_action_error
         wanted = replace(
             limits,
             max_action_error=MOST_ACTION_ERROR if mean is None else mean,
-            max_worst_action_error=MOST_WORST_ERROR if worst is None else worst,
+            max_worst_action_error=MOST_WORST_ERROR if largest is None else largest,
         )
     yield from agreement_checks(agreement, wanted)
+    if isinstance(agreement, DiscreteAgreement) and worst:
+        yield _worst_decision(worst[0])
     if agreement is not None:
         count = agreement.observations
         check = judged(
@@ -111,14 +123,24 @@ def _error_of_actions(agreement: BoxAgreement, most: float | None) -> Check:
         f"{agreement.worst_observation}, value {agreement.worst_value}"
     )
     units = ", ".join(f"{error:.4g}" for error in agreement.mean_error)
-    detail = f"mean error per action value in environment units: {units}; {worst}"
+    detail = (
+        f"mean error per action value in environment units: {units}; {worst}{_spanned(agreement)}"
+    )
     if agreement.mean_share is not None:
         return judged(_ACTION_ERROR, agreement.mean_share, most, detail, _LOOK_HERE)
     if most is None:
         return reported(_ACTION_ERROR, None, detail)
-    detail = f"the action range is infinite, an error cannot be a share of it; {detail}"
-    advice = "Limit the return only, or give the environment finite action bounds"
+    detail = (
+        f"an action never moves and has no bounds, so its error is a share of nothing; {detail}"
+    )
+    advice = "Limit the return only, or state finite action bounds"
     return missing(_ACTION_ERROR, most, detail, advice)
+
+
+def _spanned(agreement: BoxAgreement) -> str:
+    if not agreement.is_spanned:
+        return ""
+    return "; the bounds are infinite: the range is what the source's own actions span here"
 
 
 def _worst(agreement: BoxAgreement, limits: Limits) -> Iterator[Check]:
@@ -128,13 +150,23 @@ def _worst(agreement: BoxAgreement, limits: Limits) -> Iterator[Check]:
     largest = ", ".join(f"{error:.4g}" for error in agreement.max_error)
     detail = (
         f"largest error per action value in environment units: {largest}; at observation "
-        f"{agreement.worst_observation}, value {agreement.worst_value}"
+        f"{agreement.worst_observation}, value {agreement.worst_value}{_spanned(agreement)}"
     )
     if agreement.max_share is None:
-        advice = "Give the environment finite action bounds, or judge by episodes (--env ID)"
-        yield missing(_WORST_ERROR, most, f"the action range is infinite; {detail}", advice)
+        advice = "State finite action bounds, or judge by episodes (--env ID)"
+        yield missing(
+            _WORST_ERROR, most, f"an action never moves and has no bounds; {detail}", advice
+        )
     else:
         yield judged(_WORST_ERROR, agreement.max_share, most, detail, SOFTER_INT8)
+
+
+def _worst_decision(decision: WorstDecision) -> Check:
+    detail = (
+        f"at observation {decision.observation} the source's outputs set "
+        f"{decision.at_stake:.4g} between the action it takes and the one int8 takes"
+    )
+    return reported(_WORST_DECISION, decision.at_stake, detail)
 
 
 def _misplaced(name: str, key: str, actions: str) -> Check:

@@ -78,10 +78,11 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     ),
     Explanation(
         "clipped_inputs",
-        "Share of the observation values met in the paired episodes that lie outside what the "
-        "quantised input can say.",
-        "Shown only: rare extremes may be clipped without harm. Much above 0.1 % the "
-        "calibration does not cover what the policy meets.",
+        "Share of the observation values met in the paired episodes, or held out where nothing "
+        "is played, that lie outside what the quantised input can say.",
+        "Shown only where episodes are played: rare extremes may be clipped without harm. Much "
+        "above 0.1 % the calibration does not cover what the policy meets. 1 % where no "
+        "environment is known.",
         "Calibrate on more and more varied episodes.",
     ),
     Explanation(
@@ -128,6 +129,13 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "environment is known.",
         "See the decisions that differ most (parity.json, `worst`). A higher rung, or calibration "
         "on the situations around them.",
+    ),
+    Explanation(
+        "worst_decision",
+        "What is at stake in the decision that loses most, where no environment is known: the gap "
+        "that the source's outputs set between its action and that of int8.",
+        "Shown only: the scale of the outputs is the policy's own.",
+        "Look at that observation (parity.json, `worst`).",
     ),
     Explanation(
         "decisions",

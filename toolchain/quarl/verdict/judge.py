@@ -26,7 +26,12 @@ from quarl.verdict.closed_loop_checks import (
     own_checks,
     robustness_checks,
 )
-from quarl.verdict.decision_checks import agreement_checks, decisions_only
+from quarl.verdict.decision_checks import (
+    MORE_VARIED,
+    MOST_CLIPPED,
+    agreement_checks,
+    decisions_only,
+)
 from quarl.verdict.verdict import Check, Outcome, Verdict
 
 _TOO_LARGE = "Use a narrower policy, a lower rung or another board (quarl boards)"
@@ -44,10 +49,10 @@ def judge(evidence: Evidence, limits: Limits, *, policy: str, can_play: bool = T
     checks = [_import_check(evidence.import_proof, limits)]
     checks += [_backend_check(name, evidence.backends) for name in limits.backends]
     checks += _example_checks(evidence.example)
-    checks += _calibration_checks(evidence, limits)
+    checks += _calibration_checks(evidence, limits, by_decisions=by_decisions)
     loop = None
     if by_decisions:
-        checks += decisions_only(evidence.agreement, limits)
+        checks += decisions_only(evidence.agreement, limits, evidence.worst)
     elif evidence.has_source:
         checks += agreement_checks(evidence.agreement, limits)
         loop, unusable = closed_loop_of(evidence.paired, limits)
@@ -135,9 +140,11 @@ def _example_checks(example: ExampleReplay | None) -> list[Check]:
     ]
 
 
-def _calibration_checks(evidence: Evidence, limits: Limits) -> Iterator[Check]:
-    """Yield whether the ranges come from enough episodes, and how much of what was met in play
-    lies outside them.
+def _calibration_checks(
+    evidence: Evidence, limits: Limits, *, by_decisions: bool
+) -> Iterator[Check]:
+    """Yield whether the ranges come from enough episodes, and how much of what was met in play, or
+    held out where nothing is played, lies outside them.
     """
     calibration, clipped = evidence.calibration, evidence.clipped
     if calibration is not None:
@@ -148,12 +155,15 @@ def _calibration_checks(evidence: Evidence, limits: Limits) -> Iterator[Check]:
             if clipped.outside
             else ""
         )
+        met = "held out" if by_decisions else "met in play"
         detail = (
-            f"{clipped.outside:,} of {clipped.values:,} observation values met in play "
+            f"{clipped.outside:,} of {clipped.values:,} observation values {met} "
             f"lie outside the calibrated ranges{worst}"
         )
         question = Question("clipped_inputs", "calibration", unit="%")
-        yield reported(question, 100 * clipped.outside / clipped.values, detail)
+        most = MOST_CLIPPED if by_decisions else None
+        share = 100 * clipped.outside / clipped.values
+        yield judged(question, share, most, detail, MORE_VARIED)
 
 
 def _coverage_check(calibration: CalibratedOn, least: int) -> Check:

@@ -17,6 +17,7 @@ TITLES = {
     "action_error": "Error of the actions",
     "weighted_agreement": "Of what is at stake, kept",
     "worst_action_error": "Largest error of an action",
+    "worst_decision": "Most at stake in one decision",
     "decisions": "Decisions compared",
     "mean_return": "Mean return",
     "failure_rate": "Rise of the failure rate",
