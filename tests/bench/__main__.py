@@ -4,6 +4,7 @@ goal.
 python -m tests.bench [SECTION ...] [--write FILE.md]
 
 Sections: export accuracy returns atari throughput commands play firmware pi sizes actorq
+before
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from quarl.study import peers
 from quarl.verdict.limits import failure_of, recipe_limits
 from tests.bench import peer_bakenn
 from tests.bench.actorq import bench_actorq
+from tests.bench.before import bench_before
 from tests.bench.commands import bench_commands, bench_play
 from tests.bench.nature import atari_frames, write_nature_zip
 from tests.bench.pi import bench_pi
@@ -377,6 +379,7 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "pi": bench_pi,
     "sizes": bench_sizes,
     "actorq": bench_actorq,
+    "before": bench_before,
 }
 
 
