@@ -14,11 +14,12 @@ import pytest
 from quarl import pipeline
 from quarl.errors import InputError
 from quarl.graph.contract import Action
+from quarl.graph.env_spec import EnvSpec
 from quarl.importers import ImportOptions
 from quarl.resources import models_dir
 from quarl.sources.observations import observations_of
 from quarl.sources.proof import prove
-from quarl.sources.source import recipe_folder
+from quarl.sources.source import open_source, recipe_folder
 from quarl.stats import seeds
 
 LONGEST_RANGE = 1_000_000
@@ -83,3 +84,16 @@ def test_only_quarls_own_files_are_loaded_by_their_framework_unasked(tmp_path: P
     unasked = prove(copied, trust=False)
     assert unasked.max_abs_error is None
     assert "--trust" in unasked.reason
+
+
+def test_what_a_recipe_states_is_laid_to_the_recipe_and_an_option_to_the_option() -> None:
+    stated = open_source("nav_ppo", ImportOptions(), None).policy.contract.stated
+    assert stated == (
+        "observation: the file and the recipe, quarl.envs:quarl/PointToPoint-v0",
+        "action: the file and the recipe, quarl.envs:quarl/PointToPoint-v0",
+        "normaliser: the recipe, normalizer.npz",
+        "rate: the recipe",
+    )
+    env = EnvSpec("quarl.envs:quarl/PointToPoint-v0")
+    stated = open_source("nav_ppo", ImportOptions(), env).policy.contract.stated
+    assert stated[1] == "action: the file and --env quarl.envs:quarl/PointToPoint-v0"

@@ -218,7 +218,7 @@ def import_options(
         output=words.output,
         action_by=f"--action {words.action}",
         observation_by=f"--observation {words.observation}",
-        normalizer_by=f"--obs-norm {None if obs_norm is None else obs_norm.name}",
+        normalizer_by="" if obs_norm is None else f"--obs-norm {obs_norm.name}",
     )
     return options if words.contract is None else with_contract_file(options, words.contract)
 

@@ -102,7 +102,9 @@ def open_source(
     if recipe.normalizer is not None and options.normalizer is None:
         from quarl.sources.normalizer_file import read_normalizer
 
-        options = replace(options, normalizer=read_normalizer(folder / recipe.normalizer))
+        statistics = read_normalizer(folder / recipe.normalizer)
+        by = f"the recipe, {recipe.normalizer}"
+        options = replace(options, normalizer=statistics, normalizer_by=by)
     own_env = env or EnvSpec(recipe.env.id, recipe.env.judged_kwargs)
     options = replace(options, step_hz=options.step_hz or recipe.step_hz)
     origin, cache = os.environ.get(VARIABLE), default_cache_dir()
@@ -115,7 +117,8 @@ def open_source(
             f"{recipe.name}: its weights ({recipe.source}) are not in {folder}: restore them, "
             f"or train it: quarl train {folder}"
         )
-    policy = read_policy(file, _with_spaces(options, own_env))
+    env_by = "--env" if env is not None else "the recipe,"
+    policy = read_policy(file, _with_spaces(options, own_env, env_by))
     integers = _trained_integers(folder, recipe, policy)
     return Source(policy, file, recipe, own_env, (fitted, held), integers)
 
@@ -198,14 +201,20 @@ def _shipped() -> str:
     return ", ".join(sorted(path.parent.name for path in models_dir().glob(f"*/{RECIPE_FILE}")))
 
 
-def _with_spaces(options: ImportOptions, env: EnvSpec | None) -> ImportOptions:
-    """Return the options with what the environment says and no option states."""
+def _with_spaces(
+    options: ImportOptions, env: EnvSpec | None, env_by: str = "--env"
+) -> ImportOptions:
+    """Return the options with what the environment says and no option states.
+
+    Args:
+        env_by: who named the environment.
+    """
     if env is None or (options.observation is not None and options.action_space is not None):
         return options
     from quarl.importers.spaces import spaces_of
 
     observation, action = spaces_of(env)
-    by = f"--env {env.id}"
+    by = f"{env_by} {env.id}"
     if options.observation is None:
         options = replace(options, observation=observation, observation_by=by)
     if options.action_space is None:
