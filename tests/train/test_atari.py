@@ -11,6 +11,7 @@ import pytest
 
 from quarl.errors import InputError
 from quarl.sources.recipe import EnvRecipe, parse_recipe, read_recipe
+from quarl.train.trained import Run
 from tests.conftest import need
 
 pytestmark = pytest.mark.train
@@ -208,7 +209,7 @@ def test_quick_training_goes_through_imitation_and_ppo_writes_the_folder_and_res
         assert kept["obs"].dtype == np.uint8
         assert len(kept["obs"]) == len(kept["episode"])
         obs = kept["obs"][:16]
-    resumed = fit(recipe, runs / "pong_ppo", quick=True, resume=True, progress=None)
+    resumed = fit(recipe, Run(runs / "pong_ppo", quick=True, resume=True))
     np.testing.assert_array_equal(
         resumed.trained.actor(obs), loaded.predict(obs, deterministic=True)[0]
     )
@@ -232,7 +233,7 @@ def test_dqn_begins_with_its_teachers_choices_learns_and_resumes(tmp_path: Path)
         begun.predict(obs, deterministic=True)[0], teacher.predict(obs, deterministic=True)[0]
     )
 
-    player = fit(recipe, tmp_path, quick=True, resume=False, progress=None)
+    player = fit(recipe, Run(tmp_path, quick=True))
     player.trained.save(tmp_path / "policy.zip")
     loaded = DQN.load(tmp_path / "policy.zip", device="cpu")
     np.testing.assert_array_equal(
@@ -242,7 +243,7 @@ def test_dqn_begins_with_its_teachers_choices_learns_and_resumes(tmp_path: Path)
     assert not np.array_equal(before.detach(), loaded.policy.q_net.q_net[0].weight.detach()), (
         "it has learnt"
     )
-    resumed = fit(recipe, tmp_path, quick=True, resume=True, progress=None)
+    resumed = fit(recipe, Run(tmp_path, quick=True, resume=True))
     np.testing.assert_array_equal(resumed.trained.actor(obs), player.trained.actor(obs))
 
 
@@ -258,7 +259,7 @@ def test_training_names_the_hyperparameters_that_are_missing_or_unknown(tmp_path
     with pytest.raises(
         InputError, match=r"missing \['imitation_round'\], unknown \['imitation_rounds'\]"
     ):
-        fit(parse_recipe(text, "recipe.toml"), tmp_path, quick=True, resume=False, progress=None)
+        fit(parse_recipe(text, "recipe.toml"), Run(tmp_path, quick=True))
 
 
 def test_a_recipe_that_leaves_ppo_nothing_is_refused(tmp_path: Path) -> None:
@@ -271,7 +272,7 @@ def test_a_recipe_that_leaves_ppo_nothing_is_refused(tmp_path: Path) -> None:
         (POLICY / "recipe.toml").read_text(encoding="utf-8"),
     )
     with pytest.raises(InputError, match=r"imitation_share 1\.0; allowed: between 0 and 1"):
-        fit(parse_recipe(text, "recipe.toml"), tmp_path, quick=True, resume=False, progress=None)
+        fit(parse_recipe(text, "recipe.toml"), Run(tmp_path, quick=True))
 
 
 @pytest.mark.parametrize("setting", ["imitation_share = 1e-5", "imitation_round = 0"])
@@ -286,7 +287,7 @@ def test_a_recipe_with_rounds_too_short_to_learn_from_is_refused(
     with pytest.raises(
         InputError, match="a round of imitation has 0 steps; at least 4 steps in each of 8 games"
     ):
-        fit(parse_recipe(text, "recipe.toml"), tmp_path, quick=True, resume=False, progress=None)
+        fit(parse_recipe(text, "recipe.toml"), Run(tmp_path, quick=True))
 
 
 def test_a_rehearsal_brings_back_what_the_expert_said_and_ppo_has_forgotten(tmp_path: Path) -> None:

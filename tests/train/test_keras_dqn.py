@@ -19,6 +19,7 @@ from quarl.rollouts.episodes import run_episodes
 from quarl.sources.recipe import RECIPE_FILE, parse_recipe, read_recipe
 from quarl.sources.source import open_source
 from quarl.train import train
+from quarl.train.trained import Run
 from tests.conftest import need
 
 pytestmark = pytest.mark.train
@@ -181,11 +182,11 @@ def test_a_policy_that_may_not_be_the_best_is_not_kept(tmp_path: Path) -> None:
     def played(mean: float) -> Episodes:
         return Episodes((1, 2), np.array([mean, mean]), np.array([3, 3], np.int32), None)
 
-    journal = Journal(tmp_path, 100, None, resume=False)
+    journal = Journal(Run(tmp_path), 100)
     assert not journal.judge(10, played(9.0), may_be_best=False)
     assert journal.judge(20, played(5.0))
     assert not journal.judge(30, played(4.0))
-    again = Journal(tmp_path, 100, None, resume=True)
+    again = Journal(Run(tmp_path, resume=True), 100)
     assert again.steps == 30
     assert not again.judge(40, played(4.5))
     assert again.judge(50, played(5.0))

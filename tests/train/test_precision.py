@@ -10,6 +10,7 @@ import pytest
 from quarl.errors import InputError
 from quarl.sources.recipe import parse_recipe
 from quarl.train.precision import bf16_units
+from quarl.train.trained import Run
 from tests.conftest import need
 from tests.train.test_sb3 import DQN, PPO
 
@@ -39,7 +40,7 @@ def test_matrix_products_of_updates_are_bfloat16_and_weights_float32(
     monkeypatch.setattr(torch.nn.functional, "linear", watched)
     recipe = parse_recipe(with_bf16(text), "test")
     assert recipe.train.precision == "bf16"
-    trained = sb3.fit(recipe, tmp_path, quick=False, resume=False, progress=None)
+    trained = sb3.fit(recipe, Run(tmp_path))
     assert (torch.bfloat16, True) in seen
     assert (torch.float32, False) in seen
     trained.save(tmp_path / "policy.zip")

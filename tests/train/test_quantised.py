@@ -21,7 +21,7 @@ from quarl.quantize.quantizer import widths_of
 from quarl.quantize.widths import Widths
 from quarl.sources.recipe import Recipe, parse_recipe
 from quarl.train import train
-from quarl.train.trained import Progress, Trained
+from quarl.train.trained import Progress, Run, Trained
 from tests.conftest import need
 from tests.train.test_sb3 import DDPG, DQN, PPO, few_episodes, recipe_folder
 
@@ -61,9 +61,7 @@ def fit(text: str, run: Path, **options: Any) -> tuple[Recipe, Trained]:
     from quarl.train import sb3
 
     recipe = parse_recipe(text + QAT, "test")
-    return recipe, sb3.fit(
-        recipe, run, **{"quick": False, "resume": False, "progress": None, **options}
-    )
+    return recipe, sb3.fit(recipe, Run(run, **options))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -158,7 +156,7 @@ def test_a_delay_longer_than_the_training_is_told(tmp_path: Path) -> None:
 
     recipe = parse_recipe(PPO + QAT.replace("delay = 0.5", "delay = 9000"), "test")
     with pytest.raises(InputError, match=r"ended after 512 steps, before .* delay of 9,000"):
-        sb3.fit(recipe, tmp_path, quick=False, resume=False, progress=None)
+        sb3.fit(recipe, Run(tmp_path))
 
 
 def test_the_delay_is_a_share_or_a_number_of_steps() -> None:
@@ -207,7 +205,7 @@ def test_fixed_steps_do_not_move(tmp_path: Path) -> None:
         from quarl.train import sb3
 
         recipe = parse_recipe(PPO + QAT + 'method = "fixed"\n', "test")
-        sb3.fit(recipe, tmp_path, quick=False, resume=False, progress=None)
+        sb3.fit(recipe, Run(tmp_path))
     student, before = seen
     moved = {n: not bool((p == before[n]).all()) for n, p in student.named_parameters()}
     assert not any(is_moved for name, is_moved in moved.items() if name.endswith("log"))

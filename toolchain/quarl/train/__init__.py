@@ -23,8 +23,8 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.graph.reference import act
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.spaces import action_of, observation_of
-from quarl.rollouts.collect import collect_observations
-from quarl.rollouts.episodes import random_episodes, run_episodes
+from quarl.rollouts.collect import Observations, collect_observations
+from quarl.rollouts.episodes import Episodes, random_episodes, run_episodes
 from quarl.sources.recipe import RECIPE_FILE, Recipe, ScoreRecipe, read_recipe
 from quarl.stats.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE_SEED
 from quarl.train.folder import (
@@ -35,7 +35,7 @@ from quarl.train.folder import (
     write_normalizer,
     write_observations,
 )
-from quarl.train.trained import Progress, Trainer
+from quarl.train.trained import Progress, Run, Trained, Trainer
 
 TRAINERS: dict[str, str] = {
     "stable-baselines3": "quarl.train.sb3",
@@ -82,36 +82,19 @@ def train(
             f'{out}: the folder of policy "{recipe.name}" must have its name. Use '
             f"{out / recipe.name}."
         )
-    if (
-        recipe.env.id == ATARI_ENV
-    ):  # learns from an expert first; its games are long, so fewer are measured
-        written: Recipe = _import(recipe, "quarl.train.atari").train_atari(
-            recipe, folder, out, runs=runs, quick=quick, resume=resume, progress=progress
-        )
+    run = Run(runs / recipe.name, quick, resume, progress)
+    if recipe.env.id == ATARI_ENV:  # its games are long, so fewer are measured
+        written: Recipe = _import(recipe, "quarl.train.atari").train_atari(recipe, folder, out, run)
         return written
-    trained = _trainer(recipe)(
-        recipe, runs / recipe.name, quick=quick, resume=resume, progress=progress
-    )
+    return _write_folder(recipe, _trainer(recipe)(recipe, run), folder, out)
+
+
+def _write_folder(recipe: Recipe, trained: Trained, folder: Path, out: Path) -> Recipe:
+    """Measure the policy, write its folder, return the recipe with the score."""
     env = EnvSpec(recipe.env.id, recipe.env.kwargs)
     scored = run_episodes(env, trained.actor, range(SCORE_SEED, SCORE_SEED + SCORE_EPISODES))
-    success_rate = None if scored.successes is None else float(scored.successes.mean())
-    score = ScoreRecipe(
-        float(scored.returns.mean()),
-        float(scored.returns.std()),
-        SCORE_EPISODES,
-        SCORE_SEED,
-        success_rate,
-    )
-    random_play = random_episodes(
-        env, _contract(env, recipe), range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES)
-    )
-    played = int(np.clip(CALIBRATION_STEPS / scored.lengths.mean(), FEWEST_EPISODES, MOST_EPISODES))
-    calibration_seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + played)
-    calibration = collect_observations(
-        env, trained.actor, calibration_seeds, CALIBRATION_OBSERVATIONS
-    )
-    heldout_seeds = range(HELDOUT_SEED, HELDOUT_SEED + played // 2)
-    heldout = collect_observations(env, trained.actor, heldout_seeds, HELDOUT_OBSERVATIONS)
+    random_return = _random_return(env, recipe)
+    calibration, heldout = _observations(env, trained, float(scored.lengths.mean()))
 
     out.mkdir(parents=True, exist_ok=True)
     trained.save(out / recipe.source)
@@ -128,9 +111,8 @@ def train(
         )
     write_observations(out / "calibration.npz", calibration)
     write_observations(out / "heldout.npz", heldout)
-    text = fill_measured(
-        (folder / RECIPE_FILE).read_text(encoding="utf-8"), score, float(random_play.returns.mean())
-    )
+    text = (folder / RECIPE_FILE).read_text(encoding="utf-8")
+    text = fill_measured(text, _score_of(scored), random_return)
     (out / RECIPE_FILE).write_text(text, encoding="utf-8")
     measured = read_recipe(out)
     tail = np.quantile(scored.returns, [0.0, 0.01, 0.05, 0.5])
@@ -139,6 +121,36 @@ def train(
         page = with_integers(page, measured, played_in_integers)
     (out / "SOURCE.md").write_text(page, encoding="utf-8")
     return measured
+
+
+def _score_of(scored: Episodes) -> ScoreRecipe:
+    success_rate = None if scored.successes is None else float(scored.successes.mean())
+    return ScoreRecipe(
+        float(scored.returns.mean()),
+        float(scored.returns.std()),
+        SCORE_EPISODES,
+        SCORE_SEED,
+        success_rate,
+    )
+
+
+def _random_return(env: EnvSpec, recipe: Recipe) -> float:
+    seeds = range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES)
+    return float(random_episodes(env, _contract(env, recipe), seeds).returns.mean())
+
+
+def _observations(
+    env: EnvSpec, trained: Trained, mean_length: float
+) -> tuple[Observations, Observations]:
+    """Return what the policy meets: to calibrate with, and held out."""
+    played = int(np.clip(CALIBRATION_STEPS / mean_length, FEWEST_EPISODES, MOST_EPISODES))
+    calibration_seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + played)
+    calibration = collect_observations(
+        env, trained.actor, calibration_seeds, CALIBRATION_OBSERVATIONS
+    )
+    heldout_seeds = range(HELDOUT_SEED, HELDOUT_SEED + played // 2)
+    heldout = collect_observations(env, trained.actor, heldout_seeds, HELDOUT_OBSERVATIONS)
+    return calibration, heldout
 
 
 def _contract(env: EnvSpec, recipe: Recipe) -> Contract:

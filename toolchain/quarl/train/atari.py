@@ -30,7 +30,7 @@ from quarl.stats.seeds import CALIBRATION_SEED, HELDOUT_SEED, RANDOM_SEED, SCORE
 from quarl.train import atari_dqn, atari_ppo
 from quarl.train.folder import fill_measured, write_observations
 from quarl.train.games import SELECTION_LENGTH, Player
-from quarl.train.trained import Progress
+from quarl.train.trained import Run
 
 LEARNERS: dict[str, Callable[..., Player]] = {"PPO": atari_ppo.fit, "DQN": atari_dqn.fit}
 SCORE_EPISODES = 30
@@ -38,25 +38,14 @@ CALIBRATION_EPISODES, CALIBRATION_OBSERVATIONS = 20, 600
 HELDOUT_EPISODES, HELDOUT_OBSERVATIONS = 20, 600
 
 
-def train_atari(
-    recipe: Recipe,
-    folder: Path,
-    out: Path,
-    *,
-    runs: Path = Path("runs"),
-    quick: bool = False,
-    resume: bool = False,
-    progress: Callable[[Progress], None] | None = None,
-) -> Recipe:
+def train_atari(recipe: Recipe, folder: Path, out: Path, run: Run) -> Recipe:
     """Train the policy and write its complete folder to `out`; return the recipe with the measured
     score.
 
     Args:
         folder: holds the recipe's file; its comments are kept.
         out: may be `folder` itself; its name must be the policy's.
-        runs: checkpoints and curves go to `runs/<policy>`.
-        quick: train for `quick_steps` and measure a game or two.
-        resume: go on from the last checkpoint in `runs`.
+        run: a quick one measures a game or two.
     Raises:
         InputError: another algorithm; or as the learner's `fit`.
     """
@@ -65,10 +54,8 @@ def train_atari(
             f'{recipe.name}: algorithm "{recipe.algorithm}"; for Atari quarl has '
             f"{', '.join(LEARNERS)}"
         )
-    player = LEARNERS[recipe.algorithm](
-        recipe, runs / recipe.name, quick=quick, resume=resume, progress=progress
-    )
-    return _write_folder(recipe, player, folder, out, quick)
+    player = LEARNERS[recipe.algorithm](recipe, run)
+    return _write_folder(recipe, player, folder, out, run.quick)
 
 
 def _write_folder(recipe: Recipe, player: Player, folder: Path, out: Path, quick: bool) -> Recipe:

@@ -24,7 +24,6 @@ Hyperparameters of a recipe:
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ from quarl.train.games import (
 from quarl.train.journal import Journal
 from quarl.train.sb3_files import LEFT_OUT, save_model
 from quarl.train.sb3_lanes import Lanes
-from quarl.train.trained import Progress, Trained
+from quarl.train.trained import Run, Trained
 
 # share of the steps before which no policy is kept: it would be the teacher's, not DQN's
 FINISHED_BY_DQN = 0.5
@@ -60,14 +59,7 @@ OWN = ("teacher", "temperature", "learning_rate", "epsilon", "learning_starts", 
 DQNS = ("buffer_size", "batch_size", "gamma", "n_steps", "gradient_steps", "target_update_interval")
 
 
-def fit(
-    recipe: Recipe,
-    run: Path,
-    *,
-    quick: bool,
-    resume: bool,
-    progress: Callable[[Progress], None] | None,
-) -> Player:
+def fit(recipe: Recipe, run: Run) -> Player:
     """Return the trained policy, the best on games kept apart for choosing.
 
     Raises:
@@ -77,10 +69,11 @@ def fit(
     torch.set_num_threads(1)
     numbers = _settings(recipe)
     lanes = recipe.train.envs
-    steps = recipe.train.quick_steps if quick else recipe.train.steps
+    steps = run.steps_of(recipe)
+    games = 2 if run.quick else SELECTION_EPISODES
     filled = min(int(numbers["learning_starts"]), steps // 2) // lanes * lanes
     set_random_seed(recipe.train.seed)
-    journal = Journal(run, steps, progress, resume=resume)
+    journal = Journal(run, steps)
     left = 1.0 - journal.steps / steps
     envs = Learning(Lanes(recipe.env.as_judged(), lanes))
     envs.seed(recipe.train.seed)
@@ -96,28 +89,28 @@ def fit(
         device="cpu",
         **{name: numbers[name] for name in DQNS},
     )
-    checkpoint, best_path = run / "checkpoint.zip", run / "best.zip"
-    if resume:
+    checkpoint, best_path = run.folder / "checkpoint.zip", run.folder / "best.zip"
+    if run.resume:
         model.set_parameters(str(checkpoint))
     else:
         _begin_as(model, _teacher(recipe), float(numbers["temperature"]))
     for network in (model.policy.q_net, model.policy.q_net_target):
         compute_in_bfloat16(network.features_extractor)
 
+    longest = 200 if run.quick else SELECTION_LENGTH
+
     def judge(model: DQN, done: int) -> None:
         model.save(checkpoint, exclude=[*LEFT_OUT, "replay_buffer"])
-        games = 2 if quick else SELECTION_EPISODES
         with in_float32(model.policy.q_net.features_extractor):
             seeds = range(CHECKPOINT_SEED, CHECKPOINT_SEED + games)
-            played = play_games(recipe.env, _act(model), seeds, 200 if quick else SELECTION_LENGTH)
+            played = play_games(recipe.env, _act(model), seeds, longest)
         if journal.judge(done, played, may_be_best=done >= FINISHED_BY_DQN * steps):
             model.save(best_path, exclude=[*LEFT_OUT, "replay_buffer"])
 
     if journal.steps < steps:
-        every = max(1, steps // (1 if quick else int(numbers["evaluations"])))
+        every = max(1, steps // (1 if run.quick else int(numbers["evaluations"])))
         model.learn(steps - journal.steps, callback=_Judge(judge, journal.steps, every, filled))
     best = DQN.load(best_path, device="cpu")
-    games = 2 if quick else SELECTION_EPISODES
     trained = Trained(
         _act(best), lambda path: save_model(best, path), None, journal.curve_path, steps, games
     )

@@ -63,9 +63,31 @@ from quarl.train.games import (
 from quarl.train.journal import Journal
 from quarl.train.sb3_files import LEFT_OUT, save_model
 from quarl.train.sb3_lanes import Lanes
-from quarl.train.trained import Progress, Trained
+from quarl.train.trained import Run, Trained
 
 IMITATION_JUDGED = 40_960  # steps between two looks at an imitating network
+OWN = (
+    "expert",
+    "imitation_share",
+    "imitation_round",
+    "imitation_epochs",
+    "imitation_batch_size",
+    "imitation_learning_rate",
+    "sharpening",
+    "value_steps",
+    "rehearsals",
+    "evaluations",
+)
+PPOS = (
+    "n_steps",
+    "batch_size",
+    "n_epochs",
+    "gamma",
+    "gae_lambda",
+    "learning_rate",
+    "clip_range",
+    "ent_coef",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +110,7 @@ class _Plan:
         return self.imitation.steps + self.ppo_steps
 
 
-def fit(
-    recipe: Recipe,
-    run: Path,
-    *,
-    quick: bool,
-    resume: bool,
-    progress: Callable[[Progress], None] | None,
-) -> Player:
+def fit(recipe: Recipe, run: Run) -> Player:
     """Return the trained policy, the best on games kept apart for choosing.
 
     Raises:
@@ -103,11 +118,11 @@ def fit(
             resume from.
     """
     torch.set_num_threads(1)
-    plan = _read_plan(recipe, quick)
+    plan = _read_plan(recipe, run)
     set_random_seed(recipe.train.seed)
-    journal = Journal(run, plan.steps, progress, resume=resume)
-    if not resume:
-        for lesson in (run / LESSONS).glob("*.npz"):
+    journal = Journal(run, plan.steps)
+    if not run.resume:
+        for lesson in (run.folder / LESSONS).glob("*.npz"):
             lesson.unlink()
     done = max(0, journal.steps - plan.imitation.steps)
     envs = Learning(Lanes(recipe.env.as_judged(), recipe.train.envs))
@@ -116,56 +131,23 @@ def fit(
         "CnnPolicy", envs, seed=recipe.train.seed, device="cpu", **_ppo_settings(plan, done)
     )
     compute_in_bfloat16(model.policy.features_extractor)
-
-    latest, best_path = run / "ppo.zip", run / "best.zip"
-
-    def judge(steps: int) -> None:
-        with in_float32(
-            model.policy.features_extractor
-        ):  # as it will be used: one other action can turn a won game into an endless rally
-            played = play_games(
-                plan.env,
-                _act(model),
-                range(CHECKPOINT_SEED, CHECKPOINT_SEED + plan.episodes),
-                plan.max_length,
-            )
-        if journal.judge(
-            steps, played, may_be_best=steps > plan.imitation.steps
-        ):  # an imitator is not PPO's
-            model.save(best_path, exclude=list(LEFT_OUT))
-
-    def after_round(steps: int, report: str) -> None:
-        journal.note(report)
-        if (
-            steps // IMITATION_JUDGED > (steps - plan.imitation.round_steps) // IMITATION_JUDGED
-            or steps >= plan.imitation.steps
-        ):
-            judge(steps)
-
-    def keep(ppo_steps: int) -> None:
-        model.save(latest, exclude=list(LEFT_OUT))
-        judge(plan.imitation.steps + ppo_steps)
-
+    judge = _Judge(model, plan, journal, run.folder)
     if done == 0:
-        imitate(model, plan.imitation, run, after_round)
-        head: Any = model.policy.action_net
-        with torch.no_grad():
-            head.weight.mul_(plan.sharpening)
-            head.bias.mul_(plan.sharpening)
+        imitate(model, plan.imitation, run.folder, judge.after_round)
+        _sharpen(model, plan.sharpening)
         _fit_values(model, plan)
     else:
-        model.set_parameters(str(latest))
+        model.set_parameters(str(judge.latest))
     if done < plan.ppo_steps:
-        callbacks: list[BaseCallback] = [
-            _Checkpoints(keep, journal.note, done, max(1, plan.ppo_steps // plan.evaluations))
-        ]
+        every = max(1, plan.ppo_steps // plan.evaluations)
+        callbacks: list[BaseCallback] = [_Checkpoints(judge.keep, journal.note, done, every)]
         if plan.rehearsals:
             rehearsal = Rehearsal(
-                model, run, plan.sharpening, int(plan.ppo["batch_size"]), recipe.train.seed
+                model, run.folder, plan.sharpening, int(plan.ppo["batch_size"]), recipe.train.seed
             )
             callbacks.append(_Rehearse(rehearsal, plan.rehearsals, journal.note))
         model.learn(plan.ppo_steps - done, callback=CallbackList(callbacks))
-    best = PPO.load(best_path, device="cpu")
+    best = PPO.load(judge.best, device="cpu")
     trained = Trained(
         _act(best),
         lambda path: save_model(best, path),
@@ -175,6 +157,44 @@ def fit(
         plan.episodes,
     )
     return Player(trained, _story(recipe, plan))
+
+
+class _Judge:
+    """Has the policy play now and then, and keeps PPO's latest and best."""
+
+    def __init__(self, model: PPO, plan: _Plan, journal: Journal, folder: Path) -> None:
+        self.latest, self.best = folder / "ppo.zip", folder / "best.zip"
+        self._model, self._plan, self._journal = model, plan, journal
+
+    def after_round(self, steps: int, report: str) -> None:
+        """Judge an imitator after some of its rounds."""
+        self._journal.note(report)
+        imitation = self._plan.imitation
+        is_due = steps // IMITATION_JUDGED > (steps - imitation.round_steps) // IMITATION_JUDGED
+        if is_due or steps >= imitation.steps:
+            self._judge(steps)
+
+    def keep(self, ppo_steps: int) -> None:
+        """Save PPO's policy as it stands, and judge it."""
+        self._model.save(self.latest, exclude=list(LEFT_OUT))
+        self._judge(self._plan.imitation.steps + ppo_steps)
+
+    def _judge(self, steps: int) -> None:
+        plan, model = self._plan, self._model
+        seeds = range(CHECKPOINT_SEED, CHECKPOINT_SEED + plan.episodes)
+        # in float32, as it will be used: one other action can turn a won game into an endless rally
+        with in_float32(model.policy.features_extractor):
+            played = play_games(plan.env, _act(model), seeds, plan.max_length)
+        is_ppos = steps > plan.imitation.steps  # an imitator is not
+        if self._journal.judge(steps, played, may_be_best=is_ppos):
+            model.save(self.best, exclude=list(LEFT_OUT))
+
+
+def _sharpen(model: PPO, factor: float) -> None:
+    head: Any = model.policy.action_net
+    with torch.no_grad():
+        head.weight.mul_(factor)
+        head.bias.mul_(factor)
 
 
 def _fit_values(model: PPO, plan: _Plan) -> None:
@@ -285,48 +305,30 @@ def _ppo_settings(plan: _Plan, done: int) -> dict[str, Any]:
     return settings
 
 
-def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
-    settings = dict(recipe.train.hyperparameters)
-    own = (
-        "expert",
-        "imitation_share",
-        "imitation_round",
-        "imitation_epochs",
-        "imitation_batch_size",
-        "imitation_learning_rate",
-        "sharpening",
-        "value_steps",
-        "rehearsals",
-        "evaluations",
-    )
-    ppo = (
-        "n_steps",
-        "batch_size",
-        "n_epochs",
-        "gamma",
-        "gae_lambda",
-        "learning_rate",
-        "clip_range",
-        "ent_coef",
-    )
-    missing = [name for name in (*own, *ppo) if name not in settings]
-    unknown = [name for name in settings if name not in (*own, *ppo)]
+def _checked(recipe: Recipe) -> dict[str, Any]:
+    """Return the hyperparameters, all there and none unknown."""
+    settings: dict[str, Any] = dict(recipe.train.hyperparameters)
+    missing = [name for name in (*OWN, *PPOS) if name not in settings]
+    unknown = [name for name in settings if name not in (*OWN, *PPOS)]
     if missing or unknown:
         raise InputError(
             f"{recipe.name}: [train.hyperparameters]: missing {missing}, unknown {unknown}; "
-            f"allowed {[*own, *ppo]}"
+            f"allowed {[*OWN, *PPOS]}"
         )
     if settings["expert"] not in EXPERTS:
         raise InputError(
             f'{recipe.name}: expert "{settings["expert"]}"; allowed: {", ".join(EXPERTS)}'
         )
-    numbers: dict[str, Any] = settings
-    if not 0.0 < float(numbers["imitation_share"]) < 1.0:
+    if not 0.0 < float(settings["imitation_share"]) < 1.0:
         raise InputError(
-            f"{recipe.name}: imitation_share {numbers['imitation_share']}; allowed: between 0 "
+            f"{recipe.name}: imitation_share {settings['imitation_share']}; allowed: between 0 "
             "and 1, PPO has the rest"
         )
-    steps = recipe.train.quick_steps if quick else recipe.train.steps
+    return settings
+
+
+def _read_plan(recipe: Recipe, run: Run) -> _Plan:
+    numbers, quick, steps = _checked(recipe), run.quick, run.steps_of(recipe)
     round_steps = min(
         int(numbers["imitation_round"]), int(steps * float(numbers["imitation_share"]))
     )
@@ -355,12 +357,11 @@ def _read_plan(recipe: Recipe, quick: bool) -> _Plan:
         imitation=imitation,
         sharpening=float(numbers["sharpening"]),
         value_steps=min(int(numbers["value_steps"]), steps),
-        ppo_steps=(steps - imitation_steps)
-        // rollout
-        * rollout,  # so that the learning rate ends at 0 and not below
+        # whole rollouts, so that the learning rate ends at 0 and not below
+        ppo_steps=(steps - imitation_steps) // rollout * rollout,
         rehearsals=int(numbers["rehearsals"]),
         evaluations=1 if quick else int(numbers["evaluations"]),
         episodes=2 if quick else SELECTION_EPISODES,
         max_length=200 if quick else SELECTION_LENGTH,
-        ppo={name: numbers[name] for name in ppo} | {"n_steps": n_steps},
+        ppo={name: numbers[name] for name in PPOS} | {"n_steps": n_steps},
     )

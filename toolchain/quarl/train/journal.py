@@ -10,32 +10,29 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 from quarl.errors import InputError
 from quarl.rollouts.episodes import Episodes
-from quarl.train.trained import CURVE_FIELDS, Progress
+from quarl.train.trained import CURVE_FIELDS, Progress, Run
 
 
 class Journal:
     """Keeps the books of one training of `total` steps, over all calls that take part in it."""
 
-    def __init__(
-        self, run: Path, total: int, progress: Callable[[Progress], None] | None, *, resume: bool
-    ) -> None:
-        self.curve_path = run / "curve.csv"
+    def __init__(self, run: Run, total: int) -> None:
+        folder = run.folder
+        self.curve_path = folder / "curve.csv"
         self.steps = 0  # when it was last judged
-        self._state_path, self._log_path = run / "state.json", run / "log.txt"
-        self._total = total
-        self._progress = progress
+        self.total = total
+        self._state_path, self._log_path = folder / "state.json", folder / "log.txt"
+        self._progress = run.progress
         self._best_return = float("-inf")
         self._cpu_s = 0.0
         self._cpu_start_s = time.process_time()
-        if resume:
+        if run.resume:
             if not self._state_path.exists():
                 raise InputError(
-                    f"{run}: there is no checkpoint to resume from. Train without --resume."
+                    f"{folder}: there is no checkpoint to resume from. Train without --resume."
                 )
             state = json.loads(self._state_path.read_text(encoding="utf-8"))
             self.steps, self._best_return, self._cpu_s = (
@@ -44,7 +41,7 @@ class Journal:
                 state["cpu_s"],
             )
             return
-        run.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with self.curve_path.open("w", newline="") as file:
             csv.writer(file).writerow(CURVE_FIELDS)
         self._log_path.unlink(missing_ok=True)
@@ -71,7 +68,7 @@ class Journal:
         state = {"steps": steps, "best_return": self._best_return, "cpu_s": cpu_s}
         self._state_path.write_text(json.dumps(state), encoding="utf-8")
         if self._progress is not None:
-            self._progress(Progress(steps, self._total, mean, success, cpu_s))
+            self._progress(Progress(steps, self.total, mean, success, cpu_s))
         return is_best
 
     def note(self, line: str) -> None:

@@ -59,9 +59,10 @@ from quarl.stats.seeds import CHECKPOINT_SEED
 from quarl.train.journal import Journal
 from quarl.train.parallel import make_lanes
 from quarl.train.replay import Batch, Replay
-from quarl.train.trained import Progress, Trained
+from quarl.train.trained import Run, Trained
 
 CHECKPOINT_EPISODES = 200
+CHECKPOINT, BEST = "checkpoint.npz", "best.keras"  # of the run's folder
 NORMALIZED_STEPS = 200  # of random play in every lane, which decide the normalisation
 MAX_GRADIENT = 10.0
 
@@ -93,14 +94,7 @@ class _Plan:
         return min(self.teacher_updates, steps // (2 * lanes)) if self.teacher else 0
 
 
-def fit(
-    recipe: Recipe,
-    run: Path,
-    *,
-    quick: bool,
-    resume: bool,
-    progress: Callable[[Progress], None] | None,
-) -> Trained:
+def fit(recipe: Recipe, run: Run) -> Trained:
     """Return the trained policy.
 
     Raises:
@@ -112,21 +106,20 @@ def fit(
             f'{recipe.name}: algorithm "{recipe.algorithm}"; quarl trains DQN with keras'
         )
     plan = _read_plan(recipe)
-    steps = recipe.train.quick_steps if quick else recipe.train.steps
+    steps = run.steps_of(recipe)
     keras.utils.set_random_seed(recipe.train.seed)
     tf.config.experimental.enable_op_determinism()
-    journal = Journal(run, steps, progress, resume=resume)
+    journal = Journal(run, steps)
     rng = np.random.default_rng((recipe.train.seed, journal.steps))
     play = _Play(recipe, plan, rng)
     try:
         learner = _Learner(_network(recipe, plan, play), plan)
-        checkpoint = run / "checkpoint.npz"
-        if resume:
-            learner.read(checkpoint)
-        _learn(recipe, plan, play, learner, journal, checkpoint, run / "best.keras", steps)
+        if run.resume:
+            learner.read(run.folder / CHECKPOINT)
+        _learn(recipe, plan, play, learner, journal, run.folder)
     finally:
         play.close()
-    best = keras.saving.load_model(run / "best.keras", compile=False)
+    best = keras.saving.load_model(run.folder / BEST, compile=False)
     return Trained(
         _actor(best),
         lambda path: _save(best, path),
@@ -144,12 +137,10 @@ def _learn(
     play: _Play,
     learner: _Learner,
     journal: Journal,
-    checkpoint: Path,
-    best: Path,
-    steps: int,
+    folder: Path,
 ) -> None:
-    """Play and learn until `steps`, judging the policy now and then."""
-    start = journal.steps
+    """Play and learn until the journal's total, judging the policy now and then."""
+    start, steps = journal.steps, journal.total
     every = max(1, steps // plan.evaluations)
     done, share = start, recipe.train.envs
     warm = min(plan.learning_starts, steps // 4) // share * share  # whole rounds of the lanes
@@ -172,13 +163,13 @@ def _learn(
         for _ in range(plan.updates_per_step):
             learner.update(play.store.draw(plan.batch_size, play.rng), share=done / steps)
         if done // every > (done - share) // every or done >= steps:
-            learner.write(checkpoint)
+            learner.write(folder / CHECKPOINT)
             seeds = range(CHECKPOINT_SEED, CHECKPOINT_SEED + CHECKPOINT_EPISODES)
             played = run_episodes(
                 EnvSpec(recipe.env.id, recipe.env.kwargs), _actor(learner.online), seeds
             )
             if journal.judge(done, played, may_be_best=done >= judged_from):
-                _save(learner.online, best)
+                _save(learner.online, folder / BEST)
 
 
 class _Play:

@@ -19,9 +19,9 @@ Hyperparameters of a recipe go to the algorithm's constructor as they are, but f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ from quarl.train.precision import in_bf16
 from quarl.train.quantised import Quantise
 from quarl.train.sb3_files import Checkpoint, save_model
 from quarl.train.sb3_lanes import Lanes
-from quarl.train.trained import Progress, Trained
+from quarl.train.trained import Run, Trained
 
 CHECKPOINT_EPISODES = 40
 ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
@@ -56,14 +56,19 @@ ACTIVATIONS: dict[str, type[torch.nn.Module]] = {
 }
 
 
-def fit(
-    recipe: Recipe,
-    run: Path,
-    *,
-    quick: bool,
-    resume: bool,
-    progress: Callable[[Progress], None] | None,
-) -> Trained:
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A recipe's numbers, read once."""
+
+    evaluations: int
+    clip_obs: float
+    fold: bool
+    normalize_rewards: bool
+    gamma: float
+    settings: Mapping[str, Setting]  # of the algorithm's constructor
+
+
+def fit(recipe: Recipe, run: Run) -> Trained:
     """Return the trained policy.
 
     Raises:
@@ -71,67 +76,70 @@ def fit(
             to resume from.
     """
     torch.set_num_threads(1)
-    settings = dict(recipe.train.hyperparameters)
-    evaluations = _whole(settings.pop("evaluations", 20), "evaluations")
-    clip_obs = float(_number(settings.pop("clip_obs", 10.0), "clip_obs"))
-    fold = bool(settings.pop("fold_normalizer", False))
-    normalize_rewards = bool(settings.pop("normalize_rewards", False))
-    steps = recipe.train.quick_steps if quick else recipe.train.steps
-
-    envs: VecEnv = Lanes(recipe.env, recipe.train.envs)
-    if recipe.train.normalize_observations or normalize_rewards:
-        gamma = float(_number(settings.get("gamma", 0.99), "gamma"))
-        norm_obs = recipe.train.normalize_observations
-        envs = VecNormalize(
-            envs, norm_obs=norm_obs, norm_reward=normalize_rewards, clip_obs=clip_obs, gamma=gamma
-        )
-    algorithm = _algorithm(recipe.algorithm)
-    if recipe.train.precision == "bf16":
-        algorithm = in_bf16(algorithm)
-    set_random_seed(recipe.train.seed)
-    journal = Journal(run, steps, progress, resume=resume)
-    checkpoint, best_checkpoint = Checkpoint(run / "checkpoint"), Checkpoint(run / "best")
+    plan, steps = _read_plan(recipe), run.steps_of(recipe)
+    envs = _envs(recipe, plan)
     try:
-        if resume:
-            model = checkpoint.load(algorithm, envs)
-        else:
-            envs.seed(recipe.train.seed)
-            noise = _action_noise(settings, envs)
-            model = algorithm(
-                "MlpPolicy",
-                envs,
-                seed=recipe.train.seed,
-                device="cpu",
-                **_constructor(settings) | noise,
-            )
-        env = EnvSpec(recipe.env.id, recipe.env.kwargs)
-        quantise = None if recipe.qat is None else Quantise(recipe.qat, steps, checkpoint.folder)
-        if quantise is not None and resume:
+        algorithm = _algorithm(recipe.algorithm)
+        if recipe.train.precision == "bf16":
+            algorithm = in_bf16(algorithm)
+        set_random_seed(recipe.train.seed)
+        journal = Journal(run, steps)
+        latest, best = Checkpoint(run.folder / "checkpoint"), Checkpoint(run.folder / "best")
+        model = (
+            latest.load(algorithm, envs) if run.resume else _begin(recipe, plan, algorithm, envs)
+        )
+        quantise = None if recipe.qat is None else Quantise(recipe.qat, steps, latest.folder)
+        if quantise is not None and run.resume:
             quantise.resume(model, journal.steps)
-        judge = _Judge(env, journal, checkpoint, best_checkpoint, max(1, steps // evaluations))
+        env = EnvSpec(recipe.env.id, recipe.env.kwargs)
+        judge = _Judge(env, journal, latest, best, max(1, steps // plan.evaluations))
         judge.quantise = quantise
         callbacks: list[BaseCallback] = [judge] if quantise is None else [quantise, judge]
         if steps > model.num_timesteps:
-            model.learn(
-                steps - model.num_timesteps, callback=callbacks, reset_num_timesteps=not resume
-            )
+            left = steps - model.num_timesteps
+            model.learn(left, callback=callbacks, reset_num_timesteps=not run.resume)
         if quantise is not None:
-            return _trained_in_integers(model, quantise, journal, steps)
-        best = algorithm.load(best_checkpoint.model_path, device="cpu")
-        normalizer = best_checkpoint.normalizer()
-        if fold and normalizer is not None:
-            _fold(best, normalizer)
-            normalizer = None
-        return Trained(
-            _actor(best, normalizer),
-            lambda path: save_model(best, path),
-            normalizer,
-            journal.curve_path,
-            steps,
-            CHECKPOINT_EPISODES,
-        )
+            return _trained_in_integers(model, quantise, journal)
+        return _trained_in_float(algorithm, best, journal, fold=plan.fold)
     finally:
         envs.close()
+
+
+def _read_plan(recipe: Recipe) -> _Plan:
+    settings = dict(recipe.train.hyperparameters)
+    return _Plan(
+        evaluations=_whole(settings.pop("evaluations", 20), "evaluations"),
+        clip_obs=float(_number(settings.pop("clip_obs", 10.0), "clip_obs")),
+        fold=bool(settings.pop("fold_normalizer", False)),
+        normalize_rewards=bool(settings.pop("normalize_rewards", False)),
+        gamma=float(_number(settings.get("gamma", 0.99), "gamma")),
+        settings=settings,
+    )
+
+
+def _envs(recipe: Recipe, plan: _Plan) -> VecEnv:
+    envs: VecEnv = Lanes(recipe.env, recipe.train.envs)
+    norm_obs = recipe.train.normalize_observations
+    if not (norm_obs or plan.normalize_rewards):
+        return envs
+    return VecNormalize(
+        envs,
+        norm_obs=norm_obs,
+        norm_reward=plan.normalize_rewards,
+        clip_obs=plan.clip_obs,
+        gamma=plan.gamma,
+    )
+
+
+def _begin(
+    recipe: Recipe, plan: _Plan, algorithm: type[BaseAlgorithm], envs: VecEnv
+) -> BaseAlgorithm:
+    """Return a model that has learned nothing yet."""
+    envs.seed(recipe.train.seed)
+    settings = dict(plan.settings)
+    noise = _action_noise(settings, envs)
+    arguments = _constructor(settings) | noise
+    return algorithm("MlpPolicy", envs, seed=recipe.train.seed, device="cpu", **arguments)
 
 
 class _Judge(BaseCallback):
@@ -178,16 +186,32 @@ class _Judge(BaseCallback):
                 self.quantise.keep_best()
 
 
-def _trained_in_integers(
-    model: BaseAlgorithm, quantise: Quantise, journal: Journal, steps: int
+def _trained_in_float(
+    algorithm: type[BaseAlgorithm], checkpoint: Checkpoint, journal: Journal, *, fold: bool
 ) -> Trained:
+    best = algorithm.load(checkpoint.model_path, device="cpu")
+    normalizer = checkpoint.normalizer()
+    if fold and normalizer is not None:
+        _fold(best, normalizer)
+        normalizer = None
+    return Trained(
+        _actor(best, normalizer),
+        lambda path: save_model(best, path),
+        normalizer,
+        journal.curve_path,
+        journal.total,
+        CHECKPOINT_EPISODES,
+    )
+
+
+def _trained_in_integers(model: BaseAlgorithm, quantise: Quantise, journal: Journal) -> Trained:
     integers, normalizer = quantise.finish()
     return Trained(
         _actor(model, normalizer),
         lambda path: save_model(model, path),
         normalizer,
         journal.curve_path,
-        steps,
+        journal.total,
         CHECKPOINT_EPISODES,
         integers=integers,
     )

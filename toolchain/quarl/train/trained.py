@@ -32,6 +32,20 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """How one training runs."""
+
+    folder: Path  # keeps checkpoints and the curve between calls
+    quick: bool = False  # train for `quick_steps` only
+    resume: bool = False  # go on from the last checkpoint in the folder
+    progress: Callable[[Progress], None] | None = None
+
+    def steps_of(self, recipe: Recipe) -> int:
+        """Return the steps of all parallel environments together."""
+        return recipe.train.quick_steps if self.quick else recipe.train.steps
+
+
+@dataclass(frozen=True, slots=True)
 class Trained:
     """A policy as it comes out of training."""
 
@@ -47,16 +61,8 @@ class Trained:
 
 
 class Trainer(Protocol):
-    """Trains the policy of a recipe; `run` keeps checkpoints and the curve between calls."""
+    """Trains the policy of a recipe."""
 
-    def __call__(
-        self,
-        recipe: Recipe,
-        run: Path,
-        *,
-        quick: bool,
-        resume: bool,
-        progress: Callable[[Progress], None] | None,
-    ) -> Trained:
+    def __call__(self, recipe: Recipe, run: Run) -> Trained:
         """Return the trained policy."""
         ...
