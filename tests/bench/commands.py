@@ -111,9 +111,7 @@ def _fill_history(path: Path) -> None:
     verdict = Verdict(
         "nav_ppo", tuple(replace(check, name=f"check_{number}") for number in range(30))
     )
-    history.record(
-        path, verdict, board="", manifest_sha256="0" * 64, version="0", at=datetime.now(UTC)
-    )
+    history.record(path, verdict, history.Occasion(datetime.now(UTC), "0", "0" * 64))
     with closing(sqlite3.connect(path)) as database, database:
         count = (
             "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < "
@@ -121,7 +119,7 @@ def _fill_history(path: Path) -> None:
         )
         database.execute(
             f"{count} INSERT INTO runs SELECT i, at, policy, board, answer, manifest_sha256, "
-            "version FROM n, runs WHERE number = 1"
+            "version, git_commit, rung, host FROM n, runs WHERE number = 1"
         )
         database.execute(
             f"{count} INSERT INTO checks SELECT i, name, outcome, found, allowed, unit, kind "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import sqlite3
 import subprocess
 import sys
@@ -9,13 +11,25 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from quarl.errors import InputError
-from quarl.verdict.history import Run, answers_of, compare_runs, figure_over_runs, list_runs, record
+from quarl.verdict.history import (
+    Occasion,
+    Run,
+    all_answers,
+    answers_of,
+    compare_runs,
+    figure_over_runs,
+    list_runs,
+    record,
+)
+from quarl.verdict.history_outputs import curves_svg, history_csv
 from quarl.verdict.judge import judge
 from quarl.verdict.verdict import Outcome, Verdict
+from tests.conftest import need
 from tests.support.release import GOOD, LIMITS
 
 PASSED = judge(GOOD, LIMITS, policy="cartpole_ppo")
@@ -27,26 +41,38 @@ import sys
 from contextlib import closing
 from datetime import datetime, UTC
 from pathlib import Path
-from quarl.verdict.history import record
+from quarl.verdict.history import Occasion, record
 from quarl.verdict.verdict import Check, Outcome, Verdict
 of = (None, "at most", "", "exact", "")
 checks = (Check(f"check_{i}", "budget", Outcome.PASS, i, *of) for i in range(20))
 verdict = Verdict("policy", tuple(checks))
 at = datetime(2026, 1, 1, tzinfo=UTC)
 for _ in range(25):
-    record(Path(sys.argv[1]), verdict, board="", manifest_sha256="", version="1", at=at)
+    record(Path(sys.argv[1]), verdict, Occasion(datetime(2026, 1, 1, tzinfo=UTC), "1", ""))
 """
 
 
 def keep(path: Path, verdict: Verdict, at: datetime = AT, board: str = "") -> int:
-    return record(path, verdict, board=board, manifest_sha256="ab" * 32, version="1.2", at=at)
+    occasion = Occasion(at, "1.2", "ab" * 32, board, commit="c0ffee1", rung=3, host="desk")
+    return record(path, verdict, occasion)
 
 
 def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "history.sqlite3"
     assert keep(path, PASSED, AT.astimezone(timezone(timedelta(hours=2))), board="rp2350") == 1
     assert list_runs(path) == (
-        Run(1, "2026-11-22T18:00:00Z", "cartpole_ppo", "rp2350", Outcome.PASS, "ab" * 32, "1.2"),
+        Run(
+            1,
+            "2026-11-22T18:00:00Z",
+            "cartpole_ppo",
+            "rp2350",
+            Outcome.PASS,
+            "ab" * 32,
+            "1.2",
+            "c0ffee1",
+            3,
+            "desk",
+        ),
     )
     answers = {answer.name: answer for answer in answers_of(path, 1)}
     assert set(answers) == {check.name for check in PASSED.checks}
@@ -126,13 +152,26 @@ PRAGMA user_version = 1;
 """
 
 
+FORMAT_2 = (
+    FORMAT_1.replace("passed INTEGER NOT NULL", "answer TEXT NOT NULL")
+    .replace("passed INTEGER", "outcome TEXT NOT NULL")
+    .replace("'', 1, 'ab'", "'', 'pass', 'ab'")
+    .replace("'', 0, 'ab'", "'', 'fail', 'ab'")
+    .replace("'a', 1,", "'a', 'pass',")
+    .replace("'b', 0,", "'b', 'fail',")
+    .replace("'c', NULL, 4.0", "'c', 'reported', 4.0")
+    .replace("user_version = 1", "user_version = 2")
+)
+
+
+@pytest.mark.parametrize("before", [FORMAT_1, FORMAT_2], ids=["format 1", "format 2"])
 @pytest.mark.parametrize("is_written_first", [False, True])
-def test_a_history_of_the_format_before_is_read_and_written(
-    tmp_path: Path, is_written_first: bool
+def test_a_history_of_a_format_before_is_read_and_written(
+    tmp_path: Path, is_written_first: bool, before: str
 ) -> None:
     path = tmp_path / "history.sqlite3"
     with closing(sqlite3.connect(path)) as database:
-        database.executescript(FORMAT_1)
+        database.executescript(before)
     if is_written_first:
         assert keep(path, PASSED) == 3
     answers = [run.answer for run in list_runs(path, "old")]
@@ -202,3 +241,28 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be opened"):
         keep(tmp_path / "file" / "history.sqlite3", PASSED)
+
+
+def test_every_check_of_every_run_is_a_row_of_csv(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite3"
+    keep(path, PASSED, board="pico")
+    keep(path, FAILED)
+    rows = list(csv.DictReader(io.StringIO(history_csv(all_answers(path, None, 20)))))
+    assert len(rows) == len(PASSED.checks) + len(FAILED.checks)
+    assert {row["commit"] for row in rows} == {"c0ffee1"}
+    assert {(row["number"], row["board"], row["rung"]) for row in rows} == {
+        ("1", "pico", "3"),
+        ("2", "", "3"),
+    }
+
+
+def test_curves_are_svg_whatever_a_policy_is_called(tmp_path: Path) -> None:
+    need("matplotlib")
+    path = tmp_path / "history.sqlite3"
+    for name in ("$x_", "</svg>", "cartpole_ppo"):
+        keep(path, replace(PASSED, policy=name))
+    figures = figure_over_runs(path, "budget_artifact_bytes")
+    svg = curves_svg(figures)
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert "$x_" in svg
+    assert svg == curves_svg(figures)

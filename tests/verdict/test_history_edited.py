@@ -12,7 +12,14 @@ import pytest
 
 from quarl.cli import show_history
 from quarl.errors import InputError
-from quarl.verdict.history import answers_of, compare_runs, figure_over_runs, list_runs, record
+from quarl.verdict.history import (
+    Occasion,
+    answers_of,
+    compare_runs,
+    figure_over_runs,
+    list_runs,
+    record,
+)
 from tests.verdict.test_history import AT, FAILED, PASSED
 
 VALUES: list[Any] = [
@@ -21,7 +28,7 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 COLUMNS = [
     *(("runs", name) for name in ("number", "at", "policy", "board", "answer", "version")),
-    ("runs", "manifest_sha256"),
+    *(("runs", name) for name in ("manifest_sha256", "git_commit", "rung", "host")),
     *(("checks", name) for name in ("run", "name", "outcome", "found", "allowed", "unit", "kind")),
 ]
 
@@ -29,9 +36,7 @@ COLUMNS = [
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     for verdict in (PASSED, FAILED):
-        record(
-            tmp_path / "h.sqlite3", verdict, board="", manifest_sha256="ab" * 32, version="1", at=AT
-        )
+        record(tmp_path / "h.sqlite3", verdict, Occasion(AT, "1", "ab" * 32))
     return tmp_path / "h.sqlite3"
 
 
@@ -106,7 +111,7 @@ def test_tables_that_are_not_ours_are_refused(path: Path, statements: list[str])
     edit(path, *statements)
     assert show_all(path) == 6
     with pytest.raises(InputError, match="damaged"):
-        record(path, PASSED, board="", manifest_sha256="", version="", at=AT)
+        record(path, PASSED, Occasion(AT, "", ""))
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

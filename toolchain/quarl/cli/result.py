@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 import typer
 
 from quarl.cli.progress import say
-from quarl.errors import InputError
+from quarl.errors import InputError, QuarlError
 from quarl.files.text import terminal_text
-from quarl.resources import VERSION
 
 if TYPE_CHECKING:
     from quarl.bundle.release import Release
@@ -97,8 +96,8 @@ def conclude(
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         append_summary(verdict, Path(summary))
-    if not destinations.no_history:
-        _remember(verdict, release, destinations.history)
+    if destinations.track is not None or not destinations.no_history:
+        _remember(verdict, release, destinations)
     print_result(
         json.loads(OUTPUTS["json"](verdict))
         if as_json
@@ -108,27 +107,25 @@ def conclude(
     raise typer.Exit(exit_of(verdict))
 
 
-def _remember(verdict: Verdict, release: Release, path: Path | None) -> None:
-    """Add the run to the history; a history that cannot take it is reported and changes no
-    verdict.
+def _remember(verdict: Verdict, release: Release, destinations: VerdictOptions) -> None:
+    """Add the run to the history and to the tracker; what cannot take it is reported and changes
+    no verdict.
     """
-    from datetime import UTC, datetime
-
+    from quarl.cli.occasion import occasion_of
     from quarl.verdict.history import default_path, record
+    from quarl.verdict.tracking import track
 
-    board = release.manifest.board or ""
-    at = datetime.now(UTC)
-    try:
-        record(
-            path or default_path(),
-            verdict,
-            board=board,
-            manifest_sha256=release.manifest_sha256,
-            version=VERSION,
-            at=at,
-        )
-    except InputError as error:
-        say(f"quarl: this run is not in the history: {error}")
+    occasion = occasion_of(release)
+    if not destinations.no_history:
+        try:
+            record(destinations.history or default_path(), verdict, occasion)
+        except InputError as error:
+            say(f"quarl: this run is not in the history: {error}")
+    if destinations.track is not None:
+        try:
+            track(destinations.track, verdict, occasion)
+        except QuarlError as error:
+            say(f"quarl: this run was not tracked: {error}")
 
 
 def print_result(result: Any, as_json: bool) -> None:

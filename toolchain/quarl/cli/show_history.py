@@ -31,13 +31,17 @@ def runs_text(runs: Sequence[Run]) -> str:
             r.at,
             r.policy,
             r.board or "-",
+            "-" if r.rung is None else str(r.rung),
             _ANSWERS[r.answer],
+            r.commit[:9] or "-",
+            r.host or "-",
             r.manifest_sha256[:12],
             r.version,
         )
         for r in runs
     ]
-    return table(("run", "at (UTC)", "policy", "board", "verdict", "manifest", "quarl"), rows)
+    head = ("run", "at (UTC)", "policy", "board", "rung", "verdict", "commit", "host", "manifest")
+    return table((*head, "quarl"), rows)
 
 
 def figures_table(figures: Sequence[tuple[Run, Answer]]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from quarl.errors import ToolMissingError
+from quarl.files.text import printable
 
 COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#97bbf5")
 
@@ -31,6 +32,11 @@ def require_matplotlib() -> Any:
         {"svg.hashsalt": "quarl", "svg.fonttype": "none", "font.family": "sans-serif"}
     )
     return matplotlib
+
+
+def plain_label(text: str) -> str:
+    """Return a name as a label that matplotlib shows as it is, without its mathematics."""
+    return printable(text)[:60].replace("$", r"\$")
 
 
 def svg_figure(draw: Callable[[Any], None], size: tuple[float, float] = (6.2, 3.6)) -> str:

@@ -10,7 +10,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from quarl.files.svg_figure import COLOURS, svg_figure
+from quarl.files.svg_figure import COLOURS, plain_label, svg_figure
 from quarl.files.text import markdown_line
 from quarl.study.compare import OnBoard, Row
 
@@ -122,7 +122,7 @@ def comparison_svg(rows: Sequence[Row]) -> str:
                     textcoords="offset points",
                     size=6,
                 )
-            axes.plot([], [], "o", color=colour, label=policy)
+            axes.plot([], [], "o", color=colour, label=plain_label(policy))
         axes.axhline(0, color="#888", linewidth=0.8)
         axes.set_xscale("log")
         axes.set_xlabel("bytes of the model file")

@@ -29,40 +29,81 @@ if TYPE_CHECKING:
     from quarl.verdict.verdict import Verdict
 
 APPLICATION_ID = 0x7175726C  # "qurl": what the file says it is (SQLite's application_id)
-FORMAT = 2
+FORMAT = 3
 WAIT_S = 30.0  # for another writer
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS runs (
         number INTEGER PRIMARY KEY, at TEXT NOT NULL, policy TEXT NOT NULL,
         board TEXT NOT NULL, answer TEXT NOT NULL,
-        manifest_sha256 TEXT NOT NULL, version TEXT NOT NULL)""",
+        manifest_sha256 TEXT NOT NULL, version TEXT NOT NULL,
+        git_commit TEXT NOT NULL, rung INTEGER, host TEXT NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS checks (
         run INTEGER NOT NULL REFERENCES runs (number), name TEXT NOT NULL,
         outcome TEXT NOT NULL, found REAL, allowed REAL, unit TEXT NOT NULL,
         kind TEXT NOT NULL, PRIMARY KEY (run, name)) WITHOUT ROWID""",
     "CREATE INDEX IF NOT EXISTS runs_of_policy ON runs (policy, number)",
 )
+# of format 2, which knew neither commit, rung nor host
+_TABLES_2 = (
+    _TABLES[0].replace(",\n        git_commit TEXT NOT NULL, rung INTEGER, host TEXT NOT NULL", ""),
+    *_TABLES[1:],
+)
 # of format 1, which said passed or not: 1, 0 or, of a check without a limit, NULL
 _TABLES_1 = (
-    _TABLES[0].replace("answer TEXT NOT NULL", "passed INTEGER NOT NULL"),
-    _TABLES[1].replace("outcome TEXT NOT NULL", "passed INTEGER"),
-    _TABLES[2],
+    _TABLES_2[0].replace("answer TEXT NOT NULL", "passed INTEGER NOT NULL"),
+    _TABLES_2[1].replace("outcome TEXT NOT NULL", "passed INTEGER"),
+    _TABLES_2[2],
 )
-_RENEWAL = (
+_RENAMED = (
     "ALTER TABLE runs RENAME TO old_runs",
     "ALTER TABLE checks RENAME TO old_checks",
     "DROP INDEX runs_of_policy",
     *_TABLES,
-    "INSERT INTO runs SELECT number, at, policy, board, CASE passed WHEN 1 THEN 'pass' ELSE 'fail' "
-    "END, manifest_sha256, version FROM old_runs",
-    "INSERT INTO checks SELECT run, name, CASE passed WHEN 1 THEN 'pass' WHEN 0 THEN 'fail' "
-    "ELSE 'reported' END, found, allowed, unit, kind FROM old_checks",
+)
+_COPIED = {  # by format
+    1: (
+        "INSERT INTO runs SELECT number, at, policy, board, CASE passed WHEN 1 THEN 'pass' ELSE "
+        "'fail' END, manifest_sha256, version, '', NULL, '' FROM old_runs",
+        "INSERT INTO checks SELECT run, name, CASE passed WHEN 1 THEN 'pass' WHEN 0 THEN 'fail' "
+        "ELSE 'reported' END, found, allowed, unit, kind FROM old_checks",
+    ),
+    2: (
+        "INSERT INTO runs SELECT *, '', NULL, '' FROM old_runs",
+        "INSERT INTO checks SELECT * FROM old_checks",
+    ),
+}
+_REMOVED = (
     "DROP TABLE old_checks",
     "DROP TABLE old_runs",
     f"PRAGMA user_version = {FORMAT}",
 )
-_RUN_COLUMNS = "number, at, policy, board, answer, manifest_sha256, version"
+_COLUMNS = (
+    "number",
+    "at",
+    "policy",
+    "board",
+    "answer",
+    "manifest_sha256",
+    "version",
+    "git_commit",
+    "rung",
+    "host",
+)
+_RUN_COLUMNS = ", ".join(f"runs.{column}" for column in _COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What a verdict was given on, when and where."""
+
+    at: datetime  # with its time zone
+    version: str  # of quarl
+    manifest_sha256: str
+    board: str = ""  # "" where the bundle is for none
+    commit: str = ""  # of the repository it was run in; "" where there is none
+    rung: int | None = None  # None: integers that came as a file
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +117,9 @@ class Run:
     answer: Outcome
     manifest_sha256: str
     version: str  # of quarl
+    commit: str = ""  # of the repository it was run in; "" where there was none
+    rung: int | None = None  # None: not known, or integers that came as a file
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,30 +159,28 @@ def default_path() -> Path:
     return user_data_path("quarl", appauthor=False) / "history.sqlite3"
 
 
-def record(
-    path: Path, verdict: Verdict, *, board: str, manifest_sha256: str, version: str, at: datetime
-) -> int:
+def record(path: Path, verdict: Verdict, occasion: Occasion) -> int:
     """Add a run to the history and return its number; the file and its folder are made where there
     is none.
 
-    Args:
-        at: when the verdict was given, with its time zone.
     Raises:
         InputError: the file is damaged, belongs to something else, or cannot be written.
     """
     with _opened(path, write=True) as database:
         database.execute("BEGIN IMMEDIATE")
         row = (
-            at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            occasion.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             verdict.policy,
-            board,
+            occasion.board,
             verdict.answer.value,
-            manifest_sha256,
-            version,
+            occasion.manifest_sha256,
+            occasion.version,
+            occasion.commit,
+            occasion.rung,
+            occasion.host,
         )
         number = database.execute(
-            "INSERT INTO runs (at, policy, board, answer, manifest_sha256, version) VALUES "
-            "(?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO runs ({', '.join(_COLUMNS[1:])}) VALUES ({', '.join('?' * len(row))})",
             row,
         )
         run = int(number.lastrowid or 0)
@@ -193,6 +235,13 @@ def answers_of(path: Path, number: int) -> tuple[Answer, ...]:
         return tuple(_answer(row) for row in database.execute(query, (number,)))
 
 
+def all_answers(path: Path, policy: str | None, limit: int) -> Iterator[tuple[Run, Answer]]:
+    """Yield every check of the latest runs, oldest first; errors as `list_runs`."""
+    for run in list_runs(path, policy, limit):
+        for answer in answers_of(path, run.number):
+            yield run, answer
+
+
 def compare_runs(path: Path, before: int, after: int) -> tuple[Change, ...]:
     """Return the checks whose answers differ between two runs, by name.
 
@@ -219,9 +268,8 @@ def figure_over_runs(
     found: list[tuple[Run, Answer]] = []
     if path.exists():
         where, values = ("", ()) if policy is None else ("AND runs.policy = ?", (policy,))
-        columns = ", ".join(f"runs.{column.strip()}" for column in _RUN_COLUMNS.split(","))
         query = (
-            f"SELECT {columns}, checks.name, checks.outcome, checks.found, checks.allowed, "
+            f"SELECT {_RUN_COLUMNS}, checks.name, checks.outcome, checks.found, checks.allowed, "
             "checks.unit, checks.kind FROM runs"
             " JOIN checks ON checks.run = runs.number WHERE checks.name = ? AND checks.found "
             f"IS NOT NULL {where}"
@@ -229,7 +277,8 @@ def figure_over_runs(
         )
         with _opened(path, write=False) as database:
             rows = database.execute(query, (check, *values, limit)).fetchall()
-            found = [(_run(row[:7]), _answer(row[7:])) for row in reversed(rows)]
+            count = len(_COLUMNS)
+            found = [(_run(row[:count]), _answer(row[count:])) for row in reversed(rows)]
     if not found:
         raise InputError(
             f"{path}: no run has a figure {check}. quarl history --diff A B shows the names "
@@ -247,7 +296,7 @@ def _opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is not a regular file: name another one with --history")
         with closing(_connected(path, "rwc" if write else "ro")) as database:
-            if _check_owner(database, path, write) == 1:
+            if _check_owner(database, path, write) < FORMAT:
                 with closing(_connected(path, "rw")) as writer:
                     _renew(writer)
             yield database
@@ -274,10 +323,11 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _renew(database: sqlite3.Connection) -> None:
-    """Bring a history of format 1 to this one, whole or not at all."""
+    """Bring a history of an older format to this one, whole or not at all."""
     database.execute("BEGIN IMMEDIATE")
-    if database.execute("PRAGMA user_version").fetchone()[0] == 1:  # nobody was faster
-        for statement in _RENEWAL:
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version in _COPIED:  # nobody was faster
+        for statement in (*_RENAMED, *_COPIED[version], *_REMOVED):
             database.execute(statement)
     database.execute("COMMIT")
 
@@ -309,7 +359,7 @@ def _check_owner(database: sqlite3.Connection, path: Path, write: bool) -> int:
             f"{path}: is a database of another program, not a history of quarl. Name another "
             "file with --history."
         )
-    expected = {1: _TABLES_1, FORMAT: _TABLES}.get(version)
+    expected = {1: _TABLES_1, 2: _TABLES_2, FORMAT: _TABLES}.get(version)
     if expected is None:
         raise InputError(
             f"{path}: is a history of format {version}, this quarl reads format {FORMAT}. "
@@ -327,8 +377,20 @@ def _plain(sql: str | None) -> str:
 
 
 def _run(row: Sequence[object]) -> Run:
-    at, policy, board, manifest_sha256, version = (_text(row[place]) for place in (1, 2, 3, 5, 6))
-    return Run(_whole(row[0]), at, policy, board, _outcome(row[4]), manifest_sha256, version)
+    named = dict(zip(_COLUMNS, row, strict=True))
+    rung = named["rung"]
+    return Run(
+        _whole(named["number"]),
+        _text(named["at"]),
+        _text(named["policy"]),
+        _text(named["board"]),
+        _outcome(named["answer"]),
+        _text(named["manifest_sha256"]),
+        _text(named["version"]),
+        _text(named["git_commit"]),
+        None if rung is None else _whole(rung),
+        _text(named["host"]),
+    )
 
 
 def _answer(row: Sequence[object]) -> Answer:

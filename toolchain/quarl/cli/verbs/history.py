@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,14 +26,34 @@ def history(
         tuple[int, int] | None,
         typer.Option("--diff", metavar="A B", help="Show what changed between two runs."),
     ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write every check of the runs as CSV."),
+    ] = None,
+    svg: Annotated[
+        Path | None,
+        typer.Option(
+            "--svg", metavar="FILE", help="Draw the check of --plot as curves; extra plot."
+        ),
+    ] = None,
     history: HistoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the runs of the gate, draw a figure over them, or compare two."""
     from quarl.cli import show_history as show
+    from quarl.errors import InputError
+    from quarl.files.atomic import write_whole
     from quarl.verdict import history as past
+    from quarl.verdict.history_outputs import curves_svg, history_csv
 
     path = history or past.default_path()
+    if svg is not None and plot is None:
+        raise InputError(f"--svg {svg}: name what to draw with --plot CHECK")
+    if csv is not None:
+        write_whole(csv, history_csv(past.all_answers(path, policy, limit)).encode())
+    if svg is not None and plot is not None:
+        drawn = curves_svg(past.figure_over_runs(path, plot, policy, limit))
+        write_whole(svg, drawn.encode())
     if diff is not None:
         changes = past.compare_runs(path, *diff)
         print_result(

@@ -20,12 +20,23 @@ def report(
             "--out", "-o", metavar="FILE.html", help="Default: report.html in the bundle."
         ),
     ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            "--card", metavar="FILE.md", help="Also write a model card for the Hugging Face Hub."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write what is known about a bundle as one HTML page that loads nothing."""
     from quarl import pipeline
+    from quarl.files.atomic import write_whole
+    from quarl.reports.model_card import model_card
 
-    path = pipeline.report(open_bundle(bundle), out)
+    release = open_bundle(bundle)
+    if card is not None:
+        write_whole(card, model_card(release).encode())
+    path = pipeline.report(release, out)
     count = path.stat().st_size
     print_result(
         {"file": str(path), "bytes": count} if as_json else f"{path}: {count:,} B", as_json
