@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quarl.cli.c_options import PackageOption, PrefixOption, packages_named, prefix_named
+from quarl.cli.completion import boards_like, policies_like
 from quarl.cli.episodes import BudgetOption, EpisodesOption
 from quarl.cli.track_option import TrackOption
 
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="SOURCE", help="Name of a shipped policy, or a file of trained weights."
+        metavar="SOURCE",
+        help="Name of a shipped policy, or a file of trained weights.",
+        autocompletion=policies_like,
     ),
 ]
 BundleArgument = Annotated[
@@ -151,6 +154,7 @@ BoardOption = Annotated[
         "--board",
         metavar="NAME|FILE",
         help="Board the policy is for: a name of quarl boards, or a board.toml.",
+        autocompletion=boards_like,
     ),
 ]
 LinkOption = Annotated[

@@ -9,16 +9,26 @@ from contextlib import contextmanager
 from quarl.files.text import message_text, printable
 from quarl.workers.progress import Progress, Reporter
 
+_is_quiet = False
+
+
+def be_quiet(quiet: bool) -> None:
+    """Say whether `say` and `progress_bar` write anything from now on."""
+    global _is_quiet
+    _is_quiet = quiet
+
 
 def say(line: str) -> None:
     """Write a line for people to standard error, so that standard output holds the result alone."""
+    if _is_quiet:
+        return
     print(message_text(line), file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Progress | None]:
     """Give a function to call with (done, all), or None where standard error is no terminal."""
-    if not sys.stderr.isatty():
+    if _is_quiet or not sys.stderr.isatty():
         say(f"{what} ...")
         yield None
         return
