@@ -54,11 +54,14 @@ def home_dir() -> Path | None:
 
 
 def _private_temporary_dir() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"quarl-{os.getuid()}"
+    getuid = getattr(os, "getuid", None)
+    if getuid is None:  # Windows, where the temporary folder is the user's own
+        return Path(tempfile.gettempdir()) / "quarl"
+    folder = Path(tempfile.gettempdir()) / f"quarl-{getuid()}"
     with contextlib.suppress(FileExistsError):
         folder.mkdir(0o700)
     status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != getuid() or status.st_mode & 0o077:
         raise InputError(
             f"{folder}: is not a private folder of this user, and there is no home folder: set "
             "HOME or XDG_CACHE_HOME"

@@ -204,8 +204,13 @@ def in_child(run: Callable[[], int]) -> int:
     return answer[0] if answer else _ended_early(os.waitstatus_to_exitcode(status))
 
 
-_PASSED_ON = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
-_LAST_RESORT = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT}
+def _signals(*names: str) -> set[signal.Signals]:
+    """Return the signals of these names that the system has."""
+    return {signal.Signals[name] for name in names if name in signal.Signals.__members__}
+
+
+_PASSED_ON = _signals("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+_LAST_RESORT = _PASSED_ON | _signals("SIGKILL")
 _PR_SET_PDEATHSIG = 1
 _DEFECT = 70
 

@@ -10,7 +10,6 @@ written whole.
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from quarl.actorq.settings import Settings
 from quarl.actorq.store import Status
 from quarl.errors import InputError
 from quarl.files.atomic import write_whole
+from quarl.files.system import HAS_LOCKS, hold
 from quarl.sources.recipe import Recipe
 
 LOCK, RUN_FILE, TIME_FILE, ACCOUNTS_FILE = ".lock", "run.json", "time.json", "accounts.json"
@@ -46,12 +46,8 @@ def claimed(folder: Path, *, resume: bool) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"{folder}: another run writes into it now: name another folder"
-            ) from error
+        if HAS_LOCKS and not hold(lock.fileno()):
+            raise InputError(f"{folder}: another run writes into it now: name another folder")
         yield
 
 

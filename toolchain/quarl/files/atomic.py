@@ -8,7 +8,6 @@ so what a killed one left behind is told from what is being written, and removed
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import secrets
@@ -17,11 +16,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from quarl.errors import InputError
+from quarl.files.system import (
+    MOVES_OPEN_FILES,
+    NEW,
+    NO_LINK,
+    NO_WAIT,
+    READ,
+    force,
+    force_folder,
+    hold,
+)
 
 SCRATCH = ".quarl-"
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-_FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
-_NO_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # what some file systems say instead
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -36,6 +42,8 @@ def write_whole(path: Path, data: bytes) -> None:
         with _scratch_file(path) as (scratch, descriptor):
             write_all(descriptor, data)
             force(descriptor)
+            if not MOVES_OPEN_FILES:
+                os.close(descriptor)
             scratch.replace(path)
         force_folder(path.parent)
     except OSError as error:
@@ -47,7 +55,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def new_file(path: Path, data: bytes) -> None:
     """Write a file that is not there yet and force it to disk. Permissions: the umask's."""
-    descriptor = os.open(path, _NEW, 0o666)
+    descriptor = os.open(path, NEW, 0o666)
     try:
         write_all(descriptor, data)
         force(descriptor)
@@ -62,38 +70,9 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def force(descriptor: int) -> None:
-    """Force a file's bytes to disk, where its file system can."""
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_FSYNC:
-            raise
-
-
-def force_folder(folder: Path) -> None:
-    """Force a folder's names to disk, where its file system can."""
-    descriptor = os.open(folder, _FOLDER)
-    try:
-        force(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def scratch_prefix(name: str) -> str:
     """Return how scratch names for a target begin. Short for any name, and different for each."""
     return f"{SCRATCH}{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}-"
-
-
-def hold(descriptor: int) -> bool:
-    """Lock an opened file or folder until it is closed; return False where another process has
-    it. A file system without locks counts as held by another, so nothing is removed there.
-    """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager
@@ -101,7 +80,7 @@ def _scratch_file(path: Path) -> Iterator[tuple[Path, int]]:
     sweep_files(path)
     while True:
         scratch = path.with_name(f"{scratch_prefix(path.name)}{secrets.token_hex(4)}")
-        descriptor = os.open(scratch, _NEW, 0o666)
+        descriptor = os.open(scratch, NEW, 0o666)
         hold(descriptor)
         if os.fstat(descriptor).st_nlink:  # else another writer took it for a leftover just now
             break
@@ -109,16 +88,20 @@ def _scratch_file(path: Path) -> Iterator[tuple[Path, int]]:
     try:
         yield scratch, descriptor
     finally:
+        if not MOVES_OPEN_FILES:
+            with suppress(OSError):  # closed already where it was moved
+                os.close(descriptor)
         with suppress(FileNotFoundError):
             scratch.unlink()
-        os.close(descriptor)
+        if MOVES_OPEN_FILES:
+            os.close(descriptor)
 
 
 def sweep_files(path: Path) -> None:
     """Remove what killed writers of this file left beside it."""
     for left in path.parent.glob(f"{scratch_prefix(path.name)}*"):
         with suppress(OSError):
-            descriptor = os.open(left, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = os.open(left, READ | NO_LINK | NO_WAIT)
             try:
                 if hold(descriptor):
                     left.unlink()

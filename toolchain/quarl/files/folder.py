@@ -19,13 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from quarl.errors import InputError
-from quarl.files.atomic import force_folder, hold, new_file, scratch_prefix
+from quarl.files.atomic import new_file, scratch_prefix
+from quarl.files.system import OPENS_FOLDERS, close, force_folder, hold, open_folder
 
 LIST, NEW, OLD = "list", "new", "old"
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _NOT_HERE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
-_FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW
 
 Listing = Callable[[Path], Iterable[str]]
 """Returns the names of the files in a folder that may be removed, last the one by which it knows
@@ -52,7 +52,7 @@ def replace_folder(target: Path, files: Mapping[str, bytes], owned: Listing) -> 
     finally:
         with suppress(OSError, InputError):
             _recover_from(scratch, target, owned)
-        os.close(lock)
+        close(lock)
 
 
 def recover(target: Path, owned: Listing) -> None:
@@ -61,12 +61,12 @@ def recover(target: Path, owned: Listing) -> None:
     """
     for scratch in sorted(target.parent.glob(f"{scratch_prefix(target.name)}*")):
         with suppress(OSError, InputError):
-            lock = os.open(scratch, _FOLDER)
+            lock = open_folder(scratch, follow=False)
             try:
-                if hold(lock):
+                if lock is not None and hold(lock):
                     _recover_from(scratch, target, owned)
             finally:
-                os.close(lock)
+                close(lock)
 
 
 def exchange(scratch: Path, target: Path) -> None:
@@ -80,6 +80,8 @@ def exchange(scratch: Path, target: Path) -> None:
 
 def _exchange_at_once(one: Path, other: Path) -> bool:
     """Return False where the system or the file system cannot."""
+    if not OPENS_FOLDERS:
+        return False
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False
@@ -115,16 +117,19 @@ def _put(scratch: Path, target: Path, owned: Listing) -> None:
             raise
 
 
-def _scratch_folder(target: Path) -> tuple[Path, int]:
-    """Return a fresh folder beside the target, and the descriptor that holds its lock."""
+def _scratch_folder(target: Path) -> tuple[Path, int | None]:
+    """Return a fresh folder beside the target, and the descriptor that holds its lock; None where
+    the system opens no folders.
+    """
     while True:
         scratch = target.with_name(f"{scratch_prefix(target.name)}{secrets.token_hex(4)}")
         scratch.mkdir(0o700)
-        lock = os.open(scratch, _FOLDER)
-        hold(lock)
+        lock = open_folder(scratch, follow=False)
+        if lock is not None:
+            hold(lock)
         if scratch.exists():  # else another writer took it for a leftover just now
             return scratch, lock
-        os.close(lock)
+        close(lock)
 
 
 def _recover_from(scratch: Path, target: Path, owned: Listing) -> None:

@@ -16,14 +16,12 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from quarl.errors import InputError, UntrustedFileError
+from quarl.files.system import NO_WAIT, READ, open_beneath
 
 # A policy for a small board has kilobytes to megabytes; this leaves room for optimiser state.
 MAX_FILE_BYTES = 1 << 30
 MAX_DOCUMENT_BYTES = 1 << 20  # JSON, TOML and other text written by people or by quarl
 CHUNK_BYTES = 1 << 20
-# A FIFO must not make the open wait, and no device may become the controlling terminal.
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-_FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISCHR, "a device"),
@@ -39,7 +37,7 @@ def open_file(path: Path, most_bytes: int | None = None) -> BinaryIO:
         InputError: there is none, it is no regular file or may not be read.
         UntrustedFileError: it is larger than `most_bytes`, `MAX_FILE_BYTES` unless given.
     """
-    return _checked(path, lambda: os.open(path, _FLAGS), most_bytes)
+    return _checked(path, lambda: os.open(path, READ | NO_WAIT), most_bytes)
 
 
 def open_member(folder: Path, name: str, most_bytes: int | None = None) -> BinaryIO:
@@ -109,16 +107,7 @@ def is_inside(name: str) -> bool:
 def _open_beneath(folder: Path, name: str) -> int:
     if not is_inside(name):
         raise UntrustedFileError(f"{folder}: {name!r} lies outside the folder: do not trust it")
-    *folders, last = PurePosixPath(name).parts
-    here = os.open(folder, _FOLDER)
-    try:
-        for part in folders:
-            inner = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=here)
-            os.close(here)
-            here = inner
-        return os.open(last, _FLAGS | os.O_NOFOLLOW, dir_fd=here)
-    finally:
-        os.close(here)
+    return open_beneath(folder, name)
 
 
 def _checked(path: Path, opened: Callable[[], int], most_bytes: int | None) -> BinaryIO:

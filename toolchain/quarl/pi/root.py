@@ -10,7 +10,6 @@ of links with its own.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -194,6 +193,8 @@ def _write_core(root: Path, core: CpuInfo) -> None:
 
 @contextmanager
 def _only_builder(folder: Path) -> Iterator[None]:
+    import fcntl  # the emulated Pi is for Linux; Windows has no such module
+
     descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

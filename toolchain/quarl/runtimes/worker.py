@@ -10,6 +10,7 @@ Standard error is left to the runtimes.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
@@ -103,12 +104,44 @@ def memory_bytes(field: str) -> int:
         for line in status.read_text().splitlines():
             if line.startswith(field + ":"):
                 return int(line.split()[1]) * 1024
-    import resource
-
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return _windows_bytes(field)
     peak = resource.getrusage(
         resource.RUSAGE_SELF
     ).ru_maxrss  # all that a system without /proc tells
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _windows_bytes(field: str) -> int:
+    """Return the same from Windows: the working set, now or at its most."""
+    psapi: Any = getattr(ctypes, "windll").psapi  # noqa: B009, other systems have no such name
+    kernel: Any = getattr(ctypes, "windll").kernel32  # noqa: B009
+    counters = _Counters()
+    counters.cb = ctypes.sizeof(counters)
+    kernel.GetCurrentProcess.restype = ctypes.c_void_p
+    process = ctypes.c_void_p(kernel.GetCurrentProcess())
+    if not psapi.GetProcessMemoryInfo(process, ctypes.byref(counters), counters.cb):
+        raise OSError("Windows does not tell the memory of this process")
+    return int(counters.WorkingSetSize if field == "VmRSS" else counters.PeakWorkingSetSize)
+
+
+class _Counters(ctypes.Structure):
+    """PROCESS_MEMORY_COUNTERS, as Microsoft documents GetProcessMemoryInfo."""
+
+    _fields_ = (
+        ("cb", ctypes.c_uint32),
+        ("PageFaultCount", ctypes.c_uint32),
+        ("PeakWorkingSetSize", ctypes.c_size_t),
+        ("WorkingSetSize", ctypes.c_size_t),
+        ("QuotaPeakPagedPoolUsage", ctypes.c_size_t),
+        ("QuotaPagedPoolUsage", ctypes.c_size_t),
+        ("QuotaPeakNonPagedPoolUsage", ctypes.c_size_t),
+        ("QuotaNonPagedPoolUsage", ctypes.c_size_t),
+        ("PagefileUsage", ctypes.c_size_t),
+        ("PeakPagefileUsage", ctypes.c_size_t),
+    )
 
 
 def _time_block(call: Callable[[Any], Any], inputs: list[Any]) -> float:
