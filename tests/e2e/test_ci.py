@@ -63,7 +63,8 @@ def run_action(tmp_path: Path, **inputs: str) -> subprocess.CompletedProcess[str
     values = {}
     for name, expression in step["env"].items():
         values[name] = given[expression.removeprefix("${{ inputs.").removesuffix(" }}")]
-    return run(step["run"], tmp_path, **values)
+    service = {name: value for name, value in inputs.items() if name.isupper()}
+    return run(step["run"], tmp_path, **values, **service)
 
 
 def outputs(tmp_path: Path) -> dict[str, str]:
@@ -109,6 +110,61 @@ def test_the_action_holds_a_shipped_policy_to_its_baseline(
     result = run_action(tmp_path, source="cartpole_ppo", bundle="shipped", baseline="accepted.json")
     assert result.returncode == 1, result.stdout + result.stderr
     assert "regression_" in result.stdout
+
+
+def test_the_action_hands_on_every_option_of_ship_and_annotates_what_fails(
+    bundle_copy: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "my limits.toml").write_text("[gate]\nmin_agreement = 0.9999\n")
+    words = '--rung 1 --limits "my limits.toml" --markdown gate.md'
+    (bundle_copy / "parity.json").unlink()
+    result = run_action(
+        tmp_path, bundle="bundle", args=words.partition(" 1 ")[2], GITHUB_ACTIONS="true"
+    )
+    assert result.returncode in (1, 5), result.stdout + result.stderr
+    assert (tmp_path / "gate.md").is_file()
+    assert "::error title=quarl gate::" in result.stderr
+    assert "title=quarl%3A mean_return::" in result.stderr
+    refused = run_action(tmp_path, source="cartpole_ppo", args=f"{words} --rung 9")
+    assert refused.returncode == 2
+    assert "rung 9" in refused.stderr
+
+
+def test_a_wrong_input_is_an_annotation_with_its_reason(tmp_path: Path) -> None:
+    result = run_action(tmp_path, source="no%such", bundle="b", GITHUB_ACTIONS="true")
+    assert result.returncode == 2
+    assert "::error title=quarl::no%25such" in result.stderr
+    assert "verdict" not in outputs(tmp_path)
+
+
+def test_the_action_installs_what_the_user_names(tmp_path: Path) -> None:
+    step = action_step("install")
+    (tmp_path / "pip.py").write_text("import sys; print(sys.argv[1:]); sys.exit('bad' in sys.argv)")
+    words = {"GITHUB_ACTION_PATH": "/quarl", "EXTRAS": "sb3", "PYTHONPATH": str(tmp_path)}
+    good = run(step["run"], tmp_path, REQUIREMENTS="my file.txt", **words)
+    assert good.stdout.strip() == "['install', '--quiet', '/quarl[sb3]', '-r', 'my file.txt']"
+    bad = run(step["run"], tmp_path, REQUIREMENTS="bad", **words)
+    assert bad.returncode == 3
+    assert "::error title=quarl::quarl and bad do not install together" in bad.stdout
+
+
+@pytest.mark.parametrize("words", ["; touch broken", "$(touch broken)", "'unclosed"])
+def test_args_are_words_and_never_a_script(tmp_path: Path, words: str) -> None:
+    result = run_action(tmp_path, source="cartpole_ppo", bundle="b", args=words)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert not (tmp_path / "broken").exists()
+    job = read(GITLAB)[".quarl-gate"]
+    script = "set -e\n" + "\n".join(job["script"])
+    values = {**job["variables"], "QUARL_SOURCE": "cartpole_ppo", "QUARL_ARGS": words}
+    assert run(script, tmp_path, **values).returncode != 0
+    assert not (tmp_path / "broken").exists()
+
+
+def test_the_gitlab_job_hands_on_options(bundle_copy: Path, tmp_path: Path) -> None:
+    job = read(GITLAB)[".quarl-gate"]
+    values = {**job["variables"], "QUARL_ARGS": '--markdown "my gate.md"'}
+    assert run("\n".join(job["script"]), tmp_path, **values).returncode == 0
+    assert (tmp_path / "my gate.md").is_file()
 
 
 @pytest.mark.parametrize(

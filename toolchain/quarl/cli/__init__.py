@@ -63,6 +63,10 @@ def _code_of(error: BaseException) -> int:
 
     if isinstance(error, QuarlError):
         print(message_text(f"quarl: {error}"), file=sys.stderr)
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            from quarl.verdict.formats.annotations import command
+
+            print(command("error", "quarl", str(error)), file=sys.stderr)
         return error.exit_code
     lines = "".join(traceback.format_exception(error))
     print(terminal_text(lines), file=sys.stderr, end="")

@@ -87,6 +87,7 @@ def conclude(
     from quarl.cli.show_verdict import verdict_text
     from quarl.files.atomic import write_whole
     from quarl.verdict.formats import OUTPUTS
+    from quarl.verdict.formats.annotations import annotations
     from quarl.verdict.formats.markdown import append_summary
 
     for kind in ("junit", "markdown", "sarif"):
@@ -96,6 +97,8 @@ def conclude(
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         append_summary(verdict, Path(summary))
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        print(annotations(verdict), file=sys.stderr, flush=True)
     if destinations.track is not None or not destinations.no_history:
         _remember(verdict, release, destinations)
     print_result(
