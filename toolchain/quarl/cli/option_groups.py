@@ -44,6 +44,7 @@ from quarl.cli.options import (
     rung_number,
     widths_from,
 )
+from quarl.cli.track_option import TrackOption
 from quarl.cli.workers_options import WorkersOptions
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class VerdictOptions:
     sarif: SarifOption = None
     history: HistoryOption = None
     no_history: NoHistoryOption = False
+    track: TrackOption = None
     verbose: VerboseOption = False
 
 

@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quarl.cli.c_options import PackageOption, PrefixOption, packages_named, prefix_named
 from quarl.cli.completion import boards_like, policies_like
-from quarl.cli.episodes import BudgetOption, EpisodesOption
-from quarl.cli.track_option import TrackOption
 
 if TYPE_CHECKING:
     from quarl.boards.linux import AnyBoard
@@ -346,86 +343,3 @@ class TargetWords:
     link: str | None = None
     flash: str | None = None
     trust: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceOptions:
-    """Which policy, and what its file does not say."""
-
-    source: SourceArgument
-    env: EnvOption = None
-    env_arg: EnvArgOption = None
-    obs_norm: ObsNormOption = None
-    no_obs_norm: NoObsNormOption = False
-    action: ActionOption = None
-    observation: ObservationOption = None
-    output: OutputOption = None
-    contract: ContractOption = None
-
-    def open(self, fetching: Stage) -> Source:
-        """Return the imported policy; errors as `quarl.pipeline.import_source`."""
-        from quarl.pipeline import import_source
-
-        stated = StatedWords(self.action, self.observation, self.output, self.contract)
-        options = import_options(self.obs_norm, self.no_obs_norm, stated)
-        return import_source(
-            self.source, options, env_spec(self.env, self.env_arg), fetching=fetching
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions(SourceOptions):
-    """How it becomes a bundle."""
-
-    out: OutOption
-    calibration: CalibrationOption = None
-    rung: RungOption = "auto"
-    weights: WeightsOption = "int8"
-    activations: ActivationsOption = None
-    inputs: InputsOption = None
-    limits: LimitsOption = None
-    board: BoardOption = None
-    prefix: PrefixOption = "ql_policy"
-    package: PackageOption = None
-    as_json: JsonOption = False
-
-    def request(self) -> ExportRequest:
-        """Return the request, checked before any work.
-
-        Raises:
-            InputError: no such rung, weights, limits or board.
-        """
-        from quarl.exporter.export import ExportRequest
-
-        return ExportRequest(
-            rung_number(self.rung),
-            widths_from(self.weights, self.activations, self.inputs),
-            self.calibration,
-            limits_from(self.limits),
-            board_named(self.board),
-            prefix_named(self.prefix),
-            packages_named(self.package or ()),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerdictOptions:
-    """Where a verdict goes besides the terminal and the bundle."""
-
-    junit: JunitOption = None
-    markdown: MarkdownOption = None
-    sarif: SarifOption = None
-    history: HistoryOption = None
-    no_history: NoHistoryOption = False
-    track: TrackOption = None
-    verbose: VerboseOption = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShipOptions(ExportOptions, VerdictOptions):
-    """The whole chain."""
-
-    episodes: EpisodesOption = None
-    budget: BudgetOption = None
-    link: LinkOption = None
-    trust: TrustOption = False

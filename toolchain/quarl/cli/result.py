@@ -87,7 +87,7 @@ def conclude(
     from quarl.cli.show_verdict import verdict_text
     from quarl.files.atomic import write_whole
     from quarl.verdict.formats import OUTPUTS
-    from quarl.verdict.formats.annotations import annotations
+    from quarl.verdict.formats.annotations import annotation_lines
     from quarl.verdict.formats.markdown import append_summary
 
     for kind in ("junit", "markdown", "sarif"):
@@ -98,7 +98,7 @@ def conclude(
     if summary:
         append_summary(verdict, Path(summary))
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        print(annotations(verdict), file=sys.stderr, flush=True)
+        print(annotation_lines(verdict), file=sys.stderr, flush=True)
     if destinations.track is not None or not destinations.no_history:
         _remember(verdict, release, destinations)
     print_result(

@@ -24,7 +24,6 @@ from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import real_outputs
 from quarl.runtimes.host import BATCH_SIZES, Runtime, model_inputs, open_runtime
 from quarl.workers.processors import processors
-from quarl.workers import processors
 
 Actor: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 """Observations [n, *shape] in raw environment units -> actions: int64 [n], or float32 [n, count] in

@@ -85,12 +85,6 @@ def _alone(function: Callable[..., T], call: tuple[Any, ...]) -> T:
     return function(*call)
 
 
-def processors() -> int:
-    """Return how many processors this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-
-
 @contextmanager
 def open_workers(
     count: int | None,
@@ -116,8 +110,6 @@ def open_workers(
             yield Nodes(require_ray())
         return
     from quarl.workers.processes import Processes  # costs what the start of every verb would pay
-    count = count or processors()
-    yield Here() if count == 1 else Processes(count)
 
     wanted = count or processors()
     if wanted == 1:

@@ -14,7 +14,7 @@ MOST_ANNOTATIONS = 9  # beside the headline; GitHub shows ten of a step
 _LEVELS = {Outcome.FAIL: "error", Outcome.NOT_PROVEN: "warning"}
 
 
-def annotations(verdict: Verdict) -> str:
+def annotation_lines(verdict: Verdict) -> str:
     """Return the headline, then what failed or is not proven."""
     said = three_lines(verdict)
     level = "notice" if verdict.may_ship else "error"
