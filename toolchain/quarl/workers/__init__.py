@@ -7,6 +7,7 @@ computes: the seeds of a call are its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
@@ -109,12 +110,12 @@ def open_workers(
         with cluster(ray_address, 1):
             yield Nodes(require_ray())
         return
-    from quarl.workers.processes import Processes  # costs what the start of every verb would pay
-
     wanted = count or processors()
-    if wanted == 1:
+    if wanted == 1 or not hasattr(os, "fork"):  # Windows hands no pipe on to a child
         yield HERE
         return
+    from quarl.workers.processes import Processes  # costs what the start of every verb would pay
+
     patience_s = PATIENCE_S if patient and count is None else 0.0
     workers = Processes(wanted, patience_s, tell)
     try:
