@@ -9,7 +9,7 @@ import pytest
 
 from quarl.errors import InputError
 from quarl.sources.recipe import parse_recipe
-from quarl.train.precision import bf16_units
+from quarl.train.bf16_units import bf16_sentence, bf16_units
 from quarl.train.trained import Run
 from tests.conftest import need
 from tests.train.test_sb3 import DQN, PPO
@@ -67,3 +67,8 @@ def test_integers_are_not_learned_in_half_precision() -> None:
 )
 def test_what_multiplies_bfloat16_is_read_from_the_flags(flags: str, units: str | None) -> None:
     assert bf16_units(flags) == units
+
+
+def test_a_processor_without_the_units_is_told_to_use_float32() -> None:
+    assert bf16_sentence("AMX") == 'precision = "bf16": matrix products by AMX'
+    assert "has no bfloat16 units, so training gets slower" in bf16_sentence(None)

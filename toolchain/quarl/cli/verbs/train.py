@@ -37,10 +37,14 @@ def train(
 ) -> None:
     """Train a policy again from its recipe."""
     from quarl.cli import show
+    from quarl.sources.recipe import read_recipe
     from quarl.sources.source import recipe_folder
     from quarl.train import train as train_policy
+    from quarl.train.bf16_units import bf16_sentence, bf16_units
 
     folder = recipe_folder(policy)
+    if read_recipe(folder).train.precision == "bf16":
+        say(bf16_sentence(bf16_units()))
     target = out or runs / folder.name / "policy" / folder.name
     recipe = train_policy(
         folder,
