@@ -139,6 +139,14 @@ def test_a_place_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["taken"]
 
 
+def test_a_pickle_given_as_statistics_is_called_one_and_not_run(tmp_path: Path) -> None:
+    source = tmp_path / "vecnormalize.pkl"
+    source.write_bytes(bomb_pickle(tmp_path / "ran"))
+    with pytest.raises(InputError, match=r"is a pickle.*convert-normalizer vecnormalize\.pkl"):
+        read_normalizer(source)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_pickle_is_not_loaded_without_trust(tmp_path: Path) -> None:
     source = tmp_path / "vecnormalize.pkl"
     source.write_bytes(bomb_pickle(tmp_path / "ran"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
@@ -69,8 +69,17 @@ def keep_standard_output() -> Iterator[None]:
 
 def put(text: str) -> None:
     """Write a result to standard output, without orders to the terminal or to a CI service."""
+    _written(lambda: print(terminal_text(text), file=_kept or sys.stdout, flush=True))
+
+
+def _written(write: Callable[[], None]) -> None:
+    """Write to standard output.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     try:
-        print(terminal_text(text), file=_kept or sys.stdout, flush=True)
+        write()
     except BrokenPipeError:
         pass  # the reader has what it wanted; the exit code still tells the answer
     except OSError as error:
@@ -84,7 +93,6 @@ def conclude(
     verdict: Verdict, release: Release, destinations: VerdictOptions, as_json: bool
 ) -> NoReturn:
     """Write the verdict where it was asked for, print it, and exit with its code."""
-    from quarl.cli.show_verdict import verdict_text
     from quarl.files.atomic import write_whole
     from quarl.verdict.formats import OUTPUTS
     from quarl.verdict.formats.annotations import annotation_lines
@@ -101,13 +109,27 @@ def conclude(
         print(annotation_lines(verdict), file=sys.stderr, flush=True)
     if destinations.track is not None or not destinations.no_history:
         _remember(verdict, release, destinations)
-    print_result(
-        json.loads(OUTPUTS["json"](verdict))
-        if as_json
-        else verdict_text(verdict, verbose=destinations.verbose),
-        as_json,
-    )
+    if as_json:
+        print_result(json.loads(OUTPUTS["json"](verdict)), as_json)
+    else:
+        _print_verdict(verdict, verbose=destinations.verbose)
     raise typer.Exit(exit_of(verdict))
+
+
+def _print_verdict(verdict: Verdict, *, verbose: bool) -> None:
+    """Print a verdict: in colour and as wide as the window on a terminal, as text elsewhere."""
+    from quarl.cli.show_verdict import verdict_text
+
+    stream = _kept or sys.stdout
+    if stream is None or not stream.isatty():
+        put(verdict_text(verdict, verbose=verbose))
+        return
+    from rich.console import Console
+
+    from quarl.cli.terminal_verdict import print_verdict
+
+    console = Console(file=stream, highlight=False)
+    _written(lambda: print_verdict(verdict, console, verbose=verbose))
 
 
 def _remember(verdict: Verdict, release: Release, destinations: VerdictOptions) -> None:

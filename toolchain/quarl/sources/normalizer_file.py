@@ -18,7 +18,7 @@ from quarl.errors import InputError, ToolMissingError, UnsupportedError, Untrust
 from quarl.files.archives import Archive
 from quarl.files.atomic import write_whole
 from quarl.files.npz import npz_bytes, parse_npy
-from quarl.files.open import read_file
+from quarl.files.open import open_file, read_file
 from quarl.graph.contract import Normalizer
 
 FIELDS = ("mean", "var", "epsilon", "clip_obs")
@@ -33,6 +33,7 @@ def read_normalizer(path: Path) -> Normalizer:
             no sense.
         UntrustedFileError: a field claims more than `MAX_FIELD_BYTES`, or holds Python objects.
     """
+    _refuse_pickle(path)
     with Archive(path) as archive:
         missing = [field for field in FIELDS if f"{field}.npy" not in archive.names]
         if missing:
@@ -53,6 +54,16 @@ def read_normalizer(path: Path) -> Normalizer:
         float(epsilon.ravel()[0]),
         float(clip_obs.ravel()[0]),
     )
+
+
+def _refuse_pickle(path: Path) -> None:
+    with open_file(path) as file:
+        is_pickle = file.read(1) == pickle.PROTO
+    if is_pickle:
+        raise InputError(
+            f"{path.name}: is a pickle, as VecNormalize saves it, and none is loaded here: quarl "
+            f"convert-normalizer {path.name} {path.stem}.npz makes the file that --obs-norm takes"
+        )
 
 
 def write_normalizer(path: Path, normalizer: Normalizer) -> None:

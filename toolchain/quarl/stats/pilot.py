@@ -4,7 +4,8 @@ In: the first pairs of a release and what is to be proven. Out: a number, and `L
 The spread of a pilot is itself uncertain, and a number taken from a small spread is too small: the
 spread counts that is larger with a chance of one in five (Browne, Statistics in Medicine 14, 1995).
 The pilot's pairs stay in the test (Wittes and Brittain, Statistics in Medicine 9, 1990): the number
-follows from their spread and never from their mean. Its look spends a ten-thousandth of the error.
+follows from their spread and never from their mean. Its look spends a ten-thousandth of the error;
+a fifth is kept unspent, since a number chosen by the spread makes t a little bold.
 Losses that sit in few episodes may not have shown themselves: episodes lost entirely, so often that
 they eat the margin, are met by the number that is chosen but for alpha squared.
 """
@@ -24,6 +25,7 @@ from quarl.stats.power import episodes_needed
 from quarl.stats.sequential import TOKEN, Look, flawless_episodes
 
 FEWEST_PILOT = 32  # pairs
+CHOICE = 0.2  # of the error, kept for a number that was chosen after some pairs were seen
 PESSIMISM = 0.8  # one-sided level of the spread that counts
 MIDDLE = 64  # pairs left after the pilot that are worth a look halfway
 
@@ -56,7 +58,7 @@ def pairs_needed(
         difference: [n >= 2], int8 - source of the pilot. `moves`: [n], control - source.
         discordant: pairs of which one fails and the other does not.
     """
-    count, alpha = len(difference), (1 - 2 * TOKEN) * goal.alpha
+    count, alpha = len(difference), (1 - CHOICE - 2 * TOKEN) * goal.alpha
     swell = math.sqrt((count - 1) / float(special.chdtri(count - 1, PESSIMISM)))
     wide = swell * (difference - difference.mean())
     if goal.chaos_margin is None:
@@ -80,4 +82,4 @@ def looks_after(pilot: int, most: int) -> tuple[Look, ...]:
     """
     most = min(max(most, pilot + 1), MOST_EPISODES)
     middle = (Look((pilot + most) // 2, TOKEN),) if most - pilot >= MIDDLE else ()
-    return (Look(pilot, TOKEN), *middle, Look(most, 1 - TOKEN * (1 + len(middle))))
+    return (Look(pilot, TOKEN), *middle, Look(most, 1 - CHOICE - TOKEN * (1 + len(middle))))

@@ -34,8 +34,9 @@ from quarl.verdict.decision_checks import (
 )
 from quarl.verdict.verdict import Check, Outcome, Verdict
 
-_TOO_LARGE = "Use a narrower policy, a lower rung or another board (quarl boards)"
-_TOO_SLOW = "Use a lower rung, a narrower policy, a faster board or a lower control rate"
+_LOWER = "or a lower rung where there is one"
+_TOO_LARGE = f"Use a narrower policy, another board (quarl boards), {_LOWER}"
+_TOO_SLOW = f"Use a narrower policy, a faster board, a lower control rate, {_LOWER}"
 
 
 def judge(evidence: Evidence, limits: Limits, *, policy: str, can_play: bool = True) -> Verdict:

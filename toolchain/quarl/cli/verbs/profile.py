@@ -33,8 +33,8 @@ def profile(
     trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure latency and memory on this host, a Raspberry Pi or a board; with --board alone count
-    them in the emulated board. --board all ranks all boards.
+    """Measure latency and memory on this host and count them in the bundle's own board, emulated;
+    or measure a Raspberry Pi or another board. --board all ranks all boards.
     """
     from quarl import pipeline
     from quarl.bundle.release import open_bundle
@@ -51,6 +51,7 @@ def profile(
         measured = pipeline.profile(release)
         text = profile_text(measured)
         print_result(json.loads(measured.to_json()) if as_json else text, as_json)
+        _profile_own_board(release, quiet=as_json)
         return
     on_board = pipeline.profile_board(release, target)
     text = board_profile_text(on_board)
@@ -61,6 +62,28 @@ def profile(
             "written now, and the gate does not judge this profile"
         )
     print_result(json.loads(on_board.to_json()) if as_json else text, as_json)
+
+
+def _profile_own_board(release: Release, *, quiet: bool) -> None:
+    """Count the figures of the bundle's own board, so that the gate has them; print them unless
+    `quiet`. A tool that is missing is named and stops nothing.
+    """
+    from quarl import pipeline
+    from quarl.cli.result import put
+    from quarl.cli.show_profile import board_profile_text
+    from quarl.errors import ToolMissingError
+    from quarl.verdict.assess import own_target
+
+    try:
+        target = own_target(release)
+        if target is None:
+            return
+        on_board = pipeline.profile_board(release, target)
+    except ToolMissingError as error:
+        say(f"{release.manifest.board} was not profiled: {error}")
+        return
+    if not quiet:
+        put(board_profile_text(on_board))
 
 
 def _rank(release: Release, as_json: bool) -> None:

@@ -9,7 +9,10 @@ from quarl.reports.numbers import number, signed, size
 from quarl.reports.page import Cell, Column, Facts, Note, Part, Section, Table, Tag
 
 _TITLE = "How it was quantised"
-_HOLDS, _LOST = Tag("\N{CHECK MARK} holds", "pass"), Tag("\N{MULTIPLICATION X} does not", "fail")
+_HOLDS, _HOLDS_NOT = (
+    Tag("\N{CHECK MARK} holds", "pass"),
+    Tag("\N{MULTIPLICATION X} does not", "fail"),
+)
 
 
 def quantisation(contents: Contents) -> Section:
@@ -36,7 +39,7 @@ def _ladder(ladder: tuple[RungResult, ...], taken: int) -> Table:
         Column("holds"),
         Column("parameters", "number"),
         Column("decision error", "number"),
-        Column("return lost", "number"),
+        Column("change of the return", "number"),
         Column("failures", "number"),
     )
     rows = []
@@ -45,12 +48,12 @@ def _ladder(ladder: tuple[RungResult, ...], taken: int) -> Table:
         holds = (
             Cell("not played")
             if mean is None
-            else Cell(tag=_LOST if missed else _HOLDS, note="; ".join(missed))
+            else Cell(tag=_HOLDS_NOT if missed else _HOLDS, note="; ".join(missed))
         )
-        lost = Cell("not played")
+        change = Cell("not played")
         if mean is not None:
-            lost = Cell(
-                number(0.0 - mean.mean_difference),
+            change = Cell(
+                signed(mean.mean_difference),
                 note=f"of {number(mean.mean_source)}, {mean.episodes} episodes",
             )
         rise = (
@@ -65,7 +68,7 @@ def _ladder(ladder: tuple[RungResult, ...], taken: int) -> Table:
                 holds,
                 Cell(size(float(rung.parameter_bytes))),
                 Cell(number(rung.decision_error)),
-                lost,
+                change,
                 rise,
             )
         )
