@@ -21,6 +21,7 @@ def uses() -> None:
     assert_type(quarl.parity(release, episodes=8), Evidence)
     assert_type(quarl.gate(release, {"margin": 0.05}), quarl.Verdict)
     assert_type(quarl.ship("cartpole_ppo", "out", episodes=100), Shipment)
+    assert_type(quarl.parity(release, episodes="auto", budget_minutes=2.0), Evidence)
     assert_type(quarl.report(release), Path)
     assert_type(quarl.play(release, 2, int8=True), Episodes)
     quarl.export(source, "out", rnug=3)  # type: ignore[call-arg]

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from quarl.bundle.limits import Limits
-from quarl.cli.episodes import episodes_from
 from quarl.errors import InputError
 from quarl.evidence.closed_loop import PairedEpisodes
 from quarl.evidence.evidence import evidence_from_json
@@ -16,6 +15,7 @@ from quarl.stats.noninferiority import MOST_EPISODES
 from quarl.verdict.judge import judge
 from quarl.verdict.planning import (
     AutoEpisodes,
+    asked_episodes,
     check_provable,
     first_looks,
     plan_after,
@@ -90,10 +90,10 @@ def test_times_read_as_people_say_them(minutes: float, text: str) -> None:
 
 
 def test_the_options_name_a_number_or_auto_with_its_budget() -> None:
-    assert episodes_from(None, None) is None
-    assert episodes_from("200", None) == 200
-    assert episodes_from("auto", None) == AutoEpisodes(10.0)
-    assert episodes_from("auto", 2.5) == AutoEpisodes(2.5)
+    assert asked_episodes(None, None) is None
+    assert asked_episodes("200", None) == 200
+    assert asked_episodes("auto", None) == AutoEpisodes(10.0)
+    assert asked_episodes("auto", 2.5) == AutoEpisodes(2.5)
 
 
 @pytest.mark.parametrize(
@@ -104,5 +104,5 @@ def test_the_options_name_a_number_or_auto_with_its_budget() -> None:
 )  # fmt: skip
 def test_other_words_are_refused_in_one_sentence(text: str | None, budget: float | None) -> None:
     with pytest.raises(InputError) as refused:
-        episodes_from(text, budget)
+        asked_episodes(text, budget)
     assert len(str(refused.value)) < 200

@@ -12,7 +12,7 @@ memory.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,8 @@ class ExportOptions(ImportOptions, total=False):
 class ShipOptions(ExportOptions, total=False):
     """The whole chain."""
 
-    episodes: int  # most paired episodes
+    episodes: int | Literal["auto"]  # most paired episodes, or as many as the limits need
+    budget_minutes: float  # how long "auto" may play; 10 where left out
     link: str  # the way to the board; left out: its emulator
 
 
@@ -133,21 +134,26 @@ def parity(
     bundle: str | Path | Release,
     *,
     env: AnyEnv | None = None,
-    episodes: int | None = None,
+    episodes: int | Literal["auto"] | None = None,
+    budget_minutes: float | None = None,
     robustness: bool = False,
 ) -> Evidence:
     """Return the evidence that the int8 policy is its source's equal.
 
     Args:
         env: None: the bundle's own.
-        episodes: most paired episodes; they stop as soon as the answer is certain.
+        episodes: most paired episodes, which stop as soon as the answer is certain; "auto": as many
+            as the limits need.
+        budget_minutes: how long "auto" may play; None: 10.
         robustness: play under noise, drops and delay of observations too.
     """
     from quarl import pipeline
     from quarl.sources.in_memory import env_spec
     from quarl.verdict.assess import ParityRequest
+    from quarl.verdict.planning import asked_episodes
 
-    request = ParityRequest(env=env_spec(env), episodes=episodes, robustness=robustness)
+    asked = asked_episodes(episodes, budget_minutes)
+    request = ParityRequest(env=env_spec(env), episodes=asked, robustness=robustness)
     return pipeline.parity(open_bundle(bundle), request)
 
 
@@ -175,12 +181,14 @@ def ship(policy: Any, out: str | Path, **options: Unpack[ShipOptions]) -> Shipme
     """
     from quarl import pipeline
     from quarl.verdict.assess import ParityRequest
+    from quarl.verdict.planning import asked_episodes
 
     is_object = not isinstance(policy, str | Path)
     source = import_policy(policy, **_only(options, ImportOptions))
     request = _request(options)
     target = None if request.board is None else _target(request.board, options.get("link"))
-    play = ParityRequest(episodes=options.get("episodes"), target=target)
+    asked = asked_episodes(options.get("episodes"), options.get("budget_minutes"))
+    play = ParityRequest(episodes=asked, target=target)
     return pipeline.ship(source, Path(out), request, play, trust=is_object)
 
 

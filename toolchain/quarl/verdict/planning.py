@@ -13,12 +13,14 @@ from quarl.bundle.limits import Limits
 from quarl.errors import InputError
 from quarl.evidence.closed_loop import PairedEpisodes, failures_of
 from quarl.evidence.plan import EpisodePlan
+from quarl.files.text import shortened
 from quarl.stats.noninferiority import MOST_EPISODES
 from quarl.stats.pilot import Goal, looks_after, pairs_needed, pilot_pairs
 from quarl.stats.sequential import TOKEN, Look, flawless_episodes, smallest_failure_margin
 from quarl.verdict.limits import failure_of, looks_of, margin_of
 
 BUDGET_MINUTES = 10.0
+MOST_MINUTES = 100_000  # ten weeks
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,31 @@ class AutoEpisodes:
 
 Asked: TypeAlias = int | AutoEpisodes | None
 """How many paired episodes are asked for; None: what the limits say."""
+
+
+def asked_episodes(episodes: int | str | None, budget_minutes: float | None = None) -> Asked:
+    """Return what is asked for: a number, "auto" with its budget, or nothing.
+
+    Raises:
+        InputError: no such number, or a budget without auto or of no time.
+    """
+    if budget_minutes is not None and (
+        episodes != "auto" or not 0 < budget_minutes <= MOST_MINUTES
+    ):
+        raise InputError(
+            f"a budget of {budget_minutes:g} minutes: it is the time of --episodes auto, above 0 and "
+            f"at most {MOST_MINUTES:,} minutes"
+        )
+    if episodes == "auto":
+        return AutoEpisodes(BUDGET_MINUTES if budget_minutes is None else budget_minutes)
+    if episodes is None:
+        return None
+    text = str(episodes)
+    if not text.isdecimal() or len(text) > 7 or not 2 <= int(text) <= MOST_EPISODES:
+        raise InputError(
+            f"--episodes {shortened(text)}: must be auto or a number from 2 to {MOST_EPISODES:,}"
+        )
+    return int(text)
 
 
 def check_provable(limits: Limits, asked: Asked = None) -> None:

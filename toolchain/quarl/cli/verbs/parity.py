@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from quarl.cli.command import takes
-from quarl.cli.episodes import BudgetOption, EpisodesOption, episodes_from
+from quarl.cli.episodes import BudgetOption, EpisodesOption
 from quarl.cli.options import (
     BundleArgument,
     EnvArgOption,
@@ -55,12 +55,13 @@ def parity(options: ParityOptions) -> None:
     from quarl.bundle.release import open_bundle
     from quarl.cli.show_verdict import evidence_text
     from quarl.verdict.assess import ParityRequest, own_target, plan_of
+    from quarl.verdict.planning import asked_episodes
 
     release = open_bundle(options.bundle)
     limits = limits_from(options.limits, release.manifest.limits)
     request = ParityRequest(
         env=env_spec(options.env, options.env_arg),
-        episodes=episodes_from(options.episodes, options.budget),
+        episodes=asked_episodes(options.episodes, options.budget),
         limits=limits,
         robustness=options.robustness,
         target=own_target(release, options.link, trust=options.trust),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from quarl.cli.command import takes
-from quarl.cli.episodes import episodes_from
 from quarl.cli.option_groups import ShipOptions
 from quarl.cli.options import TargetWords, target_named
 from quarl.cli.progress import TERMINAL
@@ -19,9 +18,10 @@ def ship(options: ShipOptions) -> None:
     from quarl.cli import show
     from quarl.cli.show_profile import board_profile_text, profile_text
     from quarl.verdict.assess import ParityRequest
+    from quarl.verdict.planning import asked_episodes
 
     request = options.request()
-    episodes = episodes_from(options.episodes, options.budget)
+    episodes = asked_episodes(options.episodes, options.budget)
     target = target_named(TargetWords(options.board, options.link))
     source = options.open(TERMINAL.stage)
     with options.open_workers() as workers:

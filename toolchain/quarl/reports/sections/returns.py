@@ -39,7 +39,7 @@ def returns(contents: Contents) -> Section:
         f"{count(loop.episodes, 'paired episode')} in {plain_env(loop.env_id)}: source, int8 "
         "artifact and a float64 copy of the source play"
         " the same seeds. The policy has to prove that it loses less than "
-        f"{number(loop.mean.margin)} of return.{_looks(loop)}"
+        f"{number(loop.mean.margin)} of return.{_looks(loop)}{_planned(contents)}"
     )
     parts: list[Part] = [Gallery((_differences(loop), _pairs(paired, loop))), _summaries(loop)]
     if contents.evidence is not None and contents.evidence.robustness:
@@ -67,6 +67,15 @@ def _looks(loop: ClosedLoop) -> str:
         f" Up to {loop.planned_episodes:,} episodes were planned; {stopped}, and each look "
         "spends its share of the error."
     )
+
+
+def _planned(contents: Contents) -> str:
+    """Return what the first look showed, with a capital letter and a full stop."""
+    plan = None if contents.evidence is None else contents.evidence.plan
+    if plan is None:
+        return ""
+    said = plan.sentence()
+    return f" {said[:1].upper()}{said[1:]}."
 
 
 def _why_not(contents: Contents) -> str:
