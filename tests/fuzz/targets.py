@@ -11,6 +11,7 @@ from pathlib import Path
 
 from quarl.errors import DeviceError, QuarlError
 from quarl.firmware.lower import lower
+from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers import ImportOptions
 from quarl.importers.tflite import read_tflite
 from quarl.links.frames import FrameScanner, pack_frame, payload_of, take_frame
@@ -25,7 +26,9 @@ def tflite(data: bytes) -> None:
         path = Path(folder) / "file.tflite"
         path.write_bytes(data)
         with suppress(QuarlError):
-            lower(read_tflite(path, ImportOptions()), "dsp")
+            policy = read_tflite(path, ImportOptions())
+            if isinstance(policy, QuantPolicy):
+                lower(policy, "dsp")
 
 
 def frames(data: bytes) -> None:

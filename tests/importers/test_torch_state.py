@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from quarl.errors import InputError, QuarlError, UnsupportedError, UntrustedFileError
 from quarl.importers.torch.state import read_state_dict, read_torch
 from tests.conftest import need
-from tests.support.bombs import bomb_pickle, replaced, torch_file, zip_bytes
+from tests.support.bombs import bomb_pickle, replaced, torch_file
 
 
 def saved(value: object, **options: Any) -> bytes:
@@ -258,11 +258,6 @@ def test_number_types_numpy_lacks_are_refused_by_name() -> None:
 
     with pytest.raises(UnsupportedError, match=r"BFloat16.*\.float\(\)"):
         read_torch(saved({"w": torch.zeros(2, dtype=torch.bfloat16)}))
-
-
-def test_a_torchscript_program_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match="TorchScript"):
-        read_torch(zip_bytes({"a/data.pkl": b"\x80\x02}.", "a/constants.pkl": b"\x80\x02)."}))
 
 
 def test_a_whole_module_is_refused_with_advice() -> None:

@@ -4,6 +4,7 @@ they cover.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +135,53 @@ def test_a_file_of_observations_is_read(tmp_path: Path) -> None:
     assert read_observations(written(tmp_path, obs=obs()), VECTOR).episode_count == 0
 
 
+def test_one_array_alone_is_a_file_of_observations(tmp_path: Path) -> None:
+    path = tmp_path / "obs.npy"
+    np.save(path, obs())
+    np.testing.assert_array_equal(read_observations(path, VECTOR).obs, obs())
+
+
+@pytest.mark.parametrize("split", [",", ";", "\t"])
+def test_a_table_is_read_by_its_names(tmp_path: Path, split: str) -> None:
+    names = VECTOR.observation.names or ("a", "b", "c")
+    contract = replace(VECTOR, observation=replace(VECTOR.observation, names=names))
+    table = obs()[:, ::-1]  # its columns are in another order
+    lines = [split.join([*names[::-1], "episode"])]
+    lines += [
+        split.join([*(repr(float(v)) for v in row), str(place // 8)])
+        for place, row in enumerate(table)
+    ]
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(lines))
+    made = read_observations(path, contract)
+    np.testing.assert_array_equal(made.obs, obs().astype(np.float32))
+    assert made.episode_count == 5
+    path.write_text("\n".join(split.join(repr(float(v)) for v in row) for row in obs()))
+    bare = read_observations(path, contract)  # without names, in the order of the contract
+    np.testing.assert_array_equal(bare.obs, obs().astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is no file of observations"),
+        ("\n\n", "has no rows"),
+        ("1,2,3\n1,2\n", "line 2 is not 3 numbers"),
+        ("1,2,3\n1,x,3\n", "line 2 is not 3 numbers"),
+        ("a,b,c\n\n1,2,3,4", "line 3 is not 3 numbers"),
+    ],
+)
+def test_a_damaged_table_is_refused_by_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_observations(path, VECTOR)
+
+
 @pytest.mark.parametrize(
     ("arrays", "found"),
     [
-        ({"observations": obs()}, r"holds observations, needs an array `obs` \[n, 3\]"),
+        ({"observations": obs()}, r"holds observations, needs an array `obs`"),
         (
             {"obs": obs(), "episode": np.zeros(39, np.int32)},
             "40 observations, but `episode` has shape",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import PurePosixPath
 
@@ -18,7 +18,7 @@ from quarl.bundle.rung_result import RungResult
 from quarl.errors import InputError
 from quarl.files.atomic import SCRATCH
 from quarl.files.documents import Digest, Document, Name, decode, encode
-from quarl.graph.env_spec import EnvSpec
+from quarl.graph.env_spec import EnvSpec, as_made, as_stored
 from quarl.quantize.calibration import Coverage
 from quarl.resources import VERSION
 
@@ -76,7 +76,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Return canonical JSON."""
-        return encode(self, DOCUMENT)
+        return encode(replace(self, env=as_stored(self.env)), DOCUMENT)
 
 
 def manifest_from(data: bytes, where: str) -> Manifest:
@@ -86,6 +86,7 @@ def manifest_from(data: bytes, where: str) -> Manifest:
         InputError: it is not a manifest, of another format, or says what cannot be.
     """
     manifest = decode(Manifest, data, where, DOCUMENT)
+    manifest = replace(manifest, env=as_made(manifest.env))
     limits_from_table(manifest.limits.to_table(), where)
     if manifest.arithmetic != ARITHMETIC:
         raise InputError(

@@ -100,7 +100,7 @@ CalibrationOption = Annotated[
     typer.Option(
         "--calibration",
         metavar="FILE|minari:ID|lerobot:DIR",
-        help="Observations the policy meets: a file, or a data set of recorded episodes.",
+        help="Observations the policy meets: .npz with an array `obs`, .npy, .csv, or a data set.",
     ),
 ]
 RungOption = Annotated[

@@ -144,6 +144,10 @@ def _decided(choice: Choice, candidate: QuantPolicy) -> RungResult:
     return RungResult(candidate.rung, name, candidate.parameter_bytes, error_found, missed=missed)
 
 
+class NothingToChooseError(InputError):
+    """The source plays no better than random, so that no rung's return says anything."""
+
+
 class _Player:
     """An actor whose episodes are played as far as they are asked for, and once."""
 
@@ -186,7 +190,9 @@ def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limi
             break
     if loop is None:
         assert unusable is not None, "a comparison, or why there is none"
-        raise InputError(f"{source.field.env.id}: {unusable.detail}: nothing can be chosen by it")
+        raise NothingToChooseError(
+            f"{source.field.env.id}: {unusable.detail}: nothing can be chosen by it"
+        )
     failed = [
         check
         for check in closed_loop_checks(loop, asked)

@@ -36,7 +36,13 @@ from quarl.bundle.rung_result import RungResult
 from quarl.bundle.writing import check_target, write_bundle
 from quarl.emitters import EMITTERS
 from quarl.errors import InputError, ToolMissingError
-from quarl.exporter.choose_rung import Choice, choose_rung, fixed_rung, trained_rung
+from quarl.exporter.choose_rung import (
+    Choice,
+    NothingToChooseError,
+    choose_rung,
+    fixed_rung,
+    trained_rung,
+)
 from quarl.files.digests import digests
 from quarl.finetune.assignment import TRAINING, Assignment, Distilled, Tell
 from quarl.finetune.record import qat_notes
@@ -53,7 +59,7 @@ from quarl.quantize.ladder import DEFAULT_RUNG
 from quarl.quantize.quantizer import widths_of
 from quarl.quantize.widths import INT8, Widths
 from quarl.rollouts.shares import Field, play_at_random
-from quarl.sources.observations import observations_of
+from quarl.sources.observations import draws_observations, observations_of
 from quarl.sources.source import Source
 from quarl.stats.seeds import RANDOM_SEED
 from quarl.verdict.budgets import with_board
@@ -63,6 +69,10 @@ from quarl.workers import HERE, Workers
 from quarl.workers.progress import QUIET, Progress, Reporter
 
 RANDOM_EPISODES = 100
+DRAWN_LINE = (
+    "no observations were given: those of the example are drawn evenly over the range of the "
+    "input's integers"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,8 @@ def export_policy(
         check_provable(asked)
     with reporter.stage(f"exporting {source.name}") as progress:
         fitted, held = observations_of(source, request.calibration, progress, request.workers)
+        if draws_observations(source, request.calibration):
+            reporter.line(DRAWN_LINE)
         limits = limits_of(source, request)
         quantized, ladder, trained = _quantize(
             source, request, (fitted, held), limits, reporter, progress
@@ -267,7 +279,12 @@ def _quantize(
         choice = Choice(
             policy, fitted, Field(source.env, request.workers), limits, request.widths, held.obs
         )
-        return _chosen(source, request, choice, reporter, progress)
+        try:
+            return _chosen(source, request, choice, reporter, progress)
+        except NothingToChooseError as error:
+            if request.calibration is None:
+                raise
+            reporter.line(f"{error}; decisions on the observations given choose")
     rung = DEFAULT_RUNG if request.rung is None else request.rung
     quantized, ladder = fixed_rung(policy, fitted, rung, request.widths)
     reporter.line(ladder[-1].sentence())

@@ -81,8 +81,8 @@ class Observation:
     """One observation of the environment.
 
     A vector has layout "vector" and raw units. An image has layout "hwc" or "chw" (as the
-    environment gives it), dtype uint8, and is divided by 255; stacked frames are channels, oldest
-    first.
+    environment gives it) and dtype uint8; stacked frames are channels, oldest first. A byte p means
+    pixel_scale * (p - pixel_zero): p / 255, but for int8 files that take other values than pixels.
     """
 
     shape: tuple[int, ...]
@@ -91,6 +91,8 @@ class Observation:
     names: tuple[str, ...] = ()
     normalizer: Normalizer | None = None
     units: tuple[str, ...] = ()  # of a vector's features, as a contract.toml states them
+    pixel_scale: float = 1 / 255
+    pixel_zero: int = 0
 
     def __post_init__(self) -> None:
         if not self.shape or min(self.shape) < 1:
@@ -113,6 +115,11 @@ class Observation:
             raise InputError(
                 f"contract: images of {self.dtype}; only uint8 pixels, which are divided by "
                 "255, are known"
+            )
+        if not (0 < self.pixel_scale < math.inf and 0 <= self.pixel_zero <= 255):
+            raise InputError(
+                f"contract: bytes of scale {self.pixel_scale} and zero point {self.pixel_zero}: "
+                "a positive number and one of 0 to 255 are needed"
             )
         for what, words in (("names", self.names), ("units", self.units)):
             if words and len(words) != self.shape[0]:
@@ -313,7 +320,7 @@ class Contract:
                 "dtype": observation.dtype,
                 "layout": observation.layout,
                 "names": list(observation.names),
-                "pixel_scale": 1 / 255 if observation.is_image else None,
+                "pixel_scale": observation.pixel_scale if observation.is_image else None,
                 "normalizer": None
                 if normalizer is None
                 else {
@@ -322,7 +329,7 @@ class Contract:
                     "epsilon": normalizer.epsilon,
                     "clip_obs": normalizer.clip_obs,
                 },
-                **_given(units=observation.units),
+                **_given(units=observation.units, pixel_zero=observation.pixel_zero),
             },
             "action": {
                 "kind": action.kind,
@@ -371,6 +378,8 @@ class Contract:
                         normalizer["clip_obs"],
                     ),
                     tuple(observation.get("units", ())),
+                    observation["pixel_scale"] or 1 / 255,
+                    _whole(observation.get("pixel_zero", 0)),
                 ),
                 Action(
                     action["kind"],

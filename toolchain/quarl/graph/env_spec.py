@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,3 +21,31 @@ class EnvSpec:
     def registered_id(self) -> str:
         """The id as gymnasium knows it, without the module."""
         return self.id.rpartition(":")[2]
+
+
+def as_stored(env: EnvSpec | None) -> EnvSpec | None:
+    """Return the environment with arguments that JSON can hold: infinity is {"float": "inf"}."""
+    return None if env is None else EnvSpec(env.id, _stored(env.kwargs))
+
+
+def as_made(env: EnvSpec | None) -> EnvSpec | None:
+    """Return the environment that `as_stored` stored."""
+    return None if env is None else EnvSpec(env.id, _made(env.kwargs))
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _stored(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_stored(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    return value
+
+
+def _made(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if list(value) == ["float"] and value["float"] in ("inf", "-inf", "nan"):
+            return float(value["float"])
+        return {key: _made(entry) for key, entry in value.items()}
+    return [_made(entry) for entry in value] if isinstance(value, list) else value

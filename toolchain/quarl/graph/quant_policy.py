@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 
 from quarl.errors import QuantizationError
-from quarl.graph.contract import Contract
+from quarl.graph.contract import Contract, Observation
 from quarl.graph.policy import INPUT
 from quarl.graph.quant_checks import (
     ACCUMULATOR_BOUND,
@@ -93,11 +93,7 @@ class QuantPolicy:
         return f"QuantPolicy(rung={self.rung}, {len(self.nodes)} nodes, {self.parameter_bytes:,} B)"
 
     def __post_init__(self) -> None:
-        _check_observation(
-            self.observation,
-            self.contract.observation.graph_shape,
-            is_image=self.contract.observation.is_image,
-        )
+        _check_observation(self.observation, self.contract.observation)
         _check_nodes(self)
         if self.softmax_beta is not None and not (
             self.softmax_beta > 0 and np.isfinite(np.float32(self.softmax_beta))
@@ -154,9 +150,8 @@ class QuantPolicy:
         return total
 
 
-def _check_observation(
-    quantizer: ObservationQuantizer, shape: tuple[int, ...], *, is_image: bool
-) -> None:
+def _check_observation(quantizer: ObservationQuantizer, observation: Observation) -> None:
+    shape, is_image = observation.graph_shape, observation.is_image
     check_tensor("the observation", quantizer.tensor)
     wanted = (0,) if is_image else shape
     if quantizer.inv_scale.dtype != np.float32 or quantizer.zero_point.dtype != np.int32:
@@ -169,14 +164,14 @@ def _check_observation(
         raise QuantizationError(
             f"the observation has shape {shape}, but {found}: they must be {wanted}"
         )
-    if is_image and (quantizer.tensor.zero_point, quantizer.tensor.qmin, quantizer.tensor.qmax) != (
-        INT8_MIN,
+    tensor, zero_point = quantizer.tensor, observation.pixel_zero + INT8_MIN
+    if is_image and (tensor.zero_point, tensor.qmin, tensor.qmax) != (
+        zero_point,
         INT8_MIN,
         INT8_MAX,
     ):
         raise QuantizationError(
-            f"pixels are int8 with zero point {INT8_MIN}, the observation's tensor is "
-            f"{quantizer.tensor}"
+            f"pixels are int8 with zero point {zero_point}, the observation's tensor is {tensor}"
         )
     wrong = np.flatnonzero(~(np.isfinite(quantizer.inv_scale) & (quantizer.inv_scale > 0)))
     if wrong.size:

@@ -20,7 +20,7 @@ KNOWN = (
 
 
 def detect_format(path: Path) -> str:
-    """Return "sb3", "cleanrl", "keras", "savedmodel", "onnx", "tflite" or "quarl".
+    """Return the name of the importer, one of `quarl.importers.IMPORTERS`.
 
     Raises:
         InputError: no such path, or no format quarl reads.
@@ -66,6 +66,10 @@ def _zip_format(path: Path) -> str:
         return "keras"
     if "document.npy" in names:
         return "quarl"
+    if any(name.endswith(("/archive_format", "/models/model.json")) for name in names):
+        return "pt2"
+    if any(name == "constants.pkl" or name.endswith("/constants.pkl") for name in names):
+        return "torchscript"
     if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
         return "cleanrl"
     listed = ", ".join(sorted(names)[:5])

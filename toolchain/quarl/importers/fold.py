@@ -57,7 +57,6 @@ def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
         UnsupportedError: a step that has no exact place in the policy; named.
     """
     nodes, action = split_action(path, draft, options)
-    observation: Observation | None
     if draft.layout == "vector":
         nodes, normalizer = split_normalizer(nodes, draft.input_shape[0])
         if normalizer is not None and options.normalizer is not None:
@@ -72,7 +71,9 @@ def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
         height, width, channels = draft.input_shape
         shape = (channels, height, width) if draft.layout == "chw" else (height, width, channels)
         known = raw or (options.observation is not None and options.observation.is_image)
-        observation = Observation(shape, "uint8", draft.layout) if known else None
+        if not known:
+            raise _unknown_pixels(path, (height, width, channels))
+        observation = Observation(shape, "uint8", draft.layout)
     nodes = _fold(nodes, draft.input_shape)
     contract = make_contract(path, options, observation, action, draft.notes)
     shapes = shapes_of(nodes, draft.input_shape)
@@ -80,6 +81,15 @@ def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
         Node(node.name, _layer(path, node, len(shapes[node.name])), node.inputs) for node in nodes
     )
     return Policy(layers, contract, "unknown", draft.framework, draft.source_sha256)
+
+
+def _unknown_pixels(path: Path, shape: tuple[int, int, int]) -> InputError:
+    size = "x".join(map(str, shape))
+    return InputError(
+        f"{path.name}: takes an image of floats, {size} values, and does not say how pixels become "
+        f"them. Where each is a byte divided by 255, say --observation image:{size}, or add --env "
+        "ID; else put the division in front of the network and export it again"
+    )
 
 
 def _fold(nodes: Nodes, input_shape: tuple[int, ...]) -> Nodes:
@@ -96,6 +106,8 @@ def _fold(nodes: Nodes, input_shape: tuple[int, ...]) -> Nodes:
             if isinstance(node.op, Affine)
         )
         folded = next((attempt for attempt in attempts if attempt is not None), None)
+        if folded is None:
+            folded = _fold_padding(nodes)
         if folded is None:
             lengths = {name: shape[0] for name, shape in shapes.items() if len(shape) == 1}
             folded = fold_linear(nodes, lengths)
@@ -122,6 +134,34 @@ def _fold_one(shape: tuple[int, ...], nodes: Nodes, node: DraftNode, op: Affine)
             nodes = swap(nodes, replace(taker, op=_scale_inputs(taker.op, op)))
         return bypass(nodes, node.name)
     return None
+
+
+def _fold_padding(nodes: Nodes) -> Nodes | None:
+    """Give zeros around an image to the convolutions that alone read it, one step less."""
+    for node in nodes:
+        op, after = node.op, consumers(nodes, node.name)
+        takers = [n.op for n in after if isinstance(n.op, Conv2D | DepthwiseConv2D)]
+        if not _only_pads(op) or not takers or len(takers) != len(after):
+            continue
+        assert isinstance(op, DepthwiseConv2D)
+        for taker in after:
+            assert isinstance(taker.op, Conv2D | DepthwiseConv2D)
+            (top, bottom), (left, right) = op.padding
+            (above, below), (before, behind) = taker.op.padding
+            padding = (top + above, bottom + below), (left + before, right + behind)
+            nodes = swap(nodes, replace(taker, op=replace(taker.op, padding=padding)))
+        return bypass(nodes, node.name)
+    return None
+
+
+def _only_pads(op: DraftOp) -> bool:
+    return (
+        isinstance(op, DepthwiseConv2D)
+        and op.padding != NO_PADDING
+        and op.weights.shape[1:] == op.stride == (1, 1)
+        and bool((op.weights == 1).all())
+        and not op.bias.any()
+    )
 
 
 def _can_take(layer: DraftOp, op: Affine) -> bool:

@@ -16,10 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError
-from quarl.files.npz import FRAMES_RATIO, npz_bytes, read_npz
+from quarl.files.npz import npz_bytes
 from quarl.graph.contract import Contract
+from quarl.graph.quant_tensor import ObservationQuantizer
+from quarl.quantize.observation_file import read_observation_file
 
 MIN_OBSERVATIONS = 16
+DRAWN = 256  # observations drawn over the range of an input
 PART_VALUES = 1 << 22
 
 
@@ -98,6 +101,19 @@ def _parts(obs: NDArray[Any]) -> Iterator[NDArray[Any]]:
     return (obs[start : start + rows] for start in range(0, len(obs), rows))
 
 
+def drawn(quantizer: ObservationQuantizer, contract: Contract, seed: int) -> Calibration:
+    """Return observations whose integers are spread evenly over the input's range: what can be said
+    of integers without the observations they were made for.
+    """
+    shape, tensor = contract.observation.graph_shape, quantizer.tensor
+    generator = np.random.default_rng(seed)
+    integers = generator.integers(tensor.qmin, tensor.qmax + 1, (DRAWN, *shape), np.int32)
+    if quantizer.is_pixels:
+        return Calibration((integers + 128).astype(np.uint8), np.zeros(0, np.int32))
+    steps = (integers - quantizer.zero_point).astype(np.float32)
+    return Calibration(steps / quantizer.inv_scale, np.zeros(0, np.int32))
+
+
 def coverage(calibration: Calibration, contract: Contract) -> Coverage:
     """Return what the calibration covers."""
     constant: tuple[str, ...] = ()
@@ -113,19 +129,13 @@ def coverage(calibration: Calibration, contract: Contract) -> Coverage:
 
 
 def read_observations(path: Path, contract: Contract) -> Calibration:
-    """Return the observations stored in an `.npz` file: array `obs`, optionally `episode`.
+    """Return the observations in a file (`read_observation_file`), and their episodes.
 
     Raises:
         InputError: not such a file, or observations that do not fit the contract.
         UntrustedFileError: it asks to be unpickled, or claims too much memory.
     """
-    arrays = read_npz(path, max_ratio=FRAMES_RATIO)
-    if "obs" not in arrays:
-        raise InputError(
-            f"{path}: holds {', '.join(sorted(arrays))}, needs an array `obs` [n, "
-            f"{', '.join(map(str, contract.observation.shape))}]"
-        )
-    obs, episode = arrays["obs"], arrays.get("episode")
+    obs, episode = read_observation_file(path, contract.observation.names)
     calibration = calibrate(obs, contract)
     if episode is None:
         return calibration

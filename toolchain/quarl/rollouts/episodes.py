@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError
-from quarl.graph.contract import Contract
+from quarl.graph.contract import Action, Contract
 from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.vector_env import open_lanes
@@ -171,15 +171,9 @@ def random_episodes(
     which a margin is a share.
 
     Raises:
-        InputError: as `run_episodes`; or a box action without finite bounds.
+        InputError: as `run_episodes`.
     """
     action = contract.action
-    low, high = np.array(action.low), np.array(action.high)
-    if action.kind == "box" and not np.isfinite([low, high]).all():
-        raise InputError(
-            f"{env.id}: random play needs finite action bounds, found {action.low} to "
-            f"{action.high}: give random_return"
-        )
     generators = [
         np.random.default_rng((seed, 0x52414E44)) for seed in seeds
     ]  # another stream than the environment's own
@@ -190,9 +184,24 @@ def random_episodes(
             return np.array(drawn, np.int64) + action.start
         if action.kind == "multi_discrete":
             return np.array([generators[e].integers(action.counts) for e in episodes], np.int64)
-        return np.array([generators[e].uniform(low, high) for e in episodes], np.float32)
+        return np.array([_random_values(generators[e], action) for e in episodes], np.float32)
 
     return _play(env, choose, seeds, lanes, watch)
+
+
+def _random_values(generator: np.random.Generator, action: Action) -> NDArray[np.float64]:
+    """Return float64 [count]: uniform between finite bounds; else as gymnasium draws them, normal
+    without bounds, exponential away from a single one.
+    """
+    low, high = np.array(action.low), np.array(action.high)
+    has_low, has_high = np.isfinite(low), np.isfinite(high)
+    if (has_low & has_high).all():
+        return generator.uniform(low, high)
+    uniform = generator.uniform(np.where(has_low, low, 0), np.where(has_high & has_low, high, 1))
+    away = generator.exponential(size=len(low))
+    normal = generator.normal(size=len(low))
+    one_sided = np.where(has_low, low + away, np.where(has_high, high - away, normal))
+    return np.where(has_low & has_high, uniform, one_sided)
 
 
 def _play(

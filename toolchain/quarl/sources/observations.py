@@ -19,7 +19,8 @@ from quarl.graph.contract import Contract
 from quarl.graph.policy import Policy, node_shapes
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.shapes import quant_shapes
-from quarl.quantize.calibration import Calibration, calibrate, read_observations
+from quarl.quantize.calibration import Calibration, calibrate, drawn, read_observations
+from quarl.quantize.observation_file import KINDS
 from quarl.rollouts.actors import Actor, source_actor
 from quarl.rollouts.collect import observe_episodes
 from quarl.rollouts.shares import Field
@@ -34,6 +35,7 @@ EPISODES = 40
 CALIBRATION_OBSERVATIONS = 2_000
 HELDOUT_OBSERVATIONS = 1_000
 MOST_VALUES = 1 << 28  # of all tensors for all observations: some 3 GB while it is quantised
+DRAWN_SEEDS = (1, 2)  # of observations drawn over the input's range
 HELDOUT_SHARE = 5  # one observation block in five of a user's own file is held out
 
 
@@ -47,7 +49,7 @@ def observations_of(
     from the recipe, or played now.
 
     Args:
-        calibration: `.npz` with `obs`, a data set's name, or observations [n, *shape] in
+        calibration: a file of observations, a data set's name, or observations [n, *shape] in
             environment units.
     Raises:
         InputError: there is neither a file nor an environment, or the observations do not fit the
@@ -62,10 +64,15 @@ def observations_of(
     if source.observations is not None:
         fitted_file, held_file = source.observations
         return read_observations(fitted_file, contract), read_observations(held_file, contract)
+    if draws_observations(source, calibration):
+        assert isinstance(source.policy, QuantPolicy)
+        quantizer = source.policy.observation
+        first, second = (drawn(quantizer, contract, seed) for seed in DRAWN_SEEDS)
+        return first, second
     if source.env is None:
         raise InputError(
             "quantising needs observations the policy meets: give --env ID to play, or "
-            "--calibration FILE.npz with `obs`"
+            f"--calibration FILE: {KINDS}"
         )
     policy, field = source.policy, Field(source.env, workers)
     make = (
@@ -106,6 +113,12 @@ def _given(calibration: Path | NDArray[Any], contract: Contract) -> Calibration:
         obs, episode = read_data_set(str(calibration))
         return calibrate(obs, contract, episode)
     return read_observations(calibration, contract)
+
+
+def draws_observations(source: Source, calibration: Path | NDArray[Any] | None) -> bool:
+    """Whether there are no observations, and none are needed: integers are there already."""
+    known = calibration is not None or source.observations is not None or source.env is not None
+    return isinstance(source.policy, QuantPolicy) and not known
 
 
 def check_amount(policy: Policy | QuantPolicy, count: int, file: Path) -> None:

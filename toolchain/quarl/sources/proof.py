@@ -16,7 +16,7 @@ def prove(source: Source, *, trust: bool) -> ImportProof:
     """
     policy, trusted = source.policy, trust or source.is_shipped
     if isinstance(policy, QuantPolicy):
-        proof = prove_integers(source.file, policy)
+        proof = prove_integers(source.file, policy, output=source.output)
     else:
         proof = prove_import(source.file, policy, trusted, source.output)
     if isinstance(proof, NotProven):

@@ -229,6 +229,45 @@ def _max_pool(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
     return walk.add(node, MaxPool2D(size, stride, padding), [x])
 
 
+def _pad(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    """Append zeros around an image, which the convolution after it takes, or around a vector."""
+    x = walk.tensor(node, inputs[0])
+    given = inputs[1] if len(inputs) > 1 else np.asarray(attribute_of(node, "pads", []))
+    pads = [int(n) for n in walk.weights(node, given).ravel()]
+    if len(inputs) > 3 and is_given(inputs[3]):
+        raise walk.unsupported(node, "pads chosen axes, export it with pads for all of them")
+    fill = walk.weights(node, inputs[2]) if len(inputs) > 2 and is_given(inputs[2]) else 0
+    rank = x.order.ndim if x.layout == "flat" else len(x.dims) + 1
+    if attribute_of(node, "mode", "constant") != "constant" or np.any(fill) or min(pads) < 0:
+        raise walk.unsupported(node, "fills with other values than 0")
+    pairs = list(zip(pads[:rank], pads[rank:], strict=True))
+    if x.layout == "flat":
+        return _padded_vector(walk, node, x, pairs)
+    rows, cols, channels = pairs[1:] if x.layout == "nhwc" else (pairs[2], pairs[3], pairs[1])
+    if any(pairs[0]) or any(channels):
+        raise walk.unsupported(node, "pads the batch or the channels of an image")
+    count = walk.builder.shapes[x.node][-1]
+    result = walk.add(node, average(1, 1, count, (1, 1), (rows, cols)), [x])
+    height, width = walk.builder.shapes[result.node][:2]
+    dims = (count, height, width) if x.layout == "nchw" else (height, width, count)
+    return Value(result.node, x.layout, dims, x.order)
+
+
+def _padded_vector(
+    walk: Walk, node: NodeProto, x: Value, pairs: Sequence[tuple[int, int]]
+) -> Value:
+    count = walk.builder.shapes[x.node][0]
+    places = np.pad(x.order, pairs, constant_values=-1)
+    if x.batch >= 0 and any(pairs[x.batch]):
+        raise walk.unsupported(node, "pads the batch")
+    walk.check_size(node, places.size, count)
+    weights = np.zeros((places.size, count))
+    shown = np.flatnonzero(places.ravel() >= 0)
+    weights[shown, places.ravel()[shown]] = 1
+    result = walk.add(node, Linear(weights, np.zeros(places.size)), [x])
+    return vector(result.node, places.shape, x.batch)
+
+
 def _global_average_pool(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
     x = walk.tensor(node, inputs[0])
     if x.layout == "flat":
@@ -296,6 +335,7 @@ LAYERS: Operators = {
     "GlobalAveragePool": _global_average_pool,
     "MatMul": _matmul,
     "MaxPool": _max_pool,
+    "Pad": _pad,
     "ReduceMean": _reduce_mean,
     "ReduceSum": _reduce_mean,
 }

@@ -37,11 +37,16 @@ PROVERS: dict[str, tuple[str, str]] = {
     "keras": ("quarl.importers.proofs.keras", "outputs_of_keras"),
     "onnx": ("quarl.importers.proofs.onnx", "outputs_of_onnx"),
     "savedmodel": ("quarl.importers.proofs.savedmodel", "outputs_of_savedmodel"),
+    "torchscript": ("quarl.importers.proofs.programs", "outputs_of_program"),
+    "pt2": ("quarl.importers.proofs.programs", "outputs_of_program"),
+    "tflite": ("quarl.importers.proofs.tflite", "outputs_of_floats"),
     "quarl": ("quarl.importers.proofs.quarl", "outputs_of_quarl"),
 }
 UNSAFE = {  # frameworks that may run code from the file
     "sb3": "Stable-Baselines3, which unpickles",
     "savedmodel": "TensorFlow, which runs its graph",
+    "torchscript": "torch, which runs its program",
+    "pt2": "torch, which runs its graph",
 }
 
 
@@ -71,7 +76,7 @@ class NotProven:
 
 
 def prove_integers(
-    path: Path, policy: QuantPolicy, count: int = OBSERVATIONS
+    path: Path, policy: QuantPolicy, count: int = OBSERVATIONS, output: str | None = None
 ) -> ImportProof | NotProven:
     """Return the proof that an int8 file's integers were read right: LiteRT and the reference give
     the same for random ones.
@@ -81,7 +86,7 @@ def prove_integers(
     shape = policy.contract.observation.graph_shape
     integers = np.random.default_rng(0).integers(-128, 128, (count, *shape), np.int32)
     try:
-        found, against = outputs_of_tflite(path, policy, integers)
+        found, against = outputs_of_tflite(path, policy, integers, output)
     except DeviceError as error:
         return NotProven(str(error))
     ours = NumpyRuntime(policy).run(integers).astype(np.int32)

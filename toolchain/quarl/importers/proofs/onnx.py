@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
@@ -16,7 +17,7 @@ from quarl.importers.action import split_action
 from quarl.importers.draft import Affine, Linear, Nodes, node_named
 from quarl.importers.observation import source_input
 from quarl.importers.onnx import draft_of
-from quarl.importers.onnx.file import open_onnx
+from quarl.importers.onnx.file import OnnxFile, open_onnx
 from quarl.importers.onnx.inputs import InputPlan, numbers_in, plan_inputs
 from quarl.importers.options import ImportOptions
 
@@ -34,15 +35,36 @@ def outputs_of_onnx(
         ToolMissingError: this ONNX Runtime cannot load the file.
     """
     source = open_onnx(path)
+
+    def run(
+        outputs: list[str], plan: InputPlan, values: NDArray[Any]
+    ) -> list[NDArray[np.floating[Any]]]:
+        return [*run_onnx(source.inlined(outputs), outputs, plan, values)]
+
+    found = outputs_by(run, source, policy, obs, options)
+    return found, f"ONNX Runtime {onnxruntime.__version__}"
+
+
+Run: TypeAlias = Callable[[list[str], InputPlan, NDArray[Any]], "list[NDArray[np.floating[Any]]]"]
+"""Returns some results of a file, each [n, ...], for what its network is fed."""
+
+
+def outputs_by(
+    run: Run, source: OnnxFile, policy: Policy, obs: NDArray[Any], options: ImportOptions
+) -> NDArray[np.floating[Any]]:
+    """Return the outputs [n, count] as `policy.outputs` means them, from what a runtime gives."""
     draft = draft_of(source, options)
-    nodes = split_action(path, draft, options)[0]
+    nodes = split_action(source.path, draft, options)[0]
     ends = _ends(nodes, nodes[-1].name)
     outputs = [node.source for name in ends if (node := node_named(nodes, name)) is not None]
     plan = plan_inputs(source, outputs, options.observation)
     values = source_input(draft, policy.contract, obs)
-    found = _run(source.inlined(outputs), outputs, plan, values)
-    results = {INPUT: values.reshape(len(values), -1), **dict(zip(ends, found, strict=True))}
-    return _added(nodes, nodes[-1].name, results), f"ONNX Runtime {onnxruntime.__version__}"
+    found = run(outputs, plan, values)
+    results = {
+        INPUT: values.reshape(len(values), -1),
+        **{name: part.reshape(len(part), -1) for name, part in zip(ends, found, strict=True)},
+    }
+    return _added(nodes, nodes[-1].name, results)
 
 
 def _ends(nodes: Nodes, name: str) -> list[str]:
@@ -70,7 +92,7 @@ def _added(nodes: Nodes, name: str, results: dict[str, NDArray[Any]]) -> NDArray
     raise ToolMissingError(f"{name} is a step of quarl's own, which no runtime computes")
 
 
-def _run(
+def run_onnx(
     model: ModelProto, outputs: list[str], plan: InputPlan, values: NDArray[Any]
 ) -> list[NDArray[np.float32]]:
     """Return each output [n, count] for what the network is fed, in batches of the size it
@@ -88,7 +110,7 @@ def _run(
         batch = shapes[0][0] if shapes and shapes[0][0] > 0 else len(values) if shapes else 1
         filled = np.concatenate([values, np.repeat(values[-1:], -len(values) % batch, axis=0)])
         parts = [
-            session.run(outputs, _fed(plan, filled[start : start + batch]))
+            session.run(outputs, fed(plan, filled[start : start + batch]))
             for start in range(0, len(filled), batch)
         ]
     except Exception as error:  # whatever it raises, it has no class of its own
@@ -102,21 +124,21 @@ def _run(
     ]
 
 
-def _fed(plan: InputPlan, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def fed(plan: InputPlan, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Return what each input is given for some observations [n, ...]."""
-    fed = {
+    values_of = {
         name: np.repeat(array, len(values), axis=0).astype(_float32(array.dtype))
         for name, array in plan.fixed.items()
     }
     if len(plan.observed) == 1 and values.ndim == 4:
-        return fed | {plan.observed[0][0]: values}
+        return values_of | {plan.observed[0][0]: values}
     start = 0
     for name, shape in plan.observed:
         part = values[:, start : start + numbers_in(shape)]
         start += numbers_in(shape)
         lengths = shape if len(shape) == 1 else (len(values), *shape[1:])
-        fed[name] = np.ascontiguousarray(part.reshape(lengths).astype(_float32(part.dtype)))
-    return fed
+        values_of[name] = np.ascontiguousarray(part.reshape(lengths).astype(_float32(part.dtype)))
+    return values_of
 
 
 def _float32(dtype: np.dtype[Any]) -> np.dtype[Any]:

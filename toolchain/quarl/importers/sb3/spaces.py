@@ -87,11 +87,6 @@ def action_from(fields: Mapping[str, Any], file: str) -> Action:
             return Action("multi_discrete", 2 * count, counts=(2,) * count)
         case "Box" if len(shape := _shape(fields, file)) == 1:
             low, high = _numbers(fields, "low"), _numbers(fields, "high")
-            if not all(math.isfinite(bound) for bound in (*low, *high)):
-                raise UnsupportedError(
-                    f"{file}: action bounds are infinite, finite ones are needed: train with "
-                    "gymnasium.wrappers.RescaleAction"
-                )
             return Action("box", shape[0], low, high)
         case kind:
             raise UnsupportedError(

@@ -1,5 +1,6 @@
 """int8 `.tflite` files of any origin become a `QuantPolicy`: the integers, scales and clamps
-exactly as LiteRT computes with them.
+exactly as LiteRT computes with them. Files that compute in floats become a `Policy`
+(`quarl.importers.tflite.floats`).
 
 In: a file made by TFLiteConverter or any tool that writes full-integer models (int8 activations and
 weights, int32 biases).
@@ -21,35 +22,44 @@ import numpy as np
 from quarl.errors import InputError, QuarlError, UnsupportedError
 from quarl.files.open import source_digest
 from quarl.graph.contract import Action, Observation
+from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import (
+    INT8_MIN,
     ObservationQuantizer,
     QuantPolicy,
     QuantTable,
     QuantTensor,
 )
-from quarl.importers.options import ImportOptions, box_from_environment, make_contract
+from quarl.importers.options import (
+    ImportOptions,
+    box_from_environment,
+    describe_action,
+    make_contract,
+    missing_action,
+)
 from quarl.importers.tflite.file import TfliteGraph, read_graph
+from quarl.importers.tflite.floats import computes_in_floats, read_floats
 from quarl.importers.tflite.operators import OPERATORS
 from quarl.importers.tflite.walk import SOURCE_ADVICE, Network, Walk
 
 WHOLE = 1e-6  # steps: an offset this close to a whole number of them is one
 
 
-def read_tflite(path: Path, options: ImportOptions) -> QuantPolicy:
-    """Return the quantised policy in an int8 `.tflite`.
+def read_tflite(path: Path, options: ImportOptions) -> QuantPolicy | Policy:
+    """Return the quantised policy in an int8 `.tflite`, or the float one in any other.
 
     Raises:
         InputError: damaged or inconsistent, or the action or observation is unknown.
-        UnsupportedError: not a full-integer int8 model, or an operator without exact counterpart;
-            names it.
+        UnsupportedError: an operator without exact counterpart; names it.
         QuantizationError: a layer beyond the limits under which all runtimes agree.
         UntrustedFileError: sizes beyond the limits.
     """
     graph = read_graph(path)
-    network = read_network(path, graph, options.action_space)
-    contract = make_contract(
-        path, options, _observation(path, network), _action(path, network, options)
-    )
+    if computes_in_floats(graph):
+        return read_floats(path, graph, options)
+    network = read_network(path, graph, options)
+    found = _observation(network)
+    contract = make_contract(path, options, found, _action(path, network, options), _notes(found))
     if graph.is_made_by_quarl and not contract.observation.is_image:
         raise InputError(
             f"{path.name}: was written by quarl, and its observation scales are in the bundle "
@@ -62,15 +72,23 @@ def read_tflite(path: Path, options: ImportOptions) -> QuantPolicy:
     )
 
 
-def read_network(path: Path, graph: TfliteGraph, action: Action | None) -> Network:
-    """Return the integers of the graph; `action` tells which of several outputs is the policy."""
+def read_network(path: Path, graph: TfliteGraph, options: ImportOptions) -> Network:
+    """Return the integers of the graph; the options tell which of several outputs is the policy."""
+    action = options.action_space
     if len(graph.inputs) != 1:
         raise UnsupportedError(
             f"{path.name}: has {len(graph.inputs)} inputs, quarl carries one observation: "
             "concatenate them"
         )
-    if len(graph.outputs) == 1:
-        return Walk(path, graph, graph.outputs[0], OPERATORS).network()
+    outputs = dict(zip(graph.output_names, graph.outputs, strict=True))
+    if options.output is not None and options.output not in outputs:
+        raise InputError(
+            f"{path.name}: --output {options.output}: the network has no such output, it has "
+            f"{', '.join(outputs)}"
+        )
+    if len(graph.outputs) == 1 or options.output is not None:
+        index = outputs[options.output] if options.output else graph.outputs[0]
+        return Walk(path, graph, index, OPERATORS).network()
     found: list[Network] = []
     errors: list[QuarlError] = []
     for output in graph.outputs:
@@ -84,32 +102,38 @@ def read_network(path: Path, graph: TfliteGraph, action: Action | None) -> Netwo
     if not found:
         raise errors[0]
     raise InputError(
-        f"{path.name}: {len(fitting)} of its {len(graph.outputs)} outputs fit the action "
-        "space given with --env, exactly one must: "
-        "convert the model with the policy's output alone"
+        f"{path.name}: {len(fitting)} of its {len(graph.outputs)} outputs "
+        f"({', '.join(outputs)}) fit the action, exactly one must: add --output NAME"
     )
 
 
-def _observation(path: Path, network: Network) -> Observation:
+def _observation(network: Network) -> Observation:
     if len(network.shape) == 1:
         return Observation(network.shape, "float32", "vector")
     scale, zero_point = network.tensor.scale, network.tensor.zero_point
     pixels = np.arange(256, dtype=np.float32)
-    meant = (
-        pixels / np.float32(255),
-        pixels,
-    )  # what the network was trained on: 0 to 1, or 0 to 255
-    if not any(
+    # what the network was trained on: 0 to 1, or 0 to 255
+    meant = (pixels / np.float32(255), pixels)
+    if any(
         np.array_equal(np.rint(values * (np.float32(1) / scale)) + zero_point, pixels - 128)
         for values in meant
     ):
-        raise UnsupportedError(
-            f"{path.name}: its image has scale {scale} and zero point {zero_point}, so its "
-            "integers are not the pixels: "
-            "convert it with pixels divided by 255, and with black and white among the "
-            "representative images"
-        )
-    return Observation(network.shape, "uint8", "hwc")
+        return Observation(network.shape, "uint8", "hwc")
+    return Observation(
+        network.shape,
+        "uint8",
+        "hwc",
+        pixel_scale=float(scale),
+        pixel_zero=zero_point - INT8_MIN,
+    )
+
+
+def _notes(observation: Observation) -> tuple[str, ...]:
+    """Return what a byte of the observation means, where it is not a pixel."""
+    if observation.is_image and observation.pixel_scale != 1 / 255:
+        scale, zero = observation.pixel_scale, observation.pixel_zero
+        return (f"observation: a byte p stands for {scale:.9g} * (p - {zero}), as the file says",)
+    return ()
 
 
 def _action(path: Path, network: Network, options: ImportOptions) -> Action:
@@ -119,13 +143,9 @@ def _action(path: Path, network: Network, options: ImportOptions) -> Action:
     given, last = options.action_space, network.nodes[-1].op
     function = last.function if isinstance(last, QuantTable) else None
     if given is None:
-        if not network.head and function in ("tanh", "sigmoid"):
-            raise InputError(
-                f"{path.name}: ends in {function}, so its {network.count} outputs look like a "
-                "continuous action, "
-                "and the file does not say its bounds: add --env ID, the environment it was "
-                "trained on"
-            )
+        if not network.head:
+            ending = f"the network ends in {function or 'a linear layer'}"
+            raise missing_action(path.name, ending, network.count)
         return Action("discrete", network.count)
     if given.kind == "box" and not network.head:
         return box_from_environment(
@@ -134,9 +154,9 @@ def _action(path: Path, network: Network, options: ImportOptions) -> Action:
     if given.kind == "box" or given.count != network.count:
         ending = f" and ends in {network.head}" if network.head else ""
         raise InputError(
-            f"{path.name}: has {network.count} outputs{ending}, the action space given with "
-            f"--env is {given.kind} with "
-            f"{given.count} values: give the environment it was trained on"
+            f"{path.name}: has {network.count} outputs{ending}, {options.action_by} says "
+            f"{describe_action(given)}: give the environment it was trained on, or the space as it "
+            "was trained"
         )
     return given
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
 from quarl.files.open import read_file
 from quarl.importers.detect import TFLITE_MAGIC
+from quarl.importers.tflite.settings import OPTIONS, Settings, names_of
 
 MAX_BYTES = 1 << 27
 MAX_TENSORS = 4_096
@@ -35,23 +36,25 @@ MAX_ELEMENTS = 1 << 24  # of one activation
 # constants may claim this many times the file's bytes together: tensors may share a buffer, in a
 # bomb all of them do
 MAX_SHARING = 4
-NUMPY_TYPES = {"INT8": np.int8, "UINT8": np.uint8, "INT32": np.int32, "FLOAT32": np.float32}
+NUMPY_TYPES = {
+    "INT8": np.int8,
+    "UINT8": np.uint8,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FLOAT16": np.float16,
+    "FLOAT32": np.float32,
+}
 
 
-def _names(members: type) -> dict[int, str]:
-    return {value: name for name, value in vars(members).items() if isinstance(value, int)}
-
-
-_OPERATORS = _names(schema.BuiltinOperator)
-_TYPES = _names(schema.TensorType)
-_FUSED = _names(schema.ActivationFunctionType)
-_PADDINGS = _names(schema.Padding)
+_OPERATORS = names_of(schema.BuiltinOperator)
+_TYPES = names_of(schema.TensorType)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
     """One tensor: real = scale * (q - zero_point), per tensor or per index of `axis`."""
 
+    name: str
     dtype: str  # its name in the schema
     shape: tuple[int, ...]
     scale: NDArray[np.float32]  # [0] where it is not quantised, [1], or [shape[axis]]
@@ -64,22 +67,6 @@ class Tensor:
         if self.data is None or self.dtype not in NUMPY_TYPES:
             return None
         return self.data.view(NUMPY_TYPES[self.dtype]).reshape(self.shape)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What an operator's options say; for those it has not, the value that changes nothing."""
-
-    fused: str = "NONE"
-    padding: str = "VALID"
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    depth_multiplier: int = 1
-    axis: int = -1
-    beta: float = 1.0
-    kernel: tuple[int, int] = (1, 1)  # of a pooling
-    keeps_axes: bool = False  # of a reduction
-    is_packed: bool = False  # weights in an order of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +90,15 @@ class TfliteGraph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     is_made_by_quarl: bool
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What each output is called; "NAME:1" where several have one name."""
+        names = [self.tensors[index].name or "output" for index in self.outputs]
+        return tuple(
+            name if names.count(name) == 1 else f"{name}:{place}"
+            for place, name in enumerate(names)
+        )
 
     def showing(self, tensor: int) -> bytes:
         """Return the file with its first output turned to another tensor, everything else as it
@@ -249,7 +245,7 @@ class _Reader:
                 "dense model without state"
             )
         scale, zero_point, axis = self._quantization(table.Quantization(), max((*shape, 1)))
-        return Tensor(dtype, shape, scale, zero_point, axis, data)
+        return Tensor(_text(table, 10), dtype, shape, scale, zero_point, axis, data)
 
     def _data(self, index: int) -> NDArray[np.uint8] | None:
         if index >= self.model.BuffersLength():
@@ -313,9 +309,9 @@ class _Reader:
         return Operator(index, name, inputs, outputs, self._settings(name, index, table))
 
     def _settings(self, name: str, index: int, table: Any) -> Settings:
-        if name not in _OPTIONS:
+        if name not in OPTIONS:
             return Settings()
-        kind, read = _OPTIONS[name]
+        kind, read = OPTIONS[name]
         union = table.BuiltinOptions()
         if union is None or table.BuiltinOptionsType() != getattr(schema.BuiltinOptions, kind):
             raise InputError(
@@ -347,78 +343,16 @@ class _Reader:
 
     def _is_made_by_quarl(self) -> bool:
         return any(
-            self._metadata_name(self.model.Metadata(i)) == b"quarl"
+            _text(self.model.Metadata(i), 4) == "quarl"
             for i in range(
                 self._count(self.model.MetadataLength(), MAX_OPERANDS, "metadata entries")
             )
         )
 
-    def _metadata_name(self, table: Any) -> bytes:
-        place = table._tab.Offset(4)
-        if (
-            place == 0 or table._tab.VectorLen(place) > MAX_OPERANDS
-        ):  # a string is a vector; a long one is not copied
-            return b""
-        return bytes(table.Name())
 
-
-def _fully_connected(options: Any) -> Settings:
-    return Settings(
-        fused=_fused(options),
-        is_packed=options.WeightsFormat() != schema.FullyConnectedOptionsWeightsFormat.DEFAULT,
-    )
-
-
-def _convolution(options: Any) -> Settings:
-    return Settings(
-        fused=_fused(options),
-        padding=_PADDINGS.get(options.Padding(), f"padding {options.Padding()}"),
-        stride=(int(options.StrideH()), int(options.StrideW())),
-        dilation=(int(options.DilationHFactor()), int(options.DilationWFactor())),
-        depth_multiplier=int(options.DepthMultiplier())
-        if hasattr(options, "DepthMultiplier")
-        else 1,
-    )
-
-
-def _pooling(options: Any) -> Settings:
-    return Settings(
-        fused=_fused(options),
-        padding=_PADDINGS.get(options.Padding(), f"padding {options.Padding()}"),
-        stride=(int(options.StrideH()), int(options.StrideW())),
-        kernel=(int(options.FilterHeight()), int(options.FilterWidth())),
-    )
-
-
-def _reduction(options: Any) -> Settings:
-    return Settings(keeps_axes=bool(options.KeepDims()))
-
-
-def _concatenation(options: Any) -> Settings:
-    return Settings(fused=_fused(options), axis=int(options.Axis()))
-
-
-def _add(options: Any) -> Settings:
-    return Settings(fused=_fused(options))
-
-
-def _softmax(options: Any) -> Settings:
-    return Settings(beta=float(options.Beta()))
-
-
-def _fused(options: Any) -> str:
-    code = options.FusedActivationFunction()
-    return _FUSED.get(code, f"function {code}")
-
-
-_OPTIONS: Mapping[str, tuple[str, Callable[[Any], Settings]]] = {
-    "FULLY_CONNECTED": ("FullyConnectedOptions", _fully_connected),
-    "CONV_2D": ("Conv2DOptions", _convolution),
-    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", _convolution),
-    "CONCATENATION": ("ConcatenationOptions", _concatenation),
-    "ADD": ("AddOptions", _add),
-    "AVERAGE_POOL_2D": ("Pool2DOptions", _pooling),
-    "MAX_POOL_2D": ("Pool2DOptions", _pooling),
-    "MEAN": ("ReducerOptions", _reduction),
-    "SOFTMAX": ("SoftmaxOptions", _softmax),
-}
+def _text(table: Any, field: int) -> str:
+    """Return the name in a table; a string is a vector, and a long one is not copied."""
+    place = table._tab.Offset(field)
+    if place == 0 or table._tab.VectorLen(place) > MAX_OPERANDS:
+        return ""
+    return bytes(table.Name()).decode("utf-8", "replace")

@@ -41,8 +41,8 @@ PARAMETER = ("torch._utils", "_rebuild_parameter")
 
 
 @dataclass(frozen=True, slots=True)
-class _Global:
-    """A name the pickle refers to: one of the four kinds allowed."""
+class Global:
+    """A name the pickle refers to, which stands for nothing but itself."""
 
     module: str
     name: str
@@ -82,7 +82,7 @@ def read_torch(source: Path | bytes, name: str | None = None) -> Any:
     """
     name = name or (source.name if isinstance(source, Path) else "state dict")
     with Archive(source, name) as archive:
-        return _Reader(archive, name).read()
+        return TensorReader(archive, name).read()
 
 
 def is_state_dict(value: object) -> TypeGuard[dict[str, NDArray[Any]]]:
@@ -103,7 +103,11 @@ def describe(value: object) -> str:
     return "a single tensor" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
-class _Reader:
+class TensorReader:
+    """Reads one pickle of an archive, and the storages that lie beside it."""
+
+    folder = "data"  # where the storages lie
+
     def __init__(self, archive: Archive, name: str) -> None:
         self.archive = archive
         self.name = name
@@ -117,11 +121,6 @@ class _Reader:
                 f"{name}: has {len(roots)} data.pkl inside, a file of torch.save has one"
             )
         self.root = roots[0]
-        if f"{self.root}constants.pkl" in archive.names:
-            raise UnsupportedError(
-                f"{name}: is a TorchScript program: save its weights with "
-                "torch.save(module.state_dict(), FILE)"
-            )
         if (
             f"{self.root}byteorder" in archive.names
             and archive.read(f"{self.root}byteorder", 16) != b"little"
@@ -133,21 +132,26 @@ class _Reader:
         self.storages: dict[str, NDArray[Any]] = {}
         self.tensors = 0
 
-    def read(self) -> Any:
-        pickled = self.archive.read(f"{self.root}data.pkl", MAX_PICKLE_BYTES)
+    def read(self, member: str = "data.pkl") -> Any:
+        """Return what the pickle describes.
+
+        Raises:
+            InputError, UntrustedFileError, UnsupportedError: as `read_torch`.
+        """
+        pickled = self.archive.read(f"{self.root}{member}", MAX_PICKLE_BYTES)
         try:
             return Machine(self.name, self).run(pickled)
         except (ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
             raise InputError(
-                f"{self.name}: data.pkl is damaged ({error}): copy or save the file again"
+                f"{self.name}: {member} is damaged ({error}): copy or save the file again"
             ) from error
 
-    def named(self, module: str, name: str) -> _Global:
+    def named(self, module: str, name: str) -> Global:
         """Return the name, which must be one of the few that tensors need."""
         if (module, name) in (ORDERED_DICT, TENSOR, PARAMETER) or (
             module == "torch" and name in STORAGE_DTYPES
         ):
-            return _Global(module, name)
+            return Global(module, name)
         if module == "torch" and name.endswith("Storage"):
             raise UnsupportedError(
                 f"{self.name}: holds {name.removesuffix('Storage')} numbers: convert the "
@@ -161,7 +165,7 @@ class _Reader:
 
     def called(self, function: object, arguments: object) -> Any:
         """Return the dict or the tensor that a call makes."""
-        if not isinstance(function, _Global) or not isinstance(arguments, tuple):
+        if not isinstance(function, Global) or not isinstance(arguments, tuple):
             raise UntrustedFileError(
                 f"{self.name}: asks to call {type(function).__name__}, which plain tensors do "
                 "not need"
@@ -192,7 +196,7 @@ class _Reader:
             not isinstance(reference, tuple)
             or len(reference) != 5
             or reference[0] != "storage"
-            or not isinstance(reference[1], _Global)
+            or not isinstance(reference[1], Global)
         ):
             raise ValueError("a reference is not one to a storage")
         _, kind, key, _, elements = reference
@@ -200,7 +204,7 @@ class _Reader:
             raise ValueError("a storage without name or length")
         dtype = STORAGE_DTYPES[kind.name]
         if key not in self.storages:
-            data = self.archive.read(f"{self.root}data/{key}")
+            data = self.archive.read(f"{self.root}{self.folder}/{key}")
             if len(data) % dtype.itemsize:
                 raise UntrustedFileError(
                     f"{self.name}: storage {key} has {len(data)} bytes, no whole number of "
@@ -237,27 +241,35 @@ class _Reader:
             or not isinstance(stride, tuple)
         ):
             raise ValueError("a tensor without storage, size or stride")
-        numbers = (offset, *size, *stride)
-        if (
-            len(size) != len(stride)
-            or len(size) > MAX_RANK
-            or not all(type(n) is int and n >= 0 for n in numbers)
-        ):
-            raise UntrustedFileError(
-                f"{self.name}: a tensor's offset, size or stride is not a list of whole numbers "
-                f">= 0, or has over {MAX_RANK} axes"
-            )
-        assert isinstance(offset, int)
-        values = storage.values
-        count = 1
-        for length in size:
-            count *= length
-        last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-        if count > values.size or offset > values.size or (count and last >= values.size):
-            raise UntrustedFileError(
-                f"{self.name}: a tensor of size {size} reaches outside its storage of "
-                f"{values.size} values: the file is damaged or forged"
-            )
-        return as_strided(
-            values[offset:], size, [step * values.itemsize for step in stride], writeable=False
+        return cut(self.name, storage.values, offset, size, stride)
+
+
+def cut(
+    name: str, values: NDArray[Any], offset: object, size: tuple[Any, ...], stride: tuple[Any, ...]
+) -> NDArray[Any]:
+    """Return a read-only view [*size] of a storage; checked to lie inside it and to repeat none of
+    it.
+    """
+    numbers = (offset, *size, *stride)
+    if (
+        len(size) != len(stride)
+        or len(size) > MAX_RANK
+        or not all(type(n) is int and n >= 0 for n in numbers)
+    ):
+        raise UntrustedFileError(
+            f"{name}: a tensor's offset, size or stride is not a list of whole numbers "
+            f">= 0, or has over {MAX_RANK} axes"
         )
+    assert isinstance(offset, int)
+    count = 1
+    for length in size:
+        count *= length
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    if count > values.size or offset > values.size or (count and last >= values.size):
+        raise UntrustedFileError(
+            f"{name}: a tensor of size {size} reaches outside its storage of "
+            f"{values.size} values: the file is damaged or forged"
+        )
+    return as_strided(
+        values[offset:], size, [step * values.itemsize for step in stride], writeable=False
+    )
