@@ -1,6 +1,4 @@
-"""Observation statistics: plain data in, and the one place where a pickle is loaded asks for
-trust.
-"""
+"""Observation statistics are read as data, VecNormalize's pickles too."""
 
 from __future__ import annotations
 
@@ -139,19 +137,11 @@ def test_a_place_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["taken"]
 
 
-def test_a_pickle_given_as_statistics_is_called_one_and_not_run(tmp_path: Path) -> None:
+def test_a_pickle_is_read_and_never_run(tmp_path: Path) -> None:
     source = tmp_path / "vecnormalize.pkl"
     source.write_bytes(bomb_pickle(tmp_path / "ran"))
-    with pytest.raises(InputError, match=r"is a pickle.*convert-normalizer vecnormalize\.pkl"):
-        read_normalizer(source)
-    assert not (tmp_path / "ran").exists()
-
-
-def test_a_pickle_is_not_loaded_without_trust(tmp_path: Path) -> None:
-    source = tmp_path / "vecnormalize.pkl"
-    source.write_bytes(bomb_pickle(tmp_path / "ran"))
-    with pytest.raises(UntrustedFileError, match="say so with --trust"):
-        convert_vecnormalize(source, tmp_path / "n.npz", trust=False)
+    with pytest.raises(InputError, match="VecNormalize"):
+        convert_vecnormalize(source, tmp_path / "n.npz")
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "n.npz").exists()
 
@@ -191,8 +181,8 @@ def test_the_conversion_normalises_as_vecnormalize_does(tmp_path: Path) -> None:
         epsilon=1e-4,
     )
     env.save(str(tmp_path / "v.pkl"))
-    normalizer = convert_vecnormalize(tmp_path / "v.pkl", tmp_path / "n.npz", trust=True)
-    assert read_normalizer(tmp_path / "n.npz") == normalizer
+    normalizer = convert_vecnormalize(tmp_path / "v.pkl", tmp_path / "n.npz")
+    assert read_normalizer(tmp_path / "n.npz") == read_normalizer(tmp_path / "v.pkl") == normalizer
     obs = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32) * 1000
     assert np.array_equal(normalizer.apply(obs).astype(np.float32), env.normalize_obs(obs))
 
@@ -211,13 +201,13 @@ def test_pickles_that_hold_no_vector_statistics_are_refused(tmp_path: Path) -> N
     for env, message in cases:
         env.save(str(path))
         with pytest.raises((InputError, UnsupportedError), match=message):
-            convert_vecnormalize(path, out, trust=True)
+            convert_vecnormalize(path, out)
     path.write_bytes(pickle.dumps({"mean": 1}))
     with pytest.raises(InputError, match="holds a dict"):
-        convert_vecnormalize(path, out, trust=True)
+        convert_vecnormalize(path, out)
     path.write_bytes(b"\x80\x04garbage")
-    with pytest.raises(InputError, match="cannot be loaded"):
-        convert_vecnormalize(path, out, trust=True)
+    with pytest.raises(InputError, match="not a pickle of VecNormalize"):
+        convert_vecnormalize(path, out)
     assert not out.exists()
 
 

@@ -90,7 +90,7 @@ class HandMade(TfliteFile):
     ) -> Value:
         """Return a fully connected layer."""
         w, b = self._parameters((count, x.shape[0]), 0, x, tensor, **weights)
-        return layers.dense(self, x, w, b, self.value((count,), tensor), fused)
+        return layers.dense(self, x, (w, b), self.value((count,), tensor), fused)
 
     def conv(
         self,
@@ -108,7 +108,7 @@ class HandMade(TfliteFile):
         shape = (1, *kernel, channels) if depthwise else (channels, *kernel, x.shape[2])
         w, b = self._parameters(shape, 3 if depthwise else 0, x, result.tensor)
         explicit = ((0, 0), (0, 0))  # VALID; SAME is asked for below, whatever it means here
-        layers.convolution(self, x, w, b, Window(kernel, stride, explicit, depthwise), result)
+        layers.convolution(self, x, (w, b), Window(kernel, stride, explicit, depthwise), result)
         self._graph.operators[-1].builtinOptions.padding = getattr(schema.Padding, padding)
         return result
 

@@ -11,6 +11,7 @@ from quarl.cli.c_options import PackageOption, PrefixOption, packages_named, pre
 from quarl.cli.episodes import BudgetOption, EpisodesOption
 from quarl.cli.options import (
     ActionOption,
+    ActivationOption,
     ActivationsOption,
     BoardOption,
     CalibrationOption,
@@ -74,13 +75,16 @@ class SourceOptions:
     action: ActionOption = None
     observation: ObservationOption = None
     output: OutputOption = None
+    activation: ActivationOption = None
     contract: ContractOption = None
 
     def open(self, fetching: Stage) -> Source:
         """Return the imported policy; errors as `quarl.pipeline.import_source`."""
         from quarl.pipeline import import_source
 
-        stated = StatedWords(self.action, self.observation, self.output, self.contract)
+        stated = StatedWords(
+            self.action, self.observation, self.output, self.contract, self.activation
+        )
         options = import_options(self.obs_norm, self.no_obs_norm, stated)
         return import_source(
             self.source, options, env_spec(self.env, self.env_arg), fetching=fetching

@@ -61,8 +61,8 @@ ObsNormOption = Annotated[
     Path | None,
     typer.Option(
         "--obs-norm",
-        metavar="FILE.npz",
-        help="Observation statistics: mean, var, epsilon, clip_obs.",
+        metavar="FILE",
+        help="Observation statistics: VecNormalize's pickle, or .npz: mean, var, epsilon, clip_obs.",
     ),
 ]
 ActionOption = Annotated[
@@ -86,6 +86,14 @@ OutputOption = Annotated[
         "--output",
         metavar="NAME",
         help="The output that is the policy: NAME; NAME,NAME to join; NAME:12 for columns.",
+    ),
+]
+ActivationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--activation",
+        metavar="NAME",
+        help="Between the layers of a bare state dict, which does not say it: elu, tanh, relu.",
     ),
 ]
 ContractOption = Annotated[
@@ -221,6 +229,7 @@ def import_options(
         if words.observation is None
         else observation_from(words.observation, "--observation"),
         output=words.output,
+        activation=words.activation,
         action_by=f"--action {words.action}",
         observation_by=f"--observation {words.observation}",
         normalizer_by="" if obs_norm is None else f"--obs-norm {obs_norm.name}",
@@ -236,6 +245,7 @@ class StatedWords:
     observation: str | None = None
     output: str | None = None
     contract: Path | None = None
+    activation: str | None = None
 
 
 def env_spec(env_id: str | None, arguments: Sequence[str] | None) -> EnvSpec | None:

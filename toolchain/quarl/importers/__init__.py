@@ -45,6 +45,7 @@ def _importer(module: str, function: str) -> Importer:
 IMPORTERS: dict[str, Importer] = {
     "sb3": _importer("sb3", "read_sb3"),
     "cleanrl": _importer("cleanrl", "read_cleanrl"),
+    "safetensors": _importer("safetensors", "read_safetensors"),
     "torchscript": _importer("torch.script", "read_torchscript"),
     "pt2": _importer("torch.exported", "read_exported"),
     "keras": _importer("keras", "read_keras"),

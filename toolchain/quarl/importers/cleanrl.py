@@ -24,7 +24,8 @@ from quarl.graph.contract import Action, Observation, box_bounds
 from quarl.graph.policy import Activation, Dense, Function, Policy, linear_chain
 from quarl.importers.options import ImportOptions, box_from_environment, make_contract
 from quarl.importers.torch.layers import Layers, TorchState, nature_cnn, sequential
-from quarl.importers.torch.state import describe, is_state_dict, read_torch
+from quarl.importers.torch.state import describe, read_torch
+from quarl.importers.torch.trainers import Chain, find_chain, read_chain, unwrapped
 
 ATARI_SIDE = 84  # pixels; the Atari scripts resize to 84 x 84
 ATARI_FEATURES = 64 * 7 * 7  # what the Nature CNN makes of 84 x 84
@@ -50,12 +51,25 @@ class Script:
 
 
 def read_cleanrl(path: Path, options: ImportOptions) -> Policy:
-    """Return the deterministic policy of a CleanRL checkpoint.
+    """Return the deterministic policy of a CleanRL checkpoint, or of another file of tensors.
 
     Raises:
         InputError, UnsupportedError, UntrustedFileError: as `importers.read_policy`.
     """
-    script, state = _choose(path, read_torch(path))
+    return read_tensors(path, read_torch(path), options)
+
+
+def read_tensors(path: Path, found: Any, options: ImportOptions) -> Policy:
+    """Return the policy of tensors by name: of a CleanRL script, of a robot trainer, or of a chain
+    of Linear layers whose activation the user names.
+
+    Raises:
+        InputError, UnsupportedError: as `importers.read_policy`.
+    """
+    chain = find_chain(path, found)
+    if chain is not None and (chain.trainer != "torch" or options.activation is not None):
+        return read_chain(path, chain, options)
+    script, state = _choose(path, found, chain)
     layers = script.layers(state, options)
     first = layers[0][1]
     observation = (
@@ -75,8 +89,10 @@ def read_cleanrl(path: Path, options: ImportOptions) -> Policy:
     return Policy(linear_chain(layers), contract, script.algorithm, "cleanrl", source_digest(path))
 
 
-def _choose(path: Path, found: Any) -> tuple[Script, TorchState]:
-    """Return the one state dict in the file that is a policy, and its script."""
+def _choose(path: Path, found: Any, chain: Chain | None) -> tuple[Script, TorchState]:
+    """Return the one state dict in the file that is a policy, and its script; `chain` is another
+    way to read the file.
+    """
     parts = (
         list(found.values())
         if isinstance(found, dict)
@@ -84,9 +100,7 @@ def _choose(path: Path, found: Any) -> tuple[Script, TorchState]:
         if isinstance(found, (list, tuple))
         else []
     )
-    dicts: list[dict[str, NDArray[Any]]] = (
-        [found] if is_state_dict(found) else [part for part in parts if is_state_dict(part)]
-    )
+    dicts = [state for part in ([found, *parts]) if (state := unwrapped(part))]
     if not dicts:
         raise InputError(
             f"{path.name}: holds {describe(found)}, a state dict is needed: "
@@ -107,9 +121,15 @@ def _choose(path: Path, found: Any) -> tuple[Script, TorchState]:
     }
     named = [f"is {known[module]}" for module in modules if module in known]
     reason = named[0] if named else f"no CleanRL script has the modules {', '.join(modules[:8])}"
+    other = (
+        f", or, where {chain.modules[0]} to {chain.modules[-1]} are the actor, name the activation "
+        "between them: --activation tanh"
+        if chain is not None
+        else ""
+    )
     raise UnsupportedError(
         f"{path.name}: {reason}: not carried over. Known are DQN, PPO, Atari PPO, SAC, TD3 "
-        "and DDPG; export others to ONNX"
+        f"and DDPG; export others to ONNX{other}"
     )
 
 

@@ -14,8 +14,8 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 TFLITE_MAGIC = b"TFL3"  # at offset 4
 PICKLE_MAGIC = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 KNOWN = (
-    "a Stable-Baselines3 .zip, a CleanRL/torch state dict, .keras, .h5, a SavedModel "
-    "folder, .onnx or .tflite"
+    "a Stable-Baselines3 .zip, a torch checkpoint or state dict, TorchScript, .pt2, .safetensors, "
+    ".keras, .h5, a SavedModel folder, .onnx or .tflite"
 )
 
 
@@ -42,6 +42,8 @@ def detect_format(path: Path) -> str:
         return "keras"
     if head[4:8] == TFLITE_MAGIC:
         return "tflite"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        return "safetensors"
     if head.startswith(PICKLE_MAGIC):
         raise InputError(
             f"{path.name}: a bare pickle (an old torch file or a pickled object) can run code "

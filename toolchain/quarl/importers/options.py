@@ -37,6 +37,7 @@ class ImportOptions:
     observation: Observation | None = None
     step_hz: float | None = None
     output: str | None = None  # --output NAME, the output that is the policy
+    activation: str | None = None  # --activation NAME, between the layers of a bare state dict
     action_by: str = ENVIRONMENT
     observation_by: str = ENVIRONMENT
     normalizer_by: str = "--obs-norm"

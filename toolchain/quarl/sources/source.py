@@ -19,6 +19,7 @@ from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers import ImportOptions, parameters_in, read_policy
 from quarl.resources import default_cache_dir, models_dir
 from quarl.sources.recipe import RECIPE_FILE, Recipe, list_recipes, read_recipe
+from quarl.sources.run_folder import find_run
 from quarl.sources.weights import VARIABLE, find_file, read_stored
 from quarl.workers.progress import Stage, quietly
 
@@ -96,6 +97,10 @@ def open_source(
                 f"{source}: neither a file nor a shipped policy: give a path, or one of "
                 f"{_shipped()}"
             )
+        if path.is_dir() and (run := find_run(path)) is not None:
+            run.check_env(env)
+            path, options = run.agent, run.completed(options)
+            env = env or EnvSpec(run.env_id)
         told = _with_spaces(options, env)
         return Source(read_policy(path, told), path, None, env, output=options.output)
     recipe = read_recipe(folder)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quarl.cli.options import JsonOption, TrustOption
+from quarl.cli.options import JsonOption
 from quarl.cli.result import print_result
 
 
@@ -16,15 +16,12 @@ def convert_normalizer(
         Path, typer.Argument(metavar="PICKLE", help="File written by VecNormalize.save.")
     ],
     out: Annotated[Path, typer.Argument(metavar="FILE.npz", help="File for --obs-norm.")],
-    trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a VecNormalize pickle into plain numbers; loading a pickle runs what it says, so --trust
-    is needed.
-    """
+    """Turn a VecNormalize pickle into plain numbers; nothing in it is run."""
     from quarl.sources.normalizer_file import convert_vecnormalize
 
-    normalizer = convert_vecnormalize(pickle, out, trust)
+    normalizer = convert_vecnormalize(pickle, out)
     count = len(normalizer.mean)
     print_result(
         {"file": str(out), "features": count}

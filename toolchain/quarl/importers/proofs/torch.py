@@ -16,8 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, ToolMissingError
-from quarl.graph.policy import Policy
+from quarl.graph.policy import Activation, Policy
+from quarl.importers.detect import detect_format
 from quarl.importers.options import ImportOptions
+from quarl.importers.safetensors import tensors_in
+from quarl.importers.torch.layers import TORCH_ACTIVATIONS
+from quarl.importers.torch.trainers import unwrapped
 from quarl.rollouts.flat_space import flat_length, is_flattened
 
 CONTRIB = {
@@ -80,10 +84,15 @@ def outputs_of_cleanrl(
         import torch
     except ImportError as error:
         raise ToolMissingError("torch is not installed: pip install 'quarl[sb3]'") from error
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    loaded = _tensors(path)
     first = f"{policy.nodes[0].name}.weight"
     candidates = [loaded, *(loaded.values() if isinstance(loaded, dict) else loaded)]
-    state = next(part for part in candidates if isinstance(part, dict) and first in part)
+    states = [part for part in map(unwrapped, candidates) if first in part]
+    if not states:
+        raise ToolMissingError(f"{path.name}: torch reads no tensor {first} from it")
+    state = {
+        name: torch.from_numpy(np.array(value, np.float32)) for name, value in states[0].items()
+    }
     observation = policy.contract.observation
     seen = (
         observation.normalizer.apply(obs).astype(np.float32)
@@ -93,8 +102,69 @@ def outputs_of_cleanrl(
     if observation.layout == "hwc":
         seen = np.ascontiguousarray(seen.transpose(0, 3, 1, 2))
     with torch.no_grad():
-        outputs = _cleanrl_outputs(state, torch.from_numpy(seen).float())
+        x = torch.from_numpy(seen).float()
+        if policy.framework != "cleanrl":
+            return _chain_outputs(
+                state, policy, x
+            ).numpy(), f"its layers in torch {torch.__version__}"
+        outputs = _cleanrl_outputs(state, x)
     return outputs.numpy(), f"CleanRL's layers in torch {torch.__version__}"
+
+
+def _tensors(path: Path) -> Any:
+    """Return what the file holds, tensors as arrays; a torch file is read by torch itself."""
+    if detect_format(path) == "safetensors":
+        return tensors_in(path)
+    import torch
+
+    scalar = np.float64(0).__reduce__()[0]
+    kinds: list[Any] = [
+        scalar,
+        np.dtype,
+        *{type(np.dtype(name)) for name in ("f4", "f8", "i4", "i8")},
+    ]
+    try:
+        with torch.serialization.safe_globals(kinds):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever it raises
+        raise ToolMissingError(
+            f"{path.name}: torch does not load it without running what it holds ({error!r:.100})"
+        ) from error
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(entry) for key, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(entry) for entry in value]
+        return value.float().numpy() if isinstance(value, torch.Tensor) else value
+
+    return plain(loaded)
+
+
+def _chain_outputs(state: dict[str, Any], policy: Policy, x: Any) -> Any:
+    """Return what a chain of Linear layers gives, by torch's own activations."""
+    import torch
+    from torch.nn import functional as F  # noqa: N812
+
+    kinds = {function: name for name, function in TORCH_ACTIVATIONS.items()}
+    for node in policy.nodes:
+        match node.op:
+            case Activation(function=function):
+                x = getattr(torch.nn, kinds[function])()(x)
+            case _ if f"{node.name}.weight" in state and len(state[f"{node.name}.weight"]) == len(
+                getattr(node.op, "bias", ())
+            ):
+                x = F.linear(
+                    x, state[f"{node.name}.weight"].float(), state.get(f"{node.name}.bias")
+                )
+            case _:  # several choices, one head each
+                base = node.name.rpartition(".")[0]
+                names = [key for key in state if key.startswith(f"{base}.") and "weight" in key]
+                parts = [
+                    F.linear(x, state[key], state[key.replace("weight", "bias")]) for key in names
+                ]
+                x = torch.cat(parts, dim=1)
+    return x
 
 
 def _take_flat_observations(network: Any) -> None:

@@ -247,8 +247,7 @@ def check_normalizer(
         )
         raise InputError(
             f"{path.name}: was trained with VecNormalize ({reason}), whose statistics are not "
-            "in the zip: add --obs-norm FILE.npz "
-            "(quarl convert-normalizer makes it from VecNormalize's pickle), or say "
+            f"in the zip: add --obs-norm {found[0] if found else 'vecnormalize.pkl'}, or say "
             "--no-obs-norm if only rewards were normalised"
         )
 

@@ -38,6 +38,14 @@ STORAGE_DTYPES: Mapping[str, np.dtype[Any]] = {
 ORDERED_DICT = ("collections", "OrderedDict")
 TENSOR = ("torch._utils", "_rebuild_tensor_v2")
 PARAMETER = ("torch._utils", "_rebuild_parameter")
+# numbers of NumPy, such as the best reward, which checkpoints keep beside the tensors; what they
+# are is not looked at
+ASIDE = {
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,10 @@ class Global:
 
     module: str
     name: str
+
+
+class Aside:
+    """A number that is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +160,7 @@ class TensorReader:
 
     def named(self, module: str, name: str) -> Global:
         """Return the name, which must be one of the few that tensors need."""
-        if (module, name) in (ORDERED_DICT, TENSOR, PARAMETER) or (
+        if (module, name) in (ORDERED_DICT, TENSOR, PARAMETER, *ASIDE) or (
             module == "torch" and name in STORAGE_DTYPES
         ):
             return Global(module, name)
@@ -186,6 +198,8 @@ class TensorReader:
                 return self._tensor(*arguments[:4])
             case ("torch._utils", "_rebuild_parameter"):
                 return arguments[0]
+            case aside if aside in ASIDE:
+                return Aside()
         raise UntrustedFileError(
             f"{self.name}: asks to call {function.name}, which plain tensors do not need"
         )
@@ -221,7 +235,8 @@ class TensorReader:
 
     def built(self, value: Any, state: Any) -> None:
         """Ignore version numbers of the modules, which a state dict carries as an attribute."""
-        as_dict(value)
+        if not isinstance(value, Aside):
+            as_dict(value)
 
     def _tensor(
         self, storage: object, offset: object, size: object, stride: object
