@@ -51,6 +51,16 @@ def test_every_verb_is_in_one_group_with_its_whole_sentence(tmp_path: Path) -> N
     assert max(map(len, help_text.splitlines())) <= 80
 
 
+def test_options_have_the_names_that_a_verb_gives_them(verbs: dict[str, Any]) -> None:
+    def names(verb: str) -> set[str]:
+        return {name for option in verbs[verb].params for name in option.opts}
+
+    assert "--json" in names("boards")
+    assert {"-o", "--out", "--card"} <= names("report")
+    assert {"--board", "--link", "--quiet"} <= names("profile")
+    assert not any("--as-json" in names(verb) for verb in verbs)
+
+
 def test_version_says_which_python_and_where(tmp_path: Path) -> None:
     text = quarl(tmp_path, "--version").stdout
     assert text.startswith(f"quarl {VERSION}, Python 3.")
@@ -60,6 +70,7 @@ def test_version_says_which_python_and_where(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
+        ("quarl profile b --board nrf52", "nrf52840_dk"),
         ("quarl shi", "ship"),
         ("quarl ship x --board nrf52", "nrf52840_dk"),
         ("quarl ship cart", "cartpole_ppo"),

@@ -107,11 +107,12 @@ def _wrapped(verb: Callable[..., None]) -> Callable[..., None]:
         except BaseException as reason:
             raise Ended(reason) from reason
 
-    signature = inspect.signature(verb)
+    signature, hints = inspect.signature(verb), get_type_hints(verb, include_extras=True)
     option = Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=QuietOption)
-    parameters = [*signature.parameters.values(), option]
+    own = [p.replace(annotation=hints[name]) for name, p in signature.parameters.items()]
+    parameters = [*own, option]
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {**get_type_hints(verb, include_extras=True), "quiet": QuietOption}
+    run.__annotations__ = {**hints, "quiet": QuietOption}
     return run
 
 
