@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from quarl.stats.noninferiority import ALPHA, POWER, compare_failures, compare_means
-from quarl.stats.pilot import CHOICE, FEWEST_PILOT, Goal, looks_after, pairs_needed, pilot_pairs
+from quarl.stats.pilot import (
+    CHOICE,
+    FEWEST_PILOT,
+    Goal,
+    looks_after,
+    pairs_needed,
+    pairs_to_play,
+    pilot_pairs,
+)
 from quarl.stats.sequential import TOKEN, mean_is_hopeless
 from tests.stats.test_noninferiority import mixed, normal, rare, skewed
 from tests.stats.test_sequential import SHARE, Make, half_rare
@@ -22,7 +30,7 @@ def passes(make: Make, releases: int, loss: float) -> float:
     rng, passed = np.random.default_rng(4), 0
     for _ in range(releases):
         pilot = make(rng, PILOT, loss)
-        needed = pairs_needed(pilot, np.zeros(PILOT), 0, Goal(MARGIN, SHARE, None, ALPHA))
+        needed = pairs_to_play(pilot, np.zeros(PILOT), 0, Goal(MARGIN, SHARE, None, ALPHA))
         assert needed is not None
         difference = pilot
         looks = looks_after(PILOT, min(needed, 2000))
@@ -58,14 +66,20 @@ def test_looks_after_a_pilot_spend_the_error_once(pilot: int, most: int) -> None
 
 def test_failures_ask_for_what_a_flawless_release_takes_and_more_where_some_differ() -> None:
     still = np.zeros(PILOT)
-    flawless = pairs_needed(still, still, 0, Goal(1.0, 0.5, 0.05, ALPHA))
-    some = pairs_needed(still, still, 4, Goal(1.0, 0.5, 0.05, ALPHA))
+    flawless = pairs_to_play(still, still, 0, Goal(1.0, 0.5, 0.05, ALPHA))
+    some = pairs_to_play(still, still, 4, Goal(1.0, 0.5, 0.05, ALPHA))
     assert flawless is not None
     assert some is not None
     assert 59 <= flawless < some
-    assert pairs_needed(still, still, 4, Goal(1.0, 0.5, None, ALPHA)) == 10
+    assert pairs_to_play(still, still, 4, Goal(1.0, 0.5, None, ALPHA)) == 10
     spread = np.random.default_rng(0).normal(0, 1, PILOT)
-    assert pairs_needed(spread, still, 0, Goal(1e-4, 0.5, None, ALPHA)) is None
+    assert pairs_to_play(spread, still, 0, Goal(1e-4, 0.5, None, ALPHA)) is None
+
+
+def test_a_given_number_needs_no_room_for_what_was_not_met() -> None:
+    still = np.zeros(PILOT)
+    assert pairs_needed(still, still, 0, Goal(1.0, 0.02, 0.02, ALPHA)) == 149
+    assert pairs_to_play(still, still, 0, Goal(1.0, 0.02, 0.02, ALPHA)) == 319
 
 
 @pytest.mark.parametrize("make", [normal, mixed, skewed, rare, half_rare])
@@ -102,7 +116,7 @@ def test_failures_pass_by_the_number_they_chose_nine_times_in_ten(discordant: fl
     rng, count, margin, passed = np.random.default_rng(6), 300, 0.05, 0
     for _ in range(count):
         moved = rng.random(PILOT) < discordant
-        needed = pairs_needed(
+        needed = pairs_to_play(
             np.zeros(PILOT), np.zeros(PILOT), int(moved.sum()), Goal(1.0, 0.5, margin, ALPHA)
         )
         assert needed is not None

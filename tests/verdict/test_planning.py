@@ -57,6 +57,14 @@ def test_a_given_number_is_kept_and_what_would_be_needed_is_said() -> None:
     assert (plan.most, plan.budget_minutes) == (304, None)
 
 
+def test_two_hundred_flawless_pairs_are_not_called_too_few() -> None:
+    flawless = pairs(spread=0.0, count=25)
+    plan, _ = plan_after(replace(flawless, looks=first_looks(WIDE, None)), WIDE, None, 5.0)
+    assert plan.needed is not None
+    assert 149 <= plan.needed <= 200
+    assert "NOT PROVEN" not in plan.sentence()
+
+
 def test_a_margin_that_no_number_proves_plays_the_budget_and_says_so() -> None:
     plan, _ = plan_after(first_look(60.0), replace(WIDE, margin=1e-6), AutoEpisodes(1), 38.0)
     assert (plan.needed, plan.most) == (None, 60)

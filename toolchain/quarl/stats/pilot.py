@@ -13,7 +13,7 @@ they eat the margin, are met by the number that is chosen but for alpha squared.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,31 +49,42 @@ def pilot_pairs(failure_margin: float, alpha: float) -> int:
 
 
 def pairs_needed(
-    difference: NDArray[np.float64], moves: NDArray[np.float64], discordant: int, goal: Goal
+    difference: NDArray[np.float64], moves: NDArray[np.float64], discordant: float, goal: Goal
 ) -> int | None:
-    """Return how many pairs prove the goal for an equal policy with POWER; None where a million are
-    too few.
+    """Return how many pairs prove the goal with POWER for an equal policy that spreads as these
+    pairs do; None where a million are too few.
 
     Args:
-        difference: [n >= 2], int8 - source of the pilot. `moves`: [n], control - source.
+        difference: [n >= 2], int8 - source of the first pairs. `moves`: [n], control - source.
         discordant: pairs of which one fails and the other does not.
     """
-    count, alpha = len(difference), (1 - CHOICE - 2 * TOKEN) * goal.alpha
-    swell = math.sqrt((count - 1) / float(special.chdtri(count - 1, PESSIMISM)))
-    wide = swell * (difference - difference.mean())
-    if goal.chaos_margin is None:
-        needed = [episodes_needed(wide, goal.margin, alpha)]
+    alpha, share = goal.alpha, goal.chaos_margin
+    if share is None:
+        needed = [episodes_needed(difference, goal.margin, alpha)]
     else:
-        needed = [chaotic_episodes_needed(wide, moves, goal.margin, goal.chaos_margin, alpha)]
+        needed = [chaotic_episodes_needed(difference, moves, goal.margin, share, alpha)]
     if goal.failure_margin is not None:
-        share = (discordant + 0.5) / (count + 1)  # none seen in so few is not none
-        needed.append(failure_episodes_needed(goal.failure_margin, share, alpha))
+        seen = discordant / len(difference)
+        needed.append(failure_episodes_needed(goal.failure_margin, seen, alpha))
         needed.append(flawless_episodes(goal.failure_margin, alpha))
-    # a pilot that met no catastrophe sees no spread: so many pairs that one would be met
-    unmet = math.ceil(2 * math.log(alpha) / math.log1p(-goal.share)) if goal.share < 1 else 2
-    needed.append(unmet)
     known = [number for number in needed if number is not None]
     return max(known) if len(known) == len(needed) else None
+
+
+def pairs_to_play(
+    difference: NDArray[np.float64], moves: NDArray[np.float64], discordant: int, goal: Goal
+) -> int | None:
+    """Return how many pairs to play where a pilot chooses their number: what is needed at the
+    larger spread, failures and catastrophes that it may not have met. Arguments as `pairs_needed`.
+    """
+    count = len(difference)
+    goal = replace(goal, alpha=(1 - CHOICE - 2 * TOKEN) * goal.alpha)
+    swell = math.sqrt((count - 1) / float(special.chdtri(count - 1, PESSIMISM)))
+    wide = swell * (difference - difference.mean())
+    # none seen in so few is not none
+    needed = pairs_needed(wide, moves, count * (discordant + 0.5) / (count + 1), goal)
+    unmet = math.ceil(2 * math.log(goal.alpha) / math.log1p(-goal.share)) if goal.share < 1 else 2
+    return None if needed is None else max(needed, unmet)
 
 
 def looks_after(pilot: int, most: int) -> tuple[Look, ...]:

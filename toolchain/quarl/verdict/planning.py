@@ -15,7 +15,7 @@ from quarl.evidence.closed_loop import PairedEpisodes, failures_of
 from quarl.evidence.plan import EpisodePlan
 from quarl.files.text import shortened
 from quarl.stats.noninferiority import MOST_EPISODES
-from quarl.stats.pilot import Goal, looks_after, pairs_needed, pilot_pairs
+from quarl.stats.pilot import Goal, looks_after, pairs_needed, pairs_to_play, pilot_pairs
 from quarl.stats.sequential import TOKEN, Look, flawless_episodes, smallest_failure_margin
 from quarl.verdict.limits import failure_of, looks_of, margin_of
 
@@ -119,8 +119,9 @@ def plan_after(
     """
     played = len(paired.source.seeds)
     difference = paired.candidate.returns - paired.source.returns
-    needed, rate, looks = _needed(paired, limits), seconds / played, paired.looks
-    budget = None
+    rate, looks, budget = seconds / played, paired.looks, None
+    last = looks[-1].alpha_share if looks else 1.0
+    needed = _needed(paired, limits, last, chooses=isinstance(asked, AutoEpisodes))
     if isinstance(asked, AutoEpisodes):
         budget = asked.budget_minutes
         affordable = int(60 * budget / rate) if rate > 0 else MOST_EPISODES
@@ -129,8 +130,13 @@ def plan_after(
     return EpisodePlan(looks[-1].episodes, played, spread, needed, rate, budget), looks
 
 
-def _needed(paired: PairedEpisodes, limits: Limits) -> int | None:
-    """Return how many pairs prove the limits for an equal policy; None where no number does."""
+def _needed(paired: PairedEpisodes, limits: Limits, share: float, *, chooses: bool) -> int | None:
+    """Return how many pairs prove the limits for an equal policy; None where no number does.
+
+    Args:
+        share: of the error that the last look may use, where the number is given.
+        chooses: whether the number is chosen by these pairs.
+    """
     mean_source = float(paired.source.returns.mean())
     margin = margin_of(limits, mean_source)
     if margin is None:
@@ -142,8 +148,9 @@ def _needed(paired: PairedEpisodes, limits: Limits) -> int | None:
         margin,
         limits.margin,
         None if ours is None else limits.failure_margin,
-        limits.alpha,
+        limits.alpha if chooses else share * limits.alpha,
         limits.chaos_margin,
     )
     moves = paired.control.returns - paired.source.returns
-    return pairs_needed(paired.candidate.returns - paired.source.returns, moves, discordant, goal)
+    count = pairs_to_play if chooses else pairs_needed
+    return count(paired.candidate.returns - paired.source.returns, moves, discordant, goal)
