@@ -24,6 +24,7 @@ from quarl.quantize.observation_file import KINDS
 from quarl.rollouts.actors import Actor, source_actor
 from quarl.rollouts.collect import observe_episodes
 from quarl.rollouts.shares import Field
+from quarl.sources.data_sets import KINDS as DATA_SETS
 from quarl.sources.data_sets import is_data_set, read_data_set
 from quarl.sources.source import Source
 from quarl.stats.seeds import CALIBRATION_SEED, HELDOUT_SEED
@@ -72,7 +73,7 @@ def observations_of(
     if source.env is None:
         raise InputError(
             "quantising needs observations the policy meets: give --env ID to play, or "
-            f"--calibration FILE: {KINDS}"
+            f"--calibration FILE: {KINDS}; or a data set: {DATA_SETS}"
         )
     policy, field = source.policy, Field(source.env, workers)
     make = (
