@@ -86,10 +86,10 @@ def test_the_plan_is_kept_in_the_evidence_and_times_the_advice() -> None:
     assert evidence_from_json(evidence.to_json()).plan == plan
     tight = replace(LIMITS, margin=1e-4)
     advice = {c.name: c.advice for c in judge(evidence, tight, policy="p").unproven}["mean_return"]
-    assert "on this machine" in advice
-    assert " min on this machine" in advice
+    assert "at the speed of these" in advice
+    assert " min at the speed of these" in advice
     untimed = {c.name: c.advice for c in judge(GOOD, tight, policy="p").unproven}["mean_return"]
-    assert "on this machine" not in untimed
+    assert "at the speed of these" not in untimed
 
 
 @pytest.mark.parametrize(("minutes", "text"), [(0.001, "1 s"), (1.5, "90 s"), (61, "61 min")])

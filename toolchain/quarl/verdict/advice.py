@@ -84,4 +84,4 @@ def _asking(episodes: int, plan: EpisodePlan | None) -> str:
     option = f"--episodes {episodes}"
     if plan is None or plan.seconds_per_pair <= 0:
         return option
-    return f"{option}: about {minutes_text(plan.minutes_of(episodes))} on this machine"
+    return f"{option}: about {minutes_text(plan.minutes_of(episodes))} at the speed of these"
