@@ -5,6 +5,7 @@ held out.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from quarl.graph.contract import Action
 from quarl.graph.env_spec import EnvSpec
 from quarl.importers import ImportOptions
 from quarl.resources import models_dir
+from quarl.sources import proof as proof_of
 from quarl.sources.observations import observations_of
 from quarl.sources.proof import prove
 from quarl.sources.source import open_source, recipe_folder
 from quarl.stats import seeds
+from quarl.workers.processes import beside
 
 LONGEST_RANGE = 1_000_000
 
@@ -84,6 +87,16 @@ def test_only_quarls_own_files_are_loaded_by_their_framework_unasked(tmp_path: P
     unasked = prove(copied, trust=False)
     assert unasked.max_abs_error is None
     assert "--trust" in unasked.reason
+
+
+def test_a_framework_that_ends_its_process_proves_nothing_and_ends_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(proof_of, "_proof", os._exit)
+    monkeypatch.setattr(proof_of, "beside", lambda leave, *_: beside(leave, 7))
+    ended = prove(pipeline.import_source("cartpole_ppo"), trust=False)
+    assert ended.max_abs_error is None
+    assert "exit code 7" in ended.reason
 
 
 def test_what_a_recipe_states_is_laid_to_the_recipe_and_an_option_to_the_option() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from quarl.errors import DeviceError, InputError
 from quarl.workers import HERE, Workers, open_workers
-from quarl.workers.processes import Processes
+from quarl.workers.processes import Processes, beside
 from quarl.workers.processors import processors
 from tests.conftest import need
 
@@ -132,3 +132,14 @@ def test_ray_gives_the_same_and_computes_again_what_was_lost(tmp_path: Path) -> 
         calls = [(str(tmp_path), place) for place in range(3)]
         assert sorted(workers.run(die_once, calls)) == [0, 1, 2]
         assert (tmp_path / "1").exists()
+
+
+def test_a_call_beside_returns_raises_and_dies_where_it_is_waited_for() -> None:
+    with beside(square, 3, "x") as answer:
+        assert answer() == (9, "x")
+    with beside(refuse, 1) as answer, pytest.raises(InputError, match="place 1"):
+        answer()
+    with beside(leave, 1) as answer, pytest.raises(DeviceError, match="exit code 3"):
+        answer()
+    with beside(leave, 1):
+        pass

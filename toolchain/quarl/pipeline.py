@@ -21,7 +21,7 @@ from quarl.profiles.measure import measure_board, measure_host, read_measurement
 from quarl.profiles.platform import BoardProfile
 from quarl.reports.writing import REPORT_PAGE, write_report
 from quarl.rollouts.first_steps import check_first_steps
-from quarl.sources.proof import prove
+from quarl.sources.proof import proving
 from quarl.sources.source import Source, open_source
 from quarl.verdict.assess import (
     ParityRequest,
@@ -97,17 +97,18 @@ def ship(
     """
     request, play = request or ExportRequest(), play or ParityRequest()
     check_plan(source, request.limits, play)
-    release = export(source, out, request, reporter)
-    with reporter.stage(f"profiling {source.name}"):
-        host = profile(release)
-        target = play.target or own_target(release)
-        on_board = None if target is None else profile_board(release, target.emulated())
+    with proving(source, trust=trust) as proof:  # beside all that follows
+        release = export(source, out, request, reporter)
+        with reporter.stage(f"profiling {source.name}"):
+            asked = replace(play, proof=proof())  # nothing runs beside what is timed
+            host = profile(release)
+            target = play.target or own_target(release)
+            on_board = None if target is None else profile_board(release, target.emulated())
     with reporter.stage(f"comparing {source.name} with its source") as progress:
         plan = plan_of(release, play)
         if plan is not None:
             reporter.line(plan)
-        proof = prove(source, trust=trust)
-        asked = replace(play, proof=proof, target=target, tell=reporter.line)
+        asked = replace(asked, target=target, tell=reporter.line)
         evidence = parity(release, asked, progress)
     accepted = find_baseline(release)
     checks = None if accepted is None else accepted.checks

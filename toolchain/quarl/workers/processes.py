@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -93,6 +94,32 @@ class Processes:
                 "(--workers 1 shows its last words)"
             )
         self._tell(f"{child.name} {how}: its work is done again")
+
+
+@contextmanager
+def beside(function: Callable[..., T], *call: Any) -> Iterator[Callable[[], T]]:
+    """Start function(*call) in a process of its own; give what waits for it and returns its result.
+
+    The block may end before it has: the process ends with it. What the call raises, the wait
+    raises.
+
+    Raises:
+        DeviceError: on waiting: the process died.
+    """
+    child = _Child(1)
+    child.send(pickle.dumps((function, call)))
+
+    def result() -> T:
+        answer = child.answer()
+        if answer is None:
+            raise DeviceError(f"{child.name} {child.kill()}")
+        returned: T = _returned(*answer)
+        return returned
+
+    try:
+        yield result
+    finally:
+        child.kill()
 
 
 class _Child:
