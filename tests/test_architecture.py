@@ -42,6 +42,7 @@ MOST_ENTRIES = 35
 MOST_LINES_OF_A_FILE = 450
 LONG_FILES = {"pi/agent.py"}  # one file by nature: it is copied to a Pi and runs there alone
 MOST_LINES_OF_A_FUNCTION = 60
+MOST_LINES_OF_THE_CHAIN = 120
 MOST_PARAMETERS = 6
 
 
@@ -126,6 +127,40 @@ def test_no_circle_of_modules() -> None:
 
 def test_the_docs_show_the_order_of_the_test() -> None:
     assert ROOMS.strip() in DOCS.read_text()
+
+
+def _functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}", node
+
+
+def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    every = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+    return [each.arg for each in every if each.arg not in ("self", "cls")]
+
+
+def test_a_function_fits_on_a_screen() -> None:
+    lengths = {place: (node.end_lineno or 0) - node.lineno + 1 for place, node in _functions()}
+    assert {p: n for p, n in lengths.items() if n > MOST_LINES_OF_A_FUNCTION} == {}
+
+
+def test_no_function_takes_many_parameters() -> None:
+    counts = {place: len(_parameters(node)) for place, node in _functions()}
+    assert {place: n for place, n in counts.items() if n > MOST_PARAMETERS} == {}
+
+
+def test_no_file_is_long() -> None:
+    lengths = {
+        str(path.relative_to(PACKAGE)): len(path.read_text().splitlines())
+        for path in PACKAGE.rglob("*.py")
+    }
+    assert {f for f, n in lengths.items() if n > MOST_LINES_OF_A_FILE} <= LONG_FILES
+
+
+def test_the_chain_fits_on_a_screen_or_two() -> None:
+    assert len((PACKAGE / "pipeline.py").read_text().splitlines()) <= MOST_LINES_OF_THE_CHAIN
 
 
 def test_the_listing_fits_on_a_screen() -> None:

@@ -38,7 +38,8 @@ def bench_before(folder: Path) -> list[Row]:
     return [
         Row(
             what,
-            f"{time['now'] / time['before']:.2f} ({time['now']:.1f} s against {time['before']:.1f})",
+            f"{time['now'] / time['before']:.2f} ({time['now']:.1f} s against "
+            f"{time['before']:.1f})",
             f"<= 1, {SLACK:g} with noise",
             time["now"] <= SLACK * time["before"],
         ),

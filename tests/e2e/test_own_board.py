@@ -1,4 +1,6 @@
-"""A bundle is for one board: its figures are gathered without naming it, and no other's are judged."""
+"""A bundle is for one board: its figures are gathered without naming it, and no other's are
+judged.
+"""
 
 from __future__ import annotations
 

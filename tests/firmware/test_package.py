@@ -66,8 +66,10 @@ ZEPHYR_KERNEL = """\
 struct k_timer { int ticks; };
 #define K_TIMER_DEFINE(name, expired, stopped) static struct k_timer name
 #define K_USEC(us) (us)
-static inline void k_timer_start(struct k_timer *t, int first, int period) { t->ticks = first + period; }
-static inline int k_timer_status_sync(struct k_timer *t) { if (t->ticks-- < 0) { exit(0); } t->ticks -= 9000; return 1; }
+static inline void k_timer_start(struct k_timer *t, int first, int period)
+{ t->ticks = first + period; }
+static inline int k_timer_status_sync(struct k_timer *t)
+{ if (t->ticks-- < 0) { exit(0); } t->ticks -= 9000; return 1; }
 """
 ESP_PROJECT = """\
 set(CMAKE_C_FLAGS "-Wall -Wextra -Werror")

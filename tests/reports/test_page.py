@@ -41,7 +41,8 @@ CONTRAST = """(() => {
     const style = getComputedStyle(holder);
     if (holder.ownerSVGElement) {
       const disc = document.querySelector('circle.fill-int8');
-      const on = holder.classList.contains('on-int8') ? getComputedStyle(disc).fill : ground(holder);
+      const lies = holder.classList.contains('on-int8');
+      const on = lies ? getComputedStyle(disc).fill : ground(holder);
       found.push([ratio(style.fill, on), text]);
     } else {
       found.push([ratio(style.color, ground(holder)), text]);

@@ -65,9 +65,15 @@ random_return = 0.0  # measured
 """
 
 DQN = (
-    PPO.replace("tiny_ppo", "tiny_dqn").replace('algorithm = "PPO"', 'algorithm = "DQN"').replace('normalizer = "normalizer.npz"\n', "")
-    .replace("normalize_observations = true", "normalize_observations = false").replace("envs = 4", "envs = 1")
-    .replace("n_steps = 32\nbatch_size = 64\nn_epochs = 2\n", "learning_starts = 64\nbuffer_size = 1_000\n")
+    PPO.replace("tiny_ppo", "tiny_dqn")
+    .replace('algorithm = "PPO"', 'algorithm = "DQN"')
+    .replace('normalizer = "normalizer.npz"\n', "")
+    .replace("normalize_observations = true", "normalize_observations = false")
+    .replace("envs = 4", "envs = 1")
+    .replace(
+        "n_steps = 32\nbatch_size = 64\nn_epochs = 2\n",
+        "learning_starts = 64\nbuffer_size = 1_000\n",
+    )
 )  # fmt: skip
 
 
@@ -259,8 +265,14 @@ def quarl_train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[st
 
 
 DDPG = (
-    DQN.replace("tiny_dqn", "tiny_ddpg").replace('"DQN"', '"DDPG"').replace("CartPole-v1", "Pendulum-v1").replace("failure_return = 10.0", "failure_return = -2000.0")
-    .replace("evaluations = 2", 'action_noise = 0.3\naction_noise_kind = "ornstein-uhlenbeck"\nevaluations = 2')
+    DQN.replace("tiny_dqn", "tiny_ddpg")
+    .replace('"DQN"', '"DDPG"')
+    .replace("CartPole-v1", "Pendulum-v1")
+    .replace("failure_return = 10.0", "failure_return = -2000.0")
+    .replace(
+        "evaluations = 2",
+        'action_noise = 0.3\naction_noise_kind = "ornstein-uhlenbeck"\nevaluations = 2',
+    )
 )  # fmt: skip
 
 

@@ -180,7 +180,9 @@ def _context(packed: Packed, kind: PackageKind, sources: str) -> dict[str, Any]:
 
 
 def _features(packed: Packed) -> list[str]:
-    """Return a statement that sets each feature, its unit behind it; none where there are too many."""
+    """Return a statement that sets each feature, its unit behind it; none where there are too
+    many.
+    """
     observation = packed.contract.observation
     if len(observation.names) > MOST_NAMED_FEATURES:
         return []

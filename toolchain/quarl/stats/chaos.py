@@ -1,4 +1,5 @@
-"""Chaos: how far episodes move when the policy only rounds otherwise, and a margin relative to that.
+"""Chaos: how far episodes move when the policy only rounds otherwise, and a margin relative to
+that.
 
 In: what the float64 control moves each pair by, and what int8 does. Out: `Chaos`, and the margins
 that its spread grants.

@@ -117,45 +117,31 @@ def _source_page(recipe: Recipe, player: Player, scores: Sequence[Episodes]) -> 
     trained = player.trained
     with trained.curve.open(newline="") as file:
         rows = [[row[0], row[1], row[2], row[3], row[5]] for row in csv.reader(file)][1:]
-    packages = ", ".join(
-        f"{name} {version(name)}"
-        for name in ("stable-baselines3", "torch", "ale-py", "gymnasium", "numpy")
-    )
     repeats = recipe.env.gate_kwargs.get("repeat_action_probability", 0.0)
     chance = f"sticky actions with a chance of {repeats}" if repeats else "no sticky actions"
     titles = ("no sticky actions", f"{chance}, as in training and at the gate")
     frames = recipe.env.kwargs.get("max_num_frames_per_episode", LONGEST_GAME)
     played = [_score_row(title, episodes) for title, episodes in zip(titles, scores, strict=False)]
-    return f"""# {recipe.name}
-
-{recipe.task}
-
-Trained by the quarl project from `recipe.toml` in this folder, seed {recipe.train.seed}, {trained.steps:,} steps of four frames in \
-{recipe.train.envs} parallel games, {float(rows[-1][4]):,.0f} s of one core ({platform.machine()}). The licence is quarl's own.
-Packages: python {platform.python_version()}, {packages}.
-
-{player.story}
-
-The weights are those with the best mean return at a checkpoint, on games kept apart for choosing. They are saved as Stable-Baselines3
-saves them, without the optimiser's moments: `stable_baselines3.{recipe.algorithm}.load("policy.zip")` loads them.
-Again: `quarl train FOLDER`, with this folder (writes to `runs/{recipe.name}/policy/{recipe.name}`).
-
+    return f"""{_head(recipe, player, float(rows[-1][4]))}
 ## Score
 
-{len(scores[0].returns)} whole games (cut off after {frames:,} frames), true points, 0 to 30 frames of waiting before each \
-(seeds {SCORE_SEED:_} to {SCORE_SEED + len(scores[0].returns) - 1:_}), the likeliest action in each step. \
+{len(scores[0].returns)} whole games (cut off after {frames:,} frames), true points, 0 to 30 frames
+of waiting before each \
+(seeds {SCORE_SEED:_} to {SCORE_SEED + len(scores[0].returns) - 1:_}), the likeliest action in each
+step. \
 Random play: {recipe.gate.random_return:.2f}.
 
 | games | mean return | standard deviation | worst | 5 % quantile | median | steps a game |
 |---|---:|---:|---:|---:|---:|---:|
 {chr(10).join(played)}
 
-Without sticky actions game and player are deterministic: only the frames of waiting tell two games apart, so there are some thirty
-different games, and one other action makes another game of each.
+Without sticky actions game and player are deterministic: only the frames of waiting tell two games
+apart, so there are some thirty different games, and one other action makes another game of each.
 
 ## Learning curve
 
-{trained.checkpoint_episodes} games at each checkpoint with {chance}, cut off after {SELECTION_LENGTH:,} steps.
+{trained.checkpoint_episodes} games at each checkpoint with {chance}, cut off after
+{SELECTION_LENGTH:,} steps.
 
 | steps | mean return | standard deviation | steps a game | cpu s |
 |---:|---:|---:|---:|---:|
@@ -163,8 +149,34 @@ different games, and one other action makes another game of each.
 
 ## Observations
 
-`calibration.npz` and `heldout.npz` hold `obs`, uint8 [n, 4, 84, 84] (channels first: the network's own order, the newest frame last),
-and `episode`, the number of the game each is from. They come from games of this policy with {chance}. The two files share none.
+`calibration.npz` and `heldout.npz` hold `obs`, uint8 [n, 4, 84, 84] (channels first: the network's
+own order, the newest frame last), and `episode`, the number of the game each is from. They come
+from games of this policy with {chance}. The two files share none.
+"""
+
+
+def _head(recipe: Recipe, player: Player, cpu_s: float) -> str:
+    """Return who made the weights, and how."""
+    packages = ", ".join(
+        f"{name} {version(name)}"
+        for name in ("stable-baselines3", "torch", "ale-py", "gymnasium", "numpy")
+    )
+    return f"""# {recipe.name}
+
+{recipe.task}
+
+Trained by the quarl project from `recipe.toml` in this folder, seed {recipe.train.seed},
+{player.trained.steps:,} steps of four frames in {recipe.train.envs} parallel games,
+{cpu_s:,.0f} s of one core ({platform.machine()}).
+The licence is quarl's own.
+Packages: python {platform.python_version()}, {packages}.
+
+{player.story}
+
+The weights are those with the best mean return at a checkpoint, on games kept apart for choosing.
+They are saved as Stable-Baselines3 saves them, without the optimiser's moments:
+`stable_baselines3.{recipe.algorithm}.load("policy.zip")` loads them.
+Again: `quarl train FOLDER`, with this folder (writes to `runs/{recipe.name}/policy/{recipe.name}`).
 """
 
 

@@ -17,7 +17,8 @@ Hyperparameters of a recipe:
     learning_rate             of Adam; it falls to 0 on a straight line
     epsilon                   share of random actions while it plays
     learning_starts           steps played before the first update
-    buffer_size, batch_size, gamma, n_steps, gradient_steps, target_update_interval      DQN's own; updates after each step of all lanes
+    buffer_size, batch_size, gamma, n_steps, gradient_steps, target_update_interval
+                              DQN's own; updates after each step of all lanes
     evaluations               how often the policy is judged
 """
 
@@ -186,9 +187,12 @@ def _act(model: DQN) -> Actor:
 
 def _story(recipe: Recipe, steps: int) -> str:
     teacher = recipe.train.hyperparameters["teacher"]
-    return f"""1. **A warm start, not learnt from points.** The network begins with the features of `{teacher}` and with Q values made of
-   its value head and its logits, so that it ranks actions as that policy does. How that one was trained, its SOURCE.md says.
-2. DQN of Stable-Baselines3 on the signs of the points, {steps:,} steps of its own play. The weights were chosen from
+    return f"""1. **A warm start, not learnt from points.** The network begins with the features of
+   `{teacher}` and with Q values made of
+   its value head and its logits, so that it ranks actions as that policy does. How that one was
+   trained, its SOURCE.md says.
+2. DQN of Stable-Baselines3 on the signs of the points, {steps:,} steps of its own play. The
+   weights were chosen from
    the second half of them, so that they are DQN's own."""
 
 

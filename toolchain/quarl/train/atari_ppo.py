@@ -14,13 +14,17 @@ Hyperparameters of a recipe:
     expert                    who teaches: a key of `EXPERTS`
     imitation_share           share of the steps that the network imitates; PPO has the rest
     imitation_round           steps between two updates while imitating
-    imitation_epochs          how often each new step is looked at in its update; as many old ones come with them
+    imitation_epochs          how often each new step is looked at in its update; as many old ones
+                              come with them
     imitation_batch_size      of an update while imitating: small ones teach the eyes fastest
     imitation_learning_rate   of Adam, while imitating; falls to 0
-    sharpening                factor of the logits before PPO: odds are soft, and PPO should not begin with a careless player
+    sharpening                factor of the logits before PPO: odds are soft, and PPO should not
+                              begin with a careless player
     value_steps               steps played to fit the value head
-    n_steps, batch_size, n_epochs, gamma, gae_lambda, learning_rate, clip_range, ent_coef     PPO's own; the rate falls to 0
-    rehearsals                batches of what the expert said that are gone through again before each of PPO's rollouts; 0 for none
+    n_steps, batch_size, n_epochs, gamma, gae_lambda, learning_rate, clip_range, ent_coef
+                              PPO's own; the rate falls to 0
+    rehearsals                batches of what the expert said that are gone through again before
+                              each of PPO's rollouts; 0 for none
     evaluations               how often PPO's policy is judged
 """
 
@@ -289,8 +293,10 @@ def _story(recipe: Recipe, plan: _Plan) -> str:
     again = f"""; before each rollout, {plan.rehearsals} x {plan.ppo["batch_size"]} steps
    of what the expert had said are gone through again"""
     rehearsed = again if plan.rehearsals else ""
-    return f"""1. **A warm start, not learnt from points.** The first {plan.imitation.steps:,} steps are DAgger: the network plays, a
-   scripted expert that reads the console's memory (`quarl.train.{expert}_expert`) says what it would have done, and the network learns to
+    return f"""1. **A warm start, not learnt from points.** The first {plan.imitation.steps:,}
+   steps are DAgger: the network plays, a
+   scripted expert that reads the console's memory (`quarl.train.{expert}_expert`) says what it
+   would have done, and the network learns to
    say the same. The network itself sees only the screen.
 2. The value head is fitted to the returns of the network's own play.
 3. PPO of Stable-Baselines3 on the signs of the points, {plan.ppo_steps:,} steps{rehearsed}."""

@@ -89,18 +89,23 @@ def source_page(recipe: Recipe, trained: Trained, tail: NDArray[np.float64]) -> 
 
 {recipe.task}
 
-Trained by the quarl project from `recipe.toml` in this folder: {recipe.algorithm} of {recipe.framework}, seed {recipe.train.seed}, \
-{trained.steps:,} steps in {recipe.train.envs} parallel environments, {cpu_s:,.0f} s of one core ({platform.machine()}).
-The weights are the checkpoint with the best mean return on {trained.checkpoint_episodes} episodes kept apart for choosing.
+Trained by the quarl project from `recipe.toml` in this folder: {recipe.algorithm} of
+{recipe.framework}, seed {recipe.train.seed}, \
+{trained.steps:,} steps in {recipe.train.envs} parallel environments, {cpu_s:,.0f} s of one core
+({platform.machine()}).
+The weights are the checkpoint with the best mean return on {trained.checkpoint_episodes} episodes
+kept apart for choosing.
 {trained.warm_start}The licence is quarl's own.
 Packages: {", ".join(_versions(recipe.framework))}.
 
 Again: `quarl train FOLDER`, with this folder (writes to `runs/{recipe.name}/policy/{recipe.name}`).
-The same seed gives the same weights on the same machine and versions; elsewhere another policy that is about as good.
+The same seed gives the same weights on the same machine and versions; elsewhere another policy
+that is about as good.
 
 ## Score
 
-{score.episodes} episodes without exploration noise, seeds {score.seed:_} to {score.seed + score.episodes - 1:_}: mean return
+{score.episodes} episodes without exploration noise, seeds {score.seed:_} to
+{score.seed + score.episodes - 1:_}: mean return
 {score.mean_return:.2f} (standard deviation {score.std_return:.2f}){success}.
 Worst {tail[0]:.2f}, 1 % quantile {tail[1]:.2f}, 5 % quantile {tail[2]:.2f}, median {tail[3]:.2f}.
 Random play: {recipe.gate.random_return:.2f}.
@@ -115,7 +120,8 @@ Deterministic play on {trained.checkpoint_episodes} episodes at each checkpoint.
 
 ## Observations
 
-`calibration.npz` and `heldout.npz` hold `obs`, in raw units of the environment, and `episode`, the number of the episode each is from.
+`calibration.npz` and `heldout.npz` hold `obs`, in raw units of the environment, and `episode`, the
+number of the episode each is from.
 They come from this policy's own episodes; the two files and the score share no episode.
 """
 
@@ -146,9 +152,12 @@ def with_integers(page: str, recipe: Recipe, played: Episodes) -> str:
     qat, steps = recipe.qat, recipe.train.steps
     section = f"""## Integers
 
-Quantisation-aware training: {qat.widths.sentence()}; after {qat.delay_steps(steps):,} steps in float the actor computed in integers
-(step sizes {"learned" if qat.method == "lsq" else "as first measured"}). `{INTEGERS_FILE}` holds them as they were trained; the weights are the real numbers behind
-them. On the episodes of the score the integers' mean return is {played.returns.mean():.2f} (standard deviation {played.returns.std():.2f}).
+Quantisation-aware training: {qat.widths.sentence()}; after {qat.delay_steps(steps):,} steps in
+float the actor computed in integers
+(step sizes {"learned" if qat.method == "lsq" else "as first measured"}). `{INTEGERS_FILE}` holds
+them as they were trained; the weights are the real numbers behind
+them. On the episodes of the score the integers' mean return is {played.returns.mean():.2f}
+(standard deviation {played.returns.std():.2f}).
 
 """
     before, header, after = page.partition("## Learning curve")

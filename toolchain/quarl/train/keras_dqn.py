@@ -16,13 +16,15 @@ Hyperparameters of a recipe:
     learning_rate, learning_rate_end     of Adam; it falls from one to the other on a straight line
     batch_size, gamma
     n_step                    how many rewards a target adds up before it takes a value
-    reward_scale              factor of the rewards while learning: values near 1 are learnt quickest
+    reward_scale              factor of the rewards while learning: values near 1 are learnt
+                              quickest
     buffer_size, learning_starts         transitions kept; steps played before the first update
     updates_per_step          updates after each step of all lanes together
     target_update             updates after which the target network becomes a copy
     epsilon                   exploration of the boldest lane; the others go down to epsilon^8
     evaluations               how many checkpoints are made and judged
-    teacher, teacher_updates  optional: a shipped Keras DQN of the same environment, gamma and reward_scale, and how many updates learn its
+    teacher, teacher_updates  optional: a shipped Keras DQN of the same environment, gamma and
+                              reward_scale, and how many updates learn its
                               values of all actions, while it plays; then DQN goes on, and weights
                               are kept from its second half alone
 """

@@ -7,13 +7,17 @@ The run folder holds the checkpoint that a later call resumes from, the best one
 learning curve.
 
 Hyperparameters of a recipe go to the algorithm's constructor as they are, but for these:
-    net_arch, activation      layers ([64, 64] or {pi = [...], qf = [...]}) and "tanh", "relu" or "elu" between them
+    net_arch, activation      layers ([64, 64] or {pi = [...], qf = [...]}) and "tanh", "relu" or
+                              "elu" between them
     learning_rate_end         the learning rate falls to this value on a straight line
-    normalize_rewards         rewards are divided by the running deviation of the return while training
+    normalize_rewards         rewards are divided by the running deviation of the return while
+                              training
     clip_obs                  where normalised observations are clipped, 10 unless given
-    fold_normalizer           put the normaliser into the first layer when done, without its clipping: give a large clip_obs
+    fold_normalizer           put the normaliser into the first layer when done, without its
+                              clipping: give a large clip_obs
     evaluations               how many checkpoints are made and judged, 20 unless given
-    action_noise              standard deviation of the noise that DDPG and TD3 explore with, in actions of -1 to 1
+    action_noise              standard deviation of the noise that DDPG and TD3 explore with, in
+                              actions of -1 to 1
     action_noise_kind         "normal" unless given, or "ornstein-uhlenbeck"
 """
 

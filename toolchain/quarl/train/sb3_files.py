@@ -19,7 +19,8 @@ from quarl.errors import InputError
 from quarl.graph.contract import Normalizer
 
 LEFT_OUT = (
-    "start_time", "_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer", "ep_success_buffer", "replay_buffer_class",
+    "start_time", "_last_obs", "_last_original_obs", "_last_episode_starts", "ep_info_buffer",
+    "ep_success_buffer", "replay_buffer_class",
 )  # fmt: skip
 
 

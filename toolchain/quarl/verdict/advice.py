@@ -68,7 +68,8 @@ def chaos_text(loop: ClosedLoop) -> str:
         return ""
     chaos = loop.chaos
     moved = (
-        f"Chaos: a float64 copy of the source moves the mean by {loop.control_mean.mean_difference:+.4g} "
+        f"Chaos: a float64 copy of the source moves the mean by "
+        f"{loop.control_mean.mean_difference:+.4g} "
         f"and each episode by {chaos.control_spread:.4g}, int8 by {chaos.candidate_spread:.4g}. "
     )
     if not chaos.is_of_the_source:

@@ -98,7 +98,8 @@ def _like_random(returns: NDArray[np.float64], random_return: float) -> Check:
     told = (
         "is no better than random play"
         if mean <= random_return
-        else f"over {count} episodes, +- {returns.std(ddof=1):.4g} each, cannot be told from random "
+        else f"over {count} episodes, +- {returns.std(ddof=1):.4g} each, cannot be told from "
+        f"random "
         "play"
     )
     return _no_mean(

@@ -75,7 +75,8 @@ def check_provable(limits: Limits, asked: Asked = None) -> None:
         return
     least = smallest_failure_margin(episodes, limits.alpha)
     raise InputError(
-        f"{episodes} episodes cannot prove failure_margin = {limits.failure_margin:g}, even if none "
+        f"{episodes} episodes cannot prove failure_margin = {limits.failure_margin:g}, even if "
+        f"none "
         f"fails: it takes {needed}. Play more of them (--episodes {needed}, --episodes auto, or "
         f"episodes in [gate]), or allow failure_margin = {least:g}"
     )
@@ -104,7 +105,8 @@ def plan_sentence(limits: Limits, asked: Asked) -> str:
     needed = flawless_episodes(limits.failure_margin, limits.alpha)
     return (
         f"plan: {plays}; error {limits.alpha:g} over all "
-        f"looks; the return may lose {limits.margin:.1%} of what is above random play, failures may "
+        f"looks; the return may lose {limits.margin:.1%} of what is above random play, failures "
+        f"may "
         f"rise by {100 * limits.failure_margin:g} points, which takes {needed} episodes at least"
     )
 
