@@ -62,7 +62,8 @@ ObsNormOption = Annotated[
     typer.Option(
         "--obs-norm",
         metavar="FILE",
-        help="Observation statistics: VecNormalize's pickle, or .npz: mean, var, epsilon, clip_obs.",
+        help="Observation statistics: VecNormalize's pickle, or .npz: mean, var, epsilon, "
+        "clip_obs.",
     ),
 ]
 ActionOption = Annotated[

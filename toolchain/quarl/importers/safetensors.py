@@ -1,7 +1,7 @@
 """Safetensors files: tensors by name, with nothing but numbers in them.
 
-In: a file. Out: a `Policy`, where its names are those of CleanRL's scripts, of a robot trainer, or of
-a chain of Linear layers. Format: 8 bytes of length, a JSON header, the numbers.
+In: a file. Out: a `Policy`, where its names are those of CleanRL's scripts, of a robot trainer, or
+of a chain of Linear layers. Format: 8 bytes of length, a JSON header, the numbers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A run of RL Baselines3 Zoo as a source: its agent, its environment, its normaliser.
 
-In: a folder such as `logs/ppo/LunarLander-v3_1`. Out: the zip, and what the run's settings say, with
-a line for each. The settings are YAML with Python's names in it; they are read as text.
+In: a folder such as `logs/ppo/LunarLander-v3_1`. Out: the zip, and what the run's settings say,
+with a line for each. The settings are YAML with Python's names in it; they are read as text.
 Source: rl_zoo3.exp_manager (save_trained_model, _save_config).
 """
 

@@ -44,8 +44,8 @@ def asked_episodes(episodes: int | str | None, budget_minutes: float | None = No
         episodes != "auto" or not 0 < budget_minutes <= MOST_MINUTES
     ):
         raise InputError(
-            f"a budget of {budget_minutes:g} minutes: it is the time of --episodes auto, above 0 and "
-            f"at most {MOST_MINUTES:,} minutes"
+            f"a budget of {budget_minutes:g} minutes: it is the time of --episodes auto, above "
+            f"0 and at most {MOST_MINUTES:,} minutes"
         )
     if episodes == "auto":
         return AutoEpisodes(BUDGET_MINUTES if budget_minutes is None else budget_minutes)

@@ -1,8 +1,8 @@
 """What torch computes for a TorchScript archive or a `torch.export` file, to prove an import.
 
 Loading one hands its program to torch: only for trusted files. Where the import dropped the last
-steps, such as a clip to the bounds, torch's outputs are compared with ONNX Runtime's on the graph as
-it was read, and the results before those steps are ONNX Runtime's.
+steps, such as a clip to the bounds, torch's outputs are compared with ONNX Runtime's on the graph
+as it was read, and the results before those steps are ONNX Runtime's.
 """
 
 from __future__ import annotations

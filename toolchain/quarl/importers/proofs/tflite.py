@@ -1,5 +1,5 @@
-"""What LiteRT computes for a `.tflite`, to prove that it was read right: the integers of an int8 one
-must be equal, the floats of any other nearly so.
+"""What LiteRT computes for a `.tflite`, to prove that it was read right: the integers of an int8
+one must be equal, the floats of any other nearly so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""torch's own operators (aten), written as ONNX: what TorchScript and `torch.export` files are made of.
+"""torch's own operators (aten), written as ONNX: what TorchScript and `torch.export` files are made
+of.
 
 In: an operator's name and its arguments, tensors among them by name. Out: nodes of a `MadeGraph`.
 Each operator stands in `SIGNATURES` with its arguments in torch's order.
@@ -35,7 +36,9 @@ class Length:
 
 
 class AtenGraph:
-    """The graph that grows operator by operator, and the lengths of its inputs as layers show them."""
+    """The graph that grows operator by operator, and the lengths of its inputs as layers show
+    them.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self.made = path, MadeGraph()
@@ -95,7 +98,9 @@ class AtenGraph:
         return TensorName(self.made.node(kind, names, "", **attributes))
 
     def elementwise(self, kind: str, inputs: Sequence[Any], **attributes: Any) -> TensorName:
-        """Append an operator that computes each number by itself, and remember what it is made of."""
+        """Append an operator that computes each number by itself, and remember what it is made
+        of.
+        """
         result = self.add(kind, inputs, **attributes)
         origins = {self._origins.get(v.name) for v in inputs if isinstance(v, TensorName)}
         if len(origins) == 1 and (origin := origins.pop()) is not None:

@@ -120,10 +120,8 @@ def _size(graph: AtenGraph, x: Any, dim: Any) -> Any:
     return Length(0) if dim == 0 else Length(-1 if dim is None else int(dim))
 
 
-def _convolution(
-    graph: AtenGraph, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any,
-    groups: Any,
-) -> TensorName:  # fmt: skip
+def _convolution(graph: AtenGraph, *args: Any) -> TensorName:
+    x, weight, bias, stride, padding, dilation, groups = args
     if not isinstance(weight, np.ndarray):
         raise graph.refused("convolution", "has weights that the network computes")
     axes = weight.ndim - 2

@@ -1,7 +1,7 @@
 """`torch.export` files (`.pt2`) as a network, read as data: nothing in them is executed.
 
-In: the graph as JSON and its weights as plain bytes. Out: a `Policy`. Each node names one of torch's
-operators, which is written as ONNX (`quarl.importers.torch.aten`) and read by that walk.
+In: the graph as JSON and its weights as plain bytes. Out: a `Policy`. Each node names one of
+torch's operators, which is written as ONNX (`quarl.importers.torch.aten`) and read by that walk.
 Format: torch/_export/serde/schema.py; archives of torch 2.8 and later.
 """
 

@@ -45,7 +45,9 @@ class _Method:
 
 @dataclass(frozen=True)
 class _Named:
-    """A dotted name: `torch.linear`, `__torch__.torch.nn.functional.elu`, `ops.prim.NumToTensor`."""
+    """A dotted name: `torch.linear`, `__torch__.torch.nn.functional.elu`,
+    `ops.prim.NumToTensor`.
+    """
 
     name: str
 
