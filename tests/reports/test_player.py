@@ -19,7 +19,7 @@ from quarl.errors import InputError
 from quarl.exporter.export import ExportRequest
 from quarl.graph.env_spec import EnvSpec
 from quarl.reports.gif import gif_bytes
-from quarl.reports.player import Film, bundle_player, film, play, source_player
+from quarl.reports.player import Film, beside, bundle_player, film, play, source_player
 from quarl.rollouts.episodes import run_episodes
 from tests.conftest import need
 
@@ -162,3 +162,14 @@ def test_what_cannot_be_played_is_refused_with_what_to_do(
     assert isinstance(run.exception, Ended)
     with pytest.raises(InputError, match=message):
         raise run.exception.reason
+
+
+def test_two_films_stand_side_by_side_and_the_shorter_waits() -> None:
+    short = Film(np.full((2, 30, 40, 3), 10, np.uint8), 20.0, 1)
+    long = Film(np.stack([np.full((30, 40, 3), n, np.uint8) for n in range(5)]), 20.0, 4)
+    film = beside(short, long)
+    assert film.frames.shape == (5, 30, 82, 3)
+    assert film.steps == 4
+    assert (film.frames[:, :, :40] == 10).all()
+    assert [int(frame[0, -1, 0]) for frame in film.frames] == [0, 1, 2, 3, 4]
+    assert (film.frames[:, :, 40:42] == 255).all()

@@ -8,7 +8,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Every day": ("ship", "play", "compare", "report", "history"),
+    "Every day": ("ship", "show", "play", "compare", "report", "history"),
     "Step by step": ("import", "export", "profile", "parity", "gate", "baseline"),
     "Boards": ("boards", "board", "provision"),
     "Training and studies": ("train", "finetune", "study", "actorq", "actorq-page"),

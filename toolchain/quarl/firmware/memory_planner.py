@@ -52,6 +52,7 @@ class MemoryPlan:
 
     offsets: Mapping[str, int]
     arena_bytes: int
+    buffers: tuple[Buffer, ...] = ()
 
 
 def plan_memory(buffers: Sequence[Buffer], overlaps: Sequence[Overlap]) -> MemoryPlan:
@@ -68,7 +69,7 @@ def plan_memory(buffers: Sequence[Buffer], overlaps: Sequence[Overlap]) -> Memor
             best, least = offsets, size
     assert best is not None
     low = min(best.values())
-    return MemoryPlan({b.name: best[b.name] - low for b in buffers}, least)
+    return MemoryPlan({b.name: best[b.name] - low for b in buffers}, least, tuple(buffers))
 
 
 @dataclass(frozen=True, slots=True)

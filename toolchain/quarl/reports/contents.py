@@ -23,6 +23,7 @@ from quarl.profiles.pi.report import PiProfile
 from quarl.profiles.platform import Memory, Platform
 from quarl.profiles.platforms import board_of, platform_of
 from quarl.quantize.error_report import QuantReport
+from quarl.reports.network import Network, kernels_of, network_of
 from quarl.reports.replay import Replay, replay_episodes
 from quarl.reports.stored_verdict import read_verdict
 from quarl.reports.work import LayerWork, layer_work
@@ -49,6 +50,7 @@ class Contents:
     unmeasured: str  # what to say before the board's name where nothing was measured
     quantization: QuantReport | None
     work: tuple[LayerWork, ...]
+    network: Network
     replay: Replay
 
 
@@ -81,6 +83,7 @@ def read_contents(release: Release) -> Contents:
         unmeasured="No firmware was counted for" if platform is None else platform.unmeasured,
         quantization=_quantization(release),
         work=layer_work(release.quantized),
+        network=network_of(release.quantized, kernels_of(release)),
         replay=replay_episodes(release, None if evidence is None or is_stale else evidence.paired),
     )
 

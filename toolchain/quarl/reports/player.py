@@ -142,6 +142,21 @@ def film(player: Player, seed: int, most_frames: int = MOST_FRAMES) -> Film:
     return Film(np.stack(frames), rate, steps)
 
 
+def beside(left: Film, right: Film) -> Film:
+    """Return two films of the same environment as one; the shorter one stands still at its end."""
+    count = max(len(left.frames), len(right.frames))
+    height, gap = left.frames.shape[1], max(2, left.frames.shape[2] // 40)
+    between = np.full((count, height, gap, 3), 255, np.uint8)
+    sides = [_held(film.frames, count) for film in (left, right)]
+    frames = np.concatenate([sides[0], between, sides[1]], axis=2)
+    return Film(frames, left.frames_hz, max(left.steps, right.steps))
+
+
+def _held(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Return `count` frames, the last one repeated."""
+    return frames[np.minimum(np.arange(count), len(frames) - 1)]
+
+
 def _picture(player: Player, drawn: Any) -> NDArray[np.uint8]:
     if (
         not isinstance(drawn, np.ndarray)

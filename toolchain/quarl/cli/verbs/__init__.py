@@ -28,6 +28,7 @@ from quarl.cli.verbs.profile import profile
 from quarl.cli.verbs.provision import provision
 from quarl.cli.verbs.report import report
 from quarl.cli.verbs.ship import ship
+from quarl.cli.verbs.show import show
 from quarl.cli.verbs.study import study
 from quarl.cli.verbs.train import train
 
@@ -45,6 +46,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "gate": gate,
     "baseline": baseline,
     "report": report,
+    "show": show,
     "ship": ship,
     "history": history,
     "compare": compare,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,6 +67,12 @@ class PlayOptions:
             "--video", metavar="FILE.gif", help="Film the first episode, up to 600 frames."
         ),
     ] = None
+    beside: Annotated[
+        bool,
+        typer.Option(
+            "--beside", help="Film float32 on the left and int8 on the right; with --video."
+        ),
+    ] = False
     env: EnvOption = None
     env_arg: EnvArgOption = None
     obs_norm: ObsNormOption = None
@@ -84,11 +91,14 @@ def play(options: PlayOptions) -> None:
     video = options.video
     if video is not None and video.suffix != ".gif":
         raise InputError(f"--video {video}: must end in .gif")
+    if options.beside and (video is None or options.int8):
+        raise InputError("--beside films both: give --video FILE.gif, and omit --int8")
     player = _player(options)
+    others = [_player(replace(options, int8=True))] if options.beside else []
     first = SCORE_SEED if options.seed is None else options.seed
     with progress_bar(f"playing {player.name}") as progress:
         episodes = stage.play(player, range(first, first + options.episodes), progress)
-    film, size = (None, 0) if video is None else _film(player, first, video)
+    film, size = (None, 0) if video is None else _film([player, *others], first, video)
     if options.as_json:
         table = show_play.played_table(player, episodes)
         if film is not None:
@@ -134,14 +144,15 @@ def _player(options: PlayOptions) -> Player:
     return stage.source_player(source, spec, number)
 
 
-def _film(player: Player, seed: int, video: Path) -> tuple[Film, int]:
-    """Write the film of an episode; return it and its size in bytes."""
+def _film(players: Sequence[Player], seed: int, video: Path) -> tuple[Film, int]:
+    """Write the film of an episode, of two players side by side; return it and its size in bytes."""
     from quarl.files.atomic import write_whole
     from quarl.reports import player as stage
     from quarl.reports.gif import gif_bytes
 
-    with progress_bar(f"filming {player.name}"):
-        film = stage.film(player, seed)
+    with progress_bar(f"filming {players[0].name}"):
+        films = [stage.film(player, seed) for player in players]
+        film = films[0] if len(films) == 1 else stage.beside(*films)
         data = gif_bytes(film)
     write_whole(video, data)
     return film, len(data)

@@ -13,6 +13,7 @@ from quarl.reports.sections.checks import checks
 from quarl.reports.sections.flights import episodes
 from quarl.reports.sections.latency import latency
 from quarl.reports.sections.layers import layers
+from quarl.reports.sections.network import network
 from quarl.reports.sections.provenance import contract, provenance
 from quarl.reports.sections.quantisation import quantisation
 from quarl.reports.sections.returns import returns
@@ -25,6 +26,7 @@ SECTIONS: tuple[Callable[[Contents], Section], ...] = (
     why,
     latency,
     board,
+    network,
     layers,
     quantisation,
     contract,

@@ -39,7 +39,7 @@ _WORDS = {
     "bytes": "",
     "us": "",
 }
-HELPS, HELPS_NOT = Tag("\N{CHECK MARK} helps", "pass"), Tag("no gain", "open")
+HELPS, HELPS_NOT = Tag("\N{CHECK MARK} helps", "pass"), Tag("no gain", "none")
 _TAGS = {
     Outcome.PASS: Tag("\N{CHECK MARK} pass", "pass"),
     Outcome.FAIL: Tag("\N{MULTIPLICATION X} fail", "fail"),
