@@ -145,7 +145,7 @@ def _player(options: PlayOptions) -> Player:
 
 
 def _film(players: Sequence[Player], seed: int, video: Path) -> tuple[Film, int]:
-    """Write the film of an episode, of two players side by side; return it and its size in bytes."""
+    """Write the film of an episode, players side by side; return it and its size in bytes."""
     from quarl.files.atomic import write_whole
     from quarl.reports import player as stage
     from quarl.reports.gif import gif_bytes
