@@ -15,6 +15,7 @@ from quarl.emitters import emit_float_onnx, emit_onnx
 from quarl.graph.policy import Add
 from quarl.graph.quant_policy import QuantDense, QuantNode, QuantTensor
 from quarl.runtimes.host import NumpyRuntime, OnnxRuntime
+from quarl.study.paper import rounded_to_half
 from tests.emitters.test_tflite import small_float_policy
 from tests.support.random_policies import (
     CASES,
@@ -164,3 +165,14 @@ def test_the_float_file_answers_as_the_float_graph() -> None:
         np.abs(OnnxRuntime(model).run(policy.graph_input(obs)) - policy.outputs(obs)).max() < 1e-6
     )
     assert model == emit_float_onnx(policy)
+
+
+def test_the_half_file_answers_as_the_graph_with_parameters_of_float16() -> None:
+    rng = np.random.default_rng(0)
+    policy = small_float_policy(rng)
+    obs = rng.integers(0, 256, (50, 4, 10, 10), dtype=np.uint8)
+    model = emit_float_onnx(policy, half=True)
+    onnx.checker.check_model(model, full_check=True)
+    found = OnnxRuntime(model).run(policy.graph_input(obs))
+    assert np.abs(found - rounded_to_half(policy).outputs(obs)).max() < 1e-6
+    assert len(model) < len(emit_float_onnx(policy))

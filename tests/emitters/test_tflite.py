@@ -28,6 +28,7 @@ from quarl.graph.policy import (
 )
 from quarl.graph.quant_policy import QuantDense, QuantPolicy, QuantTable, QuantTensor
 from quarl.runtimes.host import LitertRuntime, NumpyRuntime
+from quarl.study.paper import rounded_to_half
 from tests.support.random_policies import (
     CASES,
     NARROW,
@@ -262,6 +263,17 @@ def test_the_float_file_answers_as_the_float_graph() -> None:
     found = LitertRuntime(model).run(policy.graph_input(obs))
     assert np.abs(found - policy.outputs(obs)).max() < 1e-6
     assert model == emit_float_tflite(policy)
+
+
+def test_the_half_file_answers_as_the_graph_with_parameters_of_float16() -> None:
+    rng = np.random.default_rng(0)
+    policy = small_float_policy(rng)
+    obs = rng.integers(0, 256, (50, 4, 10, 10), dtype=np.uint8)
+    model = emit_float_tflite(policy, half=True)
+    found = LitertRuntime(model).run(policy.graph_input(obs))
+    assert np.abs(found - rounded_to_half(policy).outputs(obs)).max() < 1e-6
+    assert np.abs(found - policy.outputs(obs)).max() > 1e-6
+    assert len(model) < len(emit_float_tflite(policy))
 
 
 def test_a_wide_result_is_written_as_int16() -> None:

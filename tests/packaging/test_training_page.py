@@ -41,4 +41,5 @@ def test_every_command_of_the_page_runs_on_the_files_of_the_page(tmp_path: Path)
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     assert json.loads((tmp_path / "small" / "training.json").read_text())["differing"] == 0
+    assert (tmp_path / "rounded" / "fp16" / "model.tflite").is_file()
     assert (tmp_path / "results" / "study.html").is_file()

@@ -33,6 +33,7 @@ DOCUMENT = Document(
 MANIFEST, CONTRACT, POLICY = "manifest.json", "contract.json", "policy.npz"
 SOURCE, QUANTIZATION, EXAMPLE = "source.npz", "quantization.json", "example.npz"
 FIRMWARE_FOLDER = "firmware"
+HALF_FOLDER = "fp16"  # the float policy with float16 parameters
 PACKAGES_FOLDER = "packages"  # a folder for each build system
 BOARD = "board.json"  # what the firmware was written for
 ARTIFACTS = {

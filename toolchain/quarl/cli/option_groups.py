@@ -62,6 +62,15 @@ FinetuneOption = Annotated[
     ),
 ]
 
+HalfOption = Annotated[
+    bool,
+    typer.Option(
+        "--fp16",
+        help="Write fp16/model.tflite and .onnx too: float arithmetic, parameters of 16 bits, "
+        "half the size; for hosts and Pis.",
+    ),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
@@ -104,6 +113,7 @@ class BundleOptions(WorkersOptions, SourceOptions):
     board: BoardOption = None
     prefix: PrefixOption = "ql_policy"
     package: PackageOption = None
+    fp16: HalfOption = False
     as_json: JsonOption = False
 
     def request(self) -> ExportRequest:
@@ -121,6 +131,7 @@ class BundleOptions(WorkersOptions, SourceOptions):
             board=board_named(self.board),
             prefix=prefix_named(self.prefix),
             packages=packages_named(self.package or ()),
+            half=self.fp16,
         )
 
 

@@ -7,6 +7,7 @@ The modules load flatbuffers or onnx, so they are imported when a format is writ
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
@@ -26,22 +27,30 @@ def emit_onnx(policy: QuantPolicy) -> bytes:
     return onnx_graph.emit_onnx(policy)
 
 
-def emit_float_tflite(policy: Policy) -> bytes:
-    """Return the full-precision `.tflite` file; see `quarl.emitters.float_tflite`."""
+def emit_float_tflite(policy: Policy, *, half: bool = False) -> bytes:
+    """Return the full-precision `.tflite` file, or the one with float16 parameters; see
+    `quarl.emitters.float_tflite`.
+    """
     from quarl.emitters import float_tflite
 
-    return float_tflite.emit_float_tflite(policy)
+    return float_tflite.emit_float_tflite(policy, half=half)
 
 
-def emit_float_onnx(policy: Policy) -> bytes:
-    """Return the full-precision `.onnx` file; see `quarl.emitters.float_onnx`."""
+def emit_float_onnx(policy: Policy, *, half: bool = False) -> bytes:
+    """Return the full-precision `.onnx` file, or the one with float16 parameters; see
+    `quarl.emitters.float_onnx`.
+    """
     from quarl.emitters import float_onnx
 
-    return float_onnx.emit_float_onnx(policy)
+    return float_onnx.emit_float_onnx(policy, half=half)
 
 
 EMITTERS: dict[str, Callable[[QuantPolicy], bytes]] = {"tflite": emit_tflite, "onnx": emit_onnx}
 FLOAT_EMITTERS: dict[str, Callable[[Policy], bytes]] = {
     "tflite": emit_float_tflite,
     "onnx": emit_float_onnx,
+}
+HALF_EMITTERS: dict[str, Callable[[Policy], bytes]] = {
+    name: partial(emit, half=True)
+    for name, emit in (("tflite", emit_float_tflite), ("onnx", emit_float_onnx))
 }

@@ -3,14 +3,16 @@ a bundle.
 
 In: a Policy. Out: the file's bytes; input "observation" float32 [batch, *graph_shape] as
 `Policy.graph_input` gives it (after the normaliser, or pixels divided by 255; images as [height,
-width, channels]), output "output" float32 [batch, count].
+width, channels]), output "output" float32 [batch, count]. With `half` the parameters are stored in
+float16 and cast when the file is loaded; all arithmetic stays float32.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from quarl.emitters.onnx_file import OUTPUT, OnnxFile, onnx_pads
+from quarl.emitters.onnx_file import OUTPUT, OnnxFile, onnx_pads, onnx_type
 from quarl.emitters.provenance import provenance
 from quarl.graph.functions import BINARY, UNARY, Call, Expression, expanded, parse
 from quarl.graph.policy import (
@@ -34,8 +36,12 @@ FUNCTIONS = {
 }
 
 
-def emit_float_onnx(policy: Policy) -> bytes:
-    """Return the float32 `.onnx` file of the policy; the same policy gives the same bytes."""
+def emit_float_onnx(policy: Policy, *, half: bool = False) -> bytes:
+    """Return the `.onnx` file of the policy; the same policy gives the same bytes.
+
+    Args:
+        half: store the parameters in float16, rounded half even.
+    """
     shapes = node_shapes(policy)
     file = OnnxFile()
     values = {INPUT: INPUT}
@@ -43,7 +49,8 @@ def emit_float_onnx(policy: Policy) -> bytes:
         values[INPUT] = file.node("Transpose", [INPUT], "channels_first", perm=[0, 3, 1, 2])
     for node in policy.nodes:
         is_image = len(shapes[node.inputs[0]]) == 3
-        values[node.name] = _add(file, node, [values[name] for name in node.inputs], is_image)
+        inputs = [values[name] for name in node.inputs]
+        values[node.name] = _add(file, node, inputs, is_image, half)
     float32 = np.dtype(np.float32)
     last = policy.nodes[-1].name
     return file.finish(
@@ -54,21 +61,21 @@ def emit_float_onnx(policy: Policy) -> bytes:
     )
 
 
-def _add(file: OnnxFile, node: Node, inputs: list[str], is_image: bool) -> str:
+def _add(file: OnnxFile, node: Node, inputs: list[str], is_image: bool, half: bool) -> str:
     op = node.op
     match op:
         case Dense():
             parameters = [
-                file.constant(f"{node.name}/weights", op.weights),
-                file.constant(f"{node.name}/bias", op.bias),
+                _parameter(file, f"{node.name}/weights", op.weights, half),
+                _parameter(file, f"{node.name}/bias", op.bias, half),
             ]
             return file.node("Gemm", [inputs[0], *parameters], node.name, transB=1)
         case Conv2D() | DepthwiseConv2D():
             is_depthwise = isinstance(op, DepthwiseConv2D)
             stored = op.weights[:, None] if is_depthwise else op.weights.transpose(0, 3, 1, 2)
             parameters = [
-                file.constant(f"{node.name}/weights", stored),
-                file.constant(f"{node.name}/bias", op.bias),
+                _parameter(file, f"{node.name}/weights", stored, half),
+                _parameter(file, f"{node.name}/bias", op.bias, half),
             ]
             return file.node(
                 "Conv",
@@ -98,6 +105,13 @@ def _add(file: OnnxFile, node: Node, inputs: list[str], is_image: bool) -> str:
             )  # channels, whether the value is a vector or an image
         case Add():
             return file.node("Add", inputs, node.name)
+
+
+def _parameter(file: OnnxFile, name: str, values: NDArray[np.float32], half: bool) -> str:
+    if not half:
+        return file.constant(name, values)
+    stored = file.constant(f"{name}/half", values.astype(np.float16))
+    return file.node("Cast", [stored], name, to=onnx_type(np.float32))
 
 
 def _add_function(file: OnnxFile, expression: Expression, x: str, name: str) -> str:

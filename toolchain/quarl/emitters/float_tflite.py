@@ -2,13 +2,15 @@
 
 In: a Policy. Out: the file's bytes; input float32 [1, *graph_shape] as `Policy.graph_input` gives
 it (after the normaliser, or pixels divided by 255), output float32 [1, count]; the batch may be
-resized. A ReLU is fused into the layer before it.
+resized. A ReLU is fused into the layer before it. With `half` the parameters are stored in float16
+and unpacked when the file is loaded; all arithmetic stays float32.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 
 from quarl.emitters import tflite_layers as layers
 from quarl.emitters.float_functions import add_function
@@ -31,11 +33,16 @@ from quarl.graph.policy import (
     node_shapes,
 )
 
+HALF_VERSION = 3  # of DEQUANTIZE, which then takes float16
 FUSED = {"relu": "RELU", "relu6": "RELU6"}
 
 
-def emit_float_tflite(policy: Policy) -> bytes:
-    """Return the float32 `.tflite` file of the policy; the same policy gives the same bytes."""
+def emit_float_tflite(policy: Policy, *, half: bool = False) -> bytes:
+    """Return the `.tflite` file of the policy; the same policy gives the same bytes.
+
+    Args:
+        half: store the parameters in float16, rounded half even.
+    """
     shapes = node_shapes(policy)
     fused = fusable_activations(policy)
     file = TfliteFile()
@@ -49,13 +56,9 @@ def emit_float_tflite(policy: Policy) -> bytes:
         output = Value(
             file.activation(node.name, shapes[node.name], np.float32), shapes[node.name], np.float32
         )
-        values[node.name] = _add(
-            file,
-            node,
-            [values[name] for name in node.inputs],
-            output,
-            FUSED.get(fused.get(node.name, ""), "NONE"),
-        )
+        inputs = [values[name] for name in node.inputs]
+        after = FUSED.get(fused.get(node.name, ""), "NONE")
+        values[node.name] = _add(file, node, inputs, output, after, half)
     return file.finish(values[INPUT].index, values[policy.nodes[-1].name].index, provenance(policy))
 
 
@@ -77,7 +80,9 @@ def fusable_activations(policy: Policy) -> dict[str, str]:
     return fused
 
 
-def _add(file: TfliteFile, node: Node, inputs: list[Value], output: Value, fused: str) -> Value:
+def _add(
+    file: TfliteFile, node: Node, inputs: list[Value], output: Value, fused: str, half: bool
+) -> Value:
     x, op = inputs[0], node.op
     match op:
         case Dense() | Conv2D() | DepthwiseConv2D():
@@ -86,8 +91,8 @@ def _add(file: TfliteFile, node: Node, inputs: list[Value], output: Value, fused
                 if isinstance(op, DepthwiseConv2D)
                 else op.weights
             )
-            weights = file.constant(f"{node.name}/weights", stored)
-            bias = file.constant(f"{node.name}/bias", op.bias)
+            weights = _parameter(file, f"{node.name}/weights", stored, half)
+            bias = _parameter(file, f"{node.name}/bias", op.bias, half)
             if isinstance(op, Dense):
                 return layers.dense(file, x, (weights, bias), output, fused)
             rows, cols = op.weights.shape[1:3]
@@ -107,3 +112,13 @@ def _add(file: TfliteFile, node: Node, inputs: list[Value], output: Value, fused
             return layers.binary(
                 file, OPS.ADD, 1, (x.index, inputs[1].index), output, schema.AddOptionsT()
             )
+
+
+def _parameter(file: TfliteFile, name: str, values: NDArray[np.float32], half: bool) -> int:
+    if not half:
+        return file.constant(name, values)
+    stored = file.constant(f"{name}/half", values.astype(np.float16))
+    unpacked = file.unpacked(name, values.shape)
+    return file.operator(
+        OPS.DEQUANTIZE, HALF_VERSION, [stored], unpacked, schema.DequantizeOptionsT()
+    )

@@ -21,6 +21,7 @@ from quarl.bundle.manifest import (
     CONTRACT,
     EXAMPLE,
     FIRMWARE_FOLDER,
+    HALF_FOLDER,
     MANIFEST,
     PACKAGES_FOLDER,
     POLICY,
@@ -34,7 +35,7 @@ from quarl.bundle.policy_file import policy_bytes, quant_policy_bytes
 from quarl.bundle.release import Release, new_release
 from quarl.bundle.rung_result import RungResult
 from quarl.bundle.writing import check_target, write_bundle
-from quarl.emitters import EMITTERS
+from quarl.emitters import EMITTERS, HALF_EMITTERS
 from quarl.errors import InputError, ToolMissingError
 from quarl.exporter.choose_rung import (
     Choice,
@@ -94,6 +95,7 @@ class ExportRequest:
             these. None: they do not.
         runs: where a training is kept.
         workers: who plays the episodes.
+        half: write the float policy with float16 parameters too, for hosts and Pis.
     """
 
     rung: int | None = None
@@ -107,6 +109,7 @@ class ExportRequest:
     finetune: Assignment | None = None
     runs: Path = Path("runs")
     workers: Workers = HERE
+    half: bool = False
 
 
 def export_policy(
@@ -119,6 +122,8 @@ def export_policy(
     """
     check_target(out)
     _check_finetune(source, request)
+    if request.half and isinstance(source.policy, QuantPolicy):
+        raise InputError(f"--fp16: {source.file.name} holds integers, no float policy: omit it")
     if plays_to_choose(source, request):
         asked = request.limits or recipe_limits(source.recipe, source.env)
         check_provable(asked)
@@ -410,6 +415,8 @@ def _files(
     if isinstance(policy, Policy):
         files[SOURCE] = policy_bytes(policy)
         files[QUANTIZATION] = quant_report(policy, quantized, example.obs).to_json().encode()
+        if request.half:
+            files |= {f"{HALF_FOLDER}/model.{n}": emit(policy) for n, emit in HALF_EMITTERS.items()}
     if request.trained is not None:
         files[TRAINING] = request.trained.record.to_json().encode()
     if request.board is not None:
