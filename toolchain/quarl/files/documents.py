@@ -82,13 +82,18 @@ def decode(kind: type[T], data: bytes, where: str, document: Document) -> T:
             f"{where}: is {document.title} of format {version!r}; this quarl reads format "
             f"{document.format}: {document.remedy}"
         )
+    return value_of(kind, table, where, document)
+
+
+def value_of(kind: type[T], table: Any, where: str, document: Document) -> T:
+    """Return the value of type `kind` in plain values that were read from JSON.
+
+    Raises:
+        InputError: fields are missing, unknown or wrong.
+    """
     try:
-        return cast(
-            T,
-            cast(Any, _model(cast(Any, kind)))
-            .model_validate_json(json.dumps({"value": table}))
-            .value,
-        )
+        text = json.dumps({"value": table})
+        return cast(T, cast(Any, _model(cast(Any, kind))).model_validate_json(text).value)
     except ValidationError as error:
         problems = [f"{_place(entry['loc'])}: {entry['msg']}" for entry in error.errors()]
         shown = "; ".join(problems[:MOST_PROBLEMS])

@@ -7,7 +7,6 @@ Format: toolchain/docs/gate.md.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,23 @@ from typing import Any
 from quarl.bundle.release import Release
 from quarl.errors import InputError
 from quarl.files.atomic import write_whole
+from quarl.files.documents import Digest, Document, Line, Name, decode, encode, read_json, value_of
 from quarl.files.open import read_file
 from quarl.verdict.formats.verdict_json import checks_of, verdict_table
 from quarl.verdict.verdict import Check, Outcome, Verdict
 
-FORMAT = 1
+DOCUMENT = Document("a baseline", 1, "write one with quarl baseline set BUNDLE")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A baseline as its file holds it."""
+
+    rung: int | None
+    board: Name | None
+    source_sha256: Digest
+    tools: Mapping[Line, Line]
+    verdict: dict[str, Any]  # as `verdict_table` makes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +66,16 @@ def set_baseline(release: Release, verdict: Verdict, path: Path) -> Path:
             f"{release.folder}: does not pass ({standing}), so it cannot be a baseline: see quarl "
             f"gate {release.folder}"
         )
-    document = {
-        "format": FORMAT,
-        "rung": release.manifest.rung,
-        "board": release.manifest.board,
-        "source_sha256": release.manifest.origin.sha256,
-        "tools": dict(release.manifest.tools),
-        "verdict": verdict_table(verdict),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(
-        path, (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    manifest = release.manifest
+    stored = _Stored(
+        manifest.rung,
+        manifest.board,
+        manifest.origin.sha256,
+        manifest.tools,
+        verdict_table(verdict),
     )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, encode(stored, DOCUMENT))
     return path
 
 
@@ -88,32 +97,17 @@ def read_baseline(path: Path) -> Baseline:
     Raises:
         InputError: no such file, neither of the two, or of another format.
     """
-    text = read_file(path).decode(errors="replace")
-    try:
-        document = json.loads(text)
-        if "verdict" not in document:
-            return Baseline(
-                str(document["policy"]), None, None, "", {}, checks_of(document, str(path))
-            )
-        if document["format"] != FORMAT:
-            raise InputError(
-                f"{path}: format {document['format']}, this quarl reads format {FORMAT}: run "
-                "quarl baseline set again"
-            )
-        return _baseline(document, str(path))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path}: is not a baseline ({error!r}): write one with quarl baseline set BUNDLE"
-        ) from error
-
-
-def _baseline(document: Mapping[str, Any], where: str) -> Baseline:
-    verdict = document["verdict"]
+    data, where = read_file(path), str(path)
+    document = read_json(data, where, DOCUMENT)
+    if "verdict" not in document:
+        policy = value_of(Name, document.get("policy"), where, DOCUMENT)
+        return Baseline(policy, None, None, "", {}, checks_of(document, where))
+    stored = decode(_Stored, data, where, DOCUMENT)
     return Baseline(
-        str(verdict["policy"]),
-        document["rung"],
-        document["board"],
-        str(document["source_sha256"]),
-        {str(name): str(release) for name, release in document["tools"].items()},
-        checks_of(verdict, where),
+        value_of(Name, stored.verdict.get("policy"), where, DOCUMENT),
+        stored.rung,
+        stored.board,
+        stored.source_sha256,
+        stored.tools,
+        checks_of(stored.verdict, where),
     )

@@ -12,9 +12,12 @@ from dataclasses import asdict
 from typing import Any
 
 from quarl.errors import InputError
-from quarl.verdict.verdict import Check, Outcome, Verdict
+from quarl.files.documents import Document, read_json, value_of
+from quarl.files.text import shortened
+from quarl.verdict.verdict import Check, Verdict
 
 SCHEMA_VERSION = 3
+DOCUMENT = Document("a verdict", SCHEMA_VERSION, "write one with quarl gate BUNDLE")
 
 
 def verdict_table(verdict: Verdict) -> dict[str, Any]:
@@ -49,32 +52,23 @@ def read_checks(text: str, where: str = "verdict.json") -> tuple[Check, ...]:
     Raises:
         InputError: not a verdict, or of another schema version.
     """
-    try:
-        return checks_of(json.loads(text), where)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{where}: is not a verdict ({error!r}): write one with quarl gate BUNDLE"
-        ) from error
+    return checks_of(read_json(text.encode("utf-8", "replace"), where, DOCUMENT), where)
 
 
 def checks_of(document: Mapping[str, Any], where: str) -> tuple[Check, ...]:
     """Return the checks of a verdict read as plain values.
 
     Raises:
-        InputError: of another schema version. KeyError, TypeError: not a verdict.
+        InputError: of another schema version, or values that a verdict does not hold.
     """
-    if document["schema_version"] != SCHEMA_VERSION:
-        found = document["schema_version"]
+    found = document.get("schema_version")
+    if found != SCHEMA_VERSION or isinstance(found, bool):
         raise InputError(
-            f"{where}: schema version {found}, this quarl reads version {SCHEMA_VERSION}: "
-            "judge the baseline again"
+            f"{where}: schema version {shortened(found)}, this quarl reads version "
+            f"{SCHEMA_VERSION}: judge the baseline again"
         )
-    return tuple(
-        Check(
-            **{
-                **{key: value for key, value in check.items() if key != "margin"},
-                "outcome": Outcome(check["outcome"]),
-            }
-        )
-        for check in document["checks"]
-    )
+    checks = document.get("checks")
+    if not isinstance(checks, list) or not all(isinstance(check, dict) for check in checks):
+        raise InputError(f"{where}: is not {DOCUMENT.title} (no list of checks): {DOCUMENT.remedy}")
+    plain = [{key: check[key] for key in check if key != "margin"} for check in checks]
+    return value_of(tuple[Check, ...], plain, where, DOCUMENT)
