@@ -90,7 +90,7 @@ def test_a_layer_that_litert_leaves_to_other_kernels_is_refused() -> None:
     y = Value(file.activation("y", (4,), np.int16, wide), (4,), np.int16, wide)
     w = file.constant("w", rng.integers(-9, 9, (4, 8)).astype(np.int8), np.full(1, 0.1, np.float32))
     b = file.constant("b", np.zeros(4, np.int32), np.full(1, 0.001, np.float32))
-    dense(file, x, w, b, y)
+    dense(file, x, (w, b), y)
     with pytest.raises(DeviceError, match="left FULLY_CONNECTED"):
         LitertRuntime(file.finish(x.index, y.index, {}))
 

@@ -1,7 +1,8 @@
 """Starts processes: the only module that does. Never through a shell.
 
 `run` waits for one to end; `Conversation` keeps one that answers line by line, as the profile's
-workers do; `in_child` calls a function of quarl in a process of its own.
+workers do; `Blocks` keeps one that answers with bytes; `in_child` calls a function of quarl in a
+process of its own.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -90,7 +93,7 @@ def own_module(name: str) -> list[str]:
     ]
 
 
-def limit_this_process(*, cpu_s: int, memory_bytes: int) -> None:
+def limit_this_process(*, cpu_s: int | None = None, memory_bytes: int) -> None:
     """Bound what this process may use, as far as the system can and the user's own limits allow.
 
     Called by a worker before it opens a stranger's file; afterwards Python raises `MemoryError`,
@@ -100,11 +103,10 @@ def limit_this_process(*, cpu_s: int, memory_bytes: int) -> None:
         import resource
     except ImportError:  # Windows; the parent's timeout remains
         return
-    for kind, wanted in (
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_CORE, 0),
-    ):
+    limits = [(resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CORE, 0)]
+    if cpu_s is not None:
+        limits.append((resource.RLIMIT_CPU, cpu_s))
+    for kind, wanted in limits:
         hard = resource.getrlimit(kind)[1]
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(kind, (allowed, allowed))
@@ -175,6 +177,86 @@ class Conversation:
     ) -> None:
         self._process.kill()
         self._process.communicate()
+
+
+class Blocks:
+    """A process that answers each block of bytes with one. It ends when nobody holds this any more.
+
+    A block on the wire is its length in 8 bytes, little-endian, and its bytes. What the process
+    prints on standard error is dropped.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None
+    ) -> None:
+        self._timeout = timeout
+        self._process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **(env or {})},
+            bufsize=0,
+        )
+        self._end = weakref.finalize(self, _end_process, self._process)
+
+    def ask(self, block: bytes) -> bytes:
+        """Return the answer to one block.
+
+        Raises:
+            DeviceError: the process ended or took too long; it is gone then.
+        """
+        try:
+            write_block(self._fd(self._process.stdin), block)
+            return read_block(self._fd(self._process.stdout), self._timeout)
+        except (EOFError, BrokenPipeError, TimeoutError) as error:
+            late = isinstance(error, TimeoutError)
+            if late:
+                self._process.kill()
+            code = self._process.wait()
+            how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            how = f"no answer within {self._timeout:g} s" if late else f"it ended {how}"
+            raise DeviceError(f"{how} in a process of its own") from error
+
+    @staticmethod
+    def _fd(stream: IO[bytes] | None) -> int:
+        assert stream is not None
+        return stream.fileno()
+
+
+def _end_process(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def write_block(descriptor: int, block: bytes) -> None:
+    """Write one block, as `Blocks` reads them."""
+    view = memoryview(len(block).to_bytes(8, "little") + block)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def read_block(descriptor: int, timeout: float | None = None) -> bytes:
+    """Return one block.
+
+    Raises:
+        EOFError: there is none. TimeoutError: nothing came for `timeout` seconds.
+    """
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+
+    def read(count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            if not poll.poll(None if timeout is None else timeout * 1e3):
+                raise TimeoutError
+            chunk = os.read(descriptor, count - len(data))
+            if not chunk:
+                raise EOFError
+            data += chunk
+        return bytes(data)
+
+    return read(int.from_bytes(read(8), "little"))
 
 
 def in_child(run: Callable[[], int]) -> int:

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from quarl.bundle.manifest import ARTIFACTS
 from quarl.bundle.release import Release
+from quarl.emitters.artifact import open_artifact
 from quarl.errors import InputError
 from quarl.evidence.evidence import BackendEquality, ExampleReplay, FirstDifference
 from quarl.graph.reference import integer_outputs, real_outputs
 from quarl.links.target import Target
 from quarl.profiles.platforms import platform_of
 from quarl.profiles.workload import Workload
-from quarl.runtimes.host import model_inputs, open_runtime
+from quarl.runtimes.host import model_inputs
 
 
 def replay_example(release: Release) -> ExampleReplay:
@@ -43,7 +44,7 @@ def compare_backends(release: Release) -> tuple[BackendEquality, ...]:
             name,
             version(package),
             release.example.outputs,
-            open_runtime(name, release.file(file)).run(inputs),
+            open_artifact(release.quantized, name, release.file(file)).run(inputs),
         )
         for name, (file, package) in ARTIFACTS.items()
     )

@@ -52,7 +52,7 @@ class Frame:
 def pack_frame(frame: Frame) -> bytes:
     """Return the frame's bytes."""
     body = (
-        HEADER.pack(MAGIC, VERSION, frame.kind.encode("ascii"), len(frame.payload), frame.tag)
+        HEADER.pack(MAGIC, VERSION, frame.kind.encode("latin-1"), len(frame.payload), frame.tag)
         + frame.payload
     )
     return body + CRC.pack(zlib.crc32(body))
@@ -82,9 +82,7 @@ def take_frame(stream: bytes) -> tuple[Frame | None, bytes]:
         return None, stream
     if CRC.unpack_from(stream, end)[0] != zlib.crc32(stream[:end]):
         raise DeviceError("the device's answer arrived damaged (bad CRC)")
-    return Frame(kind.decode("ascii", "replace"), stream[HEADER.size : end], tag), stream[
-        end + CRC.size :
-    ]
+    return Frame(kind.decode("latin-1"), stream[HEADER.size : end], tag), stream[end + CRC.size :]
 
 
 class FrameScanner:
@@ -124,7 +122,7 @@ class FrameScanner:
             else:
                 if version == VERSION:
                     frames.append(
-                        Frame(kind.decode("ascii", "replace"), self._stream[HEADER.size : end], tag)
+                        Frame(kind.decode("latin-1"), self._stream[HEADER.size : end], tag)
                     )
                 else:
                     self.other_version = version

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -148,14 +149,6 @@ class Summary:
 
 def render_page(summary: Summary, sections: tuple[Section, ...], version: str) -> str:
     """Return the HTML document; the same arguments give the same text."""
-    environment = Environment(
-        loader=PackageLoader("quarl.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
     styles, script = (_shipped(name) for name in ("report.css", "report.js"))
     values: dict[str, Any] = {
         "summary": summary,
@@ -166,7 +159,19 @@ def render_page(summary: Summary, sections: tuple[Section, ...], version: str) -
         "styles_hash": _csp_hash(styles),
         "script_hash": _csp_hash(script),
     }
-    return environment.get_template("report.html.j2").render(values)
+    return _environment().get_template("report.html.j2").render(values)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("quarl.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
 
 
 def _shown(value: Any) -> Any:

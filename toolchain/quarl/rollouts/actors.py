@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.emitters import emit_float_onnx
+from quarl.emitters.artifact import open_artifact
+from quarl.errors import InputError
 from quarl.graph.policy import Activation, Add, Concat, Dense, Policy, Weighted, run_graph
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import real_outputs
@@ -77,7 +79,8 @@ def artifact_actor(policy: QuantPolicy, model: bytes) -> Actor:
 def artifact_outputs(policy: QuantPolicy, model: bytes) -> Outputs:
     """Return the outputs in real units that LiteRT gives for the policy's `.tflite`."""
     threads = processors() if policy.contract.observation.is_image else 1
-    outputs = _shared([_integers_of(policy, open_runtime("litert", model)) for _ in range(threads)])
+    runtimes = (open_artifact(policy, "litert", model) for _ in range(threads))
+    outputs = _shared([_integers_of(policy, runtime) for runtime in runtimes])
     return lambda obs: real_outputs(policy, outputs(obs))
 
 
@@ -135,7 +138,18 @@ def _outputs_of(policy: Policy, runtime: Runtime, in_batches: bool) -> Outputs:
 
 
 def _integers_of(policy: QuantPolicy, runtime: Runtime) -> Outputs:
-    return lambda obs: runtime.run(model_inputs(policy, obs))
+    count = policy.contract.action.count
+
+    def outputs(obs: NDArray[Any]) -> NDArray[Any]:
+        integers = runtime.run(model_inputs(policy, obs))
+        if integers.shape != (len(obs), count):
+            raise InputError(
+                f"model.tflite: answers {len(obs)} observations with an array of shape "
+                f"{integers.shape}, the contract says ({len(obs)}, {count}): export the bundle again"
+            )
+        return integers
+
+    return outputs
 
 
 def _rows_are_independent(runtime: Runtime, policy: Policy) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.errors import DeviceError, ToolMissingError
+from quarl.errors import InputError, ToolMissingError
 from quarl.graph.contract import Observation
 from quarl.graph.policy import Policy, run_graph
 from quarl.graph.quant_policy import QuantPolicy
@@ -88,9 +88,11 @@ def prove_integers(
     integers = np.random.default_rng(0).integers(-128, 128, (count, *shape), np.int32)
     try:
         found, against = outputs_of_tflite(path, policy, integers, output)
-    except DeviceError as error:
+    except InputError as error:
         return NotProven(str(error))
     ours = NumpyRuntime(policy).run(integers).astype(np.int32)
+    if found.shape != ours.shape:
+        return NotProven(f"LiteRT gives outputs of shape {found.shape}, the import {ours.shape}")
     differing = (
         int((ours.argmax(axis=1) != found.argmax(axis=1)).sum())
         if policy.contract.action.kind == "discrete"

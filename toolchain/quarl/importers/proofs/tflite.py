@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.errors import DeviceError, ToolMissingError
+from quarl.errors import ToolMissingError
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers.onnx.inputs import InputPlan
@@ -19,7 +19,8 @@ from quarl.importers.proofs.onnx import fed, outputs_by
 from quarl.importers.tflite import read_network
 from quarl.importers.tflite.file import TfliteGraph, read_graph
 from quarl.importers.tflite.floats import float_file, rounds
-from quarl.runtimes.host import LitertRuntime, runtime_version
+from quarl.runtimes.apart import RuntimeApart
+from quarl.runtimes.host import runtime_version
 
 
 def outputs_of_tflite(
@@ -35,7 +36,8 @@ def outputs_of_tflite(
         integers: int32 [n, *graph_shape] in the range of int8.
         output: the output that the user chose, where there are several.
     Raises:
-        DeviceError: LiteRT refuses the file, or leaves a layer to kernels of another arithmetic.
+        InputError: LiteRT refuses the file or does not survive it, or leaves a layer to kernels of
+            another arithmetic.
     """
     graph = read_graph(path)
     options = ImportOptions(action_space=policy.contract.action, output=output)
@@ -47,10 +49,7 @@ def outputs_of_tflite(
             inputs = (integers + 128).astype(np.uint8)
         case _:
             inputs = network.tensor.dequantize(integers)
-    try:
-        runtime = LitertRuntime(graph.showing(network.output))
-    except ValueError as error:  # names in the file that are not text
-        raise DeviceError(f"LiteRT cannot load {path.name}: {error}") from error
+    runtime = RuntimeApart("litert", graph.showing(network.output), path.name)
     rows = [
         runtime.infer(inputs[row : row + 1]) for row in range(len(inputs))
     ]  # one at a time: the file may have a fixed batch
