@@ -2,6 +2,9 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV ?= .venv
+SECONDS ?= 600
+READERS ?=
+KILLS ?= 1000
 BIN := $(VENV)/bin
 C_FILES = $(shell git ls-files 'firmware_harness/*.c' 'firmware_harness/*.h' 'firmware_harness/*.cpp' ':!firmware_harness/host')
 PIP := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check
@@ -17,7 +20,7 @@ WITHOUT_FRAMEWORKS := --ignore-missing-imports --no-warn-unused-ignores --no-war
 MYPY_FLAGS = $(if $(wildcard $(VENV)/test.done),,$(WITHOUT_FRAMEWORKS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup check test test-all coverage lint format bench results dist lock clean
+.PHONY: help demo setup check test test-all coverage fuzz kill lint format bench results dist lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +44,13 @@ test-all: $(VENV)/test.done ## run the tests and the slow sweeps
 
 coverage: $(VENV)/test.done ## run the tests and print which lines of the package they reach
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --cov=quarl --cov-branch --cov-report=term:skip-covered tests
+
+fuzz: $(VENV)/fuzz.done ## mutate good files for every reader, SECONDS=600 by chance and as long by coverage
+	$(BIN)/python -m tests.fuzz $(READERS) --seconds $(SECONDS)
+	$(BIN)/python -m tests.fuzz $(READERS) --seconds $(SECONDS) --coverage
+
+kill: $(VENV)/test.done ## end export, ship, gate and history at KILLS=1000 random moments
+	$(BIN)/python -m tests.kill --kills $(KILLS)
 
 lint: $(VENV)/check.done ## ruff, clang-format and mypy; needs no torch and no TensorFlow
 	$(BIN)/ruff check toolchain tests
@@ -87,6 +97,11 @@ $(VENV)/test.done: requirements/test.txt requirements/torch.txt $(VENV)/core.don
 	bash tests/system-packages.sh
 	touch $(VENV)/check.done $@
 
+# Leads the fuzzing by coverage; nothing else needs it.
+$(VENV)/fuzz.done: requirements/fuzz.txt $(VENV)/test.done
+	$(PIP) --require-hashes --no-deps -r requirements/fuzz.txt
+	touch $@
+
 lock: $(VENV)/test.done ## write requirements/*.txt again from pyproject.toml
 	$(BIN)/uv pip compile --quiet --no-annotate --no-header --no-emit-index-url --python-version 3.11 --generate-hashes --no-emit-package torch \
 	  pyproject.toml --extra tf --extra sb3 --extra atari --extra firmware --extra probe --extra ray --extra plot --extra minari --extra lerobot --extra dm_control --extra dev -c requirements/constraints.in -o requirements/test.txt
@@ -94,6 +109,8 @@ lock: $(VENV)/test.done ## write requirements/*.txt again from pyproject.toml
 	  pyproject.toml requirements/build.in -c requirements/constraints.in -c requirements/test.txt -o requirements/core.txt
 	$(BIN)/uv pip compile --quiet --no-annotate --no-header --no-emit-index-url --python-version 3.11 --generate-hashes \
 	  requirements/check.in -c requirements/constraints.in -c requirements/test.txt -o requirements/check.txt
+	$(BIN)/uv pip compile --quiet --no-deps --no-annotate --no-header --no-emit-index-url --python-version 3.11 --generate-hashes \
+	  requirements/fuzz.in -o requirements/fuzz.txt
 	$(BIN)/uv pip compile --quiet --no-deps --no-annotate --no-header --no-emit-index-url --python-version 3.11 --generate-hashes \
 	  --python-platform aarch64-manylinux_2_28 requirements/pi.in -c requirements/core.txt -o toolchain/quarl/pi/wheels.txt
 	$(BIN)/uv pip compile --quiet --no-deps --no-annotate --no-header --no-emit-index-url --python-version 3.11 --generate-hashes \

@@ -1,37 +1,258 @@
-"""What is fuzzed: readers of bytes that come from outside. Each takes any bytes and may only
-succeed or raise one of quarl's own errors.
+"""What is fuzzed: every reader of bytes that come from outside. Each takes any bytes and may only
+succeed or raise one of quarl's own errors. What was read goes on as far as a user would take it.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+import json
+import random
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
-from quarl.errors import DeviceError, QuarlError
+import numpy as np
+
+from quarl import pipeline
+from quarl.boards.find import decode_board
+from quarl.boards.linux import parse_linux_board
+from quarl.boards.microcontroller import parse_board
+from quarl.bundle.policy_file import policy_bytes, quant_policy_bytes, read_any_policy
+from quarl.bundle.release import open_bundle
+from quarl.emitters import emit_onnx, emit_tflite
+from quarl.errors import DeviceError, InputError, QuarlError
+from quarl.files.toml import parse_toml
 from quarl.firmware.lower import lower
+from quarl.graph.contract import Action, Contract, Observation
+from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
-from quarl.importers import ImportOptions
-from quarl.importers.tflite import read_tflite
+from quarl.graph.reference import integer_outputs
+from quarl.importers import ImportOptions, hdf5, hdf5_worker, read_policy
+from quarl.importers.options import MissingActionError
 from quarl.links.frames import FrameScanner, pack_frame, payload_of, take_frame
+from quarl.quantize.calibration import Calibration, read_observations
+from quarl.quantize.ladder import quantize_on_rung
+from quarl.sources.contract_file import with_contract_file
+from quarl.sources.normalizer_file import read_normalizer
+from quarl.sources.recipe import parse_recipe
+from quarl.sources.weights import read_stored
+from quarl.study.plan import read_study
+from quarl.tools import own_module
+from quarl.verdict.baseline import read_baseline
+from quarl.verdict.formats import OUTPUTS
+from quarl.verdict.formats.verdict_json import read_checks
+from quarl.verdict.limits import read_limits
+from tests.fuzz import seeds
+from tests.fuzz.mutate import Mutator, changed_json, changed_text, damaged
+from tests.fuzz.mutate_formats import (
+    changed_database,
+    changed_document_npy,
+    changed_flatbuffer,
+    changed_frames,
+    changed_hdf5,
+    changed_npy,
+    changed_pickle,
+    folder_changer,
+    proto_changer,
+    zip_changer,
+)
+from tests.verdict.test_history_edited import show_all
 
 CORPUS = Path(__file__).parent / "corpus"
 MOST_PAYLOAD = 200
+IMAGES = tuple(Observation(shape, "uint8", "hwc") for shape in ((9, 13, 3), (8, 8, 3)))
+DEEP_SHARE = 4  # one imported policy in four becomes a bundle's files: most of the time goes there
+MOST_VALUES = 4_000_000  # of a policy that is taken further; larger ones are only imported
 
 
-def tflite(data: bytes) -> None:
-    """A file of somebody else's; what is read must also become a program."""
-    with tempfile.TemporaryDirectory(prefix="quarl-fuzz-") as folder:
-        path = Path(folder) / "file.tflite"
-        path.write_bytes(data)
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One reader.
+
+    Attributes:
+        read: takes any bytes, and a folder it may write to.
+        spawns: parts of command lines that it may start.
+    """
+
+    read: Callable[[bytes, Path], object]
+    seeds: Callable[[], tuple[bytes, ...]]
+    mutate: Mutator
+    spawns: tuple[str, ...] = ()
+
+    def input(self, name: str, seed: int, number: int) -> bytes:
+        """Return input number `number` of a campaign: always the same bytes."""
+        rng = random.Random(f"{name}/{seed}/{number}")
+        good = rng.choice(self.seeds())
+        try:
+            return self.mutate(good, rng)
+        except Exception:  # a second change met what the first had made of the file
+            return damaged(good, rng)
+
+
+def use(policy: Policy | QuantPolicy, is_deep: bool = True) -> None:
+    """Take a policy further: run it, and where it goes deep quantise it, emit it and pack it."""
+    rng = np.random.default_rng(0)
+    observation = policy.contract.observation
+    if np.prod(observation.shape, dtype=object) * 64 > MOST_VALUES:
+        return
+    if observation.is_image:
+        obs: Any = rng.integers(0, 256, (64, *observation.shape), np.uint8)
+    else:
+        obs = rng.normal(0, 1, (64, *observation.shape)).astype(observation.dtype)
+    if isinstance(policy, Policy):
+        if policy.parameter_count > MOST_VALUES:
+            return
+        with np.errstate(all="ignore"):
+            policy.outputs(obs[:4])
+            policy_bytes(policy)
+            if not is_deep:
+                return
+            policy = quantize_on_rung(policy, Calibration(obs, np.zeros(0, np.int32)), 0)
+    integer_outputs(policy, obs)
+    lower(policy, "dsp")
+    for emit in (emit_tflite, emit_onnx, quant_policy_bytes):
+        emit(policy)
+
+
+def imported(suffix: str, data: bytes, folder: Path) -> None:
+    """Import a policy file; where the file cannot say its action, both kinds are tried."""
+    path = folder / f"policy{suffix}"
+    path.write_bytes(data)
+    import_path(path, one_in(DEEP_SHARE, data))
+
+
+def one_in(share: int, data: bytes) -> bool:
+    """Return True for one input in `share`, always for the same ones."""
+    return zlib.crc32(data) % share == 0
+
+
+def import_path(path: Path, is_deep: bool) -> None:
+    """Import a file or a folder as a user does who answers what quarl asks, and use what is found."""
+    try:
+        return use(_answered(path, None), is_deep)
+    except InputError as error:
+        if "--observation image:" not in str(error):
+            raise
+    for image in IMAGES:
+        with suppress(InputError):
+            return use(_answered(path, image), is_deep)
+    raise InputError("none of the images is the one of this file")
+
+
+def _answered(path: Path, observation: Observation | None) -> Policy | QuantPolicy:
+    options = ImportOptions(observation=observation)
+    try:
+        return read_policy(path, options)
+    except MissingActionError as error:
+        low, high = (-1.0,) * error.count, (1.0,) * error.count
+        is_box = error.count % 2 or error.count > 1_000
+        kind = Action("box", error.count, low, high) if is_box else Action("discrete", error.count)
+        return read_policy(path, replace(options, action_space=kind))
+
+
+def keras(data: bytes, folder: Path) -> None:
+    """A `.keras`, its HDF5 part in this process: the process of its own is the target `hdf5`."""
+    with _hdf5_here():
+        imported(".keras", data, folder)
+
+
+@contextmanager
+def _hdf5_here() -> Iterator[None]:
+    before = hdf5.run
+    hdf5.run = _read_here  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        hdf5.run = before  # type: ignore[attr-defined]
+
+
+def _read_here(argv: Any, *, input: bytes, timeout: float, env: Any) -> Any:  # noqa: A002
+    assert argv == own_module("quarl.importers.hdf5_worker")
+    try:
+        index, parts = hdf5_worker._read(input)
+    except Exception as error:
+        words = f"{type(error).__name__}: {error}".encode("utf-8", "replace")
+        return CompletedProcess(argv, hdf5_worker.FILE_IS_BAD, b"", words)
+    written = json.dumps(index).encode()
+    out = len(written).to_bytes(8, "little") + written + b"".join(parts)
+    return CompletedProcess(argv, 0, out, b"")
+
+
+def savedmodel(data: bytes, folder: Path) -> None:
+    """A folder that TensorFlow wrote."""
+    seeds.unpack(data, folder / "saved")
+    import_path(folder / "saved", one_in(DEEP_SHARE, data))
+
+
+def npz(data: bytes, folder: Path) -> object:
+    """Observations, a normaliser, a policy: each file is read as all three."""
+    path = folder / "file.npz"
+    path.write_bytes(data)
+    contract = Contract(Observation((4,), "float32", "vector"), Action("discrete", 2))
+    with suppress(QuarlError):
+        return read_observations(path, contract)
+    with suppress(QuarlError):
+        return read_normalizer(path)
+    return use(read_any_policy(path))
+
+
+def toml(data: bytes, folder: Path) -> None:
+    """Every kind of TOML file that quarl reads."""
+    where = "file.toml"
+    for name in (where, "weights.toml"):
+        (folder / name).write_bytes(data)
+    text = data.decode("utf-8", "replace")
+    for read in (
+        lambda: parse_recipe(text, where),
+        lambda: read_limits(text, where),
+        lambda: parse_board(parse_toml(data, where), where, None),
+        lambda: parse_linux_board(parse_toml(data, where), where, None),
+        lambda: read_stored(folder),
+        lambda: read_study(folder / where),
+        lambda: with_contract_file(ImportOptions(), folder / where),
+    ):
         with suppress(QuarlError):
-            policy = read_tflite(path, ImportOptions())
-            if isinstance(policy, QuantPolicy):
-                lower(policy, "dsp")
+            read()
 
 
-def frames(data: bytes) -> None:
+def bundle(data: bytes, folder: Path) -> None:
+    """A folder of a stranger: judged, or shown."""
+    seeds.unpack(data, folder / "b")
+    release = open_bundle(folder / "b")
+    if one_in(2, data):
+        pipeline.write_report(release)
+        return
+    verdict = pipeline.gate(release)
+    for write in OUTPUTS.values():
+        write(verdict)
+
+
+def documents(data: bytes, folder: Path) -> None:
+    """JSON documents that are no part of a bundle."""
+    path = folder / "file.json"
+    path.write_bytes(data)
+    for read in (
+        lambda: read_baseline(path),
+        lambda: read_checks(data.decode("utf-8", "replace")),
+        lambda: decode_board(data, "file.json"),
+        lambda: Contract.from_json(data.decode("utf-8", "replace")),
+    ):
+        with suppress(QuarlError):
+            read()
+
+
+def history(data: bytes, folder: Path) -> None:
+    """A database of runs, shown in every way."""
+    path = folder / "history.sqlite3"
+    path.write_bytes(data)
+    show_all(path)
+
+
+def frames(data: bytes, folder: Path) -> None:
     """What a device may send, whole and byte by byte: the same frames are found, each packs to
     bytes that came.
     """
@@ -50,4 +271,49 @@ def frames(data: bytes) -> None:
         assert len(frame.payload) <= MOST_PAYLOAD
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"tflite": tflite, "frames": frames}
+@cache
+def _saved_model() -> Any:
+    from tensorflow.core.protobuf import saved_model_pb2  # type: ignore[import-untyped]
+
+    return saved_model_pb2.SavedModel
+
+
+def _onnx_model() -> Any:
+    import onnx
+
+    return onnx.ModelProto()
+
+
+_torch = zip_changer({"data.pkl": changed_pickle})
+_members = {
+    ".json": changed_json,
+    "document.npy": changed_document_npy,
+    ".npy": changed_npy,
+    ".tflite": changed_flatbuffer,
+    ".onnx": proto_changer(_onnx_model),
+    ".npz": zip_changer({"document.npy": changed_document_npy, ".npy": changed_npy}),
+}
+TARGETS: dict[str, Target] = {
+    "sb3": Target(
+        partial(imported, ".zip"),
+        seeds.sb3,
+        zip_changer({"data": changed_json, ".pth": _torch, ".txt": damaged}),
+    ),
+    "cleanrl": Target(partial(imported, ".pt"), seeds.cleanrl, _torch),
+    "onnx": Target(partial(imported, ".onnx"), seeds.onnx, proto_changer(_onnx_model)),
+    "tflite": Target(partial(imported, ".tflite"), seeds.tflite, changed_flatbuffer),
+    "keras": Target(keras, seeds.keras, zip_changer({".json": changed_json, ".h5": changed_hdf5})),
+    "hdf5": Target(partial(imported, ".h5"), seeds.hdf5, changed_hdf5, ("hdf5_worker",)),
+    "savedmodel": Target(
+        savedmodel,
+        seeds.savedmodel,
+        folder_changer({"saved_model.pb": proto_changer(lambda: _saved_model()())}),
+    ),
+    "npz": Target(npz, seeds.npz, _members[".npz"]),
+    "toml": Target(toml, seeds.toml, changed_text),
+    "bundle": Target(bundle, seeds.bundle, folder_changer(_members), ("runtimes.apart",)),
+    "documents": Target(documents, seeds.documents, changed_json),
+    "history": Target(history, seeds.history, changed_database),
+    "frames": Target(frames, seeds.frames, changed_frames),
+}
+"""By name, in the order in which they are reported."""

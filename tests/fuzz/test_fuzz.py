@@ -1,107 +1,144 @@
-"""Bytes from outside never raise anything but quarl's own errors: the kept corpus, and what
-hypothesis makes of good files.
+"""Bytes from outside never raise anything but quarl's own errors, run nothing and stay within time
+and memory: what was once found, and mutated good files. `make fuzz` looks for more.
 """
 
 from __future__ import annotations
 
-import struct
-from functools import cache
+import os
+import random
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from quarl.emitters import emit_tflite
-from quarl.links.frames import Frame, pack_frame
+from tests.conftest import need
+from tests.fuzz.campaign import Count, outcome, run_campaign
+from tests.fuzz.mutate import damaged
 from tests.fuzz.targets import CORPUS, TARGETS
-from tests.support.samples import sample
 
 KEPT = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
-INTERESTING = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    8,
-    0x7FFF_FFFF,
-    0x8000_0000,
-    0xFFFF_FFFF,
-    0xFFFF_FFFE,
-    1 << 16,
-    1 << 24,
-)
+FEW = dict.fromkeys(TARGETS, 25) | {"hdf5": 2, "bundle": 8, "frames": 300}
+"""Inputs of each reader in the quick tests: a few seconds together."""
+MANY = dict.fromkeys(TARGETS, 10_000) | {"hdf5": 1_000}
+"""In `make test-all`. An `.h5` starts a process of its own."""
+SLOW_SEEDS = {"savedmodel"}  # TensorFlow writes them
+SEED = 20
+
+
+def check(name: str, data: bytes, folder: Path) -> None:
+    what, why = outcome(TARGETS[name], data, folder)
+    assert what in ("read", "refused"), f"{what}: {why}"
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_what_was_kept_is_read_or_refused(path: Path) -> None:
-    TARGETS[path.parent.name](path.read_bytes())
+def test_what_was_kept_is_read_or_refused(tmp_path: Path, path: Path) -> None:
+    if path.parent.name == "savedmodel":
+        need("tensorflow")
+    check(path.parent.name, path.read_bytes(), tmp_path)
 
 
-def test_the_corpus_is_small() -> None:
-    assert {path.parent.name for path in KEPT} == set(TARGETS)
-    assert sum(path.stat().st_size for path in KEPT) < 100_000
+def test_the_corpus_is_small_and_of_known_readers() -> None:
+    assert {path.parent.name for path in KEPT} <= set(TARGETS)
+    assert sum(path.stat().st_size for path in KEPT) < 200_000
 
 
-@cache
-def good_files() -> tuple[bytes, ...]:
-    return tuple(
-        emit_tflite(sample(name, rung)[1])
-        for name, rung in (("squashed", 3), ("branches", 3), ("small_images", 0))
-    )
+@pytest.mark.parametrize("name", [name for name in TARGETS if name not in SLOW_SEEDS])
+def test_good_files_are_read(tmp_path: Path, name: str) -> None:
+    for number, seed in enumerate(dict.fromkeys(TARGETS[name].seeds())):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert outcome(TARGETS[name], seed, folder) == ("read", "")
 
 
-def good_streams() -> tuple[bytes, ...]:
-    made = [
-        Frame("I", bytes(84), 1),
-        Frame("R", bytes(range(40)), 2),
-        Frame("E", b"\1\0\0\0", 3),
-        Frame("A", b"", 0xFFFF_FFFF),
-    ]
-    return (b"".join(pack_frame(frame) for frame in made), pack_frame(made[1]))
+@pytest.mark.parametrize("name", [name for name in TARGETS if name not in SLOW_SEEDS])
+def test_a_mutated_file_is_read_or_refused(tmp_path: Path, name: str) -> None:
+    for number in range(FEW[name]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        check(name, TARGETS[name].input(name, SEED, number), folder)
 
 
-def damaged(data: st.DataObject, whole: bytes) -> bytes:
-    """Return bytes that were `whole` once: bits flipped, words overwritten, parts cut, moved and
-    doubled.
-    """
-    content = bytearray(whole)
-    for _ in range(data.draw(st.integers(1, 6))):
-        at = data.draw(st.integers(0, max(0, len(content) - 1)))
-        change = data.draw(st.sampled_from(["byte", "bit", "word", "cut", "drop", "double"]))
-        if change == "byte" and content:
-            content[at] = data.draw(st.integers(0, 255))
-        elif change == "bit" and content:
-            content[at] ^= 1 << data.draw(st.integers(0, 7))
-        elif change == "word":
-            at &= ~3
-            content[at : at + 4] = struct.pack(
-                "<I", data.draw(st.sampled_from((*INTERESTING, len(content))))
-            )
-        elif change == "cut":
-            del content[at:]
-        elif change == "drop":
-            del content[at : at + data.draw(st.integers(1, 8))]
-        else:
-            other = data.draw(st.integers(0, max(0, len(content) - 1)))
-            content[at:at] = content[other : other + data.draw(st.integers(1, 40))]
-    return bytes(content)
-
-
-@settings(max_examples=200)
-@given(st.data())
-def test_a_damaged_tflite_is_read_or_refused(data: st.DataObject) -> None:
-    TARGETS["tflite"](damaged(data, data.draw(st.sampled_from(good_files()))))
-
-
-@settings(max_examples=300)
-@given(st.data())
-def test_a_damaged_stream_gives_frames_that_came_or_nothing(data: st.DataObject) -> None:
-    TARGETS["frames"](damaged(data, data.draw(st.sampled_from(good_streams()))))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(TARGETS))
+def test_ten_thousand_mutated_files_are_read_or_refused(tmp_path: Path, name: str) -> None:
+    if name in SLOW_SEEDS:
+        need("tensorflow")
+    count = run_campaign(name, MANY[name], seed=SEED, found=tmp_path)
+    assert count.inputs == MANY[name]
+    assert count.is_clean, count
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_at_all(content: bytes) -> None:
-    for target in TARGETS.values():
-        target(content)
+def test_any_bytes_as_a_stream_of_frames(content: bytes) -> None:
+    TARGETS["frames"].read(content, Path())
+
+
+@pytest.mark.parametrize("name", [name for name in TARGETS if name not in SLOW_SEEDS])
+def test_an_input_is_known_by_its_number(name: str) -> None:
+    target = TARGETS[name]
+    first = [target.input(name, SEED, number) for number in range(3)]
+    assert first == [target.input(name, SEED, number) for number in range(3)]
+    assert len(set(first)) > 1
+
+
+@pytest.mark.parametrize("name", ["cleanrl", "toml", "frames"])
+def test_most_mutated_files_differ_from_the_good_one(name: str) -> None:
+    target = TARGETS[name]
+    made = [target.input(name, SEED, number) for number in range(40)]
+    assert sum(data not in target.seeds() for data in made) > 30
+
+
+def test_damage_changes_bytes() -> None:
+    rng = random.Random(1)
+    assert sum(damaged(b"0123456789" * 9, rng) != b"0123456789" * 9 for _ in range(50)) > 45
+
+
+# The campaign itself: what it must see, shown on readers that misbehave.
+
+
+def misbehaving(monkeypatch: pytest.MonkeyPatch, body: str) -> Count:
+    bodies = {
+        "raises": lambda: [][1],
+        "leaves": lambda: exit(0),
+        "dies": lambda: os.kill(os.getpid(), 11),
+        "computes": lambda: [None for _ in iter(int, 1)],
+        "sleeps": lambda: time.sleep(100),
+        "fills": lambda: bytearray(1_200_000_000)[::4096],
+        "writes": lambda: (Path.home() / ".quarl-fuzz-test").open("w"),
+        "starts": lambda: os.system("true"),
+    }
+    target = TARGETS["frames"]
+    seen: list[bytes] = []
+
+    def read(data: bytes, folder: Path) -> None:
+        seen.append(data)
+        if len(seen) == 2:
+            bodies[body]()
+
+    monkeypatch.setitem(TARGETS, "frames", replace(target, read=read))
+    if body in ("computes", "sleeps"):
+        monkeypatch.setattr("tests.fuzz.campaign.HANG_CPU_S", 0.3)
+        monkeypatch.setattr("tests.fuzz.campaign.HANG_WALL_S", 2)
+    try:
+        return run_campaign("frames", 5, seed=1)
+    finally:
+        (Path.home() / ".quarl-fuzz-test").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ("raises", "defects"), ("leaves", "defects"), ("dies", "crashes"), ("computes", "hangs"),
+        ("sleeps", "hangs"), ("fills", "large"), ("writes", "executions"), ("starts", "executions"),
+    ],
+)  # fmt: skip
+def test_a_campaign_counts_what_goes_wrong_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, body: str, field: str
+) -> None:
+    count = misbehaving(monkeypatch, body)
+    assert count.inputs == 5
+    assert getattr(count, field) >= 1
+    assert not count.is_clean

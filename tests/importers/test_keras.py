@@ -27,8 +27,8 @@ from quarl.importers.keras import read_keras as ask_keras
 from quarl.importers.proofs.keras import outputs_of_keras
 from tests.conftest import need
 from tests.golden.keras2_models import observations as keras2_observations
-from tests.golden.keras2_models import weights_for
 from tests.support.answers import answering, options_of
+from tests.support.keras2 import keras2_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
 read_policy, read_keras = answering(ask_policy), answering(ask_keras)
@@ -727,33 +727,9 @@ def test_another_observation_or_action_than_the_environments_is_refused(saved: P
 
 @pytest.mark.parametrize("name", ["image", "vector"])
 def test_a_file_of_keras_2_computes_what_keras_2_computed(tmp_path: Path, name: str) -> None:
-    import h5py
-
-    golden = json.loads((Path(__file__).parents[1] / "golden" / "keras2_models.json").read_text())[
-        name
-    ]
-    shape_of = {
-        variable: shape
-        for group, listed in golden["weight_names"].items()
-        for variable, shape in zip(listed, golden["shapes"][group], strict=True)
-    }
-    values = dict(
-        zip(
-            golden["order"],
-            weights_for(golden["order"], [shape_of[n] for n in golden["order"]]),
-            strict=True,
-        )
-    )
+    content, golden = keras2_model(name)
     path = tmp_path / "policy.h5"
-    with h5py.File(path, "w") as file:
-        file.attrs["model_config"] = json.dumps(golden["model_config"])
-        file.attrs["keras_version"] = golden["keras_version"]
-        for group, listed in golden["weight_names"].items():
-            file.create_group(f"model_weights/{group}").attrs["weight_names"] = [
-                variable.encode() for variable in listed
-            ]
-            for variable in listed:
-                file[f"model_weights/{group}/{variable}"] = values.get(variable, np.int64(0))
+    path.write_bytes(content)
     policy = read_keras(path, ImportOptions())
     obs = keras2_observations(policy.contract.observation.shape, golden["dtype"])
     assert policy.framework == "keras 2.21.0"
