@@ -33,7 +33,7 @@ from quarl.profiles.host import Memory, ModelProfile, Profile
 from quarl.profiles.workload import release_workload
 from quarl.resources import models_dir, targets_dir
 from quarl.verdict.baseline import set_baseline
-from quarl.verdict.history import record
+from quarl.verdict.history import Occasion, record
 from quarl.verdict.verdict import Verdict
 from tests.profiles.test_host import latency
 from tests.support.bombs import torch_file, zip_bytes
@@ -317,7 +317,7 @@ def history() -> tuple[bytes, ...]:
     with tempfile.TemporaryDirectory(prefix="quarl-fuzz-") as folder:
         path = Path(folder) / "history.sqlite3"
         for verdict in (PASSED, FAILED):
-            record(path, verdict, board="", manifest_sha256="ab" * 32, version="1", at=AT)
+            record(path, verdict, Occasion(AT, "1", "ab" * 32))
         with closing(sqlite3.connect(path)) as database:
             return (database.serialize(),)
 

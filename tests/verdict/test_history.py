@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -266,3 +268,19 @@ def test_curves_are_svg_whatever_a_policy_is_called(tmp_path: Path) -> None:
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert "$x_" in svg
     assert svg == curves_svg(figures)
+
+
+def test_a_history_whose_writer_was_killed_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "h.sqlite3"
+    record(path, PASSED, Occasion(AT, "1", "ab" * 32))
+    child = os.fork()
+    if child == 0:
+        database = sqlite3.connect(path, isolation_level=None)
+        database.execute("PRAGMA cache_size = 1")
+        database.execute("BEGIN IMMEDIATE")
+        for _ in range(3):  # more than the cache holds, so that half of it is in the file
+            database.execute("UPDATE runs SET version = ?", ("x" * 9_000,))
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert path.with_name("h.sqlite3-journal").exists()
+    assert [run.number for run in list_runs(path)] == [1]

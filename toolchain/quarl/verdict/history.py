@@ -295,7 +295,7 @@ def _opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
             path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: is not a regular file: name another one with --history")
-        with closing(_connected(path, "rwc" if write else "ro")) as database:
+        with closing(_connected(path, _mode(path, write))) as database:
             if _check_owner(database, path, write) < FORMAT:
                 with closing(_connected(path, "rw")) as writer:
                     _renew(writer)
@@ -315,6 +315,15 @@ def _opened(path: Path, *, write: bool) -> Iterator[sqlite3.Connection]:
             f"{path}: the history cannot be opened ({error.strerror or error}). Name another "
             "file with --history."
         ) from error
+
+
+def _mode(path: Path, write: bool) -> str:
+    """Return how the file is opened. A writer that was killed leaves a journal, which only a
+    connection that may write can take back.
+    """
+    if write:
+        return "rwc"
+    return "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
 
 
 def _connected(path: Path, mode: str) -> sqlite3.Connection:
