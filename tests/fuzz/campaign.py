@@ -1,12 +1,15 @@
 """Runs a target on many inputs, each in a process that may die: counts what was read, refused, or
-went wrong. In: names, numbers of inputs or seconds. Out: `Count`s; every bad input lies in a folder.
+went wrong.
 
-A worker is forked for a stretch of inputs. Before each it writes the input's number where the parent
-sees it, so a crash or a hang is known by its input, and the next worker goes on behind it.
+In: names, numbers of inputs or seconds. Out: `Count`s; every bad input lies in a folder.
+
+A worker is forked for a stretch of inputs. Before each it writes the input's number where the
+parent sees it, so a crash or a hang is known by its input, and the next worker goes on behind it.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import mmap
 import os
@@ -153,6 +156,7 @@ def _work(
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_BYTES, ADDRESS_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.disable()  # the parent says what happened
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)

@@ -22,14 +22,19 @@ WORDS = (
     0xFFFF_FFFF,
 )  # fmt: skip
 NUMBERS: tuple[Any, ...] = (
-    0, 1, -1, 2, 3, 7, 255, 256, 1 << 16, (1 << 31) - 1, 1 << 31, -(1 << 31), 1 << 53, (1 << 63) - 1,
-    1 << 63, -(1 << 63), 1 << 64, 10**30, 0.0, -0.0, 0.5, 1e-45, 1e-320, 1e38, 3.5e38, 1e308, -1e308,
+    0, 1, -1, 2, 3, 7, 255, 256, 1 << 16, (1 << 31) - 1, 1 << 31, -(1 << 31), 1 << 53,
+    (1 << 63) - 1,
+    1 << 63, -(1 << 63), 1 << 64, 10**30, 0.0, -0.0, 0.5, 1e-45, 1e-320, 1e38, 3.5e38, 1e308,
+    -1e308,
     math.inf, -math.inf, math.nan,
 )  # fmt: skip
 TEXTS = (
-    "", " ", "x", "a" * 70, "a" * 5_000, "\0", "\n", "\x1b[2J", "\u202e", "::error::x", "\ud800", "\xff",
-    "../../etc/passwd", "/dev/zero", "-", "1", "1e999", "nan", "float32", "relu", "Box", "<img src=x>",
-    '"); system("touch x"); //', "*/", "%s%n", "{{7*7}}", "0" * 64, "0" * 63 + "g",
+    "", " ", "x", "a" * 70, "a" * 5_000, "\0", "\n", "\x1b[2J", "\u202e", "::error::x",
+    "\ud800", "\xff",
+    "../../etc/passwd", "/dev/zero", "-", "1", "1e999", "nan", "float32", "relu", "Box",
+    "<img src=x>",
+    '"); system("touch x"); //', "*/",
+    "%s%n", "{{7*7}}", "0" * 64, "0" * 63 + "g",
 )  # fmt: skip
 EMPTY: tuple[Any, ...] = (None, True, False, [], {}, [[]], {"": None}, [None] * 40)
 
@@ -180,7 +185,8 @@ def _other_token(line: str, rng: random.Random) -> str:
     at = rng.randrange(len(tokens))
     values = (
         *(str(number) for number in NUMBERS), *(json.dumps(text) for text in TEXTS), *TEXTS,
-        "[]", "{}", "{a = 1}", "[1, 'x']", "true", "1979-05-27", "9" * 5_000, "0x" + "f" * 40, "'''", '"""',
+        "[]", "{}", "{a = 1}", "[1, 'x']", "true", "1979-05-27", "9" * 5_000, "0x" + "f" * 40,
+        "'''", '"""',
         "[[", "]]", "=", ".", "nan", "-inf", "1_0", "+99",
     )  # fmt: skip
     tokens[at] = rng.choice(values)

@@ -30,7 +30,8 @@ from tests.fuzz.mutate import (
 from tests.support.bombs import zip_bytes
 
 DTYPES = (
-    "<f4", ">f4", "<f8", "<f2", "<i1", "|u1", "<i4", "<i8", "|b1", "<c8", "<U4", "|S3", "|O", "<M8[s]",
+    "<f4", ">f4", "<f8", "<f2", "<i1", "|u1", "<i4", "<i8", "|b1", "<c8", "<U4", "|S3", "|O",
+    "<M8[s]",
     "[('a', '<f4')]", "|V4",
 )  # fmt: skip
 
@@ -372,7 +373,7 @@ def _other_numbers(value: Any, rng: random.Random) -> Any:
 
 
 def changed_database(data: bytes, rng: random.Random) -> bytes:
-    """Return another SQLite file: cells of any kind in any column, tables changed, bytes damaged."""
+    """Return another SQLite file: cells of any kind in any column, tables changed, bytes."""
     if rng.random() < 0.3:
         return damaged(data, rng)
     database = sqlite3.connect(":memory:", isolation_level=None)

@@ -212,7 +212,8 @@ def npz() -> tuple[bytes, ...]:
     obs = rng.normal(0, 1, (40, 4)).astype("f4")
     policy, integers = sample("squashed", 1)
     normaliser = {
-        "mean": np.zeros(4), "var": np.ones(4), "epsilon": np.array(1e-8), "clip_obs": np.array(10.0)
+        "mean": np.zeros(4), "var": np.ones(4), "epsilon": np.array(1e-8),
+        "clip_obs": np.array(10.0)
     }  # fmt: skip
     return (
         npz_bytes({"obs": obs, "episode": np.repeat(np.arange(4, dtype="i4"), 10)}),

@@ -131,7 +131,7 @@ def one_in(share: int, data: bytes) -> bool:
 
 
 def import_path(path: Path, is_deep: bool) -> None:
-    """Import a file or a folder as a user does who answers what quarl asks, and use what is found."""
+    """Import a file or a folder as one who answers what quarl asks, and use what is found."""
     try:
         return use(_answered(path, None), is_deep)
     except InputError as error:

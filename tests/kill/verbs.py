@@ -1,8 +1,8 @@
 """Ends quarl's verbs by SIGKILL at random moments, and looks at what they leave.
 
-In: a folder, a number of kills, a seed. Out: counts and every wrong state in words. A child runs the
-verb; the parent kills it after a random share of the time that the verb takes. What must hold then:
-the old state or the new one, never half of either, and nothing foreign touched.
+In: a folder, a number of kills, a seed. Out: counts and every wrong state in words. A child runs
+the verb; the parent kills it after a random share of the time that the verb takes. What must hold
+then: the old state or the new one, never half of either, and nothing foreign touched.
 """
 
 from __future__ import annotations

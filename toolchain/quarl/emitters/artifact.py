@@ -1,8 +1,8 @@
 """Opens an artifact of a bundle in its runtime: here where quarl wrote it, apart where not.
 
-In: a bundle's integers, a runtime's name, the artifact's bytes. Out: a `Runtime`. Bytes that are not
-those which this quarl writes of the integers are a stranger's: they run in a process with bounded
-memory and time (`quarl.runtimes.apart`).
+In: a bundle's integers, a runtime's name, the artifact's bytes. Out: a `Runtime`. Bytes that are
+not those which this quarl writes of the integers are a stranger's: they run in a process with
+bounded memory and time (`quarl.runtimes.apart`).
 """
 
 from __future__ import annotations

@@ -145,7 +145,8 @@ def _integers_of(policy: QuantPolicy, runtime: Runtime) -> Outputs:
         if integers.shape != (len(obs), count):
             raise InputError(
                 f"model.tflite: answers {len(obs)} observations with an array of shape "
-                f"{integers.shape}, the contract says ({len(obs)}, {count}): export the bundle again"
+                f"{integers.shape}, the contract says ({len(obs)}, {count}): export the bundle "
+                "again"
             )
         return integers
 
