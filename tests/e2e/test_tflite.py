@@ -10,12 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quarl import pipeline
+from quarl.bundle.limits import Limits
 from quarl.bundle.manifest import MANIFEST
 from quarl.bundle.release import open_bundle
+from quarl.exporter.export import ExportRequest
 from quarl.files.npz import npz_bytes
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers import ImportOptions
 from quarl.sources.source import open_source
+from quarl.verdict.assess import ParityRequest
+from quarl.verdict.planning import AutoEpisodes
 from tests.e2e.conftest import Quarl
 from tests.e2e.test_bad_input import refused
 from tests.support.tflite_models import convert, keras_and_tensorflow
@@ -66,7 +72,7 @@ def test_export_parity_and_gate_keep_the_integers_and_say_what_has_no_source(
     manifest = json.loads((tmp_path / "cart" / MANIFEST).read_text())
     assert (manifest["rung"], manifest["calibration"], manifest["ladder"]) == (None, None, [])
     assert manifest["origin"]["framework"] == "int8 .tflite"
-    own = open_source(str(converted["cart"]), ImportOptions(), None).policy
+    own = open_source(str(converted["cart"]), ImportOptions(), EnvSpec("CartPole-v1")).policy
     kept = open_bundle(tmp_path / "cart").quantized
     assert isinstance(own, QuantPolicy)
     for ours, node in zip(own.nodes, kept.nodes, strict=True):
@@ -104,16 +110,32 @@ def test_ship_measures_int8_alone_and_proves_the_import(
     ] == "pass"
 
 
+def test_auto_plays_what_the_limits_say_where_there_is_nothing_to_prove_against(
+    converted: dict[str, Path], tmp_path: Path
+) -> None:
+    source = open_source(str(converted["cart"]), ImportOptions(), EnvSpec("CartPole-v1"))
+    release = pipeline.export(source, tmp_path / "b", ExportRequest(limits=Limits(episodes=9)))
+    own = pipeline.parity(release, ParityRequest(episodes=AutoEpisodes())).own
+    assert own is not None
+    assert len(own.episodes.seeds) == 9
+
+
 def test_observations_of_a_file_are_enough_to_export(
     quarl: Quarl, converted: dict[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "obs.npz").write_bytes(
         npz_bytes({"obs": np.random.default_rng(2).normal(0, 0.3, (100, 4)).astype(np.float32)})
     )
-    done = quarl("export", converted["cart"], "--calibration", "obs.npz", "--out", "cart", "--json")
+    meant = ("--action", "discrete:2", "--out", "cart", "--json")
+    done = quarl("export", converted["cart"], "--calibration", "obs.npz", *meant)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["env"] is None
-    refused(quarl("export", converted["cart"], "--out", "other"), "--env ID", "--calibration")
+    refused(quarl("export", converted["cart"], "--out", "other"), "--env ID", "--action")
+    refused(
+        quarl("export", converted["float"], "--action", "discrete:2", "--out", "other"),
+        "--env ID",
+        "--calibration",
+    )
 
 
 def test_a_rung_is_refused_for_integers_that_are_final(
@@ -126,18 +148,20 @@ def test_a_rung_is_refused_for_integers_that_are_final(
     )
 
 
-def test_files_that_are_no_int8_policy_are_refused_in_one_line(
+def test_a_float_file_is_a_policy_to_quantise(quarl: Quarl, converted: dict[str, Path]) -> None:
+    done = quarl(
+        "export", converted["float"], "--env", "CartPole-v1", "--rung", "0", "--out", "out"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "on rung 0" in done.stdout
+
+
+def test_damaged_files_are_refused_in_one_line(
     quarl: Quarl, converted: dict[str, Path], tmp_path: Path
 ) -> None:
-    refused(
-        quarl("export", converted["float"], "--env", "CartPole-v1", "--out", "out"),
-        "float layer",
-        "give quarl export the model",
-    )
     (tmp_path / "cut.tflite").write_bytes(converted["cart"].read_bytes()[:1000])
     refused(quarl("import", "cut.tflite"), "cut.tflite", "cut off or damaged")
     (tmp_path / "noise.tflite").write_bytes(
         b"\x1c\x00\x00\x00TFL3" + np.random.default_rng(3).bytes(400)
     )
     refused(quarl("import", "noise.tflite"), "noise.tflite", "damaged")
-    assert not (tmp_path / "out").exists()

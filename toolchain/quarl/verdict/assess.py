@@ -43,6 +43,7 @@ from quarl.verdict.judge import judge
 from quarl.verdict.limits import recipe_limits
 from quarl.verdict.planning import (
     Asked,
+    AutoEpisodes,
     check_provable,
     first_looks,
     plan_after,
@@ -103,7 +104,7 @@ def gather(
     if env is not None:
         plan = PlayPlan(
             Field(env, request.workers),
-            first_looks(limits, request.episodes),
+            _looks(release, limits, request),
             partial(is_settled, limits=limits),
             request.robustness or limits.robustness_margin is not None,
             partial(_after_first, limits=limits, request=request),
@@ -117,6 +118,15 @@ def gather(
         evidence = replace(evidence, trials=trials)
     release.store(PARITY, evidence.to_json().encode())
     return evidence
+
+
+def _looks(release: Release, limits: Limits, request: ParityRequest) -> tuple[Look, ...]:
+    """Return the looks that are planned. A policy that came as an int8 file has nothing to prove
+    against: "auto" plays what the limits say.
+    """
+    if release.source is None and isinstance(request.episodes, AutoEpisodes):
+        return first_looks(limits, None)
+    return first_looks(limits, request.episodes)
 
 
 def _after_first(
