@@ -258,6 +258,16 @@ def test_export_says_what_learning_needs(source: Source, tmp_path: Path) -> None
     assert not (tmp_path / "bundle").exists()
 
 
+def test_what_cannot_work_is_said_before_anything_is_played(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/it-int2-all-a4-i8-s0: no folder can be made there"):
+        run(source, tmp_path / "file")
+    pong = pipeline.import_source("pong_ppo")
+    request = FinetuneRequest(Assignment(Widths(4, inputs=12)), tmp_path)
+    with pytest.raises(InputError, match="the policy sees pixels, which have 8: omit --inputs"):
+        pipeline.finetune(pong, tmp_path / "bundle", request)
+
+
 def test_minutes_must_be_above_0() -> None:
     with pytest.raises(InputError, match="--minutes 0: must be above 0"):
         Assignment(Widths(), minutes=0)

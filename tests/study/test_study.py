@@ -255,6 +255,15 @@ def test_a_wrong_study_is_refused_by_its_keys(
         read_study(study_file(tmp_path, STUDY.replace(old, new, 1)))
 
 
+def test_a_study_that_cannot_be_kept_is_refused_before_any_work(tmp_path: Path) -> None:
+    path = study_file(tmp_path)
+    with pytest.raises(InputError, match=r"study\.toml: no folder can be made there"):
+        run(path, path)
+    lost = STUDY.replace('source = "cartpole_ppo"', 'recipe = "nowhere"')
+    with pytest.raises(InputError, match=r"nowhere/recipe\.toml: there is no such file"):
+        run(study_file(tmp_path, lost), tmp_path / "out")
+
+
 def test_pixels_take_no_widths_of_inputs_and_qat_needs_a_training(tmp_path: Path) -> None:
     study: Study = read_study(study_file(tmp_path, STUDY + TRAINED))
     cells = list(cells_of(study, "pong_ppo", None, is_image=True))

@@ -56,7 +56,7 @@ from quarl.graph.quant_policy import QuantPolicy
 from quarl.profiles.platforms import platform_of
 from quarl.quantize.calibration import Calibration, coverage
 from quarl.quantize.error_report import quant_report
-from quarl.quantize.ladder import DEFAULT_RUNG
+from quarl.quantize.ladder import DEFAULT_RUNG, check_inputs
 from quarl.quantize.quantizer import widths_of
 from quarl.quantize.widths import INT8, Widths
 from quarl.rollouts.shares import Field, play_at_random
@@ -192,6 +192,7 @@ def finetune_policy(
     if isinstance(source.policy, QuantPolicy):
         raise InputError(f"{source.file.name} holds integers already: there is nothing to learn")
     require_torch()
+    check_inputs(source.policy, request.assignment.widths)
     fitted, _ = observations_of(source, request.export.calibration, workers=request.export.workers)
     trained = _learn(source, fitted, request, reporter)
     exported = replace(request.export, widths=request.assignment.widths, trained=trained)

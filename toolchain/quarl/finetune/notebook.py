@@ -19,6 +19,7 @@ from quarl.errors import InputError
 from quarl.files.atomic import write_whole
 from quarl.files.npz import FRAMES_RATIO, npz_bytes, read_npz
 from quarl.files.open import read_file
+from quarl.files.work_folder import work_folder
 from quarl.finetune.learn import Learner
 from quarl.finetune.lessons import Lessons
 
@@ -42,7 +43,7 @@ class Notebook:
                     "--resume, or name another folder with --runs"
                 )
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        work_folder(folder)
         for old in (*folder.glob("lessons-*.npz"), *folder.glob("student-*")):
             old.unlink()
         write_whole(path, text.encode())

@@ -103,10 +103,7 @@ def quantize_on_rung(
         InputError: a width of the observation is asked for, and it is pixels.
         QuantizationError: a limit of the arithmetic would be broken.
     """
-    if policy.contract.observation.is_image and widths.inputs not in (None, 8):
-        raise InputError(
-            f"inputs of {widths.inputs} bits: the policy sees pixels, which have 8: omit --inputs"
-        )
+    check_inputs(policy, widths)
     settings = rung_numbered(number).settings.with_widths(widths)
     if policy.contract.observation.is_image:
         return quantize(policy, calibration, settings, number)
@@ -114,6 +111,18 @@ def quantize_on_rung(
         quantize(policy, calibration, variant, number) for variant in variants(policy, settings)
     ]
     return min(candidates, key=lambda candidate: decision_error(policy, candidate, calibration))
+
+
+def check_inputs(policy: Policy, widths: Widths) -> None:
+    """Check that the width of observations can be asked of the policy.
+
+    Raises:
+        InputError: it sees pixels, whose width is 8.
+    """
+    if policy.contract.observation.is_image and widths.inputs not in (None, 8):
+        raise InputError(
+            f"inputs of {widths.inputs} bits: the policy sees pixels, which have 8: omit --inputs"
+        )
 
 
 def variants(policy: Policy, settings: QuantSettings) -> list[QuantSettings]:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
+from quarl.files.open import read_file
 from quarl.files.tables import Count, Flag, Text, Whole, table, value_from
 from quarl.files.toml import read_toml
 from quarl.quantize.ladder import LADDER
@@ -147,12 +148,17 @@ def read_study(path: Path) -> Study:
 
 
 def trainings_of(study: Study, root: Path) -> list[tuple[PolicyEntry, Training]]:
-    """Return every training that the study needs, with the entry it belongs to."""
+    """Return every training that the study needs, with the entry it belongs to.
+
+    Raises:
+        InputError: a recipe is not there.
+    """
     found = []
     for entry in study.policies:
         if entry.recipe is None:
             continue
-        text = (_folder(entry.recipe, root) / "recipe.toml").read_text(encoding="utf-8")
+        path = _folder(entry.recipe, root) / "recipe.toml"
+        text = read_file(path).decode(errors="replace")
         text = _SCORE.sub("", text)  # a score that was measured before decides nothing
         folder = str(_folder(entry.recipe, root))
         found += [

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from quarl.errors import QuarlError
 from quarl.files.atomic import write_whole
+from quarl.files.work_folder import work_folder
 from quarl.importers import ImportOptions
 from quarl.sources.source import open_source
 from quarl.study.plan import Cell, Study, Training, cells_of, trainings_of
@@ -48,7 +49,7 @@ def run_study(
     Raises:
         InputError: the folder cannot be written, or a recipe is not there.
     """
-    place, store = Place(out), Store(out)
+    place, store = Place(work_folder(out)), Store(out)
     problems = _train(study, root, place, workers)
     grid = _grid(study, root, place, problems)
     found = {entry.key: entry.hole or store.find(entry.key) for entry in grid}
@@ -67,7 +68,7 @@ def run_study(
 
 def write_results(results: list[Result], out: Path) -> None:
     """Write the table of results and what its columns mean."""
-    out.mkdir(parents=True, exist_ok=True)
+    work_folder(out)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(RESULT_COLUMNS)

@@ -18,6 +18,7 @@ import gymnasium
 import numpy as np
 
 from quarl.errors import InputError, ToolMissingError
+from quarl.files.work_folder import work_folder
 from quarl.graph.contract import Contract
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.reference import act
@@ -82,6 +83,7 @@ def train(
             f'{out}: the folder of policy "{recipe.name}" must have its name. Use '
             f"{out / recipe.name}."
         )
+    work_folder(out)
     run = Run(runs / recipe.name, quick, resume, progress)
     if recipe.env.id == ATARI_ENV:  # its games are long, so fewer are measured
         written: Recipe = _import(recipe, "quarl.train.atari").train_atari(recipe, folder, out, run)
@@ -96,7 +98,6 @@ def _write_folder(recipe: Recipe, trained: Trained, folder: Path, out: Path) -> 
     random_return = _random_return(env, recipe)
     calibration, heldout = _observations(env, trained, float(scored.lengths.mean()))
 
-    out.mkdir(parents=True, exist_ok=True)
     trained.save(out / recipe.source)
     if recipe.normalizer is not None:
         assert trained.normalizer is not None, (

@@ -60,7 +60,6 @@ def train_atari(recipe: Recipe, folder: Path, out: Path, run: Run) -> Recipe:
 
 def _write_folder(recipe: Recipe, player: Player, folder: Path, out: Path, quick: bool) -> Recipe:
     """Measure the policy, write its folder, return the recipe with the score."""
-    out.mkdir(parents=True, exist_ok=True)
     player.trained.save(out / recipe.source)
     policy = read_policy(
         out / recipe.source, ImportOptions()

@@ -12,6 +12,7 @@ import json
 import time
 
 from quarl.errors import InputError
+from quarl.files.work_folder import work_folder
 from quarl.rollouts.episodes import Episodes
 from quarl.train.trained import CURVE_FIELDS, Progress, Run
 
@@ -41,7 +42,7 @@ class Journal:
                 state["cpu_s"],
             )
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        work_folder(folder)
         with self.curve_path.open("w", newline="") as file:
             csv.writer(file).writerow(CURVE_FIELDS)
         self._log_path.unlink(missing_ok=True)
