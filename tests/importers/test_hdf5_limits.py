@@ -58,3 +58,11 @@ def test_a_damaged_file_is_blamed(weights: Path) -> None:
     for content in (b"", b"\x89HDF\r\n\x1a\n" + bytes(100), weights.read_bytes()[:-500]):
         with pytest.raises(InputError, match=r"w\.h5: not a complete HDF5 file"):
             open_hdf5(content, "w.h5")
+
+
+def test_a_machine_that_is_too_busy_is_not_taken_for_a_damaged_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hdf5, "TIMEOUT_S", 1e-3)
+    with pytest.raises(InputError, match=r"w\.h5: was not read within 0\.001 s: this machine is"):
+        hdf5.open_hdf5(b"\x89HDF\r\n\x1a\n", "w.h5")

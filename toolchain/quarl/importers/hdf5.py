@@ -124,7 +124,10 @@ def open_hdf5(source: Path | bytes, name: str) -> Hdf5File:
             env=ONE_THREAD,
         )
     except DeviceError as error:
-        raise InputError(damaged) from error
+        raise InputError(
+            f"{name}: was not read within {TIMEOUT_S:g} s: this machine is too busy, or the file "
+            "was made so that reading does not end: try again when less runs"
+        ) from error
     length = int.from_bytes(worker.stdout[:8], "little")
     words = " ".join(worker.stderr.decode("utf-8", "replace").strip().splitlines()[-1:])
     if worker.returncode > 0 and worker.returncode != FILE_IS_BAD:
