@@ -56,7 +56,9 @@ def source_input(draft: Draft, contract: Contract, obs: NDArray[Any]) -> NDArray
         values = scaled.transpose(0, 3, 1, 2) if draft.layout == "chw" else scaled
     elif observation.normalizer is not None and not normalizes(draft):
         values = observation.normalizer.apply(values)
-    return np.ascontiguousarray(values.astype(draft.input_dtype))
+    # what computes in half precision is proven in float32
+    dtype = "float32" if draft.input_dtype == "float16" else draft.input_dtype
+    return np.ascontiguousarray(values.astype(dtype))
 
 
 def leading_affine(nodes: Nodes) -> Affine | None:

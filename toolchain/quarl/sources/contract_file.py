@@ -1,7 +1,7 @@
 """A contract written by hand: `contract.toml` says what a policy's file does not.
 
 In: a TOML file. Out: import options with its spaces, names, units, rate and normaliser. The format
-is described in toolchain/docs/importers.md.
+is described in toolchain/docs/sources.md.
 """
 
 from __future__ import annotations

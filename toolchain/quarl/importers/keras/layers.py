@@ -24,6 +24,7 @@ from quarl.importers.draft import Head, Linear, affine, average, same_padding
 from quarl.importers.keras.arithmetic import UNARY, clip
 from quarl.importers.keras.description import LayerSpec
 from quarl.importers.keras.walk import Meanings, Walk
+from quarl.importers.keras.windows import WINDOWS, dense_rows, flattened
 
 NORMALIZATION_EPSILON = (
     1e-7  # keras.config.epsilon(), the floor of the standard deviation in Normalization
@@ -32,10 +33,13 @@ NORMALIZATION_EPSILON = (
 
 def _dense(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
     shape, units = walk.shape(inputs[0]), int(layer.config["units"])
+    if len(shape) == 2:
+        return dense_rows(walk, layer, inputs, place)
     if len(shape) != 1:
         raise walk.unsupported(
             layer,
-            f"is applied to shape {shape}, only vectors are carried over (put a Flatten before it)",
+            f"is applied to shape {shape}, only vectors and windows are carried over (put a "
+            "Flatten before it)",
         )
     kernel = walk.variable(layer, place, 0, ("kernel",), (shape[0], units))
     bias = _bias(walk, layer, place, units)
@@ -321,7 +325,12 @@ def _softmax(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str
 def _flatten(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
     if layer.config.get("data_format") not in (None, "channels_last"):
         raise walk.unsupported(layer, "with channels_first cannot be carried over")
-    return inputs[0] if len(walk.shape(inputs[0])) == 1 else walk.add(layer, Flatten(), inputs)
+    match len(walk.shape(inputs[0])):
+        case 1:
+            return inputs[0]
+        case 2:
+            return flattened(walk, layer, inputs[0])
+    return walk.add(layer, Flatten(), inputs)
 
 
 def _reshape(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
@@ -330,6 +339,10 @@ def _reshape(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str
         return inputs[0]
     if target in ((-1,), (int(np.prod(shape)),)):
         return _flatten(walk, layer, inputs, place)
+    if len(shape) < 3 and len(target) == 2 and np.prod(target) == np.prod(shape):
+        made = flattened(walk, layer, inputs[0])
+        walk.windows[made] = target
+        return made
     raise walk.unsupported(
         layer, f"turns shape {shape} into {target}, only flattening is carried over"
     )
@@ -350,6 +363,7 @@ def _function(function: Function) -> Callable[[Walk, LayerSpec, list[str], str],
 
 
 LAYERS: Meanings = {
+    **WINDOWS,
     **{name: _function(function) for name, function in UNARY.items()},
     "Activation": _activation,
     "Average": _average,
@@ -381,5 +395,6 @@ LAYERS: Meanings = {
     "Rescaling": _rescaling,
     "Reshape": _reshape,
     "Softmax": _softmax,
+    "SpatialDropout1D": _nothing,
     "SpatialDropout2D": _nothing,
 }

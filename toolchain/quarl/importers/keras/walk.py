@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
-from quarl.graph.policy import Activation, Concat, Function
-from quarl.importers.draft import DraftBuilder, DraftOp, Head
+from quarl.graph.policy import Activation, Add, Concat, Function
+from quarl.importers.draft import Affine, Clip, DraftBuilder, DraftOp, Head
 from quarl.importers.keras.description import (
     MODELS,
     Config,
@@ -134,7 +134,13 @@ class Walk:
         """Append a node named after the layer; a `suffix` tells what the layer does besides its
         main operation.
         """
-        return self.builder.add(layer.name + suffix, op, inputs, layer.name)
+        window = self.windows.get(inputs[0])
+        if window is not None and isinstance(op, Affine) and len(op.scale) == window[-1]:
+            op = Affine(np.tile(op.scale, window[0]), np.tile(op.offset, window[0]))
+        name = self.builder.add(layer.name + suffix, op, inputs, layer.name)
+        if window is not None and isinstance(op, Activation | Affine | Add | Clip):
+            self.windows[name] = window
+        return name
 
     def shape(self, value: str) -> tuple[int, ...]:
         """Return a node's shape without the batch, as Keras sees it."""

@@ -12,7 +12,6 @@ from onnx import NodeProto
 from quarl.errors import InputError
 from quarl.graph.policy import Conv2D, Dense, DepthwiseConv2D, MaxPool2D, Padding
 from quarl.importers.draft import DraftOp, Linear, average, same_padding
-from quarl.importers.onnx.unrolled import convolution_matrix, mean_matrix
 from quarl.importers.onnx.values import (
     Known,
     Value,
@@ -23,6 +22,7 @@ from quarl.importers.onnx.values import (
     vector,
 )
 from quarl.importers.onnx.walk import Operators, Walk
+from quarl.importers.unrolled import convolution_matrix, mean_matrix
 
 
 def _gemm(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:

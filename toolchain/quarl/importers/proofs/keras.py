@@ -17,6 +17,7 @@ from quarl.errors import ToolMissingError
 from quarl.graph.policy import Policy
 from quarl.importers.action import dropped_nodes
 from quarl.importers.beside_tensorflow import prepare_for_tensorflow
+from quarl.importers.draft import Draft
 from quarl.importers.keras import read_draft
 from quarl.importers.keras.arithmetic import PAIRS
 from quarl.importers.keras.description import MODELS
@@ -60,6 +61,10 @@ def outputs_of_keras(
         raise ToolMissingError("Keras is not installed: pip install 'quarl[tf]'") from error
     draft = read_draft(path, options)
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    values = source_input(draft, policy.contract, obs)
+    values = values.reshape(len(values), *model.input_shape[1:])
+    if draft.nodes[-1].name == "outputs":  # several that are one action
+        return _joined(keras, model, draft, values)
     tensors = {tensor._keras_history.operation.name: tensor for tensor in model.outputs}
     tensor = model.outputs[0] if len(tensors) == 1 else tensors.get(draft.nodes[-1].source)
     for node, is_setting in reversed(dropped_nodes(path, draft, options)):
@@ -77,10 +82,23 @@ def outputs_of_keras(
             f"the output {draft.nodes[-1].source} lies in a model inside the model, where "
             "Keras cannot be read"
         )
-    outputs = keras.Model(model.inputs[0], tensor)(
-        source_input(draft, policy.contract, obs), training=False
-    )
+    outputs = keras.Model(model.inputs[0], tensor)(values, training=False)
     return np.asarray(keras.ops.convert_to_numpy(outputs), np.float32), f"Keras {keras.__version__}"
+
+
+def _joined(
+    keras: Any, model: Any, draft: Draft, values: NDArray[Any]
+) -> tuple[NDArray[np.float32], str]:
+    """Return the outputs that the import joined, one after the other."""
+    names = {node.name: node.source for node in draft.nodes}
+    wanted = [names[name] for name in draft.nodes[-1].inputs]
+    tensors = {tensor._keras_history.operation.name: tensor for tensor in model.outputs}
+    missing = [name for name in wanted if name not in tensors]
+    if missing:
+        raise ToolMissingError(f"the output {missing[0]} lies in a model inside the model")
+    found = keras.Model(model.inputs[0], [tensors[name] for name in wanted])(values, training=False)
+    parts = [np.asarray(keras.ops.convert_to_numpy(part), np.float32) for part in found]
+    return np.concatenate(parts, axis=1), f"Keras {keras.__version__}"
 
 
 def _is_plain(value: Any) -> bool:

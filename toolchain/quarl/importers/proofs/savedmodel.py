@@ -41,8 +41,17 @@ def outputs_of_savedmodel(
         raise ToolMissingError("TensorFlow is not installed: pip install 'quarl[tf]'") from error
     draft = read_draft(path, options)
     signature = tf.saved_model.load(str(path)).signatures[SavedGraph(path, {}).signature_name()]
-    (argument,) = signature.structured_input_signature[1]
-    found = signature(**{argument: tf.constant(source_input(draft, policy.contract, obs))})
+    values = source_input(draft, policy.contract, obs)
+    given = {
+        argument: tf.zeros([len(values), *spec.shape[1:]], spec.dtype)
+        for argument, spec in signature.structured_input_signature[1].items()
+    }
+    fitting_inputs = [
+        argument for argument, zeros in given.items() if tuple(zeros.shape) == values.shape
+    ]
+    if len(fitting_inputs) != 1:
+        raise ToolMissingError("TensorFlow is given one observation, the policy takes several")
+    found = signature(**{**given, fitting_inputs[0]: tf.constant(values)})
     count = policy.contract.action.count
     fitting = [
         np.asarray(value, np.float32)

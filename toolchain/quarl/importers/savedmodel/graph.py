@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from quarl.errors import InputError, ToolMissingError, UnsupportedError, UntrustedFileError
 from quarl.files.open import read_file
@@ -31,7 +31,8 @@ TYPES = {
 }
 Message: TypeAlias = Any  # a protobuf message of TensorFlow's, whose classes carry no types
 
-Operators: TypeAlias = "Mapping[str, Callable[[SavedGraph, Message, Sequence[str]], str]]"
+Results: TypeAlias = "str | Sequence[str]"  # of an operator; several of one that splits
+Operators: TypeAlias = "Mapping[str, Callable[[SavedGraph, Message, Sequence[str]], Results]]"
 
 
 @dataclass(slots=True)
@@ -102,28 +103,24 @@ class SavedGraph:
         return names[0]
 
     def translate(self, name: str) -> ModelProto:
-        """Return the signature as an ONNX model with one input."""
+        """Return the signature as an ONNX model; what the policy does not need of its inputs is
+        dropped there.
+        """
         signature = self.meta.signature_def[name]
         function, bound = self._concrete_function(name)
         arguments = [argument.name for argument in function.signature.input_arg]
         inputs = arguments[: len(arguments) - len(bound)]
-        if len(inputs) != 1 or len(signature.inputs) != 1:
+        if len(inputs) != len(signature.inputs):
             raise UnsupportedError(
-                f"{self.path.name}: the signature {name} has {len(inputs)} inputs "
-                f"({', '.join(inputs)}), quarl carries one observation: "
-                "export the policy with the observation alone"
+                f"{self.path.name}: the signature {name} has {len(signature.inputs)} inputs, its "
+                f"function {len(inputs)}: export the policy again"
             )
-        (given,) = signature.inputs.values()
-        if given.dtype not in TYPES or given.tensor_shape.unknown_rank:
-            raise UnsupportedError(
-                f"{self.path.name}: the signature {name} does not say its input's shape or "
-                "type: export it with both"
-            )
-        dims = [
-            "n" if dim.size < 0 and index == 0 else max(dim.size, 0)
-            for index, dim in enumerate(given.tensor_shape.dim)
+        given = dict(sorted(signature.inputs.items()))  # as the function's arguments are
+        names = ["observation"] if len(given) == 1 else list(given)
+        values = [
+            self._input(name, key, info) for key, info in zip(names, given.values(), strict=True)
         ]
-        results = self.call(function, ["observation", *(self._bound(number) for number in bound)])
+        results = self.call(function, [*names, *(self._bound(number) for number in bound)])
         outputs: list[str] = []
         for output, info in sorted(signature.outputs.items()):
             index = int(info.name.rpartition(":")[2])
@@ -139,11 +136,25 @@ class SavedGraph:
         graph = helper.make_graph(
             self.nodes,
             "policy",
-            [helper.make_tensor_value_info("observation", TYPES[given.dtype], dims)],
+            values,
             [helper.make_tensor_value_info(output, TensorProto.FLOAT, None) for output in outputs],
             [numpy_helper.from_array(value, key) for key, value in self.constants.items()],
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+
+    def _input(self, signature: str, name: str, info: Message) -> ValueInfoProto:
+        if info.tensor_shape.unknown_rank:
+            raise UnsupportedError(
+                f"{self.path.name}: the signature {signature} does not say the shape of its input "
+                f"{name}: export it with its shape"
+            )
+        dims = [
+            "n" if dim.size < 0 and index == 0 else max(dim.size, 0)
+            for index, dim in enumerate(info.tensor_shape.dim)
+        ]
+        # other types are only those of inputs that no action depends on
+        kind = TYPES.get(info.dtype, TensorProto.INT32)
+        return helper.make_tensor_value_info(name, kind, dims)
 
     def call(self, function: Message, arguments: Sequence[str]) -> list[str]:
         """Write a function out for the given arguments and return its results."""
@@ -270,7 +281,8 @@ class SavedGraph:
                 )
             return self.call(self.functions[name], inputs)
         assert translate is not None
-        return [translate(self, node, inputs)]
+        result = translate(self, node, inputs)
+        return [result] if isinstance(result, str) else list(result)
 
     def _concrete_function(self, signature: str) -> tuple[Message, list[int]]:
         """Return the function behind a signature and the numbers of the variables bound to its last

@@ -224,6 +224,16 @@ def _pack(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
     )
 
 
+def _erfc(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> str:
+    one = saved.constant(node, np.ones((), np.float32))
+    return saved.emit(node, "Sub", [one, saved.emit(node, "Erf", inputs)])
+
+
+def _same(saved: SavedGraph, node: Message, inputs: Sequence[str]) -> Sequence[str]:
+    """IdentityN, which carries a gradient of its own."""
+    return inputs
+
+
 def _renamed(kind: str) -> Callable[[SavedGraph, Message, Sequence[str]], str]:
     return lambda saved, node, inputs: saved.emit(node, kind, inputs)
 
@@ -245,11 +255,13 @@ OPERATORS: Operators = {
     "Div": _renamed("Div"),
     "Elu": _renamed("Elu"),
     "Erf": _renamed("Erf"),
+    "Erfc": _erfc,
     "Exp": _renamed("Exp"),
     "ExpandDims": _expand_dims,
     "FusedBatchNormV3": _batch_norm,
     "GatherV2": _gather,
     "Identity": _renamed("Identity"),
+    "IdentityN": _same,
     "LeakyRelu": _leaky_relu,
     "Log": _renamed("Log"),
     "LogSoftmax": _renamed("LogSoftmax"),

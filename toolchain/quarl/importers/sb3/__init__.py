@@ -23,6 +23,7 @@ from quarl.graph.contract import Action, Observation
 from quarl.graph.policy import Activation, Dense, Flatten, Function, Policy, linear_chain
 from quarl.importers.options import ImportOptions, make_contract
 from quarl.importers.sb3.data import Sb3Data, read_data
+from quarl.importers.sb3.route import onnx_route
 from quarl.importers.torch.layers import (
     Layers,
     TorchState,
@@ -189,7 +190,8 @@ def read_sb3(path: Path, options: ImportOptions) -> Policy:
             f"{path.name}: policies of {data.policy_module} are not carried over, only "
             f"{known} with their own policy classes"
         )
-    data.check_extractor()
+    route = onnx_route(path.name, data.policy_module, family.algorithm(data))
+    data.check_extractor(route)
     action = data.action("unscale" if family.squashes(data) else "clip", options)
     masks = ("action masks: none, every action is allowed",) if family is MASKABLE else ()
     contract = make_contract(path, options, data.observation(), action, masks)

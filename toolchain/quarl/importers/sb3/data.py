@@ -85,9 +85,11 @@ class Sb3Data:
             )
         return activation_named(found[1], self.file)
 
-    def check_extractor(self) -> None:
+    def check_extractor(self, route: str) -> None:
         """Check that the feature extractor is one of Stable-Baselines3's own.
 
+        Args:
+            route: the way round, for the message.
         Raises:
             UnsupportedError: it is a custom class, whose code is not in the zip.
         """
@@ -101,8 +103,7 @@ class Sb3Data:
         if not own or name not in FEATURE_EXTRACTORS:
             raise UnsupportedError(
                 f"{self.file}: feature extractor {name} is not carried over, only "
-                f"{' and '.join(FEATURE_EXTRACTORS)} are: "
-                "export the policy to ONNX"
+                f"{', '.join(FEATURE_EXTRACTORS)} are: its code is not in the zip. {route}"
             )
 
     def observation(self) -> Observation:

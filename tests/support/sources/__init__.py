@@ -1,0 +1,15 @@
+"""Files of every kind that quarl reads, made here: what each is, and what becomes of it.
+
+In: nothing but a folder. Out: `SAMPLES`, the rows of the table in toolchain/docs/sources.md.
+"""
+
+from __future__ import annotations
+
+from tests.support.sources.keras_files import KERAS
+from tests.support.sources.onnx_files import ONNX
+from tests.support.sources.sample import Sample
+from tests.support.sources.sb3_files import SB3
+from tests.support.sources.tflite_files import TFLITE
+from tests.support.sources.torch_files import TORCH
+
+SAMPLES: tuple[Sample, ...] = (*ONNX, *SB3, *TORCH, *KERAS, *TFLITE)
