@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
 from quarl.graph.contract import Action, Normalizer, Observation
 from quarl.graph.policy import Policy
-from quarl.importers import ImportOptions, read_policy
+from quarl.importers import ImportOptions
+from quarl.importers import read_policy as ask_policy
 from quarl.importers.proofs import ImportProof, NotProven, prove_import, sample_observations
 from tests.conftest import need
+from tests.support.answers import answering
 from tests.support.bombs import bomb_pickle, replaced, torch_file, zip_bytes
 
 need("torch", "stable_baselines3", "sb3_contrib")
@@ -60,6 +62,7 @@ class Toy(gym.Env[Any, Any]):
         return self.observation_space.sample(), 0.0, False, False, {}
 
 
+read_policy = answering(ask_policy)
 VECTOR = spaces.Box(-np.inf, np.inf, (5,), np.float32)
 PIXELS = spaces.Box(0, 255, (52, 44, 3), np.uint8)
 FRAMES = spaces.Box(0, 255, (4, 52, 44), np.uint8)
@@ -351,7 +354,7 @@ def test_a_policy_trained_under_vecnormalize_needs_its_statistics(tmp_path: Path
     agent, env = normalised(sb3.PPO, n_steps=16, batch_size=16)
     path = saved(agent, tmp_path)
     with pytest.raises(
-        InputError, match=r"trained with VecNormalize .*--obs-norm FILE\.npz .*or say --no-obs-norm"
+        InputError, match=r"trained with VecNormalize .*--obs-norm vecnorm.*or say --no-obs-norm"
     ):
         read_policy(path)
     assert (
@@ -373,6 +376,16 @@ def test_a_policy_trained_without_vecnormalize_needs_none(tmp_path: Path) -> Non
     ):
         agent.learn(32)
         assert read_policy(saved(agent, tmp_path)).contract.observation.normalizer is None
+
+
+@pytest.mark.parametrize("kind", ["DQN", "SAC", "TD3"])
+def test_an_off_policy_agent_on_vectors_is_always_asked(tmp_path: Path, kind: str) -> None:
+    space = CHOICES if kind == "DQN" else BOX
+    path = saved(made(getattr(sb3, kind), "MlpPolicy", VECTOR, space), tmp_path)
+    with pytest.raises(InputError, match=rf"a {kind} agent does not say .*--no-obs-norm"):
+        ask_policy(path)
+    policy = ask_policy(path, ImportOptions(no_normalizer=True))
+    assert "normaliser: none, --no-obs-norm" in policy.contract.stated
 
 
 @pytest.mark.parametrize(
@@ -632,8 +645,9 @@ def test_the_import_needs_neither_torch_nor_stable_baselines3_nor_tensorflow(
     good: bytes, tmp_path: Path
 ) -> None:
     script = (
-        "import sys; from pathlib import Path; from quarl.importers import read_policy\n"
-        "print(read_policy(Path(sys.argv[1])).algorithm)\n"
+        "import sys; from pathlib import Path; from quarl.importers import *\n"
+        "options = ImportOptions(no_normalizer=True)\n"
+        "print(read_policy(Path(sys.argv[1]), options).algorithm)\n"
         "print([m for m in ('torch', 'stable_baselines3', 'tensorflow', 'gymnasium', "
         "'cloudpickle', 'onnx') if m in sys.modules])"
     )

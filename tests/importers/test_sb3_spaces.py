@@ -14,10 +14,12 @@ from gymnasium import spaces
 
 from quarl.errors import InputError
 from quarl.graph.policy import Policy
-from quarl.importers import ImportOptions, read_policy
+from quarl.importers import ImportOptions
+from quarl.importers import read_policy as ask_policy
 from quarl.importers.proofs import ImportProof, prove_import
 from quarl.rollouts.flat_space import flat_names, flattened, is_flattened
 from tests.conftest import need
+from tests.support.answers import answering
 
 need("stable_baselines3", "sb3_contrib", "torch")
 
@@ -25,6 +27,7 @@ import sb3_contrib as contrib  # noqa: E402
 import stable_baselines3 as sb3  # noqa: E402
 import torch  # noqa: E402
 
+read_policy = answering(ask_policy)
 VECTOR = spaces.Box(-1.0, 1.0, (5,), np.float32)
 CHOICES = spaces.Discrete(4)
 OBSERVATIONS: dict[str, spaces.Space[Any]] = {

@@ -1,4 +1,6 @@
-"""Readers that answer the importers' question what a linear head means: a choice of the largest."""
+"""Readers that answer the importers' questions: a linear head is a choice of the largest, and
+observations were not normalised.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,17 @@ Read = TypeVar("Read")
 
 
 def answering(read: Callable[[Path, ImportOptions], Read]) -> Callable[..., Read]:
-    """Return the reader, which is told `discrete` where it asks what the outputs mean."""
+    """Return the reader, which is told `discrete` where it asks what the outputs mean, and no
+    normaliser where it asks for one that nothing in the file hints at.
+    """
 
     def answered(path: Path, options: ImportOptions | None = None) -> Read:
         options = options or ImportOptions()
         try:
             return read(path, options)
         except InputError as error:
+            if "were normalised in training" in str(error):
+                return answered(path, replace(options, no_normalizer=True))
             asked = re.search(r"what its (\d+) outputs mean", str(error))
             if asked is None:
                 raise

@@ -38,7 +38,8 @@ class ImportOptions(TypedDict, total=False):
     """What a file or an object does not say of itself."""
 
     env: AnyEnv  # a gymnasium id, an environment, or a function that makes one
-    normalizer: Any  # path of an .npz, a VecNormalize, or a Normalizer
+    # the path of a VecNormalize pickle or an .npz, a VecNormalize, a Normalizer; False: none
+    normalizer: Any
     observation_space: Any  # of gymnasium, where there is no environment
     action_space: Any
     name: str  # of an object in memory; a file has its own
@@ -86,15 +87,20 @@ def import_policy(policy: Any, **options: Unpack[ImportOptions]) -> Source:
     observation, action = _spaces(options, env)
     if not isinstance(policy, str | Path):
         if normalizer is None and hasattr(policy, "get_vec_normalize_env"):
-            normalizer = policy.get_vec_normalize_env()
+            normalizer = policy.get_vec_normalize_env() or False
         policy = policy_file(policy, observation, options.get("name", "policy"))
     if isinstance(normalizer, str | Path):
         from quarl.sources.normalizer_file import read_normalizer
 
         normalizer = read_normalizer(Path(normalizer))
-    elif normalizer is not None:
+    elif normalizer is not None and normalizer is not False:
         normalizer = normalizer_of(normalizer)
-    words = Words(normalizer=normalizer, observation=observation, action_space=action)
+    words = Words(
+        normalizer=normalizer or None,
+        no_normalizer=normalizer is False,
+        observation=observation,
+        action_space=action,
+    )
     return pipeline.import_source(str(policy), words, env)
 
 

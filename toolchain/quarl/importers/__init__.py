@@ -7,6 +7,7 @@ used, so that a framework's reader costs nothing to those who do not need it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -75,8 +76,10 @@ def parameters_in(path: Path) -> int | None:
     Raises:
         QuarlError: as `read_policy`.
     """
+    options = ImportOptions(no_normalizer=True)
     try:
-        policy = read_policy(path)
+        policy = read_policy(path, options)
     except MissingActionError as error:
-        policy = read_policy(path, ImportOptions(action_space=Action("discrete", error.count)))
+        action = Action("discrete", error.count)
+        policy = read_policy(path, replace(options, action_space=action))
     return policy.parameter_count if isinstance(policy, Policy) else None

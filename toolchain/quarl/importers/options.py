@@ -20,6 +20,7 @@ from quarl.graph.quant_policy import QuantPolicy
 
 ENVIRONMENT = "--env"
 FILE = "the file"
+NORMALIZER_OPTION = "--obs-norm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class ImportOptions:
     activation: str | None = None  # --activation NAME, between the layers of a bare state dict
     action_by: str = ENVIRONMENT
     observation_by: str = ENVIRONMENT
-    normalizer_by: str = "--obs-norm"
+    normalizer_by: str = NORMALIZER_OPTION
     step_hz_by: str = "the recipe"
 
     def __post_init__(self) -> None:
@@ -83,7 +84,7 @@ def make_contract(
         stated += (f"normaliser: {options.normalizer_by}",)
     elif joined.normalizer is not None:
         stated += ("normaliser: the network's own first steps",)
-    elif options.no_normalizer:
+    elif options.no_normalizer and options.normalizer_by == NORMALIZER_OPTION:
         stated += ("normaliser: none, --no-obs-norm",)
     if options.step_hz is not None:
         stated += (f"rate: {options.step_hz_by}",)

@@ -110,6 +110,8 @@ def open_source(
         statistics = read_normalizer(folder / recipe.normalizer)
         by = f"the recipe, {recipe.normalizer}"
         options = replace(options, normalizer=statistics, normalizer_by=by)
+    elif options.normalizer is None:
+        options = replace(options, no_normalizer=True, normalizer_by="the recipe")
     own_env = env or EnvSpec(recipe.env.id, recipe.env.judged_kwargs)
     options = replace(options, step_hz=options.step_hz or recipe.step_hz)
     origin, cache = os.environ.get(VARIABLE), default_cache_dir()

@@ -18,6 +18,7 @@ from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.onnx.file import MAX_CONSTANT_VALUES, MAX_NODES
 
 DEFAULT_SIGNATURE = "serving_default"
+AGENTS_SIGNATURE = "action"  # of TF-Agents' PolicySaver
 INITIALIZER = "__saved_model_init_op"
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 OPSET = 20
@@ -92,8 +93,9 @@ class SavedGraph:
     def signature_name(self) -> str:
         """Return the signature that is the policy: the default one, or the only one."""
         names = sorted(str(name) for name in self.meta.signature_def if name != INITIALIZER)
-        if DEFAULT_SIGNATURE in names:
-            return DEFAULT_SIGNATURE
+        for name in (DEFAULT_SIGNATURE, AGENTS_SIGNATURE):
+            if name in names:
+                return name
         if len(names) != 1:
             raise UnsupportedError(
                 f"{self.path.name}: has the signatures {', '.join(names) or '(none)'}, one "

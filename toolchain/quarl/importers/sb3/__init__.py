@@ -226,12 +226,12 @@ def check_normalizer(
 ) -> None:
     """Check that a VecNormalize the training used has been given.
 
-    On-policy algorithms keep `_last_original_obs` only under VecNormalize; off-policy ones always
-    keep it, so there only a file beside the zip tells (names used by VecNormalize in
-    CheckpointCallback and in RL Baselines3 Zoo).
+    On-policy algorithms keep `_last_original_obs` only under VecNormalize. Off-policy ones always
+    keep it, so nothing in the zip tells: they are asked about.
 
     Raises:
-        InputError: it was used and neither --obs-norm nor --no-obs-norm was given.
+        InputError: it was used, or may have been, and neither --obs-norm nor --no-obs-norm was
+            given.
     """
     if observation.is_image or observation.normalizer is not None or options.no_normalizer:
         return
@@ -251,6 +251,12 @@ def check_normalizer(
             f"{path.name}: was trained with VecNormalize ({reason}), whose statistics are not "
             f"in the zip: add --obs-norm {found[0] if found else 'vecnormalize.pkl'}, or say "
             "--no-obs-norm if only rewards were normalised"
+        )
+    if not on_policy:
+        raise InputError(
+            f"{path.name}: a {family.algorithm(data)} agent does not say whether its observations "
+            "were normalised in training: say --no-obs-norm if they were not, else add --obs-norm "
+            "vecnormalize.pkl, the file that VecNormalize saved"
         )
 
 
