@@ -30,8 +30,10 @@ from quarl.profiles.pi.report import Instructions, PiModel, PiProfile
 from quarl.reports.contents import Contents, read_contents
 from quarl.reports.render import render_contents, render_report
 from quarl.reports.replay import Flight, NotReplayed
+from quarl.reports.sections.summary import summary
 from quarl.reports.stored_verdict import read_verdict
 from quarl.verdict.explanations import explain
+from quarl.verdict.formats.three_lines import three_lines
 from quarl.verdict.judge import judge
 from quarl.verdict.verdict import Outcome, Verdict
 from tests.conftest import need
@@ -395,6 +397,22 @@ def test_the_same_bundle_gives_the_same_bytes(release: Release) -> None:
     ).stdout
     assert other == render_report(release).encode()
     assert len(other) < MOST_BYTES
+
+
+def test_the_page_opens_with_the_three_lines_of_the_terminal(
+    page: Path, contents: Contents
+) -> None:
+    assert contents.verdict is not None
+    said, top = three_lines(contents.verdict), summary(contents)
+    assert top.word == "NOT PROVEN"
+    assert [name for name, _ in top.lines] == ["rests on", "next"]
+    assert "pairs, a loss of at most" in top.lines[0][1]
+    assert said.then[:40] in top.lines[1][1]
+    html = page.read_text(encoding="utf-8")
+    assert html.index("<dt>rests on</dt>") < html.index('<ol class="findings">')
+    changed = replace(contents, changed_files=("model.tflite: changed",))
+    passed = replace(contents.verdict, not_proven="warn")
+    assert summary(replace(changed, verdict=passed)).lines == ()
 
 
 def test_the_page_allows_nothing_but_what_is_in_it(page: Path) -> None:

@@ -145,6 +145,7 @@ class Summary:
     findings: tuple[Finding, ...]
     hints: tuple[str, ...]  # changes that were measured to help
     key_figures: tuple[KeyFigure, ...]
+    lines: tuple[tuple[str, str], ...] = ()  # the word's two: what it rests on, what is next
 
 
 def render_page(summary: Summary, sections: tuple[Section, ...], version: str) -> str:

@@ -24,6 +24,7 @@ def summary(contents: Contents) -> Summary:
         findings,
         _hints(contents.verdict),
         _key_figures(contents),
+        _lines(contents),
     )
 
 
@@ -74,12 +75,19 @@ def _judged(verdict: Verdict, name: str) -> tuple[State, str, str, tuple[Finding
             f"{len(unproven)} of {count(judged, 'check')} "
             f"{'is' if len(unproven) == 1 else 'are'} not proven, and none fails"
         )
-    said = three_lines(verdict)
-    sentence = (
-        f"{name} {may} be released: {what}.{reported} It rests on {prose(said.basis)}. "
-        f"Next step: {prose(said.then)}."
-    )
+    sentence = f"{name} {may} be released: {what}.{reported}"
     return state, ANSWERS[verdict.answer] + kind_of(verdict), sentence, findings
+
+
+def _lines(contents: Contents) -> tuple[tuple[str, str], ...]:
+    """Return what the verdict rests on and what is next, as on a terminal; nothing where no verdict
+    is of these files.
+    """
+    verdict = contents.verdict
+    if verdict is None or (verdict.may_ship and contents.changed_files):
+        return ()
+    said = three_lines(verdict)
+    return ("rests on", prose(said.basis)), ("next", prose(said.then))
 
 
 def _finding(check: Check) -> Finding:
