@@ -148,6 +148,24 @@ def test_a_stopped_run_leaves_nothing_and_its_children_end(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_profile_that_is_ended_leaves_nothing(bundle_copy: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    before = (bundle_copy / "profile.json").read_bytes()
+    started = subprocess.Popen(
+        [sys.executable, "-m", "quarl", "profile", str(bundle_copy)],
+        env={**os.environ, "TMPDIR": str(scratch)}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not list(scratch.glob("quarl-profile-*")):
+        assert started.poll() is None
+        time.sleep(0.05)
+    started.terminate()
+    _, errors = started.communicate(timeout=120)
+    assert started.returncode == 128 + signal.SIGTERM, errors
+    assert list(scratch.iterdir()) == []
+    assert (bundle_copy / "profile.json").read_bytes() == before
+
+
 def test_a_killed_run_takes_its_child_with_it(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "quarl", "export", "cartpole_ppo", "--out", "out"]
     started = subprocess.Popen(argv, cwd=tmp_path, stderr=subprocess.PIPE, text=True)

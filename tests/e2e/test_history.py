@@ -49,3 +49,16 @@ def test_a_damaged_history_is_reported_and_the_verdict_stands(
     assert "this run is not in the history" in result.stderr
     assert history.read_bytes() == b"no database" * 500
     assert quarl("history", "--history", history).returncode == 2
+
+
+def test_a_plot_is_drawn_in_a_locale_without_its_signs(
+    quarl: Quarl, bundle_copy: Path, tmp_path: Path
+) -> None:
+    history = tmp_path / "history.sqlite3"
+    for _ in range(2):
+        assert quarl("gate", bundle_copy, "--history", history).returncode == 0
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    drawn = quarl("history", "--history", history, "--plot", "mean_return", env=plain)
+    assert drawn.returncode == 0, drawn.stderr
+    assert drawn.stdout.isascii()
+    assert "bars from" in drawn.stdout
