@@ -20,14 +20,12 @@ from numpy.typing import NDArray
 
 from quarl.errors import DeviceError, InputError
 from quarl.runtimes.host import FILE_FORMAT, Runtime, open_runtime, preload
-from quarl.runtimes.worker import memory_bytes
-from quarl.tools import ONE_THREAD, Blocks, limit_this_process, own_module, read_block, write_block
+from quarl.runtimes.worker import limit_memory
+from quarl.tools import ONE_THREAD, Blocks, own_module, read_block, write_block
 
 TIMEOUT_S = 60  # of one call: loading a model, or CHUNK rows
 CHUNK = 256  # rows that are sent at once
 REMEDY = "it was changed, or is not what its runtime takes: export it again"
-MEMORY_BYTES = 1 << 30  # beside what the runtime itself takes
-MEMORY_FACTOR = 16  # times the size of the model: runtimes pack weights again
 
 
 class RuntimeApart:
@@ -105,9 +103,7 @@ def main() -> None:
 
 def _load(name: str, model: bytes) -> Runtime:
     preload(name)
-    limit_this_process(
-        memory_bytes=memory_bytes("VmSize") + MEMORY_BYTES + MEMORY_FACTOR * len(model)
-    )
+    limit_memory(len(model))
     return open_runtime(name, model)
 
 

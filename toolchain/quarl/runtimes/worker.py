@@ -24,9 +24,12 @@ import numpy as np
 
 from quarl.errors import QuarlError
 from quarl.runtimes.host import open_runtime, preload, runtime_version
+from quarl.tools import limit_this_process
 
 SHORT_CALL_US = 20.0  # below it the clock's own cost shows, and calls are timed in blocks
 BLOCK_US = 100.0
+MEMORY_BYTES = 1 << 30  # of address space, beside what the runtime itself takes
+MEMORY_FACTOR = 16  # times the size of the model: runtimes pack weights again
 
 
 def main() -> None:
@@ -42,7 +45,7 @@ def main() -> None:
             else:
                 assert worker is not None
                 answer = worker.measure(request["seconds"], request["samples"])
-        except (QuarlError, OSError, ValueError) as error:
+        except (QuarlError, OSError, ValueError, MemoryError) as error:
             answer = {"error": str(error)}
         print(json.dumps(answer), file=answers, flush=True)
 
@@ -73,9 +76,11 @@ def load(request: dict[str, Any]) -> tuple[Worker, dict[str, Any]]:
     inputs = np.load(request["inputs"], allow_pickle=False)
     singles = [np.ascontiguousarray(inputs[i : i + 1]) for i in range(len(inputs))]
     preload(request["runtime"])
+    model = Path(request["model"]).read_bytes()
+    limit_memory(len(model))
     before = memory_bytes("VmRSS")
     start = time.perf_counter()
-    runtime = open_runtime(request["runtime"], Path(request["model"]).read_bytes())
+    runtime = open_runtime(request["runtime"], model)
     load_us = (time.perf_counter() - start) * 1e6
     first_call_us = _time_block(runtime.infer, singles[:1])
     after = memory_bytes("VmRSS")
@@ -97,8 +102,17 @@ def load(request: dict[str, Any]) -> tuple[Worker, dict[str, Any]]:
     }
 
 
+def limit_memory(model_bytes: int) -> None:
+    """Bound the memory of this process, which has its runtime and is about to load a model."""
+    limit_this_process(
+        memory_bytes=memory_bytes("VmSize") + MEMORY_BYTES + MEMORY_FACTOR * model_bytes
+    )
+
+
 def memory_bytes(field: str) -> int:
-    """Return a field of this process's memory, "VmRSS" (now) or "VmHWM" (the most so far)."""
+    """Return a field of this process's memory: "VmRSS" (now), "VmHWM" (the most so far), "VmSize"
+    (of addresses).
+    """
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():
