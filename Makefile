@@ -20,7 +20,7 @@ WITHOUT_FRAMEWORKS := --ignore-missing-imports --no-warn-unused-ignores --no-war
 MYPY_FLAGS = $(if $(wildcard $(VENV)/test.done),,$(WITHOUT_FRAMEWORKS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup check test test-all coverage fuzz kill lint format bench results dist lock clean
+.PHONY: help demo setup check test test-all coverage fuzz kill audit lint format bench results dist lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,9 @@ fuzz: $(VENV)/fuzz.done ## mutate good files for every reader, SECONDS=600 by ch
 
 kill: $(VENV)/test.done ## end export, ship, gate and history at KILLS=1000 random moments
 	$(BIN)/python -m tests.kill --kills $(KILLS)
+
+audit: $(VENV)/test.done ## ask the index for known vulnerabilities of what is locked; needs the network
+	$(BIN)/uv tool run pip-audit --strict --disable-pip --require-hashes -r requirements/core.txt -r requirements/test.txt -r requirements/fuzz.txt
 
 lint: $(VENV)/check.done ## ruff, clang-format and mypy; needs no torch and no TensorFlow
 	$(BIN)/ruff check toolchain tests
