@@ -20,7 +20,7 @@ WITHOUT_FRAMEWORKS := --ignore-missing-imports --no-warn-unused-ignores --no-war
 MYPY_FLAGS = $(if $(wildcard $(VENV)/test.done),,$(WITHOUT_FRAMEWORKS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup check test test-all coverage fuzz kill audit lint format bench results dist lock clean
+.PHONY: help demo setup check test test-all coverage fuzz kill audit site lint format bench results dist lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ kill: $(VENV)/test.done ## end export, ship, gate and history at KILLS=1000 rand
 
 audit: $(VENV)/test.done ## ask the index for known vulnerabilities of what is locked; needs the network
 	$(BIN)/uv tool run pip-audit --strict --disable-pip --require-hashes -r requirements/core.txt -r requirements/test.txt -r requirements/fuzz.txt
+
+site: $(VENV)/test.done ## build the documentation as a site into build/site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 lint: $(VENV)/check.done ## ruff, clang-format and mypy; needs no torch and no TensorFlow
 	$(BIN)/ruff check toolchain tests
