@@ -122,6 +122,21 @@ typedef struct {
     int32_t qmax;
 } ql_add_layer;
 
+/* A product, place by place: (a - a_zero_point) * (b - b_zero_point), below 2^24, rescaled. Without
+ * b: a - a_zero_point, rescaled. */
+typedef struct {
+    float multiplier;
+    int32_t a_zero_point;
+    int32_t b_zero_point;
+    int32_t zero_point;
+    int32_t qmin;
+    int32_t qmax;
+    int32_t count;     /* elements */
+    int32_t a_bytes;   /* of an element: 1 is int8, 2 int16 */
+    int32_t b_bytes;   /* 0 without b */
+    int32_t out_bytes;
+} ql_mul_layer;
+
 /* A sum of tensors of different scales, rounded half up:
  * ((a - a_zero_point) * a_factor + (b - b_zero_point) * b_factor) / 2^shift. */
 typedef struct {
@@ -221,6 +236,12 @@ void ql_table_wide(const ql_table_layer *layer, const void *in, void *out);
 /* out[i] = clamp(a[i] + b[i] - zero_point) for i < count; out may be a or b. */
 void ql_add_s8(const ql_add_layer *layer, int32_t count, const int8_t *a, const int8_t *b,
                int8_t *out);
+void ql_add_s16(const ql_add_layer *layer, int32_t count, const int16_t *a, const int16_t *b,
+                int16_t *out);
+/* What ql_mul_layer describes, clamped; b may be null. out may be an input of the same type, or one
+ * whose elements are larger. */
+void ql_mul(const ql_mul_layer *layer, const void *a, const void *b, void *out);
+void ql_requantize(const ql_mul_layer *layer, const void *in, void *out);
 /* The sum that ql_scaled_add_layer describes, clamped, for i < count; out may be a or b. */
 void ql_add_scaled_s8(const ql_scaled_add_layer *layer, int32_t count, const int8_t *a,
                       const int8_t *b, int8_t *out);

@@ -39,12 +39,22 @@ def random_graph(rng: np.random.Generator) -> QuantPolicy:
         builder.dense(int(rng.integers(1, 70)), target, weight_bits=random_bits(rng))
         if rng.random() < 0.4:
             builder.table("relu", wide_tensor(10, 0.01) if rng.random() < 0.3 else builder.output())
+        if rng.random() < 0.3:
+            builder.mul(builder.newest, builder.newest, random_target(rng, builder))
+        if rng.random() < 0.2:
+            builder.rescaled(builder.newest, random_target(rng, builder))
+        if rng.random() < 0.2:
+            builder.add(builder.newest, builder.newest)
     builder.dense(
         int(rng.integers(1, 9)),
         None if rng.random() < 0.3 else builder.output(),
         weight_bits=random_bits(rng),
     )
     return builder.build()
+
+
+def random_target(rng: np.random.Generator, builder: Builder) -> QuantTensor:
+    return wide_tensor(12, 0.5) if rng.random() < 0.5 else builder.output(2.0)
 
 
 def random_bits(rng: np.random.Generator) -> int:

@@ -23,13 +23,15 @@ from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
+    QuantMul,
     QuantNode,
     QuantOp,
     QuantPolicy,
+    QuantRescale,
     QuantTable,
     QuantTensor,
 )
-from quarl.graph.rescale import rescale_factor
+from quarl.graph.rescale import product_factor, rescale_factor
 
 Kind = Literal["conv", "depthwise"]
 NO_PADDING: Padding = ((0, 0), (0, 0))
@@ -205,6 +207,20 @@ class Builder:
     def add(self, a: str, b: str) -> str:
         """Add two nodes of equal tensors."""
         return self._append(Add(), (a, b), self.tensors[a], self.shapes[a])
+
+    def mul(self, a: str, b: str, target: QuantTensor) -> str:
+        """Multiply two nodes; the factor follows from the scales."""
+        return self._append(QuantMul(self._factor((a, b), target)), (a, b), target, self.shapes[a])
+
+    def rescaled(self, source: str, target: QuantTensor) -> str:
+        """Add a change of scale."""
+        op = QuantRescale(self._factor((source,), target))
+        return self._append(op, (source,), target, self.shapes[source])
+
+    def _factor(self, names: tuple[str, ...], target: QuantTensor) -> float:
+        tensors = [self.tensors[name] for name in names]
+        scales = [tensor.scale for tensor in tensors if tensor is not None]
+        return float(product_factor(scales, target.scale))
 
     def build(self) -> QuantPolicy:
         """Return the policy with a contract that fits its shapes."""
@@ -384,6 +400,19 @@ def _wide_branches(b: Builder) -> None:
     b.dense(8, b.output())
 
 
+def _products(b: Builder) -> None:
+    """Gates as a recurrent cell has them: narrow and wide factors, sums of wide products."""
+    narrow, wide = b.output(0.03), wide_tensor(14, 0.001)
+    first = b.dense(32, narrow)
+    gate = b.table("sigmoid", QuantTensor(np.float32(2**-10), 0, 0, 1023), source=first)
+    held = b.dense(32, wide, source=INPUT)
+    kept = b.mul(gate, held, wide)
+    total = b.add(b.mul(gate, first, wide), kept)
+    product = b.mul(first, b.rescaled(total, narrow), b.output(0.01))
+    b.concat([b.rescaled(product, narrow), first])
+    b.dense(8, b.output())
+
+
 def _image(b: Builder) -> None:
     paddings: list[Padding] = [NO_PADDING, ((1, 1), (1, 1)), ((0, 1), (0, 1)), ((2, 1), (0, 3))]
     strides = [(1, 1), (2, 2), (2, 1), (1, 3)]
@@ -446,6 +475,7 @@ CASES: dict[str, tuple[tuple[int, ...], QuantTensor, Callable[[Builder], None]]]
     "wide relu": ((24,), NARROW, _wide_relu),
     "branches": ((24,), NARROW, _branches),
     "wide branches": ((24,), NARROW, _wide_branches),
+    "products": ((24,), NARROW, _products),
     "images": ((13, 12, 3), PIXELS, _images),
     "pooled": ((13, 12, 3), PIXELS, _pooled),
     "averaged": ((13, 12, 3), PIXELS, _averaged),

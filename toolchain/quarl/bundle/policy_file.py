@@ -32,6 +32,7 @@ from quarl.graph.policy import (
     DepthwiseConv2D,
     Flatten,
     MaxPool2D,
+    Mul,
     Node,
     Op,
     Policy,
@@ -41,12 +42,15 @@ from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
+    QuantMul,
     QuantNode,
     QuantOp,
     QuantPolicy,
+    QuantRescale,
     QuantTable,
     QuantTensor,
 )
+from quarl.graph.state import QuantState
 
 FORMAT = 1
 DOCUMENT = "document"
@@ -57,12 +61,14 @@ OMITTED = (
 OPS: dict[str, type[Any]] = {
     op.__name__: op
     for op in (
-        *(Dense, Conv2D, DepthwiseConv2D, MaxPool2D, Activation, Flatten, Concat, Add),
+        *(Dense, Conv2D, DepthwiseConv2D, MaxPool2D, Activation, Flatten, Concat, Add, Mul),
         *(
             QuantDense,
             QuantConv2D,
             QuantDepthwiseConv2D,
             QuantTable,
+            QuantMul,
+            QuantRescale,
             QuantAveragePool2D,
             QuantMean,
             QuantAdd,
@@ -101,6 +107,7 @@ def policy_from(data: bytes, where: str) -> Policy:
             _text(document, "algorithm"),
             _text(document, "framework"),
             digest_text(document["source_sha256"], "source_sha256"),
+            tuple(document.get("next_state", ())),
         )
         _check_nothing_else(document, arrays, *_pack(policy))
         return policy
@@ -143,6 +150,10 @@ def quant_policy_from(data: bytes, where: str) -> QuantPolicy:
             document["rung"],
             digest_text(document["source_sha256"], "source_sha256"),
             beta,
+            tuple(
+                QuantState(state["name"], _unpack_tensor(state["tensor"]), state["next"])
+                for state in document.get("state", ())
+            ),
         )
         _check_nothing_else(document, arrays, *_pack_quant(policy))
         return policy
@@ -259,6 +270,7 @@ def _pack(policy: Policy) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         "algorithm": policy.algorithm,
         "framework": policy.framework,
         "source_sha256": policy.source_sha256,
+        **({"next_state": list(policy.next_state)} if policy.next_state else {}),
     }
     return document, arrays
 
@@ -277,6 +289,7 @@ def _pack_quant(policy: QuantPolicy) -> tuple[dict[str, Any], dict[str, NDArray[
         "rung": policy.rung,
         "source_sha256": policy.source_sha256,
         **({} if policy.softmax_beta is None else {"softmax_beta": policy.softmax_beta}),
+        **({"state": [_pack_state(state) for state in policy.state]} if policy.state else {}),
     }
     observation = {
         "observation.inv_scale": quantizer.inv_scale,
@@ -322,6 +335,10 @@ def _tuples(value: Any) -> Any:
 
 def _pack_tensor(tensor: QuantTensor) -> list[float | int]:
     return [float(tensor.scale), tensor.zero_point, tensor.qmin, tensor.qmax]
+
+
+def _pack_state(state: QuantState) -> dict[str, Any]:
+    return {"name": state.name, "tensor": _pack_tensor(state.tensor), "next": state.next}
 
 
 def _unpack_tensor(values: list[float]) -> QuantTensor:

@@ -25,6 +25,7 @@ from quarl.graph.policy import (
     DepthwiseConv2D,
     Flatten,
     MaxPool2D,
+    Mul,
     Node,
     Policy,
     node_shapes,
@@ -44,7 +45,7 @@ def emit_float_onnx(policy: Policy, *, half: bool = False) -> bytes:
     """
     shapes = node_shapes(policy)
     file = OnnxFile()
-    values = {INPUT: INPUT}
+    values = {INPUT: INPUT, **{s.tensor_name: f"state_{s.name}" for s in policy.contract.state}}
     if len(shapes[INPUT]) == 3:
         values[INPUT] = file.node("Transpose", [INPUT], "channels_first", perm=[0, 3, 1, 2])
     for node in policy.nodes:
@@ -53,11 +54,20 @@ def emit_float_onnx(policy: Policy, *, half: bool = False) -> bytes:
         values[node.name] = _add(file, node, inputs, is_image, half)
     float32 = np.dtype(np.float32)
     last = policy.nodes[-1].name
+    states = [
+        (
+            (f"state_{state.name}", float32, (state.length,)),
+            values[node],
+            (f"next_{state.name}", float32, (state.length,)),
+        )
+        for state, node in zip(policy.contract.state, policy.next_state, strict=True)
+    ]
     return file.finish(
         (INPUT, float32, shapes[INPUT]),
         values[last],
         (OUTPUT, float32, shapes[last]),
         provenance(policy),
+        states,
     )
 
 
@@ -105,6 +115,8 @@ def _add(file: OnnxFile, node: Node, inputs: list[str], is_image: bool, half: bo
             )  # channels, whether the value is a vector or an image
         case Add():
             return file.node("Add", inputs, node.name)
+        case Mul():
+            return file.node("Mul", inputs, node.name)
 
 
 def _parameter(file: OnnxFile, name: str, values: NDArray[np.float32], half: bool) -> str:

@@ -27,6 +27,7 @@ from quarl.graph.policy import (
     DepthwiseConv2D,
     Flatten,
     MaxPool2D,
+    Mul,
     Node,
     Policy,
     Weighted,
@@ -49,6 +50,9 @@ def emit_float_tflite(policy: Policy, *, half: bool = False) -> bytes:
     values = {
         INPUT: Value(file.activation(INPUT, shapes[INPUT], np.float32), shapes[INPUT], np.float32)
     }
+    for state in policy.contract.state:
+        held, shape = state.tensor_name, shapes[state.tensor_name]
+        values[held] = Value(file.activation(held, shape, np.float32), shape, np.float32)
     for node in policy.nodes:
         if isinstance(node.op, Activation) and node.inputs[0] in fused:
             values[node.name] = values[node.inputs[0]]
@@ -59,7 +63,12 @@ def emit_float_tflite(policy: Policy, *, half: bool = False) -> bytes:
         inputs = [values[name] for name in node.inputs]
         after = FUSED.get(fused.get(node.name, ""), "NONE")
         values[node.name] = _add(file, node, inputs, output, after, half)
-    return file.finish(values[INPUT].index, values[policy.nodes[-1].name].index, provenance(policy))
+    states = [
+        (state.name, values[state.tensor_name].index, values[node].index)
+        for state, node in zip(policy.contract.state, policy.next_state, strict=True)
+    ]
+    last = values[policy.nodes[-1].name].index
+    return file.finish(values[INPUT].index, last, provenance(policy), states)
 
 
 def fusable_activations(policy: Policy) -> dict[str, str]:
@@ -111,6 +120,10 @@ def _add(
         case Add():
             return layers.binary(
                 file, OPS.ADD, 1, (x.index, inputs[1].index), output, schema.AddOptionsT()
+            )
+        case Mul():
+            return layers.binary(
+                file, OPS.MUL, 1, (x.index, inputs[1].index), output, schema.MulOptionsT()
             )
 
 

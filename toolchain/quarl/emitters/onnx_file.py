@@ -60,19 +60,28 @@ class OnnxFile:
         return self.node("Flatten", [value], name)
 
     def finish(
-        self, graph_input: Value, result: str, graph_output: Value, metadata: dict[str, str]
+        self,
+        graph_input: Value,
+        result: str,
+        graph_output: Value,
+        metadata: dict[str, str],
+        state: Sequence[tuple[Value, str, Value]] = (),
     ) -> bytes:
         """Return the file's bytes; the value called `result`, which an operator made, becomes the
         output.
+
+        Args:
+            state: input, result and output of each state.
         """
+        renamed = {result: graph_output[0], **{made: out[0] for _, made, out in state}}
         for node in self._nodes:
-            node.output[:] = [graph_output[0] if name == result else name for name in node.output]
-            node.input[:] = [graph_output[0] if name == result else name for name in node.input]
+            node.output[:] = [renamed.get(name, name) for name in node.output]
+            node.input[:] = [renamed.get(name, name) for name in node.input]
         graph = helper.make_graph(
             self._nodes,
             "quarl",
-            [_value_info(graph_input)],
-            [_value_info(graph_output)],
+            [_value_info(value) for value in (graph_input, *(held for held, _, _ in state))],
+            [_value_info(value) for value in (graph_output, *(out for _, _, out in state))],
             initializer=self._constants,
         )
         opsets = [helper.make_opsetid("", OPSET)]

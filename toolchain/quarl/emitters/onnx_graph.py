@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.emitters.checks import check_equal_tensors, check_multiplier
 from quarl.emitters.onnx_file import OUTPUT, OnnxFile, onnx_pads, onnx_type
 from quarl.emitters.provenance import provenance
-from quarl.emitters.tflite import check_equal_tensors, check_multiplier
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean, pool_counts
 from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D
 from quarl.graph.quant_policy import (
@@ -31,8 +31,10 @@ from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
+    QuantMul,
     QuantNode,
     QuantPolicy,
+    QuantRescale,
     QuantTable,
     QuantTensor,
     QuantWeighted,
@@ -67,29 +69,38 @@ class _Writer:
 
     def write(self) -> bytes:
         tensor, shape = self.policy.observation.tensor, self.shapes[INPUT]
-        self.integers[INPUT] = (
-            self._recoded(INPUT, "bytes", tensor, np.int8, np.uint8) if tensor.is_int8 else INPUT
-        )
+        self.integers[INPUT] = self._input(INPUT, tensor)
         if len(shape) == 3:
             self.integers[INPUT] = self.file.node(
                 "Transpose", [self.integers[INPUT]], "channels_first", perm=[0, 3, 1, 2]
             )
+        for state in self.policy.state:
+            self.integers[state.tensor_name] = self._input(f"state_{state.name}", state.tensor)
         for node in self.policy.nodes:
             self._add(node)
         last = self.policy.nodes[-1]
-        dtype: type[np.generic]
-        if last.output is None:
-            result, dtype = self.offsets[last.name], np.float32
-        elif last.output.is_int8:
-            result, dtype = (
-                self._recoded(self._integers(last.name), "signed", last.output, np.uint8, np.int8),
-                np.int8,
-            )
-        else:
-            result, dtype = self._integers(last.name), np.int16
         graph_input = (INPUT, np.dtype(np.int8 if tensor.is_int8 else np.int16), shape)
-        graph_output = (OUTPUT, np.dtype(dtype), self.shapes[last.name])
-        return self.file.finish(graph_input, result, graph_output, provenance(self.policy))
+        graph_output = (OUTPUT, np.dtype(self.policy.head_dtype), self.shapes[last.name])
+        states = []
+        for one in self.policy.state:
+            vector = (np.dtype(one.dtype), self.shapes[one.tensor_name])
+            ends = (f"state_{one.name}", *vector), (f"next_{one.name}", *vector)
+            states.append((ends[0], self._result(one.next), ends[1]))
+        entries = provenance(self.policy)
+        return self.file.finish(graph_input, self._result(last.name), graph_output, entries, states)
+
+    def _input(self, name: str, tensor: QuantTensor) -> str:
+        """Return the integers of an input as the graph holds them."""
+        return self._recoded(name, "bytes", tensor, np.int8, np.uint8) if tensor.is_int8 else name
+
+    def _result(self, name: str) -> str:
+        """Return a tensor as an artifact gives it: int8, int16, or the wide head's float32."""
+        if name == self.policy.nodes[-1].name and self.policy.has_wide_head:
+            return self.offsets[name]
+        tensor, integers = self.policy.tensor(name), self._integers(name)
+        if not tensor.is_int8:
+            return integers
+        return self._recoded(integers, "signed", tensor, np.uint8, np.int8)
 
     def _add(self, node: QuantNode) -> None:
         match node.op:
@@ -100,6 +111,8 @@ class _Writer:
                     self._add_narrow(node, node.op)
             case QuantTable():
                 self._add_table(node, node.op)
+            case QuantMul() | QuantRescale():
+                self._add_product(node, node.op)
             case Flatten():
                 held = self.integers if node.inputs[0] in self.integers else self.offsets
                 is_image = len(self.shapes[node.inputs[0]]) == 3
@@ -168,9 +181,22 @@ class _Writer:
         if target is None:
             self.offsets[node.name] = self.file.node("Mul", [acc, m], node.name)
             return
-        product = self.file.node("Mul", [acc, m], f"{node.name}/product")
-        rounded = self.file.node("Round", [product], f"{node.name}/rounded")
-        self.offsets[node.name] = self._clamped_offsets(node.name, rounded, target)
+        self._add_rescaled(node.name, acc, m, target)
+
+    def _add_product(self, node: QuantNode, op: QuantMul | QuantRescale) -> None:
+        """A product of offsets, or offsets alone, below 2^24, then as in a wide layer."""
+        assert node.output is not None
+        acc = self._offsets(node.inputs[0])
+        if isinstance(op, QuantMul):
+            parts = [acc, self._offsets(node.inputs[1])]
+            acc = self.file.node("Mul", parts, f"{node.name}/accumulators")
+        m = self.file.constant(f"{node.name}/multiplier", np.array(op.multiplier, np.float32))
+        self._add_rescaled(node.name, acc, m, node.output)
+
+    def _add_rescaled(self, name: str, acc: str, m: str, target: QuantTensor) -> None:
+        product = self.file.node("Mul", [acc, m], f"{name}/product")
+        rounded = self.file.node("Round", [product], f"{name}/rounded")
+        self.offsets[name] = self._clamped_offsets(name, rounded, target)
 
     def _add_table(self, node: QuantNode, op: QuantTable) -> None:
         source, target = self.policy.tensor(node.inputs[0]), node.output

@@ -17,10 +17,10 @@ from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-
 from numpy.typing import NDArray
 
 from quarl.emitters import tflite_layers as layers
+from quarl.emitters.checks import check_equal_tensors, check_multiplier
 from quarl.emitters.provenance import provenance
 from quarl.emitters.tflite_file import TfliteFile
 from quarl.emitters.tflite_layers import OPS, Value, Window
-from quarl.errors import QuantizationError
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D
 from quarl.graph.quant_policy import (
@@ -29,14 +29,15 @@ from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
+    QuantMul,
     QuantNode,
     QuantPolicy,
+    QuantRescale,
     QuantTable,
     QuantTensor,
     QuantWeighted,
     is_wide_layer,
 )
-from quarl.graph.rescale import rescale_factor
 from quarl.graph.shapes import Shape, quant_shapes
 
 NATIVE_FUNCTIONS = {
@@ -113,11 +114,17 @@ class _Writer:
         dtype = np.int8 if tensor.is_int8 else np.int16
         graph_input = Value(self.file.activation(INPUT, shape, dtype, tensor), shape, dtype, tensor)
         self.integers[INPUT] = graph_input
+        for state in self.policy.state:
+            self.integers[state.tensor_name] = self._integer_value(state.tensor_name)
         for node in self.policy.nodes:
             self._add(node)
         last = self.policy.nodes[-1]
         output = self.offsets[last.name] if last.output is None else self._integers(last.name)
-        return self.file.finish(graph_input.index, output.index, provenance(self.policy))
+        states = [
+            (s.name, self.integers[s.tensor_name].index, self._integers(s.next).index)
+            for s in self.policy.state
+        ]
+        return self.file.finish(graph_input.index, output.index, provenance(self.policy), states)
 
     def _add(self, node: QuantNode) -> None:
         match node.op:
@@ -128,6 +135,8 @@ class _Writer:
                     self._add_narrow(node, node.op)
             case QuantTable():
                 self._add_table(node, node.op)
+            case QuantMul() | QuantRescale():
+                self._add_product(node, node.op)
             case Flatten():
                 if node.inputs[0] in self.integers:
                     source = self.integers[node.inputs[0]]
@@ -184,17 +193,28 @@ class _Writer:
                 self.file, OPS.MUL, 1, (acc.index, m), value, schema.MulOptionsT()
             )
             return
-        product = layers.binary(
-            self.file,
-            OPS.MUL,
-            1,
-            (acc.index, m),
-            self._float_value(node.name, "/product"),
-            schema.MulOptionsT(),
-        )
-        rounded = self._float_value(node.name, "/rounded")
+        self._add_rescaled(node.name, acc, m, target)
+
+    def _add_product(self, node: QuantNode, op: QuantMul | QuantRescale) -> None:
+        """A product of offsets, or offsets alone, below 2^24, then as in a wide layer."""
+        target = node.output
+        assert target is not None
+        acc = self._offsets(node.inputs[0])
+        if isinstance(op, QuantMul):
+            b = self._offsets(node.inputs[1])
+            value = self._float_value(node.name, "/accumulators")
+            acc = layers.binary(
+                self.file, OPS.MUL, 1, (acc.index, b.index), value, schema.MulOptionsT()
+            )
+        m = self.file.constant(f"{node.name}/multiplier", np.array([op.multiplier], np.float32))
+        self._add_rescaled(node.name, acc, m, target)
+
+    def _add_rescaled(self, name: str, acc: Value, m: int, target: QuantTensor) -> None:
+        value = self._float_value(name, "/product")
+        product = layers.binary(self.file, OPS.MUL, 1, (acc.index, m), value, schema.MulOptionsT())
+        rounded = self._float_value(name, "/rounded")
         self.file.operator(OPS.ROUND, 1, [product.index], rounded.index)
-        self.offsets[node.name] = self._clamped_offsets(node.name, rounded, target)
+        self.offsets[name] = self._clamped_offsets(name, rounded, target)
 
     def _add_table(self, node: QuantNode, op: QuantTable) -> None:
         source, target = self.policy.tensor(node.inputs[0]), node.output
@@ -399,44 +419,6 @@ class _Writer:
 
     def _plain(self, name: str, shape: Shape, dtype: type[np.generic]) -> Value:
         return Value(self.file.activation(name, shape, dtype), shape, dtype)
-
-
-def check_multiplier(node: QuantNode, op: QuantWeighted, source: QuantTensor) -> None:
-    """Check that the scales in the file give the stored multiplier, since LiteRT and ONNX Runtime
-    compute it from them.
-
-    Raises:
-        QuantizationError: they do not; names the layer and the channel.
-    """
-    assert node.output is not None
-    computed = rescale_factor(source.scale, op.weight_scale, node.output.scale)
-    wrong = np.flatnonzero(computed != op.multiplier)
-    if wrong.size:
-        channel = int(wrong[0])
-        raise QuantizationError(
-            f"{node.name}, channel {channel}: the stored multiplier is {op.multiplier[channel]!r}, "
-            f"in_scale * weight_scale / out_scale gives {computed[channel]!r}: compute it "
-            "with quarl.graph.rescale.rescale_factor"
-        )
-
-
-def check_equal_tensors(node: QuantNode, policy: QuantPolicy) -> None:
-    """Check that a concat or an add joins tensors of one scale and zero point: only then is it
-    exact everywhere.
-
-    Raises:
-        QuantizationError: they differ; names the node.
-    """
-    found = {
-        (t.scale, t.zero_point)
-        for t in (node.output, *map(policy.tensor, node.inputs))
-        if t is not None
-    }
-    if len(found) > 1:
-        raise QuantizationError(
-            f"{node.name}: joins tensors of different scale or zero point {sorted(found)}: "
-            "give them one"
-        )
 
 
 def _weights_as_stored(op: QuantWeighted) -> tuple[NDArray[np.int8], int]:

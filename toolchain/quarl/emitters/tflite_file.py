@@ -118,15 +118,29 @@ class TfliteFile:
         self._graph.operators.append(operator)
         return output
 
-    def finish(self, graph_input: int, graph_output: int, metadata: dict[str, str]) -> bytes:
+    def finish(
+        self,
+        graph_input: int,
+        graph_output: int,
+        metadata: dict[str, str],
+        state: Sequence[tuple[str, int, int]] = (),
+    ) -> bytes:
         """Return the file's bytes; the signature calls the two tensors "observation" and
         "output".
+
+        Args:
+            state: name, input and output of each state, "state_NAME" and "next_NAME" in the
+                signature.
         """
-        self._graph.inputs, self._graph.outputs = [graph_input], [graph_output]
+        self._graph.inputs = [graph_input, *(held for _, held, _ in state)]
+        self._graph.outputs = [graph_output, *(made for _, _, made in state)]
         signature = schema.SignatureDefT()
         signature.signatureKey = "serving_default"
         signature.inputs = [_tensor_map(INPUT, graph_input)]
         signature.outputs = [_tensor_map(OUTPUT, graph_output)]
+        for name, held, made in state:
+            signature.inputs.append(_tensor_map(f"state_{name}", held))
+            signature.outputs.append(_tensor_map(f"next_{name}", made))
         entry = schema.MetadataT()
         entry.name = "quarl"
         entry.buffer = self._buffer(json.dumps(metadata, sort_keys=True).encode())

@@ -15,8 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from quarl.errors import UnsupportedError
 from quarl.finetune.fake_layers import FakeLayer, FakeTable, Scale, look_up, rounded
-from quarl.graph.policy import INPUT, Activation, Add, Concat, Flatten, MaxPool2D, Policy, Weighted
+from quarl.graph.policy import (
+    INPUT,
+    Activation,
+    Add,
+    Concat,
+    Flatten,
+    MaxPool2D,
+    Mul,
+    Policy,
+    Weighted,
+)
 from quarl.graph.quant_policy import (
     EXACT_FLOAT_BOUND,
     MULTIPLIER_BOUND,
@@ -61,6 +72,12 @@ class Student(nn.Module):
         settings: QuantSettings,
     ) -> None:
         super().__init__()
+        product = next((node.name for node in policy.nodes if isinstance(node.op, Mul)), None)
+        if product is not None:
+            raise UnsupportedError(
+                f"{product}: multiplies two results of the network, as recurrent cells do, and "
+                "training such integers is not supported: use quarl export"
+            )
         self.policy, self.settings, self.calibration = policy, settings, calibration
         folded = fold(policy, _few(policy, calibration), settings)
         self.observation, self.units = folded.observation, folded.units

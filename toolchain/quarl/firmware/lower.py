@@ -22,8 +22,10 @@ from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
+    QuantMul,
     QuantNode,
     QuantPolicy,
+    QuantRescale,
     QuantTable,
     QuantTensor,
     QuantWeighted,
@@ -35,9 +37,11 @@ def lower(policy: QuantPolicy, kernels: Kernels) -> Program:
     """Return the program of a policy for a family of kernels.
 
     Raises:
-        UnsupportedError: a tensor wider than int16, or a sum of wide tensors.
+        UnsupportedError: a tensor wider than int16.
         QuantizationError: a sum that does not fit int32 once the zero point is folded.
     """
+    if policy.state:
+        raise UnsupportedError("the C runtime carries no state yet: export without --board")
     lowering = Lowering(policy, kernels, quant_shapes(policy))
     for number, node in enumerate(policy.nodes):
         _add_node(lowering, Step(number, node))
@@ -67,6 +71,8 @@ def _add_node(lowering: Lowering, step: Step) -> None:
             _weighted(lowering, step, node.op)
         case QuantTable():
             _table(lowering, step, node.op)
+        case QuantMul() | QuantRescale():
+            _product(lowering, step, node.op)
         case MaxPool2D() | QuantAveragePool2D():
             _pool(lowering, step, node.op)
         case QuantMean():
@@ -101,18 +107,35 @@ def _table(lowering: Lowering, step: Step, op: QuantTable) -> None:
     lowering.call(step, kernel, step.descriptor("ql_table_layer", fields))
 
 
+def _product(lowering: Lowering, step: Step, op: QuantMul | QuantRescale) -> None:
+    """Append a product; of a rescaled tensor, the second input is left out."""
+    sources = [lowering.policy.tensor(name) for name in step.node.inputs]
+    zero_points = [*(source.zero_point for source in sources), 0][:2]
+    sizes = [*map(lowering.element_bytes, step.node.inputs), 0][:2]
+    count, out_bytes = prod(lowering.shapes[step.name]), lowering.element_bytes(step.name)
+    fields: Fields = (
+        ("multiplier", np.float32(op.multiplier)),
+        ("a_zero_point", zero_points[0]),
+        ("b_zero_point", zero_points[1]),
+        ("zero_point", _output(step.node).zero_point),
+        *_bounds(step.node),
+        ("count", count),
+        ("a_bytes", sizes[0]),
+        ("b_bytes", sizes[1]),
+        ("out_bytes", out_bytes),
+    )
+    smallest = min(size for size in sizes if size)
+    lowering.allow_overlap(step, elementwise_distance(count, smallest, out_bytes))
+    kernel = "ql_mul" if isinstance(op, QuantMul) else "ql_requantize"
+    lowering.call(step, kernel, step.descriptor("ql_mul_layer", fields))
+
+
 def _add(lowering: Lowering, step: Step) -> None:
-    names = [*step.node.inputs, step.name]
-    wide = [name for name in names if lowering.ctype(name) != "int8_t"]
-    if wide:
-        raise UnsupportedError(
-            f"{step.name}: adds {wide[0]}, which is wider than int8; the C runtime adds int8: "
-            "use a lower rung"
-        )
     fields: Fields = (("zero_point", _output(step.node).zero_point), *_bounds(step.node))
     lowering.allow_overlap(step)
     count = prod(lowering.shapes[step.name])
-    lowering.call(step, "ql_add_s8", step.descriptor("ql_add_layer", fields), [count])
+    kernel = f"ql_add_{LETTERS[lowering.ctype(step.name)]}"
+    lowering.call(step, kernel, step.descriptor("ql_add_layer", fields), [count])
 
 
 def _pool(lowering: Lowering, step: Step, op: MaxPool2D | QuantAveragePool2D) -> None:

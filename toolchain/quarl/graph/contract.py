@@ -12,13 +12,14 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, assert_never, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError
+from quarl.graph.state import StateVector
 
 Layout = Literal["vector", "hwc", "chw"]
 ElementType = Literal["float32", "uint8"]
@@ -292,15 +293,22 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """Observation, action and rate of one policy, and who stated them."""
+    """Observation, action, rate and state of one policy, and who stated them."""
 
     observation: Observation
     action: Action
     step_hz: float | None = None
     # what was stated and by whom, a line each; what the importer chose or dropped
     stated: tuple[str, ...] = field(default=(), compare=False)
+    state: tuple[StateVector, ...] = ()  # what a recurrent policy carries from step to step
 
     def __post_init__(self) -> None:
+        if len({state.name for state in self.state}) < len(self.state):
+            raise InputError("contract: two states have one name")
+        if self.state and self.observation.is_image:
+            raise InputError(
+                "contract: a state beside an image; recurrent policies of vectors are supported"
+            )
         if self.step_hz is not None and not (math.isfinite(self.step_hz) and self.step_hz > 0):
             raise InputError(
                 f"contract: step_hz is {self.step_hz}; it must be a finite number above 0, or "
@@ -342,7 +350,7 @@ class Contract:
                 ),
             },
             "step_hz": self.step_hz,
-            **_given(stated=self.stated),
+            **_given(stated=self.stated, state=[asdict(state) for state in self.state]),
         }
         return json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
@@ -394,6 +402,10 @@ class Contract:
                 ),
                 document["step_hz"],
                 tuple(document.get("stated", ())),
+                tuple(
+                    StateVector(state["name"], state["length"], tuple(state["initial"]))
+                    for state in document.get("state", ())
+                ),
             )
             if json.loads(contract.to_json()) != document or not all(
                 isinstance(word, str) for word in contract.words

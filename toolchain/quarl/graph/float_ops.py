@@ -19,6 +19,7 @@ from quarl.graph.ops import (
     DepthwiseConv2D,
     Flatten,
     MaxPool2D,
+    Mul,
     Op,
     Padding,
 )
@@ -54,6 +55,8 @@ def apply_op(op: Op, inputs: list[NDArray[Any]]) -> NDArray[Any]:
             result = np.concatenate(inputs, axis=-1)
         case Add():
             result = inputs[0] + inputs[1]
+        case Mul():
+            result = inputs[0] * inputs[1]
         case other:
             assert_never(other)
     return result

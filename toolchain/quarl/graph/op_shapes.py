@@ -18,6 +18,7 @@ from quarl.graph.ops import (
     DepthwiseConv2D,
     Flatten,
     MaxPool2D,
+    Mul,
     Node,
     Padding,
     Weighted,
@@ -82,9 +83,12 @@ def _output_shape(node: Node, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
                     f"{node.name}: joins shapes {inputs}, which differ before the last axis"
                 )
             return (*first[:-1], sum(shape[-1] for shape in inputs))
-        case Add():
+        case Add() | Mul():
             if inputs[0] != inputs[1]:
-                raise InputError(f"{node.name}: adds shapes {inputs}, which must be two equal ones")
+                verb = "adds" if isinstance(node.op, Add) else "multiplies"
+                raise InputError(
+                    f"{node.name}: {verb} shapes {inputs}, which must be two equal ones"
+                )
             return first
         case Activation(function=function):
             try:
@@ -97,7 +101,7 @@ def _output_shape(node: Node, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
 
 
 def _check_count(node: Node, count: int) -> None:
-    needed = 2 if isinstance(node.op, Add) else 1
+    needed = 2 if isinstance(node.op, Add | Mul) else 1
     if count < needed or (count > needed and not isinstance(node.op, Concat)):
         raise InputError(
             f"{node.name}: takes {needed} input{'s' if needed > 1 else ''}, is given {count}"

@@ -81,7 +81,14 @@ class Add:
     """Adds two inputs of one shape."""
 
 
-Op: TypeAlias = Dense | Conv2D | DepthwiseConv2D | MaxPool2D | Activation | Flatten | Concat | Add
+@dataclass(frozen=True, slots=True)
+class Mul:
+    """Multiplies two inputs of one shape, place by place."""
+
+
+Op: TypeAlias = (
+    Dense | Conv2D | DepthwiseConv2D | MaxPool2D | Activation | Flatten | Concat | Add | Mul
+)
 Weighted: TypeAlias = Dense | Conv2D | DepthwiseConv2D
 Copying: TypeAlias = Flatten | MaxPool2D  # what comes out went in
 

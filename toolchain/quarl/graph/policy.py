@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,14 @@ from quarl.graph.ops import (
     DepthwiseConv2D,
     Flatten,
     MaxPool2D,
+    Mul,
     Node,
     Op,
     Padding,
     Weighted,
 )
+from quarl.graph.rows import split_rows, state_parts
+from quarl.graph.state import STATE
 
 __all__ = [
     "INPUT",
@@ -48,6 +52,7 @@ __all__ = [
     "Flatten",
     "Function",
     "MaxPool2D",
+    "Mul",
     "Node",
     "Op",
     "Padding",
@@ -56,7 +61,9 @@ __all__ = [
     "activate",
     "apply_op",
     "check_graph",
+    "check_next_state",
     "im2col",
+    "input_shapes",
     "linear_chain",
     "max_pool",
     "node_shapes",
@@ -79,6 +86,7 @@ class Policy:
     algorithm: str
     framework: str
     source_sha256: str
+    next_state: tuple[str, ...] = ()  # the node that makes the next value of each state
 
     def __post_init__(self) -> None:
         check_graph(self)
@@ -96,30 +104,38 @@ class Policy:
             if isinstance(node.op, Weighted)
         )
 
-    def graph_input(self, obs: NDArray[Any]) -> NDArray[np.float32]:
-        """Return float32 [n, *graph_shape]: what the first layer sees, from observations [n,
-        *shape] in environment units.
+    def graph_input(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """Return float32 [n, *graph_shape]: what the first layer sees, from rows
+        (`quarl.graph.rows`) in environment units.
         """
         observation = self.contract.observation
-        values = observation.to_graph(obs)
+        values = observation.to_graph(split_rows(self.contract, rows)[0])
         if observation.is_image:
             return values.astype(np.float32) / np.float32(255)
         if observation.normalizer is not None:
             return observation.normalizer.apply(values).astype(np.float32)
         return values.astype(np.float32)
 
-    def outputs(self, obs: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the network's outputs float32 [n, count] for observations [n, *shape] in
+    def outputs(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the network's outputs float32 [n, count] for rows (`quarl.graph.rows`) in
         environment units.
         """
-        last: NDArray[np.float32] = run_graph(self.nodes, self.graph_input(obs))[
-            self.nodes[-1].name
-        ]
-        return last
+        return self.step(rows)[0]
 
-    def act(self, obs: NDArray[Any]) -> NDArray[Any]:
-        """Return the deterministic actions for observations [n, *shape] in environment units."""
-        return self.contract.action.decode(self.outputs(obs))
+    def step(self, rows: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the outputs float32 [n, count], and the next states float32 [n, values]."""
+        state = split_rows(self.contract, rows)[1]
+        results = run_graph(self.nodes, self.graph_input(rows), state_parts(self.contract, state))
+        return results[self.nodes[-1].name], self.next_of(results, len(rows))
+
+    def next_of(self, results: Mapping[str, NDArray[Any]], count: int) -> NDArray[Any]:
+        """Return the next states [count, values] among the results of a graph's nodes."""
+        parts = [results[name] for name in self.next_state]
+        return np.concatenate(parts, axis=-1) if parts else np.zeros((count, 0), np.float32)
+
+    def act(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the deterministic actions for rows (`quarl.graph.rows`) in environment units."""
+        return self.contract.action.decode(self.outputs(rows))
 
 
 def linear_chain(layers: list[tuple[str, Op]]) -> tuple[Node, ...]:
@@ -131,12 +147,17 @@ def linear_chain(layers: list[tuple[str, Op]]) -> tuple[Node, ...]:
 
 
 def run_graph(
-    nodes: tuple[Node, ...], graph_input: NDArray[np.floating[Any]]
+    nodes: tuple[Node, ...],
+    graph_input: NDArray[np.floating[Any]],
+    state: Mapping[str, NDArray[Any]] = MappingProxyType({}),
 ) -> Mapping[str, NDArray[Any]]:
     """Return every node's value by name, `INPUT` included, in the float type of `graph_input` [n,
     ...].
+
+    Args:
+        state: [n, length] by the name of a state input, of the same float type.
     """
-    values: dict[str, NDArray[Any]] = {INPUT: graph_input}
+    values: dict[str, NDArray[Any]] = {INPUT: graph_input, **state}
     for node in nodes:
         values[node.name] = apply_op(node.op, [values[name] for name in node.inputs])
     return values
@@ -158,11 +179,39 @@ def check_graph(policy: Policy) -> None:
             f"the network ends with shape {outputs}, the action needs "
             f"({policy.contract.action.count},)"
         )
+    check_next_state(policy.contract, policy.next_state, policy.nodes[-1].name, shapes)
+
+
+def check_next_state(
+    contract: Contract,
+    nodes: tuple[str, ...],
+    output: str,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Check that each state of the contract has a node of its own that makes its next value.
+
+    Raises:
+        InputError: it has none, or one of another shape, or one that something else is too.
+    """
+    if len(nodes) != len(contract.state):
+        raise InputError(
+            f"the contract has {len(contract.state)} states, {len(nodes)} nodes make the next ones"
+        )
+    for state, node in zip(contract.state, nodes, strict=True):
+        if node.startswith(STATE) or shapes.get(node) != (state.length,):
+            raise InputError(
+                f"the next state {state.name} is {node} of shape {shapes.get(node)}, the contract "
+                f"says {state.length} values"
+            )
+    if len({*nodes, output}) < len(nodes) + 1:
+        raise InputError(
+            f"the next states {', '.join(nodes)} and the output {output} must be different nodes"
+        )
 
 
 def node_shapes(policy: Policy) -> dict[str, tuple[int, ...]]:
     """Return each node's output shape without the batch, `INPUT` included."""
-    shapes: dict[str, tuple[int, ...]] = {INPUT: policy.contract.observation.graph_shape}
+    shapes = input_shapes(policy.contract)
     for node in policy.nodes:
         if not isinstance(node.name, str):
             raise InputError(f"a layer's name is {node.name!r}, it must be text")
@@ -175,3 +224,9 @@ def node_shapes(policy: Policy) -> dict[str, tuple[int, ...]]:
             check_parameters(node.name, node.op)
         shapes[node.name] = output_shape(node, [shapes[name] for name in node.inputs])
     return shapes
+
+
+def input_shapes(contract: Contract) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what a graph reads, by name, without the batch: `INPUT` and the states."""
+    states = {state.tensor_name: (state.length,) for state in contract.state}
+    return {INPUT: contract.observation.graph_shape, **states}

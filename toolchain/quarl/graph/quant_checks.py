@@ -5,6 +5,7 @@ Limits: toolchain/docs/decisions/0001-arithmetic.md.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, assert_never, cast
 
 import numpy as np
@@ -27,6 +28,7 @@ from quarl.graph.policy import (
     DepthwiseConv2D,
     Flatten,
     MaxPool2D,
+    Mul,
     Node,
     Op,
     output_shape,
@@ -35,8 +37,10 @@ from quarl.graph.quant_ops import (
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
+    QuantMul,
     QuantNode,
     QuantOp,
+    QuantRescale,
     QuantTable,
     QuantWeighted,
     accumulator_bound,
@@ -44,6 +48,7 @@ from quarl.graph.quant_ops import (
     weight_bits,
 )
 from quarl.graph.quant_tensor import INT8_MAX, INT8_MIN, QuantTensor
+from quarl.graph.rescale import product_factor
 
 EXACT_FLOAT_BOUND = 2**24  # every integer up to here is a float32
 ACCUMULATOR_BOUND = 2**31  # int32
@@ -156,6 +161,8 @@ def check_op(node: QuantNode, sources: list[QuantTensor], area: int) -> None:
             check_limits(node, sources[0])
         case QuantTable() as op:
             _check_table(node, op, sources[0])
+        case (QuantMul() | QuantRescale()) as op:
+            _check_product(node, op, sources)
         case (QuantMean() | QuantAdd()) as op:
             _check_factors(node, op, sources, area)
         case MaxPool2D() | Flatten() | Concat() | Add() | QuantAveragePool2D():
@@ -197,6 +204,10 @@ def _float_op(node: QuantNode) -> Op:
             return MaxPool2D(kernel, stride, padding)
         case QuantAdd():
             return Add()
+        case QuantMul():
+            return Mul()
+        case QuantRescale():
+            return Activation("relu")  # of the same shape
         case QuantMean():
             raise AssertionError("its shape is computed by the caller")
         case (Flatten() | Concat() | Add() | MaxPool2D()) as op:
@@ -234,6 +245,26 @@ def _check_table(node: QuantNode, op: QuantTable, source: QuantTensor) -> None:
             f"{node.name}: the table's entries are {found}, they must lie in "
             f"{node.output.qmin} to {node.output.qmax}"
         )
+
+
+def _check_product(
+    node: QuantNode, op: QuantMul | QuantRescale, sources: list[QuantTensor]
+) -> None:
+    """Check that the factor is what the scales give, and that float32 holds every product."""
+    output = node.output
+    assert output is not None
+    wanted = product_factor([source.scale for source in sources], output.scale)
+    if op.multiplier != float(wanted):
+        raise QuantizationError(
+            f"{node.name}: has the factor {op.multiplier}, its scales give {wanted}"
+        )
+    bound = np.array([float(prod(source.largest_offset for source in sources))])
+    factor = np.array([op.multiplier])
+    advice = "use narrower activations or a lower rung"
+    _refuse(node.name, bound, EXACT_FLOAT_BOUND, "a product can reach", advice)
+    _refuse(node.name, factor, MULTIPLIER_BOUND, "the rescale factor is", advice)
+    what = "product times rescale factor can reach"
+    _refuse(node.name, bound * factor, PRODUCT_BOUND, what, "calibrate with a wider range")
 
 
 def _check_shared(node: QuantNode, sources: list[QuantTensor]) -> None:

@@ -75,10 +75,30 @@ class QuantTable:
     table: NDArray[np.int16]
 
 
+@dataclass(frozen=True, slots=True)
+class QuantMul:
+    """A product of two tensors, place by place: acc = (a - zero_point of a) * (b - zero_point of b),
+    then the one rescale rule.
+    """
+
+    multiplier: float  # a float32
+
+
+@dataclass(frozen=True, slots=True)
+class QuantRescale:
+    """The same numbers in integers of another scale: acc = q - zero_point, then the one rescale
+    rule.
+    """
+
+    multiplier: float  # a float32
+
+
 QuantWeighted: TypeAlias = QuantDense | QuantConv2D | QuantDepthwiseConv2D
 QuantOp: TypeAlias = (
     QuantWeighted
     | QuantTable
+    | QuantMul
+    | QuantRescale
     | MaxPool2D
     | Flatten
     | Concat

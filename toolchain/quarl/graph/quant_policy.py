@@ -17,7 +17,7 @@ import numpy as np
 
 from quarl.errors import QuantizationError
 from quarl.graph.contract import Contract, Observation
-from quarl.graph.policy import INPUT
+from quarl.graph.policy import INPUT, check_next_state, input_shapes
 from quarl.graph.quant_checks import (
     ACCUMULATOR_BOUND,
     EXACT_FLOAT_BOUND,
@@ -32,8 +32,10 @@ from quarl.graph.quant_ops import (
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
+    QuantMul,
     QuantNode,
     QuantOp,
+    QuantRescale,
     QuantTable,
     QuantWeighted,
     TableFunction,
@@ -43,6 +45,7 @@ from quarl.graph.quant_ops import (
     weight_bits,
 )
 from quarl.graph.quant_tensor import INT8_MAX, INT8_MIN, ObservationQuantizer, QuantTensor
+from quarl.graph.state import QuantState
 
 __all__ = [
     "ACCUMULATOR_BOUND",
@@ -55,9 +58,11 @@ __all__ = [
     "QuantConv2D",
     "QuantDense",
     "QuantDepthwiseConv2D",
+    "QuantMul",
     "QuantNode",
     "QuantOp",
     "QuantPolicy",
+    "QuantRescale",
     "QuantTable",
     "QuantTensor",
     "QuantWeighted",
@@ -87,6 +92,7 @@ class QuantPolicy:
     source_sha256: str
     # of a softmax that the file ended in; no node, since it is outside the exact set
     softmax_beta: float | None = None
+    state: tuple[QuantState, ...] = ()  # in the order of the contract's
 
     def __repr__(self) -> str:
         """Return its size: integers are not for the eye."""
@@ -103,13 +109,16 @@ class QuantPolicy:
             )
 
     def tensor(self, name: str) -> QuantTensor:
-        """Return the tensor of a node or of `INPUT`.
+        """Return the tensor of a node, of a state or of `INPUT`.
 
         Raises:
             KeyError: no such tensor, or the wide head's real-valued result.
         """
         if name == INPUT:
             return self.observation.tensor
+        for state in self.state:
+            if state.tensor_name == name:
+                return state.tensor
         for node in self.nodes:
             if node.name == name and node.output is not None:
                 return node.output
@@ -122,6 +131,18 @@ class QuantPolicy:
 
     @property
     def output_dtype(self) -> type[np.int8] | type[np.int16] | type[np.float32]:
+        """Type that holds one step's results together: the outputs and the next states."""
+        types = [self.head_dtype, *(state.dtype for state in self.state)]
+        return max(types, key=lambda dtype: np.dtype(dtype).itemsize)
+
+    @property
+    def input_dtype(self) -> type[np.int8] | type[np.int16]:
+        """Type that holds one step's integers together: the observation and the states."""
+        is_wide = not self.observation.tensor.is_int8
+        return np.int16 if is_wide or any(s.dtype is np.int16 for s in self.state) else np.int8
+
+    @property
+    def head_dtype(self) -> type[np.int8] | type[np.int16] | type[np.float32]:
         """Type of the artifacts' output: int8, int16 for a wide squashed action, float32 (already
         in real units) for a wide head.
         """
@@ -194,7 +215,14 @@ def _check_nodes(policy: QuantPolicy) -> None:
     """
     if not policy.nodes:
         raise QuantizationError("the policy has no layers")
-    shapes: dict[str, tuple[int, ...]] = {INPUT: policy.contract.observation.graph_shape}
+    shapes = input_shapes(policy.contract)
+    for state in policy.state:
+        check_tensor(state.tensor_name, state.tensor)
+    if [state.name for state in policy.state] != [s.name for s in policy.contract.state]:
+        raise QuantizationError(
+            f"the policy has the states {[state.name for state in policy.state]}, the contract "
+            f"{[state.name for state in policy.contract.state]}"
+        )
     for node in policy.nodes:
         if not isinstance(node.name, str):
             raise QuantizationError(f"a layer's name is {node.name!r}, it must be text")
@@ -219,3 +247,14 @@ def _check_nodes(policy: QuantPolicy) -> None:
             f"the network ends with shape {shapes[policy.nodes[-1].name]}, the action needs "
             f"{policy.contract.action.count}"
         )
+    nexts = tuple(state.next for state in policy.state)
+    check_next_state(policy.contract, nexts, policy.nodes[-1].name, shapes)
+    for state in policy.state:
+        made, held = policy.tensor(state.next), state.tensor
+        if (made.scale, made.zero_point) != (held.scale, held.zero_point) or not (
+            held.qmin <= made.qmin <= made.qmax <= held.qmax
+        ):
+            raise QuantizationError(
+                f"the state {state.name} is held as {held}, its next value is made as {made}: they "
+                "must mean the same numbers"
+            )

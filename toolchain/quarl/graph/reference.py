@@ -28,33 +28,54 @@ from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
+    QuantMul,
     QuantNode,
     QuantPolicy,
+    QuantRescale,
     QuantTable,
     QuantTensor,
     QuantWeighted,
     accumulator_bound,
 )
 from quarl.graph.rescale import rescale
+from quarl.graph.rows import split_rows, state_length, state_parts
 from quarl.graph.softmax import softmax
 
 IMAGE_CHUNK = 32  # frames whose patches are held in memory at once
 
 
-def quantize_observations(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[np.int32]:
-    """Return the graph's integer input [n, *graph_shape] for observations [n, *shape] in
-    environment units.
+def quantize_observations(policy: QuantPolicy, rows: NDArray[Any]) -> NDArray[np.int32]:
+    """Return one step's integers for rows (`quarl.graph.rows`) in environment units: [n,
+    *graph_shape], or [n, features + state values] of a recurrent policy.
     """
-    return policy.observation.quantize(policy.contract.observation.to_graph(obs))
+    obs, state = split_rows(policy.contract, rows)
+    integers = policy.observation.quantize(policy.contract.observation.to_graph(obs))
+    if not policy.state:
+        return integers
+    parts = state_parts(policy.contract, state)
+    held = [one.tensor.quantize(parts[one.tensor_name]) for one in policy.state]
+    return np.concatenate([integers, *held], axis=1)
+
+
+def start_integers(policy: QuantPolicy) -> NDArray[np.int32]:
+    """Return int32 [state values]: all states at the start of an episode."""
+    starts = [
+        one.tensor.quantize(vector.start)
+        for one, vector in zip(policy.state, policy.contract.state, strict=True)
+    ]
+    return np.concatenate(starts) if starts else np.zeros(0, np.int32)
 
 
 def run_integers(policy: QuantPolicy, integers: NDArray[np.int32]) -> Mapping[str, NDArray[Any]]:
     """Return every node's result by name: int32 [n, ...], float32 [n, count] for a wide head;
-    `INPUT` included.
+    `INPUT` and the states included.
     """
-    values: dict[str, NDArray[Any]] = {
-        INPUT: integers.astype(np.int32, copy=False)
-    }  # int8 would overflow in sums and table indices
+    integers = integers.astype(np.int32, copy=False)  # int8 overflows in sums and table indices
+    length = state_length(policy.contract)
+    values: dict[str, NDArray[Any]] = {INPUT: integers}
+    if length:
+        values[INPUT] = integers[:, :-length]
+        values |= state_parts(policy.contract, integers[:, -length:])
     for node in policy.nodes:
         values[node.name] = apply_integer_op(
             node, [values[name] for name in node.inputs], policy.tensor
@@ -62,22 +83,30 @@ def run_integers(policy: QuantPolicy, integers: NDArray[np.int32]) -> Mapping[st
     return values
 
 
-def integer_outputs(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
-    """Return the last node's result [n, count] for observations in environment units, of the
-    policy's output type.
+def step_results(policy: QuantPolicy, integers: NDArray[np.int32]) -> NDArray[Any]:
+    """Return what one step gives for its integers, of the policy's output type: the last node's
+    result [n, count], and after it, of a recurrent policy, the next states.
     """
+    results = run_integers(policy, integers)
+    names = [policy.nodes[-1].name, *(state.next for state in policy.state)]
+    parts = [results[name] for name in names]
+    return np.concatenate(parts, axis=1).astype(policy.output_dtype)
+
+
+def integer_outputs(policy: QuantPolicy, rows: NDArray[Any]) -> NDArray[Any]:
+    """Return what `step_results` gives for rows (`quarl.graph.rows`) in environment units."""
     results = [
-        run_integers(policy, quantize_observations(policy, part))[policy.nodes[-1].name]
-        for part in _chunks(policy, obs)
+        step_results(policy, quantize_observations(policy, part)) for part in _chunks(policy, rows)
     ]
-    return np.concatenate(results).astype(policy.output_dtype)
+    return np.concatenate(results)
 
 
 def real_outputs(policy: QuantPolicy, outputs: NDArray[Any]) -> NDArray[np.float32]:
     """Return float32 [n, count] in real units from a backend's outputs, which have the policy's
-    output type.
+    output type; next states behind them are left out.
     """
     last = policy.nodes[-1].output
+    outputs = outputs[:, : policy.contract.action.count]
     return outputs.astype(np.float32) if last is None else last.dequantize(outputs)
 
 
@@ -89,11 +118,23 @@ def probabilities(policy: QuantPolicy, outputs: NDArray[Any]) -> NDArray[np.floa
     return softmax(real_outputs(policy, outputs), policy.softmax_beta)
 
 
-def act(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
-    """Return the actions of the quantised policy for observations [n, *shape] in environment
+def next_integers(policy: QuantPolicy, outputs: NDArray[Any]) -> NDArray[np.int32]:
+    """Return int32 [n, values]: the next states in a backend's outputs."""
+    return outputs[:, policy.contract.action.count :].astype(np.int32)
+
+
+def real_state(policy: QuantPolicy, integers: NDArray[Any]) -> NDArray[np.float32]:
+    """Return float32 [n, values] of the states' integers."""
+    parts = state_parts(policy.contract, integers)
+    reals = [one.tensor.dequantize(parts[one.tensor_name]) for one in policy.state]
+    return np.concatenate(reals, axis=1) if reals else np.zeros((len(integers), 0), np.float32)
+
+
+def act(policy: QuantPolicy, rows: NDArray[Any]) -> NDArray[Any]:
+    """Return the actions of the quantised policy for rows (`quarl.graph.rows`) in environment
     units.
     """
-    return policy.contract.action.decode(real_outputs(policy, integer_outputs(policy, obs)))
+    return policy.contract.action.decode(real_outputs(policy, integer_outputs(policy, rows)))
 
 
 def apply_integer_op(node: QuantNode, inputs: list[NDArray[Any]], tensor_of: Any) -> NDArray[Any]:
@@ -113,6 +154,9 @@ def apply_integer_op(node: QuantNode, inputs: list[NDArray[Any]], tensor_of: Any
                 np.int32
             )
             return looked_up
+        case QuantMul() | QuantRescale():
+            assert node.output is not None
+            return _product(node.op, inputs, [tensor_of(name) for name in node.inputs], node.output)
         case Flatten():
             return inputs[0].reshape(len(inputs[0]), math.prod(inputs[0].shape[1:]))
         case Concat():
@@ -142,6 +186,18 @@ def apply_integer_op(node: QuantNode, inputs: list[NDArray[Any]], tensor_of: Any
             return total
         case other:
             assert_never(other)
+
+
+def _product(
+    op: QuantMul | QuantRescale,
+    inputs: list[NDArray[Any]],
+    sources: list[QuantTensor],
+    target: QuantTensor,
+) -> NDArray[np.int32]:
+    """Return int32 of the inputs' shape: their product less their zero points, rescaled."""
+    offsets = [x - np.int32(t.zero_point) for x, t in zip(inputs, sources, strict=True)]
+    acc = math.prod(offsets[1:], start=offsets[0])
+    return rescale(acc, np.float32(op.multiplier), target.zero_point, target.qmin, target.qmax)
 
 
 def accumulate(op: QuantWeighted, integers: NDArray[Any], tensor: QuantTensor) -> NDArray[Any]:

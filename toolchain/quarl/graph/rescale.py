@@ -6,6 +6,7 @@ y          = clamp(round_half_even(float32(float32(acc) * multiplier)) + zero_po
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,22 @@ def rescale_factor(
     ).astype(np.float32)
 
 
+def product_factor(scales: Sequence[np.float32], out_scale: np.float32) -> np.float32:
+    """Return the float32 factor that a product of integers of one or two scales is multiplied by,
+    rounded after each step, left to right.
+    """
+    product = np.float32(1)
+    for scale in scales:
+        product = np.float32(product * np.float32(scale))
+    return np.float32(product / np.float32(out_scale))
+
+
 def rescale(
-    acc: NDArray[Any], multiplier: NDArray[np.float32], zero_point: int, qmin: int, qmax: int
+    acc: NDArray[Any],
+    multiplier: NDArray[np.float32] | np.float32,
+    zero_point: int,
+    qmin: int,
+    qmax: int,
 ) -> NDArray[np.int32]:
     """Return int32 [..., out] from accumulators [..., out] that hold exact integers (any numeric
     type) below 2^31.

@@ -6,12 +6,14 @@ from math import prod
 from typing import assert_never
 
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
-from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D, Padding
+from quarl.graph.policy import Add, Concat, Flatten, MaxPool2D, Padding, input_shapes
 from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
     QuantDepthwiseConv2D,
+    QuantMul,
     QuantPolicy,
+    QuantRescale,
     QuantTable,
 )
 
@@ -22,7 +24,7 @@ def quant_shapes(policy: QuantPolicy) -> dict[str, Shape]:
     """Return each node's output shape without the batch, `INPUT` included; images are [height,
     width, channels].
     """
-    shapes: dict[str, Shape] = {INPUT: policy.contract.observation.graph_shape}
+    shapes: dict[str, Shape] = input_shapes(policy.contract)
     for node in policy.nodes:
         first = shapes[node.inputs[0]]
         match node.op:
@@ -47,7 +49,7 @@ def quant_shapes(policy: QuantPolicy) -> dict[str, Shape]:
                 shapes[node.name] = (rows, cols, first[2])
             case QuantMean(keeps_axes=keeps_axes):
                 shapes[node.name] = (1, 1, first[2]) if keeps_axes else (first[2],)
-            case QuantTable() | Add() | QuantAdd():
+            case QuantTable() | QuantMul() | QuantRescale() | Add() | QuantAdd():
                 shapes[node.name] = first
             case Flatten():
                 shapes[node.name] = (prod(first),)

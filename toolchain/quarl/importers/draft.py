@@ -31,10 +31,12 @@ from quarl.graph.policy import (
     Flatten,
     Function,
     MaxPool2D,
+    Mul,
     Node,
     Op,
     output_shape,
 )
+from quarl.graph.state import StateVector
 
 MAX_LAYERS = 500
 SAME = 1e-6  # two float32 constants that mean the same number, relative
@@ -82,14 +84,15 @@ DraftOp: TypeAlias = Op | Affine | Linear | Clip | Head
 
 @dataclass(frozen=True, slots=True)
 class DraftNode:
-    """One step; `inputs` are names of earlier steps or `INPUT`; `source` is what the file calls its
-    result.
+    """One step; `inputs` are names of earlier steps, of states or `INPUT`; `source` is what the
+    file calls its result; `state` is the state whose next value it makes.
     """
 
     name: str
     op: DraftOp
     inputs: tuple[str, ...]
     source: str
+    state: StateVector | None = None
 
 
 Nodes: TypeAlias = tuple[DraftNode, ...]
@@ -144,14 +147,27 @@ class DraftBuilder:
         while unique in self.shapes:
             unique, number = f"{printable}_{number}", number + 1
         self.shapes[unique] = self._shape(unique, op, tuple(inputs))
-        self._elements += math.prod(self.shapes[unique])
-        if self._elements > MOST_ELEMENTS:
-            raise UnsupportedError(
-                f"{self.path.name}: {unique}: the layers up to here give {self._elements:,} values "
-                f"together, at most {MOST_ELEMENTS:,} are carried over"
-            )
+        self._count(unique)
         self.nodes.append(DraftNode(unique, op, tuple(inputs), source))
         return unique
+
+    def add_state(self, state: StateVector) -> None:
+        """Make a state known, which steps read by its `tensor_name`."""
+        self.shapes[state.tensor_name] = (state.length,)
+        self._count(state.tensor_name)
+
+    def close_state(self, node: str, state: StateVector) -> None:
+        """Say that a step makes the next value of a state."""
+        place = next(i for i, other in enumerate(self.nodes) if other.name == node)
+        self.nodes[place] = replace(self.nodes[place], state=state)
+
+    def _count(self, name: str) -> None:
+        self._elements += math.prod(self.shapes[name])
+        if self._elements > MOST_ELEMENTS:
+            raise UnsupportedError(
+                f"{self.path.name}: {name}: the layers up to here give {self._elements:,} values "
+                f"together, at most {MOST_ELEMENTS:,} are carried over"
+            )
 
     def draft(
         self,
@@ -229,11 +245,13 @@ def same_padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def ancestors(nodes: Nodes, output: str) -> Nodes:
-    """Return the nodes that lead to `output`."""
-    needed = {output}
-    for node in reversed(nodes):
-        if node.name in needed:
-            needed.update(node.inputs)
+    """Return the nodes that lead to `output`, and to the next value of each state on the way."""
+    needed, before = {output}, 0
+    while len(needed) > before:
+        before = len(needed)
+        for node in reversed(nodes):
+            if node.name in needed or (node.state and node.state.tensor_name in needed):
+                needed |= {node.name, *node.inputs}
     return tuple(node for node in nodes if node.name in needed)
 
 
@@ -279,7 +297,7 @@ def describe(node: DraftNode) -> str:
             kind = "a scaling"
         case Linear() | Dense() | Conv2D() | DepthwiseConv2D():
             kind = "a linear layer"
-        case MaxPool2D() | Flatten() | Concat() | Add():
+        case MaxPool2D() | Flatten() | Concat() | Add() | Mul():
             kind = type(op).__name__.lower()
         case other:
             assert_never(other)
@@ -295,6 +313,9 @@ def output_count(draft: Draft) -> int:
 def shapes_of(nodes: Nodes, input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     """Return each step's shape without the batch, `INPUT` included."""
     builder = DraftBuilder(Path("network"), input_shape)
+    for node in nodes:
+        if node.state is not None:
+            builder.add_state(node.state)
     for node in nodes:
         builder.add(node.name, node.op, node.inputs, node.source)
     return builder.shapes

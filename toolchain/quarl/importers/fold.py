@@ -75,12 +75,27 @@ def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
             raise _unknown_pixels(path, (height, width, channels))
         observation = Observation(shape, "uint8", draft.layout)
     nodes = _fold(nodes, draft.input_shape)
+    nodes = _with_own_output(nodes)
     contract = make_contract(path, options, observation, action, draft.notes)
+    closing = [(node.state, node.name) for node in nodes if node.state is not None]
+    contract = replace(contract, state=tuple(state for state, _ in closing))
     shapes = shapes_of(nodes, draft.input_shape)
     layers = tuple(
         Node(node.name, _layer(path, node, len(shapes[node.name])), node.inputs) for node in nodes
     )
-    return Policy(layers, contract, "unknown", draft.framework, draft.source_sha256)
+    made = tuple(name for _, name in closing)
+    return Policy(layers, contract, "unknown", draft.framework, draft.source_sha256, made)
+
+
+def _with_own_output(nodes: Nodes) -> Nodes:
+    """Return the nodes with a step of its own at the end where the output is a state too."""
+    last = nodes[-1]
+    if last.state is None:
+        return nodes
+    same = Dense(
+        np.eye(last.state.length, dtype=np.float32), np.zeros(last.state.length, np.float32)
+    )
+    return (*nodes, DraftNode(f"{last.name}.output", same, (last.name,), ""))
 
 
 def _unknown_pixels(path: Path, shape: tuple[int, int, int]) -> InputError:

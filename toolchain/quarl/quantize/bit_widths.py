@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.graph.policy import Activation, Add, Concat, Conv2D, Copying, Dense, DepthwiseConv2D
+from quarl.graph.policy import Activation, Add, Concat, Conv2D, Copying, Dense, DepthwiseConv2D, Mul
 from quarl.graph.quant_policy import EXACT_FLOAT_BOUND, QuantTensor
 from quarl.quantize.qparams import function_tensor, range_of, spanning_tensor
 from quarl.quantize.transforms import Unit
@@ -30,7 +30,7 @@ def fits_wide(unit: Unit, tensor: QuantTensor) -> bool:
     accumulators.
     """
     if not isinstance(unit.op, Dense | Conv2D | DepthwiseConv2D):
-        return not isinstance(unit.op, Concat | Add)
+        return not isinstance(unit.op, Concat | Add | Mul)
     weights: NDArray[np.float64] = unit.op.weights.reshape(len(unit.op.weights), -1).astype(
         np.float64
     )
@@ -75,7 +75,7 @@ def output_widths(
             bits = output_bits
         elif hidden_bits <= 8:
             bits = hidden_bits
-        elif isinstance(unit.op, Copying | Concat | Add):
+        elif isinstance(unit.op, Copying | Concat | Add | Mul):
             bits = 8
         elif isinstance(unit.op, Activation) or fits_wide(unit, before):
             bits = next(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from quarl.errors import InputError
 from quarl.files.npz import npz_bytes
 from quarl.graph.contract import Contract
+from quarl.graph.policy import Policy
 from quarl.graph.quant_tensor import ObservationQuantizer
+from quarl.graph.rows import check_rows, join_rows, split_rows, start_of
 from quarl.quantize.observation_file import read_observation_file
 
 MIN_OBSERVATIONS = 16
@@ -28,8 +30,8 @@ PART_VALUES = 1 << 22
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """Observations [n, *shape] in environment units, and the episode each came from (int32 [n], or
-    empty where unknown).
+    """Observations [n, *shape] in environment units, of a recurrent policy rows with its state
+    (`quarl.graph.rows`), and the episode each came from (int32 [n], or empty where unknown).
     """
 
     obs: NDArray[Any]
@@ -69,7 +71,7 @@ def calibrate(
     """
     if obs.dtype.kind not in "biuf":
         raise InputError(f"calibration: observations of type {obs.dtype}, real numbers are needed")
-    contract.observation.to_graph(obs)
+    check_rows(contract, obs)
     if len(obs) < MIN_OBSERVATIONS:
         raise InputError(
             f"calibration: {len(obs)} observations, at least {MIN_OBSERVATIONS} are needed "
@@ -118,7 +120,8 @@ def coverage(calibration: Calibration, contract: Contract) -> Coverage:
     """Return what the calibration covers."""
     constant: tuple[str, ...] = ()
     if not contract.observation.is_image:
-        still = np.flatnonzero((calibration.obs == calibration.obs[0]).all(axis=0))
+        obs = split_rows(contract, calibration.obs)[0]
+        still = np.flatnonzero((obs == obs[0]).all(axis=0))
         names = contract.observation.names
         constant = tuple(names[i] if names else f"feature {i}" for i in still)
     digest = hashlib.sha256(
@@ -126,6 +129,24 @@ def coverage(calibration: Calibration, contract: Contract) -> Coverage:
     ).hexdigest()
     distinct = len({row.tobytes() for row in calibration.obs})
     return Coverage(len(calibration.obs), distinct, calibration.episode_count, constant, digest)
+
+
+def carried(policy: Policy, calibration: Calibration) -> Calibration:
+    """Return the calibration with the state that a recurrent policy has at each observation, of
+    observations that follow one another within each episode; one that has it stays as it is.
+    """
+    contract, obs = policy.contract, calibration.obs
+    if not contract.state or obs.shape[1] > contract.observation.shape[0]:
+        return calibration
+    episode = calibration.episode if len(calibration.episode) else np.zeros(len(obs), np.int32)
+    rows: list[NDArray[np.float32]] = []
+    state = start_of(contract)[None]
+    for place in range(len(obs)):
+        if place and episode[place] != episode[place - 1]:
+            state = start_of(contract)[None]
+        rows.append(join_rows(obs[place : place + 1], state))
+        state = policy.step(rows[-1])[1]
+    return replace(calibration, obs=np.concatenate(rows))
 
 
 def read_observations(path: Path, contract: Contract) -> Calibration:

@@ -38,8 +38,10 @@ from quarl.graph.policy import (
 from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
+    QuantMul,
     QuantNode,
     QuantPolicy,
+    QuantRescale,
     QuantTable,
     QuantTensor,
     QuantWeighted,
@@ -175,6 +177,12 @@ def run_unrounded(
                 )
                 exact = activate(function, _real(quantized.tensor(node.inputs[0]), inputs[0]))
                 values[node.name] = exact / np.float64(node.output.scale) + node.output.zero_point
+            case QuantMul() | QuantRescale():
+                assert node.output is not None
+                sources = [quantized.tensor(name) for name in node.inputs]
+                parts = [x - t.zero_point for x, t in zip(inputs, sources, strict=True)]
+                product = math.prod(parts[1:], start=parts[0])
+                values[node.name] = product * node.op.multiplier + node.output.zero_point
             case Flatten():
                 values[node.name] = inputs[0].reshape(len(inputs[0]), -1)
             case MaxPool2D():

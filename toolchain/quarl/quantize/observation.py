@@ -6,20 +6,20 @@ and the normaliser folded in, exactly.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarl.graph.contract import Observation
-from quarl.graph.policy import INPUT, Policy
+from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import ObservationQuantizer, QuantTensor
 from quarl.quantize.bit_widths import fits_wide
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.qparams import LARGEST, spanning_tensor
 from quarl.quantize.settings import QuantSettings
-from quarl.quantize.transforms import Unit, fold_input
+from quarl.quantize.transforms import Unit, fold_input, input_readers
 
 # |observation * inv_scale| stays below it, so that float32 holds eighths of a step and zero points
 # are exact
@@ -27,17 +27,24 @@ FARTHEST_STEP = 2.0**21
 
 
 def widest_observation(
-    policy: Policy, units: tuple[Unit, ...], calibration: Calibration, settings: QuantSettings
+    policy: Policy,
+    units: tuple[Unit, ...],
+    calibration: Calibration,
+    settings: QuantSettings,
+    peak: float | None = None,
 ) -> tuple[ObservationQuantizer, tuple[Unit, ...]]:
     """Return the observation quantiser with the most bits, up to `input_bits`, that its readers'
     accumulators allow.
+
+    Args:
+        peak: the largest number that is joined with the observation, which then shares its scale.
     """
     for bits in range(settings.input_bits, 8, -1):
         observation, folded = observation_quantizer(
-            policy, units, calibration, bits, feature_scales=settings.feature_scales
+            policy, units, calibration, bits, feature_scales=settings.feature_scales, peak=peak
         )
         if observation.is_pixels or all(
-            fits_wide(unit, observation.tensor) for unit in folded if INPUT in unit.inputs
+            fits_wide(unit, observation.tensor) for unit in input_readers(folded)
         ):
             return observation, folded
     return observation_quantizer(
@@ -46,6 +53,7 @@ def widest_observation(
         calibration,
         min(8, settings.input_bits),
         feature_scales=settings.feature_scales,
+        peak=peak,
     )
 
 
@@ -56,6 +64,7 @@ def observation_quantizer(
     bits: int,
     *,
     feature_scales: bool,
+    peak: float | None = None,
 ) -> tuple[ObservationQuantizer, tuple[Unit, ...]]:
     """Return the observation quantiser and the units that read its integers; scales and normaliser
     are folded into both, exactly.
@@ -83,6 +92,8 @@ def observation_quantizer(
     quantizer, wanted = (spans.one_scale_each if feature_scales else spans.one_scale)(bits)
     if not feature_scales and normalizer is None:
         return quantizer, units
+    if peak is not None:
+        quantizer = replace(quantizer, tensor=_shared_tensor(quantizer.tensor, peak))
     inv_scale, zero_point, tensor = quantizer.inv_scale, quantizer.zero_point, quantizer.tensor
     is_still, seen = spans.is_still, spans.middle
     # The layers read tensor.scale * (q - tensor.zero_point). Their weights get each feature's step,
@@ -94,6 +105,14 @@ def observation_quantizer(
         (seen * std + mean) * inv_scale.astype(np.float64) + zero_point - tensor.zero_point
     )
     return quantizer, fold_input(units, step / np.float64(tensor.scale), offset)
+
+
+def _shared_tensor(tensor: QuantTensor, peak: float) -> QuantTensor:
+    """Return the tensor of an observation, scaled so that what it is joined with fits too: its own
+    scale is in the weights that read it.
+    """
+    largest = 1 if peak <= 1 else peak * tensor.largest_offset / tensor.qmax
+    return replace(tensor, scale=np.float32(largest / tensor.largest_offset))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

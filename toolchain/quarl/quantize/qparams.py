@@ -19,11 +19,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import QuantizationError, UnsupportedError
-from quarl.graph.policy import INPUT, Activation, Add, Concat, Copying, Function, Weighted, activate
+from quarl.graph.policy import (
+    INPUT,
+    Activation,
+    Add,
+    Concat,
+    Copying,
+    Function,
+    Mul,
+    Weighted,
+    activate,
+)
 from quarl.graph.quant_policy import MULTIPLIER_BOUND, PRODUCT_BOUND, QuantTensor
-from quarl.quantize.transforms import Unit
+from quarl.quantize.loops import (
+    GATE_BITS,
+    STATE_BITS,
+    STATE_MARGIN,
+    Loops,
+    accumulated,
+    gates,
+    is_narrow_copy,
+)
+from quarl.quantize.transforms import Unit, input_joins
 from quarl.quantize.widths import largest_weight
 
+NEGATIVE_SIGMOID: Function = "neg(sigmoid(x))"  # of the gates of a recurrent cell
 SHRINK_STEPS = np.linspace(
     1.0, 0.1, 46
 )  # ranges tried for a tensor that a table reads, as shares of the full one
@@ -57,6 +77,14 @@ def spanning_tensor(
     return QuantTensor(scale, zero_point, qmin, qmin + steps)
 
 
+def held_tensor(low: float, high: float, least_scale: float) -> QuantTensor:
+    """Return the tensor of `STATE_BITS`, symmetric around 0, for what lies in [low, high]."""
+    reach = STATE_MARGIN * max(-low, high)
+    tensor = spanning_tensor(-reach, reach, STATE_BITS, least_scale)
+    most = 2 ** (STATE_BITS - 1) - 1
+    return QuantTensor(tensor.scale, 0, -most, most)
+
+
 def function_tensor(function: Function, low: float, high: float, bits: int) -> QuantTensor:
     """Return the output tensor of a table of `function` whose results lie in [low, high].
 
@@ -74,6 +102,10 @@ def function_tensor(function: Function, low: float, high: float, bits: int) -> Q
         return QuantTensor(
             np.float32(2.0 ** (1 - bits)), 0, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
         )
+    if function == NEGATIVE_SIGMOID:
+        most = 2**bits - 1
+        top = 2 ** (bits - 1) - 1 if bits <= 8 else 0
+        return QuantTensor(np.float32(2.0**-bits), top, top - most, top)
     if function == "sigmoid":
         qmin = 0 if 8 < bits < 16 else -(2 ** (bits - 1))
         return QuantTensor(np.float32(2.0**-bits), qmin, qmin, qmin + 2**bits - 1)
@@ -114,6 +146,7 @@ def plan_tensors(
     input_tensor: QuantTensor,
     bits: Mapping[str, int],
     weight_bits: Mapping[str, int] | None = None,
+    loops: Loops = (),
 ) -> dict[str, QuantTensor]:
     """Return each unit's output tensor by name, `INPUT` included.
 
@@ -122,6 +155,7 @@ def plan_tensors(
         bits: width of each unit's output; 8 where not given. What a concat or add joins has the
             width of the narrowest, 8 at most.
         weight_bits: bits of each layer's weights; 8 where not given.
+        loops: the states of a recurrent policy; `values` hold them too.
     Raises:
         QuantizationError: results beyond what float32 scales can span; names the layer.
         UnsupportedError: a concat or add of the observation's own integers; names it.
@@ -130,11 +164,13 @@ def plan_tensors(
     for unit in units:
         for name in unit.inputs:
             readers.setdefault(name, []).append(unit)
-    groups = scale_groups(units)
+    groups = scale_groups(units, loops)
     joined = {
         name for unit in units if isinstance(unit.op, Concat | Add) for name in groups[unit.name]
-    }
-    ranges = {name: range_of(name, values) for name in (INPUT, *(unit.name for unit in units))}
+    }.union(*(groups[state] for state, _ in loops))
+    held = accumulated(units, loops)
+    bits = {**bits, **dict.fromkeys(gates(units, held), GATE_BITS)}
+    ranges = {name: range_of(name, values) for name in groups}
     spans = {
         name: (min(ranges[n][0] for n in group), max(ranges[n][1] for n in group))
         for name, group in groups.items()
@@ -147,17 +183,22 @@ def plan_tensors(
     ):  # a function's tensor before that of the layer whose results it reads
         name, width, least = unit.name, bits.get(unit.name, 8), least_scales[unit.name]
         table = _table_after(unit, readers.get(name, []))
-        if name in joined:
+        if INPUT in groups[name] and not isinstance(unit.op, Copying):
+            tensors[name] = input_tensor
+        elif name in held:
+            least = max(least_scales.get(n, 0.0) for n in groups[name])
+            tensors[name] = held_tensor(*spans[name], least)
+        elif name in joined:
             narrowest = min(8, *(bits.get(n, 8) for n in groups[name]))
             tensors[name] = spanning_tensor(
-                *spans[name], narrowest, max(least_scales[n] for n in groups[name])
+                *spans[name], narrowest, max(least_scales.get(n, 0.0) for n in groups[name])
             )
-        elif isinstance(unit.op, Activation):
-            tensors[name] = function_tensor(unit.op.function, *ranges[name], width)
         elif table is not None:
             tensors[name] = table_input_tensor(
                 table.function, values[name], tensors[readers[name][0].name], width, least
             )
+        elif isinstance(unit.op, Activation):
+            tensors[name] = function_tensor(unit.op.function, *ranges[name], width)
         elif not isinstance(unit.op, Copying):
             tensors[name] = spanning_tensor(*ranges[name], width, least)
         if unit.relu_max is not None:
@@ -165,26 +206,35 @@ def plan_tensors(
     for unit in units:
         if isinstance(unit.op, Copying):
             tensors[unit.name] = tensors[unit.inputs[0]]
-    return tensors
+    return {**tensors, **{state: tensors[made] for state, made in loops}}
 
 
 def _table_after(unit: Unit, readers: list[Unit]) -> Activation | None:
-    """Return the function that alone reads a layer's results; None where something else does."""
-    if not isinstance(unit.op, Weighted) or unit.relu_max is not None or len(readers) != 1:
-        return None
-    after = readers[0].op
-    return after if isinstance(after, Activation) else None
-
-
-def scale_groups(units: tuple[Unit, ...]) -> dict[str, frozenset[str]]:
-    """Return, for each tensor, the names of all that share its scale: with what a concat or add
-    joins, and before and after what copies.
+    """Return the function, or the first of several, that alone read a layer's results; None where
+    something else does.
     """
-    groups = {name: frozenset({name}) for name in (INPUT, *(unit.name for unit in units))}
+    is_layer = isinstance(unit.op, Weighted) or is_narrow_copy(unit)
+    if not is_layer or unit.relu_max is not None or not readers:
+        return None
+    after = [reader.op for reader in readers if isinstance(reader.op, Activation)]
+    return after[0] if len(after) == len(readers) else None
+
+
+def scale_groups(units: tuple[Unit, ...], loops: Loops = ()) -> dict[str, frozenset[str]]:
+    """Return, for each tensor, the names of all that share its scale: with what a concat or add
+    joins, before and after what copies, and a state with its next value.
+    """
+    states = (state for state, _ in loops)
+    groups = {name: frozenset({name}) for name in (INPUT, *states, *(unit.name for unit in units))}
+    for names in loops:
+        pair = groups[names[0]] | groups[names[1]]
+        groups.update(dict.fromkeys(pair, pair))
+    joins = input_joins(units) if loops else frozenset()
     for unit in units:
         if isinstance(unit.op, Concat | Add | Copying):
             merged = groups[unit.name].union(*(groups[name] for name in unit.inputs))
-            if INPUT in merged and not isinstance(unit.op, Copying):
+            is_own = INPUT in groups[unit.name] or INPUT in unit.inputs
+            if is_own and unit.name not in joins and not isinstance(unit.op, Copying):
                 raise UnsupportedError(
                     f"{unit.name}: joins the observation's own pixels with a layer's results: "
                     "put a layer between them"
@@ -232,6 +282,12 @@ def _least_scales(
             least[unit.name] = max(
                 float(largest.max()) / (PRODUCT_BOUND / 4), coarsest[unit.name] / LARGEST_FACTOR
             )
+        elif isinstance(unit.op, Mul):
+            largest_product = reach[unit.inputs[0]] * reach[unit.inputs[1]]
+            least[unit.name] = max(
+                largest_product / (PRODUCT_BOUND / 4), coarsest[unit.name] / LARGEST_FACTOR
+            )
+        if least[unit.name]:
             for name in groups[unit.name]:  # a range widened to such steps
                 reach[name] = max(reach[name], least[unit.name] * 2**8)
     return least
@@ -247,7 +303,8 @@ def _coarsest_steps(
     """Return the largest step of each weighted unit's accumulators, in real units: of few bits it
     can be hundreds of steps of a wide output.
     """
-    steps: dict[str, float] = {INPUT: float(input_tensor.scale)}
+    steps = {name: 2 * max(map(abs, _widened(*span))) / 254 for name, span in spans.items()}
+    steps[INPUT] = float(input_tensor.scale)
     coarsest: dict[str, float] = {}
     for unit in units:
         reach = max(map(abs, _widened(*spans[unit.name])))
@@ -259,6 +316,8 @@ def _coarsest_steps(
             most = largest_weight(weight_bits.get(unit.name, 8))
             peak = float(np.abs(unit.op.weights).max())
             coarsest[unit.name] = steps[unit.inputs[0]] * peak / most
+        elif isinstance(unit.op, Mul):
+            coarsest[unit.name] = steps[unit.inputs[0]] * steps[unit.inputs[1]]
     return coarsest
 
 

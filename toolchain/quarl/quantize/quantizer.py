@@ -8,8 +8,9 @@ Method and measured gains: toolchain/docs/quantizer.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from quarl.graph.policy import (
     DepthwiseConv2D,
     Flatten,
     MaxPool2D,
+    Mul,
     Policy,
     Weighted,
     activate,
@@ -35,21 +37,34 @@ from quarl.graph.quant_policy import (
     ObservationQuantizer,
     QuantConv2D,
     QuantDense,
+    QuantMul,
     QuantNode,
     QuantPolicy,
+    QuantRescale,
     QuantTable,
     QuantTensor,
     accumulator_bound,
     weight_bits,
 )
 from quarl.graph.reference import apply_integer_op
+from quarl.graph.rescale import product_factor
+from quarl.graph.rows import split_rows, state_parts
+from quarl.graph.state import QuantState
 from quarl.quantize.bit_widths import fitting_widths, output_widths
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.layer_fit import LayerInput, fit_layer
+from quarl.quantize.loops import Loops, is_narrow_copy, loops_of, with_narrow_copies
 from quarl.quantize.observation import real_input, widest_observation
 from quarl.quantize.qparams import plan_tensors
 from quarl.quantize.settings import QuantSettings
-from quarl.quantize.transforms import Unit, center_head, equalize, run_unit, units_of
+from quarl.quantize.transforms import (
+    Unit,
+    center_head,
+    equalize,
+    input_joins,
+    run_unit,
+    units_of,
+)
 from quarl.quantize.widths import Widths
 
 CHUNK = 32  # images whose patches are in memory at once
@@ -62,9 +77,11 @@ class Folded:
     units: tuple[Unit, ...]
     observation: ObservationQuantizer
     integers: NDArray[np.int32]  # [n, *graph_shape], the observations as every target makes them
-    real: NDArray[
-        Any
-    ]  # [n, *graph_shape], what the integers stand for, neither rounded nor clamped
+    # [n, *graph_shape], what the integers stand for, neither rounded nor clamped
+    real: NDArray[Any]
+    # of a recurrent policy: float64 [n, length] by the name of each state input, and its loops
+    state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    loops: Loops = ()
 
 
 def quantize(
@@ -77,12 +94,15 @@ def quantize(
         UnsupportedError: a concat or add of pixels with other values.
     """
     folded = fold(policy, calibration, settings)
+    nodes, tensors = _quantize_units(folded, settings)
+    states = zip(policy.contract.state, policy.next_state, strict=True)
     return QuantPolicy(
         folded.observation,
-        _quantize_units(folded, settings),
+        nodes,
         policy.contract,
         rung,
         policy.source_sha256,
+        state=tuple(QuantState(s.name, tensors[s.tensor_name], made) for s, made in states),
     )
 
 
@@ -93,20 +113,45 @@ def fold(policy: Policy, calibration: Calibration, settings: QuantSettings) -> F
     units = units_of(policy)
     if settings.center_head and policy.contract.action.kind == "discrete":
         units = center_head(units)
-    observation, units = widest_observation(policy, units, calibration, settings)
-    graph_obs = policy.contract.observation.to_graph(calibration.obs)
+    loops = loops_of(policy)
+    units = with_narrow_copies(units, loops)
+    obs, held = split_rows(policy.contract, calibration.obs)
+    state = state_parts(policy.contract, held.astype(np.float64))
+    if input_joins(units):
+        settings = replace(settings, feature_scales=True)
+    peak = _joined_peak(units, policy.graph_input(calibration.obs), state)
+    seen = replace(calibration, obs=obs)
+    observation, units = widest_observation(policy, units, seen, settings, peak)
+    graph_obs = policy.contract.observation.to_graph(obs)
     real = real_input(policy.contract.observation, graph_obs, observation)
     if settings.equalize_power > 0:
-        units = equalize(units, _peaks(units, real), settings.equalize_power)
-    return Folded(units, observation, observation.quantize(graph_obs), real)
+        units = equalize(units, _peaks(units, real, state), settings.equalize_power)
+    return Folded(units, observation, observation.quantize(graph_obs), real, state, loops)
 
 
-def _quantize_units(folded: Folded, settings: QuantSettings) -> tuple[QuantNode, ...]:
+def _joined_peak(
+    units: tuple[Unit, ...], graph_input: NDArray[Any], state: Mapping[str, NDArray[Any]]
+) -> float | None:
+    """Return the largest number that is joined with the observation; None where nothing is."""
+    joins = input_joins(units)
+    if not joins:
+        return None
+    values = float64_results(units, graph_input.astype(np.float64), state)
+    joined = {n for unit in units if unit.name in joins for n in unit.inputs if n != INPUT}
+    return max(float(np.abs(values[name]).max(initial=0)) for name in joined)
+
+
+def _quantize_units(
+    folded: Folded, settings: QuantSettings
+) -> tuple[tuple[QuantNode, ...], dict[str, QuantTensor]]:
+    """Return the nodes, and the tensors by name."""
     units = folded.units
-    reals = float64_results(units, folded.real)
+    reals = float64_results(units, folded.real, folded.state)
     bits_of = layer_bits(units, settings)
-    tensors = plan(units, reals, folded.observation.tensor, settings)
+    tensors = plan(units, reals, folded.observation.tensor, settings, folded.loops)
     ints: dict[str, NDArray[Any]] = {INPUT: folded.integers}
+    for name, values in folded.state.items():
+        ints[name] = tensors[name].quantize(values)
     nodes = []
     for unit in units:
         output: QuantTensor | None = tensors[unit.name]
@@ -124,12 +169,18 @@ def _quantize_units(folded: Folded, settings: QuantSettings) -> tuple[QuantNode,
                 node = QuantNode(unit.name, op, unit.inputs, output)
             case Activation(function=function):
                 assert output is not None
-                node = QuantNode(
-                    unit.name,
-                    function_table(function, tensors[unit.inputs[0]], output),
-                    unit.inputs,
-                    output,
-                )
+                source_tensor = tensors[unit.inputs[0]]
+                if is_narrow_copy(unit):
+                    same = float(product_factor([source_tensor.scale], output.scale))
+                    node = QuantNode(unit.name, QuantRescale(same), unit.inputs, output)
+                else:
+                    table = function_table(function, source_tensor, output)
+                    node = QuantNode(unit.name, table, unit.inputs, output)
+            case Mul():
+                assert output is not None
+                scales = [tensors[name].scale for name in unit.inputs]
+                factor = float(product_factor(scales, output.scale))
+                node = QuantNode(unit.name, QuantMul(factor), unit.inputs, output)
             case Flatten() | Concat() | Add() | MaxPool2D():
                 node = QuantNode(unit.name, unit.op, unit.inputs, output)
         nodes.append(node)
@@ -137,7 +188,7 @@ def _quantize_units(folded: Folded, settings: QuantSettings) -> tuple[QuantNode,
             lambda *parts, node=node: apply_integer_op(node, list(parts), tensors.__getitem__),
             [ints[n] for n in unit.inputs],
         )
-    return tuple(nodes)
+    return tuple(nodes), tensors
 
 
 def plan(
@@ -145,6 +196,7 @@ def plan(
     reals: dict[str, NDArray[Any]],
     input_tensor: QuantTensor,
     settings: QuantSettings,
+    loops: Loops = (),
 ) -> dict[str, QuantTensor]:
     """Return each unit's output tensor by name, as wide as asked for and as 2^24 allows."""
     widths = output_widths(
@@ -157,7 +209,7 @@ def plan(
     )
     bits_of = layer_bits(units, settings)
     while True:
-        tensors = plan_tensors(units, reals, input_tensor, widths, bits_of)
+        tensors = plan_tensors(units, reals, input_tensor, widths, bits_of, loops)
         fitting = fitting_widths(units, tensors, widths)
         if fitting == widths:
             return tensors
@@ -239,13 +291,17 @@ def in_chunks(function: Callable[..., NDArray[Any]], arrays: list[NDArray[Any]])
     return np.concatenate(parts)
 
 
-def float64_results(units: tuple[Unit, ...], real: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def float64_results(
+    units: tuple[Unit, ...],
+    real: NDArray[Any],
+    state: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+) -> dict[str, NDArray[Any]]:
     """Return every unit's float64 result by name, `INPUT` included.
 
     Sums of float32 differ in their last bits from one machine's matrix product to another's, and
     with them scales and biases.
     """
-    values: dict[str, NDArray[Any]] = {INPUT: real}
+    values: dict[str, NDArray[Any]] = {INPUT: real, **state}
     for unit in units:
         values[unit.name] = in_chunks(
             lambda *parts, unit=unit: run_unit(
@@ -256,8 +312,10 @@ def float64_results(units: tuple[Unit, ...], real: NDArray[Any]) -> dict[str, ND
     return values
 
 
-def _peaks(units: tuple[Unit, ...], real: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    values = float64_results(units, real)
+def _peaks(
+    units: tuple[Unit, ...], real: NDArray[Any], state: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[np.float64]]:
+    values = float64_results(units, real, state)
     return {
         unit.name: np.abs(values[unit.name]).max(axis=tuple(range(values[unit.name].ndim - 1)))
         for unit in units

@@ -8,7 +8,7 @@ they change how numbers are written, not what the policy does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from quarl.graph.policy import (
     INPUT,
     Activation,
+    Concat,
     Conv2D,
     Dense,
     DepthwiseConv2D,
@@ -55,6 +56,7 @@ def units_of(policy: Policy) -> tuple[Unit, ...]:
         for name in node.inputs:
             readers.setdefault(name, []).append(node)
     is_vector = not policy.contract.observation.is_image
+    joins = input_joins(policy.nodes) if policy.contract.state else frozenset()
     units: dict[str, Unit] = {}
     renamed: dict[str, str] = {}
     for node in policy.nodes:
@@ -66,6 +68,7 @@ def units_of(policy: Policy) -> tuple[Unit, ...]:
                 and isinstance(before.op, Weighted)
                 and before.relu_max is None
                 and len(readers[node.inputs[0]]) == 1
+                and not {node.name, node.inputs[0]} & set(policy.next_state)
             ):
                 units[before.name] = replace(before, relu_max=np.inf if function == "relu" else 6.0)
                 renamed[node.name] = before.name
@@ -77,7 +80,7 @@ def units_of(policy: Policy) -> tuple[Unit, ...]:
                 )
                 units[node.name] = Unit(node.name, op, inputs)
             case _:
-                if is_vector and INPUT in inputs:
+                if is_vector and INPUT in inputs and node.name not in joins:
                     count = policy.contract.observation.shape[0]
                     units.setdefault(
                         IDENTITY, Unit(IDENTITY, Dense(np.eye(count), np.zeros(count)), (INPUT,))
@@ -85,6 +88,28 @@ def units_of(policy: Policy) -> tuple[Unit, ...]:
                     inputs = tuple(IDENTITY if name == INPUT else name for name in inputs)
                 units[node.name] = Unit(node.name, node.op, inputs)
     return tuple(units.values())
+
+
+def input_joins(nodes: Sequence[Node | Unit]) -> frozenset[str]:
+    """Return the names of the concats that begin with the observation and are read by dense layers
+    alone: these take its scales and its normaliser in the columns that are the observation's.
+    """
+    return frozenset(
+        node.name
+        for node in nodes[:-1]
+        if isinstance(node.op, Concat)
+        and node.inputs[0] == INPUT
+        and INPUT not in node.inputs[1:]
+        and all(isinstance(other.op, Dense) for other in nodes if node.name in other.inputs)
+    )
+
+
+def input_readers(units: Sequence[Unit]) -> list[Unit]:
+    """Return the layers that read the observation, those behind such a concat included."""
+    sources = {INPUT, *input_joins(units)}
+    return [
+        unit for unit in units if unit.name not in sources and sources.intersection(unit.inputs)
+    ]
 
 
 def run_unit(unit: Unit, inputs: list[NDArray[Any]]) -> NDArray[Any]:
@@ -163,14 +188,14 @@ def fold_input(
     """Return the units reading integers q instead of values step * q + offset (per feature): every
     reader of `INPUT` must be dense.
     """
+    readers = input_readers(units)
     folded = []
     for unit in units:
-        if INPUT in unit.inputs:
+        if unit in readers:
             assert isinstance(unit.op, Dense)
-            unit = replace(
-                unit,
-                op=_with(unit.op, unit.op.weights * step, unit.op.bias + unit.op.weights @ offset),
-            )
+            own, others = np.split(unit.op.weights, [len(step)], axis=1)
+            weights = np.concatenate([own * step, others], axis=1)
+            unit = replace(unit, op=_with(unit.op, weights, unit.op.bias + own @ offset))
         folded.append(unit)
     return tuple(folded)
 

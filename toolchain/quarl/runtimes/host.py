@@ -9,10 +9,12 @@ kernel is refused: those kernels follow another arithmetic (decision 0001).
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 
 from quarl.errors import DeviceError, InputError
 from quarl.graph.quant_policy import QuantPolicy
-from quarl.graph.reference import run_integers
+from quarl.graph.reference import quantize_observations, step_results
 
 BATCH_SIZES = (
     1,
@@ -50,6 +52,36 @@ class Runtime(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """An input of a model: its name or index, its shape without the batch, its element type."""
+
+    place: Any
+    shape: tuple[Any, ...]
+    dtype: Any
+
+
+_ELEMENTS = {"tensor(int8)": np.int8, "tensor(int16)": np.int16}
+
+
+def _columns(inputs: NDArray[Any], sources: Sequence[_Input]) -> list[NDArray[Any]]:
+    """Return what each input of a model is given: of several, each has its columns of the rows."""
+    if len(sources) == 1:
+        return [inputs]
+    ends = np.cumsum([math.prod(source.shape) for source in sources])
+    if inputs.shape[1:] != (ends[-1],):
+        raise ValueError(f"the model's inputs have {ends[-1]} values together")
+    return [
+        np.ascontiguousarray(part.reshape(-1, *source.shape), source.dtype)
+        for source, part in zip(sources, np.split(inputs, ends[:-1], axis=1), strict=True)
+    ]
+
+
+def _joined(outputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return several outputs as the columns of one array, of a type that holds them all exactly."""
+    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
+
+
 class NumpyRuntime:
     """The integer reference, the judge of the others."""
 
@@ -57,16 +89,12 @@ class NumpyRuntime:
         self._policy = policy
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """Return the last node's result for the graph's integers [n, ...]."""
+        """Return the results for the integers [n, ...] of one step each."""
         return _in_batches(inputs, self.infer)
 
     def infer(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """Return the last node's result of one batch."""
-        last = self._policy.nodes[-1]
-        outputs: NDArray[Any] = run_integers(self._policy, inputs.astype(np.int32))[last.name]
-        if last.output is None:
-            return outputs
-        return outputs.astype(np.int8 if last.output.is_int8 else np.int16)
+        """Return one batch's results, as `step_results` gives them."""
+        return step_results(self._policy, inputs.astype(np.int32))
 
 
 class LitertRuntime:
@@ -89,16 +117,17 @@ class LitertRuntime:
         Raises:
             DeviceError: the model takes another shape or type, or fails.
         """
-        interpreter, source, target = self._interpreter(len(inputs))
+        interpreter, sources, targets = self._interpreter(len(inputs))
         try:
-            interpreter.set_tensor(source, inputs)
+            for source, part in zip(sources, _columns(inputs, sources), strict=True):
+                interpreter.set_tensor(source.place, part)
             interpreter.invoke()
-            outputs: NDArray[Any] = interpreter.get_tensor(target)
+            outputs = [interpreter.get_tensor(target) for target in targets]
         except (ValueError, RuntimeError) as error:
             raise DeviceError(
                 f"LiteRT cannot run the model on {inputs.dtype} {inputs.shape}: {error}"
             ) from error
-        return outputs
+        return _joined(outputs)
 
     def _interpreter(self, batch: int) -> Any:
         if batch not in self._interpreters:
@@ -107,19 +136,19 @@ class LitertRuntime:
             try:
                 with _muted_stderr():
                     interpreter = Interpreter(model_content=self._model, num_threads=1)
-                    source, target = (
-                        interpreter.get_input_details()[0],
-                        interpreter.get_output_details()[0]["index"],
-                    )
+                    sources = [
+                        _Input(found["index"], tuple(found["shape"][1:].tolist()), found["dtype"])
+                        for found in interpreter.get_input_details()
+                    ]
+                    targets = [found["index"] for found in interpreter.get_output_details()]
                     if batch != 1:
-                        interpreter.resize_tensor_input(
-                            source["index"], [batch, *source["shape"][1:]]
-                        )
+                        for source in sources:
+                            interpreter.resize_tensor_input(source.place, [batch, *source.shape])
                     interpreter.allocate_tensors()
             except (ValueError, RuntimeError) as error:
                 raise DeviceError(f"LiteRT cannot load the model: {error}") from error
             check_delegation(interpreter)
-            self._interpreters[batch] = interpreter, source["index"], target
+            self._interpreters[batch] = interpreter, sources, targets
         return self._interpreters[batch]
 
 
@@ -138,10 +167,10 @@ class OnnxRuntime:
             )
         except Exception as error:  # the package raises its own classes, one per status code
             raise DeviceError(f"ONNX Runtime cannot load the model: {error}") from error
-        self._input, self._output = (
-            self._session.get_inputs()[0].name,
-            self._session.get_outputs()[0].name,
-        )
+        self._inputs = [
+            _Input(found.name, tuple(found.shape[1:]), _ELEMENTS.get(found.type, np.float32))
+            for found in self._session.get_inputs()
+        ]
 
     def run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs [n, count] for inputs [n, ...] of the model's own type."""
@@ -154,12 +183,14 @@ class OnnxRuntime:
             DeviceError: the model takes another shape or type, or fails.
         """
         try:
-            outputs: NDArray[Any] = self._session.run([self._output], {self._input: inputs})[0]
+            parts = _columns(inputs, self._inputs)
+            feed = {one.place: part for one, part in zip(self._inputs, parts, strict=True)}
+            outputs = self._session.run(None, feed)
         except Exception as error:  # as above
             raise DeviceError(
                 f"ONNX Runtime cannot run the model on {inputs.dtype} {inputs.shape}: {error}"
             ) from error
-        return outputs
+        return _joined(outputs)
 
 
 PACKAGES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
@@ -193,9 +224,11 @@ def runtime_version(name: str) -> str:
 
 
 def model_inputs(policy: QuantPolicy, obs: NDArray[Any]) -> NDArray[Any]:
-    """Return the model's inputs [n, *graph_shape], int8 or int16, from observations [n, *shape] in
-    environment units.
+    """Return one step's integers, int8 or int16, for rows (`quarl.graph.rows`) in environment
+    units: [n, *graph_shape], or [n, features + state values] of a recurrent policy.
     """
+    if policy.state:
+        return quantize_observations(policy, obs).astype(policy.input_dtype)
     quantizer = policy.observation
     values = policy.contract.observation.to_graph(obs)
     if quantizer.is_pixels:

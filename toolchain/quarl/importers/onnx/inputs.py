@@ -20,6 +20,7 @@ from onnx import GraphProto, TensorProto, ValueInfoProto
 from quarl.errors import UnsupportedError
 from quarl.graph.contract import Observation
 from quarl.importers.onnx.file import OnnxFile
+from quarl.importers.onnx.states import CarriedState, carried_states
 from quarl.importers.onnx.values import BATCH
 
 FLOAT: dict[int, str] = {
@@ -41,6 +42,7 @@ class InputPlan:
     fixed: dict[str, NDArray[Any]]  # by name, batch axis 1
     unread: tuple[str, ...]  # only their shapes are read, or nothing
     notes: tuple[str, ...]
+    states: tuple[CarriedState, ...] = ()  # of recurrent cells
 
     @property
     def length(self) -> int:
@@ -68,8 +70,11 @@ def plan_inputs(
     fixed: dict[str, NDArray[Any]] = {}
     notes: list[str] = []
     dtypes: list[str] = []
+    states = carried_states(source, outputs)
+    carried = {state.input for state in states}
+    notes += [f"state {s.input}: carried from step to step, from {s.output}" for s in states]
     unread = tuple(entry.name for entry in entries if entry.name not in read)
-    needed = [entry for entry in entries if entry.name in read]
+    needed = [entry for entry in entries if entry.name in read and entry.name not in carried]
     for entry in needed:
         shape = _shape(source, entry, observation if len(needed) == 1 else None)
         if len(needed) > 1 and MASK.search(entry.name) and len(shape) == 2:
@@ -90,7 +95,7 @@ def plan_inputs(
             f"depend on {'it' if is_one else 'them'}"
         )
     return InputPlan(
-        tuple(observed), dtypes[0] if dtypes else "float32", fixed, unread, tuple(notes)
+        tuple(observed), dtypes[0] if dtypes else "float32", fixed, unread, tuple(notes), states
     )
 
 

@@ -15,6 +15,7 @@ from quarl.importers.draft import Draft
 from quarl.importers.onnx.file import OnnxFile
 from quarl.importers.onnx.inputs import InputPlan, plan_inputs, values_read
 from quarl.importers.onnx.operators import OPERATORS
+from quarl.importers.onnx.states import is_next_state
 from quarl.importers.onnx.values import WrongLayoutError
 from quarl.importers.onnx.walk import Walk
 from quarl.importers.outputs import NotAPolicyError, Output
@@ -67,6 +68,8 @@ class OnnxOutputs:
             raise NotAPolicyError("a constant")
         if name in self.inputs[name]:
             raise NotAPolicyError("an input passed on")
+        if len(self.names) > 1 and is_next_state(self.source, name):
+            raise NotAPolicyError("the next state of a recurrent cell")
         others = [other for other in self.names if other != name]
         if not self._fits(name) and any(self._fits(other) for other in others):
             found = ", ".join(sorted(self.inputs[name]))

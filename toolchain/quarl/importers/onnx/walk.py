@@ -63,6 +63,20 @@ class Walk:
             self._know_vectors()
         for name in plan.unread:
             self.known[name] = self._only_shape(name)
+        for state in plan.states:
+            numbers = np.arange(math.prod(state.shape)).reshape(state.shape)
+            self.known[state.input] = Value(state.node, "flat", (), numbers, state.batch_axis)
+            self.builder.shapes[state.node] = (numbers.size,)
+        self._cells = 0
+
+    def is_state(self, value: Value) -> bool:
+        """Whether a tensor is a part of an input that takes a state."""
+        return value.node in {state.node for state in self.plan.states}
+
+    def next_cell(self) -> int:
+        """Return the number of the next recurrent cell, from 1."""
+        self._cells += 1
+        return self._cells
 
     def _know_vectors(self) -> None:
         start = 0
@@ -93,6 +107,13 @@ class Walk:
                 self.known.update(zip(node.output, several, strict=False))
         last = [self._result(output) for output in outputs]
         node = last[0] if len(last) == 1 else self._joined(last)
+        states = {state.node for state in self.plan.states}
+        reader = next((n.name for n in self.builder.nodes if states.intersection(n.inputs)), None)
+        if reader is not None:
+            raise UnsupportedError(
+                f"{self.path.name}: {reader} reads the recurrent state beside the cell, which is "
+                "not carried over: read the cell's result instead"
+            )
         if node == INPUT:
             raise NotAPolicyError("an input passed on")
         return self.builder.draft(

@@ -17,6 +17,7 @@ from quarl.errors import InputError, ToolMissingError
 from quarl.graph.contract import Observation
 from quarl.graph.policy import Policy, run_graph
 from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.rows import start_of, state_parts
 from quarl.importers.detect import detect_format
 from quarl.importers.options import ImportOptions
 from quarl.runtimes.host import NumpyRuntime
@@ -141,11 +142,28 @@ def _precise_outputs(policy: Policy, obs: NDArray[Any]) -> NDArray[Any]:
     """Return the graph's outputs [n, count], of vectors in float64: what is proven is the graph,
     not the order of our own sums.
     """
+    if policy.contract.state:
+        return episode_outputs(policy, obs)
     graph_input = policy.graph_input(obs)
     precise = (
         graph_input if policy.contract.observation.is_image else graph_input.astype(np.float64)
     )
     return run_graph(policy.nodes, precise)[policy.nodes[-1].name]
+
+
+def episode_outputs(policy: Policy, obs: NDArray[Any]) -> NDArray[np.float64]:
+    """Return float64 [n, count]: the outputs of a recurrent policy on one episode of observations
+    [n, features], its state carried from row to row.
+    """
+    graph_input = policy.graph_input(obs).astype(np.float64)
+    state = start_of(policy.contract)[None].astype(np.float64)
+    rows = []
+    for place in range(len(obs)):
+        parts = state_parts(policy.contract, state)
+        results = run_graph(policy.nodes, graph_input[place : place + 1], parts)
+        state = policy.next_of(results, 1)
+        rows.append(results[policy.nodes[-1].name])
+    return np.concatenate(rows)
 
 
 def sample_observations(

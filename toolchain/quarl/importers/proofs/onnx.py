@@ -39,7 +39,8 @@ def outputs_of_onnx(
     def run(
         outputs: list[str], plan: InputPlan, values: NDArray[Any]
     ) -> list[NDArray[np.floating[Any]]]:
-        return [*run_onnx(source.inlined(outputs), outputs, plan, values)]
+        made = [state.output for state in plan.states]
+        return [*run_onnx(source.inlined([*outputs, *made]), outputs, plan, values)]
 
     found = outputs_by(run, source, policy, obs, options)
     return found, f"ONNX Runtime {onnxruntime.__version__}"
@@ -106,6 +107,8 @@ def run_onnx(
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
         )
+        if plan.states:
+            return _run_in_turn(session, outputs, plan, values)
         shapes = [shape for _, shape in plan.observed if len(shape) > 1]
         batch = shapes[0][0] if shapes and shapes[0][0] > 0 else len(values) if shapes else 1
         filled = np.concatenate([values, np.repeat(values[-1:], -len(values) % batch, axis=0)])
@@ -120,6 +123,27 @@ def run_onnx(
         np.concatenate([part[place].reshape(batch, -1) for part in parts])[: len(values)].astype(
             np.float32
         )
+        for place in range(len(outputs))
+    ]
+
+
+def _run_in_turn(
+    session: onnxruntime.InferenceSession,
+    outputs: list[str],
+    plan: InputPlan,
+    values: NDArray[Any],
+) -> list[NDArray[np.float32]]:
+    """Return each output [n, count] of one episode: the state is carried from row to row."""
+    state = {one.input: np.zeros(one.shape, np.float32) for one in plan.states}
+    names = [*outputs, *(one.output for one in plan.states)]
+    rows = []
+    for place in range(len(values)):
+        row = session.run(names, {**fed(plan, values[place : place + 1]), **state})
+        for one, made in zip(plan.states, row[len(outputs) :], strict=True):
+            state[one.input] = made.reshape(one.shape)
+        rows.append(row)
+    return [
+        np.stack([row[place].reshape(-1) for row in rows]).astype(np.float32)
         for place in range(len(outputs))
     ]
 
