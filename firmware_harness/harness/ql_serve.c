@@ -3,6 +3,7 @@
 #include "ql_frame.h"
 #include "ql_policy.h"
 #include "ql_port.h"
+#include "ql_request.h"
 #include "ql_ticks.h"
 
 #include <stddef.h>
@@ -15,15 +16,14 @@ typedef struct {
 static const struct {
     uint32_t sizes[4];
     char contract[68]; /* 64 digits, zeros */
-} identity = {{sizeof(ql_policy_observation_t) * QL_POLICY_OBS_LEN,
-               sizeof(ql_policy_input_t) * QL_POLICY_INPUT_LEN,
+} identity = {{QL_REQUEST_BYTES, sizeof(ql_policy_input_t) * QL_POLICY_INPUT_LEN,
                sizeof(ql_policy_output_t) * QL_POLICY_OUTPUT_LEN, sizeof(ql_policy_action)},
               QL_POLICY_CONTRACT_SHA256};
 
 static ql_policy_action action;
 static uint32_t tag; /* of the request being answered */
 #if QL_POLICY_OBS_IS_VECTOR
-static ql_policy_observation_t observation[QL_POLICY_OBS_LEN];
+static ql_request request;
 #endif
 
 /* Words are sent as they lie in memory: Cortex-M is little-endian. */
@@ -73,7 +73,7 @@ static void serve_run(void)
 static void serve_act(void)
 {
     ql_ticks_start();
-    (void)ql_policy_act(observation, &action);
+    (void)ql_act_on(&request, &action);
     uint32_t ticks = ql_ticks_passed();
     const part parts[2] = {{&ticks, sizeof ticks}, {&action, sizeof action}};
     answer('A', parts, 2);
@@ -89,8 +89,8 @@ static void *place_for(uint8_t type, uint32_t *length)
     }
 #if QL_POLICY_OBS_IS_VECTOR
     if (type == 'A') {
-        *length = sizeof observation;
-        return observation;
+        *length = QL_REQUEST_BYTES;
+        return &request;
     }
 #endif
     *length = 0U;

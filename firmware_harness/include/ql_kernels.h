@@ -131,9 +131,9 @@ typedef struct {
     int32_t zero_point;
     int32_t qmin;
     int32_t qmax;
-    int32_t count;     /* elements */
-    int32_t a_bytes;   /* of an element: 1 is int8, 2 int16 */
-    int32_t b_bytes;   /* 0 without b */
+    int32_t count;   /* elements */
+    int32_t a_bytes; /* of an element: 1 is int8, 2 int16 */
+    int32_t b_bytes; /* 0 without b */
     int32_t out_bytes;
 } ql_mul_layer;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Product of two tensors, or one of them at another scale (decision 0001); contract: ql_kernels.h. */
+/* Product of two tensors, or one of them at another scale (decision 0001); contract: ql_kernels.h.
+ */
 /* needs without an FPU: ql_round_product_wide */
 #include "ql_kernels.h"
 #include "ql_rescale.h"

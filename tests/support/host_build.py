@@ -83,7 +83,7 @@ class HostPolicy:
         self._library = ctypes.CDLL(str(library))
         self._program = program
         self._input = np.ctypeslib.as_array(
-            self._pointer("ql_policy_input", program.input.ctype), (program.input_len,)
+            self._pointer("ql_policy_input", program.input_ctype), (program.input_len,)
         )
 
     def _pointer(self, name: str, ctype: str) -> Any:
@@ -96,7 +96,7 @@ class HostPolicy:
         results = []
         for row in integers.reshape(len(integers), -1):
             self._input[:] = row
-            output = self._pointer("ql_policy_infer", self._program.output.ctype)
+            output = self._pointer("ql_policy_infer", self._program.output_ctype)
             results.append(np.ctypeslib.as_array(output, (self._program.output_len,)).copy())
         return np.stack(results)
 
@@ -152,8 +152,8 @@ def filter_outputs(
     assert done.returncode == 0, done.stderr.decode()
     types: dict[str, Any] = {"int8_t": np.int8, "int16_t": np.int16, "float": np.float32}
     stdin = np.ascontiguousarray(
-        integers.reshape(len(integers), -1), types[program.input.ctype]
+        integers.reshape(len(integers), -1), types[program.input_ctype]
     ).tobytes()
     done = run([folder / "filter"], input=stdin, timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stderr.decode()
-    return np.frombuffer(done.stdout, types[program.output.ctype]).reshape(len(integers), -1)
+    return np.frombuffer(done.stdout, types[program.output_ctype]).reshape(len(integers), -1)

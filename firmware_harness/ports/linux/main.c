@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "ql_frame.h"
 #include "ql_program.h"
+#include "ql_request.h"
 
 #include <sched.h>
 #include <stdlib.h>
@@ -28,8 +29,7 @@ static int identify(void)
                  QL_CORE_NAME, QL_KERNELS_NAME, QL_POLICY_CONTRACT_SHA256, QL_POLICY_SOURCE_SHA256);
     (void)printf("\"observation_bytes\": %zu, \"input_bytes\": %zu, \"output_bytes\": %zu, "
                  "\"action_bytes\": %zu, ",
-                 sizeof(ql_policy_observation_t) * QL_POLICY_OBS_LEN,
-                 sizeof(ql_policy_input_t) * QL_POLICY_INPUT_LEN,
+                 QL_REQUEST_BYTES, sizeof(ql_policy_input_t) * QL_POLICY_INPUT_LEN,
                  sizeof(ql_policy_output_t) * QL_POLICY_OUTPUT_LEN, sizeof(ql_policy_action));
     (void)printf("\"input_type\": \"%s\", \"output_type\": \"%s\", \"examples\": %d}\n",
                  types[sizeof(ql_policy_input_t) / 2U], types[sizeof(ql_policy_output_t) / 2U],

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Times the policy; contract: ql_program.h. */
 #include "ql_program.h"
+#include "ql_request.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,8 @@ typedef struct {
 } inputs;
 
 static union {
-    ql_policy_observation_t observations[RECORDS][QL_POLICY_OBS_LEN];
+    uint8_t observations[RECORDS][QL_REQUEST_BYTES];
+    ql_policy_observation_t alignment;
     ql_policy_input_t integers[RECORDS][QL_POLICY_INPUT_LEN];
 } room;
 static volatile uint8_t answer; /* so that no call can be left out */
@@ -40,8 +42,8 @@ static void make_up(const ql_bench_settings *settings, inputs *made)
 
 static int get_inputs(const ql_bench_settings *settings, inputs *made)
 {
-    made->record_bytes = settings->acts ? sizeof(ql_policy_observation_t) * QL_POLICY_OBS_LEN
-                                        : sizeof(ql_policy_input_t) * QL_POLICY_INPUT_LEN;
+    made->record_bytes =
+        settings->acts ? QL_REQUEST_BYTES : sizeof(ql_policy_input_t) * QL_POLICY_INPUT_LEN;
     made->records = RECORDS;
     made->bytes = (uint8_t *)&room;
     if (settings->file == NULL) {
@@ -73,7 +75,13 @@ static uint64_t time_block(const ql_bench_settings *settings, const inputs *from
     for (int32_t call = 0; call < calls; call++) {
         const void *record = &from->bytes[*next * from->record_bytes];
         if (settings->acts) {
+#if defined(QL_POLICY_STATE_BYTES)
+            ql_request request;
+            (void)memcpy(&request, record, QL_REQUEST_BYTES);
+            (void)ql_act_on(&request, &action);
+#else
             (void)ql_policy_act(record, &action);
+#endif
             answer = *(const uint8_t *)&action;
         } else {
             (void)memcpy(ql_policy_input(), record, from->record_bytes);

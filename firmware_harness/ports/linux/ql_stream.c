@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Records in, answers out; contract: ql_program.h. */
 #include "ql_program.h"
+#include "ql_request.h"
 
 /* One answer from the input in place; returns where it lies. */
-static const void *infer(const ql_policy_observation_t *observation, int32_t acts,
-                         ql_policy_action *action)
+static const void *infer(ql_request *request, int32_t acts, ql_policy_action *action)
 {
     if (acts) {
-        (void)ql_policy_act(observation, action);
+        (void)ql_act_on(request, action);
         return action;
     }
     return ql_policy_infer();
@@ -15,15 +15,13 @@ static const void *infer(const ql_policy_observation_t *observation, int32_t act
 
 int ql_stream(FILE *in, int32_t acts, int32_t is_marked)
 {
-    static ql_policy_observation_t observation[QL_POLICY_OBS_LEN];
+    static ql_request request;
     ql_policy_action action = {0};
-    const size_t needed =
-        acts ? sizeof observation : sizeof(ql_policy_input_t) * QL_POLICY_INPUT_LEN;
+    const size_t needed = acts ? QL_REQUEST_BYTES : sizeof(ql_policy_input_t) * QL_POLICY_INPUT_LEN;
     const size_t answer_bytes =
         acts ? sizeof action : sizeof(ql_policy_output_t) * QL_POLICY_OUTPUT_LEN;
     for (;;) {
-        size_t found =
-            fread(acts ? (void *)observation : (void *)ql_policy_input(), 1U, needed, in);
+        size_t found = fread(acts ? (void *)&request : (void *)ql_policy_input(), 1U, needed, in);
         if (found != needed) {
             int is_written = fflush(stdout) == 0;
             if (found == 0U && !ferror(in) && is_written) {
@@ -42,7 +40,7 @@ int ql_stream(FILE *in, int32_t acts, int32_t is_marked)
             ql_mark(QL_MARK_EMPTY_END);
             ql_mark(QL_MARK_BEGIN);
         }
-        const void *answer = infer(observation, acts, &action);
+        const void *answer = infer(&request, acts, &action);
         if (is_marked) {
             ql_mark(QL_MARK_END);
         }

@@ -11,10 +11,11 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.firmware.c_types import LETTERS
 from quarl.firmware.lowering import Fields, Lowering, Step
 from quarl.firmware.packed_rows import CHUNK, GROUP, STEP, PackedRows, pack_rows
 from quarl.firmware.packing import folded_bias, pad_rows, padded_length
-from quarl.firmware.program import LETTERS, NULL, Array, Function, Struct
+from quarl.firmware.program import NULL, Array, Function, Struct
 from quarl.firmware.weighted import requant, store
 from quarl.graph.quant_policy import (
     QuantConv2D,

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from quarl.boards.microcontroller import Board
 from quarl.errors import BudgetError
+from quarl.firmware.c_types import SIZES
 from quarl.firmware.image import STACK_BYTES
-from quarl.firmware.program import SIZES, Program
+from quarl.firmware.program import Program
 from quarl.firmware.render import observation_bytes
 from quarl.graph.quant_policy import QuantConv2D, QuantDense
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from quarl.boards.core import Kernels
 from quarl.files.documents import Document, Name, decode, encode
+from quarl.firmware.c_types import CType
 from quarl.firmware.names import Names
-from quarl.firmware.program import CType, Program
+from quarl.firmware.program import Program
+from quarl.firmware.record import Records
 from quarl.graph.contract import Contract
 
 INTERFACE_FILE = "interface.json"
@@ -39,6 +41,7 @@ class _Table:
     output_len: int
     arena_bytes: int
     calls: tuple[KernelCall, ...]
+    records: Records | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Interface:
     output_len: int
     arena_bytes: int  # tensors and scratch, input included
     calls: tuple[KernelCall, ...]  # in order
+    records: Records | None = None  # of a recurrent policy
 
     @property
     def names(self) -> Names:
@@ -77,12 +81,13 @@ def interface_of(program: Program) -> Interface:
         contract=program.policy.contract,
         prefix=program.names.prefix,
         kernels=program.kernels,
-        input=program.input.ctype,
+        input=program.input_ctype,
         input_len=program.input_len,
-        output=program.output.ctype,
+        output=program.output_ctype,
         output_len=program.output_len,
         arena_bytes=program.plan.arena_bytes,
         calls=tuple(KernelCall(call.node, call.kernel, call.bytes) for call in program.calls),
+        records=program.records,
     )
 
 

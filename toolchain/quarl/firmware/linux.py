@@ -59,16 +59,26 @@ from quarl.boards.cores import LINUX_CORES
 from quarl.errors import DeviceError, InputError
 from quarl.files.cache import keep, kept_file
 from quarl.firmware.build import COMPILE_TIMEOUT_S, compiler_version
+from quarl.firmware.c_types import DTYPES, ctype_of
 from quarl.firmware.example import with_example
 from quarl.firmware.lower import lower
-from quarl.firmware.program import DTYPES, Program, ctype_of
+from quarl.firmware.program import Program
+from quarl.firmware.record import records_of
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import quantize_observations
+from quarl.graph.rows import split_rows
 from quarl.resources import firmware_dir
 from quarl.tools import run
 
 PROGRAM_FILE = "policy"
-HARNESS_FILES = ("ql_crc32.c", "ql_frame.h", "ql_port.h", "ql_serve.c", "ql_ticks.h")
+HARNESS_FILES = (
+    "ql_crc32.c",
+    "ql_frame.h",
+    "ql_port.h",
+    "ql_request.h",
+    "ql_serve.c",
+    "ql_ticks.h",
+)
 FLAGS = (
     "-std=gnu11",  # clocks, affinity
     "-O3",
@@ -136,21 +146,34 @@ def build_linux_files(
 
 
 def program_inputs(policy: QuantPolicy, obs: NDArray[Any]) -> bytes:
-    """Return what `--run` reads for observations [n, *shape] in environment units: the graph's
+    """Return what `--run` reads for rows (`quarl.graph.rows`) in environment units: one step's
     integers.
     """
-    dtype = np.int8 if policy.observation.tensor.is_int8 else np.int16
-    return quantize_observations(policy, obs).astype(dtype).tobytes()
+    integers, records = quantize_observations(policy, obs), records_of(policy)
+    packed = (
+        integers.astype(policy.input_dtype) if records is None else records.input.pack(integers)
+    )
+    return packed.tobytes()
 
 
 def program_observations(policy: QuantPolicy, obs: NDArray[Any]) -> bytes:
-    """Return what `--act` reads for observations [n, *shape] in environment units."""
+    """Return what `--act` reads for rows (`quarl.graph.rows`) in environment units."""
     dtype = np.uint8 if policy.contract.observation.is_image else np.float32
-    return np.ascontiguousarray(obs, dtype).tobytes()
+    records = records_of(policy)
+    plain = np.ascontiguousarray(split_rows(policy.contract, obs)[0], dtype)
+    if records is None:
+        return plain.tobytes()
+    states = records.state_of(policy.contract, obs)
+    return b"".join(a.tobytes() + b.tobytes() for a, b in zip(plain, states, strict=True))
 
 
 def program_outputs(policy: QuantPolicy, stream: bytes) -> NDArray[Any]:
     """Return the outputs [n, count] that `--run` wrote, of the policy's output type."""
+    records = records_of(policy)
+    if records is not None:
+        return records.output.unpack(
+            np.frombuffer(stream, np.int8).reshape(-1, records.output.bytes)
+        )
     values = np.frombuffer(stream, DTYPES[ctype_of(policy.output_dtype)])
     return values.reshape(-1, policy.contract.action.count)
 

@@ -11,11 +11,12 @@ from math import prod
 import numpy as np
 
 from quarl.boards.core import Kernels
-from quarl.errors import UnsupportedError
 from quarl.firmware import dsp, mve, neon, weighted
+from quarl.firmware.c_types import LETTERS, ctype_of
 from quarl.firmware.lowering import Fields, Lowering, Step
 from quarl.firmware.memory_planner import elementwise_distance
-from quarl.firmware.program import LETTERS, Array, Call, Operand, Program, ctype_of
+from quarl.firmware.program import Array, Call, Operand, Program
+from quarl.firmware.record import records_of
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D
 from quarl.graph.quant_policy import (
@@ -40,9 +41,9 @@ def lower(policy: QuantPolicy, kernels: Kernels) -> Program:
         UnsupportedError: a tensor wider than int16.
         QuantizationError: a sum that does not fit int32 once the zero point is folded.
     """
-    if policy.state:
-        raise UnsupportedError("the C runtime carries no state yet: export without --board")
-    lowering = Lowering(policy, kernels, quant_shapes(policy))
+    lowering, records = Lowering(policy, kernels, quant_shapes(policy)), records_of(policy)
+    if records is not None:
+        lowering.add_records(records)
     for number, node in enumerate(policy.nodes):
         _add_node(lowering, Step(number, node))
     last = policy.nodes[-1].name
@@ -52,10 +53,11 @@ def lower(policy: QuantPolicy, kernels: Kernels) -> Program:
         tuple(lowering.calls),
         lowering.memory(),
         lowering.operand(INPUT),
-        Operand(lowering.places[last], ctype_of(policy.output_dtype)),
+        Operand(lowering.places[last], ctype_of(policy.head_dtype), lowering.offsets.get(last, 0)),
         lowering.shapes,
-        prod(lowering.shapes[INPUT]),
-        prod(lowering.shapes[last]),
+        prod(lowering.shapes[INPUT]) if records is None else records.input.bytes,
+        prod(lowering.shapes[last]) if records is None else records.output.bytes,
+        records=records,
     )
 
 
@@ -65,7 +67,7 @@ def _add_node(lowering: Lowering, step: Step) -> None:
     if isinstance(node.op, Flatten):
         lowering.places[node.name] = lowering.places[step.source]
         return
-    lowering.places[node.name] = node.name
+    lowering.places.setdefault(node.name, node.name)
     match node.op:
         case QuantDense() | QuantConv2D() | QuantDepthwiseConv2D():
             _weighted(lowering, step, node.op)

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from quarl.boards.core import Kernels
 from quarl.errors import UnsupportedError
+from quarl.firmware.c_types import SIZES, CType
 from quarl.firmware.memory_planner import (
     Buffer,
     MemoryPlan,
@@ -20,15 +21,18 @@ from quarl.firmware.memory_planner import (
     plan_memory,
     window_distance,
 )
-from quarl.firmware.program import SIZES, Call, CType, Descriptor, Operand, Struct, Value
+from quarl.firmware.program import Call, Descriptor, Operand, Struct, Value
+from quarl.firmware.record import OBSERVATION, Records
 from quarl.graph.litert_ops import QuantAveragePool2D
 from quarl.graph.policy import INPUT, MaxPool2D
 from quarl.graph.quant_policy import QuantConv2D, QuantDepthwiseConv2D, QuantNode, QuantPolicy
 from quarl.graph.shapes import Shape
+from quarl.graph.state import STATE
 
 Windowed: TypeAlias = QuantConv2D | QuantDepthwiseConv2D | MaxPool2D | QuantAveragePool2D
 Fields: TypeAlias = tuple[tuple[str, Value], ...]
 SCRATCH = "\0scratch"  # no layer can be called so
+RESULTS = "\0results"  # outputs and next states of a recurrent policy
 INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
 
 
@@ -70,12 +74,25 @@ class Lowering:
     places: dict[str, str] = field(
         default_factory=lambda: {INPUT: INPUT}
     )  # tensor -> buffer; Flatten shares its input's
+    offsets: dict[str, int] = field(default_factory=dict)  # of tensors within their buffers
+    sizes: dict[str, int] = field(default_factory=dict)  # of buffers that hold several tensors
     scratch: list[Buffer] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
 
     def operand(self, name: str) -> Operand:
         """Return where a tensor lies."""
-        return Operand(self.places[name], self.ctype(name))
+        return Operand(self.places[name], self.ctype(name), self.offsets.get(name, 0))
+
+    def add_records(self, records: Records) -> None:
+        """Lay observation and states into one buffer, outputs and next states into another."""
+        for one in records.input.fields:
+            name = INPUT if one.name == OBSERVATION else f"{STATE}{one.name}"
+            self.places[name], self.offsets[name] = INPUT, one.offset
+        nexts = {state.name: state.next for state in self.policy.state}
+        for one in records.output.fields:
+            name = nexts.get(one.name, self.policy.nodes[-1].name)
+            self.places[name], self.offsets[name] = RESULTS, one.offset
+        self.sizes = {INPUT: records.input.bytes, RESULTS: records.output.bytes}
 
     def ctype(self, name: str) -> CType:
         """Return the C type of a tensor's elements."""
@@ -105,12 +122,18 @@ class Lowering:
             for name in node.inputs:
                 last[self.places[name]] = step
             place = self.places[node.name]
-            if place == node.name:
-                first[place] = last[place] = step
+            if place in (node.name, RESULTS):
+                first.setdefault(place, step)
+                last[place] = step
                 size[place] = prod(self.shapes[node.name]) * self.element_bytes(node.name)
         last[self.places[self.policy.nodes[-1].name]] = last_step
+        size |= self.sizes
         buffers = [Buffer(name, size[name], first[name], last[name]) for name in size]
-        rules = [rule for rule in self.overlaps if last[rule.source] == first[rule.output]]
+        rules = [
+            rule
+            for rule in self.overlaps
+            if rule.output in first and last[rule.source] == first[rule.output]
+        ]
         return plan_memory([*buffers, *self.scratch], rules)
 
     def window(self, step: Step, op: Windowed) -> Struct:

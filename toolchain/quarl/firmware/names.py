@@ -25,6 +25,10 @@ MACROS = (
     "CONTRACT_SHA256",
     "SOURCE_SHA256",
 )
+# of recurrent policies alone
+STATE_FUNCTIONS = ("state_reset",)
+STATE_TYPES = ("state",)
+STATE_MACROS = ("STATE_BYTES",)
 # A file of this name would stand before C's own, or beside the firmware's main.c.
 FILES_OF_OTHERS = frozenset(
     [

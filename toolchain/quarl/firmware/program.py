@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarl.boards.core import Kernels
+from quarl.firmware.c_types import LETTERS, SIZES, CType
 from quarl.firmware.memory_planner import MemoryPlan
 from quarl.firmware.names import OWN, Names
+from quarl.firmware.record import Records
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.shapes import Shape
-
-CType = Literal["int8_t", "int16_t", "int32_t", "float"]
-SIZES: dict[CType, int] = {"int8_t": 1, "int16_t": 2, "int32_t": 4, "float": 4}
-DTYPES: dict[CType, type[np.generic]] = {
-    "int8_t": np.int8,
-    "int16_t": np.int16,
-    "int32_t": np.int32,
-    "float": np.float32,
-}
-LETTERS: dict[CType, str] = {"int8_t": "s8", "int16_t": "s16", "float": "f32"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +65,7 @@ class Operand:
 
     buffer: str
     ctype: CType
+    offset: int = 0  # bytes from the buffer's start
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,13 +133,24 @@ class Program:
     kernels: Kernels
     calls: tuple[Call, ...]
     plan: MemoryPlan
-    input: Operand
-    output: Operand
+    input: Operand  # the observation
+    output: Operand  # the last node's result
     shapes: dict[str, Shape]
-    input_len: int
+    input_len: int  # elements; bytes of a record
     output_len: int
     example: Example | None = None
     names: Names = OWN
+    records: Records | None = None  # of a recurrent policy
+
+    @property
+    def input_ctype(self) -> CType:
+        """What the input is an array of; a record is bytes."""
+        return self.input.ctype if self.records is None else "int8_t"
+
+    @property
+    def output_ctype(self) -> CType:
+        """What the output is an array of; a record is bytes."""
+        return self.output.ctype if self.records is None else "int8_t"
 
     @property
     def table_bytes(self) -> int:
@@ -184,13 +188,3 @@ class Program:
         if has_softmax:
             named.add("ql_softmax_f32")
         return frozenset(named)
-
-
-def ctype_of(dtype: type[np.generic]) -> CType:
-    """Return the C type of an artifact's output type."""
-    types: dict[type[np.generic], CType] = {
-        np.int8: "int8_t",
-        np.int16: "int16_t",
-        np.float32: "float",
-    }
-    return types[dtype]

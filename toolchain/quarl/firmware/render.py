@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.firmware.c_text import c_comment, c_float, c_int, c_list, c_names
-from quarl.firmware.lowering import SCRATCH
+from quarl.firmware.c_types import SIZES, CType
+from quarl.firmware.lowering import RESULTS, SCRATCH
 from quarl.firmware.program import (
-    SIZES,
     Array,
     Call,
-    CType,
     Descriptor,
     Example,
     Function,
@@ -26,8 +25,8 @@ from quarl.firmware.program import (
     Struct,
     Value,
 )
+from quarl.firmware.render_state import render_recurrent_act
 from quarl.graph.policy import INPUT
-from quarl.graph.quant_policy import ObservationQuantizer
 from quarl.resources import VERSION
 
 TABLE_COLUMNS = 96  # of a line of a table, without its indent
@@ -48,7 +47,8 @@ def render_source(program: Program) -> str:
     own = "" if program.kernels == "portable" else f'#include "ql_kernels_{program.kernels}.h"\n'
     parts = [
         f"{banner('Tables and calls')}"
-        f'#include "{names.header}"\n\n#include "ql_kernels.h"\n{own}\n#include <stddef.h>',
+        f'#include "{names.header}"\n\n#include "ql_kernels.h"\n{own}\n#include <stddef.h>'
+        + ("" if program.records is None else "\n#include <string.h>"),
         _arena(program, places),
     ]
     for call in program.calls:
@@ -68,8 +68,8 @@ def render_source(program: Program) -> str:
 def render_check(program: Program, example: Example) -> str:
     """Return `ql_policy_check.c`: the example, and its replay."""
     names = program.names
-    inputs = Array("example_inputs", program.input.ctype, example.inputs)
-    outputs = Array("example_outputs", program.output.ctype, example.outputs)
+    inputs = Array("example_inputs", program.input_ctype, example.inputs)
+    outputs = Array("example_outputs", program.output_ctype, example.outputs)
     input_t, output_t = names.symbol("input_t"), names.symbol("output_t")
     count = f"sizeof({output_t}) * {names.macro('OUTPUT_LEN')}"
     return f"""\
@@ -113,6 +113,8 @@ def place_names(program: Program) -> dict[str, str]:
     shown = {
         name: f"at_{steps[int(name[len(SCRATCH) :])]}_scratch"
         if name.startswith(SCRATCH)
+        else "at_results"
+        if name == RESULTS
         else f"at_{name}"
         for name in program.plan.offsets
     }
@@ -129,7 +131,7 @@ def observation_bytes(program: Program) -> int:
 def _arena(program: Program, places: dict[str, str]) -> str:
     lines = []
     for buffer, offset in sorted(program.plan.offsets.items(), key=lambda item: item[1]):
-        what = "scratch" if buffer.startswith(SCRATCH) else _tensor(program, buffer)
+        what = "scratch" if buffer.startswith(SCRATCH) else _held(program, buffer)
         lines.append(f"    {places[buffer]} = {offset}, /* {what} */")
     offsets = "\n".join(_aligned(lines))
     return f"""\
@@ -151,6 +153,15 @@ static inline void *at(int32_t offset)
 {{
     return &arena.bytes[offset];
 }}"""
+
+
+def _held(program: Program, buffer: str) -> str:
+    """Return what a buffer holds, in words."""
+    if program.records is None or buffer not in (INPUT, RESULTS):
+        return _tensor(program, buffer)
+    record = program.records.input if buffer == INPUT else program.records.output
+    fields = sorted(record.fields, key=lambda field: field.offset)
+    return c_comment(", ".join(f"{field.name} [{field.length}]" for field in fields))
 
 
 def _tensor(program: Program, name: str) -> str:
@@ -221,7 +232,8 @@ def _call(places: dict[str, str], call: Call) -> str:
 
 
 def _place(places: dict[str, str], operand: Operand) -> str:
-    return f"at({places[operand.buffer]})"
+    offset = f" + {operand.offset}" if operand.offset else ""
+    return f"at({places[operand.buffer]}{offset})"
 
 
 def _array(array: Array) -> str:
@@ -252,16 +264,23 @@ def _decode(program: Program) -> str:
     names, action = program.names, program.policy.contract.action
     parameters = [f"const {names.symbol('output_t')} *output", f"{names.symbol('action')} *action"]
     head = c_list(f"void {names.symbol('decode')}(", parameters, ")") + "\n{\n"
+    source, count = "output", names.macro("OUTPUT_LEN")
+    if program.records is not None:
+        source, count = "results", str(action.count)
+        head += (
+            f"    const {program.output.ctype} *results = "
+            f"(const void *)(output + {program.output.offset});\n"
+        )
     if action.kind == "discrete":
         start = f" + {c_int(action.start)}" if action.start else ""
-        index = f"{program.decide_function}(output, {names.macro('OUTPUT_LEN')}){start}"
+        index = f"{program.decide_function}({source}, {count}){start}"
         return f"{head}    action->index = {index};\n}}"
     if action.kind == "multi_discrete":
         lines, first = [], 0
-        for place, count in enumerate(action.counts):
-            index = f"{program.decide_function}(output + {first}, {count})"
+        for place, choices in enumerate(action.counts):
+            index = f"{program.decide_function}({source} + {first}, {choices})"
             lines.append(f"    action->indices[{place}] = {index};")
-            first += count
+            first += choices
         return f"{head}" + "\n".join(lines) + "\n}"
     # Results are finite, so the largest float clips no more than infinity does, and needs no
     # <math.h>.
@@ -274,19 +293,19 @@ def _decode(program: Program) -> str:
         arrays.append(Array("box_half_range", "float", (high - low) * np.float32(0.5)))
         half = "box_half_range"
     box = f"static const ql_box box = {{box_low, box_high, {half}, {action.count}}};"
-    real = _real(program, "action->values")
-    values = "action->values" if real else "output"
+    real = _real(program, "action->values", source, count)
+    values = "action->values" if real else source
     decide = f"    {program.decide_function}(&box, {values}, action->values);\n"
     return f"{render_arrays(*arrays)}\n\n{box}\n\n{head}{real}{decide}}}"
 
 
-def _real(program: Program, target: str) -> str:
+def _real(program: Program, target: str, source: str = "output", count: str = "") -> str:
     """Return the call that makes real numbers of the outputs; empty where they are floats."""
     tensor = program.policy.nodes[-1].output
     if program.real_function is None or tensor is None:
         return ""
-    arguments = ["output", c_float(tensor.scale), c_int(tensor.zero_point)]
-    arguments += [program.names.macro("OUTPUT_LEN"), target]
+    arguments = [source, c_float(tensor.scale), c_int(tensor.zero_point)]
+    arguments += [count or program.names.macro("OUTPUT_LEN"), target]
     return c_list(f"    {program.real_function}(", arguments, ");") + "\n"
 
 
@@ -301,6 +320,8 @@ def _probabilities(program: Program, beta: float) -> str:
 
 
 def _act(program: Program) -> str:
+    if program.records is not None:
+        return render_recurrent_act(program, program.records, _observation(program))
     names, observation = program.names, program.policy.contract.observation
     source = f"{names.symbol('input')}()"
     declarations = ""
@@ -309,7 +330,7 @@ def _act(program: Program) -> str:
         length = int(np.prod(observation.shape)) // planes
         arguments = ["obs", str(planes), str(length), source]
     else:
-        declarations = _observation(program.policy.observation) + "\n\n"
+        declarations = _observation(program) + "\n\n"
         arguments = ["&observation", "obs", source]
     parameters = [
         f"const {names.symbol('observation_t')} *obs",
@@ -327,7 +348,8 @@ def _act(program: Program) -> str:
 }}"""
 
 
-def _observation(quantizer: ObservationQuantizer) -> str:
+def _observation(program: Program) -> str:
+    quantizer = program.policy.observation
     inv_scale = Array("observation_inv_scale", "float", quantizer.inv_scale)
     zero_point = Array("observation_zero_point", "int32_t", quantizer.zero_point)
     tensor = quantizer.tensor

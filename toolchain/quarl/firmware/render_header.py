@@ -15,9 +15,20 @@ from quarl.firmware.c_text import (
     c_list,
     c_string,
 )
-from quarl.firmware.names import FUNCTIONS, MACROS, OWN, TYPES, Names
+from quarl.firmware.names import (
+    FUNCTIONS,
+    MACROS,
+    OWN,
+    STATE_FUNCTIONS,
+    STATE_MACROS,
+    STATE_TYPES,
+    TYPES,
+    Names,
+)
 from quarl.firmware.program import Program
+from quarl.firmware.record import Record
 from quarl.firmware.render import banner
+from quarl.firmware.render_state import render_state_prototypes, render_state_type
 from quarl.graph.contract import Action
 
 FEATURE, ACTION = "FEATURE", "ACTION"  # what follows the prefix in the names of an enum
@@ -37,10 +48,7 @@ def render_header(program: Program) -> str:
 #ifndef {guard}
 #define {guard}
 
-/* Contract: contract.json. One decision:
- *
- *     {names.symbol("action")} action;
- *     if ({names.symbol("act")}(observation, &action) == QL_OK) ...
+/* Contract: contract.json. {_usage(program)}
  *
  * Not re-entrant: all calls share one arena of {names.macro("ARENA_BYTES")}.
  * With an FPU its rounding mode must be to nearest, as after reset. */
@@ -67,11 +75,13 @@ extern "C" {{
 """
 
 
-def render_served(names: Names) -> str:
+def render_served(names: Names, *, is_recurrent: bool = False) -> str:
     """Return a `ql_policy.h` by which the harness calls a policy that has a prefix of its own."""
-    macros = "\n".join(c_define(OWN.macro(m), names.macro(m)) for m in MACROS)
-    types = "\n".join(f"typedef {names.symbol(t)} {OWN.symbol(t)};" for t in TYPES)
-    functions = "\n".join(c_define(OWN.symbol(f), names.symbol(f)) for f in FUNCTIONS)
+    own = (STATE_MACROS, STATE_TYPES, STATE_FUNCTIONS) if is_recurrent else ((), (), ())
+    macros = "\n".join(c_define(OWN.macro(m), names.macro(m)) for m in (*MACROS, *own[0]))
+    types = "\n".join(f"typedef {names.symbol(t)} {OWN.symbol(t)};" for t in (*TYPES, *own[1]))
+    named = (*FUNCTIONS, *own[2])
+    functions = "\n".join(c_define(OWN.symbol(f), names.symbol(f)) for f in named)
     return f"""\
 {banner(f"{names.header} by the names that the harness knows")}\
 #ifndef QL_POLICY_H
@@ -104,6 +114,8 @@ def _sizes(program: Program) -> str:
         "SOURCE_SHA256": c_string(program.policy.source_sha256),
     }
     lines = [c_define(names.macro(name), values[name]) for name in MACROS]
+    if program.records is not None:
+        lines.append(c_define(names.macro("STATE_BYTES"), str(program.records.state_bytes)))
     if contract.step_hz is not None:
         lines.append(c_define(names.macro("STEP_HZ"), c_float(np.float32(contract.step_hz))))
     return "\n".join(lines)
@@ -166,11 +178,12 @@ def _types(program: Program) -> str:
         member = f"int32_t indices[{action.width}]; /* of {counts} values */"
     else:
         member = f"float values[{action.count}]; /* units of the environment */"
+    state = "" if program.records is None else render_state_type(program, program.records)
     return f"""\
 typedef {_obs_type(program)} {names.symbol("observation_t")};
-typedef {program.input.ctype} {names.symbol("input_t")};
-typedef {program.output.ctype} {names.symbol("output_t")};
-
+typedef {program.input_ctype} {names.symbol("input_t")};
+typedef {program.output_ctype} {names.symbol("output_t")};
+{state}
 typedef struct {{
     {member}
 }} {names.symbol("action")};"""
@@ -184,15 +197,21 @@ def _functions(program: Program) -> str:
     output = f"const {names.symbol('output_t')} *output"
     act = c_list(f"ql_status {names.symbol('act')}(", [observation, action], ");")
     decode = c_list(f"void {names.symbol('decode')}(", [output, action], ");")
-    return f"""\
+    first = f"""\
 /* obs {_obs_type(program)} {layout}, as the environment gives it.
  * QL_ERR_ARG: a pointer is null, nothing was written. */
-{act}
+{act}"""
+    parts = f" *   input   [{names.macro('INPUT_LEN')}]\n *   output  [{names.macro('OUTPUT_LEN')}]"
+    if program.records is not None:
+        first = render_state_prototypes(program)
+        parts = _record_lines("input ", program.records.input)
+        parts += "\n" + _record_lines("output", program.records.output)
+    return f"""\
+{first}
 
 /* The same in three parts, for an application that makes the integers itself: write the input,
  * infer, decode. Inferring consumes the input; the output stays until the next call.
- *   input   [{names.macro("INPUT_LEN")}]
- *   output  [{names.macro("OUTPUT_LEN")}] */
+{parts} */
 {names.symbol("input_t")} *{names.symbol("input")}(void);
 const {names.symbol("output_t")} *{names.symbol("infer")}(void);
 {decode}
@@ -202,6 +221,30 @@ const {names.symbol("output_t")} *{names.symbol("infer")}(void);
  * QL_ERR_EXAMPLE: one byte differs, the policy must not be used. */
 ql_status {names.symbol("check")}(void);
 #endif"""
+
+
+def _usage(program: Program) -> str:
+    """Return how one decision is made."""
+    names = program.names
+    if program.records is None:
+        return f"""One decision:
+ *
+ *     {names.symbol("action")} action;
+ *     if ({names.symbol("act")}(observation, &action) == QL_OK) ..."""
+    return f"""One episode:
+ *
+ *     {names.symbol("state")} state;
+ *     {names.symbol("action")} action;
+ *     {names.symbol("state_reset")}(&state);
+ *     while ({names.symbol("act")}(observation, &state, &action) == QL_OK) ..."""
+
+
+def _record_lines(what: str, record: Record) -> str:
+    """Return what lies where in a record, as lines of a comment."""
+    return "\n".join(
+        f" *   {what}  byte {field.offset}: {field.ctype} {field.name} [{field.length}]"
+        for field in sorted(record.fields, key=lambda field: field.offset)
+    )
 
 
 def _probabilities(program: Program) -> str:

@@ -17,7 +17,10 @@ from quarl.graph.quant_policy import QuantPolicy
 
 def served_header(program: Program) -> dict[str, bytes]:
     """Return what the harness needs to serve a policy by names of its own; nothing for ours."""
-    return {} if program.names == OWN else {OWN.header: render_served(program.names).encode()}
+    if program.names == OWN:
+        return {}
+    text = render_served(program.names, is_recurrent=program.records is not None)
+    return {OWN.header: text.encode()}
 
 
 def kernels_for(board: Board | None) -> Kernels:

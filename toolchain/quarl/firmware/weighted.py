@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.firmware.c_types import LETTERS
 from quarl.firmware.lowering import Fields, Lowering, Step
 from quarl.firmware.packing import (
     GROUP,
@@ -21,7 +22,7 @@ from quarl.firmware.packing import (
     pad_rows,
     portable_weights,
 )
-from quarl.firmware.program import LETTERS, Array, Function, Struct
+from quarl.firmware.program import Array, Function, Struct
 from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,

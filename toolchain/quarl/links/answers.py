@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import DeviceError
+from quarl.firmware.c_types import DTYPES
 from quarl.firmware.interface import Interface
-from quarl.firmware.program import DTYPES
+from quarl.graph.rows import split_rows
 
 TICKS = struct.Struct("<I")
 IDENTITY = struct.Struct("<4I64s4x")
@@ -47,8 +48,9 @@ def expected_identity(interface: Interface) -> Identity:
     """Return what the firmware of an interface says of itself."""
     contract = interface.contract
     pixels_or_floats = np.dtype(np.uint8 if contract.observation.is_image else np.float32)
+    state = 0 if interface.records is None else interface.records.state_bytes
     return Identity(
-        int(np.prod(contract.observation.shape)) * pixels_or_floats.itemsize,
+        int(np.prod(contract.observation.shape)) * pixels_or_floats.itemsize + state,
         interface.input_len * np.dtype(DTYPES[interface.input]).itemsize,
         interface.output_len * np.dtype(DTYPES[interface.output]).itemsize,
         4 * contract.action.width,
@@ -72,14 +74,23 @@ def identity_from(payload: bytes) -> Identity:
 
 
 def input_payloads(interface: Interface, inputs: NDArray[Any]) -> list[bytes]:
-    """Return one payload for each of the graph's integers [n, ...]."""
+    """Return one payload for each of one step's integers [n, ...]."""
+    if interface.records is not None:
+        inputs = interface.records.input.pack(inputs)
     dtype = DTYPES[interface.input]
     return [np.ascontiguousarray(row, dtype).tobytes() for row in inputs]
 
 
-def observation_payloads(obs: NDArray[Any]) -> list[bytes]:
-    """Return one payload for each vector observation [n, features] in environment units."""
-    return [row.tobytes() for row in np.ascontiguousarray(obs, np.float32)]
+def observation_payloads(interface: Interface, rows: NDArray[Any]) -> list[bytes]:
+    """Return one payload for each row (`quarl.graph.rows`) of a policy of vectors, in environment
+    units: the observation, and of a recurrent policy the integers of its state.
+    """
+    obs = split_rows(interface.contract, rows)[0]
+    payloads = [row.tobytes() for row in np.ascontiguousarray(obs, np.float32)]
+    if interface.records is None:
+        return payloads
+    states = interface.records.state_of(interface.contract, rows)
+    return [obs + state.tobytes() for obs, state in zip(payloads, states, strict=True)]
 
 
 def ticks_of(answers: Sequence[bytes]) -> tuple[int, ...]:
@@ -91,7 +102,8 @@ def outputs_of(interface: Interface, answers: Sequence[bytes]) -> NDArray[Any]:
     """Return the outputs [n, count] in the answers to run requests."""
     dtype = DTYPES[interface.output]
     rows = [np.frombuffer(answer, dtype, interface.output_len, TICKS.size) for answer in answers]
-    return np.stack(rows) if rows else np.zeros((0, interface.output_len), dtype)
+    outputs = np.stack(rows) if rows else np.zeros((0, interface.output_len), dtype)
+    return outputs if interface.records is None else interface.records.output.unpack(outputs)
 
 
 def actions_of(interface: Interface, actions: Sequence[bytes]) -> NDArray[Any]:

@@ -102,7 +102,10 @@ class QemuDevice:
         """
         return actions_of(
             self.interface,
-            [answer[TICKS.size :] for answer in self._converse("A", observation_payloads(obs))],
+            [
+                answer[TICKS.size :]
+                for answer in self._converse("A", observation_payloads(self.interface, obs))
+            ],
         )
 
     def decisions(self, inputs: NDArray[Any]) -> NDArray[Any]:
@@ -131,7 +134,11 @@ class QemuDevice:
     def count_act(self, obs: NDArray[Any]) -> Count:
         """Return what `ql_policy_act` executes for one vector observation [features]."""
         return merged(
-            self._counted("A", observation_payloads(obs[None]), self.interface.names.symbol("act"))
+            self._counted(
+                "A",
+                observation_payloads(self.interface, obs[None]),
+                self.interface.names.symbol("act"),
+            )
         )
 
     def icount_call(self, inputs: NDArray[Any]) -> tuple[int, int]:
@@ -144,7 +151,7 @@ class QemuDevice:
         """Return the instructions of `ql_policy_act` for one vector observation [features], and
         their possible error; as above.
         """
-        return self._by_icount("A", observation_payloads(obs[None]))
+        return self._by_icount("A", observation_payloads(self.interface, obs[None]))
 
     def _by_icount(self, kind: Kind, payloads: Sequence[bytes]) -> tuple[int, int]:
         return instructions_by_icount(

@@ -159,7 +159,7 @@ class SerialDevice:
         """Return `act`'s actions and the ticks of each decision, from observation to action; 0
         where the core counts none.
         """
-        answers = [self._ask("A", payload) for payload in observation_payloads(obs)]
+        answers = [self._ask("A", payload) for payload in observation_payloads(self.interface, obs)]
         return actions_of(self.interface, [answer[TICKS.size :] for answer in answers]), ticks_of(
             answers
         )

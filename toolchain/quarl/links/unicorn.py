@@ -80,7 +80,10 @@ class UnicornDevice:
         """
         return actions_of(
             self.interface,
-            [self._ask("A", payload)[TICKS.size :] for payload in observation_payloads(obs)],
+            [
+                self._ask("A", payload)[TICKS.size :]
+                for payload in observation_payloads(self.interface, obs)
+            ],
         )
 
     def decisions(self, inputs: NDArray[Any]) -> NDArray[Any]:
@@ -110,7 +113,9 @@ class UnicornDevice:
         """Return what `ql_policy_act` executes for one vector observation [features]."""
         return merged(
             self._counted(
-                "A", observation_payloads(obs[None])[0], self.interface.names.symbol("act")
+                "A",
+                observation_payloads(self.interface, obs[None])[0],
+                self.interface.names.symbol("act"),
             )
         )
 

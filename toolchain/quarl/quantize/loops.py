@@ -21,6 +21,8 @@ STATE_BITS = 15
 GATE_BITS = 10
 STATE_MARGIN = 1.25  # of the range seen on the calibration: what drifts may leave it
 SAME_NUMBERS: Function = "x"
+NEGATIVE_SIGMOID: Function = "neg(sigmoid(x))"
+GATES = ("sigmoid", NEGATIVE_SIGMOID)
 Loops: TypeAlias = tuple[tuple[str, str], ...]
 """The name of each state input, and of the unit that makes its next value."""
 
@@ -72,12 +74,15 @@ def is_narrow_copy(unit: Unit) -> bool:
 
 
 def gates(units: tuple[Unit, ...], held: frozenset[str]) -> frozenset[str]:
-    """Return the names of the functions whose results are only multiplied into what adds up."""
+    """Return the names of the gates: sigmoids whose results are only multiplied into what adds
+    up.
+    """
     found = set()
     for unit in units:
         readers = [other for other in units if unit.name in other.inputs]
         if (
             isinstance(unit.op, Activation)
+            and unit.op.function in GATES
             and readers
             and all(isinstance(other.op, Mul) and other.name in held for other in readers)
         ):

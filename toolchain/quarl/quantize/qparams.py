@@ -33,6 +33,7 @@ from quarl.graph.policy import (
 from quarl.graph.quant_policy import MULTIPLIER_BOUND, PRODUCT_BOUND, QuantTensor
 from quarl.quantize.loops import (
     GATE_BITS,
+    NEGATIVE_SIGMOID,
     STATE_BITS,
     STATE_MARGIN,
     Loops,
@@ -43,7 +44,6 @@ from quarl.quantize.loops import (
 from quarl.quantize.transforms import Unit, input_joins
 from quarl.quantize.widths import largest_weight
 
-NEGATIVE_SIGMOID: Function = "neg(sigmoid(x))"  # of the gates of a recurrent cell
 SHRINK_STEPS = np.linspace(
     1.0, 0.1, 46
 )  # ranges tried for a tensor that a table reads, as shares of the full one
