@@ -8,6 +8,7 @@ import pytest
 
 from quarl.errors import InputError
 from quarl.evidence.agreement import WorstDecision
+from quarl.evidence.drift import StateDrift
 from quarl.evidence.evidence import DisturbedEpisodes, Evidence
 from quarl.rollouts.robustness import DISTURBANCES
 from quarl.verdict.explanations import EXPLANATIONS, explain
@@ -34,6 +35,7 @@ def all_checks() -> set[str]:
         ),
         judge(SOURCELESS, replace(LIMITS, backends=("litert", "firmware")), policy="p"),
         judge(Evidence(), LIMITS, policy="p"),
+        judge(replace(GOOD, drift=StateDrift(500, 8, 0.01, 0.01, 0.1)), LIMITS, policy="p"),
         *(
             judge(
                 replace(GOOD, agreement=agreement, paired=None, worst=WORST),

@@ -13,14 +13,18 @@ from quarl.errors import InputError
 from quarl.files.npz import FRAMES_RATIO, npz_arrays, npz_bytes
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import integer_outputs, real_outputs
+from quarl.graph.rows import row_shape, state_length
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """Observations [n, *shape] in environment units, n >= 1, and what the policy answers."""
+    """Observations [n, *shape] in environment units, of a recurrent policy rows with its state
+    (`quarl.graph.rows`), n >= 1, and what the policy answers.
+    """
 
     obs: NDArray[Any]
-    outputs: NDArray[Any]  # [n, count], of the artifacts' output type
+    # [n, count], of the artifacts' output type; next states behind them
+    outputs: NDArray[Any]
     actions: NDArray[Any]  # [n] or [n, count], as the environment takes them
 
     def to_npz(self) -> bytes:
@@ -47,8 +51,8 @@ def example_from(data: bytes, policy: QuantPolicy, where: str) -> Example:
     example = Example(arrays["obs"], arrays["outputs"], arrays["actions"])
     count, action = len(example.obs) if example.obs.ndim else 0, policy.contract.action
     shapes = {
-        "obs": (example.obs.shape, (count, *policy.contract.observation.shape)),
-        "outputs": (example.outputs.shape, (count, action.count)),
+        "obs": (example.obs.shape, (count, *row_shape(policy.contract))),
+        "outputs": (example.outputs.shape, (count, action.count + state_length(policy.contract))),
         "actions": (
             example.actions.shape,
             (count,) if action.kind == "discrete" else (count, action.width),

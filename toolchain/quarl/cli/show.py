@@ -14,6 +14,7 @@ from quarl.cli.table import table
 if TYPE_CHECKING:
     from quarl.cli.doctor import Finding
     from quarl.evidence.evidence import ImportProof
+    from quarl.graph.state import StateVector
     from quarl.quantize.error_report import QuantReport
     from quarl.sources.recipe import Recipe, ScoreRecipe
     from quarl.sources.source import Source
@@ -87,6 +88,17 @@ def source_table(source: Source, proof: ImportProof) -> dict[str, Any]:
     }
 
 
+def _state_lines(states: tuple[StateVector, ...]) -> list[str]:
+    """Return what a recurrent policy carries, in words."""
+    if not states:
+        return []
+    parts = [
+        f"{state.name} [{state.length}], {'given' if any(state.initial) else '0'} at the start"
+        for state in states
+    ]
+    return [f"  state        {'; '.join(parts)}: carried from step to step"]
+
+
 def source_text(source: Source, proof: ImportProof) -> str:
     """Return an imported policy as text."""
     policy = source.policy
@@ -125,6 +137,7 @@ def source_text(source: Source, proof: ImportProof) -> str:
             f"{sum(count for *_, count in layers):,} parameters",
             f"  observation  {seen}",
             f"  action       {done}{rate}",
+            *_state_lines(policy.contract.state),
             f"  import       {proven}",
             *(f"  {line}" for line in _aligned(policy.contract.stated)),
             "",

@@ -16,6 +16,7 @@ from annotated_types import Ge, Le
 from quarl.errors import InputError
 from quarl.evidence.agreement import Agreement, BoxAgreement, DiscreteAgreement, WorstDecision
 from quarl.evidence.closed_loop import PairedEpisodes
+from quarl.evidence.drift import StateDrift
 from quarl.evidence.plan import EpisodePlan
 from quarl.files.documents import Count, Digest, Document, Identifier, Line, Share, decode, encode
 from quarl.graph.env_spec import EnvSpec
@@ -139,6 +140,7 @@ class Evidence:
     robustness: tuple[DisturbedEpisodes, ...] = ()  # empty: not asked for
     worst: tuple[WorstDecision, ...] = ()
     trials: tuple[Trial, ...] = ()  # empty: nothing failed, or nothing could be tried
+    drift: StateDrift | None = None  # of a recurrent policy's state
 
     def to_json(self) -> str:
         """Return canonical JSON."""
@@ -159,6 +161,7 @@ class Evidence:
             robustness=tuple(_stored_disturbed(disturbed) for disturbed in self.robustness),
             worst=tuple(_Worst(**asdict(decision)) for decision in self.worst),
             trials=self.trials,
+            drift=self.drift,
         )
         return encode(stored, DOCUMENT).decode()
 
@@ -190,6 +193,7 @@ def evidence_from_json(text: str | bytes, where: str = "parity.json") -> Evidenc
             robustness=tuple(_disturbed(disturbed) for disturbed in stored.robustness),
             worst=tuple(WorstDecision(**asdict(decision)) for decision in stored.worst),
             trials=stored.trials,
+            drift=stored.drift,
         )
     except ValueError as error:
         raise InputError(
@@ -321,6 +325,7 @@ class _Stored:
     robustness: tuple[_Disturbed, ...]
     worst: tuple[_Worst, ...]
     trials: tuple[Trial, ...]
+    drift: StateDrift | None = None
 
 
 def _stored_agreement(agreement: Agreement | None) -> _Discrete | _Box | None:

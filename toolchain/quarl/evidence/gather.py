@@ -16,6 +16,7 @@ from quarl.bundle.release import Release
 from quarl.evidence.agreement import compare_decisions_and_worst
 from quarl.evidence.backends import compare_backends, compare_on_board, replay_example
 from quarl.evidence.closed_loop import PairedEpisodes
+from quarl.evidence.drift import state_drift
 from quarl.evidence.evidence import (
     BackendEquality,
     CalibratedOn,
@@ -25,6 +26,7 @@ from quarl.evidence.evidence import (
 )
 from quarl.evidence.plan import EpisodePlan, Schedule
 from quarl.evidence.play import play_own, play_pairs, play_robustness
+from quarl.graph.rows import split_rows
 from quarl.links.target import Target
 from quarl.profiles.platforms import platform_of
 from quarl.profiles.workload import release_workload
@@ -93,7 +95,8 @@ def gather_evidence(
     agreement, worst = compare_decisions_and_worst(
         release.source, release.quantized, release.example.obs
     )
-    evidence = replace(evidence, agreement=agreement, worst=worst)
+    drift = state_drift(release.source, release.quantized, release.example.obs)
+    evidence = replace(evidence, agreement=agreement, worst=worst, drift=drift)
     if plan is None:
         return replace(evidence, clipped=_held_out_clipped(release))
     return _with_episodes(evidence, release, plan, progress)
@@ -101,7 +104,8 @@ def gather_evidence(
 
 def _held_out_clipped(release: Release) -> ClippedInputs | None:
     """Return how much of the held-out observations lies outside the calibrated ranges."""
-    counter, obs = ClipCounter(release.quantized), release.example.obs
+    counter = ClipCounter(release.quantized)
+    obs = split_rows(release.contract, release.example.obs)[0]
     places = np.arange(len(obs), dtype=np.int64)
     counter.observe(places, places, obs)
     return counter.result()

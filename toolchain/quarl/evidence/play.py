@@ -15,6 +15,7 @@ from quarl.evidence.evidence import DisturbedEpisodes, OwnEpisodes
 from quarl.evidence.plan import Schedule
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.rows import split_rows
 from quarl.rollouts.actors import Actor, artifact_actor, float64_actor, source_actor
 from quarl.rollouts.clipping import ClipCounter, ClippedInputs
 from quarl.rollouts.divergence import ActionLog, first_divergence
@@ -148,7 +149,7 @@ def play_robustness(
         partial(source_actor, _source_of(release)),
         _artifact_maker(release),
     )
-    spread = feature_spread(release.example.obs)
+    spread = feature_spread(split_rows(release.contract, release.example.obs)[0])
     seeds = range(PARITY_SEED, PARITY_SEED + episodes)
     turns = len(makers) * len(DISTURBANCES) * episodes
     disturbed = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from quarl.boards.core import Kernels
-from quarl.files.documents import Document, Name, decode, encode
+from quarl.files.documents import Document, Line, Name, decode, encode
 from quarl.firmware.c_types import CType
 from quarl.firmware.names import Names
 from quarl.firmware.program import Program
@@ -24,7 +24,7 @@ DOCUMENT = Document("a firmware's interface", 1, "export the bundle again")
 class KernelCall:
     """One call of a kernel in one inference."""
 
-    layer: Name
+    layer: Line  # as the source calls it, often a path
     kernel: Name
     table_bytes: int  # of weights, biases, multipliers and tables in flash
 

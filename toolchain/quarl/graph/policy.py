@@ -37,7 +37,7 @@ from quarl.graph.ops import (
     Padding,
     Weighted,
 )
-from quarl.graph.rows import split_rows, state_parts
+from quarl.graph.rows import join_rows, split_rows, state_parts
 from quarl.graph.state import STATE
 
 __all__ = [
@@ -115,6 +115,15 @@ class Policy:
         if observation.normalizer is not None:
             return observation.normalizer.apply(values).astype(np.float32)
         return values.astype(np.float32)
+
+    def step_input(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """Return what a float artifact takes for rows: the graph's input, and of a recurrent policy
+        the states behind it.
+        """
+        values = self.graph_input(rows)
+        if not self.contract.state:
+            return values
+        return join_rows(values, split_rows(self.contract, rows)[1])
 
     def outputs(self, rows: NDArray[Any]) -> NDArray[np.float32]:
         """Return the network's outputs float32 [n, count] for rows (`quarl.graph.rows`) in

@@ -21,6 +21,12 @@ def state_length(contract: Contract) -> int:
     return sum(state.length for state in contract.state)
 
 
+def row_shape(contract: Contract) -> tuple[int, ...]:
+    """Return the shape of a row: that of an observation where there is no state."""
+    length, shape = state_length(contract), contract.observation.shape
+    return (shape[0] + length,) if length else shape
+
+
 def start_of(contract: Contract) -> NDArray[np.float32]:
     """Return float32 [state values]: all states at the start of an episode."""
     starts = [state.start for state in contract.state]

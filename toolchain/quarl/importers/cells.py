@@ -9,14 +9,14 @@ sigmoid(-x), so it costs no step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.graph.policy import Activation, Add, Concat, Dense, Function, Mul
+from quarl.graph.policy import Activation, Add, Concat, Dense, Function, Mul, Node, Op
 from quarl.graph.state import StateVector
 from quarl.importers.draft import DraftBuilder
 
@@ -154,3 +154,29 @@ class _Step:
     def closed(self, made: str, state: StateVector) -> str:
         self.builder.close_state(made, state)
         return made
+
+
+def add_cells(
+    builder: DraftBuilder, cells: Sequence[Cell], x: str, name: str, first: int = 1
+) -> str:
+    """Append one step of cells that read one another, the first of them `x`, and return the node of
+    the last hidden vector.
+
+    Args:
+        first: the number of the first cell in the network.
+    """
+    for number, cell in enumerate(cells, start=first):
+        own = name if len(cells) == 1 else f"{name}.{number - first}"
+        x = add_cell(builder, cell, x, Place(own, "", number))[0]
+    return x
+
+
+def recurrent_parts(
+    builder: DraftBuilder,
+) -> tuple[tuple[Node, ...], tuple[StateVector, ...], tuple[str, ...]]:
+    """Return the nodes, the states, and the nodes that make the next ones, of a builder whose steps
+    are all operations of a policy.
+    """
+    nodes = tuple(Node(n.name, cast(Op, n.op), n.inputs) for n in builder.nodes)
+    closing = [(n.state, n.name) for n in builder.nodes if n.state is not None]
+    return nodes, tuple(state for state, _ in closing), tuple(name for _, name in closing)

@@ -221,7 +221,7 @@ def profile_host(workload: Workload) -> Profile:
         }
         np.save(inputs["int8"], model_inputs(policy, obs))
         if source is not None:
-            np.save(inputs["float32"], source.graph_input(obs))
+            np.save(inputs["float32"], source.step_input(obs))
         workers = [processes.enter_context(_worker()) for _ in models]
         loaded = [
             worker.ask(_load_request(Path(folder), turn, model, inputs))

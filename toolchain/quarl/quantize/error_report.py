@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -47,7 +48,13 @@ from quarl.graph.quant_policy import (
     QuantWeighted,
     weight_bits,
 )
-from quarl.graph.reference import quantize_observations, real_outputs, run_integers
+from quarl.graph.reference import (
+    quantize_observations,
+    real_outputs,
+    real_state,
+    run_integers,
+)
+from quarl.graph.rows import join_rows, split_rows, state_parts
 from quarl.quantize.ladder import decision_loss
 
 FORMAT = 1
@@ -132,7 +139,9 @@ def quant_report(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> Q
     obs = obs[:: max(1, -(-len(obs) // most))]
     integers = quantize_observations(quantized, obs)
     rounded = run_integers(quantized, integers)
-    unrounded = run_unrounded(quantized, unrounded_input(quantized, obs))
+    unrounded = run_unrounded(
+        quantized, unrounded_input(quantized, obs), unrounded_state(quantized, obs)
+    )
     layers = tuple(
         _layer(node, rounded[node.name], unrounded[node.name])
         for node in quantized.nodes
@@ -152,21 +161,35 @@ def quant_report(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> Q
 
 def unrounded_input(quantized: QuantPolicy, obs: NDArray[Any]) -> NDArray[np.float64]:
     """Return float64 [n, *graph_shape]: the graph's integers before rounding and clamping."""
-    values = quantized.contract.observation.to_graph(obs).astype(np.float64)
+    plain = split_rows(quantized.contract, obs)[0]
+    values = quantized.contract.observation.to_graph(plain).astype(np.float64)
     quantizer = quantized.observation
     return (
         values - 128 if quantizer.is_pixels else values * quantizer.inv_scale + quantizer.zero_point
     )
 
 
+def unrounded_state(quantized: QuantPolicy, rows: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """Return float64 [n, length] by name: the states' integers before rounding and clamping."""
+    state = split_rows(quantized.contract, rows)[1].astype(np.float64)
+    parts = state_parts(quantized.contract, state)
+    tensors = {one.tensor_name: one.tensor for one in quantized.state}
+    return {
+        name: part / np.float64(tensors[name].scale) + tensors[name].zero_point
+        for name, part in parts.items()
+    }
+
+
 def run_unrounded(
-    quantized: QuantPolicy, graph_input: NDArray[np.float64]
+    quantized: QuantPolicy,
+    graph_input: NDArray[np.float64],
+    state: Mapping[str, NDArray[np.float64]] = MappingProxyType({}),
 ) -> Mapping[str, NDArray[np.float64]]:
     """Return every node's float64 result in steps of its tensor (real units for a wide head).
 
     Nothing is rounded or clamped, but for a ReLU, which still clamps at zero.
     """
-    values: dict[str, NDArray[np.float64]] = {INPUT: graph_input}
+    values: dict[str, NDArray[np.float64]] = {INPUT: graph_input, **state}
     for node in quantized.nodes:
         inputs = [values[name] for name in node.inputs]
         match node.op:
@@ -235,9 +258,11 @@ def _seen_observations(
     quantizer = quantized.observation
     if quantizer.is_pixels:
         return obs
-    return ((integers - quantizer.zero_point) / quantizer.inv_scale.astype(np.float64)).astype(
-        np.float32
-    )
+    own = integers[:, : quantizer.inv_scale.size]
+    seen = (own - quantizer.zero_point) / quantizer.inv_scale.astype(np.float64)
+    if not quantized.state:
+        return seen.astype(np.float32)
+    return join_rows(seen, real_state(quantized, integers[:, own.shape[1] :]))
 
 
 def _layer(node: QuantNode, rounded: NDArray[Any], unrounded: NDArray[np.float64]) -> LayerReport:

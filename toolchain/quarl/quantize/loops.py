@@ -65,7 +65,7 @@ def with_narrow_copies(units: tuple[Unit, ...], loops: Loops) -> tuple[Unit, ...
 
 def narrow_name(name: str) -> str:
     """Return what the copy of few bits is called."""
-    return f"{name}/narrow"
+    return f"{name}.narrow"
 
 
 def is_narrow_copy(unit: Unit) -> bool:

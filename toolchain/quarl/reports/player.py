@@ -23,6 +23,7 @@ from quarl.quantize.ladder import quantize_on_rung
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import Episodes, Watch, run_episodes
 from quarl.rollouts.foreign_env import blame, make_env
+from quarl.rollouts.memory import begin
 from quarl.rollouts.vector_env import check_env
 from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
@@ -128,10 +129,11 @@ def film(player: Player, seed: int, most_frames: int = MOST_FRAMES) -> Film:
     frames: list[NDArray[np.uint8]] = []
     try:
         obs, steps, ended = env.reset(seed), 0, False
+        choose, first = begin(player.actor, 1), np.zeros(1, np.int64)
         while not ended:
             if len(frames) < most_frames:
                 frames.append(_picture(player, env.render()))
-            obs, _, ended, _ = env.step(player.actor(obs[None])[0])
+            obs, _, ended, _ = env.step(choose(first, obs[None])[0])
             steps += 1
         if len(frames) < most_frames:
             frames.append(_picture(player, env.render()))

@@ -22,6 +22,7 @@ from quarl.envs.flight import COMMANDS, DEFAULT_OBSTACLES, FAR_M, MAX_STEPS, Fli
 from quarl.errors import QuarlError
 from quarl.evidence.closed_loop import PairedEpisodes
 from quarl.rollouts.actors import Actor, artifact_actor, row_by_row, source_actor
+from quarl.rollouts.memory import begin
 
 MAP_ENV, GAME_ENV = "quarl/PointToPoint-v0", "quarl/Atari-v0"
 FRAMES, FRAME_STEPS = 6, 240  # frames of each player, and the decisions they are spread over
@@ -173,14 +174,12 @@ def _fly(flights: Flights, players: Sequence[Actor]) -> list[Track]:
     points = [[flights.position[lane].copy()] for lane in range(lanes)]
     totals: NDArray[np.float64] = np.zeros(lanes)
     outcomes: list[Outcome | None] = [None] * lanes
+    each = np.arange(lanes // len(players))
+    choices = [begin(player, len(each)) for player in players]
     for _ in range(MAX_STEPS):
-        obs = flights.observe()
-        halves = np.split(obs, len(players))
-        moved = flights.step(
-            _commands(
-                np.concatenate([player(half) for player, half in zip(players, halves, strict=True)])
-            )
-        )
+        halves = np.split(flights.observe(), len(players))
+        made = [choose(each, half) for choose, half in zip(choices, halves, strict=True)]
+        moved = flights.step(_commands(np.concatenate(made)))
         for lane in [lane for lane in range(lanes) if outcomes[lane] is None]:
             points[lane].append(flights.position[lane].copy())
             totals[lane] += float(moved.reward[lane])

@@ -23,7 +23,9 @@ from quarl.emitters.artifact import open_artifact
 from quarl.errors import InputError
 from quarl.graph.policy import Activation, Add, Concat, Dense, Mul, Policy, Weighted, run_graph
 from quarl.graph.quant_policy import QuantPolicy
-from quarl.graph.reference import real_outputs
+from quarl.graph.reference import next_integers, real_outputs, start_integers
+from quarl.graph.rows import start_of, state_parts
+from quarl.rollouts.memory import RecurrentActor
 from quarl.runtimes.host import BATCH_SIZES, Runtime, model_inputs, open_runtime
 from quarl.workers.processors import processors
 
@@ -46,6 +48,8 @@ def source_actor(policy: Policy) -> Actor:
     the batch.
     """
     decode = policy.contract.action.decode
+    if policy.contract.state:
+        return _recurrent(policy, policy.graph_input, np.float32)
     if not policy.contract.observation.is_image:
         return lambda obs: decode(_row_outputs(policy, policy.graph_input(obs)))
     outputs = _image_outputs(policy)
@@ -60,6 +64,8 @@ def float_outputs(policy: Policy) -> Outputs:
 def float64_actor(policy: Policy) -> Actor:
     """Return the same weights in float64 arithmetic: the control that tells chaos from loss."""
     decode = policy.contract.action.decode
+    if policy.contract.state:
+        return _recurrent(policy, lambda obs: _float64_input(policy, obs), np.float64)
     if not policy.contract.observation.is_image:
         return lambda obs: decode(_row_outputs(policy, _float64_input(policy, obs)))
     exact = _float64_outputs(policy)
@@ -72,6 +78,8 @@ def artifact_actor(policy: QuantPolicy, model: bytes) -> Actor:
     """Return the int8 policy as its `.tflite` plays it in LiteRT; its integers do not depend on the
     batch.
     """
+    if policy.state:
+        return _recurrent_artifact(policy, open_runtime("litert", model))
     decode, outputs = policy.contract.action.decode, artifact_outputs(policy, model)
     return lambda obs: decode(outputs(obs))
 
@@ -82,6 +90,37 @@ def artifact_outputs(policy: QuantPolicy, model: bytes) -> Outputs:
     runtimes = (open_artifact(policy, "litert", model) for _ in range(threads))
     outputs = _shared([_integers_of(policy, runtime) for runtime in runtimes])
     return lambda obs: real_outputs(policy, outputs(obs))
+
+
+def _recurrent(
+    policy: Policy, graph_input: Callable[[NDArray[Any]], NDArray[Any]], dtype: type[Any]
+) -> RecurrentActor:
+    """Return a recurrent policy in a float type, each row as a batch of one gives it."""
+    contract, last = policy.contract, policy.nodes[-1].name
+
+    def step(obs: NDArray[Any], state: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        parts = state_parts(contract, state)
+        results = run_graph(
+            policy.nodes,
+            graph_input(obs)[:, None, :],
+            {name: part[:, None, :] for name, part in parts.items()},
+        )
+        made = policy.next_of(results, len(obs))[:, 0, :]
+        return contract.action.decode(results[last][:, 0, :]), made
+
+    return RecurrentActor(step, start_of(contract).astype(dtype))
+
+
+def _recurrent_artifact(policy: QuantPolicy, runtime: Runtime) -> RecurrentActor:
+    """Return a recurrent policy as its artifact plays it; the state is carried in integers."""
+
+    def step(obs: NDArray[Any], state: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        integers = policy.observation.quantize(obs)
+        outputs = runtime.run(np.concatenate([integers, state], axis=1).astype(policy.input_dtype))
+        action = policy.contract.action.decode(real_outputs(policy, outputs))
+        return action, next_integers(policy, outputs)
+
+    return RecurrentActor(step, start_integers(policy))
 
 
 def row_by_row(actor: Actor) -> Actor:

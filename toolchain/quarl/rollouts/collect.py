@@ -24,7 +24,9 @@ from quarl.workers.progress import Progress
 class Observations(NamedTuple):
     """Observations met on the way, in the order of (episode, step)."""
 
-    obs: NDArray[Any]  # [count, *shape], raw units and dtype of the environment
+    # [count, *shape], raw units and dtype of the environment; rows with the state (graph.rows) of a
+    # recurrent actor
+    obs: NDArray[Any]
     episode: NDArray[np.int64]  # [count], the place in `seeds` of the episode each comes from
 
 
@@ -48,7 +50,7 @@ def collect_observations(
             seed and step).
     """
     collector = _Collector(env.id, tuple(seeds), count)
-    run_episodes(env, actor, seeds, lanes=lanes, watch=Watch(collector))
+    run_episodes(env, actor, seeds, lanes=lanes, watch=Watch(collector, with_state=True))
     return collector.result()
 
 
@@ -76,7 +78,7 @@ def _observed(
         opened(make),
         seeds,
         lanes=field.lanes,
-        watch=Watch(collector, watch.progress, watch.tick),
+        watch=Watch(collector, watch.progress, watch.tick, with_state=True),
     )
     return collector
 

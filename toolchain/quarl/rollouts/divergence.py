@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from quarl.graph.contract import Action
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import Observe
+from quarl.rollouts.memory import Choose, begin
 
 NEVER = -1
 # box actions part where one value differs by this share of its range (of 1 where the range is
@@ -46,7 +47,14 @@ class ActionLog:
 
     def __call__(self, obs: NDArray[Any]) -> NDArray[Any]:
         """Return the actor's actions [k, ...]."""
-        actions = self._actor(obs)
+        return self._kept(self._actor(obs))
+
+    def begin(self, count: int) -> Choose:
+        """Return what chooses in `count` episodes, and is kept."""
+        choose = begin(self._actor, count)
+        return lambda episodes, obs: self._kept(choose(episodes, obs))
+
+    def _kept(self, actions: NDArray[Any]) -> NDArray[Any]:
         self._actions.append(actions)
         return actions
 

@@ -8,7 +8,7 @@ Episode i is reset with seeds[i]; a lane that is done takes the next waiting epi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ from quarl.errors import InputError
 from quarl.graph.contract import Action, Contract
 from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.actors import Actor
+from quarl.rollouts.memory import Choose, Memory, begin
 from quarl.rollouts.vector_env import open_lanes
 from quarl.workers.progress import Progress
 
@@ -54,6 +55,7 @@ class Watch:
     progress: Progress | None = None
     tick: Callable[[], None] | None = None  # called after each step of the lanes; may raise
     replayed: int = REPLAYED  # episodes that a control plays again in any case
+    with_state: bool = False  # `observe` is told rows (`quarl.graph.rows`) of a recurrent actor
 
 
 def run_episodes(
@@ -72,7 +74,11 @@ def run_episodes(
             on for `LONGEST_EPISODE_STEPS`; names the seed.
         ToolMissingError: the environment needs a package that is not installed.
     """
-    return _play(env, lambda episodes, obs: actor(obs), seeds, lanes, watch)
+    choose, observe = begin(actor, len(seeds)), watch.observe
+    if watch.with_state and observe is not None and isinstance(choose, Memory):
+        memory = choose
+        watch = replace(watch, observe=lambda e, s, obs: observe(e, s, memory.rows(e, obs)))
+    return _play(env, choose, seeds, lanes, watch)
 
 
 class Beside(NamedTuple):
@@ -105,12 +111,13 @@ def run_beside(
     """
     count, progress = len(seeds), watch.progress
     differs = np.zeros(count, np.bool_)
+    own_choice, other_choice = begin(actor, count), begin(control, count)
 
     def choose(episodes: NDArray[np.int64], obs: NDArray[Any]) -> NDArray[Any]:
-        actions = actor(obs)
+        actions = own_choice(episodes, obs)
         rows = np.flatnonzero(~differs[episodes])
         if rows.size:
-            answers = control(obs[rows])
+            answers = other_choice(episodes[rows], obs[rows])
             is_other = (answers != actions[rows]).reshape(len(rows), -1).any(axis=1)
             differs[episodes[rows]] = is_other
         return actions
@@ -206,7 +213,7 @@ def _random_values(generator: np.random.Generator, action: Action) -> NDArray[np
 
 def _play(
     env: EnvSpec,
-    choose: Callable[[NDArray[np.int64], NDArray[Any]], NDArray[Any]],
+    choose: Choose,
     seeds: Sequence[int],
     lanes: int,
     watch: Watch,

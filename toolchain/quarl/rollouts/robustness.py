@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import Episodes, Watch, join_episodes, run_episodes
+from quarl.rollouts.memory import Choose, begin
 from quarl.rollouts.shares import Field, Maker, in_shares, opened
 from quarl.workers.progress import Progress
 
@@ -122,6 +123,11 @@ class DisturbedActor:
     def __call__(self, obs: NDArray[Any]) -> NDArray[Any]:
         """Return the actions for what `observe` was told last, disturbed."""
         return self._actor(self._shown)
+
+    def begin(self, count: int) -> Choose:
+        """Return what chooses in `count` episodes, from what `observe` was told last."""
+        choose = begin(self._actor, count)
+        return lambda episodes, obs: choose(episodes, self._shown)
 
 
 def play_disturbed(

@@ -19,7 +19,13 @@ from quarl.graph.contract import Contract
 from quarl.graph.policy import Policy, node_shapes
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.shapes import quant_shapes
-from quarl.quantize.calibration import Calibration, calibrate, drawn, read_observations
+from quarl.quantize.calibration import (
+    Calibration,
+    calibrate,
+    carried,
+    drawn,
+    read_observations,
+)
 from quarl.quantize.observation_file import KINDS
 from quarl.rollouts.actors import Actor, source_actor
 from quarl.rollouts.collect import observe_episodes
@@ -61,7 +67,7 @@ def observations_of(
         where = calibration if isinstance(calibration, Path) else Path("observations")
         observations = _given(calibration, contract)
         check_amount(source.policy, len(observations.obs), where)
-        return _split(observations)
+        return _split(_carried(source.policy, observations))
     if source.observations is not None:
         fitted_file, held_file = source.observations
         return read_observations(fitted_file, contract), read_observations(held_file, contract)
@@ -98,6 +104,10 @@ def observations_of(
     return calibrate(fitted.obs, contract, fitted.episode), calibrate(
         held.obs, contract, held.episode
     )
+
+
+def _carried(policy: Policy | QuantPolicy, observations: Calibration) -> Calibration:
+    return carried(policy, observations) if isinstance(policy, Policy) else observations
 
 
 def _integer_actor(policy: QuantPolicy) -> Actor:

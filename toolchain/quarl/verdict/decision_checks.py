@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from quarl.bundle.limits import Limits
 from quarl.evidence.agreement import BoxAgreement, DiscreteAgreement, WorstDecision
+from quarl.evidence.drift import StateDrift
 from quarl.verdict.checks import SOFTER_INT8, Question, judged, missing, reported
 from quarl.verdict.verdict import Check, Outcome
 
@@ -30,7 +31,20 @@ _ACTION_ERROR = Question("action_error", "agreement", unit="of range")
 _WORST_ERROR = Question("worst_action_error", "agreement", unit="of range")
 _WORST_DECISION = Question("worst_decision", "agreement")
 _DECISIONS = Question("decisions", "agreement", "at least", "observations")
+_DRIFT = Question("state_drift", "agreement", unit="of range")
 _LOOK_HERE = f"The return decides, this tells where to look. {SOFTER_INT8}"
+
+
+def drift_checks(drift: StateDrift | None) -> Iterator[Check]:
+    """Yield what is known of a recurrent policy's state; it has no limit: the return decides."""
+    if drift is not None:
+        yield reported(
+            _DRIFT,
+            drift.late,
+            f"after {drift.steps:,} steps on the same observations the state of int8 is off by "
+            f"{drift.late:.2%} of its range on average, in the first steps by {drift.early:.2%}, "
+            f"at most by {drift.largest:.2%}",
+        )
 
 
 def agreement_checks(

@@ -31,6 +31,7 @@ from quarl.verdict.decision_checks import (
     MOST_CLIPPED,
     agreement_checks,
     decisions_only,
+    drift_checks,
 )
 from quarl.verdict.verdict import Check, Outcome, Verdict
 
@@ -62,6 +63,7 @@ def judge(evidence: Evidence, limits: Limits, *, policy: str, can_play: bool = T
         checks += list(robustness_checks(evidence.paired, evidence.robustness, limits))
     else:
         checks += own_checks(evidence.own, limits)
+    checks += drift_checks(evidence.drift)
     checks += _budget_checks(limits, evidence.figures)
     return Verdict(
         policy, tuple(checks), loop, not_proven=limits.not_proven, decisions_only=by_decisions

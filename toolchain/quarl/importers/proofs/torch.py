@@ -26,7 +26,7 @@ from quarl.rollouts.flat_space import flat_length, is_flattened
 
 CONTRIB = {
     "QR-DQN": "QRDQN",
-    **{name: name for name in ("TQC", "TRPO", "ARS", "CrossQ", "MaskablePPO")},
+    **{name: name for name in ("TQC", "TRPO", "ARS", "CrossQ", "MaskablePPO", "RecurrentPPO")},
 }
 
 
@@ -191,6 +191,11 @@ def _two_each(logits: NDArray[Any]) -> NDArray[Any]:
 
 
 def _sb3_outputs(network: Any, name: str, discrete: bool, tensor: Any) -> Any:
+    if name == "RecurrentPPO":
+        features = network.extract_features(tensor, network.pi_features_extractor)
+        latent = network.lstm_actor(features)[0]  # unbatched: the rows are one episode
+        made = network.action_net(network.mlp_extractor.forward_actor(latent))
+        return made.tanh() if network.squash_output else made
     if not discrete:
         return network._predict(tensor, deterministic=True)
     if name == "DQN":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,14 @@ import numpy as np
 from quarl.errors import InputError, UnsupportedError
 from quarl.files.archives import Archive
 from quarl.files.open import source_digest
-from quarl.graph.contract import Action, Observation
-from quarl.graph.policy import Activation, Dense, Flatten, Function, Policy, linear_chain
+from quarl.graph.contract import Action, Contract, Observation
+from quarl.graph.policy import INPUT, Activation, Dense, Flatten, Function, Policy, linear_chain
+from quarl.importers.cells import add_cells, recurrent_parts
+from quarl.importers.draft import DraftBuilder
 from quarl.importers.options import ImportOptions, make_contract
 from quarl.importers.sb3.data import Sb3Data, read_data
 from quarl.importers.sb3.route import onnx_route
+from quarl.importers.torch.cells import torch_cells
 from quarl.importers.torch.layers import (
     Layers,
     TorchState,
@@ -185,7 +188,7 @@ def read_sb3(path: Path, options: ImportOptions) -> Policy:
         )
     family = FAMILIES.get(data.policy_module)
     if family is None:
-        known = "PPO, MaskablePPO, A2C, TRPO, DQN, QR-DQN, SAC, TQC, CrossQ, TD3, DDPG, ARS"
+        known = "PPO, MaskablePPO, RecurrentPPO, A2C, TRPO, DQN, QR-DQN, SAC, TQC, CrossQ, TD3, DDPG, ARS"
         raise UnsupportedError(
             f"{path.name}: policies of {data.policy_module} are not carried over, only "
             f"{known} with their own policy classes"
@@ -197,6 +200,8 @@ def read_sb3(path: Path, options: ImportOptions) -> Policy:
     contract = make_contract(path, options, data.observation(), action, masks)
     check_normalizer(path, data, family, contract.observation, options)
     source = Source(data, state, data.observation(), data.activation(family.function))
+    if family is RECURRENT:
+        return _recurrent_policy(path, source, contract, version)
     layers = _first_layer(source, family.layers(source, action))
     return Policy(
         linear_chain(layers),
@@ -204,6 +209,29 @@ def read_sb3(path: Path, options: ImportOptions) -> Policy:
         family.algorithm(data),
         f"stable-baselines3 {version}",
         source_digest(path),
+    )
+
+
+def _recurrent_policy(path: Path, source: Source, contract: Contract, version: str) -> Policy:
+    """Return the actor of RecurrentPPO: an LSTM on the observation, and the layers behind it."""
+    if source.observation.is_image:
+        raise UnsupportedError(
+            f"{path.name}: a recurrent policy of pixels is not carried over: quarl carries a state "
+            "beside vectors. Train on features of the picture"
+        )
+    builder = DraftBuilder(path, source.observation.graph_shape)
+    cells = torch_cells(source.state, "lstm_actor", "lstm")
+    name = add_cells(builder, cells, INPUT, "lstm_actor")
+    for layer, op in actor_critic(source, contract.action):
+        name = builder.add(layer, op, [name], "")
+    nodes, states, made = recurrent_parts(builder)
+    return Policy(
+        nodes,
+        replace(contract, state=states),
+        RECURRENT.algorithm(source.data),
+        f"stable-baselines3 {version}",
+        source_digest(path),
+        made,
     )
 
 
@@ -238,6 +266,7 @@ def check_normalizer(
     on_policy = family in (
         FAMILIES["stable_baselines3.common.policies"],
         MASKABLE,
+        RECURRENT,
         FAMILIES["sb3_contrib.ars.policies"],
     )
     found = statistics_beside(path)
@@ -332,7 +361,11 @@ FAMILIES: dict[str, Family] = {
     "sb3_contrib.common.maskable.policies": Family(
         actor_critic, "tanh", _never, lambda _: "MaskablePPO"
     ),
+    "sb3_contrib.common.recurrent.policies": Family(
+        actor_critic, "tanh", _gsde_squashes, lambda _: "RecurrentPPO"
+    ),
     "sb3_contrib.crossq.policies": Family(renormed_actor, "relu", _always, lambda _: "CrossQ"),
     "sb3_contrib.ars.policies": Family(random_search, "relu", _ars_squashes, lambda _: "ARS"),
 }
 MASKABLE = FAMILIES["sb3_contrib.common.maskable.policies"]
+RECURRENT = FAMILIES["sb3_contrib.common.recurrent.policies"]

@@ -87,7 +87,7 @@ def package_of(workload: Workload, runtimes: Sequence[str]) -> Package:
     for runtime in runtimes:
         name = FILE_FORMAT.get(runtime, "tflite")
         if source is not None:
-            real = source.graph_input(obs[:FLOAT_INPUTS]).astype(np.float32)
+            real = source.step_input(obs[:FLOAT_INPUTS]).astype(np.float32)
             floats = _send(files, FLOATS, real)
             model = _add_model(files, f"float32.{name}", FLOAT_EMITTERS[name](source))
             asked.append(Asked(runtime, "float32", *model, floats, 1))

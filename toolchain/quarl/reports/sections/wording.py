@@ -18,6 +18,7 @@ TITLES = {
     "weighted_agreement": "Of what is at stake, kept",
     "worst_action_error": "Largest error of an action",
     "worst_decision": "Most at stake in one decision",
+    "state_drift": "Drift of the state",
     "decisions": "Decisions compared",
     "mean_return": "Mean return",
     "failure_rate": "Rise of the failure rate",
