@@ -15,12 +15,10 @@ Images travel as [channels, height, width] between convolutions, as the operator
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from quarl.emitters.checks import check_equal_tensors, check_multiplier
+from quarl.emitters.onnx_bytes import OFFSET, as_bytes, weights_as_stored
 from quarl.emitters.onnx_file import OUTPUT, OnnxFile, onnx_pads, onnx_type
 from quarl.emitters.provenance import provenance
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean, pool_counts
@@ -41,8 +39,6 @@ from quarl.graph.quant_policy import (
     is_wide_layer,
 )
 from quarl.graph.shapes import quant_shapes
-
-OFFSET = 128  # a byte of the graph is the int8 plus this
 
 
 def emit_onnx(policy: QuantPolicy) -> bytes:
@@ -146,7 +142,7 @@ class _Writer:
         assert target is not None
         check_multiplier(node, op, source)
         x = self._dequantized(node.inputs[0])
-        weights = self.file.constant(f"{node.name}/weights", _bytes(_weights_as_stored(op)))
+        weights = self.file.constant(f"{node.name}/weights", as_bytes(weights_as_stored(op)))
         scale = self.file.constant(f"{node.name}/weight_scale", op.weight_scale)
         zero = self.file.constant("zero_point", np.full(len(op.bias), OFFSET, np.uint8))
         w = self.file.node(
@@ -166,7 +162,7 @@ class _Writer:
         all exact but the product.
         """
         x, target = self._offsets(node.inputs[0]), node.output
-        weights = self.file.constant(f"{node.name}/weights", _weights_as_stored(op))
+        weights = self.file.constant(f"{node.name}/weights", weights_as_stored(op))
         w = self.file.node(
             "Cast", [weights], f"{node.name}/weights/float", to=onnx_type(np.float32)
         )  # folded when the file is loaded
@@ -213,7 +209,7 @@ class _Writer:
             shift = self.file.constant("first", np.array(first, np.int32))
             index = self.file.node("Sub", [index, shift], f"{node.name}/index")
         if target.is_int8:
-            entries = self.file.constant(f"{node.name}/table", _bytes(op.table))
+            entries = self.file.constant(f"{node.name}/table", as_bytes(op.table))
             self.integers[node.name] = self.file.node("Gather", [entries, index], node.name)
         else:
             entries = self.file.constant(
@@ -433,19 +429,3 @@ class _Writer:
             [value, self.file.constant("zero_point", np.array(amount, np.float32))],
             "shifted",
         )
-
-
-def _weights_as_stored(op: QuantWeighted) -> NDArray[np.int8]:
-    """Return the weights in ONNX's order [out, in, height, width]; dense ones as they are."""
-    match op:
-        case QuantDense():
-            return op.weights
-        case QuantConv2D():
-            return np.ascontiguousarray(op.weights.transpose(0, 3, 1, 2))
-        case QuantDepthwiseConv2D():
-            return op.weights[:, None]
-
-
-def _bytes(integers: NDArray[np.signedinteger[Any]]) -> NDArray[np.uint8]:
-    """Return int8 integers as the bytes q + 128."""
-    return (integers.astype(np.int16) + OFFSET).astype(np.uint8)

@@ -1,4 +1,5 @@
-"""Records: how one step of a recurrent policy lies in bytes, on its way in and out of the C runtime.
+"""Records: how one step of a recurrent policy lies in bytes, on its way in and out of the C
+runtime.
 
 In: a quantised policy. Out: a record for what goes in (observation and states) and one for what
 comes out (outputs and next states). In a record the widest elements come first, so that none has to

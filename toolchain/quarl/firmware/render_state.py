@@ -1,4 +1,4 @@
-"""Render: what a recurrent policy has beside others: its state, the reset, and act with the state."""
+"""Render: what a recurrent policy has beside others: its state, the reset, act with the state."""
 
 from __future__ import annotations
 

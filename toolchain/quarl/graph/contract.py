@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError
-from quarl.graph.state import StateVector
+from quarl.graph.state import StateVector, states_from
 
 Layout = Literal["vector", "hwc", "chw"]
 ElementType = Literal["float32", "uint8"]
@@ -402,18 +402,13 @@ class Contract:
                 ),
                 document["step_hz"],
                 tuple(document.get("stated", ())),
-                tuple(
-                    StateVector(state["name"], state["length"], tuple(state["initial"]))
-                    for state in document.get("state", ())
-                ),
+                states_from(document.get("state", ())),
             )
             if json.loads(contract.to_json()) != document or not all(
                 isinstance(word, str) for word in contract.words
             ):
-                raise InputError(
-                    "contract.json: holds something this quarl does not understand: export "
-                    "the bundle again"
-                )
+                words = "contract.json: holds something this quarl does not understand"
+                raise InputError(f"{words}: export the bundle again")
             return contract
         except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise InputError(

@@ -236,6 +236,6 @@ def node_shapes(policy: Policy) -> dict[str, tuple[int, ...]]:
 
 
 def input_shapes(contract: Contract) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what a graph reads, by name, without the batch: `INPUT` and the states."""
+    """Return the shapes of what a graph reads, without the batch: of `INPUT` and the states."""
     states = {state.tensor_name: (state.length,) for state in contract.state}
     return {INPUT: contract.observation.graph_shape, **states}

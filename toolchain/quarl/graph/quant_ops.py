@@ -77,8 +77,8 @@ class QuantTable:
 
 @dataclass(frozen=True, slots=True)
 class QuantMul:
-    """A product of two tensors, place by place: acc = (a - zero_point of a) * (b - zero_point of b),
-    then the one rescale rule.
+    """A product of two tensors, place by place: acc = (a - zero_point of a) * (b - zero_point of
+    b), then the one rescale rule.
     """
 
     multiplier: float  # a float32

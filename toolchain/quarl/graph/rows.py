@@ -1,4 +1,4 @@
-"""Rows: what a policy decides on in one step, its observation and, of a recurrent policy, its state.
+"""Rows: what a policy decides on in one step, its observation and, of a recurrent one, its state.
 
 A policy without a state has observations [n, *shape] as its rows. A recurrent one has rows [n,
 features + state values]: the observation in environment units, then each state of the contract in

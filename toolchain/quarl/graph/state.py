@@ -8,7 +8,9 @@ A graph reads the state under the name `STATE` + its name, and says which nodes 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +61,13 @@ class StateVector:
     def start(self) -> NDArray[np.float32]:
         """float32 [length]: the value at the start of an episode."""
         return np.array(self.initial or (0.0,) * self.length, np.float32)
+
+
+def states_from(table: Sequence[Mapping[str, Any]]) -> tuple[StateVector, ...]:
+    """Return the states that a contract's JSON lists; LookupError or TypeError where it is none."""
+    return tuple(
+        StateVector(state["name"], state["length"], tuple(state["initial"])) for state in table
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,21 +178,13 @@ def plan_tensors(
     coarsest = _coarsest_steps(units, spans, input_tensor, bits, weight_bits or {})
     least_scales = _least_scales(units, groups, spans, coarsest)
     tensors: dict[str, QuantTensor] = {INPUT: input_tensor}
-    for unit in reversed(
-        units
-    ):  # a function's tensor before that of the layer whose results it reads
+    # a function's tensor before that of the layer whose results it reads
+    for unit in reversed(units):
         name, width, least = unit.name, bits.get(unit.name, 8), least_scales[unit.name]
         table = _table_after(unit, readers.get(name, []))
-        if INPUT in groups[name] and not isinstance(unit.op, Copying):
-            tensors[name] = input_tensor
-        elif name in held:
-            least = max(least_scales.get(n, 0.0) for n in groups[name])
-            tensors[name] = held_tensor(*spans[name], least)
-        elif name in joined:
-            narrowest = min(8, *(bits.get(n, 8) for n in groups[name]))
-            tensors[name] = spanning_tensor(
-                *spans[name], narrowest, max(least_scales.get(n, 0.0) for n in groups[name])
-            )
+        if name in joined:
+            shared = _group_tensor(groups[name], spans[name], least_scales, bits, name in held)
+            tensors[name] = input_tensor if INPUT in groups[name] else shared
         elif table is not None:
             tensors[name] = table_input_tensor(
                 table.function, values[name], tensors[readers[name][0].name], width, least
@@ -207,6 +199,20 @@ def plan_tensors(
         if isinstance(unit.op, Copying):
             tensors[unit.name] = tensors[unit.inputs[0]]
     return {**tensors, **{state: tensors[made] for state, made in loops}}
+
+
+def _group_tensor(
+    group: frozenset[str],
+    span: tuple[float, float],
+    least_scales: Mapping[str, float],
+    bits: Mapping[str, int],
+    is_held: bool,
+) -> QuantTensor:
+    """Return the one tensor of all that a sum, a concat or a state joins."""
+    least = max(least_scales.get(name, 0.0) for name in group)
+    if is_held:
+        return held_tensor(*span, least)
+    return spanning_tensor(*span, min(8, *(bits.get(name, 8) for name in group)), least)
 
 
 def _table_after(unit: Unit, readers: list[Unit]) -> Activation | None:

@@ -79,7 +79,7 @@ def artifact_actor(policy: QuantPolicy, model: bytes) -> Actor:
     batch.
     """
     if policy.state:
-        return _recurrent_artifact(policy, open_runtime("litert", model))
+        return _recurrent_artifact(policy, open_artifact(policy, "litert", model))
     decode, outputs = policy.contract.action.decode, artifact_outputs(policy, model)
     return lambda obs: decode(outputs(obs))
 

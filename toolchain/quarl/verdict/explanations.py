@@ -139,8 +139,8 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     ),
     Explanation(
         "state_drift",
-        "How far the state of a recurrent policy in int8 is from its source's after 500 steps, both "
-        "on the same observations and each carrying its own, as a share of the state's range.",
+        "How far the state of a recurrent policy in int8 is from its source's after 500 steps, "
+        "both on the same observations and each carrying its own, as a share of the state's range.",
         "None: the return decides. A drift that grows with the steps says that small changes of "
         "the state are lost.",
         "Calibrate on whole episodes, as long as those the policy will meet.",

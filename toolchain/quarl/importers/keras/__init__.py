@@ -20,6 +20,7 @@ from quarl.graph.policy import INPUT, Policy
 from quarl.importers.draft import Draft, DraftBuilder
 from quarl.importers.fold import finish
 from quarl.importers.keras.arithmetic import PAIRS
+from quarl.importers.keras.cells import CELLS
 from quarl.importers.keras.description import (
     MODELS,
     Config,
@@ -102,9 +103,12 @@ class KerasOutputs:
         """Return the draft that ends in these outputs, joined where they are several."""
         path = self.file.path
         shape, dtype = _input(path, self.config, self.layers)
+        is_open = len(shape) == 2 and shape[0] is None
+        shape = (1, *shape[1:]) if is_open else shape
         is_window = len(shape) == 2
         builder = DraftBuilder(path, (int(np.prod(shape)),) if is_window else shape)
-        walk = Walk(path, builder, self.file.weights, LAYERS, PAIRS)
+        walk = Walk(path, builder, self.file.weights, {**LAYERS, **CELLS}, PAIRS)
+        walk.is_open = is_open
         if is_window:
             walk.windows[INPUT] = shape
         refs = [self.refs[name] for name in names]
@@ -154,8 +158,11 @@ def _input(path: Path, config: Config, layers: Sequence[LayerSpec]) -> tuple[tup
             f"{path.name}: the model does not say its input's shape: start it with "
             "keras.Input(shape=...) and save it again"
         )
+    is_recurrent = any(layer.kind in CELLS for layer in layers)
+    open_steps = is_recurrent and len(shape) == 3 and shape[1] is None
     if len(shape) not in (2, 3, 4) or not all(
-        isinstance(length, int) and 0 < length < 1 << 24 for length in shape[1:]
+        isinstance(length, int) and 0 < length < 1 << 24
+        for length in shape[2 if open_steps else 1 :]
     ):
         raise UnsupportedError(
             f"{path.name}: the input has shape {tuple(shape[1:])}, quarl carries [features], "

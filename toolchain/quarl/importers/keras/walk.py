@@ -53,6 +53,13 @@ class Walk:
         self.weights = weights
         self.windows: dict[str, tuple[int, ...]] = {}  # [history, features] of vectors
         self.meanings, self.pairs = meanings, pairs
+        self.is_open = False  # whether the model takes any number of steps
+        self._cells = 0
+
+    def next_cell(self) -> int:
+        """Return the number of the next recurrent cell, from 1."""
+        self._cells += 1
+        return self._cells
 
     def sequential(self, layers: Sequence[LayerSpec], value: str, place: str) -> str:
         """Return the node that ends the chain."""

@@ -12,12 +12,17 @@ from quarl.errors import InputError
 from quarl.importers.hdf5 import Hdf5File
 from quarl.importers.keras.description import LayerSpec
 
+_CELL = re.compile(r"_cell(_\d+)?$")  # the group of a recurrent layer's cell
+
 
 class Weights(Protocol):
     """Where the numbers of a layer are found; `place` is what `child` gave for it."""
 
     def child(self, place: str, layer: LayerSpec, number: int) -> str:
         """Return the place of a layer inside a model: the `number`-th of its kind."""
+
+    def cell(self, place: str) -> str:
+        """Return the place of the cell inside a recurrent layer."""
 
     def array(
         self,
@@ -52,6 +57,10 @@ class ZipWeights:
             )
         return found
 
+    def cell(self, place: str) -> str:
+        """Return the cell's own group."""
+        return f"{place}/cell"
+
     def array(
         self,
         place: str,
@@ -76,6 +85,10 @@ class LegacyWeights:
         """Return the outermost layer's group, for the layers inside it too."""
         return place or f"model_weights/{layer.name}"
 
+    def cell(self, place: str) -> str:
+        """Return the layer's group: variables of a cell are told by their names."""
+        return place
+
     def array(
         self,
         place: str,
@@ -90,8 +103,11 @@ class LegacyWeights:
             *((layer.name, name) for name in names),
             *((name,) for name in names),
         ]  # some layers leave their own name out
+        paths = [(name, tuple(name.removesuffix(":0").split("/")[-2:])) for name in listed]
         found = [
-            name for name in listed if tuple(name.removesuffix(":0").split("/")[-2:]) in wanted
+            name
+            for name, path in paths
+            if path in wanted or (_CELL.search(path[0]) and path[-1] in names)
         ]
         if len(found) != 1:
             raise InputError(

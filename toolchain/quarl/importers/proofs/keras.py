@@ -20,6 +20,7 @@ from quarl.importers.beside_tensorflow import prepare_for_tensorflow
 from quarl.importers.draft import Draft
 from quarl.importers.keras import read_draft
 from quarl.importers.keras.arithmetic import PAIRS
+from quarl.importers.keras.cells import CELLS
 from quarl.importers.keras.description import MODELS
 from quarl.importers.keras.file import open_keras
 from quarl.importers.keras.layers import LAYERS
@@ -62,7 +63,8 @@ def outputs_of_keras(
     draft = read_draft(path, options)
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
     values = source_input(draft, policy.contract, obs)
-    values = values.reshape(len(values), *model.input_shape[1:])
+    if not policy.contract.state:  # else one episode, of any number of steps
+        values = values.reshape(len(values), *model.input_shape[1:])
     if draft.nodes[-1].name == "outputs":  # several that are one action
         return _joined(keras, model, draft, values)
     tensors = {tensor._keras_history.operation.name: tensor for tensor in model.outputs}
@@ -77,6 +79,10 @@ def outputs_of_keras(
             operation.activation = keras.activations.linear
         else:
             tensor = operation.input
+    if policy.contract.state:
+        dropped = {node.source for node, _ in dropped_nodes(path, draft, options)}
+        outputs = _over_time(keras, model, dropped, values)
+        return outputs, f"Keras {keras.__version__}"
     if tensor is None:
         raise ToolMissingError(
             f"the output {draft.nodes[-1].source} lies in a model inside the model, where "
@@ -101,6 +107,28 @@ def _joined(
     return np.concatenate(parts, axis=1), f"Keras {keras.__version__}"
 
 
+def _over_time(
+    keras: Any, model: Any, dropped: set[str], values: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Return the outputs float32 [n, count] of a chain of layers on one episode, at each step.
+
+    Raises:
+        ToolMissingError: it is no chain.
+    """
+    if type(model).__name__ != "Sequential":
+        raise ToolMissingError("a recurrent model that is not Sequential is not run step by step")
+    start = x = keras.Input((None, values.shape[-1]))
+    for layer in model.layers:
+        if layer.name in dropped and not hasattr(layer, "kernel"):
+            continue
+        if hasattr(layer, "return_sequences"):
+            layer.return_sequences, layer.stateful = True, False
+        x = layer(x)
+    found = keras.Model(start, x)(values[None], training=False)
+    outputs: NDArray[np.float32] = np.asarray(keras.ops.convert_to_numpy(found), np.float32)[0]
+    return outputs
+
+
 def _is_plain(value: Any) -> bool:
     """Whether everything Keras would build from the description is a layer this package knows, or a
     harmless setting of one.
@@ -114,6 +142,7 @@ def _is_plain(value: Any) -> bool:
         known = (
             kind in LAYERS
             or kind in PAIRS
+            or kind in CELLS
             or kind in MODELS
             or kind in SETTING_CLASSES
             or kind == "InputLayer"

@@ -188,7 +188,10 @@ def read_sb3(path: Path, options: ImportOptions) -> Policy:
         )
     family = FAMILIES.get(data.policy_module)
     if family is None:
-        known = "PPO, MaskablePPO, RecurrentPPO, A2C, TRPO, DQN, QR-DQN, SAC, TQC, CrossQ, TD3, DDPG, ARS"
+        known = (
+            "PPO, MaskablePPO, RecurrentPPO, A2C, TRPO, DQN, QR-DQN, SAC, TQC, CrossQ, TD3, "
+            "DDPG, ARS"
+        )
         raise UnsupportedError(
             f"{path.name}: policies of {data.policy_module} are not carried over, only "
             f"{known} with their own policy classes"
