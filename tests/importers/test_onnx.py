@@ -719,6 +719,20 @@ def test_an_input_that_the_action_does_not_need_is_dropped_with_a_line(tmp_path:
     assert "input goal: dropped, the action does not depend on it" in policy.contract.stated
 
 
+@pytest.mark.parametrize(
+    ("env", "game"), [("ALE/Pong-v5", "pong"), ("ALE/SpaceInvaders-v5", "space_invaders")]
+)
+def test_a_bare_game_is_answered_with_the_preprocessed_one(
+    tmp_path: Path, env: str, game: str
+) -> None:
+    nodes = [node("Flatten", ["x"], "f"), node("MatMul", ["f", "w"], "y")]
+    path = save(tmp_path / "p.onnx", nodes, {"w": numbers(48, 3)}, ("n", 3, 4, 4))
+    screen = Observation((210, 160, 3), "uint8", "hwc")
+    told = ImportOptions(observation=screen, observation_by=f"--env {env}")
+    with pytest.raises(InputError, match=rf"such as --env quarl/Atari-v0 --env-arg game={game}"):
+        read_policy(path, told)
+
+
 def test_a_step_that_reads_what_nothing_computes_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "policy.onnx", [node("Gemm", ["x", "missing"], "y")], {}, ["n", 5])
     with pytest.raises(InputError, match="reads 'missing', which nothing computes before"):

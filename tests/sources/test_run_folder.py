@@ -12,7 +12,7 @@ from quarl.errors import InputError
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions
-from quarl.sources.run_folder import find_run
+from quarl.sources.run_folder import RunFolder, find_run
 from quarl.sources.source import open_source
 from tests.conftest import need
 
@@ -87,11 +87,6 @@ def test_the_best_agent_goes_first(trained: Path, tmp_path: Path) -> None:
     [
         ("frame_stack", "4", r"frame_stack 4.*--env my_package"),
         ("env_wrapper", "- my.wrappers.Still", r"my\.wrappers\.Still.*--env my_package"),
-        (
-            "env_wrapper",
-            "- stable_baselines3.common.atari_wrappers.AtariWrapper",
-            r"--env quarl/Atari-v0",
-        ),
     ],
 )
 def test_wrappers_of_a_run_are_named(trained: Path, setting: str, value: str, words: str) -> None:
@@ -106,6 +101,13 @@ def test_wrappers_of_a_run_are_named(trained: Path, setting: str, value: str, wo
         assert open_source(str(trained), ImportOptions(), given).env == given
     finally:
         config.write_text(CONFIG)
+
+
+def test_a_run_of_a_game_names_the_preprocessed_one() -> None:
+    wrapper = "stable_baselines3.common.atari_wrappers.AtariWrapper"
+    run = RunFolder(Path("agent.zip"), "SpaceInvadersNoFrameskip-v4", None, (wrapper,), 4)
+    with pytest.raises(InputError, match=r"quarl/Atari-v0 --env-arg game=space_invaders"):
+        run.check_env(None)
 
 
 def test_a_folder_of_something_else_is_no_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,17 @@ class EnvSpec:
     def registered_id(self) -> str:
         """The id as gymnasium knows it, without the module."""
         return self.id.rpartition(":")[2]
+
+
+def atari_advice(env_id: str) -> str:
+    """Return the option that names the preprocessed game of a bare Atari id (`ALE/Pong-v5`,
+    `PongNoFrameskip-v4`); empty for others.
+    """
+    found = re.fullmatch(r"(?:.*:)?ALE/(\w+)-v\d+|(\w+?)(?:NoFrameskip|Deterministic)-v\d+", env_id)
+    if found is None:
+        return ""
+    words = re.findall(r"[A-Z][a-z0-9]*", found[1] or found[2])
+    return f"--env quarl/Atari-v0 --env-arg game={'_'.join(words).lower()}"
 
 
 def as_stored(env: EnvSpec | None) -> EnvSpec | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError
 from quarl.graph.contract import Action, Contract, Normalizer, Observation
+from quarl.graph.env_spec import atari_advice
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 
@@ -152,6 +153,7 @@ def _observation(path: Path, found: Observation | None, options: ImportOptions) 
         raise InputError(
             f"{path.name}: the policy observes {_shape(found)}, {by} says {_shape(given)}: "
             "give the environment it was trained on, or the space as it was trained"
+            + (f", such as {game}" if (game := atari_advice(by.removeprefix("--env "))) else "")
         )
     # as the environment gives it
     return replace(

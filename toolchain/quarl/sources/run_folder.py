@@ -14,7 +14,7 @@ from pathlib import Path
 
 from quarl.errors import InputError
 from quarl.files.open import read_file
-from quarl.graph.env_spec import EnvSpec
+from quarl.graph.env_spec import EnvSpec, atari_advice
 from quarl.importers import ImportOptions
 from quarl.sources.pickled_statistics import read_vecnormalize
 
@@ -52,8 +52,8 @@ class RunFolder:
         if env is not None or not wrapped:
             return
         advice = (
-            f"--env quarl/Atari-v0 --env-arg game={self.env_id.partition('No')[0].lower()}"
-            if any(ATARI in wrapper for wrapper in self.wrappers)
+            game
+            if (game := atari_advice(self.env_id)) and any(ATARI in name for name in self.wrappers)
             else "register an environment that wears them, and name it: --env my_package:Wrapped-v0"
         )
         raise InputError(

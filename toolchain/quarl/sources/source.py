@@ -18,6 +18,7 @@ from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers import ImportOptions, parameters_in, read_policy
 from quarl.resources import default_cache_dir, models_dir
+from quarl.sources.hub import fetch, is_hub_file
 from quarl.sources.recipe import RECIPE_FILE, Recipe, list_recipes, read_recipe
 from quarl.sources.run_folder import find_run
 from quarl.sources.weights import VARIABLE, find_file, read_stored
@@ -91,7 +92,7 @@ def open_source(
     """
     folder = _find_recipe(source)
     if folder is None:
-        path = Path(source)
+        path = fetch(source) if is_hub_file(source) else Path(source)
         if not path.exists():
             raise InputError(
                 f"{source}: neither a file nor a shipped policy: give a path, or one of "
