@@ -28,7 +28,8 @@ from quarl.boards.microcontroller import Board, find_board
 from quarl.bundle.limits import Limits, limits_from_table
 from quarl.emitters import emit_tflite
 from quarl.evidence.closed_loop import failures_of
-from quarl.exporter.choose_rung import Choice, choose_rung
+from quarl.exporter.choose_rung import choose_rung
+from quarl.exporter.weighing import Choice
 from quarl.graph import reference as integer
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy

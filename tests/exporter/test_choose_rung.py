@@ -10,10 +10,11 @@ import pytest
 
 from quarl import pipeline
 from quarl.bundle.limits import DEFAULT_LIMITS, Limits
+from quarl.bundle.rung_result import RungResult
 from quarl.errors import InputError
-from quarl.evidence.agreement import BoxAgreement, compare_decisions
-from quarl.exporter.choose_rung import Choice, choose_rung, fixed_rung
-from quarl.graph import reference as integer
+from quarl.exporter.choose_rung import choose_rung, fixed_rung
+from quarl.exporter.cost import Cost, modelled
+from quarl.exporter.weighing import Choice, weigh
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
@@ -25,7 +26,7 @@ from quarl.quantize.ladder import (
     quantize_on_rung,
     rung_numbered,
 )
-from quarl.rollouts.actors import Actor
+from quarl.rollouts.actors import Actor, artifact_actor
 from quarl.rollouts.episodes import Episodes, run_episodes
 from quarl.rollouts.shares import Field
 from quarl.sources.observations import observations_of
@@ -63,66 +64,130 @@ def test_an_unknown_rung_is_refused() -> None:
         rung_numbered(6)
 
 
-def test_the_lowest_rung_that_keeps_the_return_is_taken(
+def test_the_most_faithful_within_the_cost_is_taken_and_alone_played(
     pendulum: tuple[Source, Calibration],
 ) -> None:
     source, calibration = pendulum
     assert source.env is not None
-    quantized, tried = choose_rung(Choice(source.policy, calibration, Field(source.env), limits()))
-    assert quantized.rung == 0
-    assert [result.rung for result in tried] == [0]
-    assert tried[0].mean is not None
-    assert tried[0].mean.passed
+    quantized, results = choose_rung(
+        Choice(source.policy, calibration, Field(source.env), limits())
+    )
+    (taken,) = [result for result in results if result.taken]
+    affordable = [
+        result.differing
+        for result in results
+        if result.cost is not None and result.cost <= 1.05 and result.differing is not None
+    ]
+    assert taken.differing == min(affordable)
+    assert quantized.rung == taken.rung
+    assert [result for result in results if result.mean is not None] == [taken]
+    assert len(results) == len(LADDER) + 1, "one more with some of the hidden activations wide"
+    assert results[0].cost == 1.0
 
 
-def test_a_rung_that_misses_what_is_asked_of_decisions_is_left_unplayed(
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_what_may_be_spent_decides_what_is_taken(
+    pendulum: tuple[Source, Calibration], factor: float
+) -> None:
+    source, calibration = pendulum
+    assert source.env is not None
+    choice = Choice(source.policy, calibration, Field(source.env), limits(), factor=factor)
+    _, results = choose_rung(choice)
+    (taken,) = [result for result in results if result.taken]
+    assert taken.cost is not None
+    assert taken.cost <= factor
+    assert (taken.rung == 5) == (factor == 2.0)
+
+
+def test_a_candidate_that_misses_what_is_asked_of_decisions_is_left_unplayed(
     pendulum: tuple[Source, Calibration],
 ) -> None:
     source, calibration = pendulum
     assert source.env is not None
-    quantized, tried = choose_rung(
+    _, results = choose_rung(
         Choice(source.policy, calibration, Field(source.env), limits(max_action_error=0.008))
     )
-    assert quantized.rung == 1
-    assert tried[0].mean is None
-    assert "off by" in tried[0].missed[0]
-    assert not tried[1].missed
+    assert results[0].mean is None
+    assert "off by" in results[0].missed[0]
+    assert [result.missed for result in results if result.taken] == [()]
 
 
-def test_a_rung_that_the_gate_would_refuse_for_its_held_out_decisions_is_left_unplayed(
+def test_what_play_refuses_is_followed_by_the_next_until_one_holds(
+    pendulum: tuple[Source, Calibration], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the dearest candidate is let play as it is: the last one that would be tried."""
+    source, calibration = pendulum
+    assert source.env is not None
+    choice = Choice(source.policy, calibration, Field(source.env), limits())
+    dearest = max(weigh(choice), key=lambda one: one.result.cost or 0.0)
+    assert dearest.policy is not None
+    last = dearest.policy.nodes[0].output
+
+    def only_the_last(policy: QuantPolicy, model: bytes) -> Actor:
+        if policy.nodes[0].output == last:
+            return artifact_actor(policy, model)
+        return lambda obs: np.zeros((len(obs), 1), np.float32)
+
+    monkeypatch.setattr("quarl.exporter.choose_rung.artifact_actor", only_the_last)
+    tried: list[RungResult] = []
+    _, results = choose_rung(choice, tried.append)
+    assert len(tried) == len(results), "a release is not refused while something is untried"
+    assert [bool(result.missed) for result in tried] == [True] * (len(tried) - 1) + [False]
+    costs = [result.cost for result in tried if result.cost is not None and result.cost > 1.05]
+    assert costs == sorted(costs), "dearer ones come last, the cheapest first"
+
+
+def test_a_budget_of_the_board_keeps_a_candidate_out(
+    pendulum: tuple[Source, Calibration], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, calibration = pendulum
+    assert source.env is not None
+
+    def emulated(policy: QuantPolicy) -> Cost:
+        found = modelled(policy)
+        latency = {"firmware_latency_us": found.instructions / 100}
+        return replace(found, kind="emulated", figures=latency)
+
+    monkeypatch.setattr("quarl.exporter.weighing.CostModel.of", lambda self, made: emulated(made))
+    asked = limits(budgets={"firmware_latency_us": 60.0})
+    choice = Choice(source.policy, calibration, Field(source.env), asked)
+    _, results = choose_rung(choice)
+    over = [result for result in results if "firmware_latency_us" in "".join(result.missed)]
+    (taken,) = [result for result in results if result.taken]
+    fits = [one for one in results if (one.instructions or 0) <= 6000]
+    assert [result.mean for result in over] == [None] * len(over)
+    assert 0 < len(over) < len(results)
+    assert taken.differing == min(one.differing for one in fits if one.differing is not None)
+    assert taken.cost is not None
+    assert taken.cost > 1.05, "a deadline that holds is all that is asked of the cost"
+
+
+def test_where_nothing_holds_the_most_faithful_is_returned_and_every_line_says_why(
     pendulum: tuple[Source, Calibration],
 ) -> None:
     source, calibration = pendulum
     assert source.env is not None
-    assert isinstance(source.policy, Policy)
-    plain = quantize_on_rung(source.policy, calibration, 0)
-    fitted = compare_decisions(source.policy, plain, calibration.obs)
-    assert isinstance(fitted, BoxAgreement)
-    assert fitted.mean_share is not None
-    asked = limits(max_action_error=1.05 * fitted.mean_share)
-    made = integer.act(plain, calibration.obs)
-    worst = np.abs(made - source.policy.act(calibration.obs)).max(axis=1).argsort()[-200:]
-    _, tried = choose_rung(
-        Choice(source.policy, calibration, Field(source.env), asked, held=calibration.obs[worst])
-    )
-    assert tried[0].mean is None
-    assert "off by" in tried[0].missed[0]
-    assert [
-        result.rung
-        for result in choose_rung(Choice(source.policy, calibration, Field(source.env), asked))[1]
-    ] == [0]
-
-
-def test_where_no_rung_holds_the_highest_is_returned_and_every_line_says_why(
-    pendulum: tuple[Source, Calibration],
-) -> None:
-    source, calibration = pendulum
-    assert source.env is not None
-    quantized, tried = choose_rung(
+    _, results = choose_rung(
         Choice(source.policy, calibration, Field(source.env), limits(max_action_error=0.0))
     )
-    assert quantized.rung == LADDER[-1].number
-    assert all(result.missed for result in tried)
+    assert all(result.missed for result in results)
+    assert sum(result.taken for result in results) == 1
+
+
+def test_the_model_of_the_cost_is_near_what_an_emulator_counts() -> None:
+    """Emulated instructions of one decision of nav_ppo and nav_dqn_small on an nRF52840."""
+    counted = {
+        "nav_ppo": {0: 11_084, 3: 11_015, 4: 11_275, 5: 15_293},
+        "nav_dqn_small": {0: 16_709, 3: 16_733, 4: 16_998, 5: 23_373},
+    }
+    for name, by_rung in counted.items():
+        source = pipeline.import_source(name)
+        calibration = observations_of(source, None)[0]
+        assert isinstance(source.policy, Policy)
+        few = replace(calibration, obs=calibration.obs[:200], episode=calibration.episode[:200])
+        for rung, instructions in by_rung.items():
+            found = modelled(quantize_on_rung(source.policy, few, rung)).instructions
+            assert found == pytest.approx(instructions, rel=0.1)
 
 
 def test_integers_learn_only_where_no_rung_holds_and_stand_above_the_highest(
@@ -138,12 +203,12 @@ def test_integers_learn_only_where_no_rung_holds_and_stand_above_the_highest(
         return learned
 
     choice = Choice(source.policy, calibration, Field(source.env), limits(), learn=learn)
-    quantized, tried = choose_rung(choice)
-    assert (quantized.rung, lessons) == (0, [])
+    _, tried = choose_rung(choice)
+    assert lessons == []
     hard = replace(choice, limits=limits(max_action_error=0.0))
-    quantized, tried = choose_rung(hard)
+    _, tried = choose_rung(hard)
     assert lessons == [learned]
-    assert quantized is learned
+    assert all(result.missed for result in tried)
     assert [(r.rung, r.name) for r in tried[-2:]] == [(5, "wide activations"), (6, "trained")]
 
 
@@ -160,10 +225,12 @@ def test_where_rungs_were_played_and_none_holds_the_best_mean_is_taken(
             replace(limits(), failure_margin=0.001, episodes=20),
         )
     )
-    kept = {result.rung: result.mean.lower for result in tried if result.mean is not None}
+    kept = [result.mean.lower for result in tried if result.mean is not None]
+    (taken,) = [result for result in tried if result.taken]
     assert all(result.missed for result in tried)
-    assert quantized.rung is not None
-    assert kept[quantized.rung] == max(kept.values())
+    assert quantized.rung == taken.rung
+    assert taken.mean is not None
+    assert taken.mean.lower == max(kept)
 
 
 def test_a_rung_is_played_as_far_as_it_takes_and_the_source_once(
@@ -197,7 +264,7 @@ def test_a_ruined_rung_is_given_up_early(
         Choice(source.policy, calibration, Field(source.env), replace(limits(), episodes=400))
     )
     assert [result.mean.episodes for result in tried if result.mean is not None] == [50] * len(
-        LADDER
+        tried
     )
     assert all("mean_return" in result.missed[0] for result in tried)
 
@@ -226,7 +293,7 @@ def test_a_source_that_plays_like_random_is_refused_at_the_first_look(
         played.extend(seeds)
         return run_episodes(env, actor, seeds, **more)
 
-    monkeypatch.setattr("quarl.exporter.choose_rung.run_episodes", watched)
+    monkeypatch.setattr("quarl.rollouts.shares.run_episodes", watched)
     close = replace(limits(), random_return=-160.0, episodes=400)  # the source has -150 +- 80
     with pytest.raises(InputError, match="cannot be told from random play"):
         choose_rung(Choice(source.policy, calibration, Field(source.env), close))

@@ -56,7 +56,8 @@ def widths_of(
     )
     units = units_of(made)
     values = run_units(units, made.graph_input(obs).astype(np.float64))
-    widths = output_widths(units, values, INT8, hidden_bits, wide_head=wide_head)
+    asked = QuantSettings(hidden_bits=hidden_bits, wide_head=wide_head)
+    widths = output_widths(units, values, INT8, asked)
     tensors = plan_tensors(units, values, INT8, widths)
     assert fitting_widths(units, tensors, widths) == widths
     return widths
@@ -175,3 +176,14 @@ def test_every_layer_of_a_wide_policy_keeps_the_bound(seed: int, hidden: int, ga
             node.output is None or not node.output.is_int8 or not source.is_int8
         ):
             assert accumulator_bound(node.op, source).max() < EXACT_FLOAT_BOUND
+
+
+@pytest.mark.parametrize(("count", "wide"), [(None, 2), (2, 2), (1, 1), (0, 0)])
+def test_some_of_the_last_hidden_activations_are_wide(count: int | None, wide: int) -> None:
+    source = mlp(np.random.default_rng(3), (5, 8, 6, 3))
+    units = units_of(source)
+    obs = observations(np.random.default_rng(4), 50, 5)
+    values = run_units(units, source.graph_input(obs).astype(np.float64))
+    asked = QuantSettings(hidden_bits=12, wide_head=True, wide_layers=count)
+    found = output_widths(units, values, INT8, asked)
+    assert sorted(found) == sorted(unit.name for unit in units[:-1])[2 - wide :]

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import PurePosixPath
 
 from quarl.bundle.limits import Limits, limits_from_table
-from quarl.bundle.rung_result import RungResult
+from quarl.bundle.rung_result import Ceiling, RungResult
 from quarl.errors import InputError
 from quarl.files.atomic import SCRATCH
 from quarl.files.documents import Digest, Document, Name, decode, encode
@@ -72,6 +72,7 @@ class Manifest:
     board: Name | None
     tools: Mapping[str, str]
     files: Mapping[str, Digest]  # SHA-256 by path in the bundle
+    ceilings: tuple[Ceiling, ...] = ()  # of observations of some widths; () for pixels
     weights: Name = "int8"  # or which layers have int4 ones
     arithmetic: int = ARITHMETIC
 

@@ -1,15 +1,25 @@
-"""What was measured on one rung of the ladder while `auto` chose."""
+"""What was measured on each candidate while `auto` chose, and what observations alone allow."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from quarl.stats.noninferiority import FailureTest, MeanTest
 
 
 @dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What rounding the observations alone allows: all else of the policy is float."""
+
+    bits: int
+    differing: float  # as of a `RungResult`
+
+
+@dataclass(frozen=True, slots=True)
 class RungResult:
-    """What was measured on one rung; the closed loop is None where it was not played."""
+    """What is known of one candidate; the closed loop is None where it was not played."""
 
     rung: int
     name: str
@@ -20,12 +30,24 @@ class RungResult:
     mean: MeanTest | None = None
     failures: FailureTest | None = None
     missed: tuple[str, ...] = ()  # what the limits ask and the rung does not hold, in words
+    # on held-out observations: share of other decisions (discrete) or mean action error as a share
+    # of the range (box); None where it was not asked
+    differing: float | None = None
+    instructions: int | None = None  # of one decision
+    flash_bytes: int | None = None
+    cost: float | None = None  # times the cheapest candidate's
+    counted: Literal["emulated", "estimated"] = "estimated"  # instructions and flash
+    taken: bool = False
 
     def sentence(self) -> str:
         """Return the result as a line for people."""
         found = (
             f"{self.parameter_bytes:,} B of parameters, decision error {self.decision_error:.3g}"
         )
+        if self.differing is not None:
+            found += f", {self.differing:.2%} unlike the source"
+        if self.cost is not None:
+            found += f", {self.cost:.2f} times the cheapest"
         if self.mean is not None:
             found += (
                 f", return {self.mean.mean_source:.5g} -> {self.mean.mean_candidate:.5g} "
@@ -35,3 +57,13 @@ class RungResult:
             found += f", failures {100 * self.failures.rate_difference:+.1f} points"
         end = f": does not hold: {'; '.join(self.missed)}" if self.missed else ""
         return f"rung {self.rung} ({self.name}): {found}{end}"
+
+
+def pareto_front(results: Sequence[RungResult]) -> tuple[RungResult, ...]:
+    """Return the candidates than which none is both cheaper and more faithful, cheapest first."""
+    known = [one for one in results if one.cost is not None and one.differing is not None]
+    front: list[RungResult] = []
+    for one in sorted(known, key=lambda one: (one.cost or 0.0, one.differing or 0.0)):
+        if not front or (one.differing or 0.0) < (front[-1].differing or 0.0):
+            front.append(one)
+    return tuple(front)

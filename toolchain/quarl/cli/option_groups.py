@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quarl.cli.c_options import PackageOption, PrefixOption, packages_named, prefix_named
+from quarl.cli.choice_options import CostOption, ExplainOption
 from quarl.cli.episodes import BudgetOption, EpisodesOption
 from quarl.cli.options import (
     ActionOption,
@@ -141,6 +142,8 @@ class ExportOptions(BundleOptions):
 
     rung: RungOption = "auto"
     finetune: FinetuneOption = None
+    cost: CostOption = None
+    explain: ExplainOption = False
 
     def request(self) -> ExportRequest:
         """Return the request, checked before any work.
@@ -150,7 +153,7 @@ class ExportOptions(BundleOptions):
         """
         from quarl.finetune.assignment import Assignment
 
-        request = replace(super().request(), rung=rung_number(self.rung))
+        request = replace(super().request(), rung=rung_number(self.rung), cost=self.cost)
         if self.finetune is None:
             return request
         return replace(request, finetune=Assignment(request.widths, self.finetune))

@@ -117,7 +117,8 @@ RungOption = Annotated[
     typer.Option(
         "--rung",
         metavar="N|auto",
-        help="Rung of the ladder, 0 to 5; auto takes the lowest that keeps the return.",
+        help="Rung of the ladder, 0 to 5; auto takes the most faithful integers within --cost that "
+        "keep the return.",
     ),
 ]
 WeightsOption = Annotated[

@@ -84,7 +84,7 @@ class WorstDecision:
 
 def compare_decisions(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> Agreement:
     """Return how far the decisions of both lie apart on observations [n, *shape]."""
-    return _compare(source, quantized, *_outputs(source, quantized, obs))
+    return compare_outputs(source, quantized, *_outputs(source, quantized, obs))
 
 
 def compare_decisions_and_worst(
@@ -94,7 +94,7 @@ def compare_decisions_and_worst(
     most, worst first.
     """
     wanted, made = _outputs(source, quantized, obs)
-    return _compare(source, quantized, wanted, made), worst_decisions(
+    return compare_outputs(source, quantized, wanted, made), worst_decisions(
         source.contract.action, wanted, made
     )
 
@@ -133,9 +133,10 @@ def _outputs(
     return source.outputs(obs), real_outputs(quantized, integer_outputs(quantized, obs))
 
 
-def _compare(
+def compare_outputs(
     source: Policy, quantized: QuantPolicy, wanted: NDArray[Any], made: NDArray[Any]
 ) -> Agreement:
+    """Return how far the decisions of both lie apart, from their outputs [n, count]."""
     action = source.contract.action
     if action.is_choice:
         last = quantized.nodes[-1].output

@@ -1,33 +1,31 @@
-"""Choose the rung: the lowest one on which the policy, played in its environment, keeps its mean
-return and its tail.
+"""Choose the integers: the most faithful candidate that costs the device no more than is allowed,
+proven by play.
 
-The episodes that choose are other ones than the gate's, so the verdict on the chosen rung is not
-flattered by the choice.
-They are judged as the gate judges its own, at the same looks: a rung that is clearly good or
-clearly ruined costs a part of them.
+Cost and decision error on held-out observations are known without playing. The most faithful
+candidate within the board's budgets, or within a factor of the cheapest, plays first; what its
+episodes refuse is followed by the next. The episodes that choose are other ones than the gate's, so
+the verdict is not flattered by the choice; they are judged as the gate judges its own, at the same
+looks.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
-
-from numpy.typing import NDArray
 
 from quarl.bundle.limits import Limits
 from quarl.bundle.rung_result import RungResult
 from quarl.emitters import emit_tflite
 from quarl.errors import InputError, QuantizationError
-from quarl.evidence.agreement import DiscreteAgreement, compare_decisions
 from quarl.evidence.closed_loop import PairedEpisodes
+from quarl.exporter.weighing import Candidate, Choice, Examiner, weigh
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import (
-    LADDER,
     TRAINED_RUNG,
     decision_error,
     quantize_on_rung,
@@ -46,102 +44,88 @@ from quarl.workers.progress import Progress, part_of
 Tried = Callable[["RungResult"], None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Choice:
-    """What a rung is chosen for.
-
-    Attributes:
-        held: held-out observations [n, *shape] that the gate will ask; they only refuse rungs that
-            it would refuse. None: the calibration's alone are asked, which fitted rounding fits
-            best.
-        learn: makes integers that were trained, for where no rung holds; None: nothing is trained.
-    """
-
-    policy: Policy
-    calibration: Calibration
-    field: Field
-    limits: Limits
-    widths: Widths = INT8
-    held: NDArray[Any] | None = None
-    learn: Callable[[], QuantPolicy] | None = None
-
-
 def choose_rung(
     choice: Choice,
     tried: Tried = lambda result: None,
     progress: Progress | None = None,
 ) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
-    """Return the policy on the lowest rung that holds the limits, and what was measured on every
-    rung tried.
+    """Return the integers to take, and what was measured on every candidate.
 
-    A rung whose decisions miss the limits is not played. Where no rung holds, integers learn, if
-    the choice says how. Where none holds at all, the one whose mean return was best is taken, or
-    the highest where none was played: the gate has the last word.
+    The most faithful of those within the cost plays first. Where play refuses all of them, dearer
+    ones follow, the cheapest first, and at last integers that learn, if the choice says how. Where
+    none holds at all, the one whose mean return was best is taken, or the most faithful where none
+    was played: the gate has the last word.
 
     Args:
-        progress: called with (episodes, most episodes) of the source or of the rung that plays.
+        progress: called with (episodes, most episodes) of the source or of what plays.
     Raises:
-        QuantizationError: no rung is possible.
+        QuantizationError: nothing is possible.
         InputError: the environment cannot be played, or the policy plays no better than random.
     """
     episodes = choice.limits.episodes
     source = _Player(choice.field, partial(source_actor, choice.policy), episodes, progress)
-    results: list[RungResult] = []
-    best: tuple[float, QuantPolicy] | None = None
-    for candidate, result in _candidates(choice):
-        if candidate is not None and not result.missed:
-            make = partial(artifact_actor, candidate, emit_tflite(candidate))
-            int8 = _Player(choice.field, make, episodes, progress)
-            result = _judge_play(result, source, int8, choice.limits)
-        results.append(result)
-        tried(result)
-        if candidate is None:
+    candidates = weigh(choice)
+    results = [one.result for one in candidates]
+    best: tuple[tuple[float, float], int, QuantPolicy] | None = None
+    for place, candidate in _in_order(choice, candidates):
+        if place == len(results):
+            results.append(candidate.result)
+        result = candidate.result
+        if candidate.policy is None:
+            tried(result)
             continue
         if not result.missed:
-            return candidate, tuple(results)
-        kept = -math.inf if result.mean is None else result.mean.lower
-        if best is None or kept >= best[0]:
-            best = kept, candidate
+            make = partial(artifact_actor, candidate.policy, emit_tflite(candidate.policy))
+            int8 = _Player(choice.field, make, episodes, progress)
+            result = results[place] = _judge_play(result, source, int8, choice.limits)
+        tried(result)
+        faithful = -math.inf if result.differing is None else -result.differing
+        kept = (-math.inf if result.mean is None else result.mean.lower, faithful)
+        if not result.missed or best is None or kept > best[0]:
+            best = kept, place, candidate.policy
+        if not result.missed:
+            break
     if best is None:
         raise QuantizationError(f"no rung of the ladder is possible: {results[-1].missed[0]}")
-    return best[1], tuple(results)
+    results[best[1]] = replace(results[best[1]], taken=True)
+    return best[2], tuple(results)
 
 
-def _candidates(choice: Choice) -> Iterator[tuple[QuantPolicy | None, RungResult]]:
-    """Yield the policy on each rung, None where that is not possible, and what its decisions are
-    found to be; at last the integers that learned.
+def _in_order(choice: Choice, candidates: list[Candidate]) -> Iterator[tuple[int, Candidate]]:
+    """Yield the candidates with their places: those within the cost, most faithful first; dearer
+    ones, cheapest first; what cannot be taken; integers that learned, at the place after the last.
     """
-    makers: list[tuple[int, Callable[[], QuantPolicy]]] = [
-        (
-            rung.number,
-            partial(
-                quantize_on_rung, choice.policy, choice.calibration, rung.number, choice.widths
-            ),
+
+    def rank(place: int) -> tuple[Any, ...]:
+        candidate, result = candidates[place], candidates[place].result
+        if candidate.policy is None:
+            return 2, place
+        faithful = (
+            math.inf if result.differing is None else result.differing,
+            result.decision_error,
         )
-        for rung in LADDER
-    ]
+        if candidate.is_affordable:
+            return 0, *faithful, result.cost or 0.0, place
+        return 1, result.cost or 0.0, *faithful, place
+
+    for place in sorted(range(len(candidates)), key=rank):
+        yield place, candidates[place]
     if choice.learn is not None:
-        makers.append((TRAINED_RUNG, choice.learn))
-    for number, make in makers:
         try:
-            candidate = make()
+            learned = choice.learn()
         except QuantizationError as error:
             missed = (f"not possible: {error}",)
-            yield None, RungResult(number, rung_name(number), 0, 0.0, missed=missed)
-            continue
-        yield candidate, _decided(choice, candidate)
-
-
-def _decided(choice: Choice, candidate: QuantPolicy) -> RungResult:
-    """Return what the decisions of a candidate are found to be."""
-    policy, calibration, limits = choice.policy, choice.calibration, choice.limits
-    missed = decisions_missed(policy, candidate, calibration.obs, limits)
-    if choice.held is not None and not missed:
-        missed = decisions_missed(policy, candidate, choice.held, limits)
-    error_found = decision_error(policy, candidate, calibration)
-    assert candidate.rung is not None, "the ladder's, or trained"
-    name = rung_name(candidate.rung)
-    return RungResult(candidate.rung, name, candidate.parameter_bytes, error_found, missed=missed)
+            name = rung_name(TRAINED_RUNG)
+            yield (
+                len(candidates),
+                Candidate(None, RungResult(TRAINED_RUNG, name, 0, 0.0, missed=missed)),
+            )
+            return
+        assert learned.rung is not None, "trained, or the best rung where training gained nothing"
+        yield (
+            len(candidates),
+            Candidate(learned, Examiner(choice).examine(learned, rung_name(learned.rung))),
+        )
 
 
 class NothingToChooseError(InputError):
@@ -206,34 +190,14 @@ def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limi
     return replace(result, mean=loop.mean, failures=loop.failures, missed=missed)
 
 
-def decisions_missed(
-    policy: Policy, candidate: QuantPolicy, obs: NDArray[Any], limits: Limits
-) -> tuple[str, ...]:
-    """Return what the limits ask of single decisions and the candidate does not hold on
-    observations [n, *shape]; none or one line.
-    """
-    agreement = compare_decisions(policy, candidate, obs)
-    if isinstance(agreement, DiscreteAgreement):
-        least = limits.min_agreement
-        return (
-            (f"{agreement.agreement:.2%} of the actions agree, asked {least:.2%}",)
-            if least and agreement.agreement < least
-            else ()
-        )
-    most, share = limits.max_action_error, agreement.mean_share
-    is_missed = most is not None and share is not None and share > most
-    return (
-        (f"actions are off by {share:.2%} of the range, allowed {most:.2%}",) if is_missed else ()
-    )
-
-
 def trained_rung(
     policy: Policy, calibration: Calibration, trained: QuantPolicy
 ) -> tuple[RungResult, ...]:
     """Return the result of integers that were trained; nothing is played."""
     error = decision_error(policy, trained, calibration)
     assert trained.rung is not None
-    return (RungResult(trained.rung, rung_name(trained.rung), trained.parameter_bytes, error),)
+    name = rung_name(trained.rung)
+    return (RungResult(trained.rung, name, trained.parameter_bytes, error, taken=True),)
 
 
 def fixed_rung(
@@ -242,4 +206,5 @@ def fixed_rung(
     """Return the policy on the rung, and its error on the calibration; nothing is played."""
     candidate = quantize_on_rung(policy, calibration, number, widths)
     error = decision_error(policy, candidate, calibration)
-    return candidate, (RungResult(number, rung_name(number), candidate.parameter_bytes, error),)
+    size = candidate.parameter_bytes
+    return candidate, (RungResult(number, rung_name(number), size, error, taken=True),)

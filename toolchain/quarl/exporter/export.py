@@ -38,12 +38,12 @@ from quarl.bundle.writing import check_target, write_bundle
 from quarl.emitters import EMITTERS, HALF_EMITTERS
 from quarl.errors import InputError, ToolMissingError
 from quarl.exporter.choose_rung import (
-    Choice,
     NothingToChooseError,
     choose_rung,
     fixed_rung,
     trained_rung,
 )
+from quarl.exporter.weighing import Choice, ceilings_of
 from quarl.files.digests import digests
 from quarl.finetune.assignment import TRAINING, Assignment, Distilled, Tell
 from quarl.finetune.record import qat_notes
@@ -96,6 +96,7 @@ class ExportRequest:
         runs: where a training is kept.
         workers: who plays the episodes.
         half: write the float policy with float16 parameters too, for hosts and Pis.
+        cost: what the integers may cost a device, times the cheapest; None: as `Choice.factor`.
     """
 
     rung: int | None = None
@@ -110,6 +111,7 @@ class ExportRequest:
     runs: Path = Path("runs")
     workers: Workers = HERE
     half: bool = False
+    cost: float | None = None
 
 
 def export_policy(
@@ -153,6 +155,9 @@ def export_policy(
         board=None if request.board is None else request.board.name,
         tools=tool_versions(),
         files=digests(files),
+        ceilings=ceilings_of(source.policy, fitted, held.obs)
+        if isinstance(source.policy, Policy)
+        else (),
         weights=request.widths.name,
     )
     write_bundle(out, {**files, MANIFEST: manifest.to_json()})
@@ -283,7 +288,14 @@ def _quantize(
     if plays_to_choose(source, request):
         assert source.env is not None
         choice = Choice(
-            policy, fitted, Field(source.env, request.workers), limits, request.widths, held.obs
+            policy,
+            fitted,
+            Field(source.env, request.workers),
+            limits,
+            request.widths,
+            held.obs,
+            board=request.board,
+            factor=request.cost,
         )
         try:
             return _chosen(source, request, choice, reporter, progress)

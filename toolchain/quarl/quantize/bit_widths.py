@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from quarl.graph.policy import Activation, Add, Concat, Conv2D, Copying, Dense, DepthwiseConv2D, Mul
 from quarl.graph.quant_policy import EXACT_FLOAT_BOUND, QuantTensor
 from quarl.quantize.qparams import function_tensor, range_of, spanning_tensor
+from quarl.quantize.settings import QuantSettings
 from quarl.quantize.transforms import Unit
 from quarl.quantize.weight_rounding import weight_scales
 
@@ -47,35 +48,33 @@ def output_widths(
     units: tuple[Unit, ...],
     values: Mapping[str, NDArray[Any]],
     input_tensor: QuantTensor,
-    hidden_bits: int,
-    *,
-    wide_head: bool,
-    output_bits: int = 8,
+    settings: QuantSettings,
 ) -> dict[str, int]:
     """Return the width in bits of every unit's output that is not 8, as far as its range tells;
     `fitting_widths` has the last word on those above 8.
 
     Args:
         values: float results of every unit on the calibration observations.
-        hidden_bits: what a hidden tensor has, up to 8; the most it may have, above.
-        output_bits: what the last one has where it is neither a wide head nor squashed.
-        wide_head: a squashed action gets a 16-bit table that reads 12 bits.
+        settings: `hidden_bits` is what a hidden tensor has, up to 8, and the most it may have,
+            above; `output_bits` what the last one has where it is neither a wide head nor squashed;
+            with `wide_head` a squashed action gets a 16-bit table that reads 12 bits.
     """
+    hidden_bits, narrow = settings.hidden_bits, _kept_narrow(units, settings)
     widths: dict[str, int] = {}
     tensors: dict[str, QuantTensor] = {}
     for index, unit in enumerate(units):
         readers = _readers(units, unit)
         before = tensors.get(unit.inputs[0], input_tensor)
-        squashes = wide_head and len(units) > 1 and isinstance(units[-1].op, Activation)
+        squashes = settings.wide_head and len(units) > 1 and isinstance(units[-1].op, Activation)
         if squashes and index == len(units) - 1:
             bits = OUTPUT_BITS if widths.get(unit.inputs[0], 8) > 8 else 8
         elif squashes and units[-1].inputs == (unit.name,):
             bits = TABLE_BITS if fits_wide(unit, before) else 8
         elif index == len(units) - 1:
-            bits = output_bits
+            bits = settings.output_bits
         elif hidden_bits <= 8:
             bits = hidden_bits
-        elif isinstance(unit.op, Copying | Concat | Add | Mul):
+        elif isinstance(unit.op, Copying | Concat | Add | Mul) or unit.name in narrow:
             bits = 8
         elif isinstance(unit.op, Activation) or fits_wide(unit, before):
             bits = next(
@@ -95,6 +94,31 @@ def output_widths(
         if bits != 8:
             widths[unit.name] = bits
     return widths
+
+
+def _kept_narrow(units: tuple[Unit, ...], settings: QuantSettings) -> frozenset[str]:
+    """Return the hidden units that keep 8 bits although others are wide: all before the last
+    `wide_layers` stages, where a stage is a layer with the function that alone reads it.
+    """
+    if settings.wide_layers is None:
+        return frozenset()
+    hidden = hidden_stages(units)
+    kept = hidden[: max(0, len(hidden) - settings.wide_layers)]
+    return frozenset(name for stage in kept for name in stage)
+
+
+def hidden_stages(units: tuple[Unit, ...]) -> list[tuple[str, ...]]:
+    """Return the names of each hidden layer and of the function after it, first layer first."""
+    stages: list[tuple[str, ...]] = []
+    for unit in units[:-1]:
+        if isinstance(unit.op, Activation) and stages and unit.inputs == stages[-1][-1:]:
+            stages[-1] = (*stages[-1], unit.name)
+        elif isinstance(unit.op, Dense | Conv2D | DepthwiseConv2D | Activation):
+            stages.append((unit.name,))
+    last = units[-1]
+    if isinstance(last.op, Activation) and stages and last.inputs == stages[-1][-1:]:
+        stages.pop()  # the layer of a squashed action: its width is the head's
+    return stages
 
 
 def fitting_widths(

@@ -1,14 +1,15 @@
 """The ladder: named sets of what the quantiser does, from what everybody does to what keeps the
 hardest policies.
 
-`auto` climbs from the bottom and stops at the first rung on which the policy still plays: what a
-rung costs is paid only where the measured return asks for it. Gains and costs of each rung:
-toolchain/docs/results.md.
+`auto` takes the most faithful rung that costs the device no more than is allowed, and proves it by
+play (`quarl.exporter.choose_rung`). Gains and costs of each rung: toolchain/docs/results.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,16 @@ from quarl.graph.contract import Action
 from quarl.graph.policy import Activation, Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import integer_outputs, real_outputs
+from quarl.quantize.bit_widths import hidden_stages
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.quantizer import quantize
 from quarl.quantize.settings import QuantSettings
+from quarl.quantize.transforms import units_of
 from quarl.quantize.widths import INT8, Widths
 
 EQUALIZE_POWERS = (0.0, 0.5)  # full equalisation (1.0) ruins the next layer's weights
 WIDE_BITS = 12
+MOST_WIDE_PARTS = 3  # last layers whose activations are tried wide while others are not
 IMAGES = 64  # that a decision error is measured on; convolutions in NumPy take their time
 
 
@@ -103,14 +107,58 @@ def quantize_on_rung(
         InputError: a width of the observation is asked for, and it is pixels.
         QuantizationError: a limit of the arithmetic would be broken.
     """
+    return _best(policy, calibration, number, widths)[0]
+
+
+def _best(
+    policy: Policy, calibration: Calibration, number: int, widths: Widths
+) -> tuple[QuantPolicy, QuantSettings]:
+    """Return the rung in the variant that decides best on the calibration, and that variant."""
     check_inputs(policy, widths)
     settings = rung_numbered(number).settings.with_widths(widths)
     if policy.contract.observation.is_image:
-        return quantize(policy, calibration, settings, number)
+        return quantize(policy, calibration, settings, number), settings
     candidates = [
-        quantize(policy, calibration, variant, number) for variant in variants(policy, settings)
+        (quantize(policy, calibration, variant, number), variant)
+        for variant in variants(policy, settings)
     ]
-    return min(candidates, key=lambda candidate: decision_error(policy, candidate, calibration))
+    return min(candidates, key=lambda found: decision_error(policy, found[0], calibration))
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """A way to make integers of a policy; errors as `quantize_on_rung`."""
+
+    rung: int
+    name: str
+    make: Callable[[], QuantPolicy]
+
+
+def makings(policy: Policy, calibration: Calibration, widths: Widths = INT8) -> tuple[Making, ...]:
+    """Return every rung of the ladder, and between the last two those with some of the hidden
+    activations wide: of the last layer, of the last two, and so on.
+    """
+    best = cache(partial(_best, policy, calibration, widths=widths))
+    ways = [Making(rung.number, rung.name, partial(_first, best, rung.number)) for rung in LADDER]
+    if widths.activations is not None:
+        return tuple(ways)
+    top, stages = len(LADDER) - 1, len(hidden_stages(units_of(policy)))
+    most = 1 if policy.contract.observation.is_image else MOST_WIDE_PARTS
+
+    def in_part(count: int) -> QuantPolicy:
+        settings = best(top - 1)[1]
+        wide = replace(settings, hidden_bits=WIDE_BITS, wide_layers=count)
+        return quantize(policy, calibration, wide, top)
+
+    parts = [
+        Making(top, f"last {count} of {stages} activations wide", partial(in_part, count))
+        for count in range(1, min(most, stages - 1) + 1)
+    ]
+    return (*ways[:top], *parts, *ways[top:])
+
+
+def _first(best: Callable[[int], tuple[QuantPolicy, QuantSettings]], number: int) -> QuantPolicy:
+    return best(number)[0]
 
 
 def check_inputs(policy: Policy, widths: Widths) -> None:

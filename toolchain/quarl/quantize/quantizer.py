@@ -199,14 +199,7 @@ def plan(
     loops: Loops = (),
 ) -> dict[str, QuantTensor]:
     """Return each unit's output tensor by name, as wide as asked for and as 2^24 allows."""
-    widths = output_widths(
-        units,
-        reals,
-        input_tensor,
-        settings.hidden_bits,
-        wide_head=settings.wide_head,
-        output_bits=settings.output_bits,
-    )
+    widths = output_widths(units, reals, input_tensor, settings)
     bits_of = layer_bits(units, settings)
     while True:
         tensors = plan_tensors(units, reals, input_tensor, widths, bits_of, loops)

@@ -21,6 +21,8 @@ class QuantSettings:
     wide_head: bool = False  # int32 accumulators decide, or a 16-bit table for a squashed action
     input_bits: int = 8  # width of observations
     hidden_bits: int = 8  # width of hidden activations; above 8 as far as 2^24 allows
+    # of how many of the last functions' or layers' hidden outputs are wide; None: of all
+    wide_layers: int | None = None
     output_bits: int = 8  # of the last integers, where they are neither a wide head nor squashed
     weight_bits: int = 8  # of the layers between the first and the last
     edge_bits: int = 8  # weights of the first and the last layer

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from quarl.boards.microcontroller import Board
 from quarl.emitters import emit_float_onnx, emit_tflite
 from quarl.errors import BudgetError, InputError, QuarlError
-from quarl.exporter.choose_rung import Choice, choose_rung
+from quarl.exporter.choose_rung import choose_rung
 from quarl.exporter.export import ExportRequest, limits_of
+from quarl.exporter.weighing import Choice
 from quarl.files.tables import did_you_mean
 from quarl.firmware.names import DEFAULT_PREFIX
 from quarl.firmware.source_tree import write_source_tree

@@ -16,6 +16,7 @@ def export(options: ExportOptions) -> None:
     from quarl import pipeline
     from quarl.bundle.manifest import QUANTIZATION
     from quarl.cli import show
+    from quarl.cli.show_choice import choice_text
     from quarl.quantize.error_report import QuantReport
 
     request = options.request()
@@ -27,6 +28,8 @@ def export(options: ExportOptions) -> None:
         print_result(show.bundle_table(release), as_json=True)
         return
     put(show.bundle_text(release))
+    if options.explain:
+        put(choice_text(release.manifest))
     if release.source is not None:
         report = QuantReport.from_json(release.file(QUANTIZATION).decode())
         put(show.quantization_text(report))

@@ -16,6 +16,7 @@ def ship(options: ShipOptions) -> None:
     """The whole chain: import, export, profile, parity, gate, report."""
     from quarl import pipeline
     from quarl.cli import show
+    from quarl.cli.show_choice import choice_text
     from quarl.cli.show_profile import board_profile_text, profile_text
     from quarl.verdict.assess import ParityRequest
     from quarl.verdict.planning import asked_episodes
@@ -30,6 +31,8 @@ def ship(options: ShipOptions) -> None:
         shipment = pipeline.ship(source, options.out, request, play, TERMINAL, trust=options.trust)
     if not options.as_json:
         put(show.bundle_text(shipment.release))
+        if options.explain:
+            put(choice_text(shipment.release.manifest))
         put(profile_text(shipment.profile))
         if shipment.on_board is not None:
             put(board_profile_text(shipment.on_board))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from quarl.bundle.rung_result import RungResult
 from quarl.quantize.calibration import Coverage
 from quarl.reports.contents import Contents
+from quarl.reports.fidelity import fidelity_figure
 from quarl.reports.numbers import number, signed, size
 from quarl.reports.page import Cell, Column, Facts, Note, Part, Section, Table, Tag
 
@@ -23,20 +24,26 @@ def quantisation(contents: Contents) -> Section:
         return Section(
             "quantisation", _TITLE, "Nothing was rounded by quarl.", (Note(words, True),)
         )
-    parts: list[Part] = [_ladder(manifest.ladder, manifest.rung)]
+    parts: list[Part] = []
+    figure = fidelity_figure(manifest.ladder, manifest.ceilings)
+    if figure is not None:
+        parts.append(figure)
+    parts.append(_ladder(manifest.ladder))
     if manifest.calibration is not None:
         parts.append(_calibration(manifest.calibration))
     lead = (
-        f"Rung {manifest.rung} of the ladder; the lowest that keeps the paired return is "
-        "taken, on other episodes than the gate's."
+        f"Rung {manifest.rung} of the ladder; the most faithful integers within the cost that keep "
+        "the paired return are taken, on other episodes than the gate's."
     )
     return Section("quantisation", _TITLE, lead, tuple(parts))
 
 
-def _ladder(ladder: tuple[RungResult, ...], taken: int) -> Table:
+def _ladder(ladder: tuple[RungResult, ...]) -> Table:
     columns = (
         Column("rung"),
         Column("holds"),
+        Column("unlike the source", "number"),
+        Column("cost", "number"),
         Column("parameters", "number"),
         Column("decision error", "number"),
         Column("change of the return", "number"),
@@ -46,7 +53,7 @@ def _ladder(ladder: tuple[RungResult, ...], taken: int) -> Table:
     for rung in ladder:
         mean, failures, missed = rung.mean, rung.failures, rung.missed
         holds = (
-            Cell("not played")
+            Cell("not played", note="; ".join(missed))
             if mean is None
             else Cell(tag=_HOLDS_NOT if missed else _HOLDS, note="; ".join(missed))
         )
@@ -61,18 +68,30 @@ def _ladder(ladder: tuple[RungResult, ...], taken: int) -> Table:
             if failures is None
             else Cell(f"{signed(100 * failures.rate_difference, 3)} points")
         )
-        name = Cell(f"{rung.rung} {rung.name}", note="taken" if rung.rung == taken else "")
+        name = Cell(f"{rung.rung} {rung.name}", note="taken" if rung.taken else "")
         rows.append(
             (
                 name,
                 holds,
+                Cell(
+                    "not asked" if rung.differing is None else f"{number(100 * rung.differing)} %"
+                ),
+                _cost(rung),
                 Cell(size(float(rung.parameter_bytes))),
                 Cell(number(rung.decision_error)),
                 change,
                 rise,
             )
         )
-    return Table("Rungs tried, each with its measured return", columns, tuple(rows))
+    caption = "Candidates, those that played with their measured return"
+    return Table(caption, columns, tuple(rows))
+
+
+def _cost(rung: RungResult) -> Cell:
+    if rung.cost is None or rung.instructions is None:
+        return Cell("not known")
+    note = f"{rung.instructions:,} instructions, {rung.counted}"
+    return Cell(f"{number(rung.cost)} times", note=note)
 
 
 def _calibration(covered: Coverage) -> Facts:

@@ -1,0 +1,197 @@
+"""What may be taken, and what is known of it before anything is played: cost on the target, and the
+decision error on held-out observations.
+
+In: a `Choice`: a policy, its calibration, limits, the board. Out: `Candidate`s, one for each way of
+the ladder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from quarl.boards.linux import AnyBoard
+from quarl.bundle.limits import Limits
+from quarl.bundle.rung_result import Ceiling, RungResult
+from quarl.emitters import emit_tflite
+from quarl.errors import BudgetError, QuantizationError
+from quarl.evidence.agreement import Agreement, BoxAgreement, DiscreteAgreement, compare_outputs
+from quarl.exporter.cost import Cost, CostModel
+from quarl.finetune.ceiling import input_ceiling
+from quarl.graph.policy import Policy
+from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.reference import integer_outputs, real_outputs
+from quarl.quantize.calibration import Calibration
+from quarl.quantize.ladder import Making, decision_error, makings
+from quarl.quantize.settings import QuantSettings
+from quarl.quantize.widths import INT8, Widths
+from quarl.rollouts.actors import artifact_outputs, float_outputs
+from quarl.rollouts.shares import Field
+
+CEILING_BITS = (8, 12)  # widths of observations
+DEFAULT_FACTOR = 1.05  # times the cheapest candidate's cost
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """What integers are chosen for.
+
+    Attributes:
+        held: held-out observations [n, *shape], on which fidelity is measured and which the gate
+            will ask. None: the calibration's, which fitted rounding fits best.
+        learn: makes integers that were trained, for where no rung holds; None: nothing is trained.
+        board: whose cost counts; None: the model's.
+        factor: what a candidate may cost, times the cheapest. None: what the board's deadline and
+            memory allow, or DEFAULT_FACTOR where the limits have no deadline.
+    """
+
+    policy: Policy
+    calibration: Calibration
+    field: Field
+    limits: Limits
+    widths: Widths = INT8
+    held: NDArray[Any] | None = None
+    learn: Callable[[], QuantPolicy] | None = None
+    board: AnyBoard | None = None
+    factor: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """Integers that may be taken, and what is known of them."""
+
+    policy: QuantPolicy | None  # None: not possible, or it cannot fit
+    result: RungResult
+    is_affordable: bool = True  # within what the choice allows
+
+
+def weigh(choice: Choice) -> list[Candidate]:
+    """Return every candidate of the ladder with its decision error and its cost; nothing is
+    played.
+    """
+    examiner = Examiner(choice)
+    model = CostModel(choice.board, examiner.obs)
+    made = [
+        _made(choice, examiner, model, making)
+        for making in makings(choice.policy, choice.calibration, choice.widths)
+    ]
+    costs = [cost for _, cost in made if cost is not None]
+    if not costs:
+        return [candidate for candidate, _ in made]
+    cheapest = min(costs, key=lambda cost: cost.instructions)
+    return [_priced(candidate, cost, cheapest, choice) for candidate, cost in made]
+
+
+def _made(
+    choice: Choice, examiner: Examiner, model: CostModel, making: Making
+) -> tuple[Candidate, Cost | None]:
+    empty = RungResult(making.rung, making.name, 0, 0.0)
+    try:
+        policy = making.make()
+        cost = model.of(policy)
+    except BudgetError as error:
+        return Candidate(None, replace(empty, missed=(f"does not fit: {error}",))), None
+    except QuantizationError as error:
+        return Candidate(None, replace(empty, missed=(f"not possible: {error}",))), None
+    return Candidate(policy, examiner.examine(policy, making.name)), cost
+
+
+def _priced(candidate: Candidate, cost: Cost | None, cheapest: Cost, choice: Choice) -> Candidate:
+    """Return the candidate with its cost, and whether it may be taken at once."""
+    if cost is None:
+        return candidate
+    ratio = cost.ratio(cheapest)
+    result = replace(
+        candidate.result,
+        instructions=cost.instructions,
+        flash_bytes=cost.flash_bytes,
+        cost=ratio,
+        counted=cost.kind,
+    )
+    over = _over_budget(cost.figures, choice.limits)
+    if over:
+        return Candidate(None, replace(result, missed=(over,)), is_affordable=False)
+    has_deadline = cost.kind == "emulated" and "firmware_latency_us" in choice.limits.budgets
+    factor = math.inf if choice.factor is None and has_deadline else choice.factor
+    affordable = ratio <= (DEFAULT_FACTOR if factor is None else factor) + 1e-9
+    return Candidate(candidate.policy, result, is_affordable=affordable)
+
+
+def _over_budget(figures: Mapping[str, float], limits: Limits) -> str:
+    for name, most in limits.budgets.items():
+        if name in figures and figures[name] > most:
+            return f"{name} {figures[name]:,.0f}, allowed {most:,.0f}"
+    return ""
+
+
+class Examiner:
+    """Asks candidates for their decisions on the held-out observations."""
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self.obs = choice.calibration.obs if choice.held is None else choice.held
+        self._wanted = float_outputs(choice.policy)(self.obs)
+
+    def examine(self, made: QuantPolicy, name: str) -> RungResult:
+        """Return what the decisions of integers are found to be."""
+        choice = self._choice
+        outputs = (
+            artifact_outputs(made, emit_tflite(made))(self.obs)  # the same integers, much quicker
+            if made.contract.observation.is_image
+            else real_outputs(made, integer_outputs(made, self.obs))
+        )
+        agreement = compare_outputs(choice.policy, made, self._wanted, outputs)
+        assert made.rung is not None, "the ladder's, or trained"
+        return RungResult(
+            made.rung,
+            name,
+            made.parameter_bytes,
+            decision_error(choice.policy, made, choice.calibration),
+            missed=decisions_missed(agreement, choice.limits),
+            differing=_differing(agreement),
+        )
+
+
+def _differing(agreement: Agreement) -> float | None:
+    """Return the share of other choices, or the mean action error as a share of the range; None
+    where a range is infinite.
+    """
+    if isinstance(agreement, BoxAgreement):
+        return agreement.mean_share
+    return 1 - agreement.agreement
+
+
+def decisions_missed(agreement: Agreement, limits: Limits) -> tuple[str, ...]:
+    """Return what the limits ask of single decisions and the agreement does not hold; none or one
+    line.
+    """
+    if isinstance(agreement, DiscreteAgreement):
+        least = limits.min_agreement
+        return (
+            (f"{agreement.agreement:.2%} of the actions agree, asked {least:.2%}",)
+            if least and agreement.agreement < least
+            else ()
+        )
+    most, share = limits.max_action_error, agreement.mean_share
+    is_missed = most is not None and share is not None and share > most
+    return (
+        (f"actions are off by {share:.2%} of the range, allowed {most:.2%}",) if is_missed else ()
+    )
+
+
+def ceilings_of(policy: Policy, calibration: Calibration, obs: NDArray[Any]) -> tuple[Ceiling, ...]:
+    """Return what rounded observations alone allow on observations [n, *shape]; nothing for pixels,
+    which are integers already, and where a range is infinite.
+    """
+    found = []
+    for bits in CEILING_BITS:
+        settings = QuantSettings(feature_scales=True, input_bits=bits)
+        agreement = input_ceiling(policy, calibration, settings, obs)
+        share = None if agreement is None else _differing(agreement)
+        if share is not None:
+            found.append(Ceiling(bits, share))
+    return tuple(found)
