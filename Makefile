@@ -110,7 +110,7 @@ $(VENV)/fuzz.done: requirements/fuzz.txt $(VENV)/test.done
 
 lock: $(VENV)/test.done ## write requirements/*.txt again from pyproject.toml
 	$(BIN)/uv pip compile --quiet --no-annotate --no-header --no-emit-index-url --python-version 3.11 --generate-hashes --no-emit-package torch \
-	  pyproject.toml --extra tf --extra sb3 --extra atari --extra firmware --extra probe --extra ray --extra plot --extra minari --extra lerobot --extra hub --extra dm_control --extra dev -c requirements/constraints.in -o requirements/test.txt
+	  pyproject.toml --extra tf --extra sb3 --extra atari --extra firmware --extra probe --extra ray --extra plot --extra sign --extra minari --extra lerobot --extra hub --extra dm_control --extra dev -c requirements/constraints.in -o requirements/test.txt
 	$(BIN)/uv pip compile --quiet --no-annotate --no-header --no-emit-index-url --python-version 3.11 --generate-hashes \
 	  pyproject.toml requirements/build.in -c requirements/constraints.in -c requirements/test.txt -o requirements/core.txt
 	$(BIN)/uv pip compile --quiet --no-annotate --no-header --no-emit-index-url --python-version 3.11 --generate-hashes \

@@ -100,6 +100,37 @@ def test_the_action_stops_a_bundle_that_is_not_proven(bundle_copy: Path, tmp_pat
     assert "mean_return" in result.stdout
 
 
+FAKE = "#!/bin/sh\nexit 0\n"
+
+
+@pytest.mark.parametrize("verdict", ["none", "of another run", "of this run, and no"])
+def test_an_exit_code_of_0_without_a_verdict_of_this_run_is_no_pass(
+    bundle_copy: Path, tmp_path: Path, verdict: str
+) -> None:
+    """Something that ends quarl's process with 0, as an environment may, passes nothing."""
+    stored = bundle_copy / "verdict.json"
+    script = FAKE
+    if verdict == "none":
+        stored.unlink()
+    elif verdict == "of this run, and no":
+        script = (
+            '#!/bin/bash\nwhile [ $# -gt 0 ]; do [ "$1" = --run-id ] && run=$2; shift; done\n'
+            f'sed -i "s/\\"run\\": \\"\\"/\\"run\\": \\"$run\\"/; s/\\"may_ship\\": true/'
+            f'\\"may_ship\\": false/" {stored}\n'
+        )
+    fake = tmp_path / "bin" / "quarl"
+    fake.parent.mkdir()
+    fake.write_text(script)
+    fake.chmod(0o755)
+    path = f"{fake.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    result = run_action(tmp_path, bundle="bundle", PATH=path)
+    assert result.returncode == 70, result.stdout + result.stderr
+    assert outputs(tmp_path)["passed"] == "false"
+    job = read(GITLAB)[".quarl-gate"]
+    gitlab = run("\n".join(job["script"]), tmp_path, **{**job["variables"], "PATH": path})
+    assert gitlab.returncode == 1
+
+
 def test_the_action_holds_a_shipped_policy_to_its_baseline(
     bundle_copy: Path, tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ from quarl.bundle.manifest import Origin
 from quarl.bundle.release import Release, open_bundle
 from quarl.cli.app import app
 from quarl.errors import InputError
-from quarl.evidence.evidence import evidence_from_json
+from quarl.evidence.evidence import Consistency, evidence_from_json
 from quarl.exporter.export import ExportRequest
 from quarl.links.pi_machine import Machine
 from quarl.profiles.pi.report import Instructions, PiModel, PiProfile
@@ -31,10 +31,10 @@ from quarl.reports.contents import Contents, read_contents
 from quarl.reports.render import render_contents, render_report
 from quarl.reports.replay import Flight, NotReplayed
 from quarl.reports.sections.summary import summary
-from quarl.reports.stored_verdict import read_verdict
 from quarl.verdict.explanations import explain
 from quarl.verdict.formats.three_lines import three_lines
 from quarl.verdict.judge import judge
+from quarl.verdict.stored import read_verdict
 from quarl.verdict.verdict import Outcome, Verdict
 from tests.conftest import need
 from tests.support.workloads import subject_of
@@ -155,7 +155,8 @@ def test_a_passed_release_says_so(contents: Contents) -> None:
     evidence = contents.evidence
     assert evidence is not None
     limits = Limits(random_return=-21.0, margin=0.9, failure="success", failure_margin=0.5)
-    verdict = judge(evidence, limits, policy="nav_ppo")
+    looked_at = replace(evidence, consistency=Consistency((), ()))
+    verdict = judge(looked_at, limits, policy="nav_ppo")
     assert verdict.answer is Outcome.PASS
     text = Page(render_contents(replace(contents, verdict=verdict))).text
     assert "PASS" in text

@@ -11,6 +11,7 @@ from quarl.evidence.closed_loop import PairedEpisodes
 from quarl.evidence.evidence import (
     BackendEquality,
     CalibratedOn,
+    Consistency,
     Evidence,
     ExampleReplay,
     ImportProof,
@@ -69,6 +70,7 @@ GOOD = Evidence(
     example=ExampleReplay(256, 0, 0, ()),
     agreement=AGREEMENT,
     paired=pairs(),
+    consistency=Consistency((), ()),
     calibration=CalibratedOn(2000, 40),
     clipped=ClippedInputs(800_000, 12, "pole angle", 1e-4),
     figures=(

@@ -88,7 +88,7 @@ def assert_valid_junit(element: ElementTree.Element) -> None:
 def test_json_says_what_was_judged() -> None:
     document = json.loads(json_text(FAILED))
     assert (document["schema_version"], document["answer"], document["policy"]) == (
-        3,
+        4,
         "fail",
         "cartpole_ppo",
     )

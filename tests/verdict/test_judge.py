@@ -27,7 +27,7 @@ from quarl.evidence.evidence import (
 from quarl.profiles.figure import Figure
 from quarl.stats.sequential import Look, plan_looks
 from quarl.verdict.judge import judge
-from quarl.verdict.limits import read_limits
+from quarl.verdict.limits import read_gate_file
 from quarl.verdict.regression import compare_with_baseline
 from quarl.verdict.verdict import Check, Outcome, Verdict, outcome_of
 from tests.support.release import COUNT, GOOD, LIMITS, episodes, pairs
@@ -50,6 +50,8 @@ def test_a_good_release_passes() -> None:
         "equality_onnxruntime",
         "example_outputs",
         "files_unchanged",
+        "files_consistent",
+        "evidence_consistent",
         "calibration_episodes",
         "clipped_inputs",
         "action_agreement",
@@ -73,6 +75,8 @@ def test_no_evidence_at_all_proves_nothing() -> None:
         "equality_litert",
         "equality_onnxruntime",
         "example_outputs",
+        "files_consistent",
+        "evidence_consistent",
         "action_agreement",
         "mean_return",
         "budget_artifact_bytes",
@@ -524,7 +528,8 @@ SOURCELESS = replace(
 
 
 def test_a_policy_without_a_source_is_judged_by_all_but_the_comparison_with_it() -> None:
-    verdict = judge(SOURCELESS, replace(LIMITS, min_agreement=None), policy="p")
+    limits = replace(LIMITS, min_agreement=None, without_source=True)
+    verdict = judge(SOURCELESS, limits, policy="p")
     checks = {check.name: check for check in verdict.checks}
     assert verdict.answer is Outcome.PASS
     assert checks["source_comparison"].outcome is Outcome.REPORTED
@@ -533,8 +538,13 @@ def test_a_policy_without_a_source_is_judged_by_all_but_the_comparison_with_it()
     assert checks["int8_return"].found == 490
     differing = BackendEquality("litert", "1.0", 1000, 2000, 1, None)
     changed = replace(SOURCELESS, backends=(differing,))
-    limits = replace(LIMITS, min_agreement=None)
     assert judge(changed, limits, policy="p").answer is Outcome.FAIL
+
+
+def test_a_policy_without_a_source_is_not_proven_unless_the_limits_allow_it() -> None:
+    standing = judge(SOURCELESS, replace(LIMITS, min_agreement=None), policy="p").unproven
+    assert [check.name for check in standing] == ["source_comparison"]
+    assert "without_source = true" in standing[0].advice
 
 
 @pytest.mark.parametrize(
@@ -543,7 +553,11 @@ def test_a_policy_without_a_source_is_judged_by_all_but_the_comparison_with_it()
 def test_a_limit_that_asks_for_a_comparison_is_not_proven_where_there_is_no_source(
     key: str, name: str
 ) -> None:
-    limits = replace(LIMITS, **{"min_agreement": None, "max_action_error": None, key: 0.5})
+    limits = replace(
+        LIMITS,
+        without_source=True,
+        **{"min_agreement": None, "max_action_error": None, key: 0.5},
+    )
     standing = judge(SOURCELESS, limits, policy="p").unproven
     assert [(check.name, check.advice) for check in standing] == [
         (name, f"Remove {key} from [gate]")
@@ -585,7 +599,7 @@ def test_evidence_survives_its_file() -> None:
         replace(GOOD, agreement=box, backends=(differing,)),
     ):
         text = evidence.to_json()
-        again = evidence_from_json(text)
+        again = replace(evidence_from_json(text), consistency=evidence.consistency)
         assert json.loads(again.to_json()) == json.loads(text)
         assert judge(again, LIMITS, policy="p") == judge(evidence, LIMITS, policy="p")
 
@@ -606,17 +620,6 @@ def test_a_file_that_is_no_evidence_is_refused(text: str) -> None:
         evidence_from_json(text)
 
 
-def test_limits_of_a_file_lie_on_top_of_the_recipe() -> None:
-    limits = read_limits(
-        '[gate]\nmargin = 0.05\nbackends = ["litert"]\nbudgets = { flash_bytes = 1000 }\n',
-        "gate.toml",
-        LIMITS,
-    )
-    assert limits == replace(
-        LIMITS, margin=0.05, backends=("litert",), budgets={"flash_bytes": 1000}
-    )
-
-
 def test_limits_survive_a_table() -> None:
     assert limits_from_table(LIMITS.to_table(), "manifest.json") == LIMITS
 
@@ -627,7 +630,7 @@ def test_every_problem_of_a_limits_file_is_reported_at_once() -> None:
         '[]\nalpha = true\nbudgets = { a = "b" }\n'
     )
     with pytest.raises(InputError) as caught:
-        read_limits(text, "gate.toml")
+        read_gate_file(text, "gate.toml")
     message = str(caught.value)
     assert message.startswith("gate.toml: [gate]: 7 problems:")
     assert all(
@@ -647,4 +650,4 @@ def test_every_problem_of_a_limits_file_is_reported_at_once() -> None:
 @pytest.mark.parametrize("text", ["gate = 3", "[gates]", "[gate]\n[other]", "not toml ["])
 def test_a_file_without_limits_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"gate\.toml"):
-        read_limits(text, "gate.toml")
+        read_gate_file(text, "gate.toml")

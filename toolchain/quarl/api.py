@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from quarl.rollouts.episodes import Episodes
     from quarl.sources.in_memory import AnyEnv
     from quarl.sources.source import Source
+    from quarl.verdict.limits import GateFile
     from quarl.verdict.verdict import Verdict
 
 
@@ -169,12 +170,13 @@ def gate(
     """Return the verdict on a bundle.
 
     Args:
-        limits: what is asked; None: what the bundle was exported with.
+        limits: what is asked: `Limits` as they are, or the keys of a gate.toml, which stand on the
+            defaults (toolchain/docs/gate.md); None: what the bundle was exported with.
     """
     from quarl import pipeline
 
     release = open_bundle(bundle)
-    return pipeline.gate(release, limits=_limits(limits, release.manifest.limits))
+    return pipeline.gate(release, limits=_gate_limits(limits))
 
 
 def ship(policy: Any, out: str | Path, **options: Unpack[ShipOptions]) -> Shipment:
@@ -263,25 +265,31 @@ def _request(options: ExportOptions) -> ExportRequest:
             widths, activations=options.get("activations"), inputs=options.get("inputs")
         ),
         calibration=Path(observations) if isinstance(observations, str) else observations,
-        limits=_limits(options.get("limits"), None),
+        limits=_limits(options.get("limits")),
         board=None if board is None else _board(board),
         prefix=options.get("prefix", DEFAULT_PREFIX),
     )
 
 
-def _limits(
-    limits: Limits | Mapping[str, Any] | str | Path | None, base: Limits | None
-) -> Limits | None:
-    from quarl.bundle.limits import DEFAULT_LIMITS, Limits, limits_from_table
+def _limits(limits: Limits | Mapping[str, Any] | str | Path | None) -> Limits | None:
+    from quarl.verdict.limits import GateFile
+
+    given = _gate_limits(limits)
+    return given.limits if isinstance(given, GateFile) else given
+
+
+def _gate_limits(
+    limits: Limits | Mapping[str, Any] | str | Path | None,
+) -> Limits | GateFile | None:
+    from quarl.bundle.limits import Limits
     from quarl.files.open import read_file
-    from quarl.verdict.limits import read_limits
+    from quarl.verdict.limits import gate_file, read_gate_file
 
     if limits is None or isinstance(limits, Limits):
         return limits
     if isinstance(limits, str | Path):
-        text = read_file(Path(limits)).decode(errors="replace")
-        return read_limits(text, str(limits), base or DEFAULT_LIMITS)
-    return limits_from_table(limits, "limits", base or DEFAULT_LIMITS)
+        return read_gate_file(read_file(Path(limits)).decode(errors="replace"), str(limits))
+    return gate_file(limits, "limits")
 
 
 def _spaces(options: ImportOptions, env: Any) -> tuple[Any, Any]:

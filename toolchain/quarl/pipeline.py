@@ -6,11 +6,9 @@ Each takes values and returns the next value. Nothing here prints, decides or me
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from quarl.bundle.limits import Limits
 from quarl.bundle.release import Release
 from quarl.errors import QuarlError
 from quarl.exporter.export import ExportRequest, export_policy, finetune_policy
@@ -24,16 +22,18 @@ from quarl.rollouts.first_steps import check_first_steps
 from quarl.sources.proof import proving
 from quarl.sources.source import Source, open_source
 from quarl.verdict.assess import (
+    Judging,
     ParityRequest,
     check_plan,
     decide,
     gather,
+    judge_release,
     own_target,
     plan_of,
-    stored,
 )
+from quarl.verdict.attestation.sign import sign_release
 from quarl.verdict.baseline import find_baseline
-from quarl.verdict.verdict import Check, Verdict
+from quarl.verdict.verdict import Verdict
 from quarl.workers.progress import QUIET, Reporter, Stage, quietly
 
 
@@ -56,19 +56,9 @@ finetune = finetune_policy
 profile = measure_host
 profile_board = measure_board
 parity = gather
+gate = judge_release
 report = write_report
-
-
-def gate(
-    release: Release, *, limits: Limits | None = None, baseline: Sequence[Check] | None = None
-) -> Verdict:
-    """Return the verdict on a bundle as it lay there; writes verdict.json.
-
-    Its files are checked and its example is replayed on every backend of this host anew; the rest
-    comes from the stored evidence.
-    """
-    evidence, measurements = stored(release)
-    return decide(release, evidence, measurements, limits, baseline)
+sign = sign_release
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +102,8 @@ def ship(
         evidence = parity(release, asked, progress)
     accepted = find_baseline(release)
     checks = None if accepted is None else accepted.checks
-    verdict = decide(release, evidence, read_measurements(release), None, checks)
+    judging = Judging(baseline=checks, run=play.run)
+    verdict = decide(release, evidence, read_measurements(release), judging)
     try:
         report(release)
     except QuarlError as error:  # a verdict is not lost for want of a picture

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
+from quarl.errors import InputError
 from quarl.files.tables import (
     Count,
     Flag,
@@ -23,9 +24,17 @@ from quarl.files.tables import (
     table,
     value_from,
 )
+from quarl.files.text import shortened
 
 NotProven: TypeAlias = Literal["fail", "warn"]
 FailureRule: TypeAlias = Literal["return", "success"]
+ALWAYS_COMPARED = ("litert", "onnxruntime")
+BACKENDS = (
+    *ALWAYS_COMPARED,
+    *("firmware", "pi_litert", "pi_onnxruntime", "pi_c"),
+)
+"""All there are: the two of every host, and those of boards."""
+
 AboveZero = Annotated[Number, Field(gt=0, le=1)]
 
 
@@ -130,10 +139,21 @@ class Limits:
             "may go out"
         ),
     ] = "fail"
+    without_source: Annotated[
+        Flag,
+        Field(
+            description="whether a policy that came as an int8 file, with nothing to compare it "
+            "with, may pass"
+        ),
+    ] = False
     backends: Annotated[
         tuple[Text, ...],
-        Field(min_length=1, description="must give the reference's integers, each of them"),
-    ] = ("litert", "onnxruntime")
+        Field(
+            min_length=1,
+            description="must give the reference's integers, each of them; litert and onnxruntime "
+            "always do",
+        ),
+    ] = ALWAYS_COMPARED
     budgets: Annotated[
         Mapping[str, NotNegative],
         Field(description="most that a figure of the profile may be, by its name"),
@@ -157,7 +177,16 @@ def limits_from_table(
     """Return the limits of a `[gate]` table, on top of `base`.
 
     Raises:
-        InputError: keys that are unknown or of the wrong kind; all of them are named.
+        InputError: keys that are unknown or of the wrong kind, all of them named; or `backends`
+            leaves out one of every host, or names one there is not.
     """
     given = value_from(Limits, document, where)
+    lacking = [name for name in ALWAYS_COMPARED if name not in given.backends]
+    unknown = [shortened(name) for name in given.backends if name not in BACKENDS]
+    if lacking or unknown:
+        problems = [f"lacks {name}" for name in lacking] + [f"{name}: unknown" for name in unknown]
+        raise InputError(
+            f"{where}: backends: {', '.join(problems)}; allowed: {', '.join(ALWAYS_COMPARED)}, and "
+            f"for a board more of {', '.join(BACKENDS[len(ALWAYS_COMPARED) :])}"
+        )
     return replace(base, **{key: getattr(given, key) for key in document})

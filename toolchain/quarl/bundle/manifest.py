@@ -35,6 +35,8 @@ SOURCE, QUANTIZATION, EXAMPLE = "source.npz", "quantization.json", "example.npz"
 FIRMWARE_FOLDER = "firmware"
 HALF_FOLDER = "fp16"  # the float policy with float16 parameters
 PACKAGES_FOLDER = "packages"  # a folder for each build system
+ATTESTATION, SBOM = "attestation.intoto.jsonl", "sbom.cdx.json"  # of quarl sign
+INT8_FILE = "int8 .tflite"  # origin.framework of a policy that came as integers, without a source
 BOARD = "board.json"  # what the firmware was written for
 ARTIFACTS = {
     "litert": ("model.tflite", "ai-edge-litert"),
@@ -42,7 +44,10 @@ ARTIFACTS = {
 }
 """By backend: the file it runs, and the package it comes from."""
 
-_STAGE_NAMES = r"(profile|parity|verdict)\.json|report\.html|(firmware|device|pi)\.[a-z0-9_]+\.json"
+_STAGE_NAMES = (
+    r"(profile|parity|verdict)\.json|report\.html|(firmware|device|pi)\.[a-z0-9_]+\.json"
+    rf"|README\.md|{re.escape(ATTESTATION)}|{re.escape(SBOM)}"
+)
 _STAGE_FILE = re.compile(rf"{_STAGE_NAMES}|{re.escape(SCRATCH)}[0-9a-f]{{16}}-[0-9a-f]+")
 
 

@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from quarl.bundle.example import Example, example_from
 from quarl.bundle.manifest import (
@@ -35,6 +36,7 @@ from quarl.bundle.manifest import (
     POLICY,
     SOURCE,
     Manifest,
+    is_stage_file,
     manifest_from,
 )
 from quarl.bundle.policy_file import policy_from, quant_policy_from
@@ -45,6 +47,7 @@ from quarl.files.digests import digests
 from quarl.files.folder import recover
 from quarl.files.html_table import html_table
 from quarl.files.open import read_member
+from quarl.files.text import shortened
 from quarl.graph.contract import Contract
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
@@ -181,7 +184,7 @@ def open_bundle(folder: str | Path) -> Release:
         quantized=quantized,
         example=example_from(files[EXAMPLE], quantized, str(folder / EXAMPLE)),
         files=files,
-        changed_files=_changes(manifest, files),
+        changed_files=(*_changes(manifest, files), *_strangers(folder, manifest)),
     )
 
 
@@ -190,6 +193,22 @@ def _contract_from(data: bytes, where: str) -> Contract:
         return Contract.from_json(data.decode())
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: is not UTF-8 text: export the bundle again") from error
+
+
+def _strangers(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Yield one line for each thing in the folder that neither the manifest lists nor a later stage
+    writes, links and pipes among them.
+    """
+    listed = {MANIFEST, *manifest.files}
+    folders = {str(parent) for name in listed for parent in PurePosixPath(name).parents}
+    for path in sorted(folder.rglob("*")):
+        name, mode = path.relative_to(folder).as_posix(), path.lstat().st_mode
+        if stat.S_ISDIR(mode) and name in folders:
+            continue
+        if not stat.S_ISREG(mode):
+            yield f"{shortened(name)}: is not a regular file that quarl wrote"
+        elif name not in listed and not is_stage_file(name):
+            yield f"{shortened(name)}: is not listed in the manifest"
 
 
 def _changes(manifest: Manifest, files: Mapping[str, bytes]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from quarl.cli.options import (
     OutOption,
     OutputOption,
     RungOption,
+    RunOption,
     SarifOption,
     SourceArgument,
     StatedWords,
@@ -170,6 +171,7 @@ class VerdictOptions:
     no_history: NoHistoryOption = False
     track: TrackOption = None
     verbose: VerboseOption = False
+    run_id: RunOption = ""
 
 
 @dataclass(frozen=True, kw_only=True)

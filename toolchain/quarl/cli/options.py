@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from quarl.importers import ImportOptions
     from quarl.links.target import Target
     from quarl.quantize.widths import Widths
+    from quarl.verdict.limits import GateFile
 
 SourceArgument = Annotated[
     str,
@@ -210,6 +211,14 @@ HistoryOption = Annotated[
 VerboseOption = Annotated[
     bool, typer.Option("--verbose", "-v", help="Show figures without a limit too.")
 ]
+RunOption = Annotated[
+    str,
+    typer.Option(
+        "--run-id",
+        metavar="TEXT",
+        help="Stands in verdict.json as `run`: a CI knows its own verdict by it.",
+    ),
+]
 NoHistoryOption = Annotated[bool, typer.Option("--no-history", help="Keep no record of this run.")]
 
 
@@ -313,16 +322,22 @@ def board_named(name: str | None) -> AnyBoard | None:
     return find_target(name, board_roots())
 
 
-def limits_from(path: Path | None, base: Limits | None = None) -> Limits | None:
-    """Return the limits of a file, on top of `base` or the defaults; None without a file."""
+def limits_from(path: Path | None) -> Limits | None:
+    """Return what a release is exported with, of a file on top of the defaults; None without a
+    file.
+    """
+    given = gate_file_from(path)
+    return None if given is None else given.limits
+
+
+def gate_file_from(path: Path | None) -> GateFile | None:
+    """Return what a release is judged by; None without a file: its own limits."""
     if path is None:
         return None
-    from quarl.bundle.limits import DEFAULT_LIMITS
-    from quarl.files.open import read_file
-    from quarl.verdict.limits import read_limits
+    from quarl.files.open import MAX_DOCUMENT_BYTES, read_file
+    from quarl.verdict.limits import read_gate_file
 
-    text = read_file(path).decode(errors="replace")
-    return read_limits(text, str(path), base or DEFAULT_LIMITS)
+    return read_gate_file(read_file(path, MAX_DOCUMENT_BYTES).decode(errors="replace"), str(path))
 
 
 def target_named(words: TargetWords, own: AnyBoard | None = None) -> Target | None:

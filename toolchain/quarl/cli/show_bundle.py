@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from quarl.cli.table import table
 from quarl.reports.network import Network, kernels_of, network_of
-from quarl.reports.stored_verdict import read_verdict
-from quarl.verdict.assess import VERDICT
 from quarl.verdict.formats.three_lines import three_lines
-from quarl.verdict.verdict import Verdict
+from quarl.verdict.stored import verdict_on
 
 if TYPE_CHECKING:
     from quarl.bundle.release import Release
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
 def bundle_facts(release: Release) -> dict[str, Any]:
     """Return the bundle as plain values."""
-    verdict = _verdict(release)
+    verdict = verdict_on(release)
     return {
         "folder": str(release.folder),
         "manifest": json.loads(release.manifest.to_json()),
@@ -36,7 +34,7 @@ def bundle_shown(release: Release) -> str:
     """Return the bundle as text."""
     manifest, origin = release.manifest, release.manifest.origin
     found = network_of(release.quantized, kernels_of(release))
-    verdict = _verdict(release)
+    verdict = verdict_on(release)
     contract = release.contract
     rung = "as they came" if manifest.rung is None else str(manifest.rung)
     observed = "x".join(map(str, contract.observation.shape))
@@ -96,8 +94,3 @@ def _files(release: Release) -> str:
         head, slash, _ = name.partition("/")
         rows[head + slash] = rows.get(head + slash, 0) + len(data)
     return table(("file", "bytes"), [(name, f"{count:,}") for name, count in sorted(rows.items())])
-
-
-def _verdict(release: Release) -> Verdict | None:
-    stored = release.stored(VERDICT)
-    return None if stored is None else read_verdict(stored.decode(errors="replace"))

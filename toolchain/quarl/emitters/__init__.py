@@ -45,6 +45,19 @@ def emit_float_onnx(policy: Policy, *, half: bool = False) -> bytes:
     return float_onnx.emit_float_onnx(policy, half=half)
 
 
+def artifact_metadata(name: str, data: bytes) -> dict[str, str]:
+    """Return what an artifact called `name` says of itself (`quarl.emitters.provenance`); empty
+    where it says nothing or is damaged.
+    """
+    if name.endswith(".tflite"):
+        from quarl.emitters import tflite_file
+
+        return tflite_file.metadata_of(data)
+    from quarl.emitters import onnx_file
+
+    return onnx_file.metadata_of(data)
+
+
 EMITTERS: dict[str, Callable[[QuantPolicy], bytes]] = {"tflite": emit_tflite, "onnx": emit_onnx}
 FLOAT_EMITTERS: dict[str, Callable[[Policy], bytes]] = {
     "tflite": emit_float_tflite,

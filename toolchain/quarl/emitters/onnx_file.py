@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
@@ -99,6 +100,16 @@ class OnnxFile:
             free = f"{name}_{turn}"
         self._taken.add(free)
         return free
+
+
+def metadata_of(model: bytes) -> dict[str, str]:
+    """Return the entries that `OnnxFile.finish` wrote, empty where another tool made the file, or
+    where it is none.
+    """
+    try:
+        return {e.key: e.value for e in onnx.load_model_from_string(model).metadata_props}
+    except (DecodeError, ValueError):
+        return {}  # a damaged file says nothing of itself
 
 
 Value = tuple[str, np.dtype[Any], tuple[int, ...]]  # name, element type, shape without the batch

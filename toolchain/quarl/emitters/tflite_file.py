@@ -8,6 +8,7 @@ buffers start at multiples of 16 bytes, so that a device may read them in place.
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from quarl.graph.policy import INPUT
 from quarl.graph.quant_policy import QuantTensor
 
 ALIGNMENT = 16  # bytes; what the TensorFlow Lite file format asks of buffers
+MOST_METADATA = 64  # entries that are looked at
 OUTPUT = "output"  # name of the result in the signature, beside INPUT
 # an options object of the schema; its class name says which member of the union it is
 Options = Any
@@ -199,14 +201,18 @@ class TfliteFile:
 
 
 def metadata_of(model: bytes) -> dict[str, str]:
-    """Return the entries that `TfliteFile.finish` wrote, empty where another tool made the file."""
-    content = schema.ModelT.InitFromPackedBuf(model, 0)
-    for entry in content.metadata or []:
-        if entry.name == b"quarl":
-            return {
-                str(k): str(v)
-                for k, v in json.loads(bytes(content.buffers[entry.buffer].data)).items()
-            }
+    """Return the entries that `TfliteFile.finish` wrote, empty where another tool made the file, or
+    where it is none. Nothing else of the file is unpacked.
+    """
+    try:
+        content = schema.Model.GetRootAs(model, 0)
+        for index in range(min(content.MetadataLength(), MOST_METADATA)):
+            entry = content.Metadata(index)
+            if entry.Name() == b"quarl":
+                text = content.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
+                return {str(k): str(v) for k, v in json.loads(text).items()}
+    except (ValueError, LookupError, TypeError, AttributeError, struct.error, RecursionError):
+        pass  # a damaged file says nothing of itself
     return {}
 
 

@@ -119,6 +119,14 @@ class Trial:
         return self.after <= 0.8 * self.before
 
 
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """What contradicts what, one line each."""
+
+    files: tuple[Line, ...]  # within the bundle
+    evidence: tuple[Line, ...]  # between the bundle and the evidence
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """All that is known about a release; what is None or empty has not been gathered."""
@@ -141,6 +149,8 @@ class Evidence:
     worst: tuple[WorstDecision, ...] = ()
     trials: tuple[Trial, ...] = ()  # empty: nothing failed, or nothing could be tried
     drift: StateDrift | None = None  # of a recurrent policy's state
+    consistency: Consistency | None = None  # found anew each time, never stored
+    sha256: str = ""  # of the parity.json it lies in; "" where there is none, never stored
 
     def to_json(self) -> str:
         """Return canonical JSON."""

@@ -7,6 +7,7 @@ decided here.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from quarl.bundle.release import Release
 from quarl.evidence.agreement import compare_decisions_and_worst
 from quarl.evidence.backends import compare_backends, compare_on_board, replay_example
 from quarl.evidence.closed_loop import PairedEpisodes
+from quarl.evidence.consistency import consistency_of
 from quarl.evidence.drift import state_drift
 from quarl.evidence.evidence import (
     BackendEquality,
@@ -87,19 +89,20 @@ def gather_evidence(
         calibration=calibrated_on(release),
     )
     if release.source is None:
-        if plan is None:
-            return evidence
-        return replace(
-            evidence, own=play_own(release, plan.field, plan.looks[-1].episodes, progress)
-        )
+        if plan is not None:
+            own = play_own(release, plan.field, plan.looks[-1].episodes, progress)
+            evidence = replace(evidence, own=own)
+        return replace(evidence, consistency=consistency_of(release, evidence, None))
     agreement, worst = compare_decisions_and_worst(
         release.source, release.quantized, release.example.obs
     )
     drift = state_drift(release.source, release.quantized, release.example.obs)
     evidence = replace(evidence, agreement=agreement, worst=worst, drift=drift)
     if plan is None:
-        return replace(evidence, clipped=_held_out_clipped(release))
-    return _with_episodes(evidence, release, plan, progress)
+        evidence = replace(evidence, clipped=_held_out_clipped(release))
+    else:
+        evidence = _with_episodes(evidence, release, plan, progress)
+    return replace(evidence, consistency=consistency_of(release, evidence, agreement))
 
 
 def _held_out_clipped(release: Release) -> ClippedInputs | None:
@@ -134,15 +137,21 @@ def stored_evidence(release: Release) -> tuple[Evidence, tuple[str, ...]]:
         return Evidence(), (
             f"{PARITY}: was gathered on another export than the manifest describes",
         )
-    return evidence, ()
+    return replace(evidence, sha256=hashlib.sha256(data).hexdigest()), ()
 
 
 def refresh_evidence(release: Release, evidence: Evidence, stale: tuple[str, ...]) -> Evidence:
-    """Return stored evidence with all that this host can gather again in a moment.
+    """Return stored evidence with all that this host can gather again in a moment: what the files
+    say of each other, the example, the backends of this host, the decisions.
 
     Args:
         stale: what does not speak for these files, one line each.
     """
+    agreement, worst = None, evidence.worst
+    if release.source is not None:
+        agreement, worst = compare_decisions_and_worst(
+            release.source, release.quantized, release.example.obs
+        )
     example = replay_example(release)
     here = compare_backends(release)
     names = {backend.backend for backend in here}
@@ -151,8 +160,11 @@ def refresh_evidence(release: Release, evidence: Evidence, stale: tuple[str, ...
         evidence,
         backends=(*here, *on_board),
         example=replace(example, changed_files=(*example.changed_files, *stale)),
+        agreement=agreement,
+        worst=worst,
         has_source=release.source is not None,
         calibration=calibrated_on(release),
+        consistency=consistency_of(release, evidence, agreement),
     )
 
 

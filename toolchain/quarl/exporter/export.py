@@ -248,6 +248,8 @@ def _check_finetune(source: Source, request: ExportRequest) -> None:
 def limits_of(source: Source, request: ExportRequest) -> Limits:
     """Return what the gate will ask of a source's bundle, with the return of random play."""
     limits = request.limits or recipe_limits(source.recipe, source.env)
+    if request.limits is None and isinstance(source.policy, QuantPolicy):
+        limits = replace(limits, without_source=True)  # whoever exports it knows that it has none
     if source.env is not None and limits.random_return is None:
         seeds = range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES)
         field = Field(source.env, request.workers)

@@ -53,9 +53,11 @@ def write_whole(path: Path, data: bytes) -> None:
         ) from error
 
 
-def new_file(path: Path, data: bytes) -> None:
-    """Write a file that is not there yet and force it to disk. Permissions: the umask's."""
-    descriptor = os.open(path, NEW, 0o666)
+def new_file(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file that is not there yet and force it to disk. Permissions: `mode`, less the
+    umask's.
+    """
+    descriptor = os.open(path, NEW, mode)
     try:
         write_all(descriptor, data)
         force(descriptor)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError
+from quarl.graph.contract import Contract
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.graph.policy import (
     INPUT,
@@ -135,8 +136,7 @@ def quant_report(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> Q
     """Return the report on observations [n, *shape] in environment units; of many, evenly spaced
     ones are taken.
     """
-    most = IMAGES if source.contract.observation.is_image else VECTORS
-    obs = obs[:: max(1, -(-len(obs) // most))]
+    obs = obs[:: _step(source.contract, len(obs))]
     integers = quantize_observations(quantized, obs)
     rounded = run_integers(quantized, integers)
     unrounded = run_unrounded(
@@ -157,6 +157,16 @@ def quant_report(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> Q
     parts = [_part(source, part, exact, outputs) for part, outputs in made.items()]
     activations = _part(source, "activations", made["weights"].astype(np.float32), made["all"])
     return QuantReport(len(obs), layers, (parts[0], parts[1], activations, parts[2]))
+
+
+def looked_at(contract: Contract, count: int) -> int:
+    """Return how many of `count` observations a report is on."""
+    return len(range(0, count, _step(contract, count)))
+
+
+def _step(contract: Contract, count: int) -> int:
+    most = IMAGES if contract.observation.is_image else VECTORS
+    return max(1, -(-count // most))
 
 
 def unrounded_input(quantized: QuantPolicy, obs: NDArray[Any]) -> NDArray[np.float64]:

@@ -25,9 +25,8 @@ from quarl.profiles.platforms import board_of, platform_of
 from quarl.quantize.error_report import QuantReport
 from quarl.reports.network import Network, kernels_of, network_of
 from quarl.reports.replay import Replay, replay_episodes
-from quarl.reports.stored_verdict import read_verdict
 from quarl.reports.work import LayerWork, layer_work
-from quarl.verdict.assess import VERDICT
+from quarl.verdict.stored import verdict_on
 from quarl.verdict.verdict import Verdict
 
 
@@ -73,7 +72,7 @@ def read_contents(release: Release) -> Contents:
         file_bytes={name: len(data) for name, data in files.items()}
         | {MANIFEST: len(release.manifest.to_json())},
         changed_files=(*release.changed_files, *measurements.refused),
-        verdict=_verdict(release),
+        verdict=verdict_on(release),
         evidence=evidence,
         is_stale=is_stale,
         profile=measurements.host,
@@ -92,15 +91,7 @@ def _evidence(release: Release) -> Evidence | None:
     data = release.stored(PARITY)
     if data is None:
         return None
-    text = data.decode("utf-8", errors="replace")
-    return evidence_from_json(text, str(release.folder / PARITY))
-
-
-def _verdict(release: Release) -> Verdict | None:
-    data = release.stored(VERDICT)
-    if data is None:
-        return None
-    return read_verdict(data.decode("utf-8", errors="replace"), str(release.folder / VERDICT))
+    return evidence_from_json(data, str(release.folder / PARITY))
 
 
 def _quantization(release: Release) -> QuantReport | None:

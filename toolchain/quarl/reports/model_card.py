@@ -11,9 +11,8 @@ import json
 from quarl.bundle.release import Release
 from quarl.files.text import markdown_line, printable
 from quarl.graph.contract import Action, Observation
-from quarl.reports.stored_verdict import read_verdict
-from quarl.verdict.assess import VERDICT
 from quarl.verdict.formats.three_lines import three_lines
+from quarl.verdict.stored import verdict_on
 from quarl.verdict.verdict import Verdict
 
 RUN = """\
@@ -33,10 +32,9 @@ def model_card(release: Release) -> str:
     """Return the card.
 
     Raises:
-        InputError: verdict.json is not what its name says.
+        InputError: verdict.json is not what its name says, or was given on other files.
     """
-    stored = release.stored(VERDICT)
-    verdict = None if stored is None else read_verdict(stored.decode(errors="replace"))
+    verdict = verdict_on(release)
     return f"{_metadata(release, verdict)}\n{_body(release, verdict)}"
 
 

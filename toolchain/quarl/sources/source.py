@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from quarl.bundle.manifest import INT8_FILE
 from quarl.errors import InputError
 from quarl.files.html_table import html_table
 from quarl.graph.env_spec import EnvSpec
@@ -76,7 +77,7 @@ class Source:
     @property
     def framework(self) -> str:
         """What wrote the file."""
-        return "int8 .tflite" if isinstance(self.policy, QuantPolicy) else self.policy.framework
+        return INT8_FILE if isinstance(self.policy, QuantPolicy) else self.policy.framework
 
 
 def open_source(

@@ -6,6 +6,7 @@ stored as verdict.json.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,12 +36,14 @@ from quarl.rollouts.first_steps import check_first_steps
 from quarl.rollouts.shares import Field
 from quarl.sources.source import Source
 from quarl.stats.sequential import Look
+from quarl.verdict.attestation.keys import PublicKey
+from quarl.verdict.attestation.sign import signature_check
 from quarl.verdict.budgets import figures_of, with_profiles
 from quarl.verdict.closed_loop_checks import is_settled
 from quarl.verdict.diagnosis import reasons
 from quarl.verdict.formats import OUTPUTS
 from quarl.verdict.judge import judge
-from quarl.verdict.limits import recipe_limits
+from quarl.verdict.limits import GateFile, recipe_limits
 from quarl.verdict.planning import (
     Asked,
     AutoEpisodes,
@@ -50,11 +53,10 @@ from quarl.verdict.planning import (
     plan_sentence,
 )
 from quarl.verdict.regression import compare_with_baseline
+from quarl.verdict.stored import VERDICT
 from quarl.verdict.verdict import Check, Verdict
 from quarl.workers import HERE, Workers
 from quarl.workers.progress import Progress
-
-VERDICT = "verdict.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class ParityRequest:
     target: Target | None = None  # the bundle's board and the way to it
     tell: Callable[[str], None] = lambda line: None  # told what the first look shows
     workers: Workers = HERE  # who plays the episodes
+    run: str = ""  # told in the verdict of a shipment
 
 
 def check_plan(source: Source, limits: Limits | None, request: ParityRequest) -> None:
@@ -116,8 +119,9 @@ def gather(
     if release.source is not None and _int8_is_blamed(release, evidence, limits):
         trials = try_changes(release.source, release.quantized, release.example.obs)
         evidence = replace(evidence, trials=trials)
-    release.store(PARITY, evidence.to_json().encode())
-    return evidence
+    data = evidence.to_json().encode()
+    release.store(PARITY, data)
+    return replace(evidence, sha256=hashlib.sha256(data).hexdigest())
 
 
 def _looks(release: Release, limits: Limits, request: ParityRequest) -> tuple[Look, ...]:
@@ -148,21 +152,58 @@ def stored(release: Release) -> tuple[Evidence, Measurements]:
     return refresh_evidence(release, evidence, (*stale, *measurements.refused)), measurements
 
 
-def decide(
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What a verdict is asked for by."""
+
+    limits: Limits | GateFile | None = None  # None: those of the bundle
+    baseline: Sequence[Check] | None = (
+        None  # of an earlier release that this one must not fall behind
+    )
+    run: str = ""  # told in the verdict, so that it is known from that of another run
+    # whose signature the bundle must have, any one of them; empty: it need not be signed
+    trusted: tuple[PublicKey, ...] = ()
+
+
+def limits_asked(limits: Limits | GateFile | None, release: Release, evidence: Evidence) -> Limits:
+    """Return the limits a bundle is judged by; None: its own."""
+    if not isinstance(limits, GateFile):
+        return limits or release.manifest.limits
+    paired = evidence.paired
+    mean = None if paired is None else float(paired.source.returns.mean())
+    return limits.beside(release.manifest.limits, mean)
+
+
+def judge_release(
     release: Release,
-    evidence: Evidence,
-    measurements: Measurements,
-    limits: Limits | None = None,
+    *,
+    limits: Limits | GateFile | None = None,
     baseline: Sequence[Check] | None = None,
+    run: str = "",
+    trusted: Sequence[PublicKey] = (),
 ) -> Verdict:
-    """Return the verdict on a release, and store it.
+    """Return the verdict on a bundle as it lay there; writes verdict.json.
+
+    Its files are checked and its example is replayed on every backend of this host anew; the rest
+    comes from the stored evidence.
 
     Args:
-        limits: None: those of the bundle.
+        limits: what is asked; None: what the bundle was exported with.
         baseline: checks of an earlier release that this one must not fall behind.
+        run: stands in the verdict, so that it is known from that of another run.
+        trusted: whose signature the bundle must have, any one of them; none: it need not be signed.
     """
+    evidence, measurements = stored(release)
+    return decide(release, evidence, measurements, Judging(limits, baseline, run, tuple(trusted)))
+
+
+def decide(
+    release: Release, evidence: Evidence, measurements: Measurements, judging: Judging
+) -> Verdict:
+    """Return the verdict on a release, and store it."""
     evidence = replace(evidence, figures=figures_of(release, measurements))
-    wanted = with_profiles(limits or release.manifest.limits, release, measurements)
+    limits = limits_asked(judging.limits, release, evidence)
+    wanted = with_profiles(limits, release, measurements)
     verdict = judge(
         evidence,
         wanted,
@@ -170,9 +211,18 @@ def decide(
         can_play=release.manifest.env is not None,
     )
     why = reasons(evidence, verdict.closed_loop, _quant_report(release))
-    verdict = replace(verdict, why=why)
-    if baseline is not None:
-        checks = (*verdict.checks, *compare_with_baseline(verdict, baseline))
+    verdict = replace(
+        verdict,
+        why=why,
+        manifest_sha256=release.manifest_sha256,
+        evidence_sha256=evidence.sha256,
+        run=judging.run,
+    )
+    if judging.trusted:
+        signed = signature_check(release, judging.trusted, release.manifest_sha256, evidence.sha256)
+        verdict = replace(verdict, checks=(signed, *verdict.checks))
+    if judging.baseline is not None:
+        checks = (*verdict.checks, *compare_with_baseline(verdict, judging.baseline))
         verdict = replace(verdict, checks=checks)
     release.store(VERDICT, OUTPUTS["json"](verdict).encode())
     return verdict

@@ -202,7 +202,14 @@ def own_checks(own: OwnEpisodes | None, limits: Limits) -> Iterator[Check]:
         "agreement and paired episodes do not apply: the policy came as an int8 file, "
         "there is no full-precision source"
     )
-    yield reported(Question("source_comparison", "agreement", "at least"), None, reason)
+    question = Question("source_comparison", "agreement", "at least")
+    if limits.without_source:
+        yield reported(question, None, reason)
+    else:
+        advice = (
+            "Release a policy that has its source, or allow it: without_source = true in [gate]"
+        )
+        yield missing(question, None, reason, advice)
     for key, name in (("min_agreement", "action_agreement"), ("max_action_error", "action_error")):
         if getattr(limits, key) is not None:
             detail = f"{key} asks for what is not possible: {reason}"

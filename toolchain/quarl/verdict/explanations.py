@@ -62,10 +62,36 @@ EXPLANATIONS: tuple[Explanation, ...] = (
     ),
     Explanation(
         "files_unchanged",
-        "Files that are not those the manifest lists, by SHA-256; and evidence that was "
+        "Files that are not those the manifest lists, by SHA-256, or that it does not list; and "
+        "evidence that was "
         "gathered on another export.",
         "Always 0: what was judged must be what is released.",
         "Export again, then profile and parity. If nobody touched the files, the copy is damaged.",
+    ),
+    Explanation(
+        "signature",
+        "Whether a key that you trust (--trusted-key) has signed every file of the bundle, the "
+        "evidence too, as it lies there: then its holder says that he measured this.",
+        "At least 1 signature, of any one of the keys; asked for only where a key is given.",
+        "Have the job that measured sign the bundle: quarl sign BUNDLE --key KEY. A file that was "
+        "changed since needs a new measurement and a new signature.",
+    ),
+    Explanation(
+        "files_consistent",
+        "Whether the files of the bundle speak of one policy: contract, digest of the source, rung "
+        "and number of example observations are the same in the manifest, the policies and the "
+        "artifacts; a policy without source.npz came as an int8 file.",
+        "Always 0 contradictions: an export writes none.",
+        "Files of different exports lie in one bundle, or somebody edited it. Export again.",
+    ),
+    Explanation(
+        "evidence_consistent",
+        "Whether the evidence is of this bundle: episodes in the manifest's environment, on the "
+        "seeds of the plan, each once; source and int8 compared again on the example decide as "
+        "the evidence says.",
+        "Always 0 contradictions. Episodes of another environment, played with --env, do not "
+        "count for a bundle that names its own.",
+        "Run quarl parity again, without --env.",
     ),
     Explanation(
         "calibration_episodes",

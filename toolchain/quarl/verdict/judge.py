@@ -14,6 +14,7 @@ from quarl.bundle.limits import Limits
 from quarl.evidence.evidence import (
     BackendEquality,
     CalibratedOn,
+    Consistency,
     Evidence,
     ExampleReplay,
     ImportProof,
@@ -51,6 +52,7 @@ def judge(evidence: Evidence, limits: Limits, *, policy: str, can_play: bool = T
     checks = [_import_check(evidence.import_proof, limits)]
     checks += [_backend_check(name, evidence.backends) for name in limits.backends]
     checks += _example_checks(evidence.example)
+    checks += _consistency_checks(evidence.consistency)
     checks += _calibration_checks(evidence, limits, by_decisions=by_decisions)
     loop = None
     if by_decisions:
@@ -141,6 +143,31 @@ def _example_checks(example: ExampleReplay | None) -> list[Check]:
             "Something wrote into the bundle after the export: export again",
         ),
     ]
+
+
+def _consistency_checks(consistency: Consistency | None) -> Iterator[Check]:
+    """Yield whether the files speak of one policy, and the evidence of these files."""
+    parts = (
+        (
+            "files_consistent",
+            None if consistency is None else consistency.files,
+            "contract, source, rung and example are the same in every file",
+            "Files of different exports lie in one bundle, or somebody edited it: export again",
+        ),
+        (
+            "evidence_consistent",
+            None if consistency is None else consistency.evidence,
+            "environment, seeds and decisions of the evidence are the bundle's",
+            "The evidence was edited or is of something else: run quarl parity again",
+        ),
+    )
+    for name, contradictions, fine, advice in parts:
+        question = Question(name, "example", unit="contradictions")
+        if contradictions is None:
+            yield missing(question, 0, "was not looked at", "Run quarl gate BUNDLE")
+        else:
+            detail = "; ".join(contradictions) or fine
+            yield judged(question, len(contradictions), 0, detail, advice)
 
 
 def _calibration_checks(

@@ -2,13 +2,15 @@
 the user.
 
 In: TOML or a table. Out: frozen `Limits`; every problem of a file is reported in one error. The
-file format is described in toolchain/docs/gate.md; a key that is left out keeps its value from the
-recipe, or the default below.
+file format is described in toolchain/docs/gate.md. At an export a key that is left out keeps its
+value from the recipe, or the default; at the gate the file stands on the defaults (`GateFile`).
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from quarl.bundle.limits import DEFAULT_LIMITS, Limits, limits_from_table
 from quarl.errors import InputError
@@ -55,19 +57,87 @@ def failure_of(limits: Limits, mean_source: float) -> Failure:
     return Failure("return", halfway if limits.failure_return is None else limits.failure_return)
 
 
-def read_limits(text: str, where: str, base: Limits = DEFAULT_LIMITS) -> Limits:
-    """Return the limits of a gate.toml, on top of `base`; `where` names the file in errors.
+@dataclass(frozen=True, slots=True)
+class GateFile:
+    """What whoever judges asks: the keys of a gate.toml, on top of the defaults.
+
+    What the exporter of a bundle asks is only heard where it asks for more.
+    """
+
+    limits: Limits
+    keys: frozenset[str]  # that the file gives: their values stand
+
+    def beside(self, own: Limits, mean_source: float | None = None) -> Limits:
+        """Return the limits that a bundle is judged by: the file's; of a key it leaves out the
+        stricter of the default and the bundle's. The mean of random play is a measurement and no
+        limit: the bundle's is taken where the file has none.
+
+        Args:
+            own: what the bundle asks.
+            mean_source: the source's mean return, in return units; None: not played yet.
+        """
+        mine = self.limits
+        values: dict[str, Any] = {
+            **{key: _smaller(getattr(mine, key), getattr(own, key)) for key in _LESS_IS_STRICTER},
+            **{key: _larger(getattr(mine, key), getattr(own, key)) for key in _MORE_IS_STRICTER},
+            **{key: getattr(mine, key) or getattr(own, key) for key in _TRUE_IS_STRICTER},
+            "random_return": own.random_return
+            if mine.random_return is None
+            else mine.random_return,
+        }
+        if mean_source is not None and values["random_return"] is not None:
+            halfway = (values["random_return"] + mean_source) / 2
+            values["failure_return"] = _larger(values["failure_return"], halfway)
+        more = tuple(name for name in own.backends if name not in mine.backends)
+        return replace(
+            mine,
+            backends=(*mine.backends, *more),
+            budgets={**own.budgets, **mine.budgets},
+            **{key: value for key, value in values.items() if key not in self.keys},
+        )
+
+
+_LESS_IS_STRICTER = (
+    *("margin", "failure_margin", "alpha", "robustness_margin"),
+    *("max_action_error", "max_worst_action_error", "max_import_error"),
+)
+_MORE_IS_STRICTER = (
+    *("episodes", "failure_return", "source_return", "min_calibration_episodes"),
+    *("min_agreement", "min_weighted_agreement"),
+)
+_TRUE_IS_STRICTER = ("equivalence", "require_import_proof")
+
+
+def _smaller(one: float | None, other: float | None) -> float | None:
+    return min((value for value in (one, other) if value is not None), default=None)
+
+
+def _larger(one: float | None, other: float | None) -> float | None:
+    return max((value for value in (one, other) if value is not None), default=None)
+
+
+def read_gate_file(text: str, where: str) -> GateFile:
+    """Return what a gate.toml asks; `where` names the file in errors.
 
     Raises:
         InputError: not TOML, or keys that are unknown or of the wrong kind; all of them are named.
     """
+    return gate_file(_gate_table(text, where), f"{where}: [gate]")
+
+
+def gate_file(table: Mapping[str, Any], where: str) -> GateFile:
+    """Return what a `[gate]` table asks; errors as `limits_from_table`."""
+    return GateFile(limits_from_table(table, where), frozenset(table))
+
+
+def _gate_table(text: str, where: str) -> dict[str, Any]:
     document = parse_toml(text, where)
     gate = document.get("gate")
     if set(document) != {"gate"} or not isinstance(gate, dict):
         raise InputError(
             f"{where}: holds {', '.join(document) or 'nothing'}; allowed: one table [gate]"
         )
-    return limits_from_table(gate, f"{where}: [gate]", base)
+    return gate
 
 
 def recipe_limits(recipe: Recipe | None, env: EnvSpec | None) -> Limits:

@@ -118,6 +118,9 @@ class Verdict:
     not_proven: NotProven = "fail"
     # no episode was played, since the bundle names no environment: single decisions were judged
     decisions_only: bool = False
+    manifest_sha256: str = ""  # of the bundle that was judged
+    evidence_sha256: str = ""  # of the parity.json that was judged; "" where there was none
+    run: str = ""  # who asked, in their own words: tells this verdict from one of another run
 
     def __repr__(self) -> str:
         """Return the answer and the names of the checks that failed."""

@@ -21,6 +21,7 @@ from quarl.cli.verbs.finetune import finetune
 from quarl.cli.verbs.gate import gate
 from quarl.cli.verbs.history import history
 from quarl.cli.verbs.import_ import import_
+from quarl.cli.verbs.keygen import keygen
 from quarl.cli.verbs.parity import parity
 from quarl.cli.verbs.play import play
 from quarl.cli.verbs.policies import policies
@@ -29,6 +30,7 @@ from quarl.cli.verbs.provision import provision
 from quarl.cli.verbs.report import report
 from quarl.cli.verbs.ship import ship
 from quarl.cli.verbs.show import show
+from quarl.cli.verbs.sign import sign
 from quarl.cli.verbs.study import study
 from quarl.cli.verbs.train import train
 
@@ -48,6 +50,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "report": report,
     "show": show,
     "ship": ship,
+    "keygen": keygen,
+    "sign": sign,
     "history": history,
     "compare": compare,
     "train": train,

@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from quarl.bundle.release import open_bundle
-from quarl.cli.options import BaselineOption, BundleArgument, JsonOption, LimitsOption, limits_from
+from quarl.cli.options import (
+    BaselineOption,
+    BundleArgument,
+    JsonOption,
+    LimitsOption,
+    gate_file_from,
+)
 from quarl.cli.result import print_result
 
 
@@ -47,9 +53,7 @@ def baseline(
     opened = open_bundle(bundle)
     path = baseline or baseline_path(opened)
     if action is Action.SET:
-        set_baseline(
-            opened, pipeline.gate(opened, limits=limits_from(limits, opened.manifest.limits)), path
-        )
+        set_baseline(opened, pipeline.gate(opened, limits=gate_file_from(limits)), path)
     accepted = read_baseline(path)
     print_result(
         asdict(accepted) if as_json else show_verdict.baseline_text(accepted, path), as_json

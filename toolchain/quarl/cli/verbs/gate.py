@@ -15,10 +15,10 @@ from quarl.cli.options import (
     BaselineOption,
     JsonOption,
     LimitsOption,
-    limits_from,
+    gate_file_from,
 )
 from quarl.cli.result import conclude, print_result
-from quarl.verdict.assess import VERDICT
+from quarl.verdict.stored import VERDICT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,15 @@ class GateOptions(VerdictOptions):
     no_baseline: Annotated[
         bool, typer.Option("--no-baseline", help="Do not look for a baseline beside the bundle.")
     ] = False
+    trusted_key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--trusted-key",
+            metavar="KEY.pub",
+            help="Say no unless the holder of this key has signed the bundle; may be given again: "
+            "any one is enough.",
+        ),
+    ] = None
     explain: Annotated[
         str | None,
         typer.Option(
@@ -63,14 +72,17 @@ def gate(options: GateOptions) -> None:
         )
 
     from quarl import pipeline
+    from quarl.verdict.attestation.keys import read_public_key
     from quarl.verdict.baseline import find_baseline
 
     release = open_bundle(options.bundle)
     baseline = None if options.no_baseline else find_baseline(release, options.baseline)
     verdict = pipeline.gate(
         release,
-        limits=limits_from(options.limits, release.manifest.limits),
+        limits=gate_file_from(options.limits),
         baseline=None if baseline is None else baseline.checks,
+        run=options.run_id,
+        trusted=[read_public_key(path) for path in options.trusted_key or ()],
     )
     conclude(verdict, release, options, options.as_json)
 

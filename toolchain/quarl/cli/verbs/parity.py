@@ -19,7 +19,7 @@ from quarl.cli.options import (
     LinkOption,
     TrustOption,
     env_spec,
-    limits_from,
+    gate_file_from,
 )
 from quarl.cli.progress import TERMINAL
 from quarl.cli.result import print_result
@@ -54,15 +54,16 @@ def parity(options: ParityOptions) -> None:
     from quarl import pipeline
     from quarl.bundle.release import open_bundle
     from quarl.cli.show_verdict import evidence_text
-    from quarl.verdict.assess import ParityRequest, own_target, plan_of
+    from quarl.verdict.assess import ParityRequest, limits_asked, own_target, plan_of
     from quarl.verdict.planning import asked_episodes
 
     release = open_bundle(options.bundle)
-    limits = limits_from(options.limits, release.manifest.limits)
+    asked = gate_file_from(options.limits)
+    own = release.manifest.limits
     request = ParityRequest(
         env=env_spec(options.env, options.env_arg),
         episodes=asked_episodes(options.episodes, options.budget),
-        limits=limits,
+        limits=own if asked is None else asked.beside(own),
         robustness=options.robustness,
         target=own_target(release, options.link, trust=options.trust),
         tell=TERMINAL.line,
@@ -76,4 +77,7 @@ def parity(options: ParityOptions) -> None:
     if options.as_json:
         print_result(json.loads(evidence.to_json()), options.as_json)
     else:
-        print_result(evidence_text(evidence, release, limits), options.as_json)
+        print_result(
+            evidence_text(evidence, release, limits_asked(asked, release, evidence)),
+            options.as_json,
+        )

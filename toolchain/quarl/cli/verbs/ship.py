@@ -27,7 +27,7 @@ def ship(options: ShipOptions) -> None:
     source = options.open(TERMINAL.stage)
     with options.open_workers() as workers:
         request = replace(request, workers=workers)
-        play = ParityRequest(episodes=episodes, target=target, workers=workers)
+        play = ParityRequest(episodes=episodes, target=target, run=options.run_id, workers=workers)
         shipment = pipeline.ship(source, options.out, request, play, TERMINAL, trust=options.trust)
     if not options.as_json:
         put(show.bundle_text(shipment.release))

@@ -16,7 +16,8 @@ from quarl.files.documents import Document, read_json, value_of
 from quarl.files.text import shortened
 from quarl.verdict.verdict import Check, Verdict
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+SAME_CHECKS = (3, SCHEMA_VERSION)  # versions whose checks are alike, so that baselines stay
 DOCUMENT = Document("a verdict", SCHEMA_VERSION, "write one with quarl gate BUNDLE")
 
 
@@ -25,6 +26,9 @@ def verdict_table(verdict: Verdict) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "policy": verdict.policy,
+        "manifest_sha256": verdict.manifest_sha256,
+        "evidence_sha256": verdict.evidence_sha256,
+        "run": verdict.run,
         "answer": verdict.answer,
         "may_ship": verdict.may_ship,
         "not_proven": verdict.not_proven,
@@ -62,7 +66,7 @@ def checks_of(document: Mapping[str, Any], where: str) -> tuple[Check, ...]:
         InputError: of another schema version, or values that a verdict does not hold.
     """
     found = document.get("schema_version")
-    if found != SCHEMA_VERSION or isinstance(found, bool):
+    if found not in SAME_CHECKS or isinstance(found, bool):
         raise InputError(
             f"{where}: schema version {shortened(found)}, this quarl reads version "
             f"{SCHEMA_VERSION}: judge the baseline again"

@@ -10,10 +10,16 @@ import json
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
+from quarl.bundle.manifest import MANIFEST
+from quarl.bundle.release import Release
 from quarl.errors import InputError
 from quarl.evidence.closed_loop import ClosedLoop
+from quarl.evidence.gather import PARITY, stored_evidence
+from quarl.files.text import digest_text
 from quarl.verdict.formats.verdict_json import read_checks
 from quarl.verdict.verdict import Reason, Verdict
+
+VERDICT = "verdict.json"
 
 
 def read_verdict(text: str, where: str = "verdict.json") -> Verdict:
@@ -34,11 +40,38 @@ def read_verdict(text: str, where: str = "verdict.json") -> Verdict:
             why,
             "warn" if document["not_proven"] == "warn" else "fail",
             document["decisions_only"] is True,
+            digest_text(document["manifest_sha256"], "manifest_sha256"),
+            str(document["evidence_sha256"]),
+            str(document["run"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{where}: is not a verdict ({error!r}): write one with quarl gate BUNDLE"
         ) from error
+
+
+def verdict_on(release: Release) -> Verdict | None:
+    """Return the verdict that lies in a bundle; None where it was not judged.
+
+    Raises:
+        InputError: as `read_verdict`; or it was given on another manifest or other evidence.
+    """
+    data, path = release.stored(VERDICT), release.folder / VERDICT
+    if data is None:
+        return None
+    verdict = read_verdict(data.decode("utf-8", errors="replace"), str(path))
+    evidence, _ = stored_evidence(release)
+    judged = {
+        MANIFEST: (verdict.manifest_sha256, release.manifest_sha256),
+        PARITY: (verdict.evidence_sha256, evidence.sha256),
+    }
+    others = [name for name, (then, now) in judged.items() if then != now]
+    if others:
+        raise InputError(
+            f"{path}: was given on another {' and another '.join(others)} than lies in the bundle: "
+            f"run quarl gate {release.folder}"
+        )
+    return verdict
 
 
 def _value(kind: Any, value: Any) -> Any:

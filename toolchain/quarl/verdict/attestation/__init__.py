@@ -1,0 +1,1 @@
+"""Signatures: who measured a release, as an in-toto attestation that other verifiers read too."""
