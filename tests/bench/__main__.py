@@ -58,6 +58,7 @@ from tests.bench.pi import bench_pi
 from tests.bench.process import run
 from tests.bench.row import Row
 from tests.bench.sizes import bench_sizes
+from tests.bench.workers import bench_workers
 from tests.support.samples import observations, sample
 from tests.support.workloads import workload_for
 
@@ -372,6 +373,7 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "export": bench_export,
     "accuracy": bench_accuracy,
     "returns": bench_returns,
+    "workers": bench_workers,
     "atari": bench_atari,
     "throughput": bench_throughput,
     "commands": bench_commands,
