@@ -155,10 +155,10 @@ def test_choices_of_rl_games_are_read_from_the_file(tmp_path: Path) -> None:
 
 
 def test_recurrent_and_seeing_checkpoints_are_refused_by_what_they_are(tmp_path: Path) -> None:
-    state = {**chain("actor.", 48, 12), "memory_a.rnn.weight_ih_l0": np.zeros((4, 4), np.float32)}
-    path = save({"model_state_dict": state}, tmp_path / "a.pt")
+    found = rl_games(mu=linear(4, 16))
+    found["model"]["a2c_network.rnn.rnn.weight_ih_l0"] = np.zeros((4, 4), np.float32)
     with pytest.raises(UnsupportedError, match=r"recurrent.*ONNX"):
-        read_policy(path, ImportOptions(action_space=TARGETS, activation="elu"))
+        read_policy(save(found, tmp_path / "a.pt"), ImportOptions(activation="elu"))
     found = rl_games(mu=linear(4, 16))
     found["model"]["a2c_network.actor_cnn.0.weight"] = np.zeros((4, 3, 3, 3), np.float32)
     with pytest.raises(UnsupportedError, match="export it to ONNX"):
@@ -235,3 +235,28 @@ def test_a_cut_header_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(QuarlError):
         read_policy(path)
+
+
+@pytest.mark.parametrize("gates", [4, 3, 1])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_recurrent_checkpoint_of_rsl_rl_is_what_torch_computes_over_an_episode(
+    tmp_path: Path, gates: int, layers: int
+) -> None:
+    state = {**chain("actor.", 16, 32, 12), **statistics("actor_obs_normalizer.", 48)}
+    for layer in range(layers):
+        for name, shape in (
+            ("weight_ih", (gates * 16, 16 if layer else 48)),
+            ("weight_hh", (gates * 16, 16)),
+            ("bias_ih", (gates * 16,)),
+            ("bias_hh", (gates * 16,)),
+        ):
+            values = RNG.normal(0, 0.15, shape).astype(np.float32)
+            state[f"memory_a.rnn.{name}_l{layer}"] = values
+            state[f"memory_c.rnn.{name}_l{layer}"] = values
+    path = save({"model_state_dict": state, "iter": 1}, tmp_path / "model_100.pt")
+    policy = read_policy(path, ImportOptions(action_space=TARGETS, activation="elu"))
+    assert isinstance(policy, Policy)
+    assert len(policy.contract.state) == layers * (2 if gates == 4 else 1)
+    proof = prove_import(path, policy)
+    assert isinstance(proof, ImportProof), proof
+    assert proof.holds

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.graph.policy import Activation, Add, Concat, Dense, Function, Mul, Node, Op
+from quarl.graph.policy import INPUT, Activation, Add, Concat, Dense, Function, Mul, Node, Op
 from quarl.graph.state import StateVector
 from quarl.importers.draft import DraftBuilder
 
@@ -47,6 +48,11 @@ class Cell:
     kind: Kind
     gates: Mapping[str, Gate]
     resets_after: bool = True
+
+    @property
+    def features(self) -> int:
+        """Values that it reads beside the state."""
+        return int(next(iter(self.gates.values())).inputs.shape[1])
 
     @property
     def length(self) -> int:
@@ -171,12 +177,19 @@ def add_cells(
     return x
 
 
-def recurrent_parts(
-    builder: DraftBuilder,
+def cells_and_layers(
+    path: Path, cells: Sequence[Cell], name: str, layers: Sequence[tuple[str, Op]]
 ) -> tuple[tuple[Node, ...], tuple[StateVector, ...], tuple[str, ...]]:
-    """Return the nodes, the states, and the nodes that make the next ones, of a builder whose steps
-    are all operations of a policy.
+    """Return a policy of cells on the observation and layers behind them: its nodes, its states,
+    and the nodes that make the next ones.
+
+    Args:
+        name: what the cells are called.
     """
+    builder = DraftBuilder(path, (cells[0].features,))
+    last = add_cells(builder, cells, INPUT, name)
+    for layer, op in layers:
+        last = builder.add(layer, op, [last], "")
     nodes = tuple(Node(n.name, cast(Op, n.op), n.inputs) for n in builder.nodes)
     closing = [(n.state, n.name) for n in builder.nodes if n.state is not None]
-    return nodes, tuple(state for state, _ in closing), tuple(name for _, name in closing)
+    return nodes, tuple(state for state, _ in closing), tuple(made for _, made in closing)

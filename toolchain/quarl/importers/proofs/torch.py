@@ -7,6 +7,7 @@ activation shows.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -85,7 +86,8 @@ def outputs_of_cleanrl(
     except ImportError as error:
         raise ToolMissingError("torch is not installed: pip install 'quarl[sb3]'") from error
     loaded = _tensors(path)
-    first = f"{policy.nodes[0].name}.weight"
+    memory = _memory_of(policy)
+    first = f"{memory}.weight_ih_l0" if memory else f"{policy.nodes[0].name}.weight"
     candidates = [loaded, *(loaded.values() if isinstance(loaded, dict) else loaded)]
     states = [part for part in map(unwrapped, candidates) if first in part]
     if not states:
@@ -147,7 +149,12 @@ def _chain_outputs(state: dict[str, Any], policy: Policy, x: Any) -> Any:
     from torch.nn import functional as F  # noqa: N812
 
     kinds = {function: name for name, function in TORCH_ACTIVATIONS.items()}
+    memory = _memory_of(policy)
+    if memory:
+        x = _remembered(state, memory, x)
     for node in policy.nodes:
+        if memory and node.name.startswith(f"{memory}."):
+            continue
         match node.op:
             case Activation(function=function):
                 x = getattr(torch.nn, kinds[function])()(x)
@@ -165,6 +172,28 @@ def _chain_outputs(state: dict[str, Any], policy: Policy, x: Any) -> Any:
                 ]
                 x = torch.cat(parts, dim=1)
     return x
+
+
+def _memory_of(policy: Policy) -> str:
+    """Return the recurrent module that a policy begins with; empty where it has none."""
+    return re.sub(r"(\.\d+)?\.joined$", "", policy.nodes[0].name) if policy.contract.state else ""
+
+
+def _remembered(state: dict[str, Any], module: str, x: Any) -> Any:
+    """Return what torch's own recurrent module gives for one episode [n, features]."""
+    import torch
+
+    own = {
+        key.removeprefix(f"{module}."): value
+        for key, value in state.items()
+        if key.startswith(f"{module}.")
+    }
+    hidden, rows = own["weight_hh_l0"].shape[1], len(own["weight_hh_l0"])
+    kind = {4: torch.nn.LSTM, 3: torch.nn.GRU, 1: torch.nn.RNN}[rows // hidden]
+    layers = sum(key.startswith("weight_hh_l") for key in own)
+    cell = kind(x.shape[1], hidden, layers, bias="bias_ih_l0" in own)
+    cell.load_state_dict(own)
+    return cell(x)[0]
 
 
 def _take_flat_observations(network: Any) -> None:

@@ -20,9 +20,8 @@ from quarl.errors import InputError, UnsupportedError
 from quarl.files.archives import Archive
 from quarl.files.open import source_digest
 from quarl.graph.contract import Action, Contract, Observation
-from quarl.graph.policy import INPUT, Activation, Dense, Flatten, Function, Policy, linear_chain
-from quarl.importers.cells import add_cells, recurrent_parts
-from quarl.importers.draft import DraftBuilder
+from quarl.graph.policy import Activation, Dense, Flatten, Function, Policy, linear_chain
+from quarl.importers.cells import cells_and_layers
 from quarl.importers.options import ImportOptions, make_contract
 from quarl.importers.sb3.data import Sb3Data, read_data
 from quarl.importers.sb3.route import onnx_route
@@ -222,12 +221,9 @@ def _recurrent_policy(path: Path, source: Source, contract: Contract, version: s
             f"{path.name}: a recurrent policy of pixels is not carried over: quarl carries a state "
             "beside vectors. Train on features of the picture"
         )
-    builder = DraftBuilder(path, source.observation.graph_shape)
-    cells = torch_cells(source.state, "lstm_actor", "lstm")
-    name = add_cells(builder, cells, INPUT, "lstm_actor")
-    for layer, op in actor_critic(source, contract.action):
-        name = builder.add(layer, op, [name], "")
-    nodes, states, made = recurrent_parts(builder)
+    cells = torch_cells(source.state, "lstm_actor")
+    layers = actor_critic(source, contract.action)
+    nodes, states, made = cells_and_layers(path, cells, "lstm_actor", layers)
     return Policy(
         nodes,
         replace(contract, state=states),

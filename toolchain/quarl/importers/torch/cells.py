@@ -13,7 +13,7 @@ from quarl.importers.torch.layers import TorchState
 GATES: Mapping[Kind, str] = {"lstm": "ifgo", "gru": "rzn", "rnn": "n"}  # in torch's order
 
 
-def torch_cells(state: TorchState, module: str, kind: Kind) -> tuple[Cell, ...]:
+def torch_cells(state: TorchState, module: str) -> tuple[Cell, ...]:
     """Return the cells of a recurrent module, one for each of its layers.
 
     Raises:
@@ -32,23 +32,25 @@ def torch_cells(state: TorchState, module: str, kind: Kind) -> tuple[Cell, ...]:
         )
     cells: list[Cell] = []
     while f"{module}.weight_ih_l{len(cells)}" in state.tensors:
-        cells.append(_cell(state, module, kind, len(cells)))
+        cells.append(_cell(state, module, len(cells)))
     if not cells:
         raise InputError(f"{state.file}: has no tensor {module}.weight_ih_l0: it is incomplete")
     return tuple(cells)
 
 
-def _cell(state: TorchState, module: str, kind: Kind, layer: int) -> Cell:
-    letters = GATES[kind]
+def _cell(state: TorchState, module: str, layer: int) -> Cell:
     names = (f"{module}.{name}_l{layer}" for name in ("weight_ih", "weight_hh"))
     inputs, recurrent = (state.tensors.get(name, np.zeros(0)).astype(np.float64) for name in names)
-    hidden = recurrent.shape[-1]
-    rows = len(letters) * hidden
-    if inputs.ndim != 2 or recurrent.shape != (rows, hidden) or len(inputs) != rows or not rows:
+    hidden = max(recurrent.shape[-1], 1)
+    found = [
+        name for name, gates in GATES.items() if recurrent.shape == (len(gates) * hidden, hidden)
+    ]
+    if inputs.ndim != 2 or len(inputs) != len(recurrent) or not found:
         raise InputError(
             f"{state.file}: {module}: weights {inputs.shape} and {recurrent.shape} of layer "
-            f"{layer} do not fit a {kind.upper()}"
+            f"{layer} are those of no LSTM, GRU or RNN"
         )
+    kind, letters, rows = found[0], GATES[found[0]], len(recurrent)
     biases = [
         state.tensors.get(f"{module}.{name}_l{layer}", np.zeros(rows)).astype(np.float64)
         for name in ("bias_ih", "bias_hh")

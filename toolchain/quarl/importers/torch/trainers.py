@@ -22,8 +22,10 @@ from quarl.errors import InputError, UnsupportedError
 from quarl.files.open import open_file, source_digest
 from quarl.graph.contract import Action, Normalizer, Observation
 from quarl.graph.policy import Activation, Dense, Function, Policy, linear_chain
+from quarl.importers.cells import cells_and_layers
 from quarl.importers.observation import NO_CLIP
 from quarl.importers.options import ImportOptions, make_contract, missing_action
+from quarl.importers.torch.cells import torch_cells
 from quarl.importers.torch.layers import TORCH_ACTIVATIONS, Layers, TorchState
 from quarl.importers.torch.state import is_state_dict
 
@@ -31,6 +33,11 @@ State = Mapping[str, NDArray[Any]]
 SETTINGS = ("agent.yaml", "config.yaml", "params.yaml")  # as trainers write them
 MAX_SETTINGS_BYTES = 1 << 20
 RSL_EPSILON = 1e-2  # EmpiricalNormalization divides by std + eps
+RSL_MEMORIES = {  # the recurrent module before each actor; others are the critic's or a teacher's
+    "actor": ("memory_a.rnn",),
+    "student": ("memory_s.rnn",),
+    "mlp": ("rnn.rnn", "rnn"),
+}
 RL_GAMES_EPSILON, RL_GAMES_CLIP = 1e-5, 5.0  # RunningMeanStd
 ACTIVATIONS: dict[str, Function | None] = {
     **{name.lower(): function for name, function in TORCH_ACTIVATIONS.items()},
@@ -55,13 +62,14 @@ class Chain:
     normalizer: Normalizer | None = None
     heads: tuple[str, ...] = ()  # of a choice; of several choices, one each
     stretches: bool = False  # outputs are clipped to -1..1 and spread over the bounds
+    memory: str = ""  # the recurrent module before the layers
 
 
 def find_chain(path: Path, found: Any) -> Chain | None:
     """Return the actor in what a file holds, None where there is none of these kinds.
 
     Raises:
-        UnsupportedError: a recurrent one, or one with pictures; named.
+        UnsupportedError: a recurrent one whose order is not in the file, or one with pictures.
     """
     parts = found if isinstance(found, dict) else {}
     for key, read in (
@@ -102,7 +110,9 @@ def read_chain(path: Path, chain: Chain, options: ImportOptions) -> Policy:
     first, last = layers[0][1], layers[-1][1]
     assert isinstance(first, Dense)
     assert isinstance(last, Dense)
-    length, count = first.weights.shape[1], len(last.bias)
+    cells = torch_cells(state, chain.memory) if chain.memory else ()
+    count = len(last.bias)
+    length = cells[0].features if cells else first.weights.shape[1]
     observation = Observation((length,), "float32", "vector", (), chain.normalizer)
     if chain.normalizer is not None and options.normalizer is not None:
         raise InputError(
@@ -111,7 +121,12 @@ def read_chain(path: Path, chain: Chain, options: ImportOptions) -> Policy:
         )
     action, notes = _action(path, chain, state, count, options)
     contract = make_contract(path, options, observation, action, (by, *notes))
-    return Policy(linear_chain(layers), contract, "PPO", chain.trainer, source_digest(path))
+    nodes = linear_chain(layers)
+    made: tuple[str, ...] = ()
+    if cells:
+        nodes, states, made = cells_and_layers(path, cells, chain.memory, layers)
+        contract = replace(contract, state=states)
+    return Policy(nodes, contract, "PPO", chain.trainer, source_digest(path), made)
 
 
 def unwrapped(state: Any) -> dict[str, NDArray[Any]]:
@@ -131,7 +146,9 @@ def _rsl_rl(path: Path, state: State, parts: Mapping[str, Any]) -> Chain | None:
     actor = next((name for name in ("actor", "student", "mlp") if name in modules), None)
     if actor is None:
         return None
-    if any(name.startswith(("memory", "rnn")) for name in modules):
+    memories = {key.rpartition(".")[0] for key in state if key.endswith(".weight_ih_l0")}
+    own = [name for name in memories if name in RSL_MEMORIES[actor]]
+    if memories and not own:
         raise _recurrent(path)
     chain = _numbered(state, actor)
     if chain is None:
@@ -143,7 +160,7 @@ def _rsl_rl(path: Path, state: State, parts: Mapping[str, Any]) -> Chain | None:
     beside = unwrapped(parts.get("obs_norm_state_dict"))
     if normalizer is None and "_mean" in beside:
         normalizer = _empirical(beside, "")
-    return Chain("rsl_rl", state, chain, normalizer)
+    return Chain("rsl_rl", state, chain, normalizer, memory=own[0] if own else "")
 
 
 def _empirical(state: State, prefix: str) -> Normalizer:

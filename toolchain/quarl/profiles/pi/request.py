@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.emitters import FLOAT_EMITTERS
+from quarl.errors import UnsupportedError
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.links.pi import sha256_of
 from quarl.profiles.host import Precision
@@ -75,8 +76,17 @@ class Package:
 def package_of(workload: Workload, runtimes: Sequence[str]) -> Package:
     """Return what a Pi needs to run a policy: the workload's own artifacts in int8, and float32
     files written for the comparison where there is a source.
+
+    Raises:
+        UnsupportedError: a recurrent policy, whose state the agent on the Pi does not carry.
     """
     policy, source, obs = workload.policy, workload.source, workload.obs
+    if policy.state:
+        raise UnsupportedError(
+            "a recurrent policy is not measured on a Raspberry Pi: its C program and its artifacts "
+            "carry the state, the agent that times them does not. Export for a microcontroller, or "
+            "omit --board"
+        )
     files: dict[str, bytes] = {}
     integers = _send(files, INTEGERS, model_inputs(policy, obs))
     graph = policy.contract.observation.to_graph(obs)
