@@ -169,6 +169,16 @@ def changed_document_npy(data: bytes, rng: random.Random) -> bytes:
     return npy_bytes(document, "|u1", (len(document),))
 
 
+def changed_safetensors(data: bytes, rng: random.Random) -> bytes:
+    """Return another file of tensors: its header, its numbers, or how long it says they are."""
+    if rng.random() < 0.2:
+        return damaged(data, rng)
+    length = int.from_bytes(data[:8], "little")
+    header = changed_json(data[8 : 8 + length], rng)
+    said = len(header) if rng.random() < 0.9 else rng.choice((*WORDS, 1 << 63))
+    return said.to_bytes(8, "little") + header + data[8 + length :]
+
+
 def changed_pickle(data: bytes, rng: random.Random) -> bytes:
     """Return another program for the unpickler: opcodes moved, doubled, removed, arguments changed,
     and now and then a call of something that must never be called.

@@ -5,6 +5,7 @@ them can be tried, and made without torch. In: nothing. Out: bytes; a folder is 
 from __future__ import annotations
 
 import io
+import json
 import sqlite3
 import tempfile
 import zipfile
@@ -25,7 +26,7 @@ from quarl.boards.microcontroller import find_board
 from quarl.bundle.limits import Limits
 from quarl.bundle.policy_file import policy_bytes, quant_policy_bytes
 from quarl.bundle.release import Release
-from quarl.emitters import emit_float_onnx, emit_tflite
+from quarl.emitters import emit_float_onnx, emit_float_tflite, emit_tflite
 from quarl.exporter.export import ExportRequest
 from quarl.files.npz import npz_bytes
 from quarl.links.frames import Frame, pack_frame
@@ -100,6 +101,54 @@ def _whole(number: int) -> bytes:
 
 
 @cache
+def safetensors() -> tuple[bytes, ...]:
+    """CleanRL's DQN."""
+    rng = np.random.default_rng(5)
+    shapes = {
+        f"network.{at}.{kind}": shape[: 2 if kind == "weight" else 1]
+        for at, shape in ((0, (12, 4)), (2, (10, 12)), (4, (2, 10)))
+        for kind in ("weight", "bias")
+    }
+    header, data = {"__metadata__": {"format": "pt"}}, b""
+    for name, shape in shapes.items():
+        values = rng.normal(0, 0.5, shape).astype("<f4").tobytes()
+        span = [len(data), len(data) + len(values)]
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": span}  # type: ignore[dict-item]
+        data += values
+    written = json.dumps(header).encode()
+    return (len(written).to_bytes(8, "little") + written + data,)
+
+
+@cache
+def torchscript() -> tuple[bytes, ...]:
+    """A traced module. Needs torch, which alone writes them."""
+    import torch
+
+    module, example = _module(torch)
+    out = io.BytesIO()
+    torch.jit.save(torch.jit.trace(module, example), out)
+    return (out.getvalue(),)
+
+
+@cache
+def pt2() -> tuple[bytes, ...]:
+    """An exported program. Needs torch, which alone writes them."""
+    import torch
+
+    module, example = _module(torch)
+    out = io.BytesIO()
+    torch.export.save(torch.export.export(module, (example,)), out)
+    return (out.getvalue(),)
+
+
+def _module(torch: Any) -> tuple[Any, Any]:
+    nn = torch.nn
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), nn.ELU(), nn.Linear(8, 3))
+    return module.eval(), torch.zeros(1, 4)
+
+
+@cache
 def onnx() -> tuple[bytes, ...]:
     """Float graphs as quarl writes them, and one of operators that other tools write."""
     return (*(emit_float_onnx(sample(name, 0)[0]) for name in POLICIES), _other_operators())
@@ -149,9 +198,10 @@ def _other_operators() -> bytes:
 
 @cache
 def tflite() -> tuple[bytes, ...]:
-    """Int8 models of dense layers and convolutions, as another tool would have written them."""
+    """Int8 and float models of dense layers and convolutions, as another tool would write them."""
     made = (emit_tflite(sample(name, 0)[1]) for name in ("argmax_mlp", "mlp_8_64_64_4"))
-    return (*map(_of_another_tool, made), emit_tflite(sample("small_images", 0)[1]))
+    floats = emit_float_tflite(sample("argmax_mlp", 0)[0])
+    return (*map(_of_another_tool, (*made, floats)), emit_tflite(sample("small_images", 0)[1]))
 
 
 def _of_another_tool(data: bytes) -> bytes:

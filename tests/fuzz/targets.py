@@ -56,6 +56,7 @@ from tests.fuzz.mutate_formats import (
     changed_hdf5,
     changed_npy,
     changed_pickle,
+    changed_safetensors,
     folder_changer,
     proto_changer,
     zip_changer,
@@ -144,7 +145,7 @@ def import_path(path: Path, is_deep: bool) -> None:
 
 
 def _answered(path: Path, observation: Observation | None) -> Policy | QuantPolicy:
-    options = ImportOptions(observation=observation)
+    options = ImportOptions(observation=observation, no_normalizer=path.suffix == ".zip")
     try:
         return read_policy(path, options)
     except MissingActionError as error:
@@ -300,6 +301,17 @@ TARGETS: dict[str, Target] = {
         zip_changer({"data": changed_json, ".pth": _torch, ".txt": damaged}),
     ),
     "cleanrl": Target(partial(imported, ".pt"), seeds.cleanrl, _torch),
+    "safetensors": Target(
+        partial(imported, ".safetensors"), seeds.safetensors, changed_safetensors
+    ),
+    "torchscript": Target(
+        partial(imported, ".pt"),
+        seeds.torchscript,
+        zip_changer({".pkl": changed_pickle, ".py": changed_text, ".json": changed_json}),
+    ),
+    "pt2": Target(
+        partial(imported, ".pt2"), seeds.pt2, zip_changer({".json": changed_json, ".pt": _torch})
+    ),
     "onnx": Target(partial(imported, ".onnx"), seeds.onnx, proto_changer(_onnx_model)),
     "tflite": Target(partial(imported, ".tflite"), seeds.tflite, changed_flatbuffer),
     "keras": Target(keras, seeds.keras, zip_changer({".json": changed_json, ".h5": changed_hdf5})),

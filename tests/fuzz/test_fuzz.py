@@ -24,7 +24,8 @@ FEW = dict.fromkeys(TARGETS, 25) | {"hdf5": 2, "bundle": 8, "frames": 300}
 """Inputs of each reader in the quick tests: a few seconds together."""
 MANY = dict.fromkeys(TARGETS, 10_000) | {"hdf5": 1_000}
 """In `make test-all`. An `.h5` starts a process of its own."""
-SLOW_SEEDS = {"savedmodel"}  # TensorFlow writes them
+SLOW_SEEDS = {"savedmodel": "tensorflow", "torchscript": "torch", "pt2": "torch"}
+"""Files that only their framework writes."""
 SEED = 20
 
 
@@ -35,7 +36,7 @@ def check(name: str, data: bytes, folder: Path) -> None:
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_what_was_kept_is_read_or_refused(tmp_path: Path, path: Path) -> None:
-    if path.parent.name == "savedmodel":
+    if path.parent.name == "savedmodel":  # TensorFlow reads it too
         need("tensorflow")
     check(path.parent.name, path.read_bytes(), tmp_path)
 
@@ -65,7 +66,7 @@ def test_a_mutated_file_is_read_or_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", list(TARGETS))
 def test_ten_thousand_mutated_files_are_read_or_refused(tmp_path: Path, name: str) -> None:
     if name in SLOW_SEEDS:
-        need("tensorflow")
+        need(SLOW_SEEDS[name])
     count = run_campaign(name, MANY[name], seed=SEED, found=tmp_path)
     assert count.inputs == MANY[name]
     assert count.is_clean, count
