@@ -45,7 +45,7 @@ from quarl.tools import own_module
 from quarl.verdict.baseline import read_baseline
 from quarl.verdict.formats import OUTPUTS
 from quarl.verdict.formats.verdict_json import read_checks
-from quarl.verdict.limits import read_limits
+from quarl.verdict.limits import read_gate_file
 from tests.fuzz import seeds
 from tests.fuzz.mutate import Mutator, changed_json, changed_text, damaged
 from tests.fuzz.mutate_formats import (
@@ -209,7 +209,7 @@ def toml(data: bytes, folder: Path) -> None:
     text = data.decode("utf-8", "replace")
     for read in (
         lambda: parse_recipe(text, where),
-        lambda: read_limits(text, where),
+        lambda: read_gate_file(text, where),
         lambda: parse_board(parse_toml(data, where), where, None),
         lambda: parse_linux_board(parse_toml(data, where), where, None),
         lambda: read_stored(folder),
