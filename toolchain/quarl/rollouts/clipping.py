@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.graph.quant_policy import QuantPolicy
+from quarl.graph.rows import split_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class ClipCounter:
     """Counts while episodes are played; `observe` is the hook."""
 
     def __init__(self, policy: QuantPolicy) -> None:
+        self._contract = policy.contract
         self._observation = policy.contract.observation
         self._quantizer = policy.observation
         self._steps = 0
@@ -44,7 +46,8 @@ class ClipCounter:
             return
         tensor = quantizer.tensor
         exact = (
-            self._observation.to_graph(obs).astype(np.float32) * quantizer.inv_scale
+            self._observation.to_graph(split_rows(self._contract, obs)[0]).astype(np.float32)
+            * quantizer.inv_scale
             + quantizer.zero_point
         )
         self._steps += len(obs)
