@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from quarl.evidence.agreement import Agreement, compare_actions, compare_choices
 from quarl.graph.policy import Policy
+from quarl.graph.rows import split_rows, state_parts
 from quarl.quantize.calibration import Calibration
-from quarl.quantize.quantizer import fold
+from quarl.quantize.quantizer import float64_results, fold
 from quarl.quantize.settings import QuantSettings
-from quarl.quantize.transforms import run_units
 
 
 def input_ceiling(
@@ -29,9 +29,11 @@ def input_ceiling(
         return None
     folded = fold(policy, calibration, settings)
     tensor = folded.observation.tensor
-    integers = folded.observation.quantize(policy.contract.observation.to_graph(obs))
+    plain, held = split_rows(policy.contract, obs)
+    integers = folded.observation.quantize(policy.contract.observation.to_graph(plain))
     seen = (integers - tensor.zero_point) * np.float64(tensor.scale)
-    made = run_units(folded.units, seen)[folded.units[-1].name]
+    state = state_parts(policy.contract, held.astype(np.float64))
+    made = float64_results(folded.units, seen, state)[folded.units[-1].name]
     return compare_outputs(policy, policy.outputs(obs), made)
 
 
