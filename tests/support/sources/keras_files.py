@@ -106,6 +106,11 @@ def residual(keras: Any, L: Any) -> Any:
     return keras.Model(x, L.Dense(3)(L.Add()([h, L.Dense(8, "tanh")(h)])))
 
 
+def layer_norm(keras: Any, L: Any) -> Any:
+    norm = L.LayerNormalization()
+    return keras.Sequential([L.Input((5,)), L.Dense(8), norm, L.ReLU(), L.Dense(3)])
+
+
 def with_lambda(keras: Any, L: Any) -> Any:
     return keras.Sequential([L.Input((5,)), L.Lambda(lambda x: x * 2), L.Dense(3)])
 
@@ -156,6 +161,13 @@ KERAS: tuple[Sample, ...] = (
         "vector, Box",
         keras_file(pilot, "pilot.h5"),
         told(Action("box", 2, (-1.0, 0.0), (1.0, 1.0))),
+    ),
+    Sample(
+        "Keras .keras",
+        "LayerNormalization",
+        "vector, Discrete",
+        keras_file(layer_norm),
+        told(choice(3)),
     ),
     Sample(
         "Keras .keras",

@@ -257,6 +257,19 @@ def soft(torch: Any, nn: Any) -> tuple[Any, tuple[Any, ...]]:
     return body, (torch.zeros(2, 5),)
 
 
+def gru(torch: Any, nn: Any) -> tuple[Any, tuple[Any, ...]]:
+    class Net(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.head = nn.GRU(5, 8), nn.Linear(8, 2)
+
+        def forward(self, obs: Any, h_in: Any) -> Any:
+            seen, h_out = self.cell(obs.unsqueeze(0), h_in)
+            return self.head(seen.squeeze(0)), h_out
+
+    return Net(), (torch.zeros(1, 5), torch.zeros(1, 1, 8))
+
+
 def attention(torch: Any, nn: Any) -> tuple[Any, tuple[Any, ...]]:
     class Net(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -410,14 +423,13 @@ ONNX: tuple[Sample, ...] = (
         module(halves),
         told(Action("multi_discrete", 12, counts=(2,) * 6)),
     ),
+    Sample(TORCH, "LayerNorm", "vector, Discrete", layers("LayerNorm", "Tanh"), FIVE),
     Sample(
         TORCH,
-        "LayerNorm",
-        "vector, Discrete",
-        layers("LayerNorm", "Tanh"),
-        FIVE,
-        refusal="LayerNormalization",
-        way="train without it, or with BatchNorm, which folds",
+        "recurrent, GRU with its state as input and output",
+        "vector, Box",
+        module(gru, outputs=("action", "h_out"), input_names=["obs", "h_in"]),
+        told(box(2)),
     ),
     Sample(
         TORCH,

@@ -48,6 +48,15 @@ def joined_formula(
     return None
 
 
+def elementwise_base(nodes: Mapping[str, DraftNode], name: str) -> tuple[str, Expression]:
+    """Return the farthest step that a result is an elementwise function of, and that function."""
+    found: tuple[str, Expression] = (name, VARIABLE)
+    for found in _chain(nodes, name):
+        if len(text_of(found[1])) > MAX_TEXT // 2:
+            break
+    return found
+
+
 def recognized(formula: Expression) -> tuple[Function, float]:
     """Return the function and the factor before it: a name where the formula is that function up to
     a factor, else its own text and 1.

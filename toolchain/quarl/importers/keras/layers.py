@@ -25,6 +25,7 @@ from quarl.importers.keras.arithmetic import UNARY, clip
 from quarl.importers.keras.description import LayerSpec
 from quarl.importers.keras.walk import Meanings, Walk
 from quarl.importers.keras.windows import WINDOWS, dense_rows, flattened
+from quarl.importers.normalisation import Normalisation, normalised
 
 NORMALIZATION_EPSILON = (
     1e-7  # keras.config.epsilon(), the floor of the standard deviation in Normalization
@@ -189,6 +190,28 @@ def _batch_normalization(walk: Walk, layer: LayerSpec, inputs: list[str], place:
         ),
         inputs,
     )
+
+
+def _layer_normalization(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
+    config, shape = layer.config, walk.shape(inputs[0])
+    _check_last_axis(walk, layer, shape)
+    if len(shape) != 1:
+        raise walk.unsupported(layer, f"is applied to shape {shape}, one vector is carried over")
+    is_rms = layer.kind == "RMSNormalization"
+    names = ["scale"] if is_rms else ["gamma"] * bool(config.get("scale", True))
+    names += ["beta"] * (not is_rms and bool(config.get("center", True)))
+    found = {
+        name: walk.variable(layer, place, index, (name,), shape).astype(np.float64)
+        for index, name in enumerate(names)
+    }
+    count = shape[0]
+    how = Normalisation(
+        found.get("scale", found.get("gamma", np.ones(count))),
+        found.get("beta", np.zeros(count)),
+        float(config["epsilon"]),
+        is_centred=not (is_rms or config.get("rms_scaling")),
+    )
+    return normalised(lambda op, names, suffix: walk.add(layer, op, names, suffix), inputs[0], how)
 
 
 def _normalization(walk: Walk, layer: LayerSpec, inputs: list[str], place: str) -> str:
@@ -388,9 +411,11 @@ LAYERS: Meanings = {
     "GaussianNoise": _nothing,
     "GlobalAveragePooling2D": _global_average_pooling,
     "Identity": _nothing,
+    "LayerNormalization": _layer_normalization,
     "MaxPooling2D": _max_pooling,
     "Normalization": _normalization,
     "PReLU": _prelu,
+    "RMSNormalization": _layer_normalization,
     "ReLU": _relu,
     "Rescaling": _rescaling,
     "Reshape": _reshape,

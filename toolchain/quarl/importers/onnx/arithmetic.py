@@ -10,9 +10,9 @@ import numpy as np
 from onnx import NodeProto
 
 from quarl.graph.functions import VARIABLE, Call, Expression, text_of
-from quarl.graph.policy import Activation, Add
+from quarl.graph.policy import Activation, Add, Mul
 from quarl.importers.draft import RELU, Clip, Head
-from quarl.importers.formulas import joined_formula, recognized
+from quarl.importers.formulas import elementwise_base, joined_formula, recognized
 from quarl.importers.onnx.values import (
     LOG_SUM,
     NOTHING,
@@ -123,6 +123,8 @@ def _binary(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
     formula = _joined(walk, node, left, right)
     if formula is not None:
         return formula
+    if node.op_type in ("Mul", "Div"):
+        return _product(walk, node, left, right)
     if node.op_type not in ("Add", "Sub"):
         raise walk.unsupported(
             node,
@@ -133,6 +135,20 @@ def _binary(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
     if node.op_type == "Sub":
         right = walk.scaled(node, right, -ONE, ZERO)
     return walk.add(node, Add(), [left, right])
+
+
+def _product(walk: Walk, node: NodeProto, left: Value, right: Value) -> Value:
+    """Return the product of two layers' outputs; a quotient is a product with the inverse, which is
+    one function of what the divisor is made of.
+    """
+    if node.op_type == "Div":
+        nodes = {other.name: other for other in walk.builder.nodes}
+        base, expression = elementwise_base(nodes, right.node)
+        start = Value(base, right.layout, right.dims, right.order, right.batch)
+        inverse = Activation(text_of(Call("div", (1.0, expression))))
+        right = walk.add(node, inverse, [start], ".inverse")
+    left, right = _matching(walk, node, left, right)
+    return walk.add(node, Mul(), [left, right])
 
 
 def _joined(walk: Walk, node: NodeProto, left: Value, right: Value) -> Value | None:

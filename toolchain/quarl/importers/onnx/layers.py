@@ -12,6 +12,7 @@ from onnx import NodeProto
 from quarl.errors import InputError
 from quarl.graph.policy import Conv2D, Dense, DepthwiseConv2D, MaxPool2D, Padding
 from quarl.importers.draft import DraftOp, Linear, average, same_padding
+from quarl.importers.normalisation import Normalisation, normalised
 from quarl.importers.onnx.values import (
     Known,
     Value,
@@ -327,15 +328,44 @@ def _batch_normalization(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -
     return walk.scaled(node, x, scale.reshape(shape), (beta - mean * scale).reshape(shape))
 
 
+def _layer_normalization(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
+    x = walk.tensor(node, inputs[0])
+    axis = int(attribute_of(node, "axis", -1))
+    rank = x.order.ndim if x.layout == "flat" else len(x.dims) + 1
+    if x.layout != "flat" or axis not in (-1, rank - 1) or x.order.size != x.order.shape[-1]:
+        raise walk.unsupported(
+            node, f"works along axis {axis} of {list(x.shape[1:])}, one vector is carried over"
+        )
+    x = walk.settled(node, x, node.input[0], ".vector")
+    count = x.order.size
+    gain, offset = (
+        np.broadcast_to(walk.weights(node, inputs[place]).ravel(), count)
+        if len(inputs) > place and is_given(inputs[place])
+        else np.full(count, default)
+        for place, default in ((1, 1.0), (2, 0.0))
+    )
+    is_centred = node.op_type == "LayerNormalization"
+    epsilon = float(attribute_of(node, "epsilon", 1e-5))
+
+    def append(op: DraftOp, names: Sequence[str], suffix: str) -> str:
+        source = "" if suffix and suffix != ".offset" else node.output[0]
+        return walk.builder.add(name_of(node) + suffix, op, names, source)
+
+    how = Normalisation(gain, offset, epsilon, is_centred)
+    return vector(normalised(append, x.node, how), x.order.shape, x.batch)
+
+
 LAYERS: Operators = {
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_normalization,
     "Conv": _conv,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_average_pool,
+    "LayerNormalization": _layer_normalization,
     "MatMul": _matmul,
     "MaxPool": _max_pool,
     "Pad": _pad,
+    "RMSNormalization": _layer_normalization,
     "ReduceMean": _reduce_mean,
     "ReduceSum": _reduce_mean,
 }

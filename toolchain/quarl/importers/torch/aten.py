@@ -269,6 +269,14 @@ def _layer_norm(
     return graph.add("LayerNormalization", [x, scale, *rest], axis=-len(lengths), epsilon=epsilon)
 
 
+def _rms_norm(graph: AtenGraph, x: Any, shape: Any, weight: Any, eps: Any) -> TensorName:
+    lengths = graph.numbers(shape)
+    scale = np.ones(lengths, np.float32) if weight is None else weight
+    graph.read_by(x, lengths[-1])
+    epsilon = float(np.finfo(np.float32).eps) if eps is None else float(eps)
+    return graph.add("RMSNormalization", [x, scale], axis=-len(lengths), epsilon=epsilon)
+
+
 def _mean(kind: str) -> Function:
     def reduced(graph: AtenGraph, x: Any, dim: Any, keepdim: Any, *_: Any) -> TensorName:
         if dim is None:
@@ -357,6 +365,7 @@ SIGNATURES: dict[str, tuple[tuple[str, ...], Function]] = {
         ("input", "normalized_shape", "weight", "bias", "eps", "cudnn_enable"),
         _layer_norm,
     ),
+    "rms_norm": (("input", "normalized_shape", "weight", "eps"), _rms_norm),
     "mean": (("self", "dim", "keepdim", "dtype"), _mean("ReduceMean")),
     "sum": (("self", "dim", "keepdim", "dtype"), _mean("ReduceSum")),
     **dict.fromkeys(
