@@ -171,7 +171,16 @@ LinkOption = Annotated[
         "--link",
         metavar="LINK",
         help="Way to the board. A Raspberry Pi: emulated (default), ssh:USER@HOST, local. "
-        "Others: unicorn, qemu-system, serial:PORT.",
+        "Others: unicorn, qemu-system, serial:PORT, probe.",
+    ),
+]
+ClockOption = Annotated[
+    int | None,
+    typer.Option(
+        "--clock-hz",
+        min=1,
+        metavar="N",
+        help="The core's clock while a real board is measured, where it is not that after reset.",
     ),
 ]
 FlashOption = Annotated[
@@ -353,7 +362,7 @@ def target_named(words: TargetWords, own: AnyBoard | None = None) -> Target | No
 
     board = own if own is not None and words.board == own.name else board_named(words.board)
     if board is not None:
-        return target_of(board, words.link, words.flash, trust=words.trust)
+        return target_of(board, words.link, words.flash, clock_hz=words.clock_hz, trust=words.trust)
     for option, value in (("--link", words.link), ("--flash", words.flash)):
         if value is not None:
             raise InputError(
@@ -370,3 +379,4 @@ class TargetWords:
     link: str | None = None
     flash: str | None = None
     trust: bool = False
+    clock_hz: int | None = None

@@ -12,11 +12,14 @@ from typing import TypeAlias
 
 from quarl.boards.microcontroller import Board
 from quarl.errors import InputError
+from quarl.files.tables import did_you_mean
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import Image, read_image
 from quarl.firmware.source_tree import SourceTree
 from quarl.links.flash import FlashTool, flash
+from quarl.links.probe import PROBE, is_probe, open_probe
 from quarl.links.qemu import QemuDevice, emulated_board
+from quarl.links.semihosting import SemihostingPort
 from quarl.links.serial import SerialDevice, open_port
 from quarl.links.unicorn import UnicornDevice
 
@@ -39,9 +42,11 @@ def serial_path(link: str) -> str:
         InputError: another link, or no path.
     """
     if not link.startswith(SERIAL) or link == SERIAL:
+        known = (*EMULATORS, PROBE, SERIAL)
         raise InputError(
-            f"--link {link}: must be {SERIAL}PORT for a board without an operating system, for "
-            "example serial:/dev/ttyACM0"
+            f"--link {link}: must be {', '.join(EMULATORS)}, {PROBE} or {SERIAL}PORT for a board "
+            f"without an operating system, for example serial:/dev/ttyACM0"
+            f"{did_you_mean(link, known)}"
         )
     return link.removeprefix(SERIAL)
 
@@ -87,13 +92,35 @@ def open_link(tree: SourceTree, board: Board, cache_dir: Path, link: str | None)
     """Return the firmware, booted in an emulator, or the board that was flashed with it before.
 
     Args:
-        link: "unicorn", "qemu-system", "serial:PORT"; None: unicorn where it has the core.
+        link: "unicorn", "qemu-system", "serial:PORT", "probe"; None: unicorn where it has the core.
     Raises:
-        QuarlError: as `open_emulated` and `open_serial`.
+        QuarlError: as `open_emulated` and `open_board`.
     """
-    if link is not None and is_serial(link):
-        return open_serial(tree, board, serial_path(link), cache_dir)[0]
+    if is_serial(link) or is_probe(link):
+        assert link is not None
+        return open_board(tree, board, link, cache_dir)[0]
     return open_emulated(tree, board, cache_dir, link)
+
+
+def open_board(
+    tree: SourceTree,
+    board: Board,
+    link: str,
+    cache_dir: Path,
+    flash_by: FlashTool | None = None,
+) -> tuple[SerialDevice, Image]:
+    """Return a real board, and the image it runs: over its UART, or through its debug probe, which
+    always writes the firmware first.
+
+    Raises:
+        QuarlError: as `open_serial` and `quarl.links.probe.open_probe`.
+    """
+    if not is_probe(link):
+        return open_serial(tree, board, serial_path(link), cache_dir, flash_by)
+    elf = build_image(tree.image_files(board), board, cache_dir)
+    core = open_probe(board, elf, link.partition(":")[2] or None)
+    port = SemihostingPort(core, f"{board.name} by its probe")
+    return SerialDevice(port, link, board, tree.interface), read_image(elf, board)
 
 
 def open_serial(

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from quarl.boards.microcontroller import Board
-from quarl.errors import DeviceError, InputError, ToolMissingError
+from quarl.errors import DeviceError, ToolMissingError
 from quarl.firmware.interface import Interface
 from quarl.links.answers import (
     TICKS,
@@ -46,6 +46,7 @@ ATTEMPTS = 5
 # for an inference, and for the example that is replayed at boot: a large network on a slow clock
 # takes seconds
 ANSWER_S = 15.0
+BAUD = 115_200  # of a line that has none of its own, for how long an answer may take
 BITS_PER_BYTE = 10  # start, eight data, stop
 FAULT = 5  # the one refusal that belongs to no request
 READ_S = 0.05
@@ -105,10 +106,7 @@ class SerialDevice:
         interface: Interface,
         answer_s: float = ANSWER_S,
     ) -> None:
-        if board.uart is None:
-            raise InputError(
-                f"{board.name}: the board file has no [uart], which the serial link needs"
-            )
+        """Ask the device who it is; one without a baud rate is reached by its probe."""
         self.interface, self._port, self._name, self._path, self._board = (
             interface,
             port,
@@ -116,7 +114,8 @@ class SerialDevice:
             name,
             board,
         )
-        self._byte_s, self._answer_s, self._tag = BITS_PER_BYTE / board.uart.baud, answer_s, 0
+        baud = None if board.uart is None else board.uart.baud
+        self._byte_s, self._answer_s, self._tag = BITS_PER_BYTE / (baud or BAUD), answer_s, 0
         self._expected = expected_identity(interface)
         self._scanner = FrameScanner(self._expected.longest_answer)
         self.repeated = 0  # requests sent again, so far

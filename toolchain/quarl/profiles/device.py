@@ -16,11 +16,13 @@ from typing import Literal
 import numpy as np
 
 from quarl.boards.microcontroller import Board
+from quarl.errors import InputError
 from quarl.files.documents import Document, decode, encode
 from quarl.firmware.build import compiler_version
 from quarl.graph.reference import act, integer_outputs, quantize_observations
-from quarl.links.firmware_link import open_serial
-from quarl.links.flash import FlashTool
+from quarl.links.firmware_link import SERIAL, open_board
+from quarl.links.probe import is_probe
+from quarl.links.target import Target
 from quarl.profiles.emulated import rows_equal
 from quarl.profiles.figure import Figure
 from quarl.profiles.workload import Subject, Workload
@@ -91,14 +93,21 @@ def device_profile_from(data: bytes, where: str) -> DeviceProfile:
 
 
 def profile_device(
-    workload: Workload,
-    board: Board,
-    path: str,
-    cache_dir: Path,
-    flash_by: FlashTool | None = None,
+    workload: Workload, target: Target, board: Board, cache_dir: Path
 ) -> DeviceProfile:
-    """Return what a board on a serial port answers and how long it takes; see `open_serial`."""
-    device, image = open_serial(workload.firmware, board, path, cache_dir, flash_by)
+    """Return what a real board answers and how long it takes; see `open_board`.
+
+    Raises:
+        InputError: the core's clock is not known: the board file has no [uart], and none is stated.
+    """
+    link = target.real_link
+    assert link is not None, "an emulator is profiled elsewhere"
+    core_hz = target.clock_hz or (None if board.uart is None else board.uart.core_clock_hz)
+    if core_hz is None:
+        raise InputError(
+            f"{board.name}: the board file does not state the clock after reset: add --clock-hz N"
+        )
+    device, image = open_board(workload.firmware, board, link, cache_dir, target.flash)
     policy, is_image = workload.policy, workload.policy.contract.observation.is_image
     obs = workload.obs[: IMAGES if is_image else MEASURED]
     integers = quantize_observations(policy, obs)
@@ -106,16 +115,15 @@ def profile_device(
     equal = rows_equal(device.run(integers), integer_outputs(policy, obs)) & rows_equal(
         actions, act(policy, obs)
     )
-    assert board.uart is not None, "open_serial asks for it"
     counted = any(ticks)
     return DeviceProfile(
         subject=workload.subject(board.name, artifacts=False, firmware=True),
         board=board.name,
         cpu=board.cpu,
-        port=path,
-        core_hz=board.uart.core_clock_hz,
+        port=link.removeprefix(SERIAL),
+        core_hz=core_hz,
         compiler=compiler_version(),
-        flashed_by=flash_by or "",
+        flashed_by="pyocd" if is_probe(link) else target.flash or "",
         contract_sha256=policy.contract.digest,
         flash_bytes=image.flash_bytes,
         ram_bytes=image.ram_bytes,

@@ -14,6 +14,7 @@ from quarl.firmware.names import DEFAULT_PREFIX
 from quarl.firmware.source_tree import SourceTree, write_source_tree
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.links.firmware_link import EMULATORS, open_link, serial_path
+from quarl.links.probe import check_probe, is_probe
 from quarl.links.target import Target
 from quarl.profiles.device import DeviceProfile, profile_device
 from quarl.profiles.emulated import FirmwareProfile, profile_emulated
@@ -48,6 +49,9 @@ class Microcontroller:
         """See `Platform.check_link`."""
         if link is None or link in EMULATORS:
             return
+        if is_probe(link):
+            check_probe(self.board)
+            return
         serial_path(link)
         if self.board.uart is None:
             raise InputError(f"--link {link}: {self.name} has no [uart] in its board file")
@@ -61,8 +65,8 @@ class Microcontroller:
     def measure(self, workload: Workload, target: Target) -> FirmwareProfile | DeviceProfile:
         """See `Platform.measure`."""
         cache = default_cache_dir()
-        if target.serial_port is not None:
-            return profile_device(workload, self.board, target.serial_port, cache, target.flash)
+        if target.real_link is not None:
+            return profile_device(workload, target, self.board, cache)
         return profile_emulated(workload, self.board, cache, target.link)
 
     def answers(self, workload: Workload, target: Target) -> tuple[Answer, ...]:

@@ -49,14 +49,20 @@ def board_of(release: Release) -> AnyBoard | None:
 
 
 def target_of(
-    board: AnyBoard, link: str | None = None, flash: str | None = None, *, trust: bool = False
+    board: AnyBoard,
+    link: str | None = None,
+    flash: str | None = None,
+    *,
+    clock_hz: int | None = None,
+    trust: bool = False,
 ) -> Target:
     """Return the target; nothing is connected yet.
 
     Args:
-        link: "unicorn", "qemu-system", "serial:PORT", or for a Raspberry Pi "emulated",
+        link: "unicorn", "qemu-system", "serial:PORT", "probe", or for a Raspberry Pi "emulated",
             "ssh:USER@HOST", "local"; None: emulated.
         flash: "pyocd" or "openocd".
+        clock_hz: of the core of a real board while it is measured; None: as its file says.
     Raises:
         InputError: there is no such link or tool, the board has none, or a board in an emulator
             is to be flashed.
@@ -69,4 +75,9 @@ def target_of(
             f"--flash {flash}: only a real board is flashed: give --link {SERIAL}PORT as well"
         )
     platform_of(board).check_link(link)
-    return Target(board, link, cast(FlashTool | None, flash), trust)
+    target = Target(board, link, cast(FlashTool | None, flash), clock_hz, trust)
+    if clock_hz is not None and target.real_link is None:
+        raise InputError(
+            f"--clock-hz {clock_hz}: an emulator counts no time: give a link to a real board"
+        )
+    return target

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from quarl.cli.options import (
     BoardOption,
     BundleArgument,
+    ClockOption,
     FlashOption,
     JsonOption,
     LinkOption,
@@ -30,6 +31,7 @@ def profile(
     board: BoardOption = None,
     link: LinkOption = None,
     flash: FlashOption = None,
+    clock_hz: ClockOption = None,
     trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -45,7 +47,7 @@ def profile(
     if board == ALL:
         _rank(release, as_json)
         return
-    target = target_named(TargetWords(board, link, flash, trust), board_of(release))
+    target = target_named(TargetWords(board, link, flash, trust, clock_hz), board_of(release))
     say(f"profiling {release.manifest.name} ...")
     if target is None:
         measured = pipeline.profile(release)
