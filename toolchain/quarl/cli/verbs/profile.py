@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from quarl.cli.command import takes
 from quarl.cli.options import (
     BoardOption,
     BundleArgument,
@@ -26,15 +28,26 @@ if TYPE_CHECKING:
 ALL = "all"  # instead of a board's name
 
 
-def profile(
-    bundle: BundleArgument,
-    board: BoardOption = None,
-    link: LinkOption = None,
-    flash: FlashOption = None,
-    clock_hz: ClockOption = None,
-    trust: TrustOption = False,
-    as_json: JsonOption = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ProfileOptions:
+    """What is measured, and where."""
+
+    bundle: BundleArgument
+    board: BoardOption = None
+    link: LinkOption = None
+    flash: FlashOption = None
+    clock_hz: ClockOption = None
+    trust: TrustOption = False
+    as_json: JsonOption = False
+
+    @property
+    def target(self) -> TargetWords:
+        """What the words say of a target."""
+        return TargetWords(self.board, self.link, self.flash, self.trust, self.clock_hz)
+
+
+@takes(ProfileOptions)
+def profile(options: ProfileOptions) -> None:
     """Measure latency and memory on this host and count them in the bundle's own board, emulated;
     or measure a Raspberry Pi or another board. --board all ranks all boards.
     """
@@ -43,27 +56,27 @@ def profile(
     from quarl.cli.show_profile import board_profile_text, profile_text
     from quarl.profiles.platforms import board_of
 
-    release = open_bundle(bundle)
-    if board == ALL:
-        _rank(release, as_json)
+    release = open_bundle(options.bundle)
+    if options.board == ALL:
+        _rank(release, options.as_json)
         return
-    target = target_named(TargetWords(board, link, flash, trust, clock_hz), board_of(release))
+    target = target_named(options.target, board_of(release))
     say(f"profiling {release.manifest.name} ...")
     if target is None:
         measured = pipeline.profile(release)
         text = profile_text(measured)
-        print_result(json.loads(measured.to_json()) if as_json else text, as_json)
-        _profile_own_board(release, quiet=as_json)
+        print_result(json.loads(measured.to_json()) if options.as_json else text, options.as_json)
+        _profile_own_board(release, quiet=options.as_json)
         return
     on_board = pipeline.profile_board(release, target)
     text = board_profile_text(on_board)
     own = release.manifest.board
     if own != target.board.name:
         say(
-            f"{bundle} is for {own or 'no board'}: the firmware of {target.board.name} was "
+            f"{options.bundle} is for {own or 'no board'}: the firmware of {target.board.name} was "
             "written now, and the gate does not judge this profile"
         )
-    print_result(json.loads(on_board.to_json()) if as_json else text, as_json)
+    print_result(json.loads(on_board.to_json()) if options.as_json else text, options.as_json)
 
 
 def _profile_own_board(release: Release, *, quiet: bool) -> None:
