@@ -21,13 +21,16 @@ from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.names import Names
 from quarl.firmware.package import Packed, Provenance, package_names, write_package
+from quarl.firmware.source_tree import write_source_tree
 from quarl.firmware.sources import program_sources
 from quarl.graph.contract import Contract
+from quarl.quantize.ladder import quantize_on_rung
 from quarl.resources import VERSION
 from quarl.tools import run
 from tests.conftest import need
 from tests.firmware.test_examples import ARDUINO, TARGET
 from tests.firmware.test_format import violations
+from tests.support.recurrent_policies import calibration_of, recurrent_policy
 from tests.support.samples import observations, sample
 
 STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
@@ -138,6 +141,17 @@ def with_words(contract: Contract) -> Contract:
     )
 
 
+def recurrent(folder: Path) -> Packed:
+    """Return a policy that carries a state from decision to decision."""
+    policy = recurrent_policy("GRU", folder)
+    fitted = calibration_of(policy)
+    quantized = quantize_on_rung(policy, fitted, 1)
+    tree = write_source_tree(quantized, None, fitted.obs[:4], ARM.prefix)
+    interface = tree.interface
+    sources = tree.folder("policy")
+    return Packed(sources, interface.names, interface.kernels, interface.contract, ORIGIN)
+
+
 def written(system: str, folder: Path, made: Packed | None = None) -> Path:
     for path, data in write_package(system, made or packed()).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -164,6 +178,14 @@ def test_cmake_builds_the_library_and_runs_the_example(name: str, tmp_path: Path
     build = built(folder, tmp_path / "build", f"-DCMAKE_C_FLAGS={' '.join(STRICT)}")
     assert len(ran(build / "left_arm_example").splitlines()) == 10
     assert "100% tests passed" in ran("ctest", "--test-dir", build)
+
+
+def test_an_example_carries_the_state_of_a_recurrent_policy(tmp_path: Path) -> None:
+    need("cmake", "gcc")
+    folder = written("cmake", tmp_path / "package", recurrent(tmp_path))
+    build = built(folder, tmp_path / "build", f"-DCMAKE_C_FLAGS={' '.join(STRICT)}")
+    lines = ran(build / "left_arm_example").splitlines()
+    assert len(set(lines)) > 1, "equal observations, another state, another action"
 
 
 def test_cmake_package_is_a_part_of_another_project(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from quarl.errors import UnsupportedError
 from quarl.firmware.lower import lower
 from quarl.graph.quant_policy import QuantPolicy
+from quarl.quantize.ladder import quantize_on_rung
 from quarl.reports.network import OBSERVATION, network_of
+from tests.support.recurrent_policies import calibration_of, recurrent_policy
 from tests.support.samples import SAMPLES, sample
 
 
@@ -48,3 +52,10 @@ def test_a_policy_without_firmware_says_why(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.arena_bytes is None
     assert "wider than int8" in found.reason
     assert len(found.layers) == len(quantized.nodes)
+
+
+def test_the_states_of_a_recurrent_policy_are_read_by_name(tmp_path: Path) -> None:
+    policy = recurrent_policy("GRU", tmp_path)
+    found = network_of(quantize_on_rung(policy, calibration_of(policy), 1), "portable")
+    assert found.arena_bytes
+    assert any("state" in name for layer in found.layers for name in layer.inputs)

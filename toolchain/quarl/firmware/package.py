@@ -166,6 +166,8 @@ def _context(packed: Packed, kind: PackageKind, sources: str) -> dict[str, Any]:
         "c_files": [file for file in packed.sources if file.endswith(".c")],
         "flags": FLAGS.get(packed.kernels, ()),
         "kernels": packed.kernels,
+        "state": "&state, " if contract.state else "",
+        "check": _check(packed),
         "kind": action.kind,
         "width": action.width,
         "first": value,
@@ -177,6 +179,14 @@ def _context(packed: Packed, kind: PackageKind, sources: str) -> dict[str, Any]:
         "period_us": max(1, round(1e6 / step_hz)),
         "period_ms": max(1, round(1e3 / step_hz)),
     }
+
+
+def _check(packed: Packed) -> str:
+    """Return the replay of the example; the state of a recurrent policy is reset before it."""
+    names = packed.names
+    replay = f"{names.symbol('check')}()"
+    reset = f"{names.symbol('state_reset')}(&state)"
+    return f"({reset}, {replay})" if packed.contract.state else replay
 
 
 def _features(packed: Packed) -> list[str]:
