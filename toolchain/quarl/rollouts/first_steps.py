@@ -14,7 +14,6 @@ from contextlib import closing
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +21,7 @@ from quarl.errors import InputError
 from quarl.graph.contract import Action, Contract
 from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.episodes import LONGEST_EPISODE_STEPS
-from quarl.rollouts.foreign_env import blame, make_env
+from quarl.rollouts.foreign_env import make_env
 from quarl.rollouts.vector_env import check_env
 
 SEED = 0x57E5
@@ -111,8 +110,8 @@ def _is_same(one: _Met, other: _Met) -> bool:
 
 
 def _has_time_limit(env: EnvSpec) -> bool:
-    with blame(env, lambda: "when it is looked up"):
-        limit = gymnasium.spec(env.registered_id).max_episode_steps
+    with closing(make_env(env)) as made:
+        limit = made.time_limit
     return limit is not None and limit <= LONGEST_EPISODE_STEPS
 
 

@@ -70,6 +70,13 @@ class ForeignEnv:
         return self._shape
 
     @property
+    def time_limit(self) -> int | None:
+        """Steps after which gymnasium ends an episode; None where nothing does."""
+        with blame(self._spec, lambda: "when it is asked for its time limit"):
+            spec = self._env.spec
+            return None if spec is None else spec.max_episode_steps
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """Names of the features of observations that were laid out as one vector."""
         is_own = self._source_space is self.observation_space
