@@ -33,7 +33,7 @@ def first_look(spread: float = 1.0) -> PairedEpisodes:
 
 def test_auto_plays_what_the_spread_of_the_first_look_asks_for() -> None:
     narrow, looks = plan_after(first_look(), WIDE, AutoEpisodes(), 1.0)
-    wide, more = plan_after(first_look(spread=60.0), WIDE, AutoEpisodes(), 1.0)
+    wide, more = plan_after(first_look(spread=200.0), WIDE, AutoEpisodes(), 1.0)
     assert looks[0].episodes == narrow.first_look == 38
     assert narrow.needed is not None
     assert wide.needed is not None
@@ -41,13 +41,13 @@ def test_auto_plays_what_the_spread_of_the_first_look_asks_for() -> None:
     assert narrow.seconds_per_pair == pytest.approx(1 / 38)
 
 
-@pytest.mark.parametrize(("budget", "most"), [(1.0, 60), (0.01, 39), (1e4, 319)])
+@pytest.mark.parametrize(("budget", "most"), [(1.0, 60), (0.01, 39), (1e4, 762)])
 def test_auto_stays_within_its_budget_and_says_what_that_means(budget: float, most: int) -> None:
     plan, looks = plan_after(first_look(), WIDE, AutoEpisodes(budget), 38.0)
-    assert plan.needed == 319
+    assert plan.needed == 762
     assert plan.most == looks[-1].episodes == most
-    assert ("expect NOT PROVEN" in plan.sentence()) is (most < 319)
-    assert "an equal policy needs about 319 (5 min)" in plan.sentence()
+    assert ("expect NOT PROVEN" in plan.sentence()) is (most < 762)
+    assert "an equal policy needs about 762 (13 min)" in plan.sentence()
 
 
 def test_a_given_number_is_kept_and_what_would_be_needed_is_said() -> None:
@@ -66,7 +66,7 @@ def test_two_hundred_flawless_pairs_are_not_called_too_few() -> None:
 
 
 def test_a_margin_that_no_number_proves_plays_the_budget_and_says_so() -> None:
-    plan, _ = plan_after(first_look(60.0), replace(WIDE, margin=1e-6), AutoEpisodes(1), 38.0)
+    plan, _ = plan_after(first_look(200.0), replace(WIDE, margin=1e-6), AutoEpisodes(1), 38.0)
     assert (plan.needed, plan.most) == (None, 60)
     assert "no number of pairs proves the limits" in plan.sentence()
 

@@ -6,7 +6,7 @@ In: limits, what was asked, the episodes of the first look. Out: looks, plans, s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from quarl.bundle.limits import Limits
@@ -121,38 +121,33 @@ def plan_after(
     """
     played = len(paired.source.seeds)
     difference = paired.candidate.returns - paired.source.returns
+    moves = paired.control.returns - paired.source.returns
     rate, looks, budget = seconds / played, paired.looks, None
-    last = looks[-1].alpha_share if looks else 1.0
-    needed = _needed(paired, limits, last, chooses=isinstance(asked, AutoEpisodes))
+    goal, discordant = _goal(paired, limits)
     if isinstance(asked, AutoEpisodes):
         budget = asked.budget_minutes
+        needed = pairs_to_play(difference, moves, discordant, goal)
         affordable = int(60 * budget / rate) if rate > 0 else MOST_EPISODES
-        looks = looks_after(played, min(needed or MOST_EPISODES, affordable))
+        looks = looks_after(played, min(needed or MOST_EPISODES, affordable), goal)
+    else:
+        last = looks[-1].alpha_share if looks else 1.0
+        given = replace(goal, alpha=last * goal.alpha)
+        needed = pairs_needed(difference, moves, discordant, given)
     spread = float(difference.std(ddof=1))
     return EpisodePlan(looks[-1].episodes, played, spread, needed, rate, budget), looks
 
 
-def _needed(paired: PairedEpisodes, limits: Limits, share: float, *, chooses: bool) -> int | None:
-    """Return how many pairs prove the limits for an equal policy; None where no number does.
-
-    Args:
-        share: of the error that the last look may use, where the number is given.
-        chooses: whether the number is chosen by these pairs.
-    """
+def _goal(paired: PairedEpisodes, limits: Limits) -> tuple[Goal, int]:
+    """Return what the pairs must prove, and how many of these fail with one of the two alone."""
     mean_source = float(paired.source.returns.mean())
-    margin = margin_of(limits, mean_source)
-    if margin is None:
-        return None
     failure = failure_of(limits, mean_source)
     ours, theirs = (failures_of(e, failure) for e in (paired.source, paired.candidate))
-    discordant = 0 if ours is None or theirs is None else int((ours != theirs).sum())
     goal = Goal(
-        margin,
+        margin_of(limits, mean_source) or 0.0,
         limits.margin,
         None if ours is None else limits.failure_margin,
-        limits.alpha if chooses else share * limits.alpha,
+        limits.alpha,
         limits.chaos_margin,
     )
-    moves = paired.control.returns - paired.source.returns
-    count = pairs_to_play if chooses else pairs_needed
-    return count(paired.candidate.returns - paired.source.returns, moves, discordant, goal)
+    discordant = 0 if ours is None or theirs is None else int((ours != theirs).sum())
+    return goal, discordant
