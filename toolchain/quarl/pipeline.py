@@ -12,6 +12,7 @@ from pathlib import Path
 from quarl.bundle.release import Release
 from quarl.errors import QuarlError
 from quarl.exporter.export import ExportRequest, export_policy, finetune_policy
+from quarl.exporter.reproduce import reproduce
 from quarl.graph.env_spec import EnvSpec
 from quarl.importers import ImportOptions
 from quarl.profiles.host import Profile
@@ -59,6 +60,7 @@ parity = gather
 gate = judge_release
 report = write_report
 sign = sign_release
+verify = reproduce
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Every day": ("ship", "show", "play", "compare", "report", "history"),
     "Step by step": ("import", "export", "profile", "parity", "gate", "baseline"),
-    "Trust": ("keygen", "sign"),
+    "Trust": ("keygen", "sign", "verify"),
     "Boards": ("boards", "board", "provision"),
     "Training and studies": ("train", "finetune", "study", "actorq", "actorq-page"),
     "This installation": ("doctor", "policies", "convert-normalizer"),

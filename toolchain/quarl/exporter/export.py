@@ -139,10 +139,7 @@ def export_policy(
         )
         request = replace(request, trained=trained)
         example = example_of(quantized, held.obs)
-        files = _files(source.policy, quantized, example, request)
-        files |= _package_files(source, quantized, example, request)
-        if quantized is source.integers:
-            files[TRAINING] = _how_trained(source, quantized)
+        files = bundle_files(source, quantized, example, request)
     manifest = Manifest(
         name=source.name,
         origin=_origin(source),
@@ -415,6 +412,17 @@ def _how_trained(source: Source, integers: QuantPolicy) -> bytes:
     if qat is None:
         return qat_notes(widths_of(integers), "own").encode()
     return qat_notes(qat.widths, qat.method).encode()
+
+
+def bundle_files(
+    source: Source, quantized: QuantPolicy, example: Example, request: ExportRequest
+) -> dict[str, bytes]:
+    """Return path -> bytes of everything that an export writes but its manifest."""
+    files = _files(source.policy, quantized, example, request)
+    files |= _package_files(source, quantized, example, request)
+    if quantized is source.integers:
+        files[TRAINING] = _how_trained(source, quantized)
+    return files
 
 
 def _files(

@@ -19,7 +19,7 @@ from quarl.bundle.limits import Limits
 from quarl.bundle.rung_result import Ceiling, RungResult
 from quarl.emitters import emit_tflite
 from quarl.errors import BudgetError, QuantizationError
-from quarl.evidence.agreement import Agreement, BoxAgreement, DiscreteAgreement, compare_outputs
+from quarl.evidence.agreement import Agreement, DiscreteAgreement, compare_outputs
 from quarl.exporter.cost import Cost, CostModel
 from quarl.finetune.ceiling import input_ceiling
 from quarl.graph.policy import Policy
@@ -157,12 +157,14 @@ class Examiner:
 
 
 def _differing(agreement: Agreement) -> float | None:
-    """Return the share of other choices, or the mean action error as a share of the range; None
+    """Return the share of other choices, or the mean action error as a share of the range, to four
+    digits: the last ones of a float sum differ between processors and numbers of threads. None
     where a range is infinite.
     """
-    if isinstance(agreement, BoxAgreement):
-        return agreement.mean_share
-    return 1 - agreement.agreement
+    if isinstance(agreement, DiscreteAgreement):
+        return float(f"{1 - agreement.agreement:.4g}")
+    share = agreement.mean_share
+    return None if share is None else float(f"{share:.4g}")
 
 
 def decisions_missed(agreement: Agreement, limits: Limits) -> tuple[str, ...]:

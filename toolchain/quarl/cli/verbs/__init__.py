@@ -33,6 +33,7 @@ from quarl.cli.verbs.show import show
 from quarl.cli.verbs.sign import sign
 from quarl.cli.verbs.study import study
 from quarl.cli.verbs.train import train
+from quarl.cli.verbs.verify import verify
 
 VERBS: dict[str, Callable[..., None]] = {
     "policies": policies,
@@ -52,6 +53,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "ship": ship,
     "keygen": keygen,
     "sign": sign,
+    "verify": verify,
     "history": history,
     "compare": compare,
     "train": train,
