@@ -189,7 +189,7 @@ def test_a_calibration_from_one_episode_is_stopped_and_told_by_what_it_does_not_
     verdict = judged(source, tmp_path / "nav", calibration=tmp_path / "one.npz")
     found = failing(verdict)
     assert found["calibration_episodes"].found == 1
-    assert {"mean_return", "failure_rate"} & set(found)
+    assert {"mean_return", "failure_rate", "low_quantile"} & set(found)
     assert "does not cover what is met in play" in next(
         reason.text for reason in verdict.why if reason.topic == "calibration"
     )
