@@ -322,7 +322,7 @@ def _coarsened(quantized: QuantPolicy, step: int) -> QuantPolicy:
 
 def _with_slower_kernel(kernel: str, harness: Path) -> Callable[[], Path]:
     """Return where the harness lies in which the kernel idles for a few rounds before it begins."""
-    path = harness / "kernels" / f"{kernel}.c"
+    (path,) = harness.rglob(f"{kernel}.c")
     idle = "    for (volatile int32_t idle = 0; idle < 8; idle++) {\n    }\n"
     source, count = re.subn(
         r"(^\w[^\n;]*" + kernel + r"\([^;{]*\)\n\{\n)",

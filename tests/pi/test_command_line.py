@@ -85,7 +85,7 @@ def test_links_that_lead_nowhere_are_refused_before_any_work(tmp_path: Path) -> 
         "nav",
         code=2,
     )
-    assert "must be serial:PORT" in told
+    assert "or serial:PORT" in told
     told = quarl(
         tmp_path,
         "ship",
