@@ -41,7 +41,8 @@ def split_rows(contract: Contract, rows: NDArray[Any]) -> tuple[NDArray[Any], ND
     if length and rows.ndim == 2 and rows.shape[1] == contract.observation.shape[0] + length:
         return rows[:, :-length], rows[:, -length:].astype(np.float32, copy=False)
     start = start_of(contract)
-    return rows, np.broadcast_to(start, (len(rows), length))
+    count = rows.shape[0] if rows.ndim else 0  # a single number is refused by whoever reads it
+    return rows, np.broadcast_to(start, (count, length))
 
 
 def join_rows(obs: NDArray[Any], state: NDArray[Any]) -> NDArray[np.float32]:
