@@ -45,7 +45,7 @@ def test_every_board_has_a_platform_that_writes_its_firmware(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "link", "flash", "words"),
     [
-        ("nucleo_l4r5zi", "ssh:pi", None, "must be serial:PORT"),
+        ("nucleo_l4r5zi", "ssh:pi", None, "or serial:PORT"),
         ("ek_ra8m1", "serial:/dev/ttyACM0", None, r"ek_ra8m1 has no \[uart\]"),
         ("raspberrypi_4", "unicorn", None, "is reached by emulated"),
         ("raspberrypi_4", "local", "pyocd", "only a real board is flashed"),

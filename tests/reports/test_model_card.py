@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from quarl.bundle.release import Release
+from quarl.evidence.gather import stored_evidence
 from quarl.exporter.export import ExportRequest, export_policy
 from quarl.importers import ImportOptions
 from quarl.reports.model_card import model_card
@@ -45,7 +46,12 @@ def test_an_unjudged_bundle_says_so_and_its_snippet_runs(
 
 
 def test_a_judged_bundle_states_its_return(release: Release) -> None:
-    verdict = judge(GOOD, LIMITS, policy="cartpole_ppo")
+    evidence, _ = stored_evidence(release)
+    verdict = replace(
+        judge(GOOD, LIMITS, policy="cartpole_ppo"),
+        manifest_sha256=release.manifest_sha256,
+        evidence_sha256=evidence.sha256,
+    )
     release.store(VERDICT, OUTPUTS["json"](verdict).encode())
     try:
         found = front_matter(model_card(release))

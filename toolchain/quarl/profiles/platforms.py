@@ -81,3 +81,17 @@ def target_of(
             f"--clock-hz {clock_hz}: an emulator counts no time: give a link to a real board"
         )
     return target
+
+
+def with_firmware(board: AnyBoard, option: str) -> Board:
+    """Return the board, one whose firmware is counted in an emulator.
+
+    Raises:
+        InputError: it runs Linux; names the option that gave it.
+    """
+    if not isinstance(board, Board):
+        raise InputError(
+            f"{option} {board.name}: runs Linux, and no firmware is counted there: quarl profile "
+            f"BUNDLE --board {board.name} measures it"
+        )
+    return board

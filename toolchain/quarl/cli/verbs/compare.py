@@ -128,13 +128,6 @@ def _compared(place: int, source: object, grid: Grid) -> tuple[int, list[Row]]:
 
 
 def _firmware_board(name: str) -> Board:
-    from quarl.boards.microcontroller import Board
-    from quarl.errors import InputError
+    from quarl.profiles.platforms import with_firmware
 
-    board = board_named(name)
-    if not isinstance(board, Board):
-        raise InputError(
-            f"--boards {name}: runs Linux, and no firmware is counted there: quarl profile BUNDLE "
-            f"--board {name} measures it"
-        )
-    return board
+    return with_firmware(board_named(name), "--boards")
