@@ -130,4 +130,6 @@ def _compared(place: int, source: object, grid: Grid) -> tuple[int, list[Row]]:
 def _firmware_board(name: str) -> Board:
     from quarl.profiles.platforms import with_firmware
 
-    return with_firmware(board_named(name), "--boards")
+    board = board_named(name)
+    assert board is not None  # it is None of no name alone
+    return with_firmware(board, "--boards")
