@@ -162,7 +162,7 @@ def _consistency_checks(consistency: Consistency | None) -> Iterator[Check]:
         ),
     )
     for name, contradictions, fine, advice in parts:
-        question = Question(name, "example", unit="contradictions")
+        question = Question(name, "example", unit="conflicts")
         if contradictions is None:
             yield missing(question, 0, "was not looked at", "Run quarl gate BUNDLE")
         else:
