@@ -140,7 +140,7 @@ def test_a_command_that_writes_to_a_terminal_is_coloured_and_a_pipe_is_not(
     tmp_path: Path,
 ) -> None:
     bundle = pipeline.export(
-        pipeline.import_source("cartpole_ppo"), tmp_path / "b", ExportRequest(rung=0)
+        pipeline.import_source("cartpole_ppo"), tmp_path / "b", ExportRequest(rung=3)
     ).folder
     argv = [sys.executable, "-m", "quarl", "gate", str(bundle), "--no-history"]
     reader, writer = pty.openpty()
