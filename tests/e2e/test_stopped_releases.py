@@ -239,7 +239,7 @@ def test_a_slower_kernel_is_stopped_by_the_baselines_instruction_count(
     harness = _with_slower_kernel(
         kernel, Path(shutil.copytree(firmware_dir(), tmp_path / "harness"))
     )
-    for user in ("sources", "image", "source_tree"):
+    for user in ("build", "image", "linux", "package", "runtime", "source_tree"):
         monkeypatch.setattr(f"quarl.firmware.{user}.firmware_dir", harness)
     slower = exported_for(BOARD, tmp_path / "slower")
     found = failing(pipeline.gate(slower, baseline=accepted.checks))
