@@ -101,12 +101,10 @@ class TfliteGraph:
         )
 
     def showing(self, tensor: int) -> bytes:
-        """Return the file with its first output turned to another tensor, everything else as it
-        was.
-        """
+        """Return the file with one tensor as its only output, everything else as it was."""
         table = schema.Model.GetRootAs(self.content, 0).Subgraphs(0)._tab
-        start = table.Vector(table.Offset(8))  # SubGraph.outputs
-        return self.content[:start] + struct.pack("<i", tensor) + self.content[start + 4 :]
+        start = table.Vector(table.Offset(8))  # SubGraph.outputs: a count, then indices
+        return self.content[: start - 4] + struct.pack("<Ii", 1, tensor) + self.content[start + 4 :]
 
 
 def read_graph(path: Path) -> TfliteGraph:
