@@ -149,7 +149,7 @@ def test_ctrl_c_during_an_export_leaves_nothing_and_no_traceback(tmp_path: Path)
     )
     assert started.stderr is not None
     assert "exporting" in started.stderr.readline()
-    assert "cartpole_ppo" in started.stderr.readline()  # episodes are played, which takes a while
+    assert started.stderr.readline()  # it is under way, whatever it says first
     started.send_signal(signal.SIGINT)
     _, errors = started.communicate(timeout=120)
     assert started.returncode == 130, errors

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from quarl.errors import DeviceError, InputError
 from quarl.workers import HERE, Workers, open_workers
-from quarl.workers.processes import Processes, beside
+from quarl.workers.processes import Processes, _Child, beside
 from quarl.workers.processors import processors
 from tests.conftest import need
 
@@ -143,3 +145,15 @@ def test_a_call_beside_returns_raises_and_dies_where_it_is_waited_for() -> None:
         answer()
     with beside(leave, 1):
         pass
+
+
+def rest(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def test_a_worker_whose_parent_has_left_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    child = _Child(1)
+    child.send(pickle.dumps((rest, (0.5,))))
+    child.pipe.close()
+    assert child._process.wait(20) == 0
+    assert capfd.readouterr().err == ""

@@ -9,6 +9,7 @@ import pickle
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -22,18 +23,19 @@ def main() -> None:
     tools.end_with(os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when work ends
     os.dup2(2, 1)  # standard output is the parent's alone: what an environment prints goes beside
-    sys.path[:] = pickle.loads(pipe.recv_bytes())
-    while True:
-        try:
-            message = pipe.recv_bytes()
-        except (EOFError, OSError):
-            return
-        try:
-            function, call = pickle.loads(message)
-            answer = pickle.dumps(("returned", function(*call)))
-        except BaseException as error:  # an environment that leaves, too
-            answer = _raised(error)
-        pipe.send_bytes(answer)
+    with suppress(EOFError, OSError):  # the parent is gone, and nobody is left to tell
+        sys.path[:] = pickle.loads(pipe.recv_bytes())
+        while True:
+            pipe.send_bytes(_answer(pipe.recv_bytes()))
+
+
+def _answer(message: bytes) -> bytes:
+    """Return what one call returns or raises."""
+    try:
+        function, call = pickle.loads(message)
+        return pickle.dumps(("returned", function(*call)))
+    except BaseException as error:  # an environment that leaves, too
+        return _raised(error)
 
 
 def _raised(error: BaseException) -> bytes:
