@@ -4,12 +4,14 @@ follows it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
 
 from quarl.errors import InputError
-from quarl.graph.env_spec import EnvSpec
+from quarl.graph.env_spec import EnvSpec, atari_advice
 from quarl.rollouts.foreign_env import make_env
 from quarl.rollouts.vector_env import open_lanes
 from tests.conftest import need
@@ -173,3 +175,100 @@ def test_a_console_that_was_interrupted_is_not_used_again(monkeypatch: pytest.Mo
         lanes.step(np.array([0, 0]))  # the second console has not been heard
     lanes.close()
     assert not atari._LAID_BY
+
+
+def test_the_id_alone_names_the_game_to_gymnasium_single_and_vectorised() -> None:
+    one = make_env(EnvSpec("quarl/Atari-v0", {"game": "pong"}))
+    assert one.shape == (4, 84, 84)
+    many = gymnasium.make_vec("quarl.envs:quarl/Atari-v0", 2, game="pong")
+    assert many.reset(seed=[1, 2])[0].shape == (2, 4, 84, 84)
+
+
+@pytest.mark.parametrize(
+    ("options", "frames"),
+    [
+        ({}, set(range(1, 31))),
+        ({"noop_max": 0, "use_fire_reset": False}, {0}),
+        ({"noop_max": 3, "use_fire_reset": False}, {0, 1, 2, 3}),
+    ],
+)
+def test_frames_before_a_game_are_those_of_the_options(
+    options: dict[str, Any], frames: set[int]
+) -> None:
+    lanes = AtariLanes("breakout", 1, **options)
+    seen = {int(lanes.reset(seed=seed)[1]["episode_frame_number"][0]) for seed in range(6)}
+    assert seen <= frames
+    assert len(seen) >= min(len(frames), 2)
+
+
+def test_an_episode_may_end_with_a_life() -> None:
+    lanes = AtariLanes("breakout", 1, episodic_life=True)
+    lanes.reset(seed=3)
+    for _ in range(100):
+        _, _, terminated, _, info = lanes.step(np.array([0]))
+        if terminated[0]:
+            break
+    assert terminated[0]
+    assert info["lives"][0] == 4
+
+
+def breakout_played_without_fire(**options: Any) -> list[tuple[int, float]]:
+    """Return lives left and points after each decision of a player that never presses fire."""
+    lanes = AtariLanes("breakout", 1, **options)
+    lanes.reset(seed=3)
+    seen = []
+    for decision in range(400):
+        _, points, terminated, _, info = lanes.step(np.array([2 + decision // 9 % 2]))
+        seen.append((int(info["lives"][0]), float(points[0])))
+        if terminated[0]:
+            break
+    return seen
+
+
+def test_fire_after_a_lost_life_goes_on_with_a_game_that_waits_for_it() -> None:
+    waiting = breakout_played_without_fire()
+    assert {lives for lives, _ in waiting} == {5, 4}, "nobody presses fire"
+    assert breakout_played_without_fire(fire_after_life=True)[-1][0] == 0
+
+
+def test_a_console_follows_a_lane_that_fires_after_lives_without_fire_before_them() -> None:
+    options: dict[str, Any] = {
+        "fire_after_life": True, "use_fire_reset": False, "repeat_action_probability": STICKY
+    }  # fmt: skip
+    lanes, console = AtariLanes("breakout", 1, **options), Console("breakout", **options)
+    _, info = lanes.reset(seed=5)
+    console.start(int(info["episode_frame_number"][0]), 5)
+    rng, scored = np.random.default_rng(4), 0.0
+    for _ in range(300):
+        action = int(rng.integers(4))
+        _, points, terminated, _, info = lanes.step(np.array([action]))
+        assert console.step(action) == points[0]
+        assert console.ale.lives() == info["lives"][0]
+        scored += points[0]
+        if terminated[0]:
+            break
+    assert scored
+    assert info["lives"][0] < 5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"noop_max": -1}, {"noop_max": 1.5}, {"use_fire_reset": 1}, {"fire_after_life": "yes"},
+     {"frame_skip": 2}, {"game": "no_such_game"}],
+)  # fmt: skip
+def test_an_option_that_is_none_is_refused_by_name(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(options))):
+        make_env(EnvSpec("quarl/Atari-v0", {"game": "pong", **options}))
+
+
+def test_the_advice_for_a_bare_id_names_a_game_that_exists() -> None:
+    import ale_py
+    from ale_py import roms
+
+    gymnasium.register_envs(ale_py)
+    found = {spec_id: atari_advice(spec_id) for spec_id in gymnasium.registry}
+    named = {env: advice.rpartition("game=")[2] for env, advice in found.items() if advice}
+    assert len(named) > 100
+    assert set(named.values()) <= set(roms.get_all_rom_ids())
+    with pytest.raises(InputError, match=r"--env-arg game=pong$"):
+        make_env(EnvSpec("ALE/Pong-v9"))

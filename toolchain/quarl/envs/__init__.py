@@ -17,3 +17,12 @@ DM_CONTROL = "quarl/DmControl-v0"
 
 if DM_CONTROL not in registry:
     register(id=DM_CONTROL, entry_point="quarl.envs.dm_control:make")
+
+ATARI = "quarl/Atari-v0"
+
+if ATARI not in registry:
+    register(
+        id=ATARI,
+        entry_point="quarl.envs.atari:AtariGame",
+        vector_entry_point="quarl.envs.atari:AtariLanes",
+    )

@@ -11,8 +11,9 @@ The chance of a game comes from its seed alone. `max_num_frames_per_episode` cut
 careful player rallies for ever.
 Preprocessing follows Mnih et al. 2015 and Machado et al. 2018 (who recommend 0.25), as
 `ale_py.vector_env` implements it.
-Importing this module registers the id: `gymnasium.make("quarl.envs.atari:quarl/Atari-v0",
-game="pong")`.
+`use_fire_reset`, `episodic_life` and `noop_max` mean what they mean in `ale_py.vector_env`;
+`fire_after_life` presses the fire button after each lost life, as Stable-Baselines3's wrappers do.
+`quarl.envs` registers the id: `gymnasium.make("quarl.envs:quarl/Atari-v0", game="pong")`.
 """
 
 from __future__ import annotations
@@ -22,24 +23,52 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import ale_py
 import gymnasium
 import numpy as np
 from ale_py import roms
 from ale_py.vector_env import AtariVectorEnv
-from gymnasium.envs.registration import register, registry
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-ATARI = "quarl/Atari-v0"
 FRAMES_PER_STEP = 4
 FRAMES_PER_SECOND = 60
 LONGEST_GAME = 108_000  # frames, half an hour; where the console's own interface ends a game
 
+MOST_WAITING = 1_000  # frames before a game
+
 Info = dict[str, Any]
+
+
+class _Settings(NamedTuple):
+    """What a game is made with."""
+
+    game: str
+    repeat_action_probability: float = 0.0
+    max_num_frames_per_episode: int = LONGEST_GAME
+    noop_max: int = 30  # the most frames that pass before the player may act
+    use_fire_reset: bool = True  # fire is pressed before them, where the game has it
+    episodic_life: bool = False  # an episode ends with a life
+    fire_after_life: bool = False  # fire is pressed for one decision after each lost life
+
+    @property
+    def of_console(self) -> dict[str, Any]:
+        """The arguments of `AtariVectorEnv`."""
+        return {key: value for key, value in self._asdict().items() if key != "fire_after_life"}
+
+
+class Options(TypedDict, total=False):
+    """The options of a game, `_Settings` without its name."""
+
+    repeat_action_probability: float
+    max_num_frames_per_episode: int
+    noop_max: int
+    use_fire_reset: bool
+    episodic_life: bool
+    fire_after_life: bool
 
 
 class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
@@ -56,16 +85,12 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
         game: str,
         num_envs: int,
         *,
-        repeat_action_probability: float = 0.0,
-        max_num_frames_per_episode: int = LONGEST_GAME,
         autoreset_mode: AutoresetMode = AutoresetMode.DISABLED,
+        **options: Unpack[Options],
     ) -> None:
         if autoreset_mode != AutoresetMode.DISABLED:
             raise ValueError(f"autoreset_mode={autoreset_mode}; allowed: AutoresetMode.DISABLED")
-        _rom(game)
-        _check_chance(repeat_action_probability)
-        _check_frames(max_num_frames_per_episode)
-        self._settings = _Settings(game, repeat_action_probability, max_num_frames_per_episode)
+        self._settings = _checked(game, options)
         self._games = [_take_console(self._settings) for _ in range(num_envs)]
         self._was_interrupted = False  # some consoles were told to go on and have not been heard
         first = self._games[0]
@@ -79,6 +104,8 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
             key: np.zeros(num_envs, np.int32)
             for key in ("lives", "frame_number", "episode_frame_number")
         }
+        fire = _fire_index(game) if self._settings.fire_after_life else None
+        self._fire = None if fire is None else np.array([fire], np.int64)
         self._seeds = np.random.default_rng()
 
     def reset(
@@ -112,7 +139,7 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
         self, actions: NDArray[np.int64]
     ) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], Info]:
         """Hold one action [lanes] for four frames; return observations, points scored, ends and
-        `info["lives"]`.
+        `info["lives"]`. With `fire_after_life` a lost life makes it eight, the last four on fire.
         """
         return self.step_lanes(np.arange(self.num_envs), actions)
 
@@ -129,9 +156,15 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
             for game, action in zip(games, np.asarray(actions, np.int64)[:, None], strict=True):
                 game.send(action)  # the lane's own thread begins at once
             for k, (lane, game) in enumerate(zip(lanes, games, strict=True)):
+                before = self._info["lives"][lane]
                 obs, points[k : k + 1], terminated[k : k + 1], truncated[k : k + 1], info = (
                     game.recv()
                 )
+                is_over = terminated[k] or truncated[k]
+                if self._fire is not None and info["lives"][0] < before and not is_over:
+                    game.send(self._fire)
+                    obs, more, terminated[k : k + 1], truncated[k : k + 1], info = game.recv()
+                    points[k] += more[0]
                 self._keep(lane, obs, info)
         return (
             self._obs[lanes],
@@ -161,14 +194,6 @@ class AtariLanes(VectorEnv[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]):
         self._games = []
 
 
-class _Settings(NamedTuple):
-    """What a lane's console is made with."""
-
-    game: str
-    repeat_action_probability: float
-    max_num_frames_per_episode: int
-
-
 _LAID_BY: dict[
     tuple[int, _Settings], list[AtariVectorEnv]
 ] = {}  # by process too: a console's thread stays behind in a fork
@@ -182,7 +207,7 @@ def _take_console(settings: _Settings) -> AtariVectorEnv:
     return (
         laid_by.pop()
         if laid_by
-        else AtariVectorEnv(num_envs=1, num_threads=1, reward_clipping=False, **settings._asdict())
+        else AtariVectorEnv(num_envs=1, num_threads=1, reward_clipping=False, **settings.of_console)
     )
 
 
@@ -195,24 +220,14 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self,
         game: str,
         *,
-        repeat_action_probability: float = 0.0,
-        max_num_frames_per_episode: int = LONGEST_GAME,
         render_mode: str | None = None,
+        **options: Unpack[Options],
     ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f'render_mode="{render_mode}"; allowed: None, "rgb_array"')
         self.render_mode = render_mode
-        self._lanes = AtariLanes(
-            game,
-            1,
-            repeat_action_probability=repeat_action_probability,
-            max_num_frames_per_episode=max_num_frames_per_episode,
-        )
-        self._console = (
-            Console(game, repeat_action_probability=repeat_action_probability)
-            if render_mode
-            else None
-        )
+        self._lanes = AtariLanes(game, 1, **options)
+        self._console = Console(game, **options) if render_mode else None
         self.observation_space = self._lanes.single_observation_space
         self.action_space = self._lanes.single_action_space
 
@@ -247,13 +262,14 @@ class Console:
     Where actions stick, it needs the lane's seed as well.
     """
 
-    def __init__(self, game: str, *, repeat_action_probability: float = 0.0) -> None:
-        _check_chance(repeat_action_probability)
+    def __init__(self, game: str, **options: Unpack[Options]) -> None:
+        settings = _checked(game, options)
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
         self.ale = ale_py.ALEInterface()
-        self.ale.setFloat("repeat_action_probability", repeat_action_probability)
+        self.ale.setFloat("repeat_action_probability", settings.repeat_action_probability)
         self.ale.loadROM(_rom(game))
-        self._rom, self._is_sticky = _rom(game), repeat_action_probability > 0
+        self._rom, self._is_sticky = _rom(game), settings.repeat_action_probability > 0
+        self._settings = settings
         self.actions = self.ale.getMinimalActionSet()
         self.rams: NDArray[np.uint8] = np.zeros(
             (FRAMES_PER_STEP, 128), np.uint8
@@ -271,7 +287,8 @@ class Console:
             self.ale.loadROM(self._rom)  # a console takes a new seed with its cartridge only
         self.ale.reset_game()
         wait = self.actions[0]
-        fire = ale_py.Action.FIRE if ale_py.Action.FIRE in self.actions else wait
+        has_fire = self._settings.use_fire_reset and ale_py.Action.FIRE in self.actions
+        fire = ale_py.Action.FIRE if has_fire else wait
         for frame in range(frames):
             self.ale.act(
                 wait if frame else fire
@@ -290,10 +307,18 @@ class Console:
         self.rams[:] = other.rams
 
     def step(self, action: int) -> float:
-        """Hold the action for four frames; return the points scored."""
+        """Hold the action for four frames, then fire where the lane does; return the points."""
+        lives = self.ale.lives()
+        points = self._hold(self.actions[action])
+        is_on = self.ale.lives() < lives and not self.ale.game_over()
+        if self._settings.fire_after_life and is_on and ale_py.Action.FIRE in self.actions:
+            points += self._hold(ale_py.Action.FIRE)
+        return points
+
+    def _hold(self, action: ale_py.Action) -> float:
         points = 0.0
         for frame in range(FRAMES_PER_STEP):
-            points += self.ale.act(self.actions[action])
+            points += self.ale.act(action)
             self.rams[frame] = self.ale.getRAM()
         return points
 
@@ -309,28 +334,39 @@ def _rom(game: str) -> Path:
     return path
 
 
-def _check_chance(repeat_action_probability: float) -> None:
-    if not 0.0 <= repeat_action_probability < 1.0:
-        raise ValueError(
-            f"repeat_action_probability={repeat_action_probability}; allowed: from 0 to below 1"
-        )
+def _checked(game: str, options: Options) -> _Settings:
+    """Return the settings of a game.
+
+    Raises:
+        ValueError, TypeError: one is not allowed or not known; names it.
+    """
+    _rom(game)
+    unknown = set(options) - set(_Settings._fields)
+    if unknown:
+        raise TypeError(f"{min(unknown)}: allowed: {', '.join(_Settings._fields)}")
+    settings = _Settings(game, **options)
+    for key, least, most in (
+        ("max_num_frames_per_episode", 1, LONGEST_GAME),
+        ("noop_max", 0, MOST_WAITING),
+    ):
+        value = getattr(settings, key)
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"{key}={value}; allowed: whole numbers from {least} to {most}")
+    for key in ("use_fire_reset", "episodic_life", "fire_after_life"):
+        value = getattr(settings, key)
+        if type(value) is not bool:
+            raise ValueError(f"{key}={value}; allowed: true, false")
+    chance = settings.repeat_action_probability
+    if not 0.0 <= chance < 1.0:
+        raise ValueError(f"repeat_action_probability={chance}; allowed: from 0 to below 1")
+    return settings
 
 
-def _check_frames(max_num_frames_per_episode: int) -> None:
-    if not 1 <= max_num_frames_per_episode <= LONGEST_GAME:
-        raise ValueError(
-            f"max_num_frames_per_episode={max_num_frames_per_episode}; allowed: from 1 to "
-            f"{LONGEST_GAME}"
-        )
+def _fire_index(game: str) -> int | None:
+    """Return the number of the fire button among the game's actions; None where it has none."""
+    actions = list(Console(game).actions)
+    return actions.index(ale_py.Action.FIRE) if ale_py.Action.FIRE in actions else None
 
 
 def _of_lane(info: Info, lane: int) -> Info:
     return {key: info[key][lane].item() for key in ("lives", "episode_frame_number") if key in info}
-
-
-if ATARI not in registry:
-    register(
-        id=ATARI,
-        entry_point="quarl.envs.atari:AtariGame",
-        vector_entry_point="quarl.envs.atari:AtariLanes",
-    )

@@ -31,7 +31,7 @@ def atari_advice(env_id: str) -> str:
     found = re.fullmatch(r"(?:.*:)?ALE/(\w+)-v\d+|(\w+?)(?:NoFrameskip|Deterministic)-v\d+", env_id)
     if found is None:
         return ""
-    words = re.findall(r"[A-Z][a-z0-9]*", found[1] or found[2])
+    words = re.findall(r"3D|[A-Z](?:[a-z]|[0-9](?!D))*", found[1] or found[2])
     return f"--env quarl/Atari-v0 --env-arg game={'_'.join(words).lower()}"
 
 

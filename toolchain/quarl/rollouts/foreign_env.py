@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError, QuarlError, ToolMissingError
 from quarl.files.text import shortened
-from quarl.graph.env_spec import EnvSpec
+from quarl.graph.env_spec import EnvSpec, atari_advice
 from quarl.rollouts.flat_space import flat_length, flat_names, flattened, is_flattened
 
 # who registers ids that gymnasium does not know by itself
@@ -247,8 +247,16 @@ def blame(env: EnvSpec, when: Callable[[], str]) -> Iterator[None]:
         raise ToolMissingError(
             f"{env.id} needs a package that is not installed: {reason_of(error)}"
         ) from error
+    except ModuleNotFoundError as error:
+        package = "'quarl[atari]'" if error.name == "ale_py" else error.name
+        raise ToolMissingError(
+            f"{env.id} needs the Python package {error.name}, which is not installed: pip "
+            f"install {package}"
+        ) from error
     except gymnasium.error.UnregisteredEnv as error:
         advice = "Check the id, or write module:Id where a module registers it"
+        if game := atari_advice(env.id):
+            advice = f"Atari games are played with {game}"
         raise InputError(
             f"{env.id}: gymnasium knows no such environment ({reason_of(error)}). {advice}"
         ) from error
