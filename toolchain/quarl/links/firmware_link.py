@@ -41,7 +41,12 @@ def serial_path(link: str) -> str:
     Raises:
         InputError: another link, or no path.
     """
-    if not link.startswith(SERIAL) or link == SERIAL:
+    if link == SERIAL:
+        raise InputError(
+            f"--link {SERIAL} names no port: write it behind the colon, {SERIAL}/dev/ttyACM0 or "
+            f"{SERIAL}COM3 (python -m serial.tools.list_ports lists those of this computer)"
+        )
+    if not link.startswith(SERIAL):
         known = (*EMULATORS, PROBE, SERIAL)
         raise InputError(
             f"--link {link}: must be {', '.join(EMULATORS)}, {PROBE} or {SERIAL}PORT for a board "
