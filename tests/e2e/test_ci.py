@@ -172,11 +172,53 @@ def test_the_action_installs_what_the_user_names(tmp_path: Path) -> None:
     step = action_step("install")
     (tmp_path / "pip.py").write_text("import sys; print(sys.argv[1:]); sys.exit('bad' in sys.argv)")
     words = {"GITHUB_ACTION_PATH": "/quarl", "EXTRAS": "sb3", "PYTHONPATH": str(tmp_path)}
+    words["SIGNED"] = ""
     good = run(step["run"], tmp_path, REQUIREMENTS="my file.txt", **words)
     assert good.stdout.strip() == "['install', '--quiet', '/quarl[sb3]', '-r', 'my file.txt']"
+    signed = run(step["run"], tmp_path, REQUIREMENTS="", **{**words, "SIGNED": "sign"})
+    assert signed.stdout.strip() == "['install', '--quiet', '/quarl[sb3,sign]']"
     bad = run(step["run"], tmp_path, REQUIREMENTS="bad", **words)
     assert bad.returncode == 3
     assert "::error title=quarl::quarl and bad do not install together" in bad.stdout
+
+
+@pytest.mark.parametrize("form", ["a file", "its text"])
+def test_the_action_says_no_to_a_bundle_that_the_trusted_key_has_not_signed(
+    bundle_copy: Path, tmp_path: Path, form: str
+) -> None:
+    need("cryptography")
+    from quarl import pipeline
+    from quarl.bundle.release import open_bundle
+    from quarl.verdict.attestation.keys import new_key, read_secret_key
+
+    public = new_key(tmp_path / "ci key")
+    given = public.name if form == "a file" else public.read_text()
+    step = tmp_path / "runner"
+    step.mkdir()
+    unsigned = run_action(tmp_path, bundle="bundle", TMPDIR=str(step), **{"trusted-key": given})
+    assert unsigned.returncode == 1, unsigned.stdout + unsigned.stderr
+    pipeline.sign(open_bundle(bundle_copy), read_secret_key(tmp_path / "ci key"), "")
+    signed = run_action(tmp_path, bundle="bundle", TMPDIR=str(step), **{"trusted-key": given})
+    assert signed.returncode == 0, signed.stdout + signed.stderr
+    middle = public.read_text().splitlines()[1]
+    assert middle not in unsigned.stdout + unsigned.stderr + signed.stdout + signed.stderr
+    assert not list(step.rglob("*.pub")), "the key's file is removed"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"source": "cartpole_ppo", "trusted-key": "ci.pub"}, "omit source, or trusted-key"),
+        ({"trusted-key": "-----BEGIN PRIVATE KEY-----\nMC4CAQ"}, "holds a secret key"),
+    ],
+)
+def test_a_trusted_key_that_cannot_be_one_is_refused_unprinted(
+    tmp_path: Path, inputs: dict[str, str], words: str
+) -> None:
+    refused = run_action(tmp_path, bundle="bundle", **inputs)
+    assert refused.returncode == 2
+    assert words in refused.stdout
+    assert "MC4CAQ" not in refused.stdout + refused.stderr
 
 
 @pytest.mark.parametrize("words", ["; touch broken", "$(touch broken)", "'unclosed"])
