@@ -13,6 +13,7 @@ command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null 
 command -v qemu-aarch64 >/dev/null || packages+=(qemu-user)
 command -v mmdebstrap >/dev/null || packages+=(mmdebstrap debian-archive-keyring)
 command -v ssh >/dev/null || packages+=(openssh-client)
+command -v ffmpeg >/dev/null || packages+=(ffmpeg)
 [ -x /usr/sbin/sshd ] || packages+=(openssh-server)
 if [ ${#packages[@]} -eq 0 ]; then
     exit 0

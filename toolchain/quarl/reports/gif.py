@@ -24,13 +24,11 @@ COLOURS = 256
 _SAMPLES = 16  # frames the palette is chosen from
 
 
-def gif_bytes(film: Film, most_bytes: int = MOST_BYTES) -> bytes:
-    """Return the film as a GIF that repeats for ever; it becomes narrower until it is within
-    `most_bytes`.
+def check_pillow() -> None:
+    """Check that a GIF can be written.
 
     Raises:
         ToolMissingError: Pillow is not installed.
-        InputError: even the narrowest is larger.
     """
     try:
         import PIL  # noqa: F401
@@ -39,6 +37,17 @@ def gif_bytes(film: Film, most_bytes: int = MOST_BYTES) -> bytes:
             "a GIF needs the Python package pillow, which is not installed: quarl doctor "
             "--install video"
         ) from error
+
+
+def gif_bytes(film: Film, most_bytes: int = MOST_BYTES) -> bytes:
+    """Return the film as a GIF that repeats for ever; it becomes narrower until it is within
+    `most_bytes`.
+
+    Raises:
+        ToolMissingError: Pillow is not installed.
+        InputError: even the narrowest is larger.
+    """
+    check_pillow()
     width = film.frames.shape[2]
     wanted = width * max(1, min(2, WIDEST // width)) if width <= WIDEST else WIDEST
     while wanted >= NARROWEST:

@@ -7,9 +7,9 @@ same seed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,8 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.ladder import quantize_on_rung
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
-from quarl.rollouts.episodes import Episodes, Watch, run_episodes
-from quarl.rollouts.foreign_env import blame, make_env
+from quarl.rollouts.episodes import LONGEST_EPISODE_STEPS, Episodes, Watch, run_episodes
+from quarl.rollouts.foreign_env import ForeignEnv, blame, make_env
 from quarl.rollouts.memory import begin
 from quarl.rollouts.vector_env import check_env
 from quarl.sources.observations import observations_of
@@ -50,6 +50,7 @@ class Film:
     frames: NDArray[np.uint8]  # [count, height, width, 3], one before each step and one at the end
     frames_hz: float
     steps: int  # of the episode, which may be longer than the film
+    total: float  # the episode's return
 
 
 def source_player(source: Source, env: EnvSpec | None, rung: int | None) -> Player:
@@ -119,29 +120,78 @@ def play(player: Player, seeds: Sequence[int], progress: Progress | None = None)
     return run_episodes(player.env, player.actor, seeds, watch=Watch(progress=progress))
 
 
+def show(player: Player, seeds: Sequence[int], progress: Progress | None = None) -> Episodes:
+    """Return one episode per seed, each shown in a window at the environment's own pace.
+
+    Raises:
+        InputError: the environment draws nothing.
+    """
+    env = make_env(_drawn(player.env, "human"))
+    played = []
+    try:
+        for place, seed in enumerate(seeds):
+            played.append(_episode(player, env, seed, lambda: None))
+            if progress is not None:
+                progress(place + 1, len(seeds))
+    finally:
+        env.close()
+    is_reported = any(each.success is not None for each in played)
+    return Episodes(
+        tuple(seeds),
+        np.array([each.total for each in played], np.float64),
+        np.array([each.steps for each in played], np.int32),
+        np.array([bool(each.success) for each in played]) if is_reported else None,
+    )
+
+
 def film(player: Player, seed: int, most_frames: int = MOST_FRAMES) -> Film:
     """Return the pictures of the episode of this seed, at most `most_frames`.
 
     Raises:
         InputError: the environment draws no pictures.
     """
-    env = make_env(replace(player.env, kwargs={**player.env.kwargs, "render_mode": "rgb_array"}))
+    env = make_env(_drawn(player.env, "rgb_array"))
     frames: list[NDArray[np.uint8]] = []
-    try:
-        obs, steps, ended = env.reset(seed), 0, False
-        choose, first = begin(player.actor, 1), np.zeros(1, np.int64)
-        while not ended:
-            if len(frames) < most_frames:
-                frames.append(_picture(player, env.render()))
-            obs, _, ended, _ = env.step(choose(first, obs[None])[0])
-            steps += 1
+
+    def look() -> None:
         if len(frames) < most_frames:
             frames.append(_picture(player, env.render()))
+
+    try:
+        played = _episode(player, env, seed, look)
         with blame(player.env, lambda: "in its metadata"):
             rate = player.step_hz or float(env.metadata.get("render_fps") or 30)
     finally:
         env.close()
-    return Film(np.stack(frames), rate, steps)
+    return Film(np.stack(frames), rate, played.steps, played.total)
+
+
+class _Played(NamedTuple):
+    total: float
+    steps: int
+    success: bool | None
+
+
+def _episode(player: Player, env: ForeignEnv, seed: int, look: Callable[[], None]) -> _Played:
+    """Play one episode; `look` is called before each step and at the end."""
+    obs, total, steps, ended, success = env.reset(seed), 0.0, 0, False, None
+    choose, first = begin(player.actor, 1), np.zeros(1, np.int64)
+    while not ended:
+        look()
+        obs, reward, ended, success = env.step(choose(first, obs[None])[0])
+        total, steps = total + reward, steps + 1
+        if steps >= LONGEST_EPISODE_STEPS:
+            raise InputError(
+                f"{player.env.id}: the episode of seed {seed} goes on after {steps:,} steps: "
+                "register it with max_episode_steps"
+            )
+    look()
+    return _Played(total, steps, success)
+
+
+def _drawn(env: EnvSpec, mode: str) -> EnvSpec:
+    """Return the environment as one that draws."""
+    return replace(env, kwargs={**env.kwargs, "render_mode": mode})
 
 
 def beside(left: Film, right: Film) -> Film:
@@ -151,7 +201,7 @@ def beside(left: Film, right: Film) -> Film:
     between = np.full((count, height, gap, 3), 255, np.uint8)
     sides = [_held(film.frames, count) for film in (left, right)]
     frames = np.concatenate([sides[0], between, sides[1]], axis=2)
-    return Film(frames, left.frames_hz, max(left.steps, right.steps))
+    return Film(frames, left.frames_hz, max(left.steps, right.steps), left.total)
 
 
 def _held(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

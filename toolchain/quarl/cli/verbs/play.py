@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -64,7 +66,9 @@ class PlayOptions:
     video: Annotated[
         Path | None,
         typer.Option(
-            "--video", metavar="FILE.gif", help="Film the first episode, up to 600 frames."
+            "--video",
+            metavar="FILE",
+            help="Film the first episode, up to 600 frames: FILE.gif, or FILE.mp4 with ffmpeg.",
         ),
     ] = None
     beside: Annotated[
@@ -72,6 +76,10 @@ class PlayOptions:
         typer.Option(
             "--beside", help="Film float32 on the left and int8 on the right; with --video."
         ),
+    ] = False
+    window: Annotated[
+        bool,
+        typer.Option("--window", help="Show every episode in a window while it is played."),
     ] = False
     env: EnvOption = None
     env_arg: EnvArgOption = None
@@ -86,18 +94,22 @@ def play(options: PlayOptions) -> None:
     from quarl.cli import show_play
     from quarl.errors import InputError
     from quarl.reports import player as stage
+    from quarl.reports.film_file import check_film_file
     from quarl.stats.seeds import SCORE_SEED
 
     video = options.video
-    if video is not None and video.suffix != ".gif":
-        raise InputError(f"--video {video}: must end in .gif")
+    if video is not None:
+        check_film_file(video)
     if options.beside and (video is None or options.int8):
         raise InputError("--beside films both: give --video FILE.gif, and omit --int8")
+    if options.window:
+        check_screen(os.environ, sys.platform)
     player = _player(options)
     others = [_player(replace(options, int8=True))] if options.beside else []
     first = SCORE_SEED if options.seed is None else options.seed
     with progress_bar(f"playing {player.name}") as progress:
-        episodes = stage.play(player, range(first, first + options.episodes), progress)
+        perform = stage.show if options.window else stage.play
+        episodes = perform(player, range(first, first + options.episodes), progress)
     film, size = (None, 0) if video is None else _film([player, *others], first, video)
     if options.as_json:
         table = show_play.played_table(player, episodes)
@@ -114,6 +126,18 @@ def play(options: PlayOptions) -> None:
         if film is not None:
             text += f"\n{video}: {show_play.film_text(film)}, {size:,} B"
         print_result(text, options.as_json)
+
+
+def check_screen(environ: Mapping[str, str], system: str) -> None:
+    """Check that there is a screen to show a window on, as far as the system says."""
+    from quarl.errors import InputError
+
+    names = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    if system == "linux" and not any(environ.get(name) for name in names):
+        raise InputError(
+            "--window: there is no screen here (neither DISPLAY nor WAYLAND_DISPLAY is set): "
+            "--video FILE.gif films the episode"
+        )
 
 
 def _player(options: PlayOptions) -> Player:
@@ -148,11 +172,11 @@ def _film(players: Sequence[Player], seed: int, video: Path) -> tuple[Film, int]
     """Write the film of an episode, players side by side; return it and its size in bytes."""
     from quarl.files.atomic import write_whole
     from quarl.reports import player as stage
-    from quarl.reports.gif import gif_bytes
+    from quarl.reports.film_file import ENCODERS
 
     with progress_bar(f"filming {players[0].name}"):
         films = [stage.film(player, seed) for player in players]
         film = films[0] if len(films) == 1 else stage.beside(*films)
-        data = gif_bytes(film)
+        data = ENCODERS[video.suffix](film)
     write_whole(video, data)
     return film, len(data)
