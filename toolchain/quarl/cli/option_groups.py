@@ -10,6 +10,7 @@ import typer
 from quarl.cli.c_options import PackageOption, PrefixOption, packages_named, prefix_named
 from quarl.cli.choice_options import CostOption, ExplainOption
 from quarl.cli.episodes import BudgetOption, EpisodesOption
+from quarl.cli.film_option import FilmOption
 from quarl.cli.options import (
     ActionOption,
     ActivationOption,
@@ -182,3 +183,4 @@ class ShipOptions(ExportOptions, VerdictOptions):
     budget: BudgetOption = None
     link: LinkOption = None
     trust: TrustOption = False
+    film: FilmOption = False

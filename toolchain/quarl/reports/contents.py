@@ -23,6 +23,7 @@ from quarl.profiles.pi.report import PiProfile
 from quarl.profiles.platform import Memory, Platform
 from quarl.profiles.platforms import board_of, platform_of
 from quarl.quantize.error_report import QuantReport
+from quarl.reports.animation import Animation, animate
 from quarl.reports.network import Network, kernels_of, network_of
 from quarl.reports.replay import Replay, replay_episodes
 from quarl.reports.work import LayerWork, layer_work
@@ -51,20 +52,24 @@ class Contents:
     work: tuple[LayerWork, ...]
     network: Network
     replay: Replay
+    animation: Animation | None = None  # only where it was asked for
 
 
-def read_contents(release: Release) -> Contents:
+def read_contents(release: Release, *, film: bool = False) -> Contents:
     """Return what the bundle holds, episodes played again for the pictures where their environment
     is here.
 
+    Args:
+        film: whether one episode is filmed in the environment that the bundle names, which runs it.
     Raises:
-        InputError: a file that is not what its name says; names it.
+        InputError: a file that is not what its name says; names it. Or nothing can be filmed.
     """
     measurements = read_measurements(release)
     evidence = _evidence(release)
     is_stale = evidence is not None and evidence.manifest_sha256 != release.manifest_sha256
     platform = _known_platform(release)
     files = release.files
+    paired = None if evidence is None or is_stale else evidence.paired
     return Contents(
         manifest=release.manifest,
         manifest_sha256=release.manifest_sha256,
@@ -83,7 +88,8 @@ def read_contents(release: Release) -> Contents:
         quantization=_quantization(release),
         work=layer_work(release.quantized),
         network=network_of(release.quantized, kernels_of(release)),
-        replay=replay_episodes(release, None if evidence is None or is_stale else evidence.paired),
+        replay=replay_episodes(release, paired),
+        animation=animate(release, paired) if film else None,
     )
 
 

@@ -10,13 +10,15 @@ from quarl.reports.sections.summary import summary
 from quarl.resources import VERSION
 
 
-def render_report(release: Release) -> str:
+def render_report(release: Release, *, film: bool = False) -> str:
     """Return the report of a bundle; the same bundle gives the same text on the same machine.
 
+    Args:
+        film: whether an episode is filmed in the environment that the bundle names.
     Raises:
-        InputError: a file of the bundle that is not what its name says.
+        InputError: a file of the bundle that is not what its name says, or nothing to film.
     """
-    return render_contents(read_contents(release))
+    return render_contents(read_contents(release, film=film))
 
 
 def render_contents(contents: Contents) -> str:

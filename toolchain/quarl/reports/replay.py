@@ -98,8 +98,8 @@ def replay_episodes(release: Release, paired: PairedEpisodes | None) -> Replay:
         )
     if env.registered_id not in (MAP_ENV, GAME_ENV) or paired.env_id != env.id:
         return NotReplayed(
-            f"There are pictures for {MAP_ENV} and {GAME_ENV}; for {env.registered_id} there "
-            "are none."
+            f"Drawings are made for {MAP_ENV} and {GAME_ENV}. Of {env.registered_id} an episode "
+            "can be filmed: quarl report BUNDLE --film."
         )
     try:
         players = (

@@ -11,11 +11,14 @@ from quarl.files.atomic import write_whole
 REPORT_PAGE = "report.html"
 
 
-def write_report(release: Release, out: Path | None = None) -> Path:
+def write_report(release: Release, out: Path | None = None, *, film: bool = False) -> Path:
     """Return where the report was written: `out`, or report.html in the bundle.
 
+    Args:
+        film: whether an episode is filmed in the environment that the bundle names.
     Raises:
-        InputError: a file of the bundle is not what its name says, or `out` cannot be written.
+        InputError: a file of the bundle is not what its name says, `out` cannot be written, or
+            nothing can be filmed.
         ToolMissingError: jinja2 is not installed.
     """
     try:
@@ -24,5 +27,5 @@ def write_report(release: Release, out: Path | None = None) -> Path:
         remedy = f"the report needs the Python package {error.name}: pip install {error.name}"
         raise ToolMissingError(remedy) from error
     path = release.folder / REPORT_PAGE if out is None else out
-    write_whole(path, render_report(release).encode())
+    write_whole(path, render_report(release, film=film).encode())
     return path

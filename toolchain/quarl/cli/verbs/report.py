@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from quarl.bundle.release import open_bundle
+from quarl.cli.film_option import FilmOption
 from quarl.cli.options import BundleArgument, JsonOption
 from quarl.cli.result import print_result
 
@@ -26,6 +27,7 @@ def report(
             "--card", metavar="FILE.md", help="Also write a model card for the Hugging Face Hub."
         ),
     ] = None,
+    film: FilmOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write what is known about a bundle as one HTML page that loads nothing."""
@@ -36,7 +38,7 @@ def report(
     release = open_bundle(bundle)
     if card is not None:
         write_whole(card, model_card(release).encode())
-    path = pipeline.report(release, out)
+    path = pipeline.report(release, out, film=film)
     count = path.stat().st_size
     print_result(
         {"file": str(path), "bytes": count} if as_json else f"{path}: {count:,} B", as_json

@@ -14,6 +14,7 @@ from quarl.reports.numbers import number
 from quarl.reports.page import Cell, Column, Figure, Gallery, Note, Part, Section, Table
 from quarl.reports.png import data_uri
 from quarl.reports.replay import Flight, Frames, NotReplayed, Track
+from quarl.reports.sections.film import film_figure
 
 _PIXELS_PER_M = 12.0
 _MARGIN = 2.0
@@ -26,16 +27,16 @@ def episodes(contents: Contents) -> Section:
     replay = contents.replay
     lead = "What source and int8 policy do on the same seeds, played again for this page."
     parts: tuple[Part, ...]
+    filmed = () if contents.animation is None else (film_figure(contents.animation),)
     if isinstance(replay, NotReplayed):
-        lead, parts = (
-            "What source and int8 policy do on the same seeds.",
-            (Note(replay.reason, True),),
-        )
+        if not filmed:
+            lead = "What source and int8 policy do on the same seeds."
+        parts = () if filmed else (Note(replay.reason, True),)
     elif isinstance(replay, Frames):
         parts = (_strip(replay),)
     else:
         parts = (Gallery(tuple(_map(flight) for flight in replay), _key()), *_doubts(replay))
-    return Section("episodes", "Same seeds, side by side", lead, parts)
+    return Section("episodes", "Same seeds, side by side", lead, (*filmed, *parts))
 
 
 def _doubts(flights: tuple[Flight, ...]) -> tuple[Note, ...]:
