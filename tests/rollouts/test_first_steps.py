@@ -31,7 +31,7 @@ class Faulty(gymnasium.Env[Any, Any]):
 
     def _obs(self) -> Any:
         bad = self._fault == "nan observation" and self._count == 3
-        drawn = np.random.random() if self._fault == "other steps" else self.np_random.random()  # noqa: NPY002
+        drawn = np.random.random() if "other steps" in self._fault else self.np_random.random()  # noqa: NPY002
         return np.array([drawn, np.nan if bad else 0, 0, self._count], np.float32)
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
@@ -42,7 +42,7 @@ class Faulty(gymnasium.Env[Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self._count += 1
         reward = float("inf") if self._fault == "reward" and self._count == 2 else 1.0
-        ended = self._count >= 30 and self._fault != "no end"
+        ended = self._count >= 30 and "no end" not in self._fault
         if self._fault == "other end":
             ended = next(ENDS)
         return self._obs(), reward, ended, False, {}
@@ -73,6 +73,7 @@ def test_a_sound_environment_is_taken(contract: Contract) -> None:
     [
         ("other start", "part at step 0: draw every random number from self.np_random"),
         ("other steps", "part at step 0"),
+        ("other steps, no end", "reset.seed=.... seeds.*register it with max_episode_steps"),
         ("other end", "part at step"),
         ("nan observation", r"observation \[1\] is nan at step 3"),
         ("reward", "the reward is inf at step 2"),

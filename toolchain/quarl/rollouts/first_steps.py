@@ -52,13 +52,21 @@ def check_first_steps(
     check_env(env, contract)
     first, again = (list(_steps(env, contract.action, FIRST_STEPS)) for _ in range(2))
     _check_finite(env, first)
+    may_go_on = not first[-1].ended and not _has_time_limit(env)
     for step, (one, other) in enumerate(zip_longest(first, again)):
         if one is None or other is None or not _is_same(one, other):
+            limit = (
+                f". It has no time limit either and did not end in {FIRST_STEPS} steps: register "
+                "it with max_episode_steps"
+                if may_go_on
+                else ""
+            )
             raise InputError(
                 f"{env.id}: two environments with seed {SEED} and the same actions part at step "
-                f"{step}: draw every random number from self.np_random, which reset(seed=...) seeds"
+                f"{step}: draw every random number from self.np_random, which reset(seed=...) "
+                f"seeds{limit}"
             )
-    if not first[-1].ended and not _has_time_limit(env):
+    if may_go_on:
         _check_end(env, contract.action, clock)
 
 
