@@ -31,7 +31,7 @@ from quarl.graph.quant_policy import QuantPolicy, QuantTensor
 from quarl.graph.reference import integer_outputs
 from tests.support.bombs import Bomb, zip_bytes
 from tests.support.random_policies import TANH_TENSOR, Builder, wide_tensor
-from tests.support.small_policies import cnn, mlp, pixels, two_branches
+from tests.support.small_policies import cnn, look, mlp, pixels, two_branches
 
 rng = np.random.default_rng
 
@@ -40,6 +40,7 @@ def float_policies() -> list[Policy]:
     normalizer = Normalizer((0.1, 1e6, -3.0, 1 / 3), (1.0, 0.0, 2.0, 1e-9), 1e-8, 10.0)
     return [
         cnn(rng(0)),
+        look(rng(0)),
         mlp(rng(0), (4, 6, 2), "elu", normalizer=normalizer),
         mlp(rng(0), (4, 6, 2), squash=True),
         two_branches(rng(0), Concat(), "relu", "relu6"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from quarl.errors import InputError, QuarlError
 from quarl.graph.contract import Action, Contract, Normalizer, Observation, box_bounds
+from quarl.graph.picture import Picture
 
 VECTOR = Observation(
     (3,),
@@ -27,6 +28,7 @@ BOX = Action("box", 2, (-1.0, 0.0), (1.0, 5.0), "unscale")
 CONTRACTS = [
     Contract(VECTOR, Action("discrete", 4), 50.0),
     Contract(IMAGE, BOX),
+    Contract(Observation((200,), "float32", "vector", pictures=(Picture(5, 8, 7, 3),)), BOX),
     Contract(
         Observation((3,), "uint8", "vector"),
         replace(BOX, low=(-np.inf, 0.0), transform="clip"),
@@ -44,6 +46,22 @@ def test_json_gives_the_same_contract_and_the_same_bytes_again(contract: Contrac
     assert again == contract
     assert again.to_json() == text
     assert again.digest == contract.digest
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        (Picture(33, 8, 7, 3),),
+        (Picture(-1, 8, 7, 3),),
+        (Picture(0, 8, 0, 3),),
+        (Picture(0, 8, 7, 1.0),),  # type: ignore[arg-type]
+        (Picture(9, 4, 4, 1), Picture(0, 3, 3, 1)),
+        (Picture(0, 4, 4, 1), Picture(15, 3, 3, 1)),
+    ],
+)
+def test_pictures_lie_in_the_vector_one_behind_the_other(pictures: tuple[Picture, ...]) -> None:
+    with pytest.raises(InputError, match="a picture of"):
+        Observation((200,), "float32", "vector", pictures=pictures)
 
 
 @given(

@@ -4,6 +4,7 @@ does.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from gymnasium import spaces
 
 from quarl.errors import InputError
+from quarl.graph.picture import Picture
 from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions
 from quarl.importers import read_policy as ask_policy
@@ -36,6 +38,15 @@ OBSERVATIONS: dict[str, spaces.Space[Any]] = {
     "multi_binary": spaces.MultiBinary(5),
     "window": spaces.Box(-1, 1, (4, 3), np.float32),
     "dict": spaces.Dict({"z": VECTOR, "a": spaces.Discrete(3), "m": spaces.MultiBinary(2)}),
+    "dict_with_picture": spaces.Dict(
+        {"z": VECTOR, "eye": spaces.Box(0, 255, (37, 36, 3), np.uint8), "a": spaces.Discrete(3)}
+    ),
+    "dict_of_pictures": spaces.Dict(
+        {
+            "left": spaces.Box(0, 255, (1, 36, 36), np.uint8),
+            "right": spaces.Box(0, 255, (36, 36, 4), np.uint8),
+        }
+    ),
     "dict_of_windows": spaces.Dict({"lidar": spaces.Box(-1, 1, (2, 3)), "goal": VECTOR}),
 }
 ACTIONS: dict[str, spaces.Space[Any]] = {
@@ -96,6 +107,16 @@ def test_observations_are_laid_out_as_the_framework_does(name: str, tmp_path: Pa
     policy = proven(tmp_path / "policy.zip")
     assert policy.contract.observation.names == flat_names(space)
     assert_acts_like(model, policy, space)
+
+
+def test_a_picture_at_another_place_than_the_files_is_refused(tmp_path: Path) -> None:
+    space = OBSERVATIONS["dict_with_picture"]
+    saved(tmp_path / "policy.zip", sb3.PPO, "MultiInputPolicy", Noise(space, CHOICES))
+    found = proven(tmp_path / "policy.zip").contract.observation
+    assert found.pictures == (Picture(3, 37, 36, 3),)
+    other = replace(found, pictures=(Picture(5, 37, 36, 3),))
+    with pytest.raises(InputError, match=r"picture of \(37, 36, 3\) from value 3 on.*value 5 on"):
+        read_policy(tmp_path / "policy.zip", ImportOptions(observation=other))
 
 
 @pytest.mark.parametrize("name", ACTIONS)

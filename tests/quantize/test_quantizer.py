@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from quarl.bundle.policy_file import quant_policy_bytes
-from quarl.errors import QuantizationError
+from quarl.errors import QuantizationError, UnsupportedError
 from quarl.graph.contract import Action, Normalizer, Observation
 from quarl.graph.policy import (
     INPUT,
@@ -65,6 +65,8 @@ from tests.support.small_policies import (
     conv,
     dense,
     depthwise,
+    look,
+    looks,
     mlp,
     observations,
     pixels,
@@ -849,3 +851,28 @@ def test_depthwise_layers_are_rounded_to_the_nearest() -> None:
         np.abs(fitted.weights * fitted.weight_scale[:, None, None] - op.weights).max()
         <= 0.5001 * fitted.weight_scale.max()
     )
+
+
+@pytest.mark.parametrize("number", range(len(LADDER)))
+def test_a_picture_beside_vectors_is_read_byte_for_byte(number: int) -> None:
+    rng = np.random.default_rng(3)
+    policy, rows = look(rng), looks(rng, 300)
+    calibration = calibrate(rows, policy.contract)
+    quantized = quantize(policy, calibration, LADDER[number].settings, number)
+    integers = quantize_observations(quantized, rows)
+    np.testing.assert_array_equal(integers[:, 3:219], rows[:, 3:219] - 128)
+    exact, made = policy.outputs(rows), real_outputs(quantized, integer_outputs(quantized, rows))
+    assert np.abs(exact - made).max() < 0.2 * np.ptp(exact)
+    assert (exact.argmax(axis=1) == made.argmax(axis=1)).mean() > 0.93
+
+
+def test_a_normaliser_around_a_picture_is_refused() -> None:
+    rng = np.random.default_rng(3)
+    policy, rows = look(rng), looks(rng, 30)
+    normalizer = Normalizer((0.0,) * 221, (1.0,) * 221, 1e-8, 10.0)
+    contract = replace(
+        policy.contract, observation=replace(policy.contract.observation, normalizer=normalizer)
+    )
+    policy = replace(policy, contract=contract)
+    with pytest.raises(UnsupportedError, match="holds a picture"):
+        quantize(policy, calibrate(rows, contract), LADDER[0].settings, 0)

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Action, Contract, Observation
 from quarl.graph.env_spec import EnvSpec
+from quarl.graph.picture import Picture
 from quarl.importers.spaces import action_of, observation_of, spaces_of
 from quarl.rollouts.flat_space import flattened
 from quarl.rollouts.foreign_env import make_env
@@ -45,7 +46,7 @@ def test_pixels_keep_the_environments_layout(shape: tuple[int, ...], layout: str
     "space",
     [
         spaces.Text(3),
-        spaces.Dict({"eye": spaces.Box(0, 255, (84, 84, 3), np.uint8)}),
+        spaces.Dict({"eye": spaces.Box(0, 255, (84, 84, 3), np.uint8), "word": spaces.Text(3)}),
         spaces.Dict({}),
         spaces.Box(0, 1, (84, 84, 3)),
         spaces.Box(0, 100, (84, 84, 3), np.uint8),
@@ -96,6 +97,20 @@ def test_what_is_not_one_vector_is_laid_out_as_one(
     space.seed(0)
     vector = flattened(space, space.sample())
     assert (vector.shape, vector.dtype) == (found.shape, np.float32)
+
+
+@pytest.mark.parametrize("shape", [(6, 7, 3), (3, 6, 7)])
+def test_pictures_in_a_dict_are_laid_out_channels_last(shape: tuple[int, ...]) -> None:
+    eye = spaces.Box(0, 255, shape, np.uint8)
+    space = spaces.Dict({"eye": eye, "gear": spaces.Discrete(2), "a": spaces.Box(-1, 1, (2, 2))})
+    found = observation_of(space, "x")
+    assert (found.shape, found.names, found.is_image) == ((4 + 126 + 2,), (), False)
+    assert found.pictures == (Picture(4, 6, 7, 3),)
+    space.seed(0)
+    sample = space.sample()
+    pixels = flattened(space, sample)[found.pictures[0].place].reshape(6, 7, 3)
+    last = sample["eye"].transpose(1, 2, 0) if shape[0] == 3 else sample["eye"]
+    np.testing.assert_array_equal(pixels, last)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 from quarl.graph.contract import Action, Contract, Observation
 from quarl.graph.litert_ops import QuantAveragePool2D, QuantMean, add_multipliers, mean_multiplier
-from quarl.graph.policy import INPUT, Add, Concat, Flatten, Function, MaxPool2D, Padding, activate
+from quarl.graph.policy import (
+    INPUT,
+    Add,
+    Columns,
+    Concat,
+    Flatten,
+    Function,
+    MaxPool2D,
+    Padding,
+    activate,
+)
 from quarl.graph.quant_policy import (
     ObservationQuantizer,
     QuantConv2D,
@@ -197,6 +207,10 @@ class Builder:
             self.tensors[self.newest],
             (int(np.prod(self.shapes[self.newest])),),
         )
+
+    def columns(self, first: int, shape: tuple[int, ...]) -> str:
+        """Add some of the input's values."""
+        return self._append(Columns(first, shape), (INPUT,), self.input_tensor, shape)
 
     def concat(self, sources: Sequence[str]) -> str:
         """Join nodes of equal tensors."""
@@ -428,6 +442,23 @@ def _images(b: Builder) -> None:
     b.dense(8, b.output())
 
 
+def _picture_and_vectors(b: Builder) -> None:
+    """A picture at a place where no word begins, between two vectors."""
+    joined = b.output()
+    b.columns(0, (5,))
+    first = b.dense(6, joined)
+    b.columns(5, (9, 8, 3))
+    b.window("conv", 4, (3, 3), (2, 2), ((1, 1), (1, 1)), b.output())
+    b.flatten()
+    second = b.dense(12, joined)
+    b.columns(5 + 9 * 8 * 3, (3,))
+    third = b.dense(4, joined)
+    b.columns(224, (8,))
+    fourth = b.dense(7, joined)
+    b.concat([first, second, third, fourth])
+    b.dense(8, b.output())
+
+
 def _pooled(b: Builder) -> None:
     paddings: list[Padding] = [NO_PADDING, ((0, 1), (0, 1)), ((1, 0), (1, 1))]
     b.window("conv", 8, (3, 3), (1, 1), NO_PADDING, b.output())
@@ -480,6 +511,7 @@ CASES: dict[str, tuple[tuple[int, ...], QuantTensor, Callable[[Builder], None]]]
     "pooled": ((13, 12, 3), PIXELS, _pooled),
     "averaged": ((13, 12, 3), PIXELS, _averaged),
     "wide images": ((13, 12, 3), PIXELS, _wide_images),
+    "picture and vectors": ((232,), NARROW, _picture_and_vectors),
     "wide flatten": ((13, 12, 3), PIXELS, _wide_flatten),
 }
 

@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.graph.contract import Action, Contract, Normalizer, Observation
+from quarl.graph.picture import Picture
 from quarl.graph.policy import (
     INPUT,
     Activation,
+    Columns,
+    Concat,
     Conv2D,
     Dense,
     DepthwiseConv2D,
@@ -108,6 +111,32 @@ def cnn(rng: np.random.Generator) -> Policy:
     return policy(
         linear_chain(layers), Observation((2, 11, 11), "uint8", "chw"), Action("discrete", 4)
     )
+
+
+def look(rng: np.random.Generator) -> Policy:
+    """Return a policy of three values, a picture of 9x8x3 behind them and two more values."""
+    nodes = (
+        Node("speed", Columns(0, (3,)), (INPUT,)),
+        Node("eye", Columns(3, (9, 8, 3)), (INPUT,)),
+        Node("conv", conv(rng, 6, (3, 3), 3, (2, 2), ((1, 1), (1, 1))), ("eye",)),
+        Node("relu", Activation("relu"), ("conv",)),
+        Node("flatten", Flatten(), ("relu",)),
+        Node("features", dense(rng, 8, 120, 0.01), ("flatten",)),
+        Node("goal", Columns(219, (2,)), (INPUT,)),
+        Node("joined", Concat(), ("speed", "features", "goal")),
+        Node("hidden", dense(rng, 16, 13), ("joined",)),
+        Node("tanh", Activation("tanh"), ("hidden",)),
+        Node("head", dense(rng, 4, 16), ("tanh",)),
+    )
+    seen = Observation((221,), "float32", "vector", pictures=(Picture(3, 9, 8, 3),))
+    return policy(nodes, seen, Action("discrete", 4))
+
+
+def looks(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
+    """Return observations of `look`."""
+    rows = observations(rng, count, 221)
+    rows[:, 3:219] = rng.integers(0, 256, (count, 216))
+    return rows
 
 
 def observations(rng: np.random.Generator, count: int, features: int) -> NDArray[np.float32]:

@@ -121,8 +121,6 @@ SB3: tuple[Sample, ...] = (
         "PPO, MultiInputPolicy",
         "Dict with an image, Discrete",
         agent("PPO", "dict with image", "Discrete", "MultiInputPolicy"),
-        refusal="MultiInput policies that look at a picture",
-        way="train on features of the picture beside the vectors, or on the picture alone",
     ),
     sample("DQN", "vector, Discrete", agent("DQN", "vector", "Discrete")),
     sample("SAC", "vector, Box", agent("SAC", "vector", "Box")),

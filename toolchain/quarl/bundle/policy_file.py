@@ -26,6 +26,7 @@ from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.graph.policy import (
     Activation,
     Add,
+    Columns,
     Concat,
     Conv2D,
     Dense,
@@ -62,6 +63,7 @@ OPS: dict[str, type[Any]] = {
     op.__name__: op
     for op in (
         *(Dense, Conv2D, DepthwiseConv2D, MaxPool2D, Activation, Flatten, Concat, Add, Mul),
+        Columns,
         *(
             QuantDense,
             QuantConv2D,

@@ -14,6 +14,7 @@ from quarl.cli.table import table
 if TYPE_CHECKING:
     from quarl.cli.doctor import Finding
     from quarl.evidence.evidence import ImportProof
+    from quarl.graph.contract import Observation
     from quarl.graph.state import StateVector
     from quarl.quantize.error_report import QuantReport
     from quarl.sources.recipe import Recipe, ScoreRecipe
@@ -99,6 +100,17 @@ def _state_lines(states: tuple[StateVector, ...]) -> list[str]:
     return [f"  state        {'; '.join(parts)}: carried from step to step"]
 
 
+def _seen(observation: Observation) -> str:
+    """Return what is observed, in words."""
+    text = f"{observation.dtype} {'x'.join(map(str, observation.shape))}, {observation.layout}"
+    for picture in observation.pictures:
+        sides = "x".join(map(str, picture.shape))
+        text += f", a picture of {sides} from value {picture.first} on"
+    if observation.normalizer is not None:
+        text += f", normalised and clipped to +-{observation.normalizer.clip_obs:g}"
+    return text
+
+
 def source_text(source: Source, proof: ImportProof) -> str:
     """Return an imported policy as text."""
     policy = source.policy
@@ -107,9 +119,7 @@ def source_text(source: Source, proof: ImportProof) -> str:
     rows = [
         (name, kind, "x".join(map(str, shape)), f"{count:,}") for name, kind, shape, count in layers
     ]
-    seen = f"{observation.dtype} {'x'.join(map(str, observation.shape))}, {observation.layout}"
-    if observation.normalizer is not None:
-        seen += f", normalised and clipped to +-{observation.normalizer.clip_obs:g}"
+    seen = _seen(observation)
     if action.kind == "discrete":
         first = f", counted from {action.start}" if action.start else ""
         done = f"one of {action.count}, the largest output{first}"

@@ -19,6 +19,7 @@ from quarl.graph.policy import (
     INPUT,
     Activation,
     Add,
+    Columns,
     Concat,
     Conv2D,
     Dense,
@@ -109,6 +110,8 @@ def _add(file: OnnxFile, node: Node, inputs: list[str], is_image: bool, half: bo
             return _add_function(file, expanded(parse(function)), inputs[0], node.name)
         case Flatten():
             return file.flattened(inputs[0], node.name, is_image)
+        case Columns(first=first, shape=shape):
+            return file.columns(inputs[0], node.name, first, shape)
         case Concat():
             return file.node(
                 "Concat", inputs, node.name, axis=1

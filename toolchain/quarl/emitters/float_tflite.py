@@ -21,6 +21,7 @@ from quarl.graph.policy import (
     INPUT,
     Activation,
     Add,
+    Columns,
     Concat,
     Conv2D,
     Dense,
@@ -115,6 +116,8 @@ def _add(
             return add_function(file, op.function, x, output, node.name)
         case Flatten():
             return layers.reshape(file, x, output)
+        case Columns(first=first):
+            return layers.columns(file, x, first, output)
         case Concat():
             return layers.concat(file, inputs, output)
         case Add():

@@ -5,6 +5,7 @@ order give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,19 @@ class OnnxFile:
         if is_image:
             value = self.node("Transpose", [value], f"{name}/channels_last", perm=[0, 2, 3, 1])
         return self.node("Flatten", [value], name)
+
+    def columns(self, value: str, name: str, first: int, shape: tuple[int, ...]) -> str:
+        """Add what takes the values of a vector from `first` on, as a picture [channels, height,
+        width] where `shape` [height, width, channels] has three axes, and return its name.
+        """
+        ends = (first, first + prod(shape), 1)
+        numbers = [self.constant("bound", np.array([end], np.int64)) for end in ends]
+        if len(shape) == 1:
+            return self.node("Slice", [value, *numbers], name)
+        part = self.node("Slice", [value, *numbers], f"{name}/columns")
+        sizes = self.constant("shape", np.array([-1, *shape], np.int64))
+        picture = self.node("Reshape", [part, sizes], f"{name}/picture")
+        return self.node("Transpose", [picture], name, perm=[0, 3, 1, 2])
 
     def finish(
         self,

@@ -22,7 +22,7 @@ from quarl.emitters.onnx_bytes import OFFSET, as_bytes, weights_as_stored
 from quarl.emitters.onnx_file import OUTPUT, OnnxFile, onnx_pads, onnx_type
 from quarl.emitters.provenance import provenance
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean, pool_counts
-from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D
+from quarl.graph.policy import INPUT, Add, Columns, Concat, Flatten, MaxPool2D
 from quarl.graph.quant_policy import (
     INT8_MAX,
     INT8_MIN,
@@ -113,6 +113,9 @@ class _Writer:
                 held = self.integers if node.inputs[0] in self.integers else self.offsets
                 is_image = len(self.shapes[node.inputs[0]]) == 3
                 held[node.name] = self.file.flattened(held[node.inputs[0]], node.name, is_image)
+            case Columns(first=first, shape=shape):
+                held = self.integers if node.inputs[0] in self.integers else self.offsets
+                held[node.name] = self.file.columns(held[node.inputs[0]], node.name, first, shape)
             case Concat():
                 check_equal_tensors(node, self.policy)
                 axis = 1  # channels, whether the value is a vector or an image

@@ -22,7 +22,7 @@ from quarl.emitters.provenance import provenance
 from quarl.emitters.tflite_file import TfliteFile
 from quarl.emitters.tflite_layers import OPS, Value, Window
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
-from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D
+from quarl.graph.policy import INPUT, Add, Columns, Concat, Flatten, MaxPool2D
 from quarl.graph.quant_policy import (
     INT8_MAX,
     INT8_MIN,
@@ -147,6 +147,8 @@ class _Writer:
                     self.offsets[node.name] = layers.reshape(
                         self.file, self._offsets(node.inputs[0]), self._float_value(node.name)
                     )
+            case Columns(first=first):
+                self._add_columns(node, first)
             case Concat():
                 self._add_concat(node)
             case Add() | QuantAdd():
@@ -255,6 +257,14 @@ class _Writer:
             self.offsets[node.name] = layers.cast(
                 self.file, output.index, self._float_value(node.name)
             )
+
+    def _add_columns(self, node: QuantNode, first: int) -> None:
+        if node.inputs[0] in self.integers:
+            x, output = self.integers[node.inputs[0]], self._integer_value(node.name)
+            self.integers[node.name] = layers.columns(self.file, x, first, output)
+        else:
+            x, output = self._offsets(node.inputs[0]), self._float_value(node.name)
+            self.offsets[node.name] = layers.columns(self.file, x, first, output)
 
     def _add_concat(self, node: QuantNode) -> None:
         check_equal_tensors(node, self.policy)

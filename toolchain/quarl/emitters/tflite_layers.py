@@ -5,6 +5,7 @@ floats.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -171,6 +172,20 @@ def reshape(file: TfliteFile, x: Value, output: Value) -> Value:
         options,
     )
     return output
+
+
+def columns(file: TfliteFile, x: Value, first: int, output: Value) -> Value:
+    """Add a SLICE of a vector, and a RESHAPE where it becomes a picture; both copy."""
+    count = prod(output.shape)
+    part = output
+    if len(output.shape) > 1:
+        index = file.activation("columns", (count,), x.dtype, x.tensor)
+        part = Value(index, (count,), x.dtype, x.tensor)
+    begin = file.constant("begin", np.array([0, first], np.int32))
+    size = file.constant("size", np.array([-1, count], np.int32))
+    version = 1 if x.tensor is None else 2
+    file.operator(OPS.SLICE, version, [x.index, begin, size], part.index, schema.SliceOptionsT())
+    return output if part is output else reshape(file, part, output)
 
 
 def concat(file: TfliteFile, parts: list[Value], output: Value) -> Value:

@@ -7,6 +7,7 @@ holds it exactly in any order, whatever the layer (`project` keeps it so while s
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from quarl.graph.policy import (
     INPUT,
     Activation,
     Add,
+    Columns,
     Concat,
     Flatten,
     MaxPool2D,
@@ -182,6 +184,8 @@ class Student(nn.Module):
         match unit.op:
             case Flatten():
                 return inputs[0].flatten(1)
+            case Columns(first=first, shape=shape):
+                return inputs[0][:, first : first + math.prod(shape)].reshape(-1, *shape)
             case Concat():
                 return torch.cat(inputs, dim=-1)
             case Add():

@@ -6,6 +6,7 @@ there.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -14,11 +15,11 @@ from quarl.boards.core import Kernels
 from quarl.firmware import dsp, mve, neon, weighted
 from quarl.firmware.c_types import LETTERS, ctype_of
 from quarl.firmware.lowering import Fields, Lowering, Step
-from quarl.firmware.memory_planner import elementwise_distance
+from quarl.firmware.memory_planner import ALIGNMENT, elementwise_distance
 from quarl.firmware.program import Array, Call, Operand, Program
 from quarl.firmware.record import records_of
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
-from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D
+from quarl.graph.policy import INPUT, Add, Columns, Concat, Flatten, MaxPool2D
 from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
@@ -67,6 +68,8 @@ def _add_node(lowering: Lowering, step: Step) -> None:
     if isinstance(node.op, Flatten):
         lowering.places[node.name] = lowering.places[step.source]
         return
+    if isinstance(node.op, Columns) and _is_view(lowering, step, node.op):
+        return
     lowering.places.setdefault(node.name, node.name)
     match node.op:
         case QuantDense() | QuantConv2D() | QuantDepthwiseConv2D():
@@ -85,6 +88,8 @@ def _add_node(lowering: Lowering, step: Step) -> None:
             _add(lowering, step)
         case Concat():
             _concat(lowering, step)
+        case Columns():
+            _copy_columns(lowering, step, node.op)
 
 
 def _weighted(lowering: Lowering, step: Step, op: QuantWeighted) -> None:
@@ -188,6 +193,26 @@ def _concat(lowering: Lowering, step: Step) -> None:
         operands = (lowering.operand(source), lowering.operand(step.name))
         lowering.calls.append(Call(step.name, "ql_concat", operands, sizes=sizes))
         at += width
+
+
+def _is_view(lowering: Lowering, step: Step, op: Columns) -> bool:
+    """Let the columns lie where they are, if a kernel may read words from there."""
+    offset = lowering.offsets.get(step.source, 0) + op.first * lowering.element_bytes(step.name)
+    if offset % ALIGNMENT or step.node is lowering.policy.nodes[-1]:
+        return False
+    lowering.places[step.name] = lowering.places[step.source]
+    lowering.offsets[step.name] = offset
+    return True
+
+
+def _copy_columns(lowering: Lowering, step: Step, op: Columns) -> None:
+    """Copy the columns to a place of their own, as a concat of one part does."""
+    element = lowering.element_bytes(step.name)
+    width = prod(op.shape) * element
+    source = lowering.operand(step.source)
+    source = replace(source, offset=source.offset + op.first * element)
+    operands = (source, lowering.operand(step.name))
+    lowering.calls.append(Call(step.name, "ql_concat", operands, sizes=(1, width, width, 0)))
 
 
 def _output(node: QuantNode) -> QuantTensor:

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError
+from quarl.graph.normalizer import Normalizer as Normalizer
+from quarl.graph.picture import Picture, check_pictures, pictures_from
 from quarl.graph.state import StateVector, states_from
 
 Layout = Literal["vector", "hwc", "chw"]
@@ -31,59 +33,14 @@ MOST_VALUES = 1 << 24  # of one observation
 
 
 @dataclass(frozen=True, slots=True)
-class Normalizer:
-    """Running statistics that turn a raw observation into what the network was trained on.
-
-    normalised = clip((obs - mean) / sqrt(var + epsilon), -clip_obs, clip_obs), per feature.
-    """
-
-    mean: tuple[float, ...]
-    var: tuple[float, ...]
-    epsilon: float
-    clip_obs: float
-
-    def __post_init__(self) -> None:
-        if len(self.mean) != len(self.var):
-            raise InputError(
-                f"normaliser: mean has {len(self.mean)} values, var has {len(self.var)}: both "
-                "must have one per feature"
-            )
-        values = np.array([*self.mean, *self.var, self.epsilon, self.clip_obs])
-        if (
-            not np.isfinite(values).all()
-            or min((*self.var, self.epsilon)) < 0
-            or self.clip_obs <= 0
-        ):
-            raise InputError(
-                "normaliser: mean must be finite, var and epsilon finite and >= 0, clip_obs "
-                "finite and > 0"
-            )
-        if (self.std == 0).any():
-            raise InputError(
-                "normaliser: var + epsilon is 0 for a feature, which would divide by zero: "
-                "give epsilon > 0"
-            )
-
-    @property
-    def std(self) -> NDArray[np.float64]:
-        """float64 [features], sqrt(var + epsilon)."""
-        return np.sqrt(np.array(self.var, np.float64) + self.epsilon)
-
-    def apply(self, obs: NDArray[Any]) -> NDArray[np.float64]:
-        """Return float64 [n, features], normalised and clipped, from raw observations [n,
-        features].
-        """
-        scaled = (obs.astype(np.float64) - np.array(self.mean, np.float64)) / self.std
-        return np.clip(scaled, -self.clip_obs, self.clip_obs)
-
-
-@dataclass(frozen=True, slots=True)
 class Observation:
     """One observation of the environment.
 
     A vector has layout "vector" and raw units. An image has layout "hwc" or "chw" (as the
     environment gives it) and dtype uint8; stacked frames are channels, oldest first. A byte p means
     pixel_scale * (p - pixel_zero): p / 255, but for int8 files that take other values than pixels.
+    A Dict or a Tuple is a vector: its parts one after the other, in the order of gymnasium; of its
+    pictures `pictures` say where they lie.
     """
 
     shape: tuple[int, ...]
@@ -94,6 +51,7 @@ class Observation:
     units: tuple[str, ...] = ()  # of a vector's features, as a contract.toml states them
     pixel_scale: float = 1 / 255
     pixel_zero: int = 0
+    pictures: tuple[Picture, ...] = ()  # among a vector's values
 
     def __post_init__(self) -> None:
         if not self.shape or min(self.shape) < 1:
@@ -122,6 +80,7 @@ class Observation:
                 f"contract: bytes of scale {self.pixel_scale} and zero point {self.pixel_zero}: "
                 "a positive number and one of 0 to 255 are needed"
             )
+        check_pictures(self.pictures, 0 if self.is_image else self.shape[0])
         for what, words in (("names", self.names), ("units", self.units)):
             if words and len(words) != self.shape[0]:
                 raise InputError(
@@ -139,6 +98,11 @@ class Observation:
     def is_image(self) -> bool:
         """Whether the policy looks at uint8 pixels."""
         return self.layout != "vector"
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether it is a picture, or holds one: convolutions make much of each."""
+        return self.is_image or bool(self.pictures)
 
     @property
     def graph_shape(self) -> tuple[int, ...]:
@@ -337,7 +301,11 @@ class Contract:
                     "epsilon": normalizer.epsilon,
                     "clip_obs": normalizer.clip_obs,
                 },
-                **_given(units=observation.units, pixel_zero=observation.pixel_zero),
+                **_given(
+                    units=observation.units,
+                    pixel_zero=observation.pixel_zero,
+                    pictures=[asdict(picture) for picture in observation.pictures],
+                ),
             },
             "action": {
                 "kind": action.kind,
@@ -388,6 +356,7 @@ class Contract:
                     tuple(observation.get("units", ())),
                     observation["pixel_scale"] or 1 / 255,
                     _whole(observation.get("pixel_zero", 0)),
+                    pictures_from(observation.get("pictures", ())),
                 ),
                 Action(
                     action["kind"],

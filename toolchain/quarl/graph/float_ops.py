@@ -13,6 +13,7 @@ from quarl.graph.functions import activate
 from quarl.graph.ops import (
     Activation,
     Add,
+    Columns,
     Concat,
     Conv2D,
     Dense,
@@ -51,6 +52,8 @@ def apply_op(op: Op, inputs: list[NDArray[Any]]) -> NDArray[Any]:
             result = activate(op.function, x)
         case Flatten():
             result = x.reshape(len(x), math.prod(x.shape[1:]))
+        case Columns(first=first, shape=shape):
+            result = x[:, first : first + math.prod(shape)].reshape(len(x), *shape)
         case Concat():
             result = np.concatenate(inputs, axis=-1)
         case Add():

@@ -12,6 +12,7 @@ from quarl.graph.functions import parse
 from quarl.graph.ops import (
     Activation,
     Add,
+    Columns,
     Concat,
     Conv2D,
     Dense,
@@ -77,6 +78,8 @@ def _output_shape(node: Node, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
             return pool_shape(node.name, first, kernel, stride, padding)
         case Flatten():
             return (prod(first),)
+        case Columns(first=start, shape=shape):
+            return _columns_shape(node.name, first, start, shape)
         case Concat():
             if any(shape[:-1] != first[:-1] for shape in inputs):
                 raise InputError(
@@ -98,6 +101,15 @@ def _output_shape(node: Node, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
             return first
         case other:
             assert_never(other)
+
+
+def _columns_shape(
+    name: str, given: tuple[int, ...], first: int, shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    is_whole = _are_whole((first,), 0) and _are_whole(shape, 1) and len(shape) in (1, 3)
+    if len(given) != 1 or not is_whole or first + prod(shape) > given[0]:
+        raise InputError(f"{name}: takes values from {first} on as {shape}, is given shape {given}")
+    return shape
 
 
 def _check_count(node: Node, count: int) -> None:

@@ -72,6 +72,16 @@ class Flatten:
 
 
 @dataclass(frozen=True, slots=True)
+class Columns:
+    """The values of a vector from place `first` on, laid out in `shape`, row-major: a picture, or
+    the vectors beside it, out of one observation.
+    """
+
+    first: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Concat:
     """Joins its inputs along the last axis."""
 
@@ -87,10 +97,19 @@ class Mul:
 
 
 Op: TypeAlias = (
-    Dense | Conv2D | DepthwiseConv2D | MaxPool2D | Activation | Flatten | Concat | Add | Mul
+    Dense
+    | Conv2D
+    | DepthwiseConv2D
+    | MaxPool2D
+    | Activation
+    | Flatten
+    | Columns
+    | Concat
+    | Add
+    | Mul
 )
 Weighted: TypeAlias = Dense | Conv2D | DepthwiseConv2D
-Copying: TypeAlias = Flatten | MaxPool2D  # what comes out went in
+Copying: TypeAlias = Flatten | Columns | MaxPool2D  # what comes out went in
 
 
 @dataclass(frozen=True, slots=True)

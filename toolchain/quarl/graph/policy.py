@@ -24,6 +24,7 @@ from quarl.graph.ops import (
     INPUT,
     Activation,
     Add,
+    Columns,
     Concat,
     Conv2D,
     Copying,
@@ -44,6 +45,7 @@ __all__ = [
     "INPUT",
     "Activation",
     "Add",
+    "Columns",
     "Concat",
     "Conv2D",
     "Copying",
@@ -71,6 +73,9 @@ __all__ = [
     "run_graph",
     "windows_of",
 ]
+
+
+PICTURES = 64  # whose patches are in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,10 @@ class Policy:
 
     def step(self, rows: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the outputs float32 [n, count], and the next states float32 [n, values]."""
+        if self.contract.observation.pictures and len(rows) > PICTURES:
+            parts = [self.step(rows[at : at + PICTURES]) for at in range(0, len(rows), PICTURES)]
+            outputs, nexts = zip(*parts, strict=True)
+            return np.concatenate(outputs), np.concatenate(nexts)
         state = split_rows(self.contract, rows)[1]
         results = run_graph(self.nodes, self.graph_input(rows), state_parts(self.contract, state))
         return results[self.nodes[-1].name], self.next_of(results, len(rows))

@@ -22,6 +22,7 @@ from quarl.graph.litert_ops import (
 from quarl.graph.policy import (
     Activation,
     Add,
+    Columns,
     Concat,
     Conv2D,
     Dense,
@@ -165,7 +166,7 @@ def check_op(node: QuantNode, sources: list[QuantTensor], area: int) -> None:
             _check_product(node, op, sources)
         case (QuantMean() | QuantAdd()) as op:
             _check_factors(node, op, sources, area)
-        case MaxPool2D() | Flatten() | Concat() | Add() | QuantAveragePool2D():
+        case MaxPool2D() | Flatten() | Columns() | Concat() | Add() | QuantAveragePool2D():
             _check_shared(node, sources)
         case other:
             assert_never(other)
@@ -210,7 +211,7 @@ def _float_op(node: QuantNode) -> Op:
             return Activation("relu")  # of the same shape
         case QuantMean():
             raise AssertionError("its shape is computed by the caller")
-        case (Flatten() | Concat() | Add() | MaxPool2D()) as op:
+        case (Flatten() | Columns() | Concat() | Add() | MaxPool2D()) as op:
             return op
         case other:
             assert_never(other)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
-from quarl.graph.policy import Add, Concat, Flatten, Function, MaxPool2D, Padding
+from quarl.graph.policy import Add, Columns, Concat, Flatten, Function, MaxPool2D, Padding
 from quarl.graph.quant_tensor import QuantTensor
 
 
@@ -101,6 +101,7 @@ QuantOp: TypeAlias = (
     | QuantRescale
     | MaxPool2D
     | Flatten
+    | Columns
     | Concat
     | Add
     | QuantAveragePool2D
@@ -116,8 +117,8 @@ class QuantNode:
     `output` is None for a wide head only: its result is float32(acc) * multiplier, in real units,
     exact but for that one rounding.
     ReLU has no node: it is the clamp at the zero point of the layer before (qmin == zero_point).
-    Flatten, Concat, Add and both poolings need one scale and zero point for all their tensors;
-    Flatten and Concat copy, so their bounds hold those of their inputs; Add computes a + b -
+    Flatten, Columns, Concat, Add and both poolings need one scale and zero point for all their
+    tensors; the first three copy, so their bounds hold those of their inputs; Add computes a + b -
     zero_point, clamped; poolings are clamped too.
     """
 

@@ -22,7 +22,18 @@ from quarl.graph.litert_ops import (
     scaled_sum,
     spatial_mean,
 )
-from quarl.graph.policy import INPUT, Add, Concat, Flatten, MaxPool2D, im2col, max_pool, windows_of
+from quarl.graph.policy import (
+    INPUT,
+    Add,
+    Columns,
+    Concat,
+    Flatten,
+    MaxPool2D,
+    apply_op,
+    im2col,
+    max_pool,
+    windows_of,
+)
 from quarl.graph.quant_policy import (
     EXACT_FLOAT_BOUND,
     QuantConv2D,
@@ -159,6 +170,8 @@ def apply_integer_op(node: QuantNode, inputs: list[NDArray[Any]], tensor_of: Any
             return _product(node.op, inputs, [tensor_of(name) for name in node.inputs], node.output)
         case Flatten():
             return inputs[0].reshape(len(inputs[0]), math.prod(inputs[0].shape[1:]))
+        case Columns():
+            return apply_op(node.op, inputs)
         case Concat():
             return np.concatenate(inputs, axis=-1)
         case MaxPool2D():
@@ -227,6 +240,6 @@ def accumulate(op: QuantWeighted, integers: NDArray[Any], tensor: QuantTensor) -
 
 
 def _chunks(policy: QuantPolicy, obs: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    size = IMAGE_CHUNK if policy.contract.observation.is_image else 8192
+    size = IMAGE_CHUNK if policy.contract.observation.has_pixels else 8192
     for start in range(0, max(len(obs), 1), size):
         yield obs[start : start + size]

@@ -6,7 +6,7 @@ from math import prod
 from typing import assert_never
 
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
-from quarl.graph.policy import Add, Concat, Flatten, MaxPool2D, Padding, input_shapes
+from quarl.graph.policy import Add, Columns, Concat, Flatten, MaxPool2D, Padding, input_shapes
 from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
@@ -53,6 +53,8 @@ def quant_shapes(policy: QuantPolicy) -> dict[str, Shape]:
                 shapes[node.name] = first
             case Flatten():
                 shapes[node.name] = (prod(first),)
+            case Columns(shape=shape):
+                shapes[node.name] = shape
             case Concat():
                 shapes[node.name] = (*first[:-1], sum(shapes[name][-1] for name in node.inputs))
             case other:

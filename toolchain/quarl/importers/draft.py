@@ -24,6 +24,7 @@ from quarl.graph.policy import (
     INPUT,
     Activation,
     Add,
+    Columns,
     Concat,
     Conv2D,
     Dense,
@@ -297,7 +298,7 @@ def describe(node: DraftNode) -> str:
             kind = "a scaling"
         case Linear() | Dense() | Conv2D() | DepthwiseConv2D():
             kind = "a linear layer"
-        case MaxPool2D() | Flatten() | Concat() | Add() | Mul():
+        case MaxPool2D() | Flatten() | Columns() | Concat() | Add() | Mul():
             kind = type(op).__name__.lower()
         case other:
             assert_never(other)

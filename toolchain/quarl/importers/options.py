@@ -149,7 +149,8 @@ def _observation(path: Path, found: Observation | None, options: ImportOptions) 
         chosen = found or given
         assert chosen is not None
         return chosen
-    if found.graph_shape != given.graph_shape or found.is_image != given.is_image:
+    is_same = (found.graph_shape, found.is_image) == (given.graph_shape, given.is_image)
+    if not is_same or (given.pictures and found.pictures and given.pictures != found.pictures):
         raise InputError(
             f"{path.name}: the policy observes {_shape(found)}, {by} says {_shape(given)}: "
             "give the environment it was trained on, or the space as it was trained"
@@ -162,6 +163,7 @@ def _observation(path: Path, found: Observation | None, options: ImportOptions) 
         layout=given.layout,
         names=given.names or found.names,
         units=given.units or found.units,
+        pictures=given.pictures or found.pictures,
     )
 
 
@@ -192,7 +194,9 @@ def _bounds(action: Action) -> NDArray[np.float64]:
 
 
 def _shape(observation: Observation) -> str:
-    return f"{'pixels' if observation.is_image else 'a vector'} of shape {observation.graph_shape}"
+    kind = "pixels" if observation.is_image else "a vector"
+    places = (f", a picture of {p.shape} from value {p.first} on" for p in observation.pictures)
+    return f"{kind} of shape {observation.graph_shape}{''.join(places)}"
 
 
 def describe_action(action: Action) -> str:

@@ -11,9 +11,16 @@ from typing import Any
 import numpy as np
 
 from quarl.errors import UnsupportedError
-from quarl.graph.contract import Action, Observation, box_bounds
+from quarl.graph.contract import Action, Layout, Observation, box_bounds
 from quarl.graph.env_spec import EnvSpec
-from quarl.rollouts.flat_space import flat_names, is_flattened
+from quarl.rollouts.flat_space import (
+    flat_length,
+    flat_names,
+    has_channels_first,
+    is_flattened,
+    is_picture,
+    pictures_in,
+)
 from quarl.rollouts.foreign_env import make_env
 
 
@@ -29,6 +36,7 @@ def spaces_of(env: EnvSpec) -> tuple[Observation, Action]:
         observation = observation_of(made.observation_space, env.id)
         if made.feature_names:
             observation = replace(observation, names=made.feature_names)
+        observation = replace(observation, pictures=made.pictures)
         return observation, action_of(made.action_space, env.id)
     finally:
         made.close()
@@ -41,25 +49,18 @@ def observation_of(space: Any, where: str) -> Observation:
     from gymnasium.spaces import Box
 
     if is_flattened(space):
-        names = flat_names(space)
-        return Observation((len(names),), "float32", "vector", names)
+        seen = Observation((flat_length(space),), "float32", "vector", flat_names(space))
+        return replace(seen, pictures=pictures_in(space))
     if not isinstance(space, Box):
         raise UnsupportedError(
-            f"{where}: observations are {type(space).__name__}, carried over are vectors, choices "
-            "and "
-            "dicts and tuples of them, and one picture: flatten it with a wrapper"
+            f"{where}: observations are {type(space).__name__}, carried over are vectors, choices, "
+            "a uint8 picture, and dicts and tuples of them: flatten it with a wrapper"
         )
     if len(space.shape) == 1:
         return Observation(tuple(space.shape), "float32", "vector")
-    if (
-        len(space.shape) == 3
-        and space.dtype == np.uint8
-        and (space.low == 0).all()
-        and (space.high == 255).all()
-    ):
-        return Observation(
-            tuple(space.shape), "uint8", "chw" if int(np.argmin(space.shape)) == 0 else "hwc"
-        )
+    if is_picture(space):
+        layout: Layout = "chw" if has_channels_first(space.shape) else "hwc"
+        return Observation(tuple(space.shape), "uint8", layout)
     raise UnsupportedError(
         f"{where}: observations are {space.dtype} of shape {space.shape}, only a vector or "
         "uint8 pixels [height, width, channels] "

@@ -26,6 +26,7 @@ from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.graph.policy import (
     INPUT,
     Add,
+    Columns,
     Concat,
     Conv2D,
     Dense,
@@ -145,7 +146,7 @@ def quant_report(source: Policy, quantized: QuantPolicy, obs: NDArray[Any]) -> Q
     layers = tuple(
         _layer(node, rounded[node.name], unrounded[node.name])
         for node in quantized.nodes
-        if not isinstance(node.op, Flatten)
+        if not isinstance(node.op, Flatten | Columns)
     )
     last = quantized.nodes[-1]
     exact = source.outputs(obs)
@@ -165,7 +166,7 @@ def looked_at(contract: Contract, count: int) -> int:
 
 
 def _step(contract: Contract, count: int) -> int:
-    most = IMAGES if contract.observation.is_image else VECTORS
+    most = IMAGES if contract.observation.has_pixels else VECTORS
     return max(1, -(-count // most))
 
 
@@ -216,8 +217,8 @@ def run_unrounded(
                 parts = [x - t.zero_point for x, t in zip(inputs, sources, strict=True)]
                 product = math.prod(parts[1:], start=parts[0])
                 values[node.name] = product * node.op.multiplier + node.output.zero_point
-            case Flatten():
-                values[node.name] = inputs[0].reshape(len(inputs[0]), -1)
+            case Flatten() | Columns():
+                values[node.name] = apply_op(node.op, inputs)
             case MaxPool2D():
                 values[node.name] = max_pool(node.op, inputs[0])
             case Concat():

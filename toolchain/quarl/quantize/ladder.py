@@ -116,7 +116,7 @@ def _best(
     """Return the rung in the variant that decides best on the calibration, and that variant."""
     check_inputs(policy, widths)
     settings = rung_numbered(number).settings.with_widths(widths)
-    if policy.contract.observation.is_image:
+    if policy.contract.observation.has_pixels:
         return quantize(policy, calibration, settings, number), settings
     candidates = [
         (quantize(policy, calibration, variant, number), variant)
@@ -143,7 +143,7 @@ def makings(policy: Policy, calibration: Calibration, widths: Widths = INT8) -> 
     if widths.activations is not None:
         return tuple(ways)
     top, stages = len(LADDER) - 1, len(hidden_stages(units_of(policy)))
-    most = 1 if policy.contract.observation.is_image else MOST_WIDE_PARTS
+    most = 1 if policy.contract.observation.has_pixels else MOST_WIDE_PARTS
 
     def in_part(count: int) -> QuantPolicy:
         settings = best(top - 1)[1]
@@ -206,7 +206,7 @@ def decision_error(policy: Policy, quantized: QuantPolicy, calibration: Calibrat
     Box: the mean absolute difference of the actions, in environment units.
     """
     obs = calibration.obs
-    if policy.contract.observation.is_image:
+    if policy.contract.observation.has_pixels:
         obs = obs[:: max(1, len(obs) // IMAGES)]
     return decision_loss(
         policy.contract.action,

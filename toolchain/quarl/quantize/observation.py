@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.errors import UnsupportedError
 from quarl.graph.contract import Observation
 from quarl.graph.policy import Policy
-from quarl.graph.quant_policy import ObservationQuantizer, QuantTensor
+from quarl.graph.quant_policy import INT8_MIN, ObservationQuantizer, QuantTensor
 from quarl.quantize.bit_widths import fits_wide
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.qparams import LARGEST, spanning_tensor
 from quarl.quantize.settings import QuantSettings
-from quarl.quantize.transforms import Unit, fold_input, input_readers
+from quarl.quantize.transforms import Unit, fold_input, input_readers, pictures
 
 # |observation * inv_scale| stays below it, so that float32 holds eighths of a step and zero points
 # are exact
@@ -39,7 +40,8 @@ def widest_observation(
     Args:
         peak: the largest number that is joined with the observation, which then shares its scale.
     """
-    for bits in range(settings.input_bits, 8, -1):
+    most = 8 if pictures(units) else settings.input_bits  # a picture has no more
+    for bits in range(most, 8, -1):
         observation, folded = observation_quantizer(
             policy, units, calibration, bits, feature_scales=settings.feature_scales, peak=peak
         )
@@ -51,7 +53,7 @@ def widest_observation(
         policy,
         units,
         calibration,
-        min(8, settings.input_bits),
+        min(8, most),
         feature_scales=settings.feature_scales,
         peak=peak,
     )
@@ -90,6 +92,8 @@ def observation_quantizer(
     low, high = values.min(axis=0), values.max(axis=0)
     spans = _Spans(low, high, mean, std, np.inf if normalizer is None else normalizer.clip_obs)
     quantizer, wanted = (spans.one_scale_each if feature_scales else spans.one_scale)(bits)
+    for picture in pictures(units):
+        quantizer, wanted = _with_picture(quantizer, wanted, picture, normalizer is not None)
     if not feature_scales and normalizer is None:
         return quantizer, units
     if peak is not None:
@@ -105,6 +109,28 @@ def observation_quantizer(
         (seen * std + mean) * inv_scale.astype(np.float64) + zero_point - tensor.zero_point
     )
     return quantizer, fold_input(units, step / np.float64(tensor.scale), offset)
+
+
+def _with_picture(
+    quantizer: ObservationQuantizer,
+    wanted: NDArray[np.float64],
+    picture: slice,
+    is_normalized: bool,
+) -> tuple[ObservationQuantizer, NDArray[np.float64]]:
+    """Return the quantiser that takes a picture's bytes as they are, less 128, and the steps.
+
+    Raises:
+        UnsupportedError: a normaliser, which would make other numbers of the bytes.
+    """
+    if is_normalized:
+        raise UnsupportedError(
+            "the observation is normalised and holds a picture: only pixels as they are can be "
+            "read; train with a normaliser of the vectors alone, inside the network"
+        )
+    inv_scale, zero_point = quantizer.inv_scale.copy(), quantizer.zero_point.copy()
+    inv_scale[picture], zero_point[picture], wanted[picture] = 1, INT8_MIN, 1
+    tensor = QuantTensor(np.float32(1), INT8_MIN)  # whose zero is black, as a padding is
+    return ObservationQuantizer(inv_scale, zero_point, tensor), wanted
 
 
 def _shared_tensor(tensor: QuantTensor, peak: float) -> QuantTensor:

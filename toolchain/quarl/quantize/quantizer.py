@@ -21,6 +21,7 @@ from quarl.graph.policy import (
     INPUT,
     Activation,
     Add,
+    Columns,
     Concat,
     Conv2D,
     Dense,
@@ -62,6 +63,7 @@ from quarl.quantize.transforms import (
     center_head,
     equalize,
     input_joins,
+    pictures,
     run_unit,
     units_of,
 )
@@ -117,7 +119,7 @@ def fold(policy: Policy, calibration: Calibration, settings: QuantSettings) -> F
     units = with_narrow_copies(units, loops)
     obs, held = split_rows(policy.contract, calibration.obs)
     state = state_parts(policy.contract, held.astype(np.float64))
-    if input_joins(units):
+    if input_joins(units) or pictures(units):
         settings = replace(settings, feature_scales=True)
     peak = _joined_peak(units, policy.graph_input(calibration.obs), state)
     seen = replace(calibration, obs=obs)
@@ -181,7 +183,7 @@ def _quantize_units(
                 scales = [tensors[name].scale for name in unit.inputs]
                 factor = float(product_factor(scales, output.scale))
                 node = QuantNode(unit.name, QuantMul(factor), unit.inputs, output)
-            case Flatten() | Concat() | Add() | MaxPool2D():
+            case Flatten() | Columns() | Concat() | Add() | MaxPool2D():
                 node = QuantNode(unit.name, unit.op, unit.inputs, output)
         nodes.append(node)
         ints[unit.name] = in_chunks(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from quarl.graph.policy import (
     INPUT,
     Activation,
+    Columns,
     Concat,
     Conv2D,
     Dense,
@@ -29,8 +31,6 @@ from quarl.graph.policy import (
     Weighted,
     apply_op,
 )
-
-IDENTITY = f"{INPUT}/identity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ def units_of(policy: Policy) -> tuple[Unit, ...]:
     """Return the policy's units in order: each ReLU that alone reads a weighted layer is joined to
     it.
 
-    Of a vector observation only dense layers are readers: a Flatten of it is dropped, and what else
-    reads it does so through an identity layer. So the scales and the normaliser of an observation
-    can always be folded.
+    Of a vector observation, or of columns of it, only dense layers are readers: a Flatten of it is
+    dropped, and what else reads it does so through an identity layer. So the scales and the
+    normaliser of an observation can always be folded. A picture among its columns needs neither.
     """
     readers: dict[str, list[Node]] = {}
     for node in policy.nodes:
@@ -57,6 +57,12 @@ def units_of(policy: Policy) -> tuple[Unit, ...]:
             readers.setdefault(name, []).append(node)
     is_vector = not policy.contract.observation.is_image
     joins = input_joins(policy.nodes) if policy.contract.state else frozenset()
+    columns = {
+        node.name: len(node.op.shape) == 1 and node.op.shape[0]
+        for node in policy.nodes
+        if isinstance(node.op, Columns) and node.inputs == (INPUT,)
+    }
+    lengths = {INPUT: is_vector and policy.contract.observation.shape[0], **columns}
     units: dict[str, Unit] = {}
     renamed: dict[str, str] = {}
     for node in policy.nodes:
@@ -80,12 +86,14 @@ def units_of(policy: Policy) -> tuple[Unit, ...]:
                 )
                 units[node.name] = Unit(node.name, op, inputs)
             case _:
-                if is_vector and INPUT in inputs and node.name not in joins:
-                    count = policy.contract.observation.shape[0]
-                    units.setdefault(
-                        IDENTITY, Unit(IDENTITY, Dense(np.eye(count), np.zeros(count)), (INPUT,))
-                    )
-                    inputs = tuple(IDENTITY if name == INPUT else name for name in inputs)
+                for name in set(inputs) & set(lengths):
+                    count = lengths[name]
+                    if not count or node.name in joins or node.name in columns:
+                        continue
+                    identity = f"{name}/identity"
+                    layer = Dense(np.eye(count), np.zeros(count))
+                    units.setdefault(identity, Unit(identity, layer, (name,)))
+                    inputs = tuple(identity if other == name else other for other in inputs)
                 units[node.name] = Unit(node.name, node.op, inputs)
     return tuple(units.values())
 
@@ -105,11 +113,36 @@ def input_joins(nodes: Sequence[Node | Unit]) -> frozenset[str]:
 
 
 def input_readers(units: Sequence[Unit]) -> list[Unit]:
-    """Return the layers that read the observation, those behind such a concat included."""
-    sources = {INPUT, *input_joins(units)}
+    """Return the layers that read the observation, those behind such a concat or such columns
+    included.
+    """
+    sources = _sources(units)
     return [
-        unit for unit in units if unit.name not in sources and sources.intersection(unit.inputs)
+        unit
+        for unit in units
+        if not isinstance(unit.op, Columns)
+        and unit.name not in sources
+        and sources.keys() & set(unit.inputs)
     ]
+
+
+def pictures(units: Sequence[Unit]) -> list[slice]:
+    """Return where in the observation pictures lie."""
+    return [
+        slice(unit.op.first, unit.op.first + prod(unit.op.shape))
+        for unit in units
+        if isinstance(unit.op, Columns) and unit.inputs == (INPUT,) and len(unit.op.shape) == 3
+    ]
+
+
+def _sources(units: Sequence[Unit]) -> dict[str, int]:
+    """Return what holds features of the observation, by name, and which of them is its first."""
+    vectors = {
+        unit.name: unit.op.first
+        for unit in units
+        if isinstance(unit.op, Columns) and unit.inputs == (INPUT,) and len(unit.op.shape) == 1
+    }
+    return {INPUT: 0, **dict.fromkeys(input_joins(units), 0), **vectors}
 
 
 def run_unit(unit: Unit, inputs: list[NDArray[Any]]) -> NDArray[Any]:
@@ -188,14 +221,16 @@ def fold_input(
     """Return the units reading integers q instead of values step * q + offset (per feature): every
     reader of `INPUT` must be dense.
     """
-    readers = input_readers(units)
+    readers, sources = input_readers(units), _sources(units)
     folded = []
     for unit in units:
         if unit in readers:
             assert isinstance(unit.op, Dense)
-            own, others = np.split(unit.op.weights, [len(step)], axis=1)
-            weights = np.concatenate([own * step, others], axis=1)
-            unit = replace(unit, op=_with(unit.op, weights, unit.op.bias + own @ offset))
+            first, width = sources[unit.inputs[0]], unit.op.weights.shape[1]
+            steps, offsets = step[first : first + width], offset[first : first + width]
+            own, others = np.split(unit.op.weights, [len(steps)], axis=1)
+            weights = np.concatenate([own * steps, others], axis=1)
+            unit = replace(unit, op=_with(unit.op, weights, unit.op.bias + own @ offsets))
         folded.append(unit)
     return tuple(folded)
 

@@ -3,22 +3,27 @@
 In: a gymnasium space and what an environment gives of it. Out: one vector of float32, and a name
 for each of its features. The order is gymnasium's (`gymnasium.spaces.flatten`), which is also that
 of Stable-Baselines3: the keys of a dict sorted, a choice as one feature per value, 1 for the chosen
-one.
+one. The pixels of a picture are laid out row by row, the channels of one side by side, whether the
+environment gives its channels last or first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from quarl.graph.picture import Picture
+
 PIXEL_AXES = 3
+BRIGHTEST = 255
 
 
 def is_flattened(space: Any) -> bool:
-    """Whether the space is read as one vector: no plain vector or picture, and no picture in it."""
+    """Whether the space is read as one vector: no plain vector or picture."""
     match space:
         case spaces.Box():
             return len(space.shape) not in (1, PIXEL_AXES)
@@ -26,8 +31,52 @@ def is_flattened(space: Any) -> bool:
             return True
         case spaces.Dict() | spaces.Tuple():
             parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
-            return all(is_flattened(part) or _is_vector(part) for part in parts) and bool(parts)
+            return bool(parts) and all(
+                is_flattened(part) or isinstance(part, spaces.Box) for part in parts
+            )
     return False
+
+
+def is_picture(space: Any) -> bool:
+    """Whether the space is pixels: bytes from 0 to 255 on three axes."""
+    return (
+        isinstance(space, spaces.Box)
+        and len(space.shape) == PIXEL_AXES
+        and space.dtype == np.uint8
+        and bool((space.low == 0).all() and (space.high == BRIGHTEST).all())
+    )
+
+
+def has_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether a picture's first axis is its channels: the shortest, as Stable-Baselines3 decides
+    it.
+    """
+    return int(np.argmin(shape)) == 0
+
+
+def pictures_in(space: Any) -> tuple[Picture, ...]:
+    """Return where in the vector of a dict or tuple its pictures lie."""
+    found, first = [], 0
+    for part in _leaves(space):
+        if is_picture(part):
+            shape = part.shape
+            found.append(
+                Picture(first, *(shape[1:] + shape[:1] if has_channels_first(shape) else shape))
+            )
+        first += int(spaces.flatdim(part))
+    return tuple(found)
+
+
+def _leaves(space: Any) -> Iterator[Any]:
+    match space:
+        case spaces.Dict():
+            for part in space.spaces.values():
+                yield from _leaves(part)
+        case spaces.Tuple():
+            for part in space.spaces:
+                yield from _leaves(part)
+        case _:
+            yield space
 
 
 def flat_length(space: Any) -> int:
@@ -37,11 +86,23 @@ def flat_length(space: Any) -> int:
 
 def flattened(space: Any, observation: Any) -> NDArray[np.float32]:
     """Return the vector, float32 [features]."""
-    return np.asarray(spaces.flatten(space, observation), np.float32)
+    vector = np.asarray(spaces.flatten(space, observation), np.float32)
+    first = 0
+    for part in _leaves(space):
+        count = int(spaces.flatdim(part))
+        if is_picture(part) and has_channels_first(part.shape):
+            pixels = vector[first : first + count].reshape(part.shape)
+            vector[first : first + count] = pixels.transpose(1, 2, 0).ravel()
+        first += count
+    return vector
 
 
 def flat_names(space: Any, name: str = "") -> tuple[str, ...]:
-    """Return a name for each feature of the vector: "goal[0]", "gear=2", "key.part[1]"."""
+    """Return a name for each feature of the vector: "goal[0]", "gear=2", "key.part[1]"; none where
+    a picture is among them.
+    """
+    if pictures_in(space):
+        return ()
     match space:
         case spaces.Dict():
             parts = [
@@ -64,7 +125,3 @@ def flat_names(space: Any, name: str = "") -> tuple[str, ...]:
             axes = [range(length) for length in space.shape]
             places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
             return tuple(f"{name}[{','.join(map(str, place))}]" for place in places.tolist())
-
-
-def _is_vector(space: Any) -> bool:
-    return isinstance(space, spaces.Box) and len(space.shape) == 1

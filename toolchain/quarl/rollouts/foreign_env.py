@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from quarl.errors import InputError, QuarlError, ToolMissingError
 from quarl.files.text import shortened
 from quarl.graph.env_spec import EnvSpec, atari_advice
-from quarl.rollouts.flat_space import flat_length, flat_names, flattened, is_flattened
+from quarl.graph.picture import Picture
+from quarl.rollouts.flat_space import (
+    flat_length,
+    flat_names,
+    flattened,
+    is_flattened,
+    pictures_in,
+)
 
 # who registers ids that gymnasium does not know by itself
 _NAMESPACE_MODULES = {"quarl": "quarl.envs", "ALE": "ale_py"}
@@ -81,6 +88,12 @@ class ForeignEnv:
         """Names of the features of observations that were laid out as one vector."""
         is_own = self._source_space is self.observation_space
         return () if is_own else flat_names(self._source_space)
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """Pictures among the values of such a vector."""
+        is_own = self._source_space is self.observation_space
+        return () if is_own else pictures_in(self._source_space)
 
     @property
     def dtype(self) -> np.dtype[Any]:

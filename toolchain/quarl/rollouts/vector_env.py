@@ -101,7 +101,7 @@ def check_env(env: EnvSpec, contract: Contract) -> None:
         ToolMissingError: it needs a package that is not installed.
     """
     made = make_env(env)
-    space, action_space = made.observation_space, made.action_space
+    space, action_space, pictures = made.observation_space, made.action_space, made.pictures
     made.close()
     observation, action = contract.observation, contract.action
     advice = "Use the environment the policy was trained on: --env"
@@ -111,6 +111,7 @@ def check_env(env: EnvSpec, contract: Contract) -> None:
         not is_box
         or space.shape not in {observation.shape, observation.graph_shape}
         or not fits_kind
+        or pictures != observation.pictures
     ):
         wanted = f"{observation.dtype} observations of shape {observation.shape}"
         raise InputError(

@@ -177,9 +177,11 @@ def sample_observations(
         return (generator.integers(0, 256, (count, *observation.shape)) * brightness // 256).astype(
             np.uint8
         )
-    values = generator.normal(size=(count, *observation.shape)) * 10 ** generator.uniform(
-        -1.5, 1, (count, 1)
-    )
+    spread = 10 ** generator.uniform(-1.5, 1, (count, 1))
+    values = generator.normal(size=(count, *observation.shape)) * spread
     if observation.normalizer is not None:
         values = values * observation.normalizer.std + np.array(observation.normalizer.mean)
+    for picture in observation.pictures:
+        pixels = Observation(picture.shape, "uint8", "hwc")
+        values[:, picture.place] = sample_observations(pixels, count, generator).reshape(count, -1)
     return values.astype(np.float32)

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box, unflatten
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, ToolMissingError
@@ -23,7 +24,7 @@ from quarl.importers.options import ImportOptions
 from quarl.importers.safetensors import tensors_in
 from quarl.importers.torch.layers import TORCH_ACTIVATIONS
 from quarl.importers.torch.trainers import unwrapped
-from quarl.rollouts.flat_space import flat_length, is_flattened
+from quarl.rollouts.flat_space import flat_length, is_flattened, is_picture, pictures_in
 
 CONTRIB = {
     "QR-DQN": "QRDQN",
@@ -66,7 +67,7 @@ def outputs_of_sb3(
     normalizer = policy.contract.observation.normalizer
     seen = obs if normalizer is None else normalizer.apply(obs).astype(np.float32)
     with torch.no_grad():
-        tensor, _ = network.obs_to_tensor(seen)
+        tensor, _ = network.obs_to_tensor(_parts_of(network.observation_space, seen))
         outputs = _sb3_outputs(network, name, policy.contract.action.is_choice, tensor)
     count = policy.contract.action.count
     return (
@@ -203,7 +204,7 @@ def _take_flat_observations(network: Any) -> None:
     from gymnasium import spaces
     from stable_baselines3.common.torch_layers import FlattenExtractor
 
-    if not is_flattened(network.observation_space):
+    if not is_flattened(network.observation_space) or pictures_in(network.observation_space):
         return
     space = spaces.Box(-np.inf, np.inf, (flat_length(network.observation_space),), np.float32)
     for module in network.modules():
@@ -212,6 +213,25 @@ def _take_flat_observations(network: Any) -> None:
         for name in ("features_extractor", "pi_features_extractor", "vf_features_extractor"):
             if hasattr(module, name):
                 setattr(module, name, FlattenExtractor(space))
+
+
+def _parts_of(space: Any, rows: NDArray[Any]) -> Any:
+    """Return rows [n, features] as the dict of arrays that a network with a picture takes."""
+    if not pictures_in(space):
+        return rows
+    parts, first = {}, 0
+    for key, part in space.spaces.items():
+        values = rows[:, first : first + flat_length(part)]
+        first += flat_length(part)
+        if is_picture(part):  # Stable-Baselines3 keeps the channels first
+            channels, height, width = part.shape
+            pixels = values.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
+            parts[key] = pixels.astype(part.dtype)
+        elif isinstance(part, Box):
+            parts[key] = values.reshape(-1, *part.shape).astype(part.dtype)
+        else:
+            parts[key] = np.array([unflatten(part, row.astype(int)) for row in values])
+    return parts
 
 
 def _two_each(logits: NDArray[Any]) -> NDArray[Any]:

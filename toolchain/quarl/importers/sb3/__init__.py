@@ -20,9 +20,10 @@ from quarl.errors import InputError, UnsupportedError
 from quarl.files.archives import Archive
 from quarl.files.open import source_digest
 from quarl.graph.contract import Action, Contract, Observation
-from quarl.graph.policy import Activation, Dense, Flatten, Function, Policy, linear_chain
+from quarl.graph.policy import Activation, Dense, Flatten, Function, Node, Policy, linear_chain
 from quarl.importers.cells import cells_and_layers
 from quarl.importers.options import ImportOptions, make_contract
+from quarl.importers.sb3.combined import with_pictures
 from quarl.importers.sb3.data import Sb3Data, read_data
 from quarl.importers.sb3.route import onnx_route
 from quarl.importers.torch.cells import torch_cells
@@ -61,7 +62,7 @@ class Source:
             layers += nature_cnn(
                 self.state, f"{extractor}.cnn", f"{extractor}.linear.0", self.observation.shape
             )
-        elif self.state.has(extractor):
+        elif self.state.has(extractor) and not self.observation.pictures:
             raise UnsupportedError(
                 f"{self.state.file}: {extractor} has tensors that are not the Nature CNN's: "
                 "export the policy to ONNX"
@@ -204,9 +205,8 @@ def read_sb3(path: Path, options: ImportOptions) -> Policy:
     source = Source(data, state, data.observation(), data.activation(family.function))
     if family is RECURRENT:
         return _recurrent_policy(path, source, contract, version)
-    layers = _first_layer(source, family.layers(source, action))
     return Policy(
-        linear_chain(layers),
+        _nodes(source, family.layers(source, action)),
         contract,
         family.algorithm(data),
         f"stable-baselines3 {version}",
@@ -216,7 +216,7 @@ def read_sb3(path: Path, options: ImportOptions) -> Policy:
 
 def _recurrent_policy(path: Path, source: Source, contract: Contract, version: str) -> Policy:
     """Return the actor of RecurrentPPO: an LSTM on the observation, and the layers behind it."""
-    if source.observation.is_image:
+    if source.observation.is_image or source.observation.pictures:
         raise UnsupportedError(
             f"{path.name}: a recurrent policy of pixels is not carried over: quarl carries a state "
             "beside vectors. Train on features of the picture"
@@ -294,6 +294,14 @@ def _squash(action: Action) -> Layers:
         if action.kind == "box" and action.transform == "unscale"
         else []
     )
+
+
+def _nodes(source: Source, layers: Layers) -> tuple[Node, ...]:
+    """Return the nodes of the layers, behind what looks at the pictures beside vectors."""
+    if not source.observation.pictures:
+        return linear_chain(_first_layer(source, layers))
+    divides = bool(source.data.policy_kwargs.get("normalize_images", True))
+    return with_pictures(source.state, source.data.parts(), layers, divides=divides)
 
 
 def _first_layer(source: Source, layers: Layers) -> Layers:

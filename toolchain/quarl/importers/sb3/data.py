@@ -20,11 +20,13 @@ from quarl.graph.contract import Action, Observation
 from quarl.graph.policy import Function
 from quarl.importers.options import ImportOptions, box_from_environment
 from quarl.importers.sb3.spaces import (
+    Part,
     action_from,
     box_length,
     is_cut,
     kind_of,
     observation_from,
+    parts_of,
 )
 from quarl.importers.torch.layers import activation_named
 
@@ -114,6 +116,11 @@ class Sb3Data:
             UnsupportedError: a space the contract does not hold; names it.
         """
         return observation_from(self._fields("observation_space"), self.file)
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return what is observed, part by part, of a Dict or a Tuple."""
+        fields = self._fields("observation_space")
+        return parts_of(kind_of(fields), str(fields.get("spaces", "")), self.file)
 
     def action(self, transform: Literal["clip", "unscale"], options: ImportOptions) -> Action:
         """Return what the outputs mean; box bounds that the zip prints only in part come from the

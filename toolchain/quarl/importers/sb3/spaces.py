@@ -10,19 +10,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from itertools import product
+from dataclasses import dataclass
+from itertools import accumulate, product
 from typing import Any
 
 import numpy as np
 
 from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Action, Observation
+from quarl.graph.picture import Picture
 
 NUMBER = re.compile(r"-?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|inf)|nan")
 MOST_VALUES = 1 << 24
 Names = tuple[str, ...]
 _PRINTED = re.compile(  # of one space inside a Dict or a Tuple
-    r"Box\([^,()]*, [^,()]*, \(([\d, ]*)\), \w+\)"
+    r"Box\(([^,()]*, [^,()]*), \(([\d, ]*)\), (\w+)\)"
     r"|Discrete\((\d+)(?:, start=(-?\d+))?\)"
     r"|MultiDiscrete\(\[([\d ]+)\]\)"
     r"|MultiBinary\((\d+)\)"
@@ -58,7 +60,7 @@ def observation_from(fields: Mapping[str, Any], file: str) -> Observation:
         case "MultiBinary":
             return _vector(_places((_whole(fields.get("n", 0), "n", file),)), file)
         case "Dict" | "Tuple" as kind:
-            return _vector(_parts(kind, str(fields.get("spaces", "")), file), file)
+            return _joined(parts_of(kind, str(fields.get("spaces", "")), file), file)
         case kind:
             raise UnsupportedError(
                 f"{file}: {kind} observations are not carried over: flatten them with a wrapper "
@@ -124,8 +126,26 @@ def _vector(names: Names, file: str) -> Observation:
     return Observation((len(names),), "float32", "vector", names)
 
 
-def _parts(kind: str, printed: str, file: str) -> Names:
-    """Return the names of a Dict's or a Tuple's features, from its printed form."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One space inside a Dict or a Tuple: a vector, or a picture with its channels first."""
+
+    key: str
+    names: Names
+    picture: tuple[int, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Its values."""
+        return math.prod(self.picture) if self.picture else len(self.names)
+
+
+def parts_of(kind: str, printed: str, file: str) -> tuple[Part, ...]:
+    """Return what a Dict or a Tuple holds, from its printed form, in its order.
+
+    Raises:
+        UnsupportedError: a space inside that is not carried over.
+    """
     found = list(_PRINTED.finditer(printed))
     rest = re.sub(r"'[^']*'", "", _PRINTED.sub("", printed)).replace("OrderedDict", "")
     keys = (
@@ -138,27 +158,42 @@ def _parts(kind: str, printed: str, file: str) -> Names:
             f"{file}: observations are a {kind} with spaces inside that are not carried over "
             f"({printed[:120]}): flatten them with a wrapper and retrain"
         )
-    names: list[str] = []
+    parts: list[Part] = []
     for key, part in zip(keys, found, strict=True):
-        shape, count, start, counts, bits = part.groups()
+        bounds, shape, dtype, count, start, counts, bits = part.groups()
         if shape is not None:
             lengths = tuple(int(length) for length in shape.split(",") if length.strip())
-            if len(lengths) == 3:
-                raise UnsupportedError(
-                    f"{file}: MultiInput policies that look at a picture ({key}) beside vectors "
-                    "are not carried over: the network on the board has one input. Train on the "
-                    "picture alone, or on features of it"
-                )
-            names += _places(lengths, key)
+            is_picture = len(lengths) == 3 and (bounds, dtype) == ("0, 255", "uint8")
+            picture = lengths if is_picture else ()
+            parts.append(Part(key, () if picture else _places(lengths, key), picture))
         elif count is not None:
-            names += _choices(key, int(count), int(start or 0))
+            parts.append(Part(key, _choices(key, int(count), int(start or 0))))
         elif counts is not None:
-            names += _several_choices(key, [int(number) for number in counts.split()])
+            parts.append(
+                Part(key, _several_choices(key, [int(number) for number in counts.split()]))
+            )
         else:
-            names += _places((int(bits),), key)
-        if len(names) > MOST_VALUES:
+            parts.append(Part(key, _places((int(bits),), key)))
+        if sum(part.count for part in parts) > MOST_VALUES:
             break
-    return tuple(names)
+    return tuple(parts)
+
+
+def _joined(parts: tuple[Part, ...], file: str) -> Observation:
+    """Return the vector of the parts, one after the other; pictures channels last."""
+    names = tuple(name for part in parts for name in part.names)
+    if not any(part.picture for part in parts):
+        return _vector(names, file)
+    count = sum(part.count for part in parts)
+    if count > MOST_VALUES:
+        raise InputError(f"{file}: data has a space of {count} values: save the agent again")
+    firsts = accumulate((part.count for part in parts), initial=0)
+    pictures = []
+    for first, part in zip(firsts, parts, strict=False):
+        if part.picture:
+            channels, height, width = part.picture
+            pictures.append(Picture(first, height, width, channels))
+    return Observation((count,), "float32", "vector", pictures=tuple(pictures))
 
 
 def _choices(name: str, count: int, start: int) -> Names:

@@ -93,6 +93,10 @@ def _observation(promised: Contract) -> tuple[tuple[str, Cell], ...]:
         rows.append(("Features", Cell(", ".join(seen.names))))
     if seen.is_image:
         rows.append(("Pixels", Cell("divided by 255")))
+    for picture in seen.pictures:
+        where = f"from value {picture.first} on, channels last, 0 to 255"
+        sides = " \N{MULTIPLICATION SIGN} ".join(map(str, picture.shape))
+        rows.append(("Picture", Cell(sides, note=where)))
     normalizer = seen.normalizer
     if normalizer is None:
         rows.append(("Normaliser", Cell("none")))
