@@ -73,6 +73,31 @@ def test_importing_quarl_imports_nothing_else() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
+@pytest.mark.parametrize(
+    ("command", "foreign"),
+    [
+        ("--version", "numpy pydantic scipy onnx"),
+        ("ship --help", "numpy scipy onnx"),
+        ("boards", "numpy scipy onnx gymnasium"),
+        ("policies", "scipy onnx gymnasium"),
+    ],
+)
+def test_a_command_loads_no_more_than_it_needs(command: str, foreign: str) -> None:
+    program = (
+        "import sys\n"
+        "from quarl.cli import _run\n"  # what main() runs in a child
+        "_run()\n"
+        f"found = set(sys.modules) & set({foreign!r}.split())\n"
+        "sys.exit(f'loaded: {found}' if found else 0)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, *command.split()],
+        check=True,
+        timeout=120,
+        stdout=subprocess.DEVNULL,
+    )
+
+
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     out = tmp_path_factory.mktemp("api") / "cartpole"

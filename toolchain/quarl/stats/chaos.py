@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
+from quarl.stats import special
 from quarl.stats.intervals import rate_interval
 from quarl.stats.noninferiority import MOST_EPISODES, episodes_by_formula, skew_lower_bounds
 from quarl.stats.power import episodes_needed

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
+from quarl.stats import special
 from quarl.stats.noninferiority import ALPHA
 
 

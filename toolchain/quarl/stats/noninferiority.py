@@ -24,9 +24,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import (
-    special,  # scipy.stats has the same functions, but loading it costs more than judging a release
-)
+
+from quarl.stats import special
 
 ALPHA = 0.05  # one-sided: how often a candidate that loses exactly the margin may pass
 # how often an equal candidate should pass, for the numbers of episodes that are suggested

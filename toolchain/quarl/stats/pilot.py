@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
+from quarl.stats import special
 from quarl.stats.chaos import chaotic_episodes_needed
 from quarl.stats.noninferiority import (
     MOST_EPISODES,

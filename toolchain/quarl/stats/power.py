@@ -14,8 +14,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
+from quarl.stats import special
 from quarl.stats.noninferiority import POWER, episodes_by_formula, skew_lower_bounds
 
 DRAWS = 1_000

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
+from quarl.stats import special
 from quarl.stats.noninferiority import ALPHA
 
 RESAMPLES = 999  # nothing is decided by the interval

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import special
 
+from quarl.stats import special
 from quarl.stats.noninferiority import FailureTest, MeanTest, failure_p_value, tango_score
 
 LOOKS = (1 / 8, 1 / 4, 1 / 2)  # shares of the episodes at which they are looked at before the end

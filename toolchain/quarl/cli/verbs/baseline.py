@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from quarl.bundle.release import open_bundle
 from quarl.cli.options import (
     BaselineOption,
     BundleArgument,
@@ -47,6 +46,7 @@ def baseline(
     from dataclasses import asdict
 
     from quarl import pipeline
+    from quarl.bundle.release import open_bundle
     from quarl.cli import show_verdict
     from quarl.verdict.baseline import baseline_path, read_baseline, set_baseline
 

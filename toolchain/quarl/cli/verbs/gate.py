@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from quarl.bundle.release import open_bundle
 from quarl.cli.command import takes
 from quarl.cli.option_groups import VerdictOptions
 from quarl.cli.options import (
@@ -18,7 +17,6 @@ from quarl.cli.options import (
     gate_file_from,
 )
 from quarl.cli.result import conclude, print_result
-from quarl.verdict.stored import VERDICT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +70,7 @@ def gate(options: GateOptions) -> None:
         )
 
     from quarl import pipeline
+    from quarl.bundle.release import open_bundle
     from quarl.verdict.attestation.keys import read_public_key
     from quarl.verdict.baseline import find_baseline
 
@@ -97,6 +96,7 @@ def _explain(name: str, bundle: Path | None, as_json: bool) -> None:
     from quarl.files.open import read_file
     from quarl.verdict.explanations import explain
     from quarl.verdict.formats.verdict_json import read_checks
+    from quarl.verdict.stored import VERDICT
 
     explanation = explain(name)
     checks = []

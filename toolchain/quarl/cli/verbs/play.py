@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quarl.bundle.manifest import MANIFEST
-from quarl.bundle.release import open_bundle
 from quarl.cli.command import takes
 from quarl.cli.options import (
     EnvArgOption,
@@ -142,6 +140,8 @@ def check_screen(environ: Mapping[str, str], system: str) -> None:
 
 def _player(options: PlayOptions) -> Player:
     """Return the player that the options name: a bundle, or a policy in float32 or int8."""
+    from quarl.bundle.manifest import MANIFEST
+    from quarl.bundle.release import open_bundle
     from quarl.errors import InputError
     from quarl.pipeline import import_source
     from quarl.quantize.ladder import DEFAULT_RUNG

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from quarl.bundle.release import open_bundle
 from quarl.cli.film_option import FilmOption
 from quarl.cli.options import BundleArgument, JsonOption
 from quarl.cli.result import print_result
@@ -32,6 +31,7 @@ def report(
 ) -> None:
     """Write what is known about a bundle as one HTML page that loads nothing."""
     from quarl import pipeline
+    from quarl.bundle.release import open_bundle
     from quarl.files.atomic import write_whole
     from quarl.reports.model_card import model_card
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from quarl.bundle.release import open_bundle
 from quarl.cli.options import BundleArgument, JsonOption
 from quarl.cli.result import print_result
 
 
 def show(bundle: BundleArgument, as_json: JsonOption = False) -> None:
     """Show what a bundle is: its policy, network, memory, files and last verdict."""
+    from quarl.bundle.release import open_bundle
     from quarl.cli.show_bundle import bundle_facts, bundle_shown
 
     release = open_bundle(bundle)
