@@ -14,12 +14,13 @@ from quarl.stats.pilot import (
     FEWEST_PILOT,
     HALFWAY,
     Goal,
+    failure_pairs_needed,
     looks_after,
     pairs_needed,
     pairs_to_play,
     pilot_pairs,
 )
-from quarl.stats.sequential import TOKEN, Look, mean_is_hopeless
+from quarl.stats.sequential import TOKEN, Look, flawless_episodes, mean_is_hopeless
 from tests.stats.test_noninferiority import mixed, normal, rare, skewed
 from tests.stats.test_sequential import SHARE, Make, half_rare
 
@@ -84,6 +85,14 @@ def test_failures_ask_for_what_a_flawless_release_takes_and_more_where_some_diff
     assert pairs_to_play(still, still, 4, Goal(1.0, 0.5, None, ALPHA)) == 11
     spread = np.random.default_rng(0).normal(0, 1, PILOT)
     assert pairs_to_play(spread, still, 0, Goal(1e-4, 0.5, None, ALPHA)) is None
+
+
+@pytest.mark.parametrize("margin", [0.02, 0.1, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("share", [0.01, 1 / 33, 0.2])
+def test_the_failures_number_is_found_however_few_it_is(margin: float, share: float) -> None:
+    number = failure_pairs_needed(margin, share, 0.6 * ALPHA)
+    assert number is not None
+    assert number >= flawless_episodes(margin, 0.6 * ALPHA)
 
 
 def test_a_given_number_needs_no_room_for_what_was_not_met() -> None:

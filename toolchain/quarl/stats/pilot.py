@@ -107,7 +107,7 @@ def failure_pairs_needed(margin: float, share: float, alpha: float) -> int | Non
         low, high = high, math.ceil(1.3 * high)
     if high > LARGEST_EXACT:
         return max(low, by_formula)
-    while high - low > 0.04 * low:
+    while high - low > max(1, 0.04 * low):
         middle = (low + high) // 2
         enough = _failure_power(middle, margin, share, alpha) >= POWER
         low, high = (low, middle) if enough else (middle, high)
