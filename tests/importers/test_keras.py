@@ -245,7 +245,7 @@ def test_a_float_image_is_divided_outside_where_the_environment_gives_pixels(
         [L.Input(IMAGE), L.Conv2D(4, 3, activation="relu"), L.Flatten(), L.Dense(3)]
     )
     shake(model).save(tmp_path / "policy.keras")
-    with pytest.raises(InputError, match=r"does not say what the policy observes: add --env ID"):
+    with pytest.raises(InputError, match=r"does not say how pixels become them.*add --env ID"):
         read_keras(tmp_path / "policy.keras", ImportOptions())
     options = ImportOptions(observation=Observation(IMAGE, "uint8", "hwc"))
     assert_equal_to_keras(tmp_path / "policy.keras", options)
@@ -745,8 +745,10 @@ def test_triton_is_loaded_before_tensorflow_which_it_would_crash_beside(tmp_path
 import sys
 sys.path.insert(0, sys.argv[1])
 from quarl import pipeline
-proof = pipeline.prove(pipeline.import_source("nav_dqn_small"), trust=False)
-print(proof.framework, "tensorflow" in sys.modules, sys.modules["triton"].came_first)
+from quarl.importers.proofs import prove_import
+source = pipeline.import_source("nav_dqn_small")
+proof = prove_import(source.file, source.policy)
+print(proof.against, "tensorflow" in sys.modules, sys.modules["triton"].came_first)
 """
     run = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True

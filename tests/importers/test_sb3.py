@@ -456,11 +456,6 @@ REFUSED: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
         (sb3.PPO, "CnnPolicy", spaces.Box(0, 1, (3, 52, 44)), CHOICES),
         kwargs(normalize_images=False),
     ),
-    "recurrent": (
-        r"policies of sb3_contrib\..*recurrent\.policies",
-        (contrib.RecurrentPPO, "MlpLstmPolicy", VECTOR, CHOICES),
-        {},
-    ),
 }
 
 
