@@ -40,7 +40,9 @@ CORES: dict[str, tuple[str, ...]] = {
 
 
 def odd_shapes() -> Iterator[Program]:
-    """Layers that the samples lack: poolings, a mean, sums of both kinds, wide tensors, int4."""
+    """Layers that the samples lack: poolings, a mean, sums of both kinds, wide tensors, int4,
+    products.
+    """
     rng = np.random.default_rng(0)
     for kernels in get_args(Kernels):
         images = Builder(rng, (9, 9, 4), QuantTensor(np.float32(1 / 255), -128))
@@ -61,6 +63,12 @@ def odd_shapes() -> Iterator[Program]:
         wide.table("relu", wide_tensor(11, 0.02))
         wide.dense(5, wide_tensor(11, 0.01), weight_bits=4)
         yield lower(replace(wide.build(), softmax_beta=1.0), kernels)
+        gated = Builder(rng, (6,), QuantTensor(np.float32(1 / 64), 0))
+        gate = gated.dense(5, gated.output())
+        state = gated.rescaled(gated.table("relu", gated.output()), wide_tensor(10, 0.01))
+        gated.mul(gate, gated.add(state, state), gated.output())
+        gated.dense(4, gated.output())
+        yield lower(gated.build(), kernels)
 
 
 def programs() -> Iterator[Program]:
