@@ -273,6 +273,10 @@ void ql_real_s16(const int16_t *values, float scale, int32_t zero_point, int32_t
  * gives. */
 void ql_softmax_f32(const float *values, float beta, int32_t count, float *probabilities);
 
+/* The index at which a random number falls among probabilities [count], at least one of them 2^-24:
+ * each counts as a whole number of 2^24ths, so the same on every target. */
+int32_t ql_sample_f32(const float *probabilities, int32_t count, uint32_t random);
+
 /* values [count] in real units, mapped from [-1, 1] to [low, high] where half_range is given, then
  * clipped; action [count] may be values. Every step rounds to float32, in the host's order. */
 void ql_act_box(const ql_box *box, const float *values, float *action);

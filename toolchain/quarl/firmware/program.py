@@ -181,10 +181,13 @@ class Program:
         """Every function of the runtime that the program's C text names."""
         named = {name for call in self.calls for name in call.functions}
         named |= {self.observe_function, self.decide_function}
-        has_softmax = self.policy.softmax_beta is not None
+        is_sampled = self.policy.contract.action.sampled
+        has_softmax = self.policy.softmax_beta is not None or is_sampled
         is_box = self.policy.contract.action.kind == "box"
         if self.real_function is not None and (is_box or has_softmax):
             named.add(self.real_function)
         if has_softmax:
             named.add("ql_softmax_f32")
+        if is_sampled:
+            named |= {"ql_random_seed", "ql_random_next", "ql_sample_f32"}
         return frozenset(named)

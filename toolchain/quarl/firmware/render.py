@@ -25,6 +25,7 @@ from quarl.firmware.program import (
     Struct,
     Value,
 )
+from quarl.firmware.render_sampling import render_sampling
 from quarl.firmware.render_state import render_recurrent_act
 from quarl.graph.policy import INPUT
 from quarl.resources import VERSION
@@ -60,6 +61,8 @@ def render_source(program: Program) -> str:
     parts.append(_infer(program, places))
     parts.append(_decode(program))
     parts.append(_act(program))
+    if program.policy.contract.action.sampled:
+        parts.append(render_sampling(program, _real(program, "probabilities"), _observing(program)))
     if program.policy.softmax_beta is not None:
         parts.append(_probabilities(program, program.policy.softmax_beta))
     return "\n\n".join(parts) + "\n"
@@ -322,16 +325,9 @@ def _probabilities(program: Program, beta: float) -> str:
 def _act(program: Program) -> str:
     if program.records is not None:
         return render_recurrent_act(program, program.records, _observation(program))
-    names, observation = program.names, program.policy.contract.observation
-    source = f"{names.symbol('input')}()"
-    declarations = ""
-    if observation.is_image:
-        planes = observation.shape[0] if observation.layout == "chw" else 1
-        length = int(np.prod(observation.shape)) // planes
-        arguments = ["obs", str(planes), str(length), source]
-    else:
-        declarations = _observation(program) + "\n\n"
-        arguments = ["&observation", "obs", source]
+    names = program.names
+    is_image = program.policy.contract.observation.is_image
+    declarations = "" if is_image else _observation(program) + "\n\n"
     parameters = [
         f"const {names.symbol('observation_t')} *obs",
         f"{names.symbol('action')} *action",
@@ -342,10 +338,21 @@ def _act(program: Program) -> str:
     if (obs == NULL || action == NULL) {{
         return QL_ERR_ARG;
     }}
-{c_list(f"    {program.observe_function}(", arguments, ");")}
+{_observing(program)}
     {names.symbol("decode")}({names.symbol("infer")}(), action);
     return QL_OK;
 }}"""
+
+
+def _observing(program: Program) -> str:
+    """Return the call that makes the graph's integers of `obs`."""
+    observation, source = program.policy.contract.observation, f"{program.names.symbol('input')}()"
+    arguments = ["&observation", "obs", source]
+    if observation.is_image:
+        planes = observation.shape[0] if observation.layout == "chw" else 1
+        length = int(np.prod(observation.shape)) // planes
+        arguments = ["obs", str(planes), str(length), source]
+    return c_list(f"    {program.observe_function}(", arguments, ");")
 
 
 def _observation(program: Program) -> str:

@@ -28,6 +28,7 @@ from quarl.firmware.names import (
 from quarl.firmware.program import Program
 from quarl.firmware.record import Record
 from quarl.firmware.render import banner
+from quarl.firmware.render_sampling import render_sampling_prototypes
 from quarl.firmware.render_state import render_state_prototypes, render_state_type
 from quarl.graph.contract import Action
 
@@ -53,8 +54,7 @@ def render_header(program: Program) -> str:
  * Not re-entrant: all calls share one arena of {names.macro("ARENA_BYTES")}.
  * With an FPU its rounding mode must be to nearest, as after reset. */
 
-#include "ql_status.h"
-
+{_includes(program)}
 #include <stdint.h>
 
 #if defined(__cplusplus)
@@ -73,6 +73,11 @@ extern "C" {{
 
 #endif
 """
+
+
+def _includes(program: Program) -> str:
+    random = '#include "ql_random.h"\n' if program.policy.contract.action.sampled else ""
+    return f'{random}#include "ql_status.h"\n'
 
 
 def render_served(names: Names, *, is_recurrent: bool = False) -> str:
@@ -215,7 +220,7 @@ def _functions(program: Program) -> str:
 {names.symbol("input_t")} *{names.symbol("input")}(void);
 const {names.symbol("output_t")} *{names.symbol("infer")}(void);
 {decode}
-{_probabilities(program)}
+{render_sampling_prototypes(program)}{_probabilities(program)}
 #if {names.macro("EXAMPLES")} > 0
 /* Replays the examples of {names.check}.
  * QL_ERR_EXAMPLE: one byte differs, the policy must not be used. */

@@ -133,6 +133,7 @@ class Action:
 
     discrete: the action is `start` + the index of the largest output, the lowest index where
         several are equal.
+        Where it is `sampled`, the index is drawn from the softmax of the outputs instead.
     multi_discrete: several such choices; the outputs are theirs one after the other, `counts` says
         how many each has.
     box: "clip" clips the outputs to [low, high], where a bound may be infinite; "unscale" maps
@@ -148,8 +149,14 @@ class Action:
     counts: tuple[int, ...] = ()  # of a multi-discrete one
     names: tuple[str, ...] = ()  # of the action's values, or of a discrete action's choices
     units: tuple[str, ...] = ()
+    sampled: bool = False  # the policy was trained to be drawn from (`quarl.graph.sampling`)
 
     def __post_init__(self) -> None:
+        if type(self.sampled) is not bool or (self.sampled and not self.is_choice):
+            raise InputError(
+                f"contract: a {self.kind} action that is sampled: {self.sampled}; only choices can "
+                "be drawn"
+            )
         if self.count < 1:
             raise InputError(f"contract: the action needs at least one value, found {self.count}")
         if self.kind not in get_args(ActionKind) or self.transform not in get_args(Transform):
@@ -235,8 +242,8 @@ class Action:
         return total
 
     def decode(self, outputs: NDArray[np.floating[Any]]) -> NDArray[Any]:
-        """Return the actions for network outputs float [n, count]: int64 [n], int64 [n, choices],
-        or float32 [n, count] in environment units.
+        """Return the likeliest actions for network outputs float [n, count]: int64 [n], int64 [n,
+        choices], or float32 [n, count] in environment units.
 
         float32 arithmetic throughout, in the order written here: every target repeats it bit for
         bit.
@@ -269,6 +276,11 @@ class Contract:
     def __post_init__(self) -> None:
         if len({state.name for state in self.state}) < len(self.state):
             raise InputError("contract: two states have one name")
+        if self.state and self.action.sampled:
+            raise InputError(
+                "contract: a sampled action of a recurrent policy is not carried over; without "
+                "`sampled` its likeliest action is taken"
+            )
         if self.state and self.observation.is_image:
             raise InputError(
                 "contract: a state beside an image; recurrent policies of vectors are supported"
@@ -314,7 +326,11 @@ class Contract:
                 "high": [None if math.isinf(bound) else bound for bound in action.high],
                 "transform": action.transform if action.kind == "box" else "argmax",
                 **_given(
-                    start=action.start, counts=action.counts, names=action.names, units=action.units
+                    start=action.start,
+                    counts=action.counts,
+                    names=action.names,
+                    units=action.units,
+                    sampled=action.sampled,
                 ),
             },
             "step_hz": self.step_hz,
@@ -358,17 +374,7 @@ class Contract:
                     _whole(observation.get("pixel_zero", 0)),
                     pictures_from(observation.get("pictures", ())),
                 ),
-                Action(
-                    action["kind"],
-                    _whole(action["count"]),
-                    tuple(-math.inf if bound is None else bound for bound in action["low"]),
-                    tuple(math.inf if bound is None else bound for bound in action["high"]),
-                    action["transform"] if action["kind"] == "box" else "clip",
-                    _whole(action.get("start", 0)),
-                    tuple(_whole(count) for count in action.get("counts", ())),
-                    tuple(action.get("names", ())),
-                    tuple(action.get("units", ())),
-                ),
+                _action_from(action),
                 document["step_hz"],
                 tuple(document.get("stated", ())),
                 states_from(document.get("state", ())),
@@ -400,6 +406,22 @@ class Contract:
 def box_bounds(values: Sequence[float] | NDArray[Any]) -> tuple[float, ...]:
     """Return the bounds as plain floats, one per action value."""
     return tuple(float(v) for v in np.asarray(values, np.float64).ravel())
+
+
+def _action_from(action: Any) -> Action:
+    """Return the action of a contract's JSON."""
+    return Action(
+        action["kind"],
+        _whole(action["count"]),
+        tuple(-math.inf if bound is None else bound for bound in action["low"]),
+        tuple(math.inf if bound is None else bound for bound in action["high"]),
+        action["transform"] if action["kind"] == "box" else "clip",
+        _whole(action.get("start", 0)),
+        tuple(_whole(count) for count in action.get("counts", ())),
+        tuple(action.get("names", ())),
+        tuple(action.get("units", ())),
+        action.get("sampled", False),
+    )
 
 
 def _given(**fields: Any) -> dict[str, Any]:

@@ -203,9 +203,8 @@ def describe_action(action: Action) -> str:
     """Return an action in words, for messages."""
     match action.kind:
         case "discrete":
-            return f"discrete with {action.count} choices" + (
-                f" from {action.start}" if action.start else ""
-            )
+            first = f" from {action.start}" if action.start else ""
+            return f"discrete with {action.count} choices{first}"
         case "multi_discrete":
             return f"{action.width} choices of {', '.join(map(str, action.counts))} values"
         case "box":

@@ -175,7 +175,7 @@ class _Played(NamedTuple):
 def _episode(player: Player, env: ForeignEnv, seed: int, look: Callable[[], None]) -> _Played:
     """Play one episode; `look` is called before each step and at the end."""
     obs, total, steps, ended, success = env.reset(seed), 0.0, 0, False, None
-    choose, first = begin(player.actor, 1), np.zeros(1, np.int64)
+    choose, first = begin(player.actor, [seed]), np.zeros(1, np.int64)
     while not ended:
         look()
         obs, reward, ended, success = env.step(choose(first, obs[None])[0])

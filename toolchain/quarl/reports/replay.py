@@ -21,7 +21,7 @@ from quarl.bundle.release import Release
 from quarl.envs.flight import COMMANDS, DEFAULT_OBSTACLES, FAR_M, MAX_STEPS, Flights
 from quarl.errors import QuarlError
 from quarl.evidence.closed_loop import PairedEpisodes
-from quarl.rollouts.actors import Actor, artifact_actor, row_by_row, source_actor
+from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.memory import begin
 
 MAP_ENV, GAME_ENV = "quarl/PointToPoint-v0", "quarl/Atari-v0"
@@ -150,7 +150,7 @@ def _flights(
     seeds = [paired.source.seeds[place] for place, _ in chosen]
     flights = Flights(2 * len(seeds), obstacles)
     flights.reset(range(2 * len(seeds)), [seeding.np_random(seed)[0] for seed in (*seeds, *seeds)])
-    tracks = _fly(flights, players)
+    tracks = _fly(flights, players, seeds)
     found = []
     for row, (place, reason) in enumerate(chosen):
         source, int8 = tracks[row], tracks[len(seeds) + row]
@@ -168,14 +168,14 @@ def _flights(
     return tuple(found)
 
 
-def _fly(flights: Flights, players: Sequence[Actor]) -> list[Track]:
+def _fly(flights: Flights, players: Sequence[Actor], seeds: Sequence[int]) -> list[Track]:
     """Return the track of every lane; the first half is flown by the first player."""
     lanes = flights.lanes
     points = [[flights.position[lane].copy()] for lane in range(lanes)]
     totals: NDArray[np.float64] = np.zeros(lanes)
     outcomes: list[Outcome | None] = [None] * lanes
     each = np.arange(lanes // len(players))
-    choices = [begin(player, len(each)) for player in players]
+    choices = [begin(player, seeds) for player in players]
     for _ in range(MAX_STEPS):
         halves = np.split(flights.observe(), len(players))
         made = [choose(each, half) for choose, half in zip(choices, halves, strict=True)]
@@ -210,7 +210,8 @@ def _frames(game: str, players: tuple[Actor, Actor], paired: PairedEpisodes) -> 
     shown = [round(step) for step in np.linspace(0, FRAME_STEPS - 1, FRAMES)]
     pictures: list[list[NDArray[np.uint8]]] = []
     actions: list[list[int]] = []
-    for player in (row_by_row(player) for player in players):
+    for player in players:
+        choose, first = begin(player, [seed]), np.zeros(1, np.int64)
         env = AtariGame(game)
         obs, _ = env.reset(seed=seed)
         pictures.append([])
@@ -218,7 +219,7 @@ def _frames(game: str, players: tuple[Actor, Actor], paired: PairedEpisodes) -> 
         for step in range(FRAME_STEPS):
             if step in shown:
                 pictures[-1].append(obs[-1].copy())  # the newest of the four
-            actions[-1].append(int(player(obs[None])[0]))
+            actions[-1].append(int(choose(first, obs[None])[0]))
             obs, _, terminated, truncated, _ = env.step(np.int64(actions[-1][-1]))
             if terminated or truncated:
                 break

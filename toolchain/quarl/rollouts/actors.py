@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from quarl.emitters import emit_float_onnx
 from quarl.emitters.artifact import open_artifact
 from quarl.errors import InputError
+from quarl.graph.contract import Action
 from quarl.graph.policy import Activation, Add, Concat, Dense, Mul, Policy, Weighted, run_graph
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import next_integers, real_outputs, start_integers
 from quarl.graph.rows import start_of, state_parts
-from quarl.rollouts.memory import RecurrentActor
+from quarl.rollouts.memory import RecurrentActor, SampledActor
 from quarl.runtimes.host import BATCH_SIZES, Runtime, model_inputs, open_runtime
 from quarl.workers.processors import processors
 
@@ -47,13 +48,13 @@ def source_actor(policy: Policy) -> Actor:
     """Return the policy in float32: for each observation the action a batch of one gives, whatever
     the batch.
     """
-    decode = policy.contract.action.decode
     if policy.contract.state:
         return _recurrent(policy, policy.graph_input, np.float32)
-    if not policy.contract.observation.is_image:
-        return lambda obs: decode(_row_outputs(policy, policy.graph_input(obs)))
-    outputs = _image_outputs(policy)
-    return lambda obs: decode(outputs(obs))
+    if policy.contract.observation.is_image:
+        return _acting(policy.contract.action, _image_outputs(policy))
+    return _acting(
+        policy.contract.action, lambda obs: _row_outputs(policy, policy.graph_input(obs))
+    )
 
 
 def float_outputs(policy: Policy) -> Outputs:
@@ -63,15 +64,15 @@ def float_outputs(policy: Policy) -> Outputs:
 
 def float64_actor(policy: Policy) -> Actor:
     """Return the same weights in float64 arithmetic: the control that tells chaos from loss."""
-    decode = policy.contract.action.decode
+    action = policy.contract.action
     if policy.contract.state:
         return _recurrent(policy, lambda obs: _float64_input(policy, obs), np.float64)
     if not policy.contract.observation.is_image:
-        return lambda obs: decode(_row_outputs(policy, _float64_input(policy, obs)))
+        return _acting(action, lambda obs: _row_outputs(policy, _float64_input(policy, obs)))
     exact = _float64_outputs(policy)
-    if policy.contract.action.kind == "discrete" and policy.contract.action.count > 1:
+    if action.kind == "discrete" and action.count > 1 and not action.sampled:
         return _Screened(_image_outputs(policy), exact, _probes(policy))
-    return lambda obs: decode(exact(obs))
+    return _acting(action, exact)
 
 
 def artifact_actor(policy: QuantPolicy, model: bytes) -> Actor:
@@ -80,8 +81,14 @@ def artifact_actor(policy: QuantPolicy, model: bytes) -> Actor:
     """
     if policy.state:
         return _recurrent_artifact(policy, open_artifact(policy, "litert", model))
-    decode, outputs = policy.contract.action.decode, artifact_outputs(policy, model)
-    return lambda obs: decode(outputs(obs))
+    return _acting(policy.contract.action, artifact_outputs(policy, model))
+
+
+def _acting(action: Action, outputs: Outputs) -> Actor:
+    """Return the actor that takes the likeliest action of the outputs, or draws one."""
+    if action.sampled:
+        return SampledActor(action, outputs)
+    return lambda obs: action.decode(outputs(obs))
 
 
 def artifact_outputs(policy: QuantPolicy, model: bytes) -> Outputs:

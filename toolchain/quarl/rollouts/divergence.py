@@ -8,6 +8,7 @@ and not the environment's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,9 @@ class ActionLog:
         """Return the actor's actions [k, ...]."""
         return self._kept(self._actor(obs))
 
-    def begin(self, count: int) -> Choose:
-        """Return what chooses in `count` episodes, and is kept."""
-        choose = begin(self._actor, count)
+    def begin(self, seeds: Sequence[int]) -> Choose:
+        """Return what chooses in the episodes of these seeds, and is kept."""
+        choose = begin(self._actor, seeds)
         return lambda episodes, obs: self._kept(choose(episodes, obs))
 
     def _kept(self, actions: NDArray[Any]) -> NDArray[Any]:

@@ -74,7 +74,7 @@ def run_episodes(
             on for `LONGEST_EPISODE_STEPS`; names the seed.
         ToolMissingError: the environment needs a package that is not installed.
     """
-    choose, observe = begin(actor, len(seeds)), watch.observe
+    choose, observe = begin(actor, seeds), watch.observe
     if watch.with_state and observe is not None and isinstance(choose, Memory):
         memory = choose
         watch = replace(watch, observe=lambda e, s, obs: observe(e, s, memory.rows(e, obs)))
@@ -111,7 +111,7 @@ def run_beside(
     """
     count, progress = len(seeds), watch.progress
     differs = np.zeros(count, np.bool_)
-    own_choice, other_choice = begin(actor, count), begin(control, count)
+    own_choice, other_choice = begin(actor, seeds), begin(control, seeds)
 
     def choose(episodes: NDArray[np.int64], obs: NDArray[Any]) -> NDArray[Any]:
         actions = own_choice(episodes, obs)

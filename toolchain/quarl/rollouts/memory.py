@@ -1,4 +1,5 @@
-"""Actors that remember: a recurrent policy's state, carried through each episode from its start.
+"""Actors that remember: a recurrent policy's state or a sampled policy's random numbers, carried
+through each episode from its start.
 
 In: a step of a policy, and the state at the start of an episode. Out: an actor, and what chooses
 for the episodes of one run. Each episode has a state of its own, so neither the number of lanes nor
@@ -7,13 +8,15 @@ their order changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.graph.contract import Action
 from quarl.graph.rows import join_rows
+from quarl.graph.sampling import sample, seeded
 
 Step: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]
 """Observations [n, features] and states [n, values] -> actions, and the next states."""
@@ -26,8 +29,8 @@ Choose: TypeAlias = Callable[[NDArray[np.int64], NDArray[Any]], NDArray[Any]]
 class Remembers(Protocol):
     """An actor that has a choice of its own for each run of episodes."""
 
-    def begin(self, count: int) -> Choose:
-        """Return what chooses in `count` episodes, which are all at their start."""
+    def begin(self, seeds: Sequence[int]) -> Choose:
+        """Return what chooses in the episodes of these seeds, which are all at their start."""
 
 
 class RecurrentActor:
@@ -40,9 +43,9 @@ class RecurrentActor:
         """Return the actions at the start of episodes."""
         return self._step(obs, np.broadcast_to(self._start, (len(obs), len(self._start))))[0]
 
-    def begin(self, count: int) -> Memory:
-        """Return what chooses in `count` episodes, which are all at their start."""
-        return Memory(self._step, self._start, count)
+    def begin(self, seeds: Sequence[int]) -> Memory:
+        """Return what chooses in so many episodes, which are all at their start."""
+        return Memory(self._step, self._start, len(seeds))
 
 
 class Memory:
@@ -66,8 +69,31 @@ class Memory:
         return self._state[episodes].copy()
 
 
-def begin(actor: Callable[[NDArray[Any]], NDArray[Any]], count: int) -> Choose:
-    """Return what chooses in `count` episodes that an actor plays."""
+class SampledActor:
+    """A policy whose actions are drawn. The random numbers of an episode come from its seed alone:
+    two such actors that play one seed draw the same ones.
+    """
+
+    def __init__(self, action: Action, outputs: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        self._action, self._outputs = action, outputs
+
+    def __call__(self, obs: NDArray[Any]) -> NDArray[Any]:
+        """Return the likeliest actions."""
+        return self._action.decode(self._outputs(obs))
+
+    def begin(self, seeds: Sequence[int]) -> Choose:
+        """Return what draws in the episodes of these seeds, which are all at their start."""
+        states = seeded(seeds)
+
+        def choose(episodes: NDArray[np.int64], obs: NDArray[Any]) -> NDArray[Any]:
+            actions, states[episodes] = sample(self._action, self._outputs(obs), states[episodes])
+            return actions
+
+        return choose
+
+
+def begin(actor: Callable[[NDArray[Any]], NDArray[Any]], seeds: Sequence[int]) -> Choose:
+    """Return what chooses in the episodes of these seeds that an actor plays."""
     if isinstance(actor, Remembers):
-        return actor.begin(count)
+        return actor.begin(seeds)
     return lambda episodes, obs: actor(obs)

@@ -124,9 +124,9 @@ class DisturbedActor:
         """Return the actions for what `observe` was told last, disturbed."""
         return self._actor(self._shown)
 
-    def begin(self, count: int) -> Choose:
-        """Return what chooses in `count` episodes, from what `observe` was told last."""
-        choose = begin(self._actor, count)
+    def begin(self, seeds: Sequence[int]) -> Choose:
+        """Return what chooses in the episodes of these seeds, from what `observe` was told last."""
+        choose = begin(self._actor, seeds)
         return lambda episodes, obs: choose(episodes, self._shown)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 from quarl.errors import InputError
 from quarl.graph.contract import Action, Observation
@@ -15,8 +16,10 @@ from quarl.graph.contract import Action, Observation
 MOST_VALUES = 1 << 20
 ACTIONS = (
     "box:12 (no bounds), box:12:-1..1, box:2:-1..1,0..5, discrete:4, discrete:3:-1 (counted from "
-    "-1), multidiscrete:3,3,2, multibinary:4"
+    "-1), multidiscrete:3,3,2, multibinary:4; of choices also discrete:4:sampled (drawn from the "
+    "softmax of the outputs, as in training)"
 )
+SAMPLED = ":sampled"
 OBSERVATIONS = "vector:48 or image:84x84x4"
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+|inf)"
 
@@ -27,6 +30,11 @@ def action_from(text: str, where: str) -> Action:
     Raises:
         InputError: it states none; says what it may be.
     """
+    if text.endswith(SAMPLED):
+        action = action_from(text.removesuffix(SAMPLED), where)
+        if not action.is_choice:
+            raise InputError(f"{where} {text}: only choices can be sampled: one of {ACTIONS}")
+        return replace(action, sampled=True)
     kind, _, rest = text.partition(":")
     count, _, tail = rest.partition(":")
     match kind:
