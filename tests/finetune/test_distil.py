@@ -243,12 +243,15 @@ def test_export_lets_integers_learn_where_no_rung_keeps_the_return(
     nobody = replace(
         recipe_limits(source.recipe, source.env), episodes=4, min_agreement=1.0, failure_margin=0.9
     )
-    request = ExportRequest(limits=nobody, finetune=replace(TASK, widths=Widths()), runs=tmp_path)
+    request = ExportRequest(limits=nobody, widths=TASK.widths, finetune=TASK, runs=tmp_path)
     bundle = pipeline.export(source, tmp_path / "bundle", request, Reporter(lines.append))
-    assert len(bundle.manifest.ladder) == 7
+    *rungs, learned = bundle.manifest.ladder
+    assert {result.rung for result in rungs} <= set(range(TRAINED_RUNG))
+    assert learned.rung == TRAINED_RUNG
+    (taken,) = (result for result in bundle.manifest.ladder if result.taken)
+    assert taken.differing == min(r.differing for r in bundle.manifest.ladder if r.differing)
+    assert (TRAINING in bundle.manifest.files) == learned.taken
     assert any(line.startswith("the rounding of observations alone") for line in lines)
-    assert json.loads(bundle.file(TRAINING))["widths"]["activations"] == 8
-    assert bundle.manifest.ladder[-1].rung == bundle.manifest.rung
 
 
 def test_export_says_what_learning_needs(source: Source, tmp_path: Path) -> None:
