@@ -27,6 +27,7 @@ __all__ = [
     "IMPORTERS",
     "ImportOptions",
     "Importer",
+    "MissingActionError",
     "detect_format",
     "make_contract",
     "parameters_in",

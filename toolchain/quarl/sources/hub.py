@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quarl.errors import InputError, ToolMissingError
+from quarl.sources.beside import CARD
 
 PREFIX = "hf:"
 MOST_FILES = 10_000
@@ -96,7 +97,8 @@ def fetch(word: str) -> Path:
         files = HfApi().list_repo_files(wanted.repository, revision=wanted.revision)[:MOST_FILES]
         name = chosen(wanted, sorted(files))
         folder = name.rpartition("/")[0]
-        beside = [f for f in files if f.rpartition("/")[0] == folder and STATISTICS.fullmatch(f)]
+        near = [f for f in files if f.rpartition("/")[0] == folder]
+        beside = [f for f in near if STATISTICS.fullmatch(f) or f.rpartition("/")[2] == CARD]
         for other in beside:
             hf_hub_download(wanted.repository, other, revision=wanted.revision)
         return Path(hf_hub_download(wanted.repository, name, revision=wanted.revision))

@@ -17,8 +17,9 @@ from quarl.files.html_table import html_table
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
-from quarl.importers import ImportOptions, parameters_in, read_policy
+from quarl.importers import ImportOptions, MissingActionError, parameters_in, read_policy
 from quarl.resources import default_cache_dir, models_dir
+from quarl.sources.beside import CARD, card_environment, stated_rate
 from quarl.sources.hub import fetch, is_hub_file
 from quarl.sources.recipe import RECIPE_FILE, Recipe, list_recipes, read_recipe
 from quarl.sources.run_folder import find_run
@@ -103,8 +104,8 @@ def open_source(
             run.check_env(env)
             path, options = run.agent, run.completed(options)
             env = env or EnvSpec(run.env_id)
-        told = _with_spaces(options, env)
-        return Source(read_policy(path, told), path, None, env, output=options.output)
+        told = _with_rate(_with_spaces(options, env), path)
+        return Source(_read(path, told), path, None, env, output=options.output)
     recipe = read_recipe(folder)
     if recipe.normalizer is not None and options.normalizer is None:
         from quarl.sources.normalizer_file import read_normalizer
@@ -130,6 +131,23 @@ def open_source(
     policy = read_policy(file, _with_spaces(options, own_env, env_by))
     integers = _trained_integers(folder, recipe, policy)
     return Source(policy, file, recipe, own_env, (fitted, held), integers)
+
+
+def _with_rate(options: ImportOptions, path: Path) -> ImportOptions:
+    """Return the options with the control rate that a file beside the policy states."""
+    found = stated_rate(path) if options.step_hz is None else None
+    return options if found is None else replace(options, step_hz=found[0], step_hz_by=found[1])
+
+
+def _read(path: Path, options: ImportOptions) -> Policy | QuantPolicy:
+    """Return the policy; a question about its actions says which environment its card names."""
+    try:
+        return read_policy(path, options)
+    except MissingActionError as error:
+        if not (env_id := card_environment(path)):
+            raise
+        words = f"{error}. The model card beside it ({CARD}) names {env_id}: --env {env_id}"
+        raise MissingActionError(words, error.count) from error
 
 
 def _trained_integers(

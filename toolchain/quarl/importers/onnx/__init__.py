@@ -14,6 +14,7 @@ from quarl.importers.draft import Draft
 from quarl.importers.fold import finish
 from quarl.importers.onnx.file import OnnxFile, open_onnx
 from quarl.importers.onnx.outputs import OnnxOutputs
+from quarl.importers.onnx.stated import with_statements
 from quarl.importers.options import ImportOptions
 from quarl.importers.outputs import choose_output
 
@@ -26,7 +27,9 @@ def read_onnx(path: Path, options: ImportOptions) -> Policy:
         UnsupportedError: an operator or attribute without exact counterpart; names it.
         UntrustedFileError: weights outside the file's folder, or sizes beyond the limits.
     """
-    return finish(path, read_draft(path, options), options)
+    source = open_onnx(path)
+    options = with_statements(source, options)
+    return finish(path, draft_of(source, options), options)
 
 
 def read_draft(path: Path, options: ImportOptions) -> Draft:
