@@ -69,8 +69,7 @@ def test_a_source_is_read_as_its_framework_computes_it(sample: Sample, tmp_path:
         assert proof.holds, proof
         assert proof.differing_actions == 0 or proof.max_abs_error > 0
     integers, obs = quantised(policy)
-    is_narrow = integers.observation.tensor.is_int8
-    given = quantize_observations(integers, obs).astype(np.int8 if is_narrow else np.int16)
+    given = quantize_observations(integers, obs).astype(integers.input_dtype)
     wanted = integer_outputs(integers, obs)
     assert len(np.unique(wanted)) > 3  # a network that says nothing would agree with anything
     np.testing.assert_array_equal(LitertRuntime(emit_tflite(integers)).run(given), wanted)

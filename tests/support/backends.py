@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from quarl.emitters import emit_onnx, emit_tflite
 from quarl.firmware.lower import lower
+from quarl.firmware.record import records_of
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import integer_outputs, quantize_observations
 from quarl.runtimes.host import LitertRuntime, OnnxRuntime
@@ -24,15 +24,16 @@ def differing_integers(
     Args:
         objects: folder of the compiled kernels, made once for a test session.
     """
-    is_narrow = policy.observation.tensor.is_int8
-    integers = quantize_observations(policy, obs).astype(np.int8 if is_narrow else np.int16)
+    integers = quantize_observations(policy, obs).astype(policy.input_dtype)
     wanted = integer_outputs(policy, obs)
     host = HostPolicy(
         lower(policy, "portable"), folder / "host", kernel_objects(objects, "gcc", ())
     )
+    records = records_of(policy)
+    c = host.infer(integers if records is None else records.input.pack(integers))
     found = {
         "litert": LitertRuntime(emit_tflite(policy)).run(integers),
         "onnx": OnnxRuntime(emit_onnx(policy)).run(integers),
-        "c": host.infer(integers),
+        "c": c if records is None else records.output.unpack(c),
     }
     return {name: int((outputs != wanted).sum()) for name, outputs in found.items()}

@@ -62,15 +62,19 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a cell stands in a file: what it is called, and which cell of the network it is."""
+    """Where a cell stands in a file: what it is called, which cell of the network it is, and the
+    hidden vector that it starts with; empty for zeros.
+    """
 
     name: str
     source: str
     number: int
+    initial: tuple[float, ...] = ()
 
     def state(self, letter: str, length: int) -> StateVector:
         """Return the cell's state of that letter."""
-        return StateVector(letter if self.number == 1 else f"{letter}{self.number}", length)
+        name = letter if self.number == 1 else f"{letter}{self.number}"
+        return StateVector(name, length, self.initial if letter == "h" else ())
 
 
 def add_cell(builder: DraftBuilder, cell: Cell, x: str, place: Place) -> tuple[str, ...]:

@@ -13,9 +13,10 @@ ZIP_MAGIC = b"PK\x03\x04"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 TFLITE_MAGIC = b"TFL3"  # at offset 4
 PICKLE_MAGIC = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+RL_TOOLS, RL_TOOLS_BYTES = (b"actor", b"parameters", b"type"), 1 << 20
 KNOWN = (
     "a Stable-Baselines3 .zip, a torch checkpoint or state dict, TorchScript, .pt2, .safetensors, "
-    ".keras, .h5, a SavedModel folder, .onnx or .tflite"
+    ".keras, .h5 of Keras or rl_tools, a SavedModel folder, .onnx or .tflite"
 )
 
 
@@ -39,7 +40,7 @@ def detect_format(path: Path) -> str:
     if head.startswith(ZIP_MAGIC):
         return _zip_format(path)
     if head.startswith(HDF5_MAGIC):
-        return "keras"
+        return "rl_tools" if _is_rl_tools(path) else "keras"
     if head[4:8] == TFLITE_MAGIC:
         return "tflite"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
@@ -79,6 +80,13 @@ def _zip_format(path: Path) -> str:
         f"{path.name}: a zip that is not a policy file (it holds {listed or 'nothing'}): give "
         f"{KNOWN}"
     )
+
+
+def _is_rl_tools(path: Path) -> bool:
+    """Whether the names in an HDF5 file are those that rl_tools gives its groups."""
+    with open_file(path) as file:
+        names = file.read(RL_TOOLS_BYTES)
+    return all(word in names for word in RL_TOOLS) and b"model_config" not in names
 
 
 def _is_onnx(path: Path) -> bool:

@@ -96,8 +96,8 @@ class Hdf5File:
                 )
             case "filter":
                 return UnsupportedError(
-                    f"{self.name}: {place} is stored compressed, which Keras does not do: "
-                    "load the model and save it again"
+                    f"{self.name}: {place} is stored compressed, which neither Keras nor rl_tools "
+                    "does: load the model and save it again"
                 )
         return UnsupportedError(
             f"{self.name}: {place} holds {found['found']}, only float32 is carried over: save "

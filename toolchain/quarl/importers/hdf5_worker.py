@@ -28,7 +28,8 @@ MEMORY_BYTES = 2 << 30  # address space: libraries, and what a small file may as
 MEMORY_FACTOR = 6  # times the size of the file
 CPU_SECONDS = 5  # before the size of the file
 CPU_BYTES_PER_SECOND = 10_000_000
-GROUPS = ("layers", "model_weights")  # the rest is the optimiser's
+# of Keras, then of rl_tools; the rest is the optimiser's
+GROUPS = ("layers", "model_weights", "actor", "example")
 
 
 def main() -> None:

@@ -112,6 +112,8 @@ def prove_import(
         output: the output that the user chose, where there are several.
     """
     found = detect_format(path)
+    if found == "rl_tools":
+        return _proof_by_examples(path, policy)
     if found not in PROVERS:
         return NotProven(f"no proof for {found} files")
     if found in UNSAFE and not trust:
@@ -136,6 +138,28 @@ def prove_import(
     )
     max_error = float(np.abs(ours.astype(np.float64) - outputs.astype(np.float64)).max())
     return ImportProof(max_error, float(np.abs(outputs).max()), differing, len(obs), against)
+
+
+def _proof_by_examples(path: Path, policy: Policy) -> ImportProof | NotProven:
+    """Return the proof that the policy gives the outputs that the file holds for its examples."""
+    from quarl.importers.proofs.rl_tools import examples_of
+
+    try:
+        episodes = examples_of(path)
+    except ToolMissingError as error:
+        return NotProven(str(error))
+    outputs = np.concatenate([made for _, made in episodes])
+    ours = np.concatenate([_precise_outputs(policy, seen) for seen, _ in episodes])
+    if ours.shape != outputs.shape:
+        return NotProven(
+            f"the file's examples have outputs of shape {outputs.shape}, the import {ours.shape}"
+        )
+    difference = float(np.abs(ours - outputs).max())
+    largest = float(np.abs(outputs).max())
+    differing = int((ours.argmax(axis=1) != outputs.argmax(axis=1)).sum())
+    is_choice = policy.contract.action.kind == "discrete"
+    against = "rl_tools, by the file's own examples"
+    return ImportProof(difference, largest, differing if is_choice else 0, len(ours), against)
 
 
 def _precise_outputs(policy: Policy, obs: NDArray[Any]) -> NDArray[Any]:
