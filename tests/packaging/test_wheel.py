@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,26 @@ def test_the_wheel_holds_every_tracked_file_of_the_package_and_nothing_else(whee
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert found == expected
+
+
+def test_the_readme_of_the_wheel_has_no_relative_link(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        text = archive.read(name).decode()
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    links = re.findall(r'\]\(([^)\s]+)\)|<img src="([^"]+)"', text)
+    places = [page or picture for page, picture in links]
+    assert len(places) > 20
+    assert [place for place in places if not place.startswith("https://")] == []
+    ours = [place for place in places if place.startswith(urls["Source"])]
+    for place in ours:
+        kind, path = re.fullmatch(r".*/(blob|raw)/main/([^#]+).*", place).groups()  # type: ignore[union-attr]
+        assert (ROOT / path).exists(), place
+        assert (kind == "raw") == path.endswith((".png", ".gif"))
+
+
+def test_the_readme_is_read_in_one_go() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 def test_the_wheel_is_small_enough_to_install_anywhere(wheel: Path) -> None:

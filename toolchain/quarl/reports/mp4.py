@@ -34,7 +34,7 @@ def ffmpeg() -> str:
     if program is not None:
         return program
     if importlib.util.find_spec("imageio_ffmpeg") is not None:
-        import imageio_ffmpeg  # type: ignore[import-not-found, unused-ignore]
+        import imageio_ffmpeg
 
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     raise ToolMissingError(
