@@ -56,6 +56,7 @@ from tests.bench.commands import bench_commands, bench_play
 from tests.bench.nature import atari_frames, write_nature_zip
 from tests.bench.pi import bench_pi
 from tests.bench.process import run
+from tests.bench.riscv import bench_riscv
 from tests.bench.row import Row
 from tests.bench.sizes import bench_sizes
 from tests.bench.workers import bench_workers
@@ -379,6 +380,7 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "commands": bench_commands,
     "play": bench_play,
     "firmware": bench_firmware,
+    "riscv": bench_riscv,
     "pi": bench_pi,
     "sizes": bench_sizes,
     "actorq": bench_actorq,

@@ -13,24 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarl.boards.core import Fpu, Kernels
+from quarl.boards.core import Fpu
 from quarl.boards.microcontroller import Board, find_board
-from quarl.firmware import image
 from quarl.firmware.build import build_image
 from quarl.firmware.elf import Image, read_image
 from quarl.firmware.image import harness_sources
-from quarl.firmware.interface import interface_of
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Program
 from quarl.firmware.sources import program_sources
-from quarl.graph.reference import quantize_observations
-from quarl.links.count import merged
-from quarl.links.unicorn import UnicornDevice
 from quarl.profiles.emulated import profile_qemu, profile_unicorn
 from quarl.resources import default_cache_dir, targets_dir
-from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
 from tests.support.random_policies import Builder, QuantTensor
+from tests.support.riscv_counts import plain_count, tuned_count
 from tests.support.samples import observations, sample
 from tests.support.workloads import workload_for
 
@@ -169,44 +164,8 @@ def test_no_multiply_add_is_fused() -> None:
         ]
 
 
-PLAIN = b"""#include "ql_kernels.h"
-const int8_t *ql_mac_s8(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len,
-                        int32_t rows, int32_t *acc)
-{
-    const int8_t *values = (const int8_t *)in;
-    for (int32_t row = 0; row < rows; row++) {
-        const int8_t *own = &weights[row / 4 * 4 * in_len + row % 4];
-        int32_t sum = bias[row];
-        for (int32_t i = 0; i < in_len; i++) {
-            sum += own[4 * i] * values[i];
-        }
-        acc[row] = sum;
-    }
-    return &weights[(rows + 3) / 4 * 4 * in_len];
-}
-"""
-
-
-def instructions(kernels: Kernels, extra: dict[str, bytes], cache: Path) -> int:
-    """Return what one inference of mlp256 takes on a RISC-V core."""
-    policy, quantized = sample("mlp256", 0)
-    board = board_with(("esp32-c3", "none"))
-    program = lower(quantized, kernels)
-    files = program_sources(program) | harness_sources(board) | extra
-    built_image = read_image(build_image(files, board, cache), board)
-    device = UnicornDevice(built_image, board, interface_of(program))
-    integers = quantize_observations(quantized, observations(policy, np.random.default_rng(0), 1))
-    np.testing.assert_array_equal(device.run(integers), NumpyRuntime(quantized).run(integers))
-    return merged(device.count_calls(integers)).instructions
-
-
-def test_a_product_on_risc_v_takes_at_most_two_thirds_of_plain_c_at_o2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_product_on_risc_v_takes_at_most_two_thirds_of_plain_c_at_o2(tmp_path: Path) -> None:
     need("ziglang", "unicorn", "elftools", "capstone")
-    ours = instructions("rv32", {}, default_cache_dir())
+    ours = tuned_count("mlp256", default_cache_dir())
     assert ours <= 4.0 * 71_424
-    fast = tuple("-O2" if flag == "-Os" else flag for flag in image.FLAGS)
-    monkeypatch.setattr(image, "FLAGS", fast)
-    plain = instructions("portable", {"ql_mac_s8.c": PLAIN}, tmp_path)
-    assert ours <= plain / 1.5
+    assert ours <= plain_count("mlp256", tmp_path) / 1.5
