@@ -60,6 +60,37 @@ CUT_OFF = """[...document.querySelectorAll('svg.chart text')].filter(each => {
   return box.left < whole.left - 1 || box.right > whole.right + 1
     || box.top < whole.top - 1 || box.bottom > whole.bottom + 1;
 }).map(each => each.textContent)"""
+# Pairs of texts of which one lies over the other; the fifth of a line that is empty above and
+# below its letters does not count.
+OVERLAPS = """(() => {
+  const boxes = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode, holder = node.parentElement;
+    if (!node.textContent.trim() || holder.closest('script, style, title, .skip')) continue;
+    const head = holder.closest('thead, caption');
+    if (head && head.getBoundingClientRect().width <= 1) continue;
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    const shape = holder.ownerSVGElement ? holder : range;
+    const lines = shape === holder ? [holder.getBoundingClientRect()] : range.getClientRects();
+    for (const line of lines) {
+      if (line.width < 1 || line.height < 1) continue;
+      const empty = 0.2 * line.height, text = node.textContent.trim().slice(0, 40);
+      boxes.push({node, text, left: line.left + 1, right: line.right - 1,
+                  top: line.top + empty, bottom: line.bottom - empty});
+    }
+  }
+  boxes.sort((a, b) => a.top - b.top);
+  return boxes.flatMap((a, place) => {
+    const over = [];
+    for (let j = place + 1; j < boxes.length && boxes[j].top < a.bottom; j++) {
+      const b = boxes[j];
+      if (a.node !== b.node && a.left < b.right && b.left < a.right) over.push([a.text, b.text]);
+    }
+    return over;
+  });
+})()"""
 CONTROLS = (
     "[...document.querySelectorAll('a[href], button, summary')].filter(each => "
     "each.getClientRects().length)"
@@ -91,6 +122,24 @@ def test_nothing_sticks_out_of_the_window(browser: Browser, page: Path, width: i
     browser.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     assert browser.evaluate(OUTSIDE) == []
+
+
+@pytest.mark.parametrize(
+    "width", [NARROW, PHONE, 480, 600, 700, 768, 832, 900, 1024, 1100, DESKTOP, 1920]
+)
+def test_no_text_lies_over_another_at_any_width(browser: Browser, page: Path, width: int) -> None:
+    browser.open(page, width=width)
+    browser.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert browser.evaluate(OVERLAPS) == []
+
+
+def test_the_browser_notices_texts_that_overlap(browser: Browser, tmp_path: Path) -> None:
+    other = tmp_path / "other.html"
+    other.write_text(
+        "<p>one</p><p style='margin-top: -1.9em'>over it</p><p>apart</p>", encoding="utf-8"
+    )
+    browser.open(other)
+    assert browser.evaluate(OVERLAPS) == [["one", "over it"]]
 
 
 def test_no_text_of_a_drawing_is_cut_off(browser: Browser, page: Path) -> None:

@@ -5,6 +5,7 @@ bytes every time.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from quarl.profiles.pi.report import Instructions, PiModel, PiProfile
 from quarl.reports.contents import Contents, read_contents
 from quarl.reports.render import render_contents, render_report
 from quarl.reports.replay import Flight, NotReplayed
+from quarl.reports.sections.board import spread
 from quarl.reports.sections.summary import summary
 from quarl.verdict.explanations import explain
 from quarl.verdict.formats.three_lines import three_lines
@@ -497,3 +499,11 @@ def test_frames_of_a_game_are_pictures_in_the_page(release: Release, contents: C
     pictures = [str(attributes["href"]) for tag, attributes in page.tags if tag == "image"]
     assert len(pictures) == 2 * len(frames.steps)
     assert all(picture.startswith("data:image/png;base64,") for picture in pictures)
+
+
+def test_marks_of_a_drawing_are_drawn_apart() -> None:
+    points = [(0.0, 0.0), (3.0, 4.0), (50.0, 0.0), (0.0, 0.0), (1.0, 1.0)]
+    marks = spread(points, 18)
+    assert marks[0] == points[0]
+    assert marks[2] == points[2], "one that is alone lies where it is"
+    assert min(math.dist(a, b) for i, a in enumerate(marks) for b in marks[:i]) >= 18

@@ -4,6 +4,9 @@ the core can do.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from markupsafe import Markup
 
 from quarl.boards.core import Core, CoreLimit
@@ -20,6 +23,7 @@ from quarl.reports.work import LayerWork
 
 _TITLE = "On the board"
 _WIDTH, _HEIGHT = 420.0, 340.0
+_DISC = 9.0  # radius of a layer's mark
 
 
 def board(contents: Contents) -> Section:
@@ -165,6 +169,22 @@ def _roofline(profile: FirmwareProfile, contents: Contents) -> Figure | Note:
     return _roof_figure(found, core)
 
 
+def spread(points: Sequence[svg.Point], apart: float) -> list[svg.Point]:
+    """Return where each point's mark is drawn: on it, or beside it where an earlier mark lies."""
+    marks: list[svg.Point] = []
+    for x, y in points:
+        near = [
+            (x + radius * math.cos(turn), y - radius * math.sin(turn))
+            for radius in (apart * ring for ring in range(1, len(points) + 1))
+            for turn in (math.pi * eighth / 4 for eighth in range(8))
+        ]
+        free = (
+            place for place in ((x, y), *near) if all(math.dist(place, m) >= apart for m in marks)
+        )
+        marks.append(next(free))
+    return marks
+
+
 def _roof_figure(found: list[tuple[LayerWork, int]], core: Core) -> Figure:
     limit = core.limit
     rates = [layer.multiply_accumulates / cycles for layer, cycles in found]
@@ -178,11 +198,15 @@ def _roof_figure(found: list[tuple[LayerWork, int]], core: Core) -> Figure:
     y = Scale(min(rates) / 2.5, limit.mac_per_cycle * 1.8, _HEIGHT - 46, 24, is_log=True)
     parts = [*frame(x, y, "MAC for each byte touched", "MAC per cycle"), *_edge(x, y, limit)]
     rows = []
+    points = [(x(layer.intensity), y(rate)) for (layer, _), rate in zip(found, rates, strict=True)]
+    marks = spread(points, 2 * _DISC)
     for place, ((layer, cycles), rate) in enumerate(zip(found, rates, strict=True), start=1):
-        at = (x(layer.intensity), y(rate))
+        at, mark = points[place - 1], marks[place - 1]
+        if mark != at:
+            parts += [svg.line(at, mark, "axis"), svg.disc(at, 2.5, "fill-int8")]
         parts += [
-            svg.disc(at, 9, "fill-int8", layer.layer),
-            svg.text(at[0], at[1] + 4, str(place), "on-int8", "middle"),
+            svg.disc(mark, _DISC, "fill-int8", layer.layer),
+            svg.text(mark[0], mark[1] + 4, str(place), "on-int8", "middle"),
         ]
         rows.append(_roof_row(place, layer, cycles, rate, limit))
     columns = (
