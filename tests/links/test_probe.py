@@ -21,14 +21,16 @@ from quarl.firmware.elf import read_image
 from quarl.firmware.source_tree import SourceTree, write_source_tree
 from quarl.graph.reference import act, integer_outputs, quantize_observations
 from quarl.links import probe
-from quarl.links.probe import PyOcdCore, check_probe, open_probe
+from quarl.links.firmware_link import rtt_port
+from quarl.links.probe import PyOcdCore, check_probe, is_probe, open_channels, open_probe
 from quarl.links.qemu import emulated_board
+from quarl.links.rtt import RttPort
 from quarl.links.semihosting import SemihostingPort
 from quarl.links.serial import SerialDevice
 from quarl.profiles.platforms import target_of
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
-from tests.support.gdb_core import held
+from tests.support.gdb_core import RunningTarget, held
 from tests.support.samples import observations, sample
 
 BOARD = find_board("nrf52840_dk", targets_dir())
@@ -88,6 +90,83 @@ def test_a_firmware_that_fails_is_halted_and_its_registers_shown(
         port = SemihostingPort(core, "board", hang_s=1.0)
         with pytest.raises(DeviceError, match=words):
             SerialDevice(port, "probe", machine, tree.interface)
+
+
+@contextmanager
+def core_by_rtt(files: dict[str, bytes], machine: Board, folder: Path) -> Iterator[RttPort]:
+    image = read_image(elf := build_image(files, machine, default_cache_dir()), machine)
+    with held(machine, elf, image.segments, folder, RunningTarget) as target:
+        yield rtt_port(PyOcdCore(target), image, "board", hang_s=2.0)
+
+
+def test_a_board_answers_by_rtt_while_it_runs_bit_for_bit(tmp_path: Path) -> None:
+    need("ziglang", "qemu-system-arm", "pyocd")
+    quantized, tree = tree_of("squashed")
+    machine = emulated_board(BOARD)
+    with core_by_rtt(tree.image_files(machine, "rtt"), machine, tmp_path) as port:
+        device = SerialDevice(port, "rtt", replace(machine, uart=None), tree.interface)
+        obs = observations(sample("squashed", 0)[0], np.random.default_rng(7), 6)
+        np.testing.assert_array_equal(device.act(obs), act(quantized, obs))
+        integers = quantize_observations(quantized, obs)
+        np.testing.assert_array_equal(device.run(integers), integer_outputs(quantized, obs))
+        assert device.repeated == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("ql_port_open(); for (;;) { }", "did not answer within 2 s; pc=0x"),
+        ("ql_port_open(); *(volatile unsigned *)0xFFFFFFF0U = 1U;", "the core took a fault"),
+    ],
+    ids=["hangs", "faults"],
+)
+def test_a_firmware_that_fails_by_rtt_is_halted_or_says_so(
+    body: str, words: str, tmp_path: Path
+) -> None:
+    need("ziglang", "qemu-system-arm", "pyocd")
+    _, tree = tree_of("squashed")
+    machine = emulated_board(BOARD)
+    main = f'#include "ql_port.h"\nint main(void) {{ {body} return 0; }}\n'
+    files = tree.image_files(machine, "rtt") | {"main.c": main.encode()}
+    with (
+        core_by_rtt(files, machine, tmp_path) as port,
+        pytest.raises(DeviceError, match=words),
+    ):
+        SerialDevice(port, "rtt", replace(machine, uart=None), tree.interface)
+
+
+def test_a_firmware_that_opens_no_rtt_is_said_so() -> None:
+    need("pyocd")
+    target = SimpleNamespace(read_memory_block8=lambda address, count: [0] * count)
+    with pytest.raises(DeviceError, match=r"opens no RTT within 0\.01 s"):
+        open_channels(target, 0x2000_0000, "board", wait_s=0.01)
+
+
+class Ring:
+    """Both channels of a device that takes three bytes at a time and echoes them later."""
+
+    def __init__(self) -> None:
+        self.held, self.taken = b"", 0
+
+    def write(self, data: bytes) -> int:
+        part = data[:3]
+        self.held += part
+        return len(part)
+
+    def read(self) -> bytes:
+        part, self.held = self.held, b""
+        return part
+
+
+def test_bytes_that_find_no_room_in_the_ring_follow_later() -> None:
+    ring = Ring()
+    port = RttPort(Answering(), (ring, ring), "board")
+    port.write(b"abcdefgh")
+    came = b""
+    while len(came) < 8:
+        came += port.read(2)
+    assert came == b"abcdefgh"
+    assert port.in_waiting == 0
 
 
 class Answering:
@@ -154,6 +233,8 @@ def test_what_a_probe_needs_is_checked_before_any_work() -> None:
     need("pyocd")
     target = target_of(BOARD, "probe", clock_hz=64_000_000)
     assert (target.real_link, target.clock_hz) == ("probe", 64_000_000)
+    assert target_of(BOARD, "rtt:1234").real_link == "rtt:1234"
+    assert is_probe("rtt")
 
 
 def test_no_probe_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,16 @@ class GdbTarget:
             part = bytes(data[at : at + 512])
             assert self._ask(f"M{address + at:x},{len(part):x}:{part.hex()}") == "OK"
 
+    def read32(self, address: int) -> int:
+        return self.read_memory_block32(address, 1)[0]
+
+    def read_memory_block32(self, address: int, count: int) -> list[int]:
+        data = bytes(self.read_memory_block8(address, 4 * count))
+        return list(struct.unpack(f"<{count}I", data))
+
+    def write32(self, address: int, value: int) -> None:
+        self.write_memory_block8(address, list(struct.pack("<I", value)))
+
     def kill(self) -> None:
         self._send("k")
         self._socket.close()
@@ -109,9 +119,36 @@ class GdbTarget:
             self._buffer += part
 
 
+class RunningTarget(GdbTarget):
+    """A target whose memory is there while its core runs, as a probe's is: QEMU's is not, so each
+    access stops the core for a moment.
+    """
+
+    def read_memory_block8(self, address: int, count: int) -> list[int]:
+        with self._stopped():
+            return super().read_memory_block8(address, count)
+
+    def write_memory_block8(self, address: int, data: list[int]) -> None:
+        with self._stopped():
+            super().write_memory_block8(address, data)
+
+    @contextmanager
+    def _stopped(self) -> Iterator[None]:
+        was_running = self._running and not self.is_halted()
+        self.halt()
+        yield
+        if was_running:
+            self._send("c")
+            self._running = True
+
+
 @contextmanager
 def held(
-    board: Board, elf: bytes, segments: Sequence[Segment], folder: Path
+    board: Board,
+    elf: bytes,
+    segments: Sequence[Segment],
+    folder: Path,
+    kind: type[GdbTarget] = GdbTarget,
 ) -> Iterator[GdbTarget]:
     """Give the core of QEMU's machine, halted at the start of the firmware, a breakpoint at each
     request in its code.
@@ -122,7 +159,7 @@ def held(
     argv = [machine.emulator, "-M", machine.name, *machine.options, "-S", "-display", "none"]
     argv += ["-monitor", "none", "-serial", "none", "-gdb", f"unix:{path},server=on,wait=off"]
     with subprocess.Popen([*argv, "-kernel", str(image)], stderr=subprocess.DEVNULL) as process:
-        target = GdbTarget(path)
+        target = kind(path)
         try:
             for segment in segments:
                 for at in range(0, len(segment.content) - 1, 2):

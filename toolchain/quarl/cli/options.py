@@ -171,7 +171,7 @@ LinkOption = Annotated[
         "--link",
         metavar="LINK",
         help="Way to the board. A Raspberry Pi: emulated (default), ssh:USER@HOST, local. "
-        "Others: unicorn, qemu-system, serial:PORT, probe.",
+        "Others: unicorn, qemu-system, serial:PORT, probe, rtt.",
     ),
 ]
 ClockOption = Annotated[

@@ -20,6 +20,7 @@ STARTUP = "ql_startup.c"
 STARTUP_FOLDERS: dict[Architecture, str] = {"arm": "startup", "riscv": "startup/riscv"}
 PORTS = "ports"
 PORT = "ql_port_semihosting.c"  # what emulators and debug probes answer
+RTT_PORT = "ql_port_rtt.c"  # what a debug probe reads while the core runs
 FLAGS = (
     "-std=c11",
     "-Os",  # hot loops are unrolled by hand; elsewhere more only costs flash
@@ -38,7 +39,7 @@ FLAGS = (
 )
 LINK_FLAGS = ("-Wl,--gc-sections", "-Wl,--build-id=none")
 CompilerName = Literal["zig", "gcc"]
-PortName = Literal["semihosting", "uart"]
+PortName = Literal["semihosting", "uart", "rtt"]
 
 
 def harness_sources(board: Board, port: PortName = "semihosting") -> dict[str, bytes]:
@@ -52,9 +53,21 @@ def harness_sources(board: Board, port: PortName = "semihosting") -> dict[str, b
     paths = [path for path in (root / "harness").iterdir() if path.suffix in (".c", ".h")]
     paths.append(root / STARTUP_FOLDERS[board.core.architecture] / STARTUP)
     files = {path.name: path.read_bytes() for path in paths}
-    files |= uart_sources(board) if port == "uart" else {PORT: (root / PORTS / PORT).read_bytes()}
+    files |= bare_port_sources(board, port)
     files[LINKER_SCRIPT] = linker_script(board).encode()
     return dict(sorted(files.items()))
+
+
+def bare_port_sources(board: Board, port: PortName) -> dict[str, bytes]:
+    """Return name -> bytes of one port.
+
+    Raises:
+        InputError: the board file knows no serial port.
+    """
+    if port == "uart":
+        return uart_sources(board)
+    name = RTT_PORT if port == "rtt" else PORT
+    return {name: (firmware_dir() / PORTS / name).read_bytes()}
 
 
 def uart_sources(board: Board) -> dict[str, bytes]:

@@ -25,6 +25,7 @@ from quarl.firmware.image import (
     LINKER_SCRIPT,
     PORT,
     PortName,
+    bare_port_sources,
     harness_sources,
     linker_script,
     uart_sources,
@@ -76,6 +77,9 @@ class SourceTree:
                     f"{board.name}: the board file has no [uart], which the serial link needs"
                 )
             harness = {name: data for name, data in harness.items() if name != PORT} | uart
+        elif port == "rtt":  # not part of a bundle: a port has nothing of the policy
+            harness = {name: data for name, data in harness.items() if name != PORT}
+            harness |= bare_port_sources(board, port)
         harness[LINKER_SCRIPT] = linker_script(board).encode()
         return self.folder(POLICY) | harness
 

@@ -17,9 +17,10 @@ from quarl.firmware.build import build_image
 from quarl.firmware.elf import Image, read_image
 from quarl.firmware.source_tree import SourceTree
 from quarl.links.flash import FlashTool, flash
-from quarl.links.probe import PROBE, is_probe, open_probe
+from quarl.links.probe import PROBE, RTT, PyOcdCore, is_probe, is_rtt, open_channels, open_probe
 from quarl.links.qemu import QemuDevice, emulated_board
-from quarl.links.semihosting import SemihostingPort
+from quarl.links.rtt import CONTROL_BLOCK, RttPort
+from quarl.links.semihosting import HANG_S, SemihostingPort
 from quarl.links.serial import SerialDevice, open_port
 from quarl.links.unicorn import UnicornDevice
 
@@ -47,10 +48,10 @@ def serial_path(link: str) -> str:
             f"{SERIAL}COM3 (python -m serial.tools.list_ports lists those of this computer)"
         )
     if not link.startswith(SERIAL):
-        known = (*EMULATORS, PROBE, SERIAL)
+        known = (*EMULATORS, PROBE, RTT, SERIAL)
         raise InputError(
-            f"--link {link}: must be {', '.join(EMULATORS)}, {PROBE} or {SERIAL}PORT for a board "
-            f"without an operating system, for example serial:/dev/ttyACM0"
+            f"--link {link}: must be {', '.join(EMULATORS)}, {PROBE}, {RTT} or {SERIAL}PORT for a "
+            f"board without an operating system, for example serial:/dev/ttyACM0"
             f"{did_you_mean(link, known)}"
         )
     return link.removeprefix(SERIAL)
@@ -97,7 +98,8 @@ def open_link(tree: SourceTree, board: Board, cache_dir: Path, link: str | None)
     """Return the firmware, booted in an emulator, or the board that was flashed with it before.
 
     Args:
-        link: "unicorn", "qemu-system", "serial:PORT", "probe"; None: unicorn where it has the core.
+        link: "unicorn", "qemu-system", "serial:PORT", "probe", "rtt"; None: unicorn where it has
+            the core.
     Raises:
         QuarlError: as `open_emulated` and `open_board`.
     """
@@ -122,10 +124,23 @@ def open_board(
     """
     if not is_probe(link):
         return open_serial(tree, board, serial_path(link), cache_dir, flash_by)
-    elf = build_image(tree.image_files(board), board, cache_dir)
+    by_rtt, where = is_rtt(link), f"{board.name} by its probe"
+    elf = build_image(tree.image_files(board, "rtt" if by_rtt else "semihosting"), board, cache_dir)
+    image = read_image(elf, board)
     core = open_probe(board, elf, link.partition(":")[2] or None)
-    port = SemihostingPort(core, f"{board.name} by its probe")
-    return SerialDevice(port, link, board, tree.interface), read_image(elf, board)
+    port = rtt_port(core, image, where) if by_rtt else SemihostingPort(core, where)
+    return SerialDevice(port, link, board, tree.interface), image
+
+
+def rtt_port(core: PyOcdCore, image: Image, where: str, hang_s: float = HANG_S) -> RttPort:
+    """Return the port of a firmware that is halted at its start; it runs from now on.
+
+    Raises:
+        DeviceError: it opens no channels.
+    """
+    core.resume()
+    channels = open_channels(core.target, image.symbols[CONTROL_BLOCK].address, where)
+    return RttPort(core, channels, where, hang_s)
 
 
 def open_serial(

@@ -9,12 +9,17 @@ import atexit
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quarl.boards.microcontroller import Board
 from quarl.errors import DeviceError, InputError, ToolMissingError
 
+if TYPE_CHECKING:
+    from quarl.links.rtt import DownChannel, UpChannel
+
 PROBE = "probe"  # the link; with a number of a probe, probe:ID
+RTT = "rtt"  # through the probe too, while the core runs
+START_S = 15.0  # for the firmware to open its port: it replays its examples first
 POLL_S = 0.001
 
 
@@ -23,7 +28,7 @@ class PyOcdCore:
 
     def __init__(self, target: Any) -> None:
         """Take pyOCD's target of an open session."""
-        self._target = target
+        self.target = self._target = target
 
     def resume(self) -> None:
         """Let it run."""
@@ -61,7 +66,12 @@ class PyOcdCore:
 
 def is_probe(link: str | None) -> bool:
     """Whether a link leads to a board through its debug probe."""
-    return link is not None and link.partition(":")[0] == PROBE
+    return link is not None and link.partition(":")[0] in (PROBE, RTT)
+
+
+def is_rtt(link: str | None) -> bool:
+    """Whether the bytes come through RTT, and not by semihosting."""
+    return link is not None and link.partition(":")[0] == RTT
 
 
 def check_probe(board: Board) -> None:
@@ -83,6 +93,35 @@ def check_probe(board: Board) -> None:
         raise ToolMissingError("pyOCD is not installed: pip install 'quarl[probe]'")
 
 
+def open_channels(
+    target: Any, address: int, where: str, wait_s: float = START_S
+) -> tuple[UpChannel, DownChannel]:
+    """Return the two channels of a firmware that runs.
+
+    Args:
+        target: pyOCD's.
+        address: of the firmware's control block.
+    Raises:
+        DeviceError: the firmware opens none in time.
+    """
+    from pyocd.core.exceptions import RTTError  # type: ignore[import-untyped]
+    from pyocd.debug.rtt import RTTControlBlock  # type: ignore[import-untyped]
+
+    end = time.monotonic() + wait_s
+    while True:
+        block = RTTControlBlock.from_target(target, address=address)
+        try:
+            block.start()
+        except RTTError as error:
+            if time.monotonic() < end:
+                time.sleep(POLL_S)
+                continue
+            raise DeviceError(
+                f"{where}: the firmware opens no RTT within {wait_s:g} s: it does not come up"
+            ) from error
+        return block.up_channels[0], block.down_channels[0]
+
+
 def open_probe(board: Board, elf: bytes, unique_id: str | None = None) -> PyOcdCore:
     """Return the board's core, halted at the start of the firmware that was just written.
 
@@ -94,7 +133,7 @@ def open_probe(board: Board, elf: bytes, unique_id: str | None = None) -> PyOcdC
     """
     check_probe(board)
     assert board.probe is not None
-    from pyocd.core.exceptions import Error  # type: ignore[import-untyped]
+    from pyocd.core.exceptions import Error
     from pyocd.core.helpers import ConnectHelper  # type: ignore[import-untyped]
     from pyocd.flash.file_programmer import FileProgrammer  # type: ignore[import-untyped]
 

@@ -59,8 +59,8 @@ def target_of(
     """Return the target; nothing is connected yet.
 
     Args:
-        link: "unicorn", "qemu-system", "serial:PORT", "probe", or for a Raspberry Pi "emulated",
-            "ssh:USER@HOST", "local"; None: emulated.
+        link: "unicorn", "qemu-system", "serial:PORT", "probe", "rtt", or for a Raspberry Pi
+            "emulated", "ssh:USER@HOST", "local"; None: emulated.
         flash: "pyocd" or "openocd".
         clock_hz: of the core of a real board while it is measured; None: as its file says.
     Raises:
