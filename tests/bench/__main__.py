@@ -53,6 +53,7 @@ from tests.bench import peer_bakenn
 from tests.bench.actorq import bench_actorq
 from tests.bench.before import bench_before
 from tests.bench.commands import bench_commands, bench_play
+from tests.bench.desk import bench_desk
 from tests.bench.nature import atari_frames, write_nature_zip
 from tests.bench.pi import bench_pi
 from tests.bench.process import run
@@ -378,6 +379,7 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "atari": bench_atari,
     "throughput": bench_throughput,
     "commands": bench_commands,
+    "desk": bench_desk,
     "play": bench_play,
     "firmware": bench_firmware,
     "riscv": bench_riscv,

@@ -200,11 +200,17 @@ def ship(policy: Any, out: str | Path, **options: Unpack[ShipOptions]) -> Shipme
     return pipeline.ship(source, Path(out), request, play, trust=is_object)
 
 
-def report(bundle: str | Path | Release, out: str | Path | None = None) -> Path:
-    """Return where the report of a bundle was written: `out`, or report.html in the bundle."""
+def report(
+    bundle: str | Path | Release, out: str | Path | None = None, *, film: bool = False
+) -> Path:
+    """Return where the report of a bundle was written: `out`, or report.html in the bundle.
+
+    Args:
+        film: whether one episode is filmed, float32 beside int8, in the bundle's environment.
+    """
     from quarl import pipeline
 
-    return pipeline.report(open_bundle(bundle), None if out is None else Path(out))
+    return pipeline.report(open_bundle(bundle), None if out is None else Path(out), film=film)
 
 
 def play(
