@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import io
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,8 +124,7 @@ def test_an_environment_that_draws_nothing_is_refused_and_nothing_is_written(
     from typer.testing import CliRunner
 
     monkeypatch.setattr(Drawn, "render", lambda self: None)
-    verb = sys.modules["quarl.cli.verbs.report"]
-    monkeypatch.setattr(verb, "open_bundle", lambda folder: own)
+    monkeypatch.setattr("quarl.bundle.release.open_bundle", lambda folder: own)
     out = tmp_path / "report.html"
     run = CliRunner().invoke(app, ["report", str(own.folder), "--film", "-o", str(out)])
     assert isinstance(run.exception, Ended)
