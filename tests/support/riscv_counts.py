@@ -24,6 +24,7 @@ from quarl.resources import targets_dir
 from quarl.runtimes.host import NumpyRuntime
 from tests.support.samples import observations, sample
 
+TIMEOUT_S = 600.0  # plain C takes 67 million instructions for the Nature CNN
 PLAIN = b"""#include "ql_kernels.h"
 const int8_t *ql_mac_s8(const int8_t *weights, const int32_t *bias, const void *in, int32_t in_len,
                         int32_t rows, int32_t *acc)
@@ -60,7 +61,7 @@ def _count(name: str, kernels: Kernels, extra: dict[str, bytes], cache: Path) ->
     program = lower(quantized, kernels)
     files = program_sources(program) | harness_sources(board) | extra
     built_image = read_image(build_image(files, board, cache), board)
-    device = UnicornDevice(built_image, board, interface_of(program))
+    device = UnicornDevice(built_image, board, interface_of(program), TIMEOUT_S)
     integers = quantize_observations(quantized, observations(policy, np.random.default_rng(0), 1))
     np.testing.assert_array_equal(device.run(integers), NumpyRuntime(quantized).run(integers))
     return merged(device.count_calls(integers)).instructions
