@@ -7,7 +7,7 @@ from typing import assert_type
 
 import quarl
 from quarl.evidence.evidence import Evidence
-from quarl.pipeline import Shipment
+from quarl.exporter.shipping import Shipment
 from quarl.rollouts.episodes import Episodes
 from quarl.sources.source import Source
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from quarl.bundle.release import Release
     from quarl.evidence.evidence import Evidence
     from quarl.exporter.export import ExportRequest
+    from quarl.exporter.shipping import Shipment
     from quarl.links.target import Target
-    from quarl.pipeline import Shipment
     from quarl.profiles.host import Profile
     from quarl.profiles.platform import BoardProfile
     from quarl.rollouts.episodes import Episodes

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import PurePosixPath
 
 from quarl.bundle.limits import Limits, limits_from_table
-from quarl.bundle.rung_result import Ceiling, RungResult
+from quarl.bundle.rung_result import ONLY_TRY, Attempt, Ceiling, RungResult
 from quarl.errors import InputError
 from quarl.files.atomic import SCRATCH
 from quarl.files.documents import Digest, Document, Name, decode, encode
@@ -80,6 +80,18 @@ class Manifest:
     ceilings: tuple[Ceiling, ...] = ()  # of observations of some widths; () for pixels
     weights: Name = "int8"  # or which layers have int4 ones
     arithmetic: int = ARITHMETIC
+
+    @property
+    def attempt(self) -> Attempt:
+        """Which try of a ship the integers are; the only one where no candidate was refused."""
+        own = (result.attempt for result in self.ladder if result.taken)
+        return next((attempt for attempt in own if attempt is not None), ONLY_TRY)
+
+    @property
+    def refused(self) -> tuple[RungResult, ...]:
+        """The candidates that the gate refused before, in the order of their tries."""
+        known = [(one.attempt.number, one) for one in self.ladder if one.attempt and not one.taken]
+        return tuple(one for _, one in sorted(known, key=lambda pair: pair[0]))
 
     def to_json(self) -> bytes:
         """Return canonical JSON."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
 
 from quarl.stats.noninferiority import FailureTest, MeanTest
 
@@ -15,6 +17,26 @@ class Ceiling:
 
     bits: int
     differing: float  # as of a `RungResult`
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A candidate that came before the gate, in a ship that goes on where the gate refuses."""
+
+    number: Annotated[int, Ge(1), Le(900)] = 1  # each try has seeds of its own
+    # of alpha, which all tries share (`quarl.stats.tries`)
+    error_share: Annotated[float, Gt(0), Le(1)] = 1.0
+    refused: str = ""  # why the gate refused it; "": it is the bundle's
+
+    def sentence(self, alpha: float) -> str:
+        """Return which try it is, for people."""
+        return (
+            f"try {self.number} plays seeds of its own and may err by "
+            f"{self.error_share * alpha:.4g}, so that all tries together err by at most {alpha:g}"
+        )
+
+
+ONLY_TRY = Attempt()  # may use the whole error
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +60,8 @@ class RungResult:
     cost: float | None = None  # times the cheapest candidate's
     counted: Literal["emulated", "estimated"] = "estimated"  # instructions and flash
     taken: bool = False
+    # None: it never came before the gate, or no other candidate follows it
+    attempt: Attempt | None = None
 
     def sentence(self) -> str:
         """Return the result as a line for people."""

@@ -111,6 +111,15 @@ def _target(folder: Path) -> Path:
     return folder.resolve()
 
 
+def bundle_bytes(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of a bundle's files by their path in it, those of later stages too.
+
+    Raises:
+        InputError: as `own_files`.
+    """
+    return {name: read_member(folder, name) for name in own_files(folder)}
+
+
 def write_bundle(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write the files of a bundle whole or not at all; an older bundle there is replaced.
 

@@ -18,6 +18,7 @@ from quarl.bundle.manifest import (
     POLICY,
     QUANTIZATION,
     SOURCE,
+    Manifest,
 )
 from quarl.bundle.release import Release
 from quarl.emitters import artifact_metadata
@@ -27,7 +28,8 @@ from quarl.evidence.evidence import Consistency, Evidence
 from quarl.files.text import shortened
 from quarl.quantize.error_report import QuantReport, looked_at
 from quarl.rollouts.episodes import Episodes
-from quarl.stats.seeds import PARITY_SEED
+from quarl.stats.seeds import parity_seed
+from quarl.stats.tries import error_share
 
 # float sums differ between machines in the last bits, which turns over a tie now and then
 MOST_SHARE = 0.01
@@ -72,12 +74,28 @@ def _file_contradictions(release: Release) -> Iterator[str]:
     yield from _unequal("contract", contracts)
     yield from _unequal("source digest", sources)
     yield from _unequal("rung", rungs)
+    yield from _attempt_contradictions(manifest)
     yield from _source_contradictions(release)
     yield from _example_contradictions(release)
 
 
 def _rung(rung: int | None) -> str:
     return "none" if rung is None else str(rung)
+
+
+def _attempt_contradictions(manifest: Manifest) -> Iterator[str]:
+    """Yield one line where the tries of the ladder are not those of one ship."""
+    last = manifest.attempt
+    attempts = [*(one.attempt for one in manifest.refused), last]
+    numbers = [attempt.number for attempt in attempts if attempt is not None]
+    shares = [attempt.error_share for attempt in attempts if attempt is not None]
+    is_only = numbers == [1] and shares == [1.0]
+    wanted = list(range(1, len(attempts) + 1))
+    if last.refused or (not is_only and (numbers, shares) != (wanted, [*map(error_share, wanted)])):
+        yield (
+            f"{MANIFEST} tells of tries {numbers} with {shares} of the error: the tries of one "
+            "ship count from 1, and each uses half of what the one before it uses"
+        )
 
 
 def _unequal(what: str, values: Mapping[str, str]) -> Iterator[str]:
@@ -124,7 +142,8 @@ def _evidence_contradictions(
     release: Release, evidence: Evidence, agreement: Agreement | None
 ) -> Iterator[str]:
     yield from _env_contradictions(release, evidence)
-    yield from _seed_contradictions(evidence)
+    yield from _seed_contradictions(release, evidence)
+    yield from _share_contradictions(release, evidence)
     count = len(release.example.obs)
     compared = {
         backend.backend: backend.observations
@@ -159,7 +178,8 @@ def _env_contradictions(release: Release, evidence: Evidence) -> Iterator[str]:
         )
 
 
-def _seed_contradictions(evidence: Evidence) -> Iterator[str]:
+def _seed_contradictions(release: Release, evidence: Evidence) -> Iterator[str]:
+    first = parity_seed(release.manifest.attempt.number)
     played: list[tuple[str, Episodes]] = []
     if evidence.paired is not None:
         played.append(("paired", evidence.paired.source))
@@ -168,12 +188,25 @@ def _seed_contradictions(evidence: Evidence) -> Iterator[str]:
     played += [(f"{part.disturbance} disturbed", part.source) for part in evidence.robustness]
     for what, episodes in played:
         count = len(episodes.seeds)
-        if episodes.seeds != tuple(range(PARITY_SEED, PARITY_SEED + count)):
+        if episodes.seeds != tuple(range(first, first + count)):
             twice = count - len(set(episodes.seeds))
             yield (
-                f"the seeds of the {what} episodes are not those of the plan, {PARITY_SEED:,} and "
+                f"the seeds of the {what} episodes are not those of the plan, {first:,} and "
                 f"the {count - 1:,} after it" + (f": {twice:,} are there twice" if twice else "")
             )
+
+
+def _share_contradictions(release: Release, evidence: Evidence) -> Iterator[str]:
+    """Yield one line where the episodes would err more often than their try may."""
+    if evidence.paired is None:
+        return
+    looks, attempt = evidence.paired.looks, release.manifest.attempt
+    spent = sum(look.alpha_share for look in looks) if looks else 1.0
+    if spent > attempt.error_share + 1e-9:
+        yield (
+            f"the looks of the evidence use {spent:.4g} of the error, try {attempt.number} has "
+            f"{attempt.error_share:.4g} of it"
+        )
 
 
 def _other_decisions(stored: Agreement, now: Agreement | None) -> Iterator[str]:

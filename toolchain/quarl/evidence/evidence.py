@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Ge, Le
 
+from quarl.bundle.rung_result import ONLY_TRY, Attempt, RungResult
 from quarl.errors import InputError
 from quarl.evidence.agreement import Agreement, BoxAgreement, DiscreteAgreement, WorstDecision
 from quarl.evidence.closed_loop import PairedEpisodes
@@ -150,6 +151,9 @@ class Evidence:
     trials: tuple[Trial, ...] = ()  # empty: nothing failed, or nothing could be tried
     drift: StateDrift | None = None  # of a recurrent policy's state
     consistency: Consistency | None = None  # found anew each time, never stored
+    # of the bundle's ladder, never stored: which try this is, and what the gate refused before it
+    attempt: Attempt = ONLY_TRY
+    refused: tuple[RungResult, ...] = ()
     sha256: str = ""  # of the parity.json it lies in; "" where there is none, never stored
 
     def to_json(self) -> str:

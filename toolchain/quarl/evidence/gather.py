@@ -87,6 +87,8 @@ def gather_evidence(
         example=replay_example(release),
         has_source=release.source is not None,
         calibration=calibrated_on(release),
+        attempt=release.manifest.attempt,
+        refused=release.manifest.refused,
     )
     if release.source is None:
         if plan is not None:
@@ -164,6 +166,8 @@ def refresh_evidence(release: Release, evidence: Evidence, stale: tuple[str, ...
         worst=worst,
         has_source=release.source is not None,
         calibration=calibrated_on(release),
+        attempt=release.manifest.attempt,
+        refused=release.manifest.refused,
         consistency=consistency_of(release, evidence, agreement),
     )
 

@@ -11,13 +11,13 @@ looks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from quarl.bundle.limits import Limits
-from quarl.bundle.rung_result import RungResult
+from quarl.bundle.rung_result import Attempt, RungResult
 from quarl.emitters import emit_tflite
 from quarl.errors import InputError, QuantizationError
 from quarl.evidence.closed_loop import PairedEpisodes
@@ -36,6 +36,7 @@ from quarl.rollouts.actors import artifact_actor, source_actor
 from quarl.rollouts.episodes import Episodes, join_episodes
 from quarl.rollouts.shares import Field, Maker, play_episodes
 from quarl.stats.seeds import SELECTION_SEED
+from quarl.stats.tries import error_share
 from quarl.verdict.closed_loop_checks import closed_loop_checks, closed_loop_of, loop_is_settled
 from quarl.verdict.limits import looks_of
 from quarl.verdict.verdict import Outcome
@@ -62,38 +63,120 @@ def choose_rung(
         QuantizationError: nothing is possible.
         InputError: the environment cannot be played, or the policy plays no better than random.
     """
-    episodes = choice.limits.episodes
-    source = _Player(choice.field, partial(source_actor, choice.policy), episodes, progress)
-    candidates = weigh(choice)
-    results = [one.result for one in candidates]
-    best: tuple[tuple[float, float], int, QuantPolicy] | None = None
-    for place, candidate in _in_order(choice, candidates):
-        if place == len(results):
-            results.append(candidate.result)
-        result = candidate.result
-        if candidate.policy is None:
-            tried(result)
-            continue
-        if not result.missed:
-            make = partial(artifact_actor, candidate.policy, emit_tflite(candidate.policy))
-            int8 = _Player(choice.field, make, episodes, progress)
-            result = results[place] = _judge_play(result, source, int8, choice.limits)
-        tried(result)
-        faithful = -math.inf if result.differing is None else -result.differing
-        kept = (-math.inf if result.mean is None else result.mean.lower, faithful)
-        if not result.missed or best is None or kept > best[0]:
-            best = kept, place, candidate.policy
-        if not result.missed:
-            break
-    if best is None:
-        raise QuantizationError(f"no rung of the ladder is possible: {results[-1].missed[0]}")
-    results[best[1]] = replace(results[best[1]], taken=True)
-    return best[2], tuple(results)
+    trials = Trials(choice, tried)
+    quantized = trials.next(progress)
+    assert quantized is not None, "nothing was refused by the gate yet"
+    return quantized, trials.results
 
 
-def _in_order(choice: Choice, candidates: list[Candidate]) -> Iterator[tuple[int, Candidate]]:
-    """Yield the candidates with their places: those within the cost, most faithful first; dearer
-    ones, cheapest first; what cannot be taken; integers that learned, at the place after the last.
+class Trials:
+    """The candidates of a choice in the order in which play tries them, each once. What the gate
+    refuses is followed by the next.
+
+    Args:
+        first_share: of the error, for the first candidate before the gate; 1: no other follows it.
+    """
+
+    def __init__(
+        self, choice: Choice, tried: Tried = lambda result: None, first_share: float = 1.0
+    ) -> None:
+        self._choice, self._tried, self._first_share = choice, tried, first_share
+        episodes = choice.limits.episodes
+        self._source = _Player(choice.field, partial(source_actor, choice.policy), episodes)
+        self._candidates = weigh(choice)
+        self._results = [one.result for one in self._candidates]
+        self._waiting = _in_order(self._candidates)
+        self._learn = choice.learn
+        self._refused = 0
+
+    @property
+    def results(self) -> tuple[RungResult, ...]:
+        """What is known of every candidate."""
+        return tuple(self._results)
+
+    def next(self, progress: Progress | None = None) -> QuantPolicy | None:
+        """Return the integers of the next candidate that holds; as `choose_rung` where none does.
+        None: the gate has refused some, and none is left that holds.
+
+        Raises:
+            QuantizationError, InputError: as `choose_rung`.
+        """
+        best: tuple[tuple[float, float], int] | None = None
+        last: RungResult | None = None
+        while (place := self._draw()) is not None:
+            last = result = self._played(place, progress)
+            self._tried(result)
+            if self._candidates[place].policy is None:
+                continue
+            if not result.missed:
+                return self._take(place)
+            faithful = -math.inf if result.differing is None else -result.differing
+            kept = (-math.inf if result.mean is None else result.mean.lower, faithful)
+            if best is None or kept > best[0]:
+                best = kept, place
+        if self._refused:
+            return None
+        if best is None:
+            why = "there is none" if last is None else last.missed[0]
+            raise QuantizationError(f"no rung of the ladder is possible: {why}")
+        return self._take(best[1])
+
+    def refuse(self, why: str) -> bool:
+        """Take in that the gate refused what was taken; return whether another may follow it."""
+        place = next(k for k, result in enumerate(self._results) if result.taken)
+        result = self._results[place]
+        if result.attempt is None or not self._has_more:
+            return False
+        self._refused += 1
+        self._results[place] = replace(
+            result,
+            taken=False,
+            attempt=replace(result.attempt, refused=why),
+            missed=(f"the gate refused it: {why}",),
+        )
+        return True
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether a candidate is left that could hold."""
+        waiting = (place for place in self._waiting if not self._results[place].missed)
+        return self._learn is not None or any(self._candidates[p].policy for p in waiting)
+
+    def _draw(self) -> int | None:
+        """Return the place of the next candidate; integers that learn come last."""
+        if self._waiting:
+            return self._waiting.pop(0)
+        if self._learn is None:
+            return None
+        self._candidates.append(_learned(self._choice, self._learn))
+        self._results.append(self._candidates[-1].result)
+        self._learn = None
+        return len(self._results) - 1
+
+    def _played(self, place: int, progress: Progress | None) -> RungResult:
+        policy, result = self._candidates[place].policy, self._results[place]
+        if policy is None or result.missed:
+            return result
+        make = partial(artifact_actor, policy, emit_tflite(policy))
+        limits = self._choice.limits
+        int8 = _Player(self._choice.field, make, limits.episodes, progress)
+        self._source.progress = progress
+        self._results[place] = result = _judge_play(result, self._source, int8, limits)
+        return result
+
+    def _take(self, place: int) -> QuantPolicy:
+        number, attempt = self._refused + 1, None
+        if number > 1 or (self._first_share < 1 and self._has_more):
+            attempt = Attempt(number, error_share(number))
+        self._results[place] = replace(self._results[place], taken=True, attempt=attempt)
+        policy = self._candidates[place].policy
+        assert policy is not None
+        return policy
+
+
+def _in_order(candidates: Sequence[Candidate]) -> list[int]:
+    """Return the places of the candidates: those within the cost, most faithful first; dearer ones,
+    cheapest first; what cannot be taken.
     """
 
     def rank(place: int) -> tuple[Any, ...]:
@@ -108,24 +191,19 @@ def _in_order(choice: Choice, candidates: list[Candidate]) -> Iterator[tuple[int
             return 0, *faithful, result.cost or 0.0, place
         return 1, result.cost or 0.0, *faithful, place
 
-    for place in sorted(range(len(candidates)), key=rank):
-        yield place, candidates[place]
-    if choice.learn is not None:
-        try:
-            learned = choice.learn()
-        except QuantizationError as error:
-            missed = (f"not possible: {error}",)
-            name = rung_name(TRAINED_RUNG)
-            yield (
-                len(candidates),
-                Candidate(None, RungResult(TRAINED_RUNG, name, 0, 0.0, missed=missed)),
-            )
-            return
-        assert learned.rung is not None, "trained, or the best rung where training gained nothing"
-        yield (
-            len(candidates),
-            Candidate(learned, Examiner(choice).examine(learned, rung_name(learned.rung))),
-        )
+    return sorted(range(len(candidates)), key=rank)
+
+
+def _learned(choice: Choice, learn: Callable[[], QuantPolicy]) -> Candidate:
+    """Return integers that learned, or why there are none."""
+    try:
+        learned = learn()
+    except QuantizationError as error:
+        missed = (f"not possible: {error}",)
+        name = rung_name(TRAINED_RUNG)
+        return Candidate(None, RungResult(TRAINED_RUNG, name, 0, 0.0, missed=missed))
+    assert learned.rung is not None, "trained, or the best rung where training gained nothing"
+    return Candidate(learned, Examiner(choice).examine(learned, rung_name(learned.rung)))
 
 
 class NothingToChooseError(InputError):
@@ -135,9 +213,11 @@ class NothingToChooseError(InputError):
 class _Player:
     """An actor whose episodes are played as far as they are asked for, and once."""
 
-    def __init__(self, field: Field, make: Maker, most: int, progress: Progress | None) -> None:
-        self.field = field
-        self._make, self._most, self._progress = make, most, progress
+    def __init__(
+        self, field: Field, make: Maker, most: int, progress: Progress | None = None
+    ) -> None:
+        self.field, self.progress = field, progress
+        self._make, self._most = make, most
         self._parts: list[Episodes] = []
 
     def first(self, count: int) -> Episodes:
@@ -145,7 +225,7 @@ class _Player:
         played = sum(len(part.seeds) for part in self._parts)
         if played < count:
             seeds = range(SELECTION_SEED + played, SELECTION_SEED + count)
-            progress = part_of(self._progress, played, self._most)
+            progress = part_of(self.progress, played, self._most)
             self._parts.append(play_episodes(self.field, self._make, seeds, progress))
         whole = join_episodes(self._parts)
         successes = None if whole.successes is None else whole.successes[:count]

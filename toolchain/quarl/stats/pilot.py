@@ -33,6 +33,7 @@ from quarl.stats.sequential import TOKEN, Look, flawless_episodes
 FEWEST_PILOT = 32  # pairs
 HALFWAY = 0.2  # of the error, for a look halfway
 LARGEST_EXACT = 1_000  # pairs for which the power of the failure test is computed exactly
+MANY = 100  # pairs that differ, for which the normal approximation is near enough
 CHOICE = 0.2  # of the error, kept for a number that was chosen after some pairs were seen
 PESSIMISM = 0.8  # one-sided level of the spread that counts
 MIDDLE = 64  # pairs left after the pilot that are worth a look halfway
@@ -97,11 +98,11 @@ def pairs_to_play(
 def failure_pairs_needed(margin: float, share: float, alpha: float) -> int | None:
     """Return how many pairs prove the margin of the failure rate with POWER where a share of them
     differs, half of it either way; None where a million are too few. Exact up to LARGEST_EXACT
-    pairs, where few pairs differ and the normal approximation asks for too few.
+    pairs, where fewer than MANY differ and the normal approximation asks for too few.
     """
     by_formula = failure_episodes_needed(margin, share, alpha)
-    if by_formula is None:
-        return None
+    if by_formula is None or share * by_formula > MANY:
+        return by_formula
     low = high = max(by_formula, flawless_episodes(margin, alpha))
     while high <= LARGEST_EXACT and _failure_power(high, margin, share, alpha) < POWER:
         low, high = high, math.ceil(1.3 * high)

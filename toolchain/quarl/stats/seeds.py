@@ -13,5 +13,12 @@ PARITY_SEED = 7_000_000  # episodes the gate judges
 RANDOM_SEED = 8_000_000  # random play, the zero of the scale of returns
 LESSON_SEED = 9_000_000  # episodes a student learns from
 LESSON_HELDOUT_SEED = 10_000_000  # episodes that choose among its checkpoints and candidates
+# episodes the gate judges where it has refused other candidates before, a million for each try
+RETRY_SEED = 11_000_000
 # episodes that actors learn from: a billion of them, apart from all others
 ACTOR_SEED = 1_000_000_000
+
+
+def parity_seed(attempt: int) -> int:
+    """Return the first seed of the episodes that the gate judges in a try, counted from 1."""
+    return PARITY_SEED if attempt == 1 else RETRY_SEED + (attempt - 2) * 1_000_000

@@ -14,6 +14,7 @@ Giving up early costs nothing.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache
 
@@ -70,6 +71,7 @@ def plan_looks(
     return (*looks, last)
 
 
+@cache
 def flawless_episodes(failure_margin: float, alpha: float) -> int:
     """Return how many episodes prove the margin of the failure rate where no outcome differs: with
     fewer not even a flawless release can pass.
@@ -79,10 +81,16 @@ def flawless_episodes(failure_margin: float, alpha: float) -> int:
     """
     if not 0 < failure_margin < 1:
         return 2
-    count = max(2, math.ceil(math.log(alpha) / math.log1p(-failure_margin)))
-    while failure_p_value(count, 0, 0, failure_margin) > alpha:
-        count += 1
-    return count
+    least = max(2, math.ceil(math.log(alpha) / math.log1p(-failure_margin)))
+    step = 1
+    while failure_p_value(least + step - 1, 0, 0, failure_margin) > alpha:
+        step *= 2
+    enough = range(least + step // 2, least + step)  # the p-value falls with the episodes
+
+    def proves(count: int) -> bool:
+        return failure_p_value(count, 0, 0, failure_margin) <= alpha
+
+    return enough[bisect_left(enough, True, key=proves)]
 
 
 def smallest_failure_margin(episodes: int, alpha: float) -> float:

@@ -49,6 +49,7 @@ from quarl.verdict.planning import (
     AutoEpisodes,
     check_provable,
     first_looks,
+    first_share,
     plan_after,
     plan_sentence,
 )
@@ -86,12 +87,17 @@ def check_plan(source: Source, limits: Limits | None, request: ParityRequest) ->
     check_provable(asked, request.episodes)
 
 
+def share_of_first(source: Source, limits: Limits | None, request: ParityRequest) -> float:
+    """Return the share of the error for the first candidate of a ship; as `first_share`."""
+    return first_share(limits or recipe_limits(source.recipe, source.env), request.episodes)
+
+
 def plan_of(release: Release, request: ParityRequest) -> str | None:
     """Return which paired episodes `gather` will play, for people; None where it plays none."""
     limits = request.limits or release.manifest.limits
     if release.source is None or (request.env or release.manifest.env) is None:
         return None
-    return plan_sentence(limits, request.episodes)
+    return plan_sentence(limits, request.episodes, release.manifest.attempt)
 
 
 def gather(
@@ -130,7 +136,7 @@ def _looks(release: Release, limits: Limits, request: ParityRequest) -> tuple[Lo
     """
     if release.source is None and isinstance(request.episodes, AutoEpisodes):
         return first_looks(limits, None)
-    return first_looks(limits, request.episodes)
+    return first_looks(limits, request.episodes, release.manifest.attempt)
 
 
 def _after_first(

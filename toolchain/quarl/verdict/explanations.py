@@ -256,6 +256,14 @@ EXPLANATIONS: tuple[Explanation, ...] = (
         "(chaos_margin): int8 is not what moves the return.",
     ),
     Explanation(
+        "tries",
+        "Which candidate of a ship this is, and what the gate refused of those before it.",
+        "Not judged. All tries share alpha: the first uses half of it, each further one half of "
+        "what the one before it uses, on seeds of its own, so that all of them together pass "
+        "wrongly with a probability of alpha at most.",
+        "Nothing needs to be done. quarl show BUNDLE and the report list every candidate.",
+    ),
+    Explanation(
         "robustness",
         "Source and int8 under disturbed observations: asked for and not played.",
         "robustness_margin, none by default.",

@@ -34,6 +34,7 @@ from quarl.verdict.decision_checks import (
     decisions_only,
     drift_checks,
 )
+from quarl.verdict.refusal import tries_checks
 from quarl.verdict.verdict import Check, Outcome, Verdict
 
 _LOWER = "or a lower rung where there is one"
@@ -62,7 +63,10 @@ def judge(evidence: Evidence, limits: Limits, *, policy: str, can_play: bool = T
         loop, unusable = closed_loop_of(evidence.paired, limits)
         checks += [unusable] if unusable is not None else []
         checks += list(closed_loop_checks(loop, limits, evidence.plan)) if loop is not None else []
-        checks += list(robustness_checks(evidence.paired, evidence.robustness, limits))
+        share = evidence.attempt.error_share
+        own = replace(limits, alpha=share * limits.alpha)
+        checks += list(robustness_checks(evidence.paired, evidence.robustness, own))
+        checks += list(tries_checks(evidence.attempt, evidence.refused, limits))
     else:
         checks += own_checks(evidence.own, limits)
     checks += drift_checks(evidence.drift)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from quarl.bundle.limits import Limits
+from quarl.bundle.rung_result import ONLY_TRY, Attempt
 from quarl.errors import InputError
 from quarl.evidence.closed_loop import PairedEpisodes, failures_of
 from quarl.evidence.plan import EpisodePlan
@@ -17,6 +18,7 @@ from quarl.files.text import shortened
 from quarl.stats.noninferiority import MOST_EPISODES
 from quarl.stats.pilot import Goal, looks_after, pairs_needed, pairs_to_play, pilot_pairs
 from quarl.stats.sequential import TOKEN, Look, flawless_episodes, smallest_failure_margin
+from quarl.stats.tries import episodes_of_try, error_share
 from quarl.verdict.limits import failure_of, looks_of, margin_of
 
 BUDGET_MINUTES = 10.0
@@ -82,17 +84,39 @@ def check_provable(limits: Limits, asked: Asked = None) -> None:
     )
 
 
-def first_looks(limits: Limits, asked: Asked) -> tuple[Look, ...]:
-    """Return the looks as they are planned before the first episode."""
-    if not isinstance(asked, AutoEpisodes):
-        return looks_of(limits, asked or limits.episodes)
-    pilot = pilot_pairs(limits.failure_margin, limits.alpha)
-    return (Look(pilot, TOKEN), Look(MOST_EPISODES, 1 - TOKEN))
+def first_share(limits: Limits, asked: Asked) -> float:
+    """Return the share of the error for the first candidate of a ship that may go on with others:
+    all of it, and no other follows, where so few episodes are asked for that a share proves
+    nothing.
+    """
+    share = error_share(1)
+    needed = flawless_episodes(limits.failure_margin, share * limits.alpha)
+    is_enough = isinstance(asked, AutoEpisodes) or (asked or limits.episodes) >= needed
+    return share if is_enough else 1.0
 
 
-def plan_sentence(limits: Limits, asked: Asked) -> str:
+def first_looks(limits: Limits, asked: Asked, attempt: Attempt = ONLY_TRY) -> tuple[Look, ...]:
+    """Return the looks as they are planned before the first episode of a try."""
+    share = attempt.error_share
+    own = replace(limits, alpha=share * limits.alpha)
+    if isinstance(asked, AutoEpisodes):
+        pilot = pilot_pairs(own.failure_margin, own.alpha)
+        return shared((Look(pilot, TOKEN), Look(MOST_EPISODES, 1 - TOKEN)), share)
+    episodes = episodes_of_try(
+        asked or limits.episodes, limits.failure_margin, limits.alpha, attempt.number, share
+    )
+    return shared(looks_of(own, episodes), share)
+
+
+def shared(looks: tuple[Look, ...], share: float) -> tuple[Look, ...]:
+    """Return the looks of a try that may use this share of the error."""
+    return tuple(replace(look, alpha_share=share * look.alpha_share) for look in looks)
+
+
+def plan_sentence(limits: Limits, asked: Asked, attempt: Attempt = ONLY_TRY) -> str:
     """Return which episodes will be played and what they must prove, for people."""
-    looks = first_looks(limits, asked)
+    looks = first_looks(limits, asked, attempt)
+    alpha = attempt.error_share * limits.alpha
     if isinstance(asked, AutoEpisodes):
         plays = (
             f"as many paired episodes as the limits need, in at most {asked.budget_minutes:g} "
@@ -102,11 +126,12 @@ def plan_sentence(limits: Limits, asked: Asked) -> str:
         early = [str(look.episodes) for look in looks[:-1]]
         when = f", looked at after {', '.join(early)}" if early else ""
         plays = f"at most {looks[-1].episodes} paired episodes{when}"
-    needed = flawless_episodes(limits.failure_margin, limits.alpha)
+    needed = flawless_episodes(limits.failure_margin, alpha)
+    tried = "" if attempt.error_share == 1 else f" ({attempt.sentence(limits.alpha)})"
     return (
-        f"plan: {plays}; error {limits.alpha:g} over all "
-        f"looks; the return may lose {limits.margin:.1%} of what is above random play, failures "
-        f"may "
+        f"plan: {plays}; error {alpha:.4g} over all "
+        f"looks{tried}; the return may lose {limits.margin:.1%} of what is above random play, "
+        f"failures may "
         f"rise by {100 * limits.failure_margin:g} points, which takes {needed} episodes at least"
     )
 
@@ -126,9 +151,11 @@ def plan_after(
     goal, discordant = _goal(paired, limits)
     if isinstance(asked, AutoEpisodes):
         budget = asked.budget_minutes
+        share = sum(look.alpha_share for look in looks)
+        goal = replace(goal, alpha=share * goal.alpha)
         needed = pairs_to_play(difference, moves, discordant, goal)
         affordable = int(60 * budget / rate) if rate > 0 else MOST_EPISODES
-        looks = looks_after(played, min(needed or MOST_EPISODES, affordable), goal)
+        looks = shared(looks_after(played, min(needed or MOST_EPISODES, affordable), goal), share)
     else:
         last = looks[-1].alpha_share if looks else 1.0
         given = replace(goal, alpha=last * goal.alpha)
