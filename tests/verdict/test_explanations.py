@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from quarl.bundle.rung_result import Attempt, RungResult
 from quarl.errors import InputError
 from quarl.evidence.agreement import WorstDecision
 from quarl.evidence.drift import StateDrift
@@ -35,6 +36,11 @@ def all_checks() -> set[str]:
         ),
         judge(SOURCELESS, replace(LIMITS, backends=("litert", "firmware")), policy="p"),
         judge(Evidence(), LIMITS, policy="p"),
+        judge(
+            replace(GOOD, refused=(RungResult(3, "wide head", 1, 0.0, attempt=Attempt(1, 0.5)),)),
+            LIMITS,
+            policy="p",
+        ),
         judge(replace(GOOD, drift=StateDrift(500, 8, 0.01, 0.01, 0.1)), LIMITS, policy="p"),
         *(
             judge(
