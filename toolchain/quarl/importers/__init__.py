@@ -51,6 +51,7 @@ IMPORTERS: dict[str, Importer] = {
     "torchscript": _importer("torch.script", "read_torchscript"),
     "pt2": _importer("torch.exported", "read_exported"),
     "keras": _importer("keras", "read_keras"),
+    "rllib": _importer("rllib", "read_rllib"),
     "rl_tools": _importer("rl_tools", "read_rl_tools"),
     "savedmodel": _importer("savedmodel", "read_savedmodel"),
     "onnx": _importer("onnx", "read_onnx"),

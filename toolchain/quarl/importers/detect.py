@@ -8,6 +8,7 @@ from typing import BinaryIO
 from quarl.errors import InputError
 from quarl.files.archives import Archive
 from quarl.files.open import open_file
+from quarl.importers.rllib_folder import module_folder
 
 ZIP_MAGIC = b"PK\x03\x04"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -30,8 +31,11 @@ def detect_format(path: Path) -> str:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "savedmodel"
+        if module_folder(path) is not None:
+            return "rllib"
         raise InputError(
-            f"{path.name}: a folder without saved_model.pb is not a SavedModel: give {KNOWN}"
+            f"{path.name}: a folder without saved_model.pb is not a SavedModel, and without "
+            f"module_state.pkl no checkpoint of RLlib: give {KNOWN}"
         )
     with open_file(path) as file:
         head = file.read(64)
