@@ -35,6 +35,7 @@ def test_every_board_has_a_platform_that_writes_its_firmware(name: str) -> None:
     assert platform.name == name
     assert platform.backends
     assert platform.unmeasured
+    assert all(command.startswith("quarl ") for _, command in platform.ways)
     policy, quantized = sample("squashed", 3)
     tree = platform.write(quantized, observations(policy, np.random.default_rng(0), 2))
     assert any(path.startswith("policy/") for path in tree.files)

@@ -203,6 +203,18 @@ def test_what_was_never_made_is_said_and_not_drawn(bare: Release) -> None:
     ], "what the export itself holds, and nothing that was never measured"
 
 
+def test_the_page_says_how_to_run_it_on_its_board(contents: Contents) -> None:
+    text = Page(render_contents(contents)).text
+    assert "How to run it on nrf52840_dk" in text
+    for command in ("--link probe", "--link serial:PORT --flash pyocd", "--package cmake"):
+        assert f"--board nrf52840_dk {command}" in text
+
+
+def test_what_nobody_has_judged_is_grey(bare: Release) -> None:
+    assert 'class="verdict unjudged"' in render_report(bare)
+    assert "How to run it" not in render_report(bare), "it has no board"
+
+
 def test_evidence_of_another_export_is_not_drawn(contents: Contents) -> None:
     other = replace(
         contents,

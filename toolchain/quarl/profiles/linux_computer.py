@@ -39,6 +39,16 @@ class LinuxComputer:
         """The board's name."""
         return self.board.name
 
+    @property
+    def ways(self) -> tuple[tuple[str, str], ...]:
+        """See `Platform.ways`."""
+        profile = f"quarl profile BUNDLE --board {self.name}"
+        return (
+            ("Bring the runtimes to it, once", "quarl provision ssh:USER@HOST"),
+            ("Measure on it, over SSH", f"{profile} --link ssh:USER@HOST"),
+            ("Count in an emulator", profile),
+        )
+
     def check_link(self, link: str | None) -> None:
         """See `Platform.check_link`."""
         check_pi_link(link, self.board)

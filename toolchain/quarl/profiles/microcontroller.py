@@ -45,6 +45,22 @@ class Microcontroller:
         """The board's flash and RAM."""
         return Memory(self.board.flash, self.board.ram)
 
+    @property
+    def ways(self) -> tuple[tuple[str, str], ...]:
+        """See `Platform.ways`."""
+        board = self.board
+        profile = f"quarl profile BUNDLE --board {self.name}"
+        can_flash = board.probe is not None and bool(board.probe.pyocd)
+        rows = [("Count in an emulator", profile)]
+        if can_flash and board.core.architecture == "arm":
+            rows.append(("Flash and measure, through the probe alone", f"{profile} --link probe"))
+        if board.uart is not None:
+            flash = " --flash pyocd" if can_flash else ""
+            what = f"{'Flash and measure' if flash else 'Measure'} over {board.uart.wiring}"
+            rows.append((what, f"{profile} --link serial:PORT{flash}"))
+        build = f"quarl export SOURCE --out BUNDLE --board {self.name} --package cmake"
+        return (*rows, ("In a build of your own: firmware/policy/, or a package", build))
+
     def check_link(self, link: str | None) -> None:
         """See `Platform.check_link`."""
         if link is None or link in EMULATORS:

@@ -54,6 +54,10 @@ class Platform(FirmwareWriter, Protocol):
     def unmeasured(self) -> str:
         """What a report says before the board's name where nothing was measured."""
 
+    @property
+    def ways(self) -> tuple[tuple[str, str], ...]:
+        """How a bundle is run on the board: what for, and the command."""
+
     def check_link(self, link: str | None) -> None:
         """Check, before any work, that there is the way to the board that `--link` names.
 

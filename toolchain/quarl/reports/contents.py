@@ -47,6 +47,7 @@ class Contents:
     firmware: FirmwareProfile | None
     memory: Memory | None  # of the board; None where it has more to hold, or is not known
     on_pi: PiProfile | None
+    ways: tuple[tuple[str, str], ...]  # how to run it on the board: what for, and the command
     unmeasured: str  # what to say before the board's name where nothing was measured
     quantization: QuantReport | None
     work: tuple[LayerWork, ...]
@@ -84,6 +85,7 @@ def read_contents(release: Release, *, film: bool = False) -> Contents:
         firmware=measurements.firmware,
         memory=None if platform is None else platform.memory,
         on_pi=measurements.pi,
+        ways=() if platform is None else platform.ways,
         unmeasured="No firmware was counted for" if platform is None else platform.unmeasured,
         quantization=_quantization(release),
         work=layer_work(release.quantized),

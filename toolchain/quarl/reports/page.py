@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from quarl.files.text import printable
 
-State: TypeAlias = Literal["pass", "fail", "open"]
+State: TypeAlias = Literal["pass", "fail", "open", "unjudged"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from markupsafe import Markup
 
@@ -30,7 +31,8 @@ def board(contents: Contents) -> Section:
     """Return the section of the firmware."""
     profile = contents.firmware
     if profile is None and contents.on_pi is not None:
-        return on_pi(contents.on_pi)
+        section = on_pi(contents.on_pi)
+        return replace(section, parts=(*section.parts, *_ways(contents)))
     if profile is None:
         name = contents.manifest.board
         if name is None:
@@ -40,9 +42,8 @@ def board(contents: Contents) -> Section:
             )
         else:
             words = f"{contents.unmeasured} {name}: run quarl profile BUNDLE --board {name}."
-        return Section(
-            "board", _TITLE, "What a decision costs where it will run.", (Note(words, True),)
-        )
+        lead = "What a decision costs where it will run."
+        return Section("board", _TITLE, lead, (Note(words, True), *_ways(contents)))
     lead = (
         f"{profile.board}: {profile.cpu} at {number(profile.clock_hz / 1e6)} MHz, firmware by "
         f"{profile.compiler}, run in {profile.link}."
@@ -56,7 +57,13 @@ def board(contents: Contents) -> Section:
     ]
     parts.append(Note(f"Cycles are estimated, never measured: {profile.cycle_assumptions}."))
     parts += [roof] if isinstance(roof, Note) else []
-    return Section("board", _TITLE, lead, tuple(parts))
+    return Section("board", _TITLE, lead, (*parts, *_ways(contents)))
+
+
+def _ways(contents: Contents) -> tuple[Part, ...]:
+    """Return how to run the bundle on its board; nothing where it has none."""
+    rows = tuple((what, Cell(code=command)) for what, command in contents.ways)
+    return (Facts(f"How to run it on {contents.manifest.board}", rows),) if rows else ()
 
 
 def _facts(profile: FirmwareProfile, contents: Contents) -> Facts:

@@ -35,7 +35,7 @@ def _verdict(contents: Contents) -> tuple[State, str, str, tuple[Finding, ...]]:
             f"Nobody has judged {name} yet: run quarl gate on the bundle. What is "
             "known so far is below."
         )
-        return "open", "NOT JUDGED", sentence, ()
+        return "unjudged", "NOT JUDGED", sentence, ()
     if verdict.may_ship and contents.changed_files:
         advice = "Judge it again with quarl gate, or export it again"
         findings = tuple(
