@@ -49,7 +49,8 @@ def _normalizer(path: Path, found: Any) -> Normalizer:
     if not isinstance(found, Thing) or not found.kind.endswith(".VecNormalize"):
         kind = found.kind if isinstance(found, Thing) else type(found).__name__
         raise InputError(
-            f"{path.name}: holds a {kind[:60]}, the file written by VecNormalize.save is needed"
+            f"{path.name}: holds a {kind[:60]}, the file written by VecNormalize.save is needed, "
+            "or an .npz with mean, var, epsilon, clip_obs"
         )
     values = found.attributes
     if not values.get("norm_obs", True):
