@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from quarl.errors import InputError
-from quarl.graph.contract import Action
+from quarl.graph.contract import Action, Observation
+from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions, read_policy
+from quarl.importers.proofs import ImportProof, prove_import
 
 JOINTS = "left_hip,right_hip,waist"
 INFINITE = float("inf")
@@ -85,3 +88,56 @@ def test_the_same_names_without_the_version_state_nothing(tmp_path: Path) -> Non
     path = saved(tmp_path / "p.onnx", {}, ("continuous_actions", "other"))
     with pytest.raises(InputError, match="does not say what its 3 outputs mean"):
         read_policy(path)
+
+
+def two_inputs(path: Path) -> Path:
+    """Write a policy of the inputs speed [2] and goal [3], in this order."""
+    rng = np.random.default_rng(1)
+    weights = {"w": rng.normal(size=(5, 3)), "b": rng.normal(size=3)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Concat", ["speed", "goal"], ["both"], name="both", axis=1),
+            helper.make_node("Gemm", ["both", "w", "b"], ["actions"], name="head"),
+        ],
+        "policy",
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", count])
+            for name, count in (("speed", 2), ("goal", 3))
+        ],
+        [helper.make_tensor_value_info("actions", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+def of_dict(**counts: int) -> Observation:
+    """Return what an environment with a Dict of vectors says: its keys are sorted."""
+    names = tuple(f"{key}[{n}]" for key in sorted(counts) for n in range(counts[key]))
+    return Observation((len(names),), "float32", "vector", names)
+
+
+def test_inputs_are_in_the_order_of_the_stated_dict(tmp_path: Path) -> None:
+    path, choice = two_inputs(tmp_path / "p.onnx"), Action("discrete", 3)
+    seen = of_dict(speed=2, goal=3)
+    rows = np.random.default_rng(2).normal(size=(20, 5)).astype(np.float32)
+    policy = read_policy(path, ImportOptions(action_space=choice, observation=seen))
+    assert isinstance(policy, Policy)
+    wanted = onnxruntime.InferenceSession(path).run(
+        None, {"goal": rows[:, :3], "speed": rows[:, 3:]}
+    )[0]
+    np.testing.assert_allclose(policy.outputs(rows), wanted, atol=1e-5)
+    assert "observation: goal [3], speed [2], one after the other" in policy.contract.stated
+    proof = prove_import(path, policy)
+    assert isinstance(proof, ImportProof)
+    assert proof.holds
+
+
+@pytest.mark.parametrize("counts", [{"speed": 2, "aim": 3}, {"speed": 3, "goal": 2}])
+def test_a_dict_of_other_parts_than_the_files_inputs_is_refused(
+    counts: dict[str, int], tmp_path: Path
+) -> None:
+    options = ImportOptions(action_space=Action("discrete", 3), observation=of_dict(**counts))
+    with pytest.raises(InputError, match=r"inputs are speed \[2\], goal \[3\].*input_names"):
+        read_policy(two_inputs(tmp_path / "p.onnx"), options)

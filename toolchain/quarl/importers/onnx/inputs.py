@@ -8,6 +8,7 @@ line for the user.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, TensorProto, ValueInfoProto
 
-from quarl.errors import UnsupportedError
+from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Observation
 from quarl.importers.onnx.file import OnnxFile
 from quarl.importers.onnx.states import CarriedState, carried_states
@@ -62,6 +63,7 @@ def plan_inputs(
 
     Raises:
         UnsupportedError: an input that cannot be part of an observation; named.
+        InputError: several inputs, and a stated Dict of other parts.
     """
     graph = source.graph
     entries = [i for i in graph.input if i.name not in source.initializers]
@@ -86,6 +88,7 @@ def plan_inputs(
         observed.append((entry.name, shape))
     if len(observed) > 1:
         _check_vectors(source, observed)
+        observed = _in_order(source, observed, observation)
         parts = ", ".join(f"{name} [{numbers_in(shape)}]" for name, shape in observed)
         notes.append(f"observation: {parts}, one after the other")
     if unread:
@@ -108,14 +111,44 @@ def values_read(graph: GraphProto, outputs: Sequence[str]) -> set[str]:
     return needed
 
 
+def _in_order(
+    source: OnnxFile,
+    observed: Sequence[tuple[str, tuple[int, ...]]],
+    observation: Observation | None,
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the inputs in the order in which a stated Dict lays its parts out: by their names.
+
+    Raises:
+        InputError: the Dict has other parts than the file has inputs.
+    """
+    words = () if observation is None else observation.names
+    parts = Counter(re.split(r"[\[=.]", word, maxsplit=1)[0] for word in words)  # in their order
+    if len(parts) < 2 or not all(re.search(r"[\[=]", word) for word in words):
+        return list(observed)
+    held = {name: numbers_in(shape) for name, shape in observed}
+    if held != dict(parts):
+        inputs, stated = (
+            ", ".join(f"{name} [{count}]" for name, count in found.items())
+            for found in (held, parts)
+        )
+        raise InputError(
+            f"{source.path.name}: its inputs are {inputs}, the stated observation has {stated}: "
+            "which is which is told by their names alone: export it with the keys of the Dict as "
+            "input_names"
+        )
+    shapes = dict(observed)
+    return [(name, shapes[name]) for name in parts]
+
+
 def _check_vectors(source: OnnxFile, observed: Sequence[tuple[str, tuple[int, ...]]]) -> None:
     for name, shape in observed:
         if len(shape) > 3:
             names = ", ".join(f"{other} {list(lengths[1:])}" for other, lengths in observed)
             raise UnsupportedError(
                 f"{source.path.name}: the action depends on {len(observed)} inputs ({names}), of "
-                f"which {name} is a picture: quarl carries one picture or vectors. Train on "
-                "features of the picture beside the vectors, or on the picture alone"
+                f"which {name} is a picture: from ONNX quarl carries one picture or vectors. Give "
+                "the Stable-Baselines3 .zip, whose MultiInputPolicy is read, or train on features "
+                "of the picture beside the vectors"
             )
 
 
