@@ -3,8 +3,8 @@ goal.
 
 python -m tests.bench [SECTION ...] [--write FILE.md]
 
-Sections: export accuracy returns atari throughput commands play firmware pi sizes actorq
-before
+Sections: export accuracy fidelity returns workers atari throughput commands play firmware pi sizes
+actorq before
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ from tests.bench.actorq import bench_actorq
 from tests.bench.before import bench_before
 from tests.bench.commands import bench_commands, bench_play
 from tests.bench.desk import bench_desk
+from tests.bench.fidelity import bench_fidelity
 from tests.bench.nature import atari_frames, write_nature_zip
 from tests.bench.pi import bench_pi
 from tests.bench.process import run
@@ -374,6 +375,7 @@ def _int4_row(name: str, board: Board, int8: FirmwareProfile) -> Row:
 SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "export": bench_export,
     "accuracy": bench_accuracy,
+    "fidelity": bench_fidelity,
     "returns": bench_returns,
     "workers": bench_workers,
     "atari": bench_atari,
