@@ -3,8 +3,8 @@ goal.
 
 python -m tests.bench [SECTION ...] [--write FILE.md]
 
-Sections: export accuracy fidelity returns workers atari throughput commands play firmware pi sizes
-actorq before
+Sections: export accuracy fidelity returns workers atari throughput commands desk play firmware pi
+sizes actorq before
 """
 
 from __future__ import annotations

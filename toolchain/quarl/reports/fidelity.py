@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from quarl.bundle.rung_result import Ceiling, RungResult, pareto_front
 from quarl.reports import svg
 from quarl.reports.axes import Scale, frame, spread
@@ -30,11 +32,7 @@ def fidelity_figure(
     for ceiling in ceilings:
         share = 100 * ceiling.differing
         if share < high:
-            words = f"{ceiling.bits}-bit observations alone: {number(share)} %"
-            parts += [
-                svg.line((x.start, y(share)), (x.end, y(share)), "limit"),
-                svg.text(x.end, y(share) - 4, words, "tick", "end"),
-            ]
+            parts.append(svg.line((x.start, y(share)), (x.end, y(share)), "limit"))
     front = pareto_front(ladder)
     steps = [(x(one.cost or 0.0), y(100 * (one.differing or 0.0))) for one in front]
     if len(steps) > 1:
@@ -44,7 +42,7 @@ def fidelity_figure(
         at = (x(cost), y(share))
         parts.append(svg.disc(at, 6.0 if one.taken else 4.0, _css(one, front), title))
         if one.taken:
-            parts.append(svg.text(at[0] + 9, at[1] - 6, "taken", "label"))
+            parts.append(svg.text(at[0], at[1] - 12, "taken", "label", _anchor(cost, x)))
     label = "Candidates by cost and fidelity. " + "; ".join(
         f"rung {one.rung} {one.name}: {number(share)} % unlike the source at {number(cost)} times"
         for one, cost, share in points
@@ -54,8 +52,16 @@ def fidelity_figure(
         "Lower is more faithful, further left is cheaper; the line joins the candidates than which "
         f"none is both. Decisions on held-out observations; cost {kinds}."
     )
+    if ceilings:
+        alone = ", ".join(f"of {one.bits} bits {number(100 * one.differing)} %" for one in ceilings)
+        caption += f" Dark lines: what the rounding of observations alone makes, {alone}."
     return Figure("Fidelity against cost", svg.drawing(_WIDTH, _HEIGHT, label, parts), caption)
 
 
 def _css(one: RungResult, front: tuple[RungResult, ...]) -> str:
     return "fill-int8" if one.taken or one in front else "fill-source"
+
+
+def _anchor(cost: float, x: Scale) -> Literal["start", "end"]:
+    """Return on which side of its point a word has room."""
+    return "end" if x(cost) > (x.start + x.end) / 2 else "start"
