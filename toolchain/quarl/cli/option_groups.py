@@ -9,6 +9,7 @@ import typer
 
 from quarl.cli.c_options import PackageOption, PrefixOption, packages_named, prefix_named
 from quarl.cli.choice_options import CostOption, ExplainOption
+from quarl.cli.env_options import EnvOptions
 from quarl.cli.episodes import BudgetOption, EpisodesOption
 from quarl.cli.film_option import FilmOption
 from quarl.cli.options import (
@@ -18,8 +19,6 @@ from quarl.cli.options import (
     BoardOption,
     CalibrationOption,
     ContractOption,
-    EnvArgOption,
-    EnvOption,
     HistoryOption,
     InputsOption,
     JsonOption,
@@ -42,7 +41,6 @@ from quarl.cli.options import (
     VerboseOption,
     WeightsOption,
     board_named,
-    env_spec,
     import_options,
     limits_from,
     rung_number,
@@ -76,12 +74,10 @@ HalfOption = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceOptions:
+class SourceOptions(EnvOptions):
     """Which policy, and what its file does not say."""
 
     source: SourceArgument
-    env: EnvOption = None
-    env_arg: EnvArgOption = None
     obs_norm: ObsNormOption = None
     no_obs_norm: NoObsNormOption = False
     action: ActionOption = None
@@ -98,9 +94,7 @@ class SourceOptions:
             self.action, self.observation, self.output, self.contract, self.activation
         )
         options = import_options(self.obs_norm, self.no_obs_norm, stated)
-        return import_source(
-            self.source, options, env_spec(self.env, self.env_arg), fetching=fetching
-        )
+        return import_source(self.source, options, self.env_spec(), fetching=fetching)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,9 @@ Goes in: the words of a command line. Comes out: values of the pipeline.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +16,6 @@ from quarl.cli.completion import boards_like, policies_like
 if TYPE_CHECKING:
     from quarl.boards.linux import AnyBoard
     from quarl.bundle.limits import Limits
-    from quarl.graph.env_spec import EnvSpec
     from quarl.importers import ImportOptions
     from quarl.links.target import Target
     from quarl.quantize.widths import Widths
@@ -43,20 +40,6 @@ OutOption = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of text.")
-]
-EnvOption = Annotated[
-    str | None,
-    typer.Option(
-        "--env", metavar="ID", help="Gymnasium environment; module:Id imports its module."
-    ),
-]
-EnvArgOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--env-arg",
-        metavar="KEY=VALUE",
-        help="Argument of the environment; the value is JSON or plain text.",
-    ),
 ]
 ObsNormOption = Annotated[
     Path | None,
@@ -266,33 +249,6 @@ class StatedWords:
     output: str | None = None
     contract: Path | None = None
     activation: str | None = None
-
-
-def env_spec(env_id: str | None, arguments: Sequence[str] | None) -> EnvSpec | None:
-    """Return the environment the options name, or None.
-
-    Raises:
-        InputError: an argument that is not KEY=VALUE, or one without an environment.
-    """
-    from quarl.errors import InputError
-    from quarl.graph.env_spec import EnvSpec
-
-    if env_id is None:
-        if arguments:
-            raise InputError("--env-arg needs --env: name the environment the argument is for")
-        return None
-    kwargs: dict[str, Any] = {}
-    for argument in arguments or ():
-        key, equals, value = argument.partition("=")
-        if not key or not equals:
-            raise InputError(
-                f"--env-arg {argument}: must be KEY=VALUE, for example actions=discrete"
-            )
-        try:
-            kwargs[key] = json.loads(value)
-        except ValueError:
-            kwargs[key] = value
-    return EnvSpec(env_id, kwargs)
 
 
 def rung_number(text: str) -> int | None:

@@ -160,7 +160,9 @@ class Evidence:
         """Return canonical JSON."""
         stored = _Stored(
             manifest_sha256=self.manifest_sha256,
-            env=None if self.env is None else _Env(self.env.id, dict(self.env.kwargs)),
+            env=None
+            if self.env is None
+            else _Env(self.env.id, dict(self.env.kwargs), self.env.wrappers),
             import_proof=self.import_proof,
             backends=self.backends,
             example=self.example,
@@ -192,7 +194,9 @@ def evidence_from_json(text: str | bytes, where: str = "parity.json") -> Evidenc
     try:
         return Evidence(
             manifest_sha256=stored.manifest_sha256,
-            env=None if stored.env is None else EnvSpec(stored.env.id, stored.env.kwargs),
+            env=None
+            if stored.env is None
+            else EnvSpec(stored.env.id, stored.env.kwargs, stored.env.wrappers),
             import_proof=stored.import_proof,
             backends=stored.backends,
             example=stored.example,
@@ -225,6 +229,7 @@ _Steps = Annotated[int, Ge(0), Le(2**31 - 1)]
 class _Env:
     id: Line
     kwargs: dict[str, object]
+    wrappers: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,35 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class EnvSpec:
-    """An environment: a gymnasium id (`module:Id` imports its module first) and the arguments it is
-    made with.
+    """An environment: a gymnasium id (`module:Id` imports its module first) or `module:callable`,
+    the arguments it is made with, and wrappers `module:Class`, the innermost first.
     """
 
     id: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    wrappers: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same environment, in whatever interpreter."""
+        if not isinstance(other, EnvSpec):
+            return NotImplemented
+        return (self.id, dict(self.kwargs), self.wrappers) == (
+            other.id,
+            dict(other.kwargs),
+            other.wrappers,
+        )
 
     @property
     def registered_id(self) -> str:
         """The id as gymnasium knows it, without the module."""
         return self.id.rpartition(":")[2]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EnvElsewhere(EnvSpec):
+    """One that lives in the user's own interpreter, which no bundle names."""
+
+    python: str = ""
 
 
 def atari_advice(env_id: str) -> str:
@@ -37,12 +55,12 @@ def atari_advice(env_id: str) -> str:
 
 def as_stored(env: EnvSpec | None) -> EnvSpec | None:
     """Return the environment with arguments that JSON can hold: infinity is {"float": "inf"}."""
-    return None if env is None else EnvSpec(env.id, _stored(env.kwargs))
+    return None if env is None else EnvSpec(env.id, _stored(env.kwargs), env.wrappers)
 
 
 def as_made(env: EnvSpec | None) -> EnvSpec | None:
     """Return the environment that `as_stored` stored."""
-    return None if env is None else EnvSpec(env.id, _made(env.kwargs))
+    return None if env is None else EnvSpec(env.id, _made(env.kwargs), env.wrappers)
 
 
 def _stored(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError, QuarlError, ToolMissingError
 from quarl.files.text import shortened
-from quarl.graph.env_spec import EnvSpec, atari_advice
+from quarl.graph.env_spec import EnvElsewhere, EnvSpec, atari_advice
 from quarl.graph.picture import Picture
 from quarl.rollouts.flat_space import (
     flat_length,
@@ -53,6 +54,9 @@ class ForeignEnv:
             self.metadata = dict(env.metadata)
         self._when: Callable[[], str] = lambda: f"in step, seed {self._seed}"
         self._shape: tuple[int, ...] | None = None
+        self._asks: Callable[[Any], None] | None = getattr(env, "ask", None)
+        if not isinstance(spec, EnvElsewhere):
+            self._asks = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -129,6 +133,14 @@ class ForeignEnv:
                 self._success(info) if ended else None,
             )
 
+    def ask(self, action: Any) -> None:
+        """Let an environment of another process begin the next step, so that none waits for
+        another.
+        """
+        if self._asks is not None:
+            with blame(self._spec, self._when):
+                self._asks(action)
+
     def render(self) -> Any:
         """Return what it draws."""
         with blame(self._spec, lambda: f"while it was drawn, seed {self._seed}"):
@@ -198,15 +210,57 @@ def make_gymnasium(env: EnvSpec) -> gymnasium.Env[Any, Any]:
     Raises:
         InputError, ToolMissingError: as `make_env`.
     """
+    if isinstance(env, EnvElsewhere):
+        from quarl.rollouts.env_process import RemoteEnv  # starts a process
+
+        with blame(env, lambda: "when it is made"):
+            return RemoteEnv(env)
     import_namespace(env)
+    maker = callable_of(env)
     with warnings.catch_warnings(), blame(env, lambda: "when it is made"):
         # gymnasium warns about every older version of an environment
         warnings.simplefilter("ignore")
-        return gymnasium.make(env.registered_id, disable_env_checker=True, **env.kwargs)
+        made: gymnasium.Env[Any, Any] = (
+            maker(**env.kwargs)
+            if maker is not None
+            else gymnasium.make(env.registered_id, disable_env_checker=True, **env.kwargs)
+        )
+        for wrapper in env.wrappers:
+            made = _wrapper_named(wrapper)(made)
+        return made
+
+
+def callable_of(env: EnvSpec) -> Callable[..., gymnasium.Env[Any, Any]] | None:
+    """Return what `module:callable` names, once its module is imported; None: an id of
+    gymnasium.
+    """
+    module, _, name = env.id.rpartition(":")
+    found = getattr(sys.modules.get(module), name, None) if name.isidentifier() else None
+    return found if callable(found) else None
+
+
+def _wrapper_named(words: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]:
+    """Return the wrapper that `module:Class` names.
+
+    Raises:
+        InputError: there is no such module or class.
+    """
+    module, _, name = words.rpartition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"--wrapper {shortened(words)}: is not module:Class that can be imported "
+            f"({reason_of(error)}): check the name, or set PYTHONPATH to its folder"
+        ) from error
+    wrapper: Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]] = found
+    return wrapper
 
 
 def import_namespace(env: EnvSpec) -> None:
     """Import what registers the id, as `module:Id` asks for or as the namespace needs."""
+    if isinstance(env, EnvElsewhere):
+        return
     module = env.id.rpartition(":")[0]
     namespace = env.registered_id.rpartition("/")[0]
     wanted = module or _NAMESPACE_MODULES.get(namespace, "")
@@ -237,6 +291,8 @@ def is_found_by_name(env: EnvSpec) -> bool:
     """Whether any process of this machine makes the environment from its id alone; one that a
     script has registered lives in that script's process.
     """
+    if isinstance(env, EnvElsewhere):
+        return True
     module = env.id.rpartition(":")[0]
     if module:
         return module != "__main__"

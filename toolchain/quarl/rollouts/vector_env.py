@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from quarl.errors import InputError
 from quarl.files.text import shortened
 from quarl.graph.contract import Contract
-from quarl.graph.env_spec import EnvSpec
+from quarl.graph.env_spec import EnvElsewhere, EnvSpec
 from quarl.rollouts.flat_space import is_flattened
 from quarl.rollouts.foreign_env import (
     ForeignEnv,
     blame,
+    callable_of,
     import_namespace,
     make_env,
 )
@@ -172,6 +173,9 @@ class _SingleLanes:
 
     def step(self, lanes: NDArray[np.int64], actions: NDArray[Any]) -> Step:
         made = []
+        if isinstance(self._env, EnvElsewhere):
+            for lane, action in zip(lanes.tolist(), actions, strict=True):
+                self._envs[lane].ask(action)
         for lane, action in zip(lanes.tolist(), actions, strict=True):
             self.obs[lane], *answer = self._envs[lane].step(action)
             made.append(answer)
@@ -287,12 +291,19 @@ def _make_vector(env: EnvSpec, lanes: int) -> VectorEnv[Any, Any, Any] | None:
     """Return the environment's own vectorised form, None where it has none or one whose episodes
     depend on their company.
     """
-    import_namespace(env)
-    with blame(env, lambda: "when it is looked up"):
-        spec = gymnasium.spec(env.registered_id)
-    if spec.vector_entry_point is None:
-        return None
-    asked = repr((spec, sorted(env.kwargs.items())))
+    if env.wrappers:
+        return None  # which are for single environments
+    if isinstance(env, EnvElsewhere):
+        asked = repr(env)
+    else:
+        import_namespace(env)
+        if callable_of(env) is not None:
+            return None
+        with blame(env, lambda: "when it is looked up"):
+            spec = gymnasium.spec(env.registered_id)
+        if spec.vector_entry_point is None:
+            return None
+        asked = repr((spec, sorted(env.kwargs.items())))
     if asked not in _INDEPENDENT:
         _INDEPENDENT[asked] = _lanes_are_independent(env)
     if not _INDEPENDENT[asked]:
@@ -306,6 +317,13 @@ def _make_vector(env: EnvSpec, lanes: int) -> VectorEnv[Any, Any, Any] | None:
 
 
 def _call_vector_entry_point(env: EnvSpec, lanes: int) -> VectorEnv[Any, Any, Any]:
+    if isinstance(env, EnvElsewhere):
+        from quarl.rollouts.env_process import remote_vector  # starts a process
+
+        vector = remote_vector(env, lanes)
+        if vector is None:
+            raise InputError(f"{env.id} has no vectorised form")
+        return vector
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return gymnasium.make_vec(

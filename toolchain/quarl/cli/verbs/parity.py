@@ -9,16 +9,14 @@ from typing import Annotated
 import typer
 
 from quarl.cli.command import takes
+from quarl.cli.env_options import EnvOptions
 from quarl.cli.episodes import BudgetOption, EpisodesOption
 from quarl.cli.options import (
     BundleArgument,
-    EnvArgOption,
-    EnvOption,
     JsonOption,
     LimitsOption,
     LinkOption,
     TrustOption,
-    env_spec,
     gate_file_from,
 )
 from quarl.cli.progress import TERMINAL
@@ -27,12 +25,10 @@ from quarl.cli.workers_options import WorkersOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParityOptions(WorkersOptions):
+class ParityOptions(WorkersOptions, EnvOptions):
     """What to compare, and where."""
 
     bundle: BundleArgument
-    env: EnvOption = None
-    env_arg: EnvArgOption = None
     episodes: EpisodesOption = None
     budget: BudgetOption = None
     limits: LimitsOption = None
@@ -61,7 +57,7 @@ def parity(options: ParityOptions) -> None:
     asked = gate_file_from(options.limits)
     own = release.manifest.limits
     request = ParityRequest(
-        env=env_spec(options.env, options.env_arg),
+        env=options.env_spec(release.manifest.env),
         episodes=asked_episodes(options.episodes, options.budget),
         limits=own if asked is None else asked.beside(own),
         robustness=options.robustness,

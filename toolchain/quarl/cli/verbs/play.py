@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quarl.cli.command import takes
+from quarl.cli.env_options import EnvOptions
 from quarl.cli.options import (
-    EnvArgOption,
-    EnvOption,
     JsonOption,
     NoObsNormOption,
     ObsNormOption,
-    env_spec,
     import_options,
     rung_number,
 )
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlayOptions:
+class PlayOptions(EnvOptions):
     """Who plays, where and how often."""
 
     policy: Annotated[
@@ -79,8 +77,6 @@ class PlayOptions:
         bool,
         typer.Option("--window", help="Show every episode in a window while it is played."),
     ] = False
-    env: EnvOption = None
-    env_arg: EnvArgOption = None
     obs_norm: ObsNormOption = None
     no_obs_norm: NoObsNormOption = False
     as_json: JsonOption = False
@@ -148,13 +144,15 @@ def _player(options: PlayOptions) -> Player:
     from quarl.reports import player as stage
 
     policy, rung = options.policy, options.rung
-    spec = env_spec(options.env, options.env_arg)
     if rung is not None and not options.int8:
         raise InputError(f"--rung {rung}: is for --int8")
     if (Path(policy) / MANIFEST).is_file():
         if rung is not None:
             raise InputError(f"--rung {rung}: {policy} is a bundle, which stands on its own rung")
-        return stage.bundle_player(open_bundle(Path(policy)), spec, int8=options.int8)
+        release = open_bundle(Path(policy))
+        spec = options.env_spec(release.manifest.env)
+        return stage.bundle_player(release, spec, int8=options.int8)
+    spec = options.env_spec()
     words = import_options(options.obs_norm, options.no_obs_norm)
     source = import_source(policy, words, spec, fetching=progress_bar)
     if not options.int8:
