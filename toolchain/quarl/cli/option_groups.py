@@ -26,6 +26,7 @@ from quarl.cli.options import (
     LimitsOption,
     LinkOption,
     MarkdownOption,
+    NameOption,
     NoHistoryOption,
     NoObsNormOption,
     ObservationOption,
@@ -37,12 +38,14 @@ from quarl.cli.options import (
     SarifOption,
     SourceArgument,
     StatedWords,
+    StepHzOption,
     TrustOption,
     VerboseOption,
     WeightsOption,
     board_named,
     import_options,
     limits_from,
+    name_given,
     rung_number,
     widths_from,
 )
@@ -85,16 +88,25 @@ class SourceOptions(EnvOptions):
     output: OutputOption = None
     activation: ActivationOption = None
     contract: ContractOption = None
+    step_hz: StepHzOption = None
+    name: NameOption = None
 
     def open(self, fetching: Stage) -> Source:
         """Return the imported policy; errors as `quarl.pipeline.import_source`."""
         from quarl.pipeline import import_source
 
         stated = StatedWords(
-            self.action, self.observation, self.output, self.contract, self.activation
+            self.action,
+            self.observation,
+            self.output,
+            self.contract,
+            self.activation,
+            self.step_hz,
         )
+        name = name_given(self.name)
         options = import_options(self.obs_norm, self.no_obs_norm, stated)
-        return import_source(self.source, options, self.env_spec(), fetching=fetching)
+        source = import_source(self.source, options, self.env_spec(), fetching=fetching)
+        return source if name is None else replace(source, given_name=name)
 
 
 @dataclass(frozen=True, kw_only=True)

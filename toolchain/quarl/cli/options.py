@@ -5,6 +5,7 @@ Goes in: the words of a command line. Comes out: values of the pipeline.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from quarl.quantize.widths import Widths
     from quarl.verdict.limits import GateFile
 
+MOST_NAME = 200
 SourceArgument = Annotated[
     str,
     typer.Argument(
@@ -79,6 +81,21 @@ ActivationOption = Annotated[
         "--activation",
         metavar="NAME",
         help="Between the layers of a bare state dict, which does not say it: elu, tanh, relu.",
+    ),
+]
+StepHzOption = Annotated[
+    float | None,
+    typer.Option(
+        "--step-hz",
+        metavar="N",
+        help="Decisions a second; default: what the recipe, a file beside the policy, or "
+        "render_fps of the environment says.",
+    ),
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name", metavar="TEXT", help="What the policy is called; default: its file or recipe."
     ),
 ]
 ContractOption = Annotated[
@@ -233,11 +250,39 @@ def import_options(
         else observation_from(words.observation, "--observation"),
         output=words.output,
         activation=words.activation,
+        step_hz=_rate(words.step_hz),
+        step_hz_by="the recipe" if words.step_hz is None else "--step-hz",
         action_by=f"--action {words.action}",
         observation_by=f"--observation {words.observation}",
         normalizer_by="" if obs_norm is None else f"--obs-norm {obs_norm.name}",
     )
     return options if words.contract is None else with_contract_file(options, words.contract)
+
+
+def _rate(step_hz: float | None) -> float | None:
+    from quarl.errors import InputError
+
+    if step_hz is not None and not (math.isfinite(step_hz) and step_hz > 0):
+        raise InputError(f"--step-hz {step_hz:g}: must be a number above 0, decisions a second")
+    return step_hz
+
+
+def name_given(name: str | None) -> str | None:
+    """Return the name that a bundle is given; None: its source's.
+
+    Raises:
+        InputError: a name that cannot be shown or be part of a path.
+    """
+    from quarl.errors import InputError
+    from quarl.files.text import shortened
+
+    if name is None or (
+        0 < len(name) <= MOST_NAME and name.isprintable() and not set(name) & {"/", "\\"}
+    ):
+        return name
+    raise InputError(
+        f"--name {shortened(name)}: must have 1 to {MOST_NAME} printable characters and no slash"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +294,7 @@ class StatedWords:
     output: str | None = None
     contract: Path | None = None
     activation: str | None = None
+    step_hz: float | None = None
 
 
 def rung_number(text: str) -> int | None:

@@ -42,6 +42,20 @@ def spaces_of(env: EnvSpec) -> tuple[Observation, Action]:
         made.close()
 
 
+def rate_of(env: EnvSpec) -> float | None:
+    """Return the control rate in Hz that an environment states, `render_fps` of its metadata; None
+    where it states none.
+
+    Raises:
+        InputError: as `spaces_of`.
+    """
+    made = make_env(env)
+    stated = made.metadata.get("render_fps")
+    made.close()
+    is_rate = isinstance(stated, int | float | np.number) and np.isfinite(stated) and stated > 0
+    return float(stated) if is_rate else None
+
+
 def observation_of(space: Any, where: str) -> Observation:
     """Return the observation of a gymnasium space: pixels (uint8, 0 to 255, three axes), or a
     vector, into which windows, choices, dicts and tuples are laid out.

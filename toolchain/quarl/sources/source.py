@@ -41,6 +41,7 @@ class Source:
     observations: tuple[Path, Path] | None = None  # the recipe's own: calibration and held-out
     integers: QuantPolicy | None = None  # the recipe's own: those it was trained with
     output: str | None = None  # the output that the user chose, where a file has several
+    given_name: str | None = None  # --name
 
     def __repr__(self) -> str:
         """Return what it is, without its numbers."""
@@ -61,6 +62,8 @@ class Source:
     @property
     def name(self) -> str:
         """Name for the bundle."""
+        if self.given_name is not None:
+            return self.given_name
         return self.file.stem if self.recipe is None else self.recipe.name
 
     @property
@@ -104,7 +107,7 @@ def open_source(
             run.check_env(env)
             path, options = run.agent, run.completed(options)
             env = env or EnvSpec(run.env_id)
-        told = _with_rate(_with_spaces(options, env), path)
+        told = _with_rate(_with_spaces(options, env), path, env)
         return Source(_read(path, told), path, None, env, output=options.output)
     recipe = read_recipe(folder)
     if recipe.normalizer is not None and options.normalizer is None:
@@ -133,9 +136,18 @@ def open_source(
     return Source(policy, file, recipe, own_env, (fitted, held), integers)
 
 
-def _with_rate(options: ImportOptions, path: Path) -> ImportOptions:
-    """Return the options with the control rate that a file beside the policy states."""
-    found = stated_rate(path) if options.step_hz is None else None
+def _with_rate(options: ImportOptions, path: Path, env: EnvSpec | None) -> ImportOptions:
+    """Return the options with the control rate that a file beside the policy states, or else the
+    environment.
+    """
+    if options.step_hz is not None:
+        return options
+    found = stated_rate(path)
+    if found is None and env is not None:
+        from quarl.importers.spaces import rate_of
+
+        rate = rate_of(env)
+        found = None if rate is None else (rate, f"render_fps of {env.id}")
     return options if found is None else replace(options, step_hz=found[0], step_hz_by=found[1])
 
 
