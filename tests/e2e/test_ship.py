@@ -163,7 +163,7 @@ def test_a_file_with_an_environment_is_exported_like_a_shipped_policy(
     assert done.returncode == 0, done.stderr
     manifest = json.loads((tmp_path / "mine" / MANIFEST).read_text())
     assert manifest["rung"] == 3
-    assert manifest["env"] == {"id": "CartPole-v1", "kwargs": {}}
+    assert manifest["env"] == {"id": "CartPole-v1", "kwargs": {}, "wrappers": []}
     assert manifest["origin"]["file"] == "mine.zip"
     assert manifest["calibration"]["episodes"] == 40
     assert 10 < manifest["limits"]["random_return"] < 40  # played, since no recipe says it
