@@ -69,7 +69,7 @@ def task_of(policy: Policy, env: EnvSpec | None, assignment: Assignment) -> dict
     return {
         "source": policy.source_sha256,
         "contract": policy.contract.digest,
-        "env": None if env is None else [env.id, dict(env.kwargs)],
+        "env": None if env is None else [env.id, dict(env.kwargs), *env.wrappers],
         "widths": asdict(assignment.widths),
         "seed": assignment.seed,
     }

@@ -49,7 +49,8 @@ def provenance(contents: Contents) -> Section:
         arguments = ", ".join(
             f"{key}={value}" for key, value in sorted(manifest.env.kwargs.items())
         )
-        rows.append(("Environment", Cell(plain_env(manifest.env.id), note=arguments)))
+        note = ", ".join([*filter(None, [arguments]), *manifest.env.wrappers])
+        rows.append(("Environment", Cell(plain_env(manifest.env.id), note=note)))
     versions = [(name, Cell(release)) for name, release in sorted(manifest.tools.items())]
     if contents.profile is not None:
         versions += [

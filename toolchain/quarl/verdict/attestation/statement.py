@@ -18,6 +18,7 @@ from quarl.bundle.manifest import ATTESTATION, SOURCE, tool_versions
 from quarl.bundle.release import Release
 from quarl.files.atomic import SCRATCH
 from quarl.files.digests import digests
+from quarl.graph.env_spec import EnvSpec
 from quarl.profiles.host import cpu_name
 from quarl.verdict.verdict import Verdict
 
@@ -89,7 +90,7 @@ def release_statement(
             "answer": verdict.answer,
             "source": {**asdict(manifest.origin), "is_in_bundle": SOURCE in release.files},
             "contract_sha256": manifest.contract_sha256,
-            "env": None if manifest.env is None else _env(manifest.env.id, manifest.env.kwargs),
+            "env": None if manifest.env is None else _env(manifest.env),
             "limits": manifest.limits.to_table(),
             "allowed": {c.name: c.allowed for c in verdict.checks if c.allowed is not None},
             "manifest_sha256": verdict.manifest_sha256,
@@ -113,7 +114,7 @@ def provenance_statement(
         "rung": manifest.rung,
         "weights": manifest.weights,
         "board": manifest.board,
-        "env": None if manifest.env is None else _env(manifest.env.id, manifest.env.kwargs),
+        "env": None if manifest.env is None else _env(manifest.env),
     }
     packages = [{"uri": f"pkg:pypi/{name}@{v}"} for name, v in sorted(manifest.tools.items())]
     source = {"name": manifest.origin.file, "digest": {"sha256": manifest.origin.sha256}}
@@ -141,5 +142,6 @@ def _statement(files: Mapping[str, str], kind: str, predicate: Mapping[str, Any]
     return json.dumps(statement, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _env(env_id: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    return {"id": env_id, "kwargs": dict(kwargs)}
+def _env(env: EnvSpec) -> dict[str, Any]:
+    wrappers = {"wrappers": list(env.wrappers)} if env.wrappers else {}
+    return {"id": env.id, "kwargs": dict(env.kwargs), **wrappers}
