@@ -52,8 +52,10 @@ def rate_of(env: EnvSpec) -> float | None:
     made = make_env(env)
     stated = made.metadata.get("render_fps")
     made.close()
-    is_rate = isinstance(stated, int | float | np.number) and np.isfinite(stated) and stated > 0
-    return float(stated) if is_rate else None
+    if not isinstance(stated, int | float | np.integer | np.floating):
+        return None
+    rate = float(stated)
+    return rate if np.isfinite(rate) and rate > 0 else None
 
 
 def observation_of(space: Any, where: str) -> Observation:
