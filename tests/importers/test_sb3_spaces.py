@@ -43,9 +43,12 @@ OBSERVATIONS: dict[str, spaces.Space[Any]] = {
     ),
     "dict_of_pictures": spaces.Dict(
         {
-            "left": spaces.Box(0, 255, (1, 36, 36), np.uint8),
+            "left": spaces.Box(0, 255, (36, 37, 1), np.uint8),
             "right": spaces.Box(0, 255, (36, 36, 4), np.uint8),
         }
+    ),
+    "dict_of_channels": spaces.Dict(
+        {"eye": spaces.Box(0, 255, (1, 36, 37), np.uint8), "z": VECTOR},
     ),
     "dict_of_windows": spaces.Dict({"lidar": spaces.Box(-1, 1, (2, 3)), "goal": VECTOR}),
 }

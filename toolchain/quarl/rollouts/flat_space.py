@@ -55,7 +55,9 @@ def has_channels_first(shape: tuple[int, ...]) -> bool:
 
 
 def pictures_in(space: Any) -> tuple[Picture, ...]:
-    """Return where in the vector of a dict or tuple its pictures lie."""
+    """Return where in the vector of a dict or tuple its pictures lie; none of a picture alone."""
+    if is_picture(space):
+        return ()
     found, first = [], 0
     for part in _leaves(space):
         if is_picture(part):

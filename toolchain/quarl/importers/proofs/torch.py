@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, unflatten
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, ToolMissingError
@@ -199,20 +199,33 @@ def _remembered(state: dict[str, Any], module: str, x: Any) -> Any:
 
 def _take_flat_observations(network: Any) -> None:
     """Let a network whose observations are choices, windows or dicts take the vector they are laid
-    out as.
+    out as; beside pictures, let each other part be a vector.
     """
     from gymnasium import spaces
     from stable_baselines3.common.torch_layers import FlattenExtractor
 
-    if not is_flattened(network.observation_space) or pictures_in(network.observation_space):
+    given = network.observation_space
+    if not is_flattened(given):
         return
-    space = spaces.Box(-np.inf, np.inf, (flat_length(network.observation_space),), np.float32)
+    if pictures_in(given):
+        space: Any = spaces.Dict(
+            {
+                key: part if is_picture(part) else _vector_space(flat_length(part))
+                for key, part in given.spaces.items()
+            }
+        )
+    else:
+        space = _vector_space(flat_length(given))
     for module in network.modules():
         if hasattr(module, "observation_space"):
             module.observation_space = space
         for name in ("features_extractor", "pi_features_extractor", "vf_features_extractor"):
-            if hasattr(module, name):
+            if hasattr(module, name) and not pictures_in(given):
                 setattr(module, name, FlattenExtractor(space))
+
+
+def _vector_space(length: int) -> Any:
+    return Box(-np.inf, np.inf, (length,), np.float32)
 
 
 def _parts_of(space: Any, rows: NDArray[Any]) -> Any:
@@ -226,11 +239,8 @@ def _parts_of(space: Any, rows: NDArray[Any]) -> Any:
         if is_picture(part):  # Stable-Baselines3 keeps the channels first
             channels, height, width = part.shape
             pixels = values.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
-            parts[key] = pixels.astype(part.dtype)
-        elif isinstance(part, Box):
-            parts[key] = values.reshape(-1, *part.shape).astype(part.dtype)
-        else:
-            parts[key] = np.array([unflatten(part, row.astype(int)) for row in values])
+            values = pixels.astype(part.dtype)
+        parts[key] = values
     return parts
 
 
