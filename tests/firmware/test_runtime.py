@@ -41,7 +41,7 @@ CORES: dict[str, tuple[str, ...]] = {
 
 def odd_shapes() -> Iterator[Program]:
     """Layers that the samples lack: poolings, a mean, sums of both kinds, wide tensors, int4,
-    products.
+    products, an action that is drawn.
     """
     rng = np.random.default_rng(0)
     for kernels in get_args(Kernels):
@@ -68,7 +68,9 @@ def odd_shapes() -> Iterator[Program]:
         state = gated.rescaled(gated.table("relu", gated.output()), wide_tensor(10, 0.01))
         gated.mul(gate, gated.add(state, state), gated.output())
         gated.dense(4, gated.output())
-        yield lower(gated.build(), kernels)
+        drawn = gated.build()
+        action = replace(drawn.contract.action, sampled=True)
+        yield lower(replace(drawn, contract=replace(drawn.contract, action=action)), kernels)
 
 
 def programs() -> Iterator[Program]:
