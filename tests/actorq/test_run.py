@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +91,11 @@ def test_a_discrete_environment_for_d4pg_is_refused_before_anything_starts(tmp_p
 
 LONGER = SMALL.replace("checkpoint_s = 0", "checkpoint_s = 0.5")
 ENDLESS = 1_000_000  # environment steps: the test ends such a run
+
+
+def test_an_actor_loads_no_torch_when_it_is_started_again() -> None:
+    program = "import sys, quarl.actorq.processes; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_a_killed_actor_is_started_again_and_the_run_goes_on(tmp_path: Path) -> None:
@@ -190,8 +197,9 @@ def test_two_runs_into_one_folder_are_refused(tmp_path: Path) -> None:
             run_actorq(recipe_of(SMALL), run, Wishes(resume=True))
         except InputError as error:
             refused.append(str(error))
+        stop(run)(status)
 
     thread = when(run, lambda status: True, second)
-    run_actorq(recipe_of(SMALL), run)
+    run_actorq(recipe_of(SMALL, steps=ENDLESS), run)
     thread.join()
     assert "another run writes into it now" in refused[0]

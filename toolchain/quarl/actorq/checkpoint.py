@@ -9,13 +9,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from quarl.actorq.fill import Ranges
 from quarl.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 LEARNER_FILE, FOLDER = "learner.pt", "checkpoints"
 
@@ -35,6 +37,8 @@ def write_checkpoint(
     Raises:
         InputError: it cannot be written; the one before it is still there.
     """
+    import torch
+
     target = run / FOLDER / f"{step:010d}"
     scratch = target.with_name(f".{target.name}.part")
     try:
@@ -59,12 +63,16 @@ def write_checkpoint(
 
 def read_learner(folder: Path) -> dict[str, Any]:
     """Return the learner's state of a checkpoint."""
+    import torch
+
     state: dict[str, Any] = torch.load(folder / LEARNER_FILE, weights_only=True)
     return state
 
 
 def ranges_state(ranges: Ranges | None) -> list[torch.Tensor]:
     """Return the ranges as tensors; none where nothing was seen."""
+    import torch
+
     if ranges is None:
         return []
     return [torch.from_numpy(values.copy()) for values in (ranges.low, ranges.high, ranges.peaks)]

@@ -132,6 +132,7 @@ class _Supervisor:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         from quarl.actorq import processes
+        from quarl.actorq.learner_process import LearnerProcess
 
         self._ray, self._plan, self._tell = ray, plan, tell
         here = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
@@ -153,7 +154,7 @@ class _Supervisor:
             **{"num_cpus": 0, "max_restarts": -1, "max_task_retries": 2, **here},
         ).remote(plan)
         self._learner = place(
-            *(processes.LearnerProcess, "learner"),
+            *(LearnerProcess, "learner"),
             **{"num_cpus": 1, "max_restarts": settings.learner_restarts, **again, **here},
         ).remote(plan)
         self._actors = [
