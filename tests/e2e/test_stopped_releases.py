@@ -149,7 +149,7 @@ def test_a_quietly_worse_quantisation_is_stopped_by_the_actions_and_says_where_t
         quantized, results = fixed_rung(policy, calibration, number, *rest)
         return _coarsened(quantized, 24), results
 
-    monkeypatch.setattr("quarl.exporter.export.fixed_rung", coarser)
+    monkeypatch.setattr("quarl.exporter.integers.fixed_rung", coarser)
     verdict = judged(pipeline.import_source(POLICY), tmp_path / "nav")
     found = failing(verdict)
     assert "action_error" in found
