@@ -168,7 +168,10 @@ def test_an_interrupted_run_is_resumed_with_all_it_had(tmp_path: Path) -> None:
     assert walls == sorted(walls)
 
 
-@pytest.mark.parametrize(("how", "words"), [("raise", "the motor fell off"), ("nan", "NaN")])
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [pytest.param("raise", "the motor fell off", marks=pytest.mark.slow), ("nan", "NaN")],
+)
 def test_an_environment_that_fails_is_named_and_ends_the_run_with_its_checkpoint(
     tmp_path: Path, how: str, words: str
 ) -> None:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.play
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("kind", ["LSTM", pytest.param("GRU", marks=pytest.mark.slow)])
 def test_a_recurrent_policy_passes_its_gate_on_an_emulated_cortex_m4(
     kind: str, quarl: Quarl, tmp_path: Path
 ) -> None:

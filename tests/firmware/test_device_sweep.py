@@ -39,7 +39,7 @@ DEVICES: list[tuple[str, str, Fpu]] = [
     ("qemu", "cortex-m55", "double"),
     ("qemu", "riscv32-imc", "none"),
 ]
-QUICK_PRODUCTS = 20_000_000  # that a test which always runs may take on one core
+QUICK_PRODUCTS = 8_000_000  # that a test which always runs may take on one core
 MPS3_DRAM = Region(
     0x6000_0000, 16 << 20
 )  # of QEMU's machine with an M55, for what its 2 MB of SRAM cannot hold

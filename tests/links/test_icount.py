@@ -22,8 +22,16 @@ from tests.support.cores import FULL, board_with, qemu_of
 from tests.support.samples import observations, sample
 from tests.support.workloads import workload_for
 
+ONE_OF_EACH = ("cortex-m0", "cortex-m4", "cortex-m55", "riscv32-imc")  # instruction sets
 
-@pytest.mark.parametrize(("cpu", "fpu"), FULL)
+
+@pytest.mark.parametrize(
+    ("cpu", "fpu"),
+    [
+        pytest.param(cpu, fpu, marks=() if cpu in ONE_OF_EACH else pytest.mark.slow)
+        for cpu, fpu in FULL
+    ],
+)
 def test_it_counts_as_the_plugin_does_within_the_stated_bound(cpu: str, fpu: Fpu) -> None:
     need("ziglang", "elftools", "capstone", *qemu_of(cpu))
     policy, quantized = sample("squashed", 3)

@@ -36,6 +36,7 @@ def checks(folder: Path) -> dict[str, dict[str, object]]:
     }
 
 
+@pytest.mark.slow  # four minutes; tests/pi/test_ssh.py goes the whole way with a small policy
 def test_a_policy_ships_for_the_emulated_pi_and_is_then_measured_over_ssh(
     fake_pi: FakePi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

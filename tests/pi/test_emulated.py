@@ -34,7 +34,10 @@ def board_named(name: str) -> LinuxBoard:
 
 
 @pytest.mark.parametrize("name", BOARDS)
-@pytest.mark.parametrize(("policy_name", "rung"), [("squashed", 3), ("small_images", 3)])
+@pytest.mark.parametrize(
+    ("policy_name", "rung"),
+    [("squashed", 3), pytest.param("small_images", 3, marks=pytest.mark.slow)],
+)
 def test_every_core_answers_like_the_reference_in_every_runtime(
     pi_root: EmulatedRoot, name: str, policy_name: str, rung: int
 ) -> None:
