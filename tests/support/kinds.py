@@ -22,7 +22,7 @@ KINDS = {
 }
 FUNCTIONS = {
     "quarl.pipeline.parity": "play",
-    "quarl.pipeline.ship": "play",
+    "quarl.exporter.shipping.ship_release": "play",  # which pipeline.ship is
     "quarl.train.train": "train",
 }
 NEED = "need"
