@@ -25,7 +25,7 @@ SHAPES = [  # height, width, channels; kernel, stride, padding
 NO_PADDING = ((0, 0), (0, 0))
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", [8, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("wide", [False, True], ids=["int8", "int16"])
 @pytest.mark.parametrize("shape", range(len(SHAPES)))
 @pytest.mark.parametrize("cpu", CORES)

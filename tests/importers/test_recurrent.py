@@ -106,7 +106,7 @@ def keras_layers(kind: str) -> list[Any]:
 @pytest.mark.parametrize(
     "kind", ["lstm", "gru", "gru that resets before", "plain", "two layers", "no bias"]
 )
-@pytest.mark.parametrize("suffix", ["keras", "h5"])
+@pytest.mark.parametrize("suffix", ["keras", pytest.param("h5", marks=pytest.mark.slow)])
 def test_a_keras_layer_computes_over_an_episode_what_keras_computes(
     kind: str, suffix: str, tmp_path: Path
 ) -> None:

@@ -115,7 +115,13 @@ def test_every_board_builds_boots_and_answers(name: str) -> None:
     assert (found.compared, found.differing) == (3, 0)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+SMALL = ("cartpole_ppo", "nav_dqn_small", "nav_ppo", "pendulum_sac")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in SMALL else pytest.mark.slow) for name in SHIPPED],
+)
 def test_a_shipped_policy_acts_on_the_core_as_on_the_host(name: str) -> None:
     need(*TOOLS)
     quantized, heldout = shipped(name)
