@@ -446,11 +446,6 @@ REFUSED: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
         (sb3.PPO, "MlpPolicy", VECTOR, CHOICES),
         kwargs(features_extractor_class=Extractor),
     ),
-    "multi_input": (
-        "MultiInput policies",
-        (sb3.PPO, "MultiInputPolicy", spaces.Dict({"a": VECTOR, "eye": PICTURE}), CHOICES),
-        {},
-    ),
     "float_pixels": (
         "observations are float32 of shape",
         (sb3.PPO, "CnnPolicy", spaces.Box(0, 1, (3, 52, 44)), CHOICES),
