@@ -2,7 +2,6 @@
 /* The port over two rings in RAM, which a debug probe reads and fills while the core runs. Layout
  * of the control block: SEGGER, UM08001 (RTT), 16.4; pyOCD and probe-rs find it by its first bytes.
  */
-#include "ql_frame.h"
 #include "ql_port.h"
 
 enum { UP_BYTES = 1024, DOWN_BYTES = 1024, ID_BYTES = 16 };
@@ -77,19 +76,5 @@ void ql_port_write(const void *from, uint32_t count)
         up_bytes[place] = at[i];
         place = next;
         ql_rtt.up.written = place;
-    }
-}
-
-/* There is nothing to return to. A fault is told to the host, whatever it asked. */
-void ql_port_exit(int32_t code)
-{
-    if (code != 0) {
-        const uint32_t told[4] = {'Q' | 'L' << 8 | QL_FRAME_VERSION << 16 | (uint32_t)'E' << 24, 4U,
-                                  0U, QL_FRAME_FAULT};
-        const uint32_t crc = ql_crc32(0U, told, sizeof told);
-        ql_port_write(told, sizeof told);
-        ql_port_write(&crc, sizeof crc);
-    }
-    for (;;) {
     }
 }

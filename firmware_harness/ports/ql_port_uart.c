@@ -4,7 +4,6 @@
  * answers may be lost; the host waits for each answer before it asks again. */
 #include "ql_uart.h"
 
-#include "ql_frame.h"
 #include "ql_port.h"
 #include "ql_uart_board.h"
 
@@ -48,19 +47,5 @@ void ql_port_write(const void *from, uint32_t count)
     const uint8_t *at = (const uint8_t *)from;
     for (uint32_t i = 0U; i < count; i++) {
         ql_uart_put(QL_UART_BASE, at[i]);
-    }
-}
-
-/* There is nothing to return to. A fault is told to the host, whatever it asked. */
-void ql_port_exit(int32_t code)
-{
-    if (code != 0) {
-        const uint32_t told[4] = {'Q' | 'L' << 8 | QL_FRAME_VERSION << 16 | (uint32_t)'E' << 24, 4U,
-                                  0U, QL_FRAME_FAULT};
-        const uint32_t crc = ql_crc32(0U, told, sizeof told);
-        ql_port_write(told, sizeof told);
-        ql_port_write(&crc, sizeof crc);
-    }
-    for (;;) {
     }
 }

@@ -20,6 +20,7 @@ STARTUP = "ql_startup.c"
 STARTUP_FOLDERS: dict[Architecture, str] = {"arm": "startup", "riscv": "startup/riscv"}
 PORTS = "ports"
 PORT = "ql_port_semihosting.c"  # what emulators and debug probes answer
+STOP = "ql_port_stop.c"  # how a port of frames ends
 RTT_PORT = "ql_port_rtt.c"  # what a debug probe reads while the core runs
 FLAGS = (
     "-std=c11",
@@ -66,8 +67,8 @@ def bare_port_sources(board: Board, port: PortName) -> dict[str, bytes]:
     """
     if port == "uart":
         return uart_sources(board)
-    name = RTT_PORT if port == "rtt" else PORT
-    return {name: (firmware_dir() / PORTS / name).read_bytes()}
+    names = (RTT_PORT, STOP) if port == "rtt" else (PORT,)
+    return {name: (firmware_dir() / PORTS / name).read_bytes() for name in names}
 
 
 def uart_sources(board: Board) -> dict[str, bytes]:
@@ -79,7 +80,8 @@ def uart_sources(board: Board) -> dict[str, bytes]:
     if board.uart is None:
         raise InputError(f"{board.name}: the board file has no [uart], which the serial link needs")
     folder = firmware_dir() / PORTS
-    paths = [folder / "ql_port_uart.c", folder / "ql_uart.h", folder / "uart" / board.uart.source]
+    names = ("ql_port_uart.c", STOP, "ql_uart.h")
+    paths = [*(folder / name for name in names), folder / "uart" / board.uart.source]
     return {path.name: path.read_bytes() for path in paths} | {
         HEADER: uart_header(board.uart).encode()
     }
