@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.errors import InputError, QuarlError, UnsupportedError
+from quarl.errors import InputError, UnsupportedError
 from quarl.files.open import read_file
 from quarl.graph.contract import Action, Observation, box_bounds
 from quarl.graph.policy import Activation, Dense, Function, Policy, linear_chain
 from quarl.importers.options import ImportOptions, box_from_environment, make_contract
 from quarl.importers.rllib_folder import MADE_WITH, STATE, module_folder
 from quarl.importers.torch.layers import Layers, TorchState
-from quarl.importers.torch.objects import Named, ObjectMeanings, Thing, array_of
+from quarl.importers.torch.objects import Named, ObjectMeanings, Thing, array_of, other_contents
 from quarl.importers.torch.pickle import Machine
 from quarl.importers.torch.trainers import ACTIVATIONS
 
@@ -72,15 +72,10 @@ def read_rllib(path: Path, options: ImportOptions) -> Policy:
     """
     folder = module_folder(path)
     assert folder is not None, "recognised by it"
-    try:
+    with other_contents(
+        path.name, "its pickles are not those of an RLlib module", "save the checkpoint again"
+    ):
         return _policy(path, _opened(folder), options)
-    except QuarlError:
-        raise
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
-        raise InputError(
-            f"{path.name}: its pickles are not those of an RLlib module ({error}): save the "
-            "checkpoint again"
-        ) from error
 
 
 def _opened(folder: Path) -> Checkpoint:

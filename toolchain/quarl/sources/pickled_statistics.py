@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from quarl.errors import InputError, QuarlError, UnsupportedError
+from quarl.errors import InputError, UnsupportedError
 from quarl.files.open import read_file
 from quarl.graph.contract import Normalizer
-from quarl.importers.torch.objects import ObjectMeanings, Thing, array_of
+from quarl.importers.torch.objects import ObjectMeanings, Thing, array_of, other_contents
 from quarl.importers.torch.pickle import Machine
 
 MAX_PICKLE_BYTES = 1 << 24
@@ -33,16 +33,13 @@ def read_vecnormalize(path: Path) -> Normalizer:
         UnsupportedError: the statistics of a Dict of observations.
         UntrustedFileError: an instruction that such a pickle does not need.
     """
-    try:
+    with other_contents(
+        path.name,
+        "is not a pickle of VecNormalize",
+        "give the file written by VecNormalize.save, or an .npz with mean, var, epsilon, clip_obs",
+    ):
         found = Machine(path.name, ObjectMeanings()).run(read_file(path, MAX_PICKLE_BYTES))
         return _normalizer(path, found)
-    except QuarlError:
-        raise
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
-        raise InputError(
-            f"{path.name}: is not a pickle of VecNormalize ({error}): give the file written by "
-            "VecNormalize.save, or an .npz with mean, var, epsilon, clip_obs"
-        ) from error
 
 
 def _normalizer(path: Path, found: Any) -> Normalizer:

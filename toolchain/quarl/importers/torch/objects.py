@@ -8,11 +8,15 @@ Source: numpy.ndarray.__reduce__.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from quarl.errors import InputError, QuarlError
 
 MAX_RANK = 8
 
@@ -58,6 +62,22 @@ class ObjectMeanings:
         if not isinstance(value, Thing):
             raise ValueError(f"attributes of a {type(value).__name__}")
         value.attributes.update(state if isinstance(state, dict) else {"": state})
+
+
+@contextmanager
+def other_contents(name: str, what: str, remedy: str) -> Iterator[None]:
+    """Turn what objects that are not the expected ones raise into one message: the file `name`
+    `what` (the reason): `remedy`.
+
+    Raises:
+        InputError: instead. Errors of quarl's own pass.
+    """
+    try:
+        yield
+    except QuarlError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise InputError(f"{name}: {what} ({error}): {remedy}") from error
 
 
 def array_of(value: Any) -> NDArray[np.float64]:
