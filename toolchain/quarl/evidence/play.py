@@ -23,7 +23,7 @@ from quarl.rollouts.episodes import Episodes, Watch, join_episodes, run_beside, 
 from quarl.rollouts.robustness import DISTURBANCES, feature_spread, play_disturbed
 from quarl.rollouts.shares import Field, Maker, in_shares, opened, play_episodes
 from quarl.rollouts.vector_env import check_env
-from quarl.stats.seeds import parity_seed
+from quarl.stats.seeds import parity_seeds
 from quarl.stats.sequential import Look
 from quarl.workers.progress import Progress, part_of
 
@@ -45,10 +45,10 @@ def play_pairs(
     counter = ClipCounter(release.quantized)
     rounds: list[_Share] = []
     looks, played, began = schedule.looks, 0, schedule.clock()
-    start = parity_seed(release.manifest.attempt.number)
+    attempt = release.manifest.attempt.number
     while True:
         look = next(look for look in looks if look.episodes > played)
-        seeds = range(start + played, start + look.episodes)
+        seeds = parity_seeds(attempt, played, look.episodes)
         part = part_of(progress, 3 * played, 3 * looks[-1].episodes)
         shares = _play_look(players, field, seeds, part)
         for share in shares:
@@ -151,8 +151,7 @@ def play_robustness(
         _artifact_maker(release),
     )
     spread = feature_spread(split_rows(release.contract, release.example.obs)[0])
-    start = parity_seed(release.manifest.attempt.number)
-    seeds = range(start, start + episodes)
+    seeds = parity_seeds(release.manifest.attempt.number, 0, episodes)
     turns = len(makers) * len(DISTURBANCES) * episodes
     disturbed = []
     for turn, name in enumerate(DISTURBANCES):
@@ -174,8 +173,7 @@ def play_own(
         InputError: as `play_pairs`.
     """
     check_env(field.env, release.contract)
-    start = parity_seed(release.manifest.attempt.number)
-    seeds = range(start, start + episodes)
+    seeds = parity_seeds(release.manifest.attempt.number, 0, episodes)
     played = play_episodes(field, _artifact_maker(release), seeds, progress)
     return OwnEpisodes(field.env.id, played)
 

@@ -22,3 +22,9 @@ ACTOR_SEED = 1_000_000_000
 def parity_seed(attempt: int) -> int:
     """Return the first seed of the episodes that the gate judges in a try, counted from 1."""
     return PARITY_SEED if attempt == 1 else RETRY_SEED + (attempt - 2) * 1_000_000
+
+
+def parity_seeds(attempt: int, start: int, stop: int) -> range:
+    """Return the seeds of episodes start to stop - 1 of a try."""
+    first = parity_seed(attempt)
+    return range(first + start, first + stop)
