@@ -12,8 +12,8 @@ PIP := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-ver
 export OMP_NUM_THREADS ?= 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-# What `make check` leaves to `make test`: tests that start a program or run for long. tests/support/kinds.py sets the marks.
-QUICK := not (slow or e2e or play or train or compiler or emulator or browser or probe or server or framework)
+# What `make check` leaves to `make test`: tests that start a program (tests/support/kinds.py sets the marks) or are marked long.
+QUICK := not (slow or long or e2e or play or train or compiler or emulator or browser or probe or server or framework)
 # Types of frameworks are checked where they are installed. Without them they count as Any.
 WITHOUT_FRAMEWORKS := --ignore-missing-imports --no-warn-unused-ignores --no-warn-return-any \
   --allow-subclassing-any --allow-untyped-decorators

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,10 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with what it starts; see tests/support/kinds.py."""
+    """Mark each test with what it starts (tests/support/kinds.py), and as slow the cases that
+    `every` leaves to `make test-all`.
+    """
+    cases: Counter[object] = Counter()
     for item in items:
         if not isinstance(item, pytest.Function):
             continue
@@ -74,6 +78,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kinds |= {kind for kind, members in KINDS.items() if members & by_module}
         for kind in sorted(kinds):
             item.add_marker(kind)
+        every = item.get_closest_marker("every")
+        if every is not None and item.get_closest_marker("slow") is None:
+            if cases[item.function] % every.args[0]:
+                item.add_marker("slow")
+            cases[item.function] += 1
 
 
 STARTED: set[str] = set()  # programs that the running test started

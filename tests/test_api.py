@@ -56,6 +56,7 @@ def test_there_are_about_ten_names_and_each_has_its_words() -> None:
         quarl.exprot  # noqa: B018  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_the_names_stay_functions_whatever_was_imported() -> None:
     program = (
         "import quarl, quarl.pipeline, quarl.reports.render, quarl.reports.player, quarl.cli.app\n"
@@ -73,6 +74,7 @@ def test_importing_quarl_imports_nothing_else() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "foreign"),
     [
@@ -104,6 +106,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     return quarl.export("cartpole_ppo", str(out), rung=3, limits=LIMITS)
 
 
+@pytest.mark.long
 def test_a_shipped_policy_goes_through_the_chain_by_its_name(release: Release) -> None:
     assert release.manifest.rung == 3
     evidence = quarl.parity(release, episodes=8)

@@ -100,6 +100,7 @@ def test_every_room_has_its_place_in_the_order() -> None:
     assert {_room(module) for module in _modules()} - {""} == set(LEVELS)
 
 
+@pytest.mark.long
 def test_nothing_imports_upward() -> None:
     assert upward(_arrows(), LEVELS) == []
 
@@ -117,6 +118,7 @@ def test_a_hidden_import_upward_is_seen(text: str) -> None:
     assert len(upward(arrows, LEVELS)) == 1
 
 
+@pytest.mark.long
 def test_no_circle_of_modules() -> None:
     arrows = {name: {target for target, _ in found} for name, found in _arrows().items()}
     try:
@@ -141,11 +143,13 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
     return [each.arg for each in every if each.arg not in ("self", "cls")]
 
 
+@pytest.mark.long
 def test_a_function_fits_on_a_screen() -> None:
     lengths = {place: (node.end_lineno or 0) - node.lineno + 1 for place, node in _functions()}
     assert {p: n for p, n in lengths.items() if n > MOST_LINES_OF_A_FUNCTION} == {}
 
 
+@pytest.mark.long
 def test_no_function_takes_many_parameters() -> None:
     counts = {place: len(_parameters(node)) for place, node in _functions()}
     assert {place: n for place, n in counts.items() if n > MOST_PARAMETERS} == {}

@@ -100,3 +100,17 @@ def test_a_test_that_starts_a_compiler_unsaid_fails(
     """)
     result = pytester.runpytest_inprocess("-p", "no:xdist")
     result.assert_outcomes(passed=1, errors=errors)
+
+
+def test_of_like_cases_make_test_runs_every_nth(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.every(3)
+        @pytest.mark.parametrize("case", range(7))
+        def test_like(case):
+            assert case % 3 == 0
+    """)
+    pytester.makeconftest("from tests.conftest import pytest_collection_modifyitems  # noqa: F401")
+    result = pytester.runpytest_inprocess("-p", "no:xdist", "-m", "not slow")
+    result.assert_outcomes(passed=3, deselected=4)

@@ -25,6 +25,7 @@ def test_a_program_that_is_not_there_is_named() -> None:
             start()
 
 
+@pytest.mark.long
 def test_a_process_that_does_not_end_is_stopped() -> None:
     with pytest.raises(DeviceError, match="did not end within"):
         tools.run([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.3)
@@ -48,6 +49,7 @@ def test_a_worker_that_dies_is_quoted() -> None:
         worker.ask({})
 
 
+@pytest.mark.long
 def test_a_worker_that_keeps_silent_is_stopped() -> None:
     with (
         tools.Conversation(

@@ -129,6 +129,7 @@ def test_costs_are_those_of_a_run() -> None:
     assert costs.policy_bytes == 100_000
 
 
+@pytest.mark.long
 def test_the_page_shows_all_of_it_and_loads_nothing(tmp_path: Path) -> None:
     need("matplotlib", "jinja2")
     measured = Measured(

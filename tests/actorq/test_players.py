@@ -50,6 +50,7 @@ def _play(player: KernelPlayer, obs: NDArray[np.float32], rows: int) -> NDArray[
     return np.concatenate(parts)
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("variant", NAMES)
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_kernel_equals_the_reference(name: str, variant: str) -> None:

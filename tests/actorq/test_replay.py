@@ -69,6 +69,7 @@ def test_a_new_row_is_seen_soon() -> None:
     assert 99 in ring.sample(400, np.random.default_rng(0)).rows["value"]
 
 
+@pytest.mark.long
 @given(
     min_rows=st.integers(0, 50),
     ratio=st.sampled_from([0.01, 0.3, 1.0, 16.0]),

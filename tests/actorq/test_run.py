@@ -168,6 +168,7 @@ def test_an_interrupted_run_is_resumed_with_all_it_had(tmp_path: Path) -> None:
     assert walls == sorted(walls)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "words"),
     [pytest.param("raise", "the motor fell off", marks=pytest.mark.slow), ("nan", "NaN")],

@@ -94,6 +94,7 @@ def test_each_file_is_read_once_and_hashed_once(
     assert sorted(reads) == sorted([MANIFEST, *exported.manifest.files])
 
 
+@pytest.mark.long
 def test_a_file_that_changes_after_the_bundle_was_opened_does_not_matter(copy: Path) -> None:
     opened = open_bundle(copy)
     (copy / "model.tflite").write_bytes(b"other")

@@ -294,6 +294,7 @@ def read_or_refuse(read: Any, path: Path) -> None:
             integer_outputs(policy, obs) if isinstance(policy, QuantPolicy) else policy.outputs(obs)
 
 
+@pytest.mark.long
 @settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -317,6 +318,7 @@ def test_a_document_with_anything_exchanged_is_read_or_refused_but_never_crashes
     read_or_refuse(read, rewritten(original, tmp_path / "policy.npz", change))
 
 
+@pytest.mark.long
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -361,6 +363,7 @@ def test_arrays_of_another_kind_are_read_or_refused_but_never_crash(
     read_or_refuse(read, rewritten(original, tmp_path / "policy.npz", change))
 
 
+@pytest.mark.long
 @settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

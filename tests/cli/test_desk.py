@@ -67,6 +67,7 @@ def test_version_says_which_python_and_where(tmp_path: Path) -> None:
     assert Path(text.split(", ")[-1].strip()).is_dir()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
@@ -128,6 +129,7 @@ def test_wrong_keys_of_a_project_are_all_named(tmp_path: Path, verbs: dict[str, 
         assert words in text, text
 
 
+@pytest.mark.long
 def test_defaults_reach_a_verb_and_are_said_unless_quiet(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.quarl]\nboard = "nrf52840_dks"\n')
     spoken = quarl(tmp_path, "export", "pendulum_sac", "--out", "b", code=2)

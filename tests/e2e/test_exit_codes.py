@@ -30,6 +30,7 @@ def hostile(act: str, when: str) -> list[str]:
     return ["--env", ENV, "--env-arg", f"act={act}", "--env-arg", f"when={when}"]
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("when", ["make", "reset", "step", "close"])
 @pytest.mark.parametrize("act", ["leave", "leave with success", "custom"])
 def test_an_environment_that_leaves_is_bad_input(

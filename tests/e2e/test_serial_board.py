@@ -89,6 +89,7 @@ def test_a_cable_pulled_in_the_middle_ends_with_code_4_and_writes_nothing(
     assert not (bundle.folder / f"device.{BOARD}.json").exists()
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [

@@ -14,6 +14,7 @@ need("dm_control", "shimmy")
 ID = "quarl.envs:quarl/DmControl-v0"
 
 
+@pytest.mark.long
 def test_an_episode_is_repeated_by_its_seed() -> None:
     env = make_gymnasium(EnvSpec(ID, {"domain": "cartpole", "task": "swingup"}))
     traces = []

@@ -71,6 +71,7 @@ def same(a: PairedEpisodes, b: PairedEpisodes) -> bool:
     return equal and np.array_equal(a.divergence, b.divergence)
 
 
+@pytest.mark.long
 def test_pairs_depend_on_neither_lanes_nor_looks(bundle: Release, source: Policy) -> None:
     once, clipped = play_pairs(bundle, Field(ENV), Schedule((Look(9, 1.0),)))
     for looks, lanes in (
@@ -98,6 +99,7 @@ def test_episodes_stop_at_the_first_look_that_settles_it(bundle: Release, source
     assert paired.looks == looks
 
 
+@pytest.mark.long
 def test_a_clear_pass_needs_fewer_episodes_than_were_allowed_and_says_so(
     bundle: Release, source: Policy
 ) -> None:
@@ -110,6 +112,7 @@ def test_a_clear_pass_needs_fewer_episodes_than_were_allowed_and_says_so(
     assert len(paired.source.seeds) < 64
 
 
+@pytest.mark.long
 def test_the_whole_evidence_of_a_bundle_survives_its_file(bundle: Release) -> None:
     evidence = pipeline.parity(bundle, ParityRequest(episodes=16, robustness=True))
     text = (bundle.folder / PARITY).read_text()
@@ -159,6 +162,7 @@ def test_the_first_look_chooses_how_many_are_played(bundle: Release, source: Pol
     assert same(paired, play_pairs(bundle, Field(ENV), Schedule((Look(5, 1.0),)))[0])
 
 
+@pytest.mark.long
 def test_auto_plays_to_a_verdict_and_keeps_its_plan(bundle: Release) -> None:
     said: list[str] = []
     request = ParityRequest(episodes=AutoEpisodes(1.0), tell=said.append)
@@ -174,6 +178,7 @@ def test_a_bundle_path_is_no_part_of_the_evidence(bundle: Release, tmp_path: Pat
     assert str(bundle.folder) not in pipeline.parity(bundle, ParityRequest(episodes=8)).to_json()
 
 
+@pytest.mark.long
 def test_the_evidence_is_the_same_bytes_whatever_the_number_of_workers(bundle: Release) -> None:
     texts = []
     for count in (1, 3):
@@ -186,6 +191,7 @@ def test_the_evidence_is_the_same_bytes_whatever_the_number_of_workers(bundle: R
     assert texts[0] == texts[1]
 
 
+@pytest.mark.long
 def test_a_control_plays_all_pairs_where_any_share_meets_chance(bundle: Release) -> None:
     """The first share alone asks whether the environment repeats itself."""
     workers = Processes(2)

@@ -45,6 +45,7 @@ def export_as(folder: Path, **changes: str) -> dict[str, bytes]:
     return {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
 
 
+@pytest.mark.long
 def test_day_folder_locale_threads_and_hash_seed_change_no_byte(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(TEN_YEARS_ON)
     first = export_as(
@@ -65,6 +66,7 @@ def test_a_bundle_is_exported_again_byte_for_byte(release: Release) -> None:
     assert found.notes == ()
 
 
+@pytest.mark.long
 def test_the_files_that_are_not_of_the_source_are_named(release: Release, tmp_path: Path) -> None:
     forged = Forgery.__new__(Forgery)
     forged.folder = Path(shutil.copytree(release.folder, tmp_path / "bundle"))

@@ -78,6 +78,7 @@ def _write_often(path: Path, content: bytes, times: int) -> None:
         write_whole(path, content)
 
 
+@pytest.mark.long
 def test_two_writers_never_show_half_of_a_file(tmp_path: Path) -> None:
     path, contents = tmp_path / "verdict.json", [b"a" * 10_000, b"b" * 20_000]
     write_whole(path, contents[0])

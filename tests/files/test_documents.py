@@ -116,6 +116,7 @@ HOSTILE_BYTES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("data", HOSTILE_BYTES.values(), ids=HOSTILE_BYTES)
 def test_hostile_bytes_are_refused_in_little_memory(data: bytes) -> None:
     tracemalloc.start()

@@ -142,6 +142,7 @@ def killed_at(call: int, act: Callable[[], None]) -> bool:
     os._exit(0)
 
 
+@pytest.mark.long
 def test_a_kill_at_any_point_leaves_the_old_folder_or_the_new_one(
     tmp_path: Path, system: str
 ) -> None:

@@ -49,6 +49,7 @@ def written(folder: Path, data: bytes) -> Path:
     return path
 
 
+@pytest.mark.long
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(st.text("abc.0_/", min_size=1, max_size=6), arrays, min_size=1, max_size=4),
@@ -162,6 +163,7 @@ def test_bytes_that_are_no_array_are_refused(data: bytes) -> None:
         parse_npy(data, "here")
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_damaged_array_is_read_or_refused_but_never_crashes(data: st.DataObject) -> None:

@@ -45,6 +45,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_what_asks_for_too_much_is_refused_in_little_memory(text: str) -> None:
     data = text.encode(errors="surrogateescape")
@@ -56,6 +57,7 @@ def test_what_asks_for_too_much_is_refused_in_little_memory(text: str) -> None:
     assert peak < 50e6
 
 
+@pytest.mark.long
 def test_the_widest_file_within_the_bounds_is_read_in_little_memory() -> None:
     key = ".".join("a" for _ in range(62))
     lines = [f"[{key}.t{number}]\n" for number in range(MOST_BYTES // 140)]

@@ -63,6 +63,7 @@ def test_a_comment_can_end_neither_itself_nor_its_line(text: str) -> None:
     assert comment == "" or comment.isprintable()
 
 
+@pytest.mark.long
 @given(st.lists(st.text(), unique=True))
 def test_every_tensor_has_a_name_of_its_own(texts: list[str]) -> None:
     names = c_names(f"at_{text}" for text in texts)

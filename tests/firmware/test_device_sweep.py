@@ -92,6 +92,7 @@ def quick_count(name: str) -> int | None:
     return None if count >= (IMAGES if policy.is_image else VECTORS) else max(count, 2)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(("device", "name"), pairs(DEVICES, is_quick=True), ids=label)
 def test_a_shipped_policy_answers_on_the_core_as_on_the_host(
     device: tuple[str, str, Fpu], name: str

@@ -42,12 +42,14 @@ def violations(paths: list[Path]) -> str:
     return "\n".join([done.stderr.decode(), *long]).strip()
 
 
+@pytest.mark.long
 def test_the_runtime_is_formatted() -> None:
     paths = [p for p in firmware_dir().rglob("*") if p.suffix in (".c", ".h", ".cpp")]
     paths = [path for path in paths if path.parent.name != "host"]  # runs on no device
     assert violations(sorted(paths)) == ""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", [Names(), LONGEST], ids=["ql_policy", "longest"])
 def test_generated_code_is_formatted(names: Names, tmp_path: Path) -> None:
     paths = [tmp_path / "served.h"]

@@ -25,6 +25,7 @@ SHAPES = [  # height, width, channels; kernel, stride, padding
 NO_PADDING = ((0, 0), (0, 0))
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("bits", [8, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("wide", [False, True], ids=["int8", "int16"])
 @pytest.mark.parametrize("shape", range(len(SHAPES)))
@@ -45,6 +46,7 @@ def test_windows_of_every_shape_are_exact(cpu: str, shape: int, wide: bool, bits
     np.testing.assert_array_equal(on_a_core(policy, cpu, x), NumpyRuntime(policy).run(x))
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("wide", [False, True], ids=["int8", "int16"])
 @pytest.mark.parametrize("cpu", CORES)

@@ -41,6 +41,7 @@ def counted(quantized: QuantPolicy, obs: np.ndarray, core: str, folder: Path) ->
     return instructions_from([(int(code), int(count)) for code, count in lines])
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     ("name", "core", "most"),
     [

@@ -250,6 +250,7 @@ def check_shipped(core: str, name: str) -> None:
     np.testing.assert_array_equal(program_actions(policy.policy, acted.stdout), policy.actions)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(("core", "name"), pairs(PI_CORES, is_quick=True))
 def test_a_shipped_policy_answers_on_the_cores_as_on_the_host(core: str, name: str) -> None:
     """1,000 held-out observations, 100 of Atari; a large network on one of the cores, the rest of

@@ -71,6 +71,7 @@ def chains(draw: st.DrawFn) -> tuple[list[Buffer], list[Overlap]]:
     return [*buffers, *scratch], overlaps
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(chains())
 def test_an_output_shares_its_input_only_at_the_allowed_distance(

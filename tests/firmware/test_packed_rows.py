@@ -144,6 +144,7 @@ def extremes(inputs: int) -> np.ndarray:  # type: ignore[type-arg]
     return np.stack(rows).astype(np.int32)
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("cpu", ["cortex-m4", "cortex-m33"])
 @pytest.mark.parametrize(("weight", "bits"), [(127, 8), (-127, 8), (7, 4), (-7, 4)])
 def test_sums_at_their_bounds_are_exact_on_a_core(weight: int, bits: int, cpu: str) -> None:

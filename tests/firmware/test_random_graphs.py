@@ -104,6 +104,7 @@ def check(seed: int, folder: Path) -> None:
         np.testing.assert_array_equal(made, expected)
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("seed", range(4))
 def test_a_random_graph_gives_the_reference_outputs_with_every_family_of_kernels(
     seed: int, tmp_path: Path

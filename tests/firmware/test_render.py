@@ -64,6 +64,7 @@ def test_the_same_policy_gives_the_same_bytes(name: str) -> None:
     assert list(first) == sorted(first)
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     ("compiler", "flags"),
     [("gcc", ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")), ("zig", ())],

@@ -46,6 +46,7 @@ def test_the_corpus_is_small_and_of_known_readers() -> None:
     assert sum(path.stat().st_size for path in KEPT) < 200_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in TARGETS if name not in SLOW_SEEDS])
 def test_good_files_are_read(tmp_path: Path, name: str) -> None:
     for number, seed in enumerate(dict.fromkeys(TARGETS[name].seeds())):
@@ -54,6 +55,7 @@ def test_good_files_are_read(tmp_path: Path, name: str) -> None:
         assert outcome(TARGETS[name], seed, folder) == ("read", "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in TARGETS if name not in SLOW_SEEDS])
 def test_a_mutated_file_is_read_or_refused(tmp_path: Path, name: str) -> None:
     for number in range(FEW[name]):
@@ -129,6 +131,7 @@ def misbehaving(monkeypatch: pytest.MonkeyPatch, body: str) -> Count:
         (Path.home() / ".quarl-fuzz-test").unlink(missing_ok=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("body", "field"),
     [

@@ -101,6 +101,7 @@ def policies() -> list[tuple[str, QuantPolicy]]:
     return made
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(("name", "policy"), policies())
 def test_c_draws_what_the_host_draws(name: str, policy: QuantPolicy, tmp_path: Path) -> None:
     need("gcc")

@@ -31,6 +31,7 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path / "w.h5"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "hard"),
     [(resource.RLIMIT_AS, 1_500 << 20), (resource.RLIMIT_CPU, 4), (resource.RLIMIT_CORE, 0)],
@@ -54,6 +55,7 @@ def test_a_process_that_cannot_start_does_not_blame_the_file(
         open_hdf5(weights, "w.h5")
 
 
+@pytest.mark.long
 def test_a_damaged_file_is_blamed(weights: Path) -> None:
     for content in (b"", b"\x89HDF\r\n\x1a\n" + bytes(100), weights.read_bytes()[:-500]):
         with pytest.raises(InputError, match=r"w\.h5: not a complete HDF5 file"):

@@ -725,6 +725,7 @@ def test_another_observation_or_action_than_the_environments_is_refused(saved: P
         read_keras(saved, ImportOptions(action_space=Action("discrete", 4)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["image", "vector"])
 def test_a_file_of_keras_2_computes_what_keras_2_computed(tmp_path: Path, name: str) -> None:
     content, golden = keras2_model(name)

@@ -103,6 +103,7 @@ def keras_layers(kind: str) -> list[Any]:
     }[kind]
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     "kind", ["lstm", "gru", "gru that resets before", "plain", "two layers", "no bias"]
 )

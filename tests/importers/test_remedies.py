@@ -55,6 +55,7 @@ def options_known() -> set[str]:
     return {word for verb in verbs for parameter in verb.params for word in parameter.opts}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_option_that_a_message_names_exists(room: str) -> None:
     named = {
@@ -63,6 +64,7 @@ def test_every_option_that_a_message_names_exists(room: str) -> None:
     assert named - options_known() - FOREIGN == set()
 
 
+@pytest.mark.long
 def test_spaces_that_messages_give_as_examples_are_spaces() -> None:
     given = {text for room in ROOMS for text in texts(room)}
     actions = {w for t in given for w in re.findall(r"--action ((?:box|discrete):[\w.:-]*\w)", t)}

@@ -31,6 +31,7 @@ class Squares(BaseFeaturesExtractor):
 """
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     ("algorithm", "env"),
     [

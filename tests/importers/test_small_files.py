@@ -70,6 +70,7 @@ def gathered() -> list[onnx.NodeProto]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("nodes", "shape", "output"),
     [
@@ -107,6 +108,7 @@ def _export(path: Path) -> None:
     observations_of(source, path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("shape", "dtype"),
     [((33_000_000, 4), "<i1"), ((10_000_000, 4), "<f4"), ((6_000_000, 4), "<f8")],

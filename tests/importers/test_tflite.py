@@ -388,6 +388,7 @@ def by_hand(
     return file.write(path, x, build(file, x).index)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fused", ["NONE", "RELU", "RELU6"])
 def test_fused_activations_clamp_where_litert_does(tmp_path: Path, fused: str) -> None:
     # 6 / 2.4 is half way between two integers: the side it falls on depends on the zero point
@@ -434,6 +435,7 @@ def test_a_clamp_that_another_layer_must_not_see_becomes_a_table(tmp_path: Path)
     assert [type(node.op) for node in policy.nodes] == [QuantDense, QuantTable, Concat, QuantDense]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fused", ["NONE", "RELU", "RELU6"])
 def test_sums_are_those_of_litert_whatever_their_scales(tmp_path: Path, fused: str) -> None:
     def build(f: HandMade, x: Value, second: QuantTensor = HIDDEN) -> Value:
@@ -586,6 +588,7 @@ def test_firmware_of_a_converted_network_answers_as_litert_does(
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize(
     ("kernel", "stride"), [((3, 3), (2, 2)), ((4, 2), (1, 3)), ((5, 4), (3, 2))]
@@ -740,6 +743,7 @@ WRONG: list[tuple[Callable[[Any], None], str]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("change", "words"), WRONG)
 def test_a_file_that_says_something_else_is_refused_with_what_it_says(
     tmp_path: Path, change: Callable[[Any], None], words: str

@@ -235,6 +235,7 @@ def test_a_storage_that_claims_more_than_its_bytes_is_refused() -> None:
         read_torch(forged(tensor(0, (2,), (1,))))
 
 
+@pytest.mark.long
 def test_a_deeply_nested_key_cannot_exhaust_the_stack() -> None:
     nested = b"\x80\x02}" + b")" + b"\x85" * 200_000 + b"K\x01s."
     with pytest.raises(InputError, match="neither a name nor a number"):
@@ -301,6 +302,7 @@ def test_something_else_than_a_state_dict_is_described() -> None:
             read_state_dict(saved(value))
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_damaged_file_never_gives_anything_but_our_errors(data: st.DataObject) -> None:

@@ -12,6 +12,7 @@ from tests.kill import verbs
 from tests.kill.verbs import kill_verbs
 
 
+@pytest.mark.long
 def test_what_is_killed_leaves_the_old_state_or_the_new_one(tmp_path: Path) -> None:
     tally = kill_verbs(tmp_path, {"export": 8, "gate": 5, "history": 5}, seed=3)
     assert tally.wrong == []
@@ -25,6 +26,7 @@ def test_a_chain_that_is_killed_leaves_the_old_state_or_the_new_one(tmp_path: Pa
     assert tally.kills == {"ship": 2}
 
 
+@pytest.mark.long
 def test_a_writer_of_halves_would_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def in_place(stage: verbs.Stage) -> None:
         for path in (stage.bundle / "model.tflite", stage.bundle / "policy.npz"):

@@ -106,6 +106,7 @@ def boot(
         QemuDevice(elf, image, board, interface_of(program), default_cache_dir(), timeout_s)
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("emulator", ["unicorn", "qemu"])
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_firmware_that_fails_is_stopped_and_its_registers_shown(name: str, emulator: str) -> None:
@@ -137,6 +138,7 @@ int main(void)
         boot("qemu", main)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(
     ("cpu", "fpu"),
     [

@@ -44,6 +44,7 @@ def boot(
     )
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("squashed", 5), ("small_images", 0)])
 @pytest.mark.parametrize(("cpu", "fpu"), FULL)
 def test_every_core_answers_like_the_reference_bit_for_bit(
@@ -77,6 +78,7 @@ def test_two_emulators_count_the_same_instructions_and_branches(cpu: str, fpu: F
     assert merged(ours).taken_branches == merged(theirs).taken_branches
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("small_images", 5)])
 @pytest.mark.parametrize(("cpu", "fpu"), FULL)
 def test_arms_gcc_gives_the_same_answers_without_a_warning(

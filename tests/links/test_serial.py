@@ -83,6 +83,7 @@ def built(
     )
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_uart_on_a_pty_answers_like_the_reference(name: str) -> None:
     need("serial", "qemu-system-arm")
@@ -134,6 +135,7 @@ FAULTS: dict[str, Callable[[str, int, int], bytes | None]] = {
 }
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_damaged_line_is_survived_and_no_answer_is_wrong(
     black_pill: tuple[str, Board, Program], name: str

@@ -41,6 +41,7 @@ def boot(
     )
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(("name", "rung"), [("branches", 3), ("squashed", 5), ("small_images", 0)])
 @pytest.mark.parametrize(("cpu", "fpu"), IN_UNICORN)
 def test_a_core_answers_like_the_reference_bit_for_bit(

@@ -16,6 +16,7 @@ from tests.support.pages import DOCS, follow
 ROOT = DOCS.parents[1]
 
 
+@pytest.mark.every(3)
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     ("page", "tools"),

@@ -40,6 +40,7 @@ def test_the_agent_needs_nothing_but_the_standard_library_and_runs_on_old_python
     assert imported <= set(sys.stdlib_module_names)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["argmax_mlp", "squashed", "small_images"])
 def test_a_model_is_answered_timed_and_its_memory_is_told(name: str) -> None:
     policy, quantized = sample(name, 3)
@@ -62,6 +63,7 @@ def test_a_model_is_answered_timed_and_its_memory_is_told(name: str) -> None:
                 assert fields["decisions_us"] == []
 
 
+@pytest.mark.long
 def test_a_file_that_is_not_what_was_sent_is_not_used() -> None:
     policy, quantized = sample("argmax_mlp", 3)
     package = package_of(
@@ -78,6 +80,7 @@ def test_a_file_that_is_not_what_was_sent_is_not_used() -> None:
             pi.ask(run_request(package, replace(asked, sha256=sha256_of(b"no model")), NOTHING))
 
 
+@pytest.mark.long
 def test_a_runtime_that_is_not_there_is_a_missing_tool() -> None:
     policy, quantized = sample("argmax_mlp", 3)
     package = package_of(

@@ -70,6 +70,7 @@ def test_a_policy_ships_for_the_emulated_pi_and_is_then_measured_over_ssh(
     assert (tmp_path / "nav" / "pi.raspberrypi_4.json").read_bytes() == before
 
 
+@pytest.mark.long
 def test_links_that_lead_nowhere_are_refused_before_any_work(tmp_path: Path) -> None:
     assert "no board is named" in quarl(
         tmp_path, "ship", "nav_ppo", "--link", "ssh:pi", "--out", "nav", code=2
@@ -104,6 +105,7 @@ def test_links_that_lead_nowhere_are_refused_before_any_work(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_the_boards_that_run_linux_are_listed(tmp_path: Path) -> None:
     assert "raspberrypi_zero2w" in quarl(tmp_path, "boards")
     listed = {board["name"]: board for board in json.loads(quarl(tmp_path, "boards", "--json"))}

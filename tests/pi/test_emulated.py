@@ -33,6 +33,7 @@ def board_named(name: str) -> LinuxBoard:
     return board
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("name", BOARDS)
 @pytest.mark.parametrize(
     ("policy_name", "rung"),
@@ -60,6 +61,7 @@ def test_every_core_answers_like_the_reference_in_every_runtime(
     assert len({backend.version.rpartition(" ")[2] for backend in found}) == 1  # one digest
 
 
+@pytest.mark.slow
 def test_instructions_are_counted_and_no_time_is_kept(pi_root: EmulatedRoot) -> None:
     need("ziglang")
     policy, quantized = sample("argmax_mlp", 3)

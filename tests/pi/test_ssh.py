@@ -239,6 +239,7 @@ def test_a_killed_agent_is_told_from_a_lost_connection(fake_pi: FakePi) -> None:
     assert look()["machine"] == "aarch64"
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     ("first", "then", "words"),
     [

@@ -118,6 +118,7 @@ def test_every_board_builds_boots_and_answers(name: str) -> None:
 SMALL = ("cartpole_ppo", "nav_dqn_small", "nav_ppo", "pendulum_sac")
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=() if name in SMALL else pytest.mark.slow) for name in SHIPPED],

@@ -70,6 +70,7 @@ def float_twin(contract: Contract) -> Policy:
     )
 
 
+@pytest.mark.long
 def test_a_profile_holds_both_precisions_of_both_runtimes_and_survives_json() -> None:
     quantized = random_policy("dense chain", np.random.default_rng(0))
     source = float_twin(quantized.contract)

@@ -719,6 +719,7 @@ for source, obs in ((cnn(rng), pixels(rng, 300, (2, 11, 11))), small):
 """
 
 
+@pytest.mark.long
 def test_another_processors_matrix_product_gives_the_same_bytes() -> None:
     """OpenBLAS adds up in another order on each kind of core and with each number of threads."""
     root = Path(__file__).parents[2]
@@ -759,6 +760,7 @@ def test_image_policies_are_quantised_well(rung: int) -> None:
 FUNCTIONS: list[Function] = ["relu", "relu6", "tanh", "sigmoid", "elu"]
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(
     seeds,

@@ -161,6 +161,7 @@ GRID = [
 ]
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("widths", GRID, ids=lambda w: w.sentence().replace(" ", "_"))
 def test_every_width_is_exact_on_every_backend(widths: Widths, tmp_path: Path) -> None:
     need("gcc")

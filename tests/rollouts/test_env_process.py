@@ -125,6 +125,7 @@ def here(env: EnvSpec, monkeypatch: pytest.MonkeyPatch) -> Episodes:
     return random_episodes(env, contract_of(env), SEEDS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "env",
     [
@@ -144,6 +145,7 @@ def test_their_python_plays_the_same_episodes_bit_for_bit(
     assert len(set(played.returns.tolist())) > 10
 
 
+@pytest.mark.long
 def test_workers_give_the_same_episodes(theirs: str) -> None:
     env = EnvElsewhere("their_envs:Theirs-v0", python=theirs)
     alone = random_episodes(env, contract_of(env), SEEDS)
@@ -167,6 +169,7 @@ def test_a_vectorised_form_is_theirs_too() -> None:
     env_process.end_all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("how", "words"),
     [

@@ -103,6 +103,7 @@ def test_an_episode_is_the_one_a_plain_loop_plays(env: EnvSpec, actor: Actor) ->
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("env", "contract"), [(CARTPOLE, cartpole_contract()), (PENDULUM, pendulum_contract())]
 )
@@ -124,6 +125,7 @@ def test_episodes_do_not_depend_on_the_order_of_the_seeds() -> None:
     assert np.array_equal(forward.returns, backward.returns[::-1])
 
 
+@pytest.mark.long
 def test_an_environment_that_remembers_earlier_episodes_is_made_anew() -> None:
     need("Box2D")
     env = EnvSpec("BipedalWalker-v3", {"max_episode_steps": 200})
@@ -163,6 +165,7 @@ def test_vectorised_lanes_play_the_same_episodes_as_single_ones() -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("actions", ["continuous", "discrete"])
 def test_flights_do_not_depend_on_the_number_of_lanes(actions: str) -> None:
     env = EnvSpec("quarl/PointToPoint-v0", {"actions": actions})
@@ -362,6 +365,7 @@ def test_an_observation_that_is_not_a_number_is_reported_with_its_place() -> Non
         )
 
 
+@pytest.mark.long
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.integers(1, 200))
 def test_shares_are_as_equal_as_the_lengths_allow(lengths: list[int], count: int) -> None:
     shares = _equal_shares(np.array(lengths), count)

@@ -68,6 +68,7 @@ def test_a_sound_environment_is_taken(contract: Contract) -> None:
     check_first_steps(EnvSpec("CartPole-v1"), contract)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -94,6 +95,7 @@ def test_one_that_is_slow_to_end_is_not_waited_for(contract: Contract) -> None:
     assert time.perf_counter() - began < 20
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["nav_ppo", "pendulum_sac", "nav_dqn_small"])
 def test_the_environments_of_shipped_policies_are_sound(name: str) -> None:
     source = pipeline.import_source(name)

@@ -79,6 +79,7 @@ def same(a: Episodes, b: Episodes) -> bool:
 CARTPOLE, FLIGHT = EnvSpec("CartPole-v1"), EnvSpec("quarl.envs:quarl/PointToPoint-v0")
 
 
+@pytest.mark.long
 def test_three_workers_play_what_one_plays(three: Processes) -> None:
     progress: list[tuple[int, int]] = []
     played = play_episodes(
@@ -120,6 +121,7 @@ def test_observations_are_the_same_ones(three: Processes, count: int) -> None:
     assert np.array_equal(found.episode, reference.episode)
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_loses_no_episode(tmp_path: Path) -> None:
     told: list[str] = []
     workers = Processes(2, tell=told.append)
@@ -137,6 +139,7 @@ def test_an_environment_that_always_ends_its_process_is_said_to(three: Processes
         play_episodes(Field(EnvSpec(DEADLY, {"seed": 47}), three), make_lean, SEEDS)
 
 
+@pytest.mark.long
 def test_what_an_environment_raises_is_the_same_message(three: Processes) -> None:
     env = EnvSpec("tests.support.unsteady_env:Unsteady-v0", {"fails_at": 3})
     with pytest.raises(InputError, match="motor fell off"):
@@ -151,6 +154,7 @@ def test_an_environment_of_this_process_alone_is_played_here(three: Processes) -
     assert same(scripted, run_episodes(CARTPOLE, lean, SEEDS))
 
 
+@pytest.mark.long
 def test_short_work_starts_no_process_and_long_work_is_handed_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

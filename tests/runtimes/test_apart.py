@@ -28,6 +28,7 @@ def model(name: str) -> bytes:
     return EMITTERS[FILE_FORMAT[name]](POLICY)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(RUNTIMES))
 @pytest.mark.parametrize("count", [0, 1, 33, 600])
 def test_the_answers_are_those_of_the_runtime(name: str, count: int) -> None:
@@ -79,6 +80,7 @@ def worker(body: str, timeout: float = 20) -> Blocks:
     return Blocks(argv, timeout=timeout)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("body", "said"),
     [

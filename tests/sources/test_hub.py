@@ -98,6 +98,7 @@ def quarl(endpoint: str, home: Path, *words: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.long
 def test_a_repository_of_the_hub_is_a_source(endpoint: str, tmp_path: Path) -> None:
     made = quarl(endpoint, tmp_path, "import", f"hf:{REPOSITORY}", "--env", "CartPole-v1")
     assert made.returncode == 0, made.stderr
@@ -105,6 +106,7 @@ def test_a_repository_of_the_hub_is_a_source(endpoint: str, tmp_path: Path) -> N
     assert "stable-baselines3" in made.stdout.lower()
 
 
+@pytest.mark.long
 def test_statistics_beside_the_policy_are_fetched_and_asked_about(
     endpoint: str, tmp_path: Path
 ) -> None:
@@ -114,6 +116,7 @@ def test_statistics_beside_the_policy_are_fetched_and_asked_about(
     assert "vec_normalize.pkl lies beside it" in made.stderr
 
 
+@pytest.mark.long
 def test_what_is_not_there_is_said(endpoint: str, tmp_path: Path) -> None:
     made = quarl(endpoint, tmp_path, "import", "hf:nobody/nothing")
     assert made.returncode == 2

@@ -40,6 +40,7 @@ def test_a_shipped_policy_is_read_exactly(name: str) -> None:
     assert proof.max_abs_error <= EXACT
 
 
+@pytest.mark.every(2)
 @pytest.mark.play
 @pytest.mark.parametrize("name", FINISHED)
 def test_a_shipped_policy_plays_as_well_as_its_score_says(name: str) -> None:
@@ -63,6 +64,7 @@ def test_a_shipped_policy_plays_as_well_as_its_score_says(name: str) -> None:
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FINISHED)
 def test_what_a_shipped_policy_is_judged_on_was_not_calibrated_on(name: str) -> None:
     packages(name)

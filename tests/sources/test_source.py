@@ -69,6 +69,7 @@ def test_a_recipe_is_found_by_name_and_by_folder() -> None:
         recipe_folder("nothing_here")
 
 
+@pytest.mark.long
 def test_the_algorithm_is_the_recipes_where_the_file_does_not_say() -> None:
     assert pipeline.import_source("nav_dqn_small").algorithm == "DQN"
     file = str(models_dir() / "nav_dqn_small" / "policy.keras")
@@ -77,6 +78,7 @@ def test_the_algorithm_is_the_recipes_where_the_file_does_not_say() -> None:
     assert pipeline.import_source(str(models_dir() / "nav_ppo" / "policy.zip")).algorithm == "PPO"
 
 
+@pytest.mark.long
 def test_only_quarls_own_files_are_loaded_by_their_framework_unasked(tmp_path: Path) -> None:
     own = pipeline.import_source("cartpole_ppo")
     copied = pipeline.import_source(

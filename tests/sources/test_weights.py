@@ -89,6 +89,7 @@ def test_a_file_beside_the_recipe_is_taken_as_it_is(folder: Path, tmp_path: Path
     )
 
 
+@pytest.mark.long
 def test_a_file_is_fetched_once_with_progress_and_then_comes_from_the_cache(
     folder: Path, tmp_path: Path, server: Server
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(
     assert len(server.asked) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("page", "announced", "message"),
     [
@@ -182,6 +184,7 @@ def dripping() -> Iterator[Callable[[bytes], str]]:
         listener.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "first",
     [
@@ -205,6 +208,7 @@ def test_a_server_that_sends_a_byte_now_and_then_is_cut_off(
     assert not written(tmp_path / "cache")
 
 
+@pytest.mark.long
 def test_a_server_that_is_not_there_is_named(folder: Path, tmp_path: Path, server: Server) -> None:
     with pytest.raises(InputError, match=r"127\.0\.0\.1:9/big_ppo/policy\.zip: cannot be fetched"):
         find_file(folder, "policy.zip", origin="http://127.0.0.1:9", cache=tmp_path / "cache")
@@ -235,6 +239,7 @@ def test_without_a_place_to_fetch_from_the_message_says_what_to_set(
         find_file(folder, "policy.zip", origin=origin, cache=tmp_path / "cache")
 
 
+@pytest.mark.long
 def test_the_cache_stays_within_its_bound(
     folder: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +268,7 @@ def test_a_list_remembers_digest_size_and_parameters(folder: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_weights_toml_lists_what_the_wheel_leaves_out_as_it_is() -> None:
     listed = read_stored(MODELS)
     assert sorted(listed) == left_out(), "run: python -m toolchain.dev.write_weights"

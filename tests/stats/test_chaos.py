@@ -102,6 +102,7 @@ def test_a_release_as_chaotic_as_its_source_passes_with_the_episodes_it_asks_for
     assert passed >= POWER - 3 * math.sqrt(POWER * (1 - POWER) / count)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moved_share", [0.05, 0.3])
 def test_a_rise_of_failures_by_the_share_of_its_spread_seldom_passes(moved_share: float) -> None:
     """2,000 releases, 400 episodes; int8 and control each change `moved_share` of the outcomes."""

@@ -93,6 +93,7 @@ def test_of_two_thousand_releases_that_lose_the_margin_one_in_twenty_passes(make
     )
 
 
+@pytest.mark.long
 def test_an_equal_release_passes_with_the_number_of_episodes_it_was_told() -> None:
     rng = np.random.default_rng(0)
     pilot = compare_means(np.zeros(1000), normal(rng, 1000, 0), 0.35)
@@ -195,6 +196,7 @@ def test_the_same_returns_give_the_same_verdict() -> None:
     assert compare_means(source, candidate, 1.0) == compare_means(source, candidate, 1.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("count", "margin"), [(20, 0.1), (40, 0.05), (59, 0.05), (60, 0.1)])
 def test_the_failure_test_errs_at_most_one_time_in_twenty_whatever_the_discordant_pairs(
     count: int, margin: float
@@ -243,6 +245,7 @@ def test_failures_are_counted_by_who_fails_alone() -> None:
     assert result.rate_difference == pytest.approx(-0.005)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=25)
 @given(st.integers(10, 200), st.data())
 def test_one_more_failure_never_helps_and_the_bound_stands_with_the_decision(
@@ -259,6 +262,7 @@ def test_one_more_failure_never_helps_and_the_bound_stands_with_the_decision(
     assert result.upper >= result.rate_difference
 
 
+@pytest.mark.long
 def test_the_worst_share_of_discordant_pairs_is_found() -> None:
     """The grid over nuisance rates against one six times finer."""
     count, margin = 50, 0.08

@@ -75,6 +75,7 @@ def test_halfway_spends_where_a_flawless_release_can_pass(most: int, share: floa
     assert looks_after(38, most, goal)[1] == Look(most // 2, share)
 
 
+@pytest.mark.long
 def test_failures_ask_for_what_a_flawless_release_takes_and_more_where_some_differ() -> None:
     still = np.zeros(PILOT)
     flawless = pairs_to_play(still, still, 0, Goal(1.0, 0.5, 0.05, ALPHA))
@@ -87,6 +88,7 @@ def test_failures_ask_for_what_a_flawless_release_takes_and_more_where_some_diff
     assert pairs_to_play(spread, still, 0, Goal(1e-4, 0.5, None, ALPHA)) is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("margin", [0.02, 0.1, 0.3, 0.6, 0.9])
 @pytest.mark.parametrize("share", [0.01, 1 / 33, 0.2])
 def test_the_failures_number_is_found_however_few_it_is(margin: float, share: float) -> None:
@@ -95,18 +97,21 @@ def test_the_failures_number_is_found_however_few_it_is(margin: float, share: fl
     assert number >= flawless_episodes(margin, 0.6 * ALPHA)
 
 
+@pytest.mark.long
 def test_a_given_number_needs_no_room_for_what_was_not_met() -> None:
     still = np.zeros(PILOT)
     assert pairs_needed(still, still, 0, Goal(1.0, 0.02, 0.02, ALPHA)) == 149
     assert pairs_to_play(still, still, 0, Goal(1.0, 0.02, 0.02, ALPHA)) == 762
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [normal, mixed, skewed, rare, half_rare])
 def test_a_release_that_loses_the_margin_seldom_passes_by_the_number_it_chose(make: Make) -> None:
     count = 150
     assert passes(make, count, loss=MARGIN) <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / count)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [normal, mixed])
 def test_an_equal_release_passes_by_the_number_it_chose(make: Make) -> None:
     count = 100

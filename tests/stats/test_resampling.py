@@ -51,6 +51,7 @@ def test_the_middle_half_of_the_policies_is_what_is_averaged() -> None:
     assert middle_change(pairs[:2]).percent == pytest.approx(0.5)
 
 
+@pytest.mark.long
 def test_a_perfect_order_has_a_correlation_of_one() -> None:
     x = np.arange(12.0)
     found = rank_correlation(x, np.exp(x))

@@ -133,6 +133,7 @@ def test_of_two_thousand_releases_that_lose_the_margin_one_in_twenty_passes_at_a
     assert passed <= ALPHA
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("discordant", [0.03, 0.05, 0.1])
 def test_a_release_that_fails_by_the_margin_more_often_seldom_passes_at_any_look(
     discordant: float,

@@ -55,6 +55,7 @@ def share_that_pass(make: Make, ships: int, loss: float = 0.5) -> float:
     return float(np.mean(passed))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [normal, half_rare])
 def test_ships_whose_candidates_all_lose_the_margin_seldom_pass_one(make: Make) -> None:
     ships = 60
@@ -68,6 +69,7 @@ def test_of_two_thousand_ships_of_bad_candidates_one_in_twenty_passes(make: Make
     assert share_that_pass(make, 2000) <= ALPHA
 
 
+@pytest.mark.long
 def test_one_level_for_every_try_would_pass_too_often() -> None:
     """What the shares are for: six tries at the whole error."""
     rng, looks = np.random.default_rng(4), first_looks(LIMITS, None, ONLY_TRY)

@@ -134,6 +134,7 @@ def test_markdown_is_a_table_whatever_the_names() -> None:
     assert "9,000 B of flash" in text
 
 
+@pytest.mark.long
 def test_plot_is_svg_and_repeats() -> None:
     need("matplotlib")
     svg = comparison_svg([ROW, replace(ROW, method="ort", rung=None, model_bytes=20_000)])

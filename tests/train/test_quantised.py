@@ -64,6 +64,7 @@ def fit(text: str, run: Path, **options: Any) -> tuple[Recipe, Trained]:
     return recipe, sb3.fit(recipe, Run(run, **options))
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("name", RECIPES)
 def test_what_acts_while_it_learns_is_what_is_exported(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

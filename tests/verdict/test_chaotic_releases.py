@@ -28,6 +28,7 @@ def chaotic(loss: float = 0.0) -> Evidence:
 RELATIVE = replace(LIMITS, chaos_margin=0.2, failure_return=0.0, source_return=None)
 
 
+@pytest.mark.long
 def test_what_is_as_chaotic_as_its_source_says_so_and_asks_for_limits_that_do() -> None:
     verdict = judge(chaotic(), replace(RELATIVE, chaos_margin=None), policy="p")
     assert verdict.answer is Outcome.NOT_PROVEN

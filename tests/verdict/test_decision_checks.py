@@ -131,6 +131,7 @@ def test_episodes_that_were_played_are_judged_and_a_bundle_that_can_play_must_pl
     assert (stripped.answer, stripped.decisions_only) == (Outcome.NOT_PROVEN, False)
 
 
+@pytest.mark.long
 def test_a_policy_without_an_environment_passes_or_fails_by_its_decisions(tmp_path: Path) -> None:
     source = replace(pipeline.import_source("cartpole_ppo"), env=None, recipe=None)
     for rung, weighted, answer in ((5, None, Outcome.PASS), (0, 0.99, Outcome.FAIL)):

@@ -249,6 +249,7 @@ def judged(folder: Path, text: str | None, *trusted: PublicKey) -> Verdict:
     return pipeline.gate(open_bundle(folder), limits=asked, trusted=trusted)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_a_forged_release_is_stopped_or_named_in_the_docs(row: Row, forged: Forgery) -> None:
     row.forge(forged)

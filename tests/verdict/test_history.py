@@ -125,6 +125,7 @@ def test_a_figure_is_followed_over_the_runs_that_have_it(tmp_path: Path) -> None
         figure_over_runs(path, "unheard")
 
 
+@pytest.mark.long
 def test_writers_side_by_side_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "history.sqlite3"
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path)]) for _ in range(4)]

@@ -313,6 +313,7 @@ def test_what_an_early_stop_left_open_is_reported_and_what_stopped_it_fails() ->
     assert "left open" in checks["mean_return"].detail
 
 
+@pytest.mark.long
 def test_a_gain_beyond_the_margin_fails_where_equivalence_is_asked_for() -> None:
     better = replace(GOOD, paired=pairs(candidate_loss=-12))
     assert not failed(better)
@@ -325,6 +326,7 @@ def disturbed(loss: float) -> tuple[DisturbedEpisodes, ...]:
     return (DisturbedEpisodes("noise", episodes(source), episodes(source - loss)),)
 
 
+@pytest.mark.long
 def test_int8_may_not_lose_more_than_its_source_under_a_disturbance() -> None:
     limits = replace(LIMITS, robustness_margin=0.04)
     assert not failed(replace(GOOD, robustness=disturbed(10)), limits)
@@ -500,6 +502,7 @@ def test_exact_figures_may_not_grow_and_measured_ones_only_by_their_noise(
     } == names
 
 
+@pytest.mark.long
 def test_a_check_that_is_gone_or_fails_now_is_a_regression() -> None:
     baseline = judge(GOOD, LIMITS, policy="p").checks
     gone = compare_with_baseline(
@@ -578,6 +581,7 @@ def test_a_policy_without_a_source_falls_behind_a_baseline_that_was_compared_wit
     }
 
 
+@pytest.mark.long
 def test_evidence_survives_its_file() -> None:
     box = compare_actions(np.zeros((4, 2)), np.full((4, 2), 0.1), (-1.0, -1.0), (1.0, 1.0))
     differing = BackendEquality("litert", "2.3", 10, 20, 1, FirstDifference(1, 2, 3, 4))

@@ -31,6 +31,7 @@ def first_look(spread: float = 1.0) -> PairedEpisodes:
     return replace(pairs(spread=spread, count=count), looks=first_looks(WIDE, AutoEpisodes()))
 
 
+@pytest.mark.long
 def test_auto_plays_what_the_spread_of_the_first_look_asks_for() -> None:
     narrow, looks = plan_after(first_look(), WIDE, AutoEpisodes(), 1.0)
     wide, more = plan_after(first_look(spread=200.0), WIDE, AutoEpisodes(), 1.0)
@@ -41,6 +42,7 @@ def test_auto_plays_what_the_spread_of_the_first_look_asks_for() -> None:
     assert narrow.seconds_per_pair == pytest.approx(1 / 38)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("budget", "most"), [(1.0, 60), (0.01, 39), (1e4, 762)])
 def test_auto_stays_within_its_budget_and_says_what_that_means(budget: float, most: int) -> None:
     plan, looks = plan_after(first_look(), WIDE, AutoEpisodes(budget), 38.0)
@@ -65,6 +67,7 @@ def test_two_hundred_flawless_pairs_are_not_called_too_few() -> None:
     assert "NOT PROVEN" not in plan.sentence()
 
 
+@pytest.mark.long
 def test_a_margin_that_no_number_proves_plays_the_budget_and_says_so() -> None:
     plan, _ = plan_after(first_look(200.0), replace(WIDE, margin=1e-6), AutoEpisodes(1), 38.0)
     assert (plan.needed, plan.most) == (None, 60)

@@ -106,6 +106,7 @@ def test_the_same_payload_and_key_give_the_same_bytes(key: SecretKey) -> None:
     assert sealed(b"{}", IN_TOTO, key) == sealed(b"{}", IN_TOTO, key)
 
 
+@pytest.mark.long
 def test_a_signed_bundle_passes_and_may_be_judged_again(copy: Path, key: SecretKey) -> None:
     assert gate(copy, key)["signature"] is Outcome.PASS
     (copy / "report.html").write_text("made again")
@@ -113,6 +114,7 @@ def test_a_signed_bundle_passes_and_may_be_judged_again(copy: Path, key: SecretK
     assert "signature" not in gate(copy)
 
 
+@pytest.mark.long
 def test_no_signature_and_that_of_a_stranger_are_refused(
     copy: Path, genuine: Path, tmp_path: Path, key: SecretKey
 ) -> None:

@@ -136,6 +136,7 @@ def test_words_of_a_bundle_give_no_orders_to_the_terminal() -> None:
     assert "[red]p[/red]" in printed
 
 
+@pytest.mark.long
 def test_a_command_that_writes_to_a_terminal_is_coloured_and_a_pipe_is_not(
     tmp_path: Path,
 ) -> None:

@@ -61,6 +61,7 @@ def two() -> Iterator[Processes]:
     workers.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["here", "processes"])
 def test_every_call_is_answered(name: str, two: Processes) -> None:
     workers: Workers = HERE if name == "here" else two
@@ -68,6 +69,7 @@ def test_every_call_is_answered(name: str, two: Processes) -> None:
     assert list(workers.run(square, [])) == []
 
 
+@pytest.mark.long
 def test_processes_stay_for_the_next_calls_and_have_one_processor(two: Processes) -> None:
     first, second = (dict(two.run(shout, [("a",), ("b",), ("c",)])) for _ in range(2))
     assert 1 <= len(first) <= 2
@@ -76,6 +78,7 @@ def test_processes_stay_for_the_next_calls_and_have_one_processor(two: Processes
     assert set(first.values()) == {1}
 
 
+@pytest.mark.long
 def test_what_a_worker_prints_is_not_standard_output(
     two: Processes, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +89,7 @@ def test_what_a_worker_prints_is_not_standard_output(
     assert "words of an environment" in err
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_is_named_and_its_work_done_again(tmp_path: Path) -> None:
     told: list[str] = []
     workers = Processes(2, tell=told.append)
@@ -97,6 +101,7 @@ def test_a_worker_that_dies_is_named_and_its_work_done_again(tmp_path: Path) -> 
     assert "was ended by SIGKILL: its work is done again" in told[0]
 
 
+@pytest.mark.long
 def test_work_that_ends_two_workers_is_given_up_and_nothing_is_left_running() -> None:
     told: list[str] = []
     workers = Processes(2, tell=told.append)
@@ -107,6 +112,7 @@ def test_work_that_ends_two_workers_is_given_up_and_nothing_is_left_running() ->
     assert len(told) == 1
 
 
+@pytest.mark.long
 def test_what_a_call_raises_is_raised_here(two: Processes) -> None:
     with pytest.raises(InputError, match="place 1 cannot be played") as raised:
         list(two.run(refuse, [(place,) for place in range(4)]))
@@ -126,6 +132,7 @@ def test_one_worker_is_this_process_and_patience_is_for_an_open_number() -> None
         assert workers.patience_s == pytest.approx(2.0 if processors() > 1 else 0.0)
 
 
+@pytest.mark.long
 def test_ray_gives_the_same_and_computes_again_what_was_lost(tmp_path: Path) -> None:
     need("ray")
     with open_workers(None, "local") as workers:
@@ -136,6 +143,7 @@ def test_ray_gives_the_same_and_computes_again_what_was_lost(tmp_path: Path) -> 
         assert (tmp_path / "1").exists()
 
 
+@pytest.mark.long
 def test_a_call_beside_returns_raises_and_dies_where_it_is_waited_for() -> None:
     with beside(square, 3, "x") as answer:
         assert answer() == (9, "x")
@@ -151,6 +159,7 @@ def rest(seconds: float) -> None:
     time.sleep(seconds)
 
 
+@pytest.mark.long
 def test_a_worker_whose_parent_has_left_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     child = _Child(1)
     child.send(pickle.dumps((rest, (0.5,))))
