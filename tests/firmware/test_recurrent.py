@@ -10,16 +10,20 @@ from numpy.typing import NDArray
 
 from quarl.boards.core import Kernels
 from quarl.boards.microcontroller import find_board
+from quarl.emitters import emit_tflite
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Program
 from quarl.firmware.record import records_of
 from quarl.firmware.source_tree import write_source_tree
 from quarl.firmware.sources import program_sources
+from quarl.graph.contract import Action
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import act, integer_outputs, real_outputs, step_results
 from quarl.links.firmware_link import open_unicorn
 from quarl.quantize.ladder import quantize_on_rung
 from quarl.resources import default_cache_dir, targets_dir
+from quarl.rollouts.actors import artifact_actor
+from quarl.rollouts.memory import Remembers
 from quarl.tools import run
 from tests.conftest import need
 from tests.quantize.test_loops import CELLS, episode_integers
@@ -28,6 +32,8 @@ from tests.support.recurrent_policies import (
     Kind,
     calibration_of,
     carried_rows,
+    read_model,
+    recurrent_model,
     recurrent_policy,
     wandering,
 )
@@ -53,6 +59,16 @@ int main(void)
     return ql_policy_act(obs, NULL, &action) == QL_ERR_ARG ? 0 : 1;
 }
 """
+
+
+SAMPLED = (
+    EPISODE.replace("ql_policy_action action;", "ql_policy_action action;\n    ql_random random;")
+    .replace("ql_policy_act(obs, ", "ql_policy_act_sampled(obs, ")
+    .replace("&action)", "&random, &action)")
+    .replace("    while", "    ql_random_seed(&random, 7U);\n    while")
+)
+SAMPLED_CHOICE = Action("discrete", 3, start=-1, sampled=True)
+SAMPLED_CHOICES = Action("multi_discrete", 3, counts=(2, 1), sampled=True)
 
 
 def quantized(kind: Kind, attributes: dict[str, int], folder: Path, rung: int = 3) -> QuantPolicy:
@@ -85,14 +101,29 @@ def test_the_caller_owns_the_state_and_resets_it(kind: Kind, tmp_path: Path) -> 
     integers = episode_integers(policy, obs)
     outputs = real_outputs(policy, step_results(policy, integers.astype(np.int32)))
     expected = policy.contract.action.decode(outputs)
-    found = played_in_c(lower(policy, "portable"), tmp_path / "c", obs)
-    np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+    found = played_in_c(lower(policy, "portable"), tmp_path / "c", obs, EPISODE)
+    actions = np.frombuffer(found, np.float32)
+    np.testing.assert_array_equal(actions.reshape(expected.shape), expected)
 
 
-def played_in_c(program: Program, folder: Path, obs: NDArray[np.float32]) -> NDArray[np.float32]:
+@pytest.mark.parametrize("choice", [SAMPLED_CHOICE, SAMPLED_CHOICES])
+def test_c_draws_over_an_episode_what_the_host_draws(choice: Action, tmp_path: Path) -> None:
+    need("gcc")
+    source = read_model(recurrent_model("GRU"), tmp_path, choice)
+    policy = quantize_on_rung(source, calibration_of(source, 3, 60), 3)
+    obs, actor = wandering(120, 5), artifact_actor(policy, emit_tflite(policy))
+    assert isinstance(actor, Remembers)
+    choose, episode = actor.begin([7]), np.zeros(1, np.int64)
+    wanted = np.concatenate([np.atleast_1d(choose(episode, row[None])[0]) for row in obs])
+    found = played_in_c(lower(policy, "portable"), tmp_path / "c", obs, SAMPLED)
+    np.testing.assert_array_equal(np.frombuffer(found, np.int32), wanted)
+    assert len(np.unique(wanted)) > 1
+
+
+def played_in_c(program: Program, folder: Path, obs: NDArray[np.float32], main: str) -> bytes:
     """Return the actions of one episode of a program of the application's own."""
     folder.mkdir()
-    for name, content in (program_sources(program) | {"main.c": EPISODE.encode()}).items():
+    for name, content in (program_sources(program) | {"main.c": main.encode()}).items():
         (folder / name).write_bytes(content)
     sources = sorted(folder.glob("*.c"))
     command = [*COMPILERS["gcc"], *FLAGS, *SANITIZERS, *sources, "-o", folder / "episode"]
@@ -100,7 +131,7 @@ def played_in_c(program: Program, folder: Path, obs: NDArray[np.float32]) -> NDA
     assert done.returncode == 0, done.stderr.decode()
     done = run([folder / "episode"], input=obs.tobytes(), timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stderr.decode()
-    return np.frombuffer(done.stdout, np.float32)
+    return done.stdout
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from quarl.emitters import emit_tflite
 from quarl.graph.contract import Action
 from quarl.graph.env_spec import EnvSpec
-from quarl.graph.policy import Policy
+from quarl.graph.policy import Dense, Policy
 from quarl.importers import ImportOptions, read_policy
 from quarl.quantize.calibration import calibrate
 from quarl.quantize.ladder import quantize_on_rung
@@ -25,10 +26,11 @@ ENV = EnvSpec("tests.support.recall_env:Recall-v0")
 KINDS = ("GRU", "LSTM")
 
 
-def recall(kind: str, folder: Path) -> Policy:
+def recall(kind: str, folder: Path, *, sampled: bool = False) -> Policy:
     path = folder / f"{kind}.onnx"
     path.write_bytes(recall_policy(kind))
-    policy = read_policy(path, ImportOptions(action_space=Action("discrete", 2)))
+    action = Action("discrete", 2, sampled=sampled)
+    policy = read_policy(path, ImportOptions(action_space=action))
     assert isinstance(policy, Policy)
     return policy
 
@@ -48,6 +50,24 @@ def test_what_was_seen_first_is_still_known_at_the_end(kind: str, tmp_path: Path
     for name, actor in players(recall(kind, tmp_path)).items():
         played = run_episodes(ENV, actor, range(20), lanes=7)
         assert (played.returns == STEPS).all(), name
+
+
+def test_a_sampled_recurrent_policy_draws_by_the_seed_of_its_episode(tmp_path: Path) -> None:
+    seeds = [3, 4, 5, 3, *range(20, 36)]
+    certain = recall("GRU", tmp_path, sampled=True)
+    head = certain.nodes[-1]
+    assert isinstance(head.op, Dense)
+    doubtful = replace(head.op, weights=head.op.weights / 4)  # draws the likeliest, but not always
+    policy = replace(certain, nodes=(*certain.nodes[:-1], replace(head, op=doubtful)))
+    found = {}
+    for name, actor in players(policy).items():
+        alone = run_episodes(ENV, actor, seeds, lanes=1).returns
+        np.testing.assert_array_equal(alone, run_episodes(ENV, actor, seeds, lanes=7).returns)
+        assert alone[0] == alone[3]
+        found[name] = alone
+    np.testing.assert_array_equal(found["source"], found["float64"])
+    assert (found["source"] == found["int8"]).mean() > 0.5  # pairs share their random numbers
+    assert STEPS / 2 < found["source"].mean() < STEPS  # drawn, and still by what was seen first
 
 
 def test_an_episode_does_not_depend_on_the_lanes_or_on_earlier_runs(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def render_source(program: Program) -> str:
     parts.append(_decode(program))
     parts.append(_act(program))
     if program.policy.contract.action.sampled:
-        parts.append(render_sampling(program, _real(program, "probabilities"), _observing(program)))
+        parts.append(_sampling(program))
     if program.policy.softmax_beta is not None:
         parts.append(_probabilities(program, program.policy.softmax_beta))
     return "\n\n".join(parts) + "\n"
@@ -267,13 +267,8 @@ def _decode(program: Program) -> str:
     names, action = program.names, program.policy.contract.action
     parameters = [f"const {names.symbol('output_t')} *output", f"{names.symbol('action')} *action"]
     head = c_list(f"void {names.symbol('decode')}(", parameters, ")") + "\n{\n"
-    source, count = "output", names.macro("OUTPUT_LEN")
-    if program.records is not None:
-        source, count = "results", str(action.count)
-        head += (
-            f"    const {program.output.ctype} *results = "
-            f"(const void *)(output + {program.output.offset});\n"
-        )
+    results, source, count = _results(program)
+    head += results
     if action.kind == "discrete":
         start = f" + {c_int(action.start)}" if action.start else ""
         index = f"{program.decide_function}({source}, {count}){start}"
@@ -300,6 +295,25 @@ def _decode(program: Program) -> str:
     values = "action->values" if real else source
     decide = f"    {program.decide_function}(&box, {values}, action->values);\n"
     return f"{render_arrays(*arrays)}\n\n{box}\n\n{head}{real}{decide}}}"
+
+
+def _results(program: Program) -> tuple[str, str, str]:
+    """Return what finds the last step's result in what `infer` gave, its name and its length."""
+    if program.records is None:
+        return "", "output", program.names.macro("OUTPUT_LEN")
+    found = (
+        f"    const {program.output.ctype} *results = "
+        f"(const void *)(output + {program.output.offset});\n"
+    )
+    return found, "results", str(program.policy.contract.action.count)
+
+
+def _sampling(program: Program) -> str:
+    """Return the functions that draw an action."""
+    results, source, count = _results(program)
+    real = _real(program, "probabilities", source, count)
+    observing = "" if program.records is not None else f"{_observing(program)}\n"
+    return render_sampling(program, results + real, "probabilities" if real else source, observing)
 
 
 def _real(program: Program, target: str, source: str = "output", count: str = "") -> str:

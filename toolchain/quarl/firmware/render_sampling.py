@@ -12,17 +12,17 @@ from quarl.firmware.c_text import c_float, c_list
 from quarl.firmware.program import Program
 
 
-def render_sampling(program: Program, real: str, observing: str) -> str:
+def render_sampling(program: Program, real: str, source: str, observing: str) -> str:
     """Return the functions.
 
     Args:
-        real: the call that makes real numbers of the outputs, in `probabilities`; empty where they
-            are floats already.
-        observing: the call that makes the graph's integers of `obs`.
+        real: the lines that make real numbers of the outputs, in `source`.
+        source: where the real numbers are.
+        observing: the call that makes the graph's integers of `obs`; of a recurrent policy its
+            step does.
     """
     names, action = program.names, program.policy.contract.action
     beta = c_float(np.float32(program.policy.softmax_beta or 1.0))
-    source = "probabilities" if real else "output"
     lines, first = [], 0
     for place, count in enumerate(action.counts or (action.count,)):
         shift = f" + {first}" if first else ""
@@ -35,20 +35,24 @@ def render_sampling(program: Program, real: str, observing: str) -> str:
         first += count
     body = "\n".join(lines)
     sample, act = _heads(program)
+    is_recurrent = program.records is not None
+    length = str(action.count) if is_recurrent else names.macro("OUTPUT_LEN")
+    output = "step(obs, state)" if is_recurrent else f"{names.symbol('infer')}()"
+    pointers = ["obs", *(["state"] if is_recurrent else []), "random", "action"]
+    is_missing = " || ".join(f"{pointer} == NULL" for pointer in pointers)
     return f"""\
 {sample}
 {{
-    float probabilities[{names.macro("OUTPUT_LEN")}];
+    float probabilities[{length}];
 {real}{body}
 }}
 
 {act}
 {{
-    if (obs == NULL || random == NULL || action == NULL) {{
+    if ({is_missing}) {{
         return QL_ERR_ARG;
     }}
-{observing}
-    {names.symbol("sample")}({names.symbol("infer")}(), random, action);
+{observing}    {names.symbol("sample")}({output}, random, action);
     return QL_OK;
 }}"""
 
@@ -75,7 +79,8 @@ def _heads(program: Program) -> tuple[str, str]:
     names = program.names
     random, action = "ql_random *random", f"{names.symbol('action')} *action"
     sampled = [f"const {names.symbol('output_t')} *output", random, action]
-    acted = [f"const {names.symbol('observation_t')} *obs", random, action]
+    state = [] if program.records is None else [f"{names.symbol('state')} *state"]
+    acted = [f"const {names.symbol('observation_t')} *obs", *state, random, action]
     return (
         c_list(f"void {names.symbol('sample')}(", sampled, ")"),
         c_list(f"ql_status {names.symbol('act_sampled')}(", acted, ")"),

@@ -40,13 +40,10 @@ void {names.symbol("state_reset")}({state});
 
 
 def render_recurrent_act(program: Program, records: Records, declarations: str) -> str:
-    """Return the reset and act with the state, for the source."""
+    """Return the reset, one step, and act with the state, for the source."""
     names = program.names
-    parameters = [
-        f"const {names.symbol('observation_t')} *obs",
-        f"{names.symbol('state')} *state",
-        f"{names.symbol('action')} *action",
-    ]
+    stepped = [f"const {names.symbol('observation_t')} *obs", f"{names.symbol('state')} *state"]
+    parameters = [*stepped, f"{names.symbol('action')} *action"]
     copies_in, copies_out = [], []
     for field in records.state_fields:
         size = f"sizeof state->{field.name}"
@@ -61,17 +58,22 @@ def render_recurrent_act(program: Program, records: Records, declarations: str) 
 
 {declarations}
 
-{c_list(f"ql_status {names.symbol('act')}(", parameters, ")")}
+{c_list(f"static const {names.symbol('output_t')} *step(", stepped, ")")}
 {{
-    if (obs == NULL || state == NULL || action == NULL) {{
-        return QL_ERR_ARG;
-    }}
     {names.symbol("input_t")} *input = {names.symbol("input")}();
 {lines(copies_in)}
 {observe}
     const {names.symbol("output_t")} *output = {names.symbol("infer")}();
 {lines(copies_out)}
-    {names.symbol("decode")}(output, action);
+    return output;
+}}
+
+{c_list(f"ql_status {names.symbol('act')}(", parameters, ")")}
+{{
+    if (obs == NULL || state == NULL || action == NULL) {{
+        return QL_ERR_ARG;
+    }}
+    {names.symbol("decode")}(step(obs, state), action);
     return QL_OK;
 }}"""
 

@@ -276,11 +276,6 @@ class Contract:
     def __post_init__(self) -> None:
         if len({state.name for state in self.state}) < len(self.state):
             raise InputError("contract: two states have one name")
-        if self.state and self.action.sampled:
-            raise InputError(
-                "contract: a sampled action of a recurrent policy is not carried over; without "
-                "`sampled` its likeliest action is taken"
-            )
         if self.state and self.observation.is_image:
             raise InputError(
                 "contract: a state beside an image; recurrent policies of vectors are supported"

@@ -113,9 +113,9 @@ def _recurrent(
             {name: part[:, None, :] for name, part in parts.items()},
         )
         made = policy.next_of(results, len(obs))[:, 0, :]
-        return contract.action.decode(results[last][:, 0, :]), made
+        return results[last][:, 0, :], made
 
-    return RecurrentActor(step, start_of(contract).astype(dtype))
+    return RecurrentActor(contract.action, step, start_of(contract).astype(dtype))
 
 
 def _recurrent_artifact(policy: QuantPolicy, runtime: Runtime) -> RecurrentActor:
@@ -124,10 +124,9 @@ def _recurrent_artifact(policy: QuantPolicy, runtime: Runtime) -> RecurrentActor
     def step(obs: NDArray[Any], state: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         integers = policy.observation.quantize(obs)
         outputs = runtime.run(np.concatenate([integers, state], axis=1).astype(policy.input_dtype))
-        action = policy.contract.action.decode(real_outputs(policy, outputs))
-        return action, next_integers(policy, outputs)
+        return real_outputs(policy, outputs), next_integers(policy, outputs)
 
-    return RecurrentActor(step, start_integers(policy))
+    return RecurrentActor(policy.contract.action, step, start_integers(policy))
 
 
 def row_by_row(actor: Actor) -> Actor:

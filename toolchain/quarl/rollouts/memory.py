@@ -19,10 +19,10 @@ from quarl.graph.rows import join_rows
 from quarl.graph.sampling import sample, seeded
 
 Step: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], tuple[NDArray[Any], NDArray[Any]]]
-"""Observations [n, features] and states [n, values] -> actions, and the next states."""
+"""Observations [n, features] and states [n, values] -> outputs [n, count], and the next states."""
 
 Choose: TypeAlias = Callable[[NDArray[np.int64], NDArray[Any]], NDArray[Any]]
-"""Episode numbers [n] and observations [n, *shape] -> actions."""
+"""Episode numbers [n] and observations [n, *shape], or outputs [n, count] -> actions."""
 
 
 @runtime_checkable
@@ -36,29 +36,30 @@ class Remembers(Protocol):
 class RecurrentActor:
     """A recurrent policy as an actor; called as it is, every observation is an episode's first."""
 
-    def __init__(self, step: Step, start: NDArray[Any]) -> None:
-        self._step, self._start = step, start
+    def __init__(self, action: Action, step: Step, start: NDArray[Any]) -> None:
+        self._action, self._step, self._start = action, step, start
 
     def __call__(self, obs: NDArray[Any]) -> NDArray[Any]:
-        """Return the actions at the start of episodes."""
-        return self._step(obs, np.broadcast_to(self._start, (len(obs), len(self._start))))[0]
+        """Return the likeliest actions at the start of episodes."""
+        start = np.broadcast_to(self._start, (len(obs), len(self._start)))
+        return self._action.decode(self._step(obs, start)[0])
 
     def begin(self, seeds: Sequence[int]) -> Memory:
-        """Return what chooses in so many episodes, which are all at their start."""
-        return Memory(self._step, self._start, len(seeds))
+        """Return what chooses in the episodes of these seeds, which are all at their start."""
+        state = np.repeat(self._start[None], len(seeds), axis=0)
+        return Memory(self._step, state, _decide(self._action, seeds))
 
 
 class Memory:
     """The states of the episodes of one run."""
 
-    def __init__(self, step: Step, start: NDArray[Any], count: int) -> None:
-        self._step = step
-        self._state = np.repeat(start[None], count, axis=0)
+    def __init__(self, step: Step, state: NDArray[Any], decide: Choose) -> None:
+        self._step, self._state, self._decide = step, state, decide
 
     def __call__(self, episodes: NDArray[np.int64], obs: NDArray[Any]) -> NDArray[Any]:
         """Return the actions, and remember the next states."""
-        actions, self._state[episodes] = self._step(obs, self._state[episodes])
-        return actions
+        outputs, self._state[episodes] = self._step(obs, self._state[episodes])
+        return self._decide(episodes, outputs)
 
     def rows(self, episodes: NDArray[np.int64], obs: NDArray[Any]) -> NDArray[Any]:
         """Return the observations with the states that they meet (`quarl.graph.rows`)."""
@@ -83,13 +84,23 @@ class SampledActor:
 
     def begin(self, seeds: Sequence[int]) -> Choose:
         """Return what draws in the episodes of these seeds, which are all at their start."""
-        states = seeded(seeds)
+        decide = _decide(self._action, seeds)
+        return lambda episodes, obs: decide(episodes, self._outputs(obs))
 
-        def choose(episodes: NDArray[np.int64], obs: NDArray[Any]) -> NDArray[Any]:
-            actions, states[episodes] = sample(self._action, self._outputs(obs), states[episodes])
-            return actions
 
-        return choose
+def _decide(action: Action, seeds: Sequence[int]) -> Choose:
+    """Return what makes the actions of the episodes of these seeds from their outputs: the
+    likeliest ones, or drawn ones.
+    """
+    if not action.sampled:
+        return lambda episodes, outputs: action.decode(outputs)
+    states = seeded(seeds)
+
+    def draw(episodes: NDArray[np.int64], outputs: NDArray[Any]) -> NDArray[Any]:
+        actions, states[episodes] = sample(action, outputs, states[episodes])
+        return actions
+
+    return draw
 
 
 def begin(actor: Callable[[NDArray[Any]], NDArray[Any]], seeds: Sequence[int]) -> Choose:
