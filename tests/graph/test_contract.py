@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from quarl.errors import InputError, QuarlError
 from quarl.graph.contract import Action, Contract, Normalizer, Observation, box_bounds
-from quarl.graph.picture import Picture
+from quarl.graph.picture import NamedPart, Picture
 
 VECTOR = Observation(
     (3,),
@@ -29,6 +29,16 @@ CONTRACTS = [
     Contract(VECTOR, Action("discrete", 4), 50.0),
     Contract(IMAGE, BOX),
     Contract(Observation((200,), "float32", "vector", pictures=(Picture(5, 8, 7, 3),)), BOX),
+    Contract(
+        Observation(
+            (173,),
+            "float32",
+            "vector",
+            pictures=(Picture(5, 8, 7, 3),),
+            parts=(NamedPart("goal", 5), NamedPart("view", 168)),
+        ),
+        BOX,
+    ),
     Contract(
         Observation((3,), "uint8", "vector"),
         replace(BOX, low=(-np.inf, 0.0), transform="clip"),
@@ -62,6 +72,13 @@ def test_json_gives_the_same_contract_and_the_same_bytes_again(contract: Contrac
 def test_pictures_lie_in_the_vector_one_behind_the_other(pictures: tuple[Picture, ...]) -> None:
     with pytest.raises(InputError, match="a picture of"):
         Observation((200,), "float32", "vector", pictures=pictures)
+
+
+@pytest.mark.parametrize("counts", [(4, 5), (5, 0), (5.0, 1.0), (6, -1)])
+def test_parts_are_the_whole_of_the_vector(counts: tuple[int, ...]) -> None:
+    parts = tuple(NamedPart("a", count) for count in counts)
+    with pytest.raises(InputError, match="parts of"):
+        Observation((5,), "float32", "vector", parts=parts)
 
 
 @given(

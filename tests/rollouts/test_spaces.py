@@ -9,7 +9,7 @@ from gymnasium import spaces
 from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Action, Contract, Observation
 from quarl.graph.env_spec import EnvSpec
-from quarl.graph.picture import Picture
+from quarl.graph.picture import NamedPart, Picture
 from quarl.importers.spaces import action_of, observation_of, spaces_of
 from quarl.rollouts.flat_space import flattened
 from quarl.rollouts.foreign_env import make_env
@@ -106,6 +106,7 @@ def test_pictures_in_a_dict_are_laid_out_channels_last(shape: tuple[int, ...]) -
     found = observation_of(space, "x")
     assert (found.shape, found.names, found.is_image) == ((4 + 126 + 2,), (), False)
     assert found.pictures == (Picture(4, 6, 7, 3),)
+    assert found.parts == (NamedPart("a", 4), NamedPart("eye", 126), NamedPart("gear", 2))
     space.seed(0)
     sample = space.sample()
     pixels = flattened(space, sample)[found.pictures[0].place].reshape(6, 7, 3)

@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError
 from quarl.graph.normalizer import Normalizer as Normalizer
-from quarl.graph.picture import Picture, check_pictures, pictures_from
+from quarl.graph.picture import (
+    NamedPart,
+    Picture,
+    check_parts,
+    check_pictures,
+    parts_from,
+    pictures_from,
+)
 from quarl.graph.state import StateVector, states_from
 
 Layout = Literal["vector", "hwc", "chw"]
@@ -52,6 +59,7 @@ class Observation:
     pixel_scale: float = 1 / 255
     pixel_zero: int = 0
     pictures: tuple[Picture, ...] = ()  # among a vector's values
+    parts: tuple[NamedPart, ...] = ()  # of a Dict with a picture, which has no `names`
 
     def __post_init__(self) -> None:
         if not self.shape or min(self.shape) < 1:
@@ -81,6 +89,7 @@ class Observation:
                 "a positive number and one of 0 to 255 are needed"
             )
         check_pictures(self.pictures, 0 if self.is_image else self.shape[0])
+        check_parts(self.parts, 0 if self.is_image else self.shape[0])
         for what, words in (("names", self.names), ("units", self.units)):
             if words and len(words) != self.shape[0]:
                 raise InputError(
@@ -312,6 +321,7 @@ class Contract:
                     units=observation.units,
                     pixel_zero=observation.pixel_zero,
                     pictures=[asdict(picture) for picture in observation.pictures],
+                    parts=[asdict(part) for part in observation.parts],
                 ),
             },
             "action": {
@@ -368,6 +378,7 @@ class Contract:
                     observation["pixel_scale"] or 1 / 255,
                     _whole(observation.get("pixel_zero", 0)),
                     pictures_from(observation.get("pictures", ())),
+                    parts_from(observation.get("parts", ())),
                 ),
                 _action_from(action),
                 document["step_hz"],
@@ -390,7 +401,7 @@ class Contract:
         """All names, units and statements."""
         observation, action = self.observation, self.action
         named = (*observation.names, *observation.units, *action.names, *action.units)
-        return (*named, *self.stated)
+        return (*named, *(part.name for part in observation.parts), *self.stated)
 
     @property
     def digest(self) -> str:

@@ -31,6 +31,25 @@ class Picture:
         return slice(self.first, self.first + prod(self.shape))
 
 
+@dataclass(frozen=True, slots=True)
+class NamedPart:
+    """A part of a Dict or a Tuple: its key, and how many of the vector's values it has."""
+
+    name: str
+    count: int
+
+
+def check_parts(parts: tuple[NamedPart, ...], count: int) -> None:
+    """Check that the parts are the whole of a vector of `count` values.
+
+    Raises:
+        InputError: they are more or fewer.
+    """
+    lengths = [part.count for part in parts]
+    if parts and not (all(type(n) is int and n > 0 for n in lengths) and sum(lengths) == count):
+        raise InputError(f"contract: parts of {lengths} values in an observation of {count}")
+
+
 def check_pictures(pictures: tuple[Picture, ...], count: int) -> None:
     """Check that the pictures lie in a vector of `count` values, one behind the other.
 
@@ -56,3 +75,12 @@ def pictures_from(document: Any) -> tuple[Picture, ...]:
         TypeError: other fields than a picture's.
     """
     return tuple(Picture(**fields) for fields in document)
+
+
+def parts_from(document: Any) -> tuple[NamedPart, ...]:
+    """Return the parts of a contract's JSON.
+
+    Raises:
+        TypeError: other fields than a part's.
+    """
+    return tuple(NamedPart(**fields) for fields in document)

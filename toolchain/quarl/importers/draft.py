@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Layout
 from quarl.graph.op_shapes import MOST_ELEMENTS
+from quarl.graph.picture import Picture
 from quarl.graph.policy import (
     INPUT,
     Activation,
@@ -100,6 +101,17 @@ Nodes: TypeAlias = tuple[DraftNode, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class SourcePicture:
+    """A picture among the values of a vector: where it lies, in which order of axes the source
+    takes it, and whether as bytes.
+    """
+
+    picture: Picture
+    layout: Layout
+    is_bytes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A network with one input and one output (the last node).
 
@@ -115,6 +127,7 @@ class Draft:
     framework: str
     source_sha256: str
     notes: tuple[str, ...] = ()
+    pictures: tuple[SourcePicture, ...] = ()  # among a vector's values
 
 
 class DraftBuilder:

@@ -43,10 +43,17 @@ from quarl.importers.draft import (
 )
 from quarl.importers.formulas import clip_function
 from quarl.importers.linear import as_dense, fold_linear
-from quarl.importers.observation import pixels_to_unit, split_normalizer, takes_raw_pixels
+from quarl.importers.observation import (
+    pixels_to_unit,
+    split_normalizer,
+    takes_bytes,
+    takes_raw_pixels,
+    with_pictures_divided,
+)
 from quarl.importers.options import ImportOptions, make_contract
 
 NO_PADDING = ((0, 0), (0, 0))
+PIXELS_DIVIDED = "pixels: divided by 255 before the network, which takes floats"
 
 
 def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
@@ -57,6 +64,7 @@ def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
         UnsupportedError: a step that has no exact place in the policy; named.
     """
     nodes, action = split_action(path, draft, options)
+    notes = draft.notes
     if draft.layout == "vector":
         nodes, normalizer = split_normalizer(nodes, draft.input_shape[0])
         if normalizer is not None and options.normalizer is not None:
@@ -64,19 +72,26 @@ def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
                 f"{path.name}: the network normalises its input itself, --obs-norm would do "
                 "it twice: omit --obs-norm"
             )
-        observation = Observation(draft.input_shape, "float32", "vector", (), normalizer)
+        divided = _with_bytes(path, nodes, draft, options)
+        notes += () if divided is nodes else (PIXELS_DIVIDED,)
+        nodes = divided
+        pictures = tuple(source.picture for source in draft.pictures)
+        observation = Observation(
+            draft.input_shape, "float32", "vector", (), normalizer, pictures=pictures
+        )
     else:
         raw = takes_raw_pixels(draft)
         nodes = pixels_to_unit(nodes, draft.input_shape[-1]) if raw else nodes
+        notes += () if raw else (PIXELS_DIVIDED,)
         height, width, channels = draft.input_shape
         shape = (channels, height, width) if draft.layout == "chw" else (height, width, channels)
         known = raw or (options.observation is not None and options.observation.is_image)
         if not known:
-            raise _unknown_pixels(path, (height, width, channels))
+            raise _unknown_pixels(path, (height, width, channels), draft)
         observation = Observation(shape, "uint8", draft.layout)
     nodes = _fold(nodes, draft.input_shape)
     nodes = _with_own_output(nodes)
-    contract = make_contract(path, options, observation, action, draft.notes)
+    contract = make_contract(path, options, observation, action, notes)
     closing = [(node.state, node.name) for node in nodes if node.state is not None]
     contract = replace(contract, state=tuple(state for state, _ in closing))
     shapes = shapes_of(nodes, draft.input_shape)
@@ -85,6 +100,21 @@ def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
     )
     made = tuple(name for _, name in closing)
     return Policy(layers, contract, "unknown", draft.framework, draft.source_sha256, made)
+
+
+def _with_bytes(path: Path, nodes: Nodes, draft: Draft, options: ImportOptions) -> Nodes:
+    """Return the nodes that take the bytes of each picture among the values of a vector.
+
+    Raises:
+        InputError: nobody says how bytes become what the network takes.
+    """
+    for source in draft.pictures:
+        if takes_bytes(nodes, source):
+            continue
+        if options.observation is None or not options.observation.pictures:
+            raise _unknown_pixels(path, source.picture.shape, draft)
+        nodes = with_pictures_divided(nodes, source)
+    return nodes
 
 
 def _with_own_output(nodes: Nodes) -> Nodes:
@@ -98,13 +128,27 @@ def _with_own_output(nodes: Nodes) -> Nodes:
     return (*nodes, DraftNode(f"{last.name}.output", same, (last.name,), ""))
 
 
-def _unknown_pixels(path: Path, shape: tuple[int, int, int]) -> InputError:
+def _unknown_pixels(path: Path, shape: tuple[int, int, int], draft: Draft) -> InputError:
     size = "x".join(map(str, shape))
+    space = _space_text(draft) if draft.pictures else f"image:{size}"
     return InputError(
         f"{path.name}: takes an image of floats, {size} values, and does not say how pixels become "
-        f"them. Where each is a byte divided by 255, say --observation image:{size}, or add --env "
+        f"them. Where each is a byte divided by 255, say --observation {space}, or add --env "
         "ID; else put the division in front of the network and export it again"
     )
+
+
+def _space_text(draft: Draft) -> str:
+    """Return a vector with pictures as --observation states it: its parts in their order."""
+    parts, first = [], 0
+    for picture in (source.picture for source in draft.pictures):
+        if picture.first > first:
+            parts.append(f"vector:{picture.first - first}")
+        parts.append(f"image:{'x'.join(map(str, picture.shape))}")
+        first = picture.place.stop
+    if draft.input_shape[0] > first:
+        parts.append(f"vector:{draft.input_shape[0] - first}")
+    return "+".join(parts)
 
 
 def _fold(nodes: Nodes, input_shape: tuple[int, ...]) -> Nodes:

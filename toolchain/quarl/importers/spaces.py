@@ -19,6 +19,7 @@ from quarl.rollouts.flat_space import (
     has_channels_first,
     is_flattened,
     is_picture,
+    parts_in,
     pictures_in,
 )
 from quarl.rollouts.foreign_env import make_env
@@ -36,7 +37,7 @@ def spaces_of(env: EnvSpec) -> tuple[Observation, Action]:
         observation = observation_of(made.observation_space, env.id)
         if made.feature_names:
             observation = replace(observation, names=made.feature_names)
-        observation = replace(observation, pictures=made.pictures)
+        observation = replace(observation, pictures=made.pictures, parts=made.parts)
         return observation, action_of(made.action_space, env.id)
     finally:
         made.close()
@@ -66,7 +67,7 @@ def observation_of(space: Any, where: str) -> Observation:
 
     if is_flattened(space):
         seen = Observation((flat_length(space),), "float32", "vector", flat_names(space))
-        return replace(seen, pictures=pictures_in(space))
+        return replace(seen, pictures=pictures_in(space), parts=parts_in(space))
     if not isinstance(space, Box):
         raise UnsupportedError(
             f"{where}: observations are {type(space).__name__}, carried over are vectors, choices, "

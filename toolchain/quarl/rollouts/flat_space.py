@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from quarl.graph.picture import Picture
+from quarl.graph.picture import NamedPart, Picture
 
 PIXEL_AXES = 3
 BRIGHTEST = 255
@@ -59,7 +59,7 @@ def pictures_in(space: Any) -> tuple[Picture, ...]:
     if is_picture(space):
         return ()
     found, first = [], 0
-    for part in _leaves(space):
+    for _, part in _leaves(space):
         if is_picture(part):
             shape = part.shape
             found.append(
@@ -69,16 +69,24 @@ def pictures_in(space: Any) -> tuple[Picture, ...]:
     return tuple(found)
 
 
-def _leaves(space: Any) -> Iterator[Any]:
+def parts_in(space: Any) -> tuple[NamedPart, ...]:
+    """Return the parts of a dict or tuple that holds a picture, in the order of its vector."""
+    if not pictures_in(space):
+        return ()
+    return tuple(NamedPart(name, int(spaces.flatdim(part))) for name, part in _leaves(space))
+
+
+def _leaves(space: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what a dict or tuple holds, and its name: "goal", "key.part"."""
     match space:
         case spaces.Dict():
-            for part in space.spaces.values():
-                yield from _leaves(part)
+            for key, part in space.spaces.items():
+                yield from _leaves(part, f"{name}.{key}".lstrip("."))
         case spaces.Tuple():
-            for part in space.spaces:
-                yield from _leaves(part)
+            for place, part in enumerate(space.spaces):
+                yield from _leaves(part, f"{name}{place}")
         case _:
-            yield space
+            yield name, space
 
 
 def flat_length(space: Any) -> int:
@@ -90,7 +98,7 @@ def flattened(space: Any, observation: Any) -> NDArray[np.float32]:
     """Return the vector, float32 [features]."""
     vector = np.asarray(spaces.flatten(space, observation), np.float32)
     first = 0
-    for part in _leaves(space):
+    for _, part in _leaves(space):
         count = int(spaces.flatdim(part))
         if is_picture(part) and has_channels_first(part.shape):
             pixels = vector[first : first + count].reshape(part.shape)

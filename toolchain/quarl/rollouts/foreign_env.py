@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from quarl.errors import InputError, QuarlError, ToolMissingError
 from quarl.files.text import shortened
 from quarl.graph.env_spec import EnvElsewhere, EnvSpec, atari_advice
-from quarl.graph.picture import Picture
+from quarl.graph.picture import NamedPart, Picture
 from quarl.rollouts.flat_space import (
     flat_length,
     flat_names,
     flattened,
     is_flattened,
+    parts_in,
     pictures_in,
 )
 
@@ -98,6 +99,12 @@ class ForeignEnv:
         """Pictures among the values of such a vector."""
         is_own = self._source_space is self.observation_space
         return () if is_own else pictures_in(self._source_space)
+
+    @property
+    def parts(self) -> tuple[NamedPart, ...]:
+        """Parts of such a vector, where a picture is among them."""
+        is_own = self._source_space is self.observation_space
+        return () if is_own else parts_in(self._source_space)
 
     @property
     def dtype(self) -> np.dtype[Any]:

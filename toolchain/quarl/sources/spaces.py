@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from quarl.errors import InputError
 from quarl.graph.contract import Action, Observation
+from quarl.graph.picture import Picture
 
 MOST_VALUES = 1 << 20
 ACTIONS = (
@@ -20,7 +22,7 @@ ACTIONS = (
     "softmax of the outputs, as in training)"
 )
 SAMPLED = ":sampled"
-OBSERVATIONS = "vector:48 or image:84x84x4"
+OBSERVATIONS = "vector:48, image:84x84x4, or parts of one: image:84x84x3+vector:6"
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+|inf)"
 
 
@@ -51,11 +53,14 @@ def action_from(text: str, where: str) -> Action:
 
 
 def observation_from(text: str, where: str) -> Observation:
-    """Return the observation a text states; a picture's channels are its shortest side.
+    """Return the observation a text states; a picture's channels are its shortest side. Parts
+    joined by + follow one another in one vector.
 
     Raises:
         InputError: it states none; says what it may be.
     """
+    if "+" in text:
+        return _joined([observation_from(part, where) for part in text.split("+")], where)
     kind, _, rest = text.partition(":")
     if kind == "vector" and _is_count(rest):
         return Observation((int(rest),), "float32", "vector")
@@ -64,6 +69,18 @@ def observation_from(text: str, where: str) -> Observation:
         is_first = first < min(second, third)
         return Observation((first, second, third), "uint8", "chw" if is_first else "hwc")
     raise InputError(f"{where} {text}: states no observation, it must be {OBSERVATIONS}")
+
+
+def _joined(parts: Sequence[Observation], where: str) -> Observation:
+    """Return vectors and pictures as one vector, one after the other."""
+    count, pictures = 0, []
+    for part in parts:
+        if part.is_image:
+            pictures.append(Picture(count, *part.graph_shape))
+        count += math.prod(part.shape)
+    if count > MOST_VALUES:
+        raise InputError(f"{where}: {count:,} values, at most {MOST_VALUES:,} are observed")
+    return Observation((count,), "float32", "vector", pictures=tuple(pictures))
 
 
 def _is_count(text: str) -> bool:

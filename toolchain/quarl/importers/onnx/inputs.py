@@ -32,6 +32,7 @@ FLOAT: dict[int, str] = {
 }
 MASK = re.compile(r"(^|_)(action_)?masks?($|_)", re.IGNORECASE)
 LONGEST = 1 << 24
+PICTURE_AXES = 4  # the batch among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class InputPlan:
     """The inputs of one network: what is observed, what is fixed, what is not read."""
 
     observed: tuple[tuple[str, tuple[int, ...]], ...]  # name and shape, `BATCH` where open
-    dtype: str
+    dtypes: dict[str, str]  # of those, by name
     fixed: dict[str, NDArray[Any]]  # by name, batch axis 1
     unread: tuple[str, ...]  # only their shapes are read, or nothing
     notes: tuple[str, ...]
@@ -49,6 +50,17 @@ class InputPlan:
     def length(self) -> int:
         """Numbers of one observation."""
         return sum(numbers_in(shape) for _, shape in self.observed)
+
+    @property
+    def dtype(self) -> str:
+        """The type of the observation; of several inputs float32, of which each has its own."""
+        types = [self.dtypes[name] for name, _ in self.observed]
+        return types[0] if len(types) == 1 or (types and not self.pictures) else "float32"
+
+    @property
+    def pictures(self) -> list[tuple[int, ...]]:
+        """The shapes, without the batch, of the inputs that are pictures."""
+        return [shape[1:] for _, shape in self.observed if len(shape) == PICTURE_AXES]
 
 
 def numbers_in(shape: Sequence[int]) -> int:
@@ -71,7 +83,7 @@ def plan_inputs(
     observed: list[tuple[str, tuple[int, ...]]] = []
     fixed: dict[str, NDArray[Any]] = {}
     notes: list[str] = []
-    dtypes: list[str] = []
+    dtypes: dict[str, str] = {}
     states = carried_states(source, outputs)
     carried = {state.input for state in states}
     notes += [f"state {s.input}: carried from step to step, from {s.output}" for s in states]
@@ -84,12 +96,11 @@ def plan_inputs(
             fixed[entry.name] = np.ones((1, *shape[1:]), dtype)
             notes.append(f"input {entry.name}: fixed at 1, every action is allowed")
             continue
-        dtypes.append(_dtype(source, entry))
+        dtypes[entry.name] = _dtype(source, entry)
         observed.append((entry.name, shape))
     if len(observed) > 1:
-        _check_vectors(source, observed)
         observed = _in_order(source, observed, observation)
-        parts = ", ".join(f"{name} [{numbers_in(shape)}]" for name, shape in observed)
+        parts = ", ".join(f"{name} {_sides(shape)}" for name, shape in observed)
         notes.append(f"observation: {parts}, one after the other")
     if unread:
         is_one = len(unread) == 1
@@ -97,9 +108,13 @@ def plan_inputs(
             f"input{'' if is_one else 's'} {', '.join(unread)}: dropped, the action does not "
             f"depend on {'it' if is_one else 'them'}"
         )
-    return InputPlan(
-        tuple(observed), dtypes[0] if dtypes else "float32", fixed, unread, tuple(notes), states
-    )
+    return InputPlan(tuple(observed), dtypes, fixed, unread, tuple(notes), states)
+
+
+def _sides(shape: Sequence[int]) -> str:
+    """Return the lengths of an input, in words."""
+    sides = shape[1:] if len(shape) == PICTURE_AXES else (numbers_in(shape),)
+    return f"[{'x'.join(map(str, sides))}]"
 
 
 def values_read(graph: GraphProto, outputs: Sequence[str]) -> set[str]:
@@ -121,12 +136,11 @@ def _in_order(
     Raises:
         InputError: the Dict has other parts than the file has inputs.
     """
-    words = () if observation is None else observation.names
-    parts = Counter(re.split(r"[\[=.]", word, maxsplit=1)[0] for word in words)  # in their order
-    if len(parts) < 2 or not all(re.search(r"[\[=]", word) for word in words):
+    parts = _stated_parts(observation)
+    if len(parts) < 2:
         return list(observed)
     held = {name: numbers_in(shape) for name, shape in observed}
-    if held != dict(parts):
+    if held != parts:
         inputs, stated = (
             ", ".join(f"{name} [{count}]" for name, count in found.items())
             for found in (held, parts)
@@ -140,16 +154,18 @@ def _in_order(
     return [(name, shapes[name]) for name in parts]
 
 
-def _check_vectors(source: OnnxFile, observed: Sequence[tuple[str, tuple[int, ...]]]) -> None:
-    for name, shape in observed:
-        if len(shape) > 3:
-            names = ", ".join(f"{other} {list(lengths[1:])}" for other, lengths in observed)
-            raise UnsupportedError(
-                f"{source.path.name}: the action depends on {len(observed)} inputs ({names}), of "
-                f"which {name} is a picture: from ONNX quarl carries one picture or vectors. Give "
-                "the Stable-Baselines3 .zip, whose MultiInputPolicy is read, or train on features "
-                "of the picture beside the vectors"
-            )
+def _stated_parts(observation: Observation | None) -> dict[str, int]:
+    """Return the keys of a stated Dict in their order, and the length of each; empty where its
+    features have no such names.
+    """
+    if observation is None:
+        return {}
+    if observation.parts:
+        return {part.name: part.count for part in observation.parts}
+    words = observation.names
+    if not all(re.search(r"[\[=]", word) for word in words):
+        return {}
+    return Counter(re.split(r"[\[=.]", word, maxsplit=1)[0] for word in words)
 
 
 def _dtype(source: OnnxFile, entry: ValueInfoProto) -> str:

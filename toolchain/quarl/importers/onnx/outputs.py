@@ -19,6 +19,7 @@ from quarl.importers.onnx.states import is_next_state
 from quarl.importers.onnx.values import WrongLayoutError
 from quarl.importers.onnx.walk import Walk
 from quarl.importers.outputs import NotAPolicyError, Output
+from quarl.rollouts.flat_space import has_channels_first
 
 RANDOM = {
     *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
@@ -90,14 +91,16 @@ def _draft(source: OnnxFile, plan: InputPlan, names: Sequence[str]) -> Draft:
     """Return the draft that ends in `names`; the order of the input's axes is the one in which the
     graph makes sense.
     """
-    first = Walk(source, "nchw", plan, OPERATORS)
+    orders = ["nchw", "nhwc"]  # where the graph makes sense of both, the shortest axis decides
+    if plan.pictures and not has_channels_first(plan.pictures[0]):
+        orders.reverse()
     try:
-        return first.draft(names)
+        return Walk(source, orders[0], plan, OPERATORS).draft(names)
     except QuarlError as error:
-        if first.layout == "vector" or isinstance(error, NotAPolicyError):
+        if not plan.pictures or isinstance(error, NotAPolicyError):
             raise
         try:
-            return Walk(source, "nhwc", plan, OPERATORS).draft(names)
+            return Walk(source, orders[1], plan, OPERATORS).draft(names)
         except QuarlError:
             if isinstance(error, WrongLayoutError):
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -14,11 +15,20 @@ from onnx import NodeProto
 
 from quarl.errors import InputError, UnsupportedError, UntrustedFileError
 from quarl.graph.contract import Layout
-from quarl.graph.policy import INPUT, Concat, Flatten
-from quarl.importers.draft import Affine, Draft, DraftBuilder, DraftOp, Head, selection
+from quarl.graph.picture import Picture
+from quarl.graph.policy import INPUT, Columns, Concat, Flatten
+from quarl.importers.draft import (
+    Affine,
+    Draft,
+    DraftBuilder,
+    DraftOp,
+    Head,
+    SourcePicture,
+    selection,
+)
 from quarl.importers.onnx.constants import CONSTANTS, result_size
 from quarl.importers.onnx.file import OnnxFile
-from quarl.importers.onnx.inputs import InputPlan
+from quarl.importers.onnx.inputs import PICTURE_AXES, InputPlan, numbers_in
 from quarl.importers.onnx.values import (
     BATCH,
     LOG_SUM,
@@ -51,7 +61,8 @@ class Walk:
         self.known: dict[str, Known] = dict(plan.fixed)
         shapes = [shape for _, shape in plan.observed] or [(BATCH, 1)]
         self.batch = shapes[0][0] if len(shapes[0]) > 1 else BATCH
-        is_image = len(shapes) == 1 and len(shapes[0]) == 4
+        is_image = len(shapes) == 1 and bool(plan.pictures)
+        self.pictures: list[SourcePicture] = []
         self.layout: Layout = "vector" if not is_image else "chw" if layout == "nchw" else "hwc"
         if is_image:
             dims = shapes[0][1:]
@@ -60,7 +71,10 @@ class Walk:
             self.known[plan.observed[0][0]] = Value(INPUT, layout, dims, NOTHING.astype(np.int64))
         else:
             self.builder = DraftBuilder(self.path, (max(plan.length, 1),))
-            self._know_vectors()
+            if plan.pictures:
+                self._know_parts(layout)
+            else:
+                self._know_vectors()
         for name in plan.unread:
             self.known[name] = self._only_shape(name)
         for state in plan.states:
@@ -85,6 +99,25 @@ class Walk:
             value = vector(INPUT, lengths, -1 if len(shape) == 1 else 0)
             self.known[name] = Value(INPUT, "flat", (), value.order + start, value.batch)
             start += value.order.size
+
+    def _know_parts(self, layout: str) -> None:
+        """Make inputs known of which one is a picture: each is a step of its own."""
+        first = 0
+        for name, shape in self.plan.observed:
+            if len(shape) == PICTURE_AXES:
+                dims = shape[1:]
+                sides = (dims[1], dims[2], dims[0]) if layout == "nchw" else dims
+                node = self.builder.add(name, Columns(first, sides), [INPUT], "")
+                self.known[name] = Value(node, layout, dims, NOTHING.astype(np.int64))
+                order: Layout = "chw" if layout == "nchw" else "hwc"
+                is_bytes = self.plan.dtypes[name] == "uint8"
+                self.pictures.append(SourcePicture(Picture(first, *sides), order, is_bytes))
+            else:
+                count, is_bare = numbers_in(shape), len(shape) == 1
+                node = self.builder.add(name, Columns(first, (count,)), [INPUT], "")
+                lengths = shape if is_bare else (1, *shape[1:])
+                self.known[name] = vector(node, lengths, -1 if is_bare else 0)
+            first += numbers_in(shape)
 
     def _only_shape(self, name: str) -> Value:
         entry = next(i for i in self.source.graph.input if i.name == name)
@@ -116,7 +149,7 @@ class Walk:
             )
         if node == INPUT:
             raise NotAPolicyError("an input passed on")
-        return self.builder.draft(
+        draft = self.builder.draft(
             node,
             self.layout,
             self.plan.dtype,
@@ -124,6 +157,7 @@ class Walk:
             self.source.digest,
             self.plan.notes,
         )
+        return replace(draft, pictures=tuple(self.pictures))
 
     def _result(self, output: str) -> str:
         """Return the node that ends in an output, in the output's own order."""

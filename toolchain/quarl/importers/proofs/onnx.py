@@ -161,7 +161,8 @@ def fed(plan: InputPlan, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
         part = values[:, start : start + numbers_in(shape)]
         start += numbers_in(shape)
         lengths = shape if len(shape) == 1 else (len(values), *shape[1:])
-        values_of[name] = np.ascontiguousarray(part.reshape(lengths).astype(_float32(part.dtype)))
+        dtype = _float32(np.dtype(plan.dtypes[name]))
+        values_of[name] = np.ascontiguousarray(part.reshape(lengths).astype(dtype))
     return values_of
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Action, Observation
-from quarl.graph.picture import Picture
+from quarl.graph.picture import NamedPart, Picture
 
 NUMBER = re.compile(r"-?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|inf)|nan")
 MOST_VALUES = 1 << 24
@@ -193,7 +193,8 @@ def _joined(parts: tuple[Part, ...], file: str) -> Observation:
         if part.picture:
             channels, height, width = part.picture
             pictures.append(Picture(first, height, width, channels))
-    return Observation((count,), "float32", "vector", pictures=tuple(pictures))
+    named = tuple(NamedPart(part.key, part.count) for part in parts)
+    return Observation((count,), "float32", "vector", pictures=tuple(pictures), parts=named)
 
 
 def _choices(name: str, count: int, start: int) -> Names:
