@@ -16,8 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 
 from quarl import pipeline
 from quarl.boards.find import encode_board
@@ -218,8 +220,26 @@ def keras() -> tuple[bytes, ...]:
 
 @cache
 def hdf5() -> tuple[bytes, ...]:
-    """Whole-model `.h5` files."""
-    return tuple(keras2_model(name)[0] for name in ("vector", "image"))
+    """Whole-model `.h5` files of Keras, and a link of Chainer."""
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        for name, array in _link().items():
+            file.create_dataset(name, data=array, compression=4)
+    return (*(keras2_model(name)[0] for name in ("vector", "image")), out.getvalue())
+
+
+@cache
+def chainer() -> tuple[bytes, ...]:
+    """A link of Chainer in an .npz."""
+    return (npz_bytes(_link()),)
+
+
+def _link() -> dict[str, NDArray[np.float32]]:
+    rng = np.random.default_rng(8)
+    return {
+        "l1/W": rng.normal(0, 0.5, (3, 6)).astype(np.float32),
+        "l1/b": rng.normal(0, 0.5, 3).astype(np.float32),
+    }
 
 
 @cache

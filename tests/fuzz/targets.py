@@ -316,6 +316,7 @@ TARGETS: dict[str, Target] = {
     "tflite": Target(partial(imported, ".tflite"), seeds.tflite, changed_flatbuffer),
     "keras": Target(keras, seeds.keras, zip_changer({".json": changed_json, ".h5": changed_hdf5})),
     "hdf5": Target(partial(imported, ".h5"), seeds.hdf5, changed_hdf5, ("hdf5_worker",)),
+    "chainer": Target(partial(imported, ".npz"), seeds.chainer, _members[".npz"]),
     "savedmodel": Target(
         savedmodel,
         seeds.savedmodel,

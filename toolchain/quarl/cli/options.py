@@ -80,7 +80,8 @@ ActivationOption = Annotated[
     typer.Option(
         "--activation",
         metavar="NAME",
-        help="Between the layers of a bare state dict, which does not say it: elu, tanh, relu.",
+        help="Between the layers of a bare state dict, which does not say it: elu, tanh, relu; "
+        "relu,tanh names the one after the last layer too.",
     ),
 ]
 StepHzOption = Annotated[

@@ -50,6 +50,7 @@ IMPORTERS: dict[str, Importer] = {
     "safetensors": _importer("safetensors", "read_safetensors"),
     "torchscript": _importer("torch.script", "read_torchscript"),
     "pt2": _importer("torch.exported", "read_exported"),
+    "chainer": _importer("chainer", "read_chainer"),
     "keras": _importer("keras", "read_keras"),
     "rllib": _importer("rllib", "read_rllib"),
     "rl_tools": _importer("rl_tools", "read_rl_tools"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,9 +16,12 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 TFLITE_MAGIC = b"TFL3"  # at offset 4
 PICKLE_MAGIC = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 RL_TOOLS, RL_TOOLS_BYTES = (b"actor", b"parameters", b"type"), 1 << 20
+KERAS = (b"keras_version", b"model_config", b"layer_names", b"vars\0")
+CHAINER = b"\0W\0"  # the weights of a link, in the list of names of its group
 KNOWN = (
     "a Stable-Baselines3 .zip, a torch checkpoint or state dict, TorchScript, .pt2, .safetensors, "
-    ".keras, .h5 of Keras or rl_tools, a SavedModel folder, .onnx or .tflite"
+    ".keras, .h5 of Keras, rl_tools or Chainer, .npz of Chainer, a SavedModel folder, .onnx or "
+    ".tflite"
 )
 
 
@@ -44,7 +48,7 @@ def detect_format(path: Path) -> str:
     if head.startswith(ZIP_MAGIC):
         return _zip_format(path)
     if head.startswith(HDF5_MAGIC):
-        return "rl_tools" if _is_rl_tools(path) else "keras"
+        return _hdf5_format(path)
     if head[4:8] == TFLITE_MAGIC:
         return "tflite"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
@@ -73,6 +77,10 @@ def _zip_format(path: Path) -> str:
         return "keras"
     if "document.npy" in names:
         return "quarl"
+    if all(name.endswith(".npy") for name in names) and any(
+        name == "W.npy" or name.endswith("/W.npy") for name in names
+    ):
+        return "chainer"
     if any(name.endswith(("/archive_format", "/models/model.json")) for name in names):
         return "pt2"
     if any(name == "constants.pkl" or name.endswith("/constants.pkl") for name in names):
@@ -86,11 +94,15 @@ def _zip_format(path: Path) -> str:
     )
 
 
-def _is_rl_tools(path: Path) -> bool:
-    """Whether the names in an HDF5 file are those that rl_tools gives its groups."""
+def _hdf5_format(path: Path) -> str:
+    """Return whose HDF5 file it is, by the names that each gives its groups and arrays."""
     with open_file(path) as file:
-        names = file.read(RL_TOOLS_BYTES)
-    return all(word in names for word in RL_TOOLS) and b"model_config" not in names
+        first = file.read(RL_TOOLS_BYTES)
+        if all(word in first for word in RL_TOOLS) and b"model_config" not in first:
+            return "rl_tools"
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            is_keras = any(content.find(word) >= 0 for word in KERAS)
+            return "chainer" if not is_keras and content.find(CHAINER) >= 0 else "keras"
 
 
 def _is_onnx(path: Path) -> bool:

@@ -3,7 +3,7 @@
 
 In: a path or the bytes of an HDF5 file. Out: float32 arrays and strings by place. Links that lead
 elsewhere, references, filters and arrays kept outside the file are refused: Keras writes none of
-them.
+them. Chainer shrinks its arrays, by deflate alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from quarl.errors import DeviceError, InputError, QuarlError, UnsupportedError, UntrustedFileError
 from quarl.files.open import read_file
-from quarl.importers.hdf5_worker import FILE_IS_BAD, MAX_ARRAY_BYTES
+from quarl.importers.hdf5_worker import FILE_IS_BAD, MAX_ARRAY_BYTES, WHOLE
 from quarl.tools import ONE_THREAD, own_module, run
 
 TIMEOUT_S = 120.0
@@ -105,9 +105,11 @@ class Hdf5File:
         )
 
 
-def open_hdf5(source: Path | bytes, name: str) -> Hdf5File:
+def open_hdf5(source: Path | bytes, name: str, *, whole: bool = False) -> Hdf5File:
     """Return the names and numbers of a file.
 
+    Args:
+        whole: read all of it, instead of the groups of Keras and rl_tools.
     Raises:
         InputError: not an HDF5 file, cut off, or made so that the HDF5 library fails or does not
             end.
@@ -118,7 +120,7 @@ def open_hdf5(source: Path | bytes, name: str) -> Hdf5File:
     )
     try:
         worker = run(
-            own_module("quarl.importers.hdf5_worker"),
+            [*own_module("quarl.importers.hdf5_worker"), *([WHOLE] if whole else [])],
             input=content,
             timeout=TIMEOUT_S,
             env=ONE_THREAD,

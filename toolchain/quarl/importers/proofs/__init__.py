@@ -36,6 +36,7 @@ PROVERS: dict[str, tuple[str, str]] = {
     "sb3": ("quarl.importers.proofs.torch", "outputs_of_sb3"),
     "cleanrl": ("quarl.importers.proofs.torch", "outputs_of_cleanrl"),
     "safetensors": ("quarl.importers.proofs.torch", "outputs_of_cleanrl"),
+    "chainer": ("quarl.importers.proofs.torch", "outputs_of_cleanrl"),
     "keras": ("quarl.importers.proofs.keras", "outputs_of_keras"),
     "onnx": ("quarl.importers.proofs.onnx", "outputs_of_onnx"),
     "savedmodel": ("quarl.importers.proofs.savedmodel", "outputs_of_savedmodel"),

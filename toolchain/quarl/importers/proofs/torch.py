@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError, ToolMissingError
 from quarl.graph.policy import Activation, Policy
+from quarl.importers import chainer
 from quarl.importers.detect import detect_format
 from quarl.importers.options import ImportOptions
 from quarl.importers.safetensors import tensors_in
@@ -116,8 +117,11 @@ def outputs_of_cleanrl(
 
 def _tensors(path: Path) -> Any:
     """Return what the file holds, tensors as arrays; a torch file is read by torch itself."""
-    if detect_format(path) == "safetensors":
+    kind = detect_format(path)
+    if kind == "safetensors":
         return tensors_in(path)
+    if kind == "chainer":
+        return chainer.tensors_in(path)
     import torch
 
     scalar = np.float64(0).__reduce__()[0]

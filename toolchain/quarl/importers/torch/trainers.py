@@ -30,6 +30,7 @@ from quarl.importers.torch.layers import TORCH_ACTIVATIONS, Layers, TorchState
 from quarl.importers.torch.state import is_state_dict
 
 State = Mapping[str, NDArray[Any]]
+PPO_TRAINERS = ("rsl_rl", "rl_games")
 SETTINGS = ("agent.yaml", "config.yaml", "params.yaml")  # as trainers write them
 MAX_SETTINGS_BYTES = 1 << 20
 RSL_EPSILON = 1e-2  # EmpiricalNormalization divides by std + eps
@@ -63,6 +64,7 @@ class Chain:
     heads: tuple[str, ...] = ()  # of a choice; of several choices, one each
     stretches: bool = False  # outputs are clipped to -1..1 and spread over the bounds
     memory: str = ""  # the recurrent module before the layers
+    notes: tuple[str, ...] = ()  # what the importer chose or dropped
 
 
 def find_chain(path: Path, found: Any) -> Chain | None:
@@ -92,7 +94,7 @@ def read_chain(path: Path, chain: Chain, options: ImportOptions) -> Policy:
     Raises:
         InputError: nobody says its activations or its action.
     """
-    function, by = _activation(path, chain, options)
+    function, last_function, said = _activations(path, chain, options)
     state = TorchState(path.name, dict(chain.state))
     layers: Layers = []
     for place, module in enumerate(chain.modules):
@@ -108,6 +110,8 @@ def read_chain(path: Path, chain: Chain, options: ImportOptions) -> Policy:
         )
         layers.append((chain.heads[0], Dense(weights, bias)))
     first, last = layers[0][1], layers[-1][1]
+    if last_function is not None:
+        layers.append((f"{chain.modules[-1]}.activation", Activation(last_function)))
     assert isinstance(first, Dense)
     assert isinstance(last, Dense)
     cells = torch_cells(state, chain.memory) if chain.memory else ()
@@ -120,13 +124,17 @@ def read_chain(path: Path, chain: Chain, options: ImportOptions) -> Policy:
             "normalise twice: omit --obs-norm"
         )
     action, notes = _action(path, chain, state, count, options)
-    contract = make_contract(path, options, observation, action, (by, *notes))
+    given = action or options.action_space
+    if last_function == "tanh" and given is not None and _is_bounded(given):
+        action = replace(given, transform="unscale")
+    contract = make_contract(path, options, observation, action, (*said, *chain.notes, *notes))
     nodes = linear_chain(layers)
     made: tuple[str, ...] = ()
     if cells:
         nodes, states, made = cells_and_layers(path, cells, chain.memory, layers)
         contract = replace(contract, state=states)
-    return Policy(nodes, contract, "PPO", chain.trainer, source_digest(path), made)
+    algorithm = "PPO" if chain.trainer in PPO_TRAINERS else "unknown"
+    return Policy(nodes, contract, algorithm, chain.trainer, source_digest(path), made)
 
 
 def unwrapped(state: Any) -> dict[str, NDArray[Any]]:
@@ -234,11 +242,31 @@ def _numbered(state: State, prefix: str) -> tuple[str, ...] | None:
     return tuple(f"{start}{number}" for number in numbers) if widths and follows else None
 
 
-def _activation(path: Path, chain: Chain, options: ImportOptions) -> tuple[Function | None, str]:
+def _activations(
+    path: Path, chain: Chain, options: ImportOptions
+) -> tuple[Function | None, Function | None, tuple[str, ...]]:
+    """Return the function between the layers and the one after the last, None for none, and who
+    says so: --activation relu,tanh names both.
+    """
+    named, _, after = (options.activation or "").partition(",")
+    if after and (chain.heads or chain.trainer in PPO_TRAINERS):
+        raise InputError(
+            f"{path.name}: --activation {options.activation}: {chain.trainer} has none after the "
+            f"last layer: --activation {named}"
+        )
+    function, by = _activation(path, chain, named or None)
+    if chain.trainer in PPO_TRAINERS:
+        return function, None, (by,)
+    last = _known(path, after, "--activation") if after else None
+    note = f"activation {after or 'none'} after the last layer" + (": --activation" * bool(after))
+    return function, last, (by, note)
+
+
+def _activation(path: Path, chain: Chain, named: str | None) -> tuple[Function | None, str]:
     """Return the function between the layers, None for none, and who says so."""
     if len(chain.modules) + len(chain.heads) == 1:
         return None, "activation: none, one layer"
-    name, by = options.activation, "--activation"
+    name, by = named, "--activation"
     if name is None:
         name, by = _from_settings(path)
     if name is None:
@@ -248,13 +276,21 @@ def _activation(path: Path, chain: Chain, options: ImportOptions) -> tuple[Funct
             f"selu ...), as it was trained with, or put the trainer's {SETTINGS[0]} beside it; or "
             "export it to ONNX"
         )
-    known = name.lower().replace("nn.", "")
-    if known not in ACTIVATIONS:
+    return _known(path, name, by), f"activation {_plain_name(name)}: {by}"
+
+
+def _plain_name(name: str) -> str:
+    return name.strip().lower().replace("nn.", "")
+
+
+def _known(path: Path, name: str, by: str) -> Function | None:
+    """Return the function of that name, None for none."""
+    if _plain_name(name) not in ACTIVATIONS:
         raise InputError(
             f"{path.name}: {by} says the activation {name[:40]!r}, known are "
             f"{', '.join(sorted(ACTIVATIONS))}: export it to ONNX"
         )
-    return ACTIVATIONS[known], f"activation {known}: {by}"
+    return ACTIVATIONS[_plain_name(name)]
 
 
 def _from_settings(path: Path) -> tuple[str | None, str]:
@@ -292,12 +328,15 @@ def _action(
             f"{path.name}: the network has {count} outputs, {options.action_by} says "
             f"{given.count}: give the space as it was trained"
         )
-    is_bounded = given.kind == "box" and bool(np.isfinite([given.low, given.high]).all())
-    if chain.stretches and is_bounded:
+    if chain.stretches and _is_bounded(given):
         note = "outputs are clipped to -1..1 and spread over the bounds, as rl_games does"
         transform: Literal["unscale"] = "unscale"
         return replace(given, transform=transform), (note,)
     return None, ()
+
+
+def _is_bounded(action: Action) -> bool:
+    return action.kind == "box" and bool(np.isfinite([action.low, action.high]).all())
 
 
 def modules_of(found: Any) -> Sequence[str]:
