@@ -228,9 +228,10 @@ void ql_average_pool_s8(const ql_pool_layer *layer, const int8_t *in, int8_t *ou
  * to float32. in [pixels][channels]; out [channels], may be in. */
 void ql_mean_s8(const ql_mean_layer *layer, const int8_t *in, int8_t *out);
 
-/* out[i] = table[in[i] - qmin] for i < layer->count. s8: all int8, out may be in. wide: input,
- * output or both are int16, out may be in if their types are equal. */
+/* out[i] = table[in[i] - qmin] for i < layer->count. s8 and s16: all of that type, out may be in.
+ * wide: input or output is int16. */
 void ql_table_s8(const ql_table_layer *layer, const void *in, void *out);
+void ql_table_s16(const ql_table_layer *layer, const void *in, void *out);
 void ql_table_wide(const ql_table_layer *layer, const void *in, void *out);
 
 /* out[i] = clamp(a[i] + b[i] - zero_point) for i < count; out may be a or b. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Table with int16 on a side; contract: ql_kernels.h. */
+/* Table with int16 on one side; contract: ql_kernels.h. */
 #include "ql_kernels.h"
 
 void ql_table_wide(const ql_table_layer *layer, const void *in, void *out)

@@ -59,6 +59,7 @@ def odd_shapes() -> Iterator[Program]:
         wide.window("conv", 8, (2, 2), (1, 1), ((1, 1), (1, 1)), wide_tensor(10, 0.01), 4)
         wide.window("depthwise", 0, (2, 2), (1, 1), ((0, 0), (0, 0)), wide.output())
         wide.flatten()
+        wide.table("relu", wide_tensor(11, 0.02))
         wide.dense(12, wide_tensor(11, 0.01))
         wide.table("relu", wide_tensor(11, 0.02))
         wide.dense(5, wide_tensor(11, 0.01), weight_bits=4)

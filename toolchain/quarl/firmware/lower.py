@@ -110,7 +110,7 @@ def _table(lowering: Lowering, step: Step, op: QuantTable) -> None:
         ("out_bytes", out_bytes),
     )
     lowering.allow_overlap(step, elementwise_distance(count, in_bytes, out_bytes))
-    kernel = "ql_table_s8" if in_type == out_type == "int8_t" else "ql_table_wide"
+    kernel = f"ql_table_{LETTERS[in_type]}" if in_type == out_type else "ql_table_wide"
     lowering.call(step, kernel, step.descriptor("ql_table_layer", fields))
 
 
