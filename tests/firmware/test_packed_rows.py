@@ -82,7 +82,7 @@ def test_the_sums_of_packed_rows_are_those_of_the_weights(bits: int, data: st.Da
     most = 127 if bits == 8 else 7
     weights = rng.integers(-most, most + 1, (rows, inputs))
     bias = rng.integers(-(2**20), 2**20, rows).astype(np.int32)
-    packed = pack_rows(dense_op(weights, bits), bias, 128)
+    packed = pack_rows(dense_op(weights, bits), bias, (-128, 127))
     assert packed is not None
     x = np.zeros(packed.steps * STEP, np.int64)
     x[:] = rng.integers(-128, 128, len(x))  # what stands behind the inputs is multiplied by zero
@@ -104,7 +104,7 @@ def test_the_sums_of_packed_rows_are_those_of_the_weights(bits: int, data: st.Da
 def test_a_halfword_holds_minus_128_beside_what_is_not_negative(
     rows: list[list[int]], fits: bool
 ) -> None:
-    packed = pack_rows(dense_op(np.array(rows)), np.zeros(2, np.int32), 128)
+    packed = pack_rows(dense_op(np.array(rows)), np.zeros(2, np.int32), (-128, 127))
     assert (packed is not None) is fits
 
 
@@ -116,13 +116,36 @@ def test_inputs_are_split_so_that_the_high_byte_has_its_sum(
     inputs: int, largest: int, parts: int | None
 ) -> None:
     """512 * 127 * 128 < 2^23 < 520 * 127 * 128."""
-    packed = pack_rows(dense_op(np.full((4, inputs), 127)), np.zeros(4, np.int32), largest)
+    packed = pack_rows(dense_op(np.full((4, inputs), 127)), np.zeros(4, np.int32), (-largest, largest))
     if parts is None:
         assert packed is None
         return
     assert packed is not None
     assert -(-packed.steps // packed.part) == parts
     assert packed.part * STEP * 127 * largest < HIGH_BOUND + STEP * 127 * largest
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@given(data=st.data())
+def test_inputs_of_one_sign_let_weights_of_both_signs_cancel(
+    sign: int, data: st.DataObject
+) -> None:
+    """Behind a ReLU a sum goes up by its positive weights alone: wider inputs need no more parts,
+    and the sums stay exact at both ends.
+    """
+    inputs = data.draw(st.integers(1, 300))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    weights = rng.integers(-127, 128, (4, inputs))
+    span = (0, 4095) if sign > 0 else (-4095, 0)
+    packed = pack_rows(dense_op(weights), np.zeros(4, np.int32), span)
+    assert packed is not None
+    either = pack_rows(dense_op(weights), np.zeros(4, np.int32), (-4095, 4095))
+    assert either is not None
+    assert packed.part >= either.part
+    for which in (weights[0] > 0, weights[0] < 0, weights[2] > 0, np.full(inputs, True)):
+        x = np.zeros(packed.steps * STEP, np.int64)
+        x[:inputs] = sign * 4095 * which
+        np.testing.assert_array_equal(sums(packed, x, 4, 8), weights @ x[:inputs])
 
 
 def at_its_bounds(weight: int, inputs: int = 1100, bits: int = 8) -> QuantPolicy:

@@ -26,7 +26,6 @@ from quarl.graph.quant_policy import (
 )
 
 WORD = 4  # bytes; LDM faults on less
-INT8_LARGEST = 128  # also of what lies behind an int8 tensor and is spread with it
 INT16_BYTES = 2
 LANE_BYTES = (CHUNK + 1) * 4  # QL_LANE words
 
@@ -48,7 +47,7 @@ def add_layer(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
 def _dense(lowering: Lowering, step: Step, op: QuantDense) -> bool:
     in_type = lowering.ctype(step.source)
     is_int4 = stored_bits(op) == 4
-    packed = pack_rows(op, _bias(lowering, step, op), _largest(lowering, step), 2 if is_int4 else 1)
+    packed = pack_rows(op, _bias(lowering, step, op), _span(lowering, step), 2 if is_int4 else 1)
     if packed is None:
         return False
     fields: Fields = (
@@ -65,7 +64,7 @@ def _dense(lowering: Lowering, step: Step, op: QuantDense) -> bool:
 
 def _conv2d(lowering: Lowering, step: Step, op: QuantConv2D) -> bool:
     in_type = lowering.ctype(step.source)
-    packed = pack_rows(op, _bias(lowering, step, op), _largest(lowering, step))
+    packed = pack_rows(op, _bias(lowering, step, op), _span(lowering, step))
     if packed is None:
         return False
     height, width, channels = op.weights.shape[1:]
@@ -97,10 +96,10 @@ def _bias(lowering: Lowering, step: Step, op: QuantWeighted) -> NDArray[np.int32
     return folded_bias(step.name, op, lowering.policy.tensor(step.source))
 
 
-def _largest(lowering: Lowering, step: Step) -> int:
-    """Return the magnitude of the largest integer that the layer reads."""
+def _span(lowering: Lowering, step: Step) -> tuple[int, int]:
+    """Return the smallest and the largest integer that meets a weight other than 0."""
     tensor = lowering.policy.tensor(step.source)
-    return max(abs(tensor.qmin), abs(tensor.qmax), INT8_LARGEST)
+    return min(tensor.qmin, 0), max(tensor.qmax, 0)
 
 
 def _spare(packed: PackedRows, lanes: int) -> int:

@@ -32,7 +32,10 @@ class PackedRows:
 
 
 def pack_rows(
-    op: QuantDense | QuantConv2D, bias: NDArray[np.int32], largest: int, step_multiple: int = 1
+    op: QuantDense | QuantConv2D,
+    bias: NDArray[np.int32],
+    span: tuple[int, int],
+    step_multiple: int = 1,
 ) -> PackedRows | None:
     """Return the packed weights of a layer; None where a halfword cannot hold them.
 
@@ -40,7 +43,7 @@ def pack_rows(
 
     Args:
         bias: [out], the input's zero point folded in.
-        largest: magnitude of the largest integer that the kernel multiplies.
+        span: the smallest and the largest integer that the kernel multiplies, with 0 between them.
         step_multiple: the number of steps is padded to its multiples.
     """
     rows = op.weights.reshape(len(op.weights), -1).astype(np.int32)
@@ -54,9 +57,9 @@ def pack_rows(
         return None
     steps = width // STEP
     # of 4 bits, b of a group is the high byte of 256 * (b + 8) + d + 8
-    bounded = np.maximum(np.abs(high), padded[1::4] + 8) if is_int4 else np.abs(high)
+    bounded = np.concatenate([high, padded[1::4] + 8]) if is_int4 else high
     bound = HIGH_BOUND - (BEHIND if is_int4 else 0)
-    part = _part(_sums_of_steps(bounded) * largest, bound, step_multiple)
+    part = _part(_sums_of_steps(_largest_products(bounded, span)), bound, step_multiple)
     if part is None:
         return None
     groups = _groups(halfwords, 1 if is_int4 else 2)
@@ -81,9 +84,15 @@ def _part(sums: NDArray[np.int64], bound: int, step_multiple: int) -> int | None
     return None
 
 
-def _sums_of_steps(magnitudes: NDArray[np.int32]) -> NDArray[np.int64]:
+def _largest_products(weights: NDArray[np.int32], span: tuple[int, int]) -> NDArray[np.int64]:
+    """Return int64 [2 * rows, inputs]: how far each weight may take its row's sum up, then down."""
+    ends = np.multiply.outer(np.asarray(span, np.int64), weights)
+    return np.concatenate([ends.max(axis=0), -ends.min(axis=0)])
+
+
+def _sums_of_steps(magnitudes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the sum of magnitudes of each step, int64 [halfword rows, steps]."""
-    steps = magnitudes.astype(np.int64).reshape(len(magnitudes), -1, STEP)
+    steps = magnitudes.reshape(len(magnitudes), -1, STEP)
     sums: NDArray[np.int64] = steps.sum(axis=2)
     return sums
 
