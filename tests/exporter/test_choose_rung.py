@@ -81,8 +81,8 @@ def test_the_most_faithful_within_the_cost_is_taken_and_alone_played(
     assert taken.differing == min(affordable)
     assert quantized.rung == taken.rung
     assert [result for result in results if result.mean is not None] == [taken]
-    assert len(results) == len(LADDER) + 1, "one more with some of the hidden activations wide"
-    assert results[0].cost == 1.0
+    assert len(results) == len(LADDER) + 4, "one of two activations wide, and both of fewer bits"
+    assert min(result.cost or 2.0 for result in results) == 1.0
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.0])
@@ -115,16 +115,16 @@ def test_a_candidate_that_misses_what_is_asked_of_decisions_is_left_unplayed(
 def test_what_play_refuses_is_followed_by_the_next_until_one_holds(
     pendulum: tuple[Source, Calibration], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the dearest candidate is let play as it is: the last one that would be tried."""
+    """Only the last candidate that would be tried is let play as it is."""
     source, calibration = pendulum
     assert source.env is not None
     choice = Choice(source.policy, calibration, Field(source.env), limits())
-    dearest = max(weigh(choice), key=lambda one: one.result.cost or 0.0)
+    dearest = max(weigh(choice), key=lambda one: (one.result.cost, one.result.differing))
     assert dearest.policy is not None
-    last = dearest.policy.nodes[0].output
+    last = [node.output for node in dearest.policy.nodes]
 
     def only_the_last(policy: QuantPolicy, model: bytes) -> Actor:
-        if policy.nodes[0].output == last:
+        if [node.output for node in policy.nodes] == last:
             return artifact_actor(policy, model)
         return lambda obs: np.zeros((len(obs), 1), np.float32)
 
@@ -144,17 +144,22 @@ def test_a_budget_of_the_board_keeps_a_candidate_out(
     assert source.env is not None
 
     def emulated(policy: QuantPolicy) -> Cost:
-        found = modelled(policy)
-        latency = {"firmware_latency_us": found.instructions / 100}
-        return replace(found, kind="emulated", figures=latency)
+        """A core on which each bit of the activations is dear."""
+        tops = (node.output.qmax for node in policy.nodes if node.output is not None)
+        wide = sum(min(top, 4095) for top in tops)
+        instructions = modelled(policy).instructions ** 3 // 10**8 + wide // 10
+        latency = {"firmware_latency_us": instructions / 10}
+        return Cost(instructions, 1000, "emulated", latency)
 
     monkeypatch.setattr("quarl.exporter.weighing.CostModel.of", lambda self, made: emulated(made))
-    asked = limits(budgets={"firmware_latency_us": 60.0})
-    choice = Choice(source.policy, calibration, Field(source.env), asked)
+    choice = Choice(source.policy, calibration, Field(source.env), limits())
+    costs = {one.result.instructions or 0 for one in weigh(choice)}
+    *_, most, _ = sorted(costs)
+    choice = replace(choice, limits=limits(budgets={"firmware_latency_us": most / 10}))
     _, results = choose_rung(choice)
     over = [result for result in results if "firmware_latency_us" in "".join(result.missed)]
     (taken,) = [result for result in results if result.taken]
-    fits = [one for one in results if (one.instructions or 0) <= 6000]
+    fits = [one for one in results if (one.instructions or 0) <= most]
     assert [result.mean for result in over] == [None] * len(over)
     assert 0 < len(over) < len(results)
     assert taken.differing == min(one.differing for one in fits if one.differing is not None)
@@ -177,8 +182,8 @@ def test_where_nothing_holds_the_most_faithful_is_returned_and_every_line_says_w
 def test_the_model_of_the_cost_is_near_what_an_emulator_counts() -> None:
     """Emulated instructions of one decision of nav_ppo and nav_dqn_small on an nRF52840."""
     counted = {
-        "nav_ppo": {0: 11_084, 3: 11_015, 4: 11_275, 5: 15_293},
-        "nav_dqn_small": {0: 16_709, 3: 16_733, 4: 16_998, 5: 23_373},
+        "nav_ppo": {0: 11_084, 3: 11_015, 4: 10_783, 5: 11_045},
+        "nav_dqn_small": {0: 16_709, 3: 16_733, 4: 16_506, 5: 17_784},
     }
     for name, by_rung in counted.items():
         source = pipeline.import_source(name)
@@ -187,7 +192,7 @@ def test_the_model_of_the_cost_is_near_what_an_emulator_counts() -> None:
         few = replace(calibration, obs=calibration.obs[:200], episode=calibration.episode[:200])
         for rung, instructions in by_rung.items():
             found = modelled(quantize_on_rung(source.policy, few, rung)).instructions
-            assert found == pytest.approx(instructions, rel=0.1)
+            assert found == pytest.approx(instructions, rel=0.05)
 
 
 def test_integers_learn_only_where_no_rung_holds_and_stand_above_the_highest(

@@ -116,7 +116,9 @@ def test_inputs_are_split_so_that_the_high_byte_has_its_sum(
     inputs: int, largest: int, parts: int | None
 ) -> None:
     """512 * 127 * 128 < 2^23 < 520 * 127 * 128."""
-    packed = pack_rows(dense_op(np.full((4, inputs), 127)), np.zeros(4, np.int32), (-largest, largest))
+    packed = pack_rows(
+        dense_op(np.full((4, inputs), 127)), np.zeros(4, np.int32), (-largest, largest)
+    )
     if parts is None:
         assert packed is None
         return

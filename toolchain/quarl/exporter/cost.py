@@ -33,12 +33,13 @@ from quarl.profiles.platforms import platform_of, target_of
 from quarl.profiles.workload import Workload
 
 # Instructions of a Cortex-M4 by what is done, fitted to firmwares that were counted in the
-# emulator (two networks, rungs 0, 3, 4 and 5, at most 4 % off: toolchain/docs/quantizer.md). Only
+# emulator (four networks, all candidates, at most 4 % off: toolchain/docs/quantizer.md). Only
 # ratios of candidates are made of them.
-PER_PRODUCT, PER_SIGNED_PRODUCT, PER_UNSIGNED_PRODUCT = 1.17, 1.34, 1.56  # int8 and wide inputs
-PER_FEATURE, PER_WIDE_FEATURE = 26.0, 20.0  # of the observation quantiser
-PER_OUTPUT, PER_WIDE_OUTPUT = 0.5, 11.0
-PER_ENTRY, PER_WIDE_ENTRY = 7.25, 16.2
+PER_DECISION = 1560.0
+PER_PRODUCT, PER_SIGNED_PRODUCT, PER_UNSIGNED_PRODUCT = 1.19, 1.10, 1.20  # int8 and wide inputs
+PER_FEATURE, PER_WIDE_FEATURE = 6.0, 4.1  # of the observation quantiser
+PER_OUTPUT, PER_WIDE_OUTPUT = 0.0, 2.4  # beside what products of the same layer take
+PER_ENTRY, PER_WIDE_ENTRY = 5.9, 9.2
 SMALL_BYTES = 1 << 16  # fewer are no price: the smallest board has four times as many
 ASKED = 2  # observations that the emulator answers
 
@@ -102,7 +103,8 @@ def modelled(policy: QuantPolicy) -> Cost:
     shapes = quant_shapes(policy)
     observation = policy.observation
     each = PER_FEATURE if observation.tensor.is_int8 else PER_WIDE_FEATURE
-    work = 0.0 if observation.is_pixels else each * len(observation.inv_scale)
+    features = 0 if observation.is_pixels else len(observation.inv_scale)
+    work = PER_DECISION + each * features
     work += sum(_work(node, shapes[node.name], policy) for node in policy.nodes)
     return Cost(max(1, round(work)), policy.parameter_bytes, "estimated")
 

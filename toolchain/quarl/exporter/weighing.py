@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from quarl.boards.linux import AnyBoard
 from quarl.bundle.limits import Limits
+from quarl.bundle.policy_file import quant_policy_bytes
 from quarl.bundle.rung_result import Ceiling, RungResult
 from quarl.emitters import emit_tflite
 from quarl.errors import BudgetError, QuantizationError
@@ -71,19 +72,28 @@ class Candidate:
 
 def weigh(choice: Choice) -> list[Candidate]:
     """Return every candidate of the ladder with its decision error and its cost; nothing is
-    played.
+    played. Integers that two ways make are one candidate, the first.
     """
     examiner = Examiner(choice)
     model = CostModel(choice.board, examiner.obs)
-    made = [
-        _made(choice, examiner, model, making)
-        for making in makings(choice.policy, choice.calibration, choice.widths)
-    ]
+    made, known = [], set()
+    for making in makings(choice.policy, choice.calibration, choice.widths):
+        candidate, cost = _made(choice, examiner, model, making)
+        integers = _integers(candidate)
+        if integers is None or integers not in known:
+            known.add(integers)
+            made.append((candidate, cost))
     costs = [cost for _, cost in made if cost is not None]
     if not costs:
         return [candidate for candidate, _ in made]
     cheapest = min(costs, key=lambda cost: cost.instructions)
     return [_priced(candidate, cost, cheapest, choice) for candidate, cost in made]
+
+
+def _integers(candidate: Candidate) -> bytes | None:
+    """Return bytes that are equal where the integers are, whichever rung made them."""
+    policy = candidate.policy
+    return None if policy is None else quant_policy_bytes(replace(policy, rung=0))
 
 
 def _made(

@@ -59,7 +59,7 @@ def output_widths(
             above; `output_bits` what the last one has where it is neither a wide head nor squashed;
             with `wide_head` a squashed action gets a 16-bit table that reads 12 bits.
     """
-    hidden_bits, narrow = settings.hidden_bits, _kept_narrow(units, settings)
+    hidden_bits, inner = settings.hidden_bits, _inner(units, settings)
     widths: dict[str, int] = {}
     tensors: dict[str, QuantTensor] = {}
     for index, unit in enumerate(units):
@@ -74,13 +74,14 @@ def output_widths(
             bits = settings.output_bits
         elif hidden_bits <= 8:
             bits = hidden_bits
-        elif isinstance(unit.op, Copying | Concat | Add | Mul) or unit.name in narrow:
+        elif isinstance(unit.op, Copying | Concat | Add | Mul):
             bits = 8
         elif isinstance(unit.op, Activation) or fits_wide(unit, before):
+            most = settings.inner_bits if unit.name in inner else hidden_bits
             bits = next(
                 (
                     b
-                    for b in range(hidden_bits, 8, -1)
+                    for b in range(most, 8, -1)
                     if all(fits_wide(r, _tensor(unit, values, b)) for r in readers)
                 ),
                 8,
@@ -96,9 +97,9 @@ def output_widths(
     return widths
 
 
-def _kept_narrow(units: tuple[Unit, ...], settings: QuantSettings) -> frozenset[str]:
-    """Return the hidden units that keep 8 bits although others are wide: all before the last
-    `wide_layers` stages, where a stage is a layer with the function that alone reads it.
+def _inner(units: tuple[Unit, ...], settings: QuantSettings) -> frozenset[str]:
+    """Return the hidden units that have `inner_bits`: all before the last `wide_layers` stages,
+    where a stage is a layer with the function that alone reads it.
     """
     if settings.wide_layers is None:
         return frozenset()

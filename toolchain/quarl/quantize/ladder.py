@@ -30,6 +30,8 @@ from quarl.quantize.widths import INT8, Widths
 EQUALIZE_POWERS = (0.0, 0.5)  # full equalisation (1.0) ruins the next layer's weights
 WIDE_BITS = 12
 MOST_WIDE_PARTS = 3  # last layers whose activations are tried wide while others are not
+INNER_BITS = (8, 10)  # of those others
+MIDDLE_BITS = (10, 11)  # of all: up to there the sums of most layers need no second part
 IMAGES = 64  # that a decision error is measured on; convolutions in NumPy take their time
 
 
@@ -45,7 +47,7 @@ class Rung:
 
 _PLAIN = QuantSettings()
 _LOSSLESS = replace(_PLAIN, center_head=True, feature_scales=True)
-_FITTED = replace(_LOSSLESS, bias_correction=True, data_rounding=True)
+_FITTED = replace(_LOSSLESS, bias_correction=True, data_rounding=True, refit=True)
 _WIDE_HEAD = replace(_FITTED, wide_head=True)
 _WIDE_INPUT = replace(_WIDE_HEAD, input_bits=WIDE_BITS)
 _WIDE_HIDDEN = replace(_WIDE_INPUT, hidden_bits=WIDE_BITS)
@@ -66,8 +68,8 @@ LADDER: tuple[Rung, ...] = (
     Rung(
         2,
         "fitted",
-        "biases fitted to the calibration; rounding fitted and hidden units equalised where "
-        "it helps",
+        "biases fitted to the calibration; weights and rounding fitted and hidden units "
+        "equalised where it helps",
         _FITTED,
     ),
     Rung(3, "wide head", "the last layer's int32 accumulators decide", _WIDE_HEAD),
@@ -135,26 +137,36 @@ class Making:
 
 
 def makings(policy: Policy, calibration: Calibration, widths: Widths = INT8) -> tuple[Making, ...]:
-    """Return every rung of the ladder, and between the last two those with some of the hidden
-    activations wide: of the last layer, of the last two, and so on.
+    """Return every rung of the ladder, and between the last two those of fewer bits: some of the
+    hidden activations wide, or all of them a little.
     """
     best = cache(partial(_best, policy, calibration, widths=widths))
     ways = [Making(rung.number, rung.name, partial(_first, best, rung.number)) for rung in LADDER]
     if widths.activations is not None:
         return tuple(ways)
     top, stages = len(LADDER) - 1, len(hidden_stages(units_of(policy)))
+
+    def wide(hidden_bits: int, count: int | None = None, inner_bits: int = 8) -> QuantPolicy:
+        settings = replace(
+            best(top)[1], hidden_bits=hidden_bits, wide_layers=count, inner_bits=inner_bits
+        )
+        return quantize(policy, calibration, settings, top)
+
     most = 1 if policy.contract.observation.has_pixels else MOST_WIDE_PARTS
-
-    def in_part(count: int) -> QuantPolicy:
-        settings = best(top - 1)[1]
-        wide = replace(settings, hidden_bits=WIDE_BITS, wide_layers=count)
-        return quantize(policy, calibration, wide, top)
-
+    others = {f", others of {bits} bits" if bits > 8 else "": bits for bits in INNER_BITS}
     parts = [
-        Making(top, f"last {count} of {stages} activations wide", partial(in_part, count))
+        Making(
+            top,
+            f"last {count} of {stages} activations wide{said}",
+            partial(wide, WIDE_BITS, count, bits),
+        )
         for count in range(1, min(most, stages - 1) + 1)
+        for said, bits in others.items()
     ]
-    return (*ways[:top], *parts, *ways[top:])
+    middle = [
+        Making(top, f"activations of {bits} bits", partial(wide, bits)) for bits in MIDDLE_BITS
+    ]
+    return (*ways[:top], *parts, *middle, *ways[top:])
 
 
 def _first(best: Callable[[int], tuple[QuantPolicy, QuantSettings]], number: int) -> QuantPolicy:
@@ -177,8 +189,8 @@ def variants(policy: Policy, settings: QuantSettings) -> list[QuantSettings]:
     """Return the settings with each step that helps some policies and hurts others taken and left,
     as far as the policy can tell.
 
-    Scales per feature may hurt where a normaliser has evened the features out; fitted rounding and
-    equalised units may fit the calibration alone.
+    Scales per feature may hurt where a normaliser has evened the features out; fitted weights,
+    fitted rounding and equalised units may fit the calibration alone.
     """
     is_normalized = policy.contract.observation.normalizer is not None
     has_relu = any(
@@ -187,19 +199,23 @@ def variants(policy: Policy, settings: QuantSettings) -> list[QuantSettings]:
     scales = (
         (True, False) if settings.feature_scales and is_normalized else (settings.feature_scales,)
     )
-    roundings = (True, False) if settings.data_rounding else (False,)
+    fits = (
+        ((True, True), (True, False), (False, False))
+        if settings.data_rounding
+        else ((False, False),)
+    )
     powers = EQUALIZE_POWERS if settings.data_rounding and has_relu else (0.0,)
     return [
-        replace(settings, feature_scales=s, data_rounding=r, equalize_power=p)
+        replace(settings, feature_scales=s, data_rounding=r, refit=f, equalize_power=p)
         for s in scales
-        for r in roundings
+        for r, f in fits
         for p in powers
     ]
 
 
 def decision_error(policy: Policy, quantized: QuantPolicy, calibration: Calibration) -> float:
     """Return how much worse the quantised decisions are on the calibration observations, on
-    average.
+    average, to four digits: the last ones differ between processors and numbers of threads.
 
     Discrete: the source's value of its best action minus that of the action chosen, in the source's
         output units.
@@ -208,11 +224,12 @@ def decision_error(policy: Policy, quantized: QuantPolicy, calibration: Calibrat
     obs = calibration.obs
     if policy.contract.observation.has_pixels:
         obs = obs[:: max(1, len(obs) // IMAGES)]
-    return decision_loss(
+    loss = decision_loss(
         policy.contract.action,
         policy.outputs(obs),
         real_outputs(quantized, integer_outputs(quantized, obs)),
     )
+    return float(f"{loss:.4g}")
 
 
 def decision_loss(action: Action, source: NDArray[Any], made: NDArray[Any]) -> float:

@@ -24,6 +24,7 @@ from quarl.graph.quant_policy import (
     accumulator_bound,
 )
 from quarl.graph.rescale import rescale_factor
+from quarl.quantize.refit import refit
 from quarl.quantize.settings import QuantSettings
 from quarl.quantize.transforms import Unit
 from quarl.quantize.weight_rounding import (
@@ -75,6 +76,8 @@ def fit_layer(
     weights: NDArray[np.float64] = unit.op.weights.reshape(len(unit.op.weights), -1).astype(
         np.float64
     )
+    if settings.refit and isinstance(unit.op, Dense) and weights.shape[1] <= COVARIANCE_INPUTS:
+        weights = refit(unit.op, seen.real, seen.integers, tensor)
     bias: NDArray[np.float64] = unit.op.bias.astype(np.float64)
     is_wide = output is None or not output.is_int8 or not tensor.is_int8
     limit = EXACT_FLOAT_BOUND if is_wide else NARROW_BIAS_BOUND
@@ -93,13 +96,13 @@ def fit_layer(
     layer = layer_of(
         unit.op, rounded, np.rint(bias / step).astype(np.int32), multiplier, scale, bits
     )
-    if (
-        settings.data_rounding
-        and is_wide
-        and accumulator_bound(layer, tensor).max() >= EXACT_FLOAT_BOUND
-    ):
-        # the widths were chosen for weights rounded to the nearest, which may be a little smaller
-        return fit_layer(unit, seen, output, replace(settings, data_rounding=False), bits)
+    if is_wide and accumulator_bound(layer, tensor).max() >= EXACT_FLOAT_BOUND:
+        # the widths were chosen for the source's weights, rounded to the nearest: others may be a
+        # little larger
+        if settings.refit:
+            return fit_layer(unit, seen, output, replace(settings, refit=False), bits)
+        if settings.data_rounding:
+            return fit_layer(unit, seen, output, replace(settings, data_rounding=False), bits)
     return layer
 
 

@@ -17,12 +17,14 @@ class QuantSettings:
     feature_scales: bool = False  # one scale per observation feature, folded into the first layer
     bias_correction: bool = False  # the mean error of a channel goes into its bias
     data_rounding: bool = False  # rounding chosen by least squares on the calibration
+    refit: bool = False  # weights of dense layers fitted to the integers that they read
     equalize_power: float = 0.0  # hidden channels brought towards one range
     wide_head: bool = False  # int32 accumulators decide, or a 16-bit table for a squashed action
     input_bits: int = 8  # width of observations
     hidden_bits: int = 8  # width of hidden activations; above 8 as far as 2^24 allows
     # of how many of the last functions' or layers' hidden outputs are wide; None: of all
     wide_layers: int | None = None
+    inner_bits: int = 8  # of the other hidden activations, where only some are wide
     output_bits: int = 8  # of the last integers, where they are neither a wide head nor squashed
     weight_bits: int = 8  # of the layers between the first and the last
     edge_bits: int = 8  # weights of the first and the last layer
