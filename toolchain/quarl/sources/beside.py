@@ -34,7 +34,14 @@ def stated_rate(path: Path) -> tuple[float, str] | None:
     return None
 
 
-_SIM_DT = r"^sim:\s*\n(?:[ \t].*\n)*?[ \t]+dt:\s*"
+# No pattern here may look at a text twice: what lies beside a file is a stranger's, too.
+_SIM_DT = r"^sim:[ \t\r]*\n(?:[ \t].*\n)*?[ \t]+dt:\s*"
+_ID = r"['\"]?([\w./:-]+-v\d+)['\"]?[ \t\r]*$"
+_DATASET = re.compile(
+    r"^[ \t]*(?:-[ \t]*)?dataset:[ \t\r]*\n(?:[ \t]+\w+:.*\n)*?[ \t]+name:[ \t]*" + _ID,
+    re.MULTILINE,
+)
+_TAG = re.compile(r"^[ \t]*-[ \t]+" + _ID, re.MULTILINE)
 
 
 def card_environment(path: Path) -> str:
@@ -45,13 +52,7 @@ def card_environment(path: Path) -> str:
     head = re.match(r"---\n(.*?)\n---", _text(card), re.DOTALL)
     if head is None:
         return ""
-    found = re.search(
-        r"^\s*-?\s*dataset:\s*\n(?:\s+\w+:.*\n)*?\s+name:\s*['\"]?([\w./:-]+-v\d+)['\"]?\s*$",
-        head[1] + "\n",
-        re.MULTILINE,
-    )
-    if found is None:
-        found = re.search(r"^\s*-\s+['\"]?([\w./:-]+-v\d+)['\"]?\s*$", head[1], re.MULTILINE)
+    found = _DATASET.search(head[1]) or _TAG.search(head[1])
     return found[1] if found else ""
 
 

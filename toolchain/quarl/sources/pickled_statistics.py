@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from quarl.errors import InputError, UnsupportedError
-from quarl.files.open import read_file
+from quarl.files.open import open_file, read_file
 from quarl.graph.contract import Normalizer
 from quarl.importers.torch.objects import ObjectMeanings, Thing, array_of, other_contents
 from quarl.importers.torch.pickle import Machine
@@ -22,7 +22,8 @@ PICKLE_MAGIC = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 def is_pickle(path: Path) -> bool:
     """Whether the file begins as a pickle does."""
-    return read_file(path)[:2] in PICKLE_MAGIC
+    with open_file(path) as file:
+        return file.read(2) in PICKLE_MAGIC
 
 
 def read_vecnormalize(path: Path) -> Normalizer:

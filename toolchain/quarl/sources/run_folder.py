@@ -21,6 +21,7 @@ from quarl.sources.pickled_statistics import read_vecnormalize
 MAX_SETTINGS_BYTES = 1 << 18
 STATISTICS = "vecnormalize.pkl"
 BEST = "best_model.zip"
+_CLASS = re.compile(r"(?<![\w.])[A-Za-z_][\w.]*\.[A-Za-z_]\w*")
 ATARI = "atari_wrappers.AtariWrapper"
 
 
@@ -84,14 +85,14 @@ def find_run(folder: Path) -> RunFolder | None:
     file = home / "config.yml"
     config = _pairs(file) if file.is_file() else {}
     statistics = home / STATISTICS
-    wrappers = tuple(re.findall(r"[A-Za-z_][\w.]*\.[A-Za-z_]\w*", config.get("env_wrapper", "")))
+    wrappers = tuple(_CLASS.findall(config.get("env_wrapper", "")))
     stack = config.get("frame_stack", "1")
     return RunFolder(
         agents[-1],
         arguments.get("env", home.name),
         statistics if statistics.is_file() else None,
         wrappers,
-        int(stack) if stack.isdecimal() else 1,
+        int(stack) if re.fullmatch("[0-9]{1,4}", stack) else 1,
     )
 
 
@@ -99,7 +100,7 @@ def _pairs(path: Path) -> Mapping[str, str]:
     """Return the entries of a YAML file that is a list of pairs, each as its text."""
     text = read_file(path, MAX_SETTINGS_BYTES).decode("utf-8", "replace")
     found: dict[str, str] = {}
-    for entry in re.split(r"^\s*- - ", text, flags=re.MULTILINE)[1:]:
+    for entry in re.split(r"^[ \t]*- - ", text, flags=re.MULTILINE)[1:]:
         key, _, value = entry.partition("\n")
         found[key.strip().strip("'\"")] = re.sub(r"^\s*- ", "", value, count=1).strip().strip("'\"")
     return found

@@ -96,7 +96,7 @@ class Sb3Data:
             UnsupportedError: it is a custom class, whose code is not in the zip.
         """
         printed = str(self.policy_kwargs.get("features_extractor_class", "FlattenExtractor'"))
-        found = re.search(r"(\w+)'", printed)
+        found = re.search(r"\b(\w{1,80})'", printed)
         name = (found[1] if found else printed)[:80]
         own = (
             "features_extractor_class" not in self.policy_kwargs

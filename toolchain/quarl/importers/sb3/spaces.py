@@ -33,7 +33,7 @@ _PRINTED = re.compile(  # of one space inside a Dict or a Tuple
 
 def kind_of(fields: Mapping[str, Any]) -> str:
     """Return the class of a space, such as "Box"; empty where there is none."""
-    found = re.search(r"(\w+)'>$", str(fields.get(":type:", "")))
+    found = re.search(r"\b(\w{1,80})'>$", str(fields.get(":type:", "")))
     return found[1] if found else ""
 
 

@@ -7,6 +7,7 @@ In: a state dict, in which module paths are joined by dots. Out: named operation
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -17,6 +18,8 @@ from quarl.errors import InputError, UnsupportedError
 from quarl.graph.policy import Activation, Conv2D, Dense, Flatten, Function, Op
 
 Layers: TypeAlias = list[tuple[str, Op]]
+PLACE = "[0-9]{1,6}"
+"""The place of a layer among its siblings, as a tensor's name holds it; a pattern."""
 
 NATURE_KERNELS = (8, 4, 3)  # Mnih et al., Nature 518 (2015), Methods
 NATURE_STRIDES = (4, 2, 1)
@@ -77,9 +80,8 @@ class TorchState:
             for key in self.tensors
             if key.startswith(f"{module}.")
         }
-        return sorted(
-            names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)
-        )
+        places = {name: int(name) for name in names if re.fullmatch(PLACE, name)}
+        return sorted(names, key=lambda name: (name not in places, places.get(name, 0), name))
 
     def _weights(self, module: str, rank: int, kind: str) -> NDArray[Any]:
         weights = self.tensors.get(f"{module}.weight")

@@ -26,11 +26,12 @@ from quarl.importers.cells import cells_and_layers
 from quarl.importers.observation import NO_CLIP
 from quarl.importers.options import ImportOptions, make_contract, missing_action
 from quarl.importers.torch.cells import torch_cells
-from quarl.importers.torch.layers import TORCH_ACTIVATIONS, Layers, TorchState
+from quarl.importers.torch.layers import PLACE, TORCH_ACTIVATIONS, Layers, TorchState
 from quarl.importers.torch.state import is_state_dict
 
 State = Mapping[str, NDArray[Any]]
 PPO_TRAINERS = ("rsl_rl", "rl_games")
+_STATED = re.compile(r"^[ \t]*activation:[ \t]*['\"]?([A-Za-z_.]+)", re.MULTILINE)
 SETTINGS = ("agent.yaml", "config.yaml", "params.yaml")  # as trainers write them
 MAX_SETTINGS_BYTES = 1 << 20
 RSL_EPSILON = 1e-2  # EmpiricalNormalization divides by std + eps
@@ -218,7 +219,7 @@ def _recurrent(path: Path) -> UnsupportedError:
 def _plain(state: State) -> list[Chain]:
     """Return the chains of Linear layers that may be an actor."""
     prefixes = dict.fromkeys(
-        found[1] for key in state if (found := re.fullmatch(r"(.*?)\.?\d+\.weight", key))
+        found[1] for key in state if (found := re.fullmatch(rf"(.*?)\.?{PLACE}\.weight", key))
     )
     named = [p for p in prefixes if not NOT_ACTORS.search(p)]
     best = [p for p in named if ACTORS.search(p)] or named
@@ -229,7 +230,7 @@ def _plain(state: State) -> list[Chain]:
 def _numbered(state: State, prefix: str) -> tuple[str, ...] | None:
     """Return the Linear layers of a Sequential in order, None where it holds anything else."""
     start = f"{prefix}." if prefix else ""
-    own = [key for key in state if re.match(rf"{re.escape(start)}\d+\.", key)]
+    own = [key for key in state if re.match(rf"{re.escape(start)}{PLACE}\.", key)]
     numbers = sorted({int(key[len(start) :].partition(".")[0]) for key in own})
     widths: list[tuple[int, int]] = []
     for number in numbers:
@@ -301,10 +302,7 @@ def _from_settings(path: Path) -> tuple[str | None, str]:
             continue
         with open_file(file, MAX_SETTINGS_BYTES) as opened:
             text = opened.read().decode("utf-8", "replace")
-        names = {
-            found[1].lower()
-            for found in re.finditer(r"^\s*activation:\s*['\"]?([A-Za-z_.]+)", text, re.MULTILINE)
-        }
+        names = {found[1].lower() for found in _STATED.finditer(text)}
         if len(names) == 1:
             return names.pop(), file.name
     return None, ""
