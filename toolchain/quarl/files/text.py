@@ -27,6 +27,8 @@ def digest_text(value: object, where: str) -> str:
 
 def shortened(value: object, most: int = 60) -> str:
     """Return what was found, quoted and cut, for a message."""
+    if isinstance(value, int) and value.bit_length() > 4 * most:  # Python refuses to show it
+        return f"a whole number of {value.bit_length():,} bits"
     text = repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
     return text if len(text) <= most else f"{text[:most]}..."
 

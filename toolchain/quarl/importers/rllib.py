@@ -20,17 +20,19 @@ from numpy.typing import NDArray
 
 from quarl.errors import InputError, UnsupportedError
 from quarl.files.open import read_file
+from quarl.files.text import shortened
 from quarl.graph.contract import Action, Observation, box_bounds
 from quarl.graph.policy import Activation, Dense, Function, Policy, linear_chain
 from quarl.importers.options import ImportOptions, box_from_environment, make_contract
 from quarl.importers.rllib_folder import MADE_WITH, STATE, module_folder
-from quarl.importers.torch.layers import Layers, TorchState
+from quarl.importers.torch.layers import PLACE, Layers, TorchState
 from quarl.importers.torch.objects import Named, ObjectMeanings, Thing, array_of, other_contents
-from quarl.importers.torch.pickle import Machine
+from quarl.importers.torch.pickle import Machine, as_text
 from quarl.importers.torch.trainers import ACTIVATIONS
 
 CONNECTORS = "env_runner/module_to_env_connector"
 BEFORE = "env_runner/env_to_module_connector"
+MOST_WHOLE = 1 << 31  # of a space
 MAX_STATE_BYTES, MAX_SETTINGS_BYTES = 1 << 28, 1 << 22
 DEFAULT_ACTIVATION = "tanh"  # of DefaultModelConfig; in heads it is relu
 DEFAULT_HEAD = "relu"
@@ -120,7 +122,7 @@ def _policy(path: Path, found: Checkpoint, options: ImportOptions) -> Policy:
             layers.append(("squash", Activation("tanh")))
     _check_observations(path, found, options)
     space = found.settings["observation_space"]
-    observation = Observation(tuple(space.attributes["_shape"]), "float32", "vector")
+    observation = Observation(_shape(space), "float32", "vector")
     stated = f"activation {config.get('fcnet_activation', DEFAULT_ACTIVATION)}: "
     stated += "the file" if "fcnet_activation" in config else "RLlib's default"
     contract = make_contract(path, options, observation, action, (stated,))
@@ -138,14 +140,14 @@ def _mlp(
     found: Checkpoint, module: str, config: Mapping[str, Any], key: str, *, is_last: bool
 ) -> Layers:
     """Return the layers of an MLP; an encoder's has its function behind the last one too."""
-    name = str(config.get(key, DEFAULT_HEAD if is_last else DEFAULT_ACTIVATION)).lower()
+    name = as_text(config.get(key, DEFAULT_HEAD if is_last else DEFAULT_ACTIVATION)).lower()
     if name not in ACTIVATIONS:
         raise UnsupportedError(f"{found.name}: {key} is {name[:40]!r}: {WAY}")
     function: Function | None = ACTIVATIONS[name]
     numbers = sorted(
         int(place[1])
         for tensor in found.state.tensors
-        if (place := re.fullmatch(rf"{re.escape(module)}\.(\d+)\.weight", tensor))
+        if (place := re.fullmatch(rf"{re.escape(module)}\.({PLACE})\.weight", tensor))
     )
     layers: Layers = []
     for number in numbers:
@@ -161,7 +163,7 @@ def _action(path: Path, found: Checkpoint, algorithm: str, options: ImportOption
         case "Discrete":
             values = space.attributes
             return Action("discrete", _whole(values["n"]), start=_whole(values["start"]))
-        case "Box" if len(space.attributes["_shape"]) == 1:
+        case "Box" if len(_shape(space)) == 1:
             low, high = (array_of(space.attributes[name]) for name in ("low", "high"))
             given = Action("box", len(low), box_bounds(low), box_bounds(high))
             spreads = _spreads(path, found)
@@ -193,7 +195,7 @@ def _spreads(path: Path, found: Checkpoint) -> bool | None:
 
 def _check_observations(path: Path, found: Checkpoint, options: ImportOptions) -> None:
     space = found.settings["observation_space"]
-    if not space.kind.endswith(".Box") or len(space.attributes["_shape"]) != 1:
+    if not space.kind.endswith(".Box") or len(_shape(space)) != 1:
         raise UnsupportedError(
             f"{path.name}: observations are {space.kind.rpartition('.')[2]}, from RLlib only "
             f"vectors are carried over: {WAY}"
@@ -213,6 +215,12 @@ def _whole(value: Any) -> int:
     """Return a whole number, plain or as NumPy's scalar."""
     if isinstance(value, Thing):
         dtype, data = value.arguments
-        numbers: NDArray[Any] = np.frombuffer(data, np.dtype(str(dtype.arguments[0])))
-        return int(numbers[0])
-    return int(value)
+        numbers: NDArray[Any] = np.frombuffer(data, np.dtype(as_text(dtype.arguments[0])))
+        value = numbers[0].item()
+    if not isinstance(value, int) or abs(value) > MOST_WHOLE:
+        raise ValueError(f"{shortened(value)} where a whole number belongs")
+    return value
+
+
+def _shape(space: Thing) -> tuple[int, ...]:
+    return tuple(_whole(length) for length in space.attributes["_shape"])

@@ -17,8 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, QuarlError
+from quarl.importers.torch.pickle import as_text
 
 MAX_RANK = 8
+# the last two: a number that no float holds, and words of a type that NumPy takes for Python
+_OF_OTHER_CONTENTS = (
+    *(ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError),
+    *(ArithmeticError, SyntaxError),
+)
 
 
 @dataclass(eq=False)
@@ -48,7 +54,7 @@ class ObjectMeanings:
         """Return what a call stands for; text that was written as letters is bytes again."""
         kind = function.name if isinstance(function, Named) else "?"
         if kind == "_codecs.encode" and isinstance(arguments, tuple):
-            return str(arguments[0]).encode("latin-1", "replace")
+            return as_text(arguments[0]).encode("latin-1", "replace")
         if kind == "collections.OrderedDict" and arguments in ((), ([],)):
             return {}
         return Thing(kind, arguments)
@@ -76,7 +82,7 @@ def other_contents(name: str, what: str, remedy: str) -> Iterator[None]:
         yield
     except QuarlError:
         raise
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+    except _OF_OTHER_CONTENTS as error:
         raise InputError(f"{name}: {what} ({error}): {remedy}") from error
 
 
@@ -91,7 +97,7 @@ def array_of(value: Any) -> NDArray[np.float64]:
     else:
         _, shape, dtype, is_fortran, data = value.attributes[""]
         order = "F" if is_fortran else "C"
-    kind = np.dtype(str(dtype.arguments[0]))
+    kind = np.dtype(as_text(dtype.arguments[0]))
     if dtype.attributes[""][1] == ">":
         kind = kind.newbyteorder(">")
     is_plain = kind.kind in "fiu" and len(shape) <= MAX_RANK

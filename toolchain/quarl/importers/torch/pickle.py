@@ -105,7 +105,7 @@ class Machine:
             module, name = cast(str, argument).split(" ", 1)
             self.stack.append(self.meanings.named(module, name))
         elif opcode == "STACK_GLOBAL":
-            module, name = self.stack[-2:]
+            module, name = map(as_text, self.stack[-2:])
             self.stack[-2:] = [self.meanings.named(module, name)]
         elif opcode == "BINPERSID":
             self.stack.append(self.meanings.stored(self.stack.pop()))
@@ -156,6 +156,15 @@ def as_dict(value: object) -> dict[Any, Any]:
     """Return the value, which must be a dict."""
     if not isinstance(value, dict):
         raise ValueError(f"a {type(value).__name__} where a dict belongs")
+    return value
+
+
+def as_text(value: object) -> str:
+    """Return the value, which must be text: whatever else may be a structure of a few bytes whose
+    words would fill the memory.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"a {type(value).__name__} where a text belongs")
     return value
 
 
