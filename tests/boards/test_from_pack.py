@@ -90,15 +90,43 @@ def test_what_cannot_become_a_board_is_refused_with_the_reason() -> None:
 
 def test_a_stranger_s_description_is_read_within_bounds(tmp_path: Path) -> None:
     bomb = '<!DOCTYPE package [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>' + PDSC.partition("?>")[2]
-    with pytest.raises(UntrustedFileError, match="defines entities"):
-        chip_in(bomb.encode(), "AC32F411")
+    for encoding in ("utf-8", "utf-16"):
+        with pytest.raises(UntrustedFileError, match="defines entities"):
+            chip_in(bomb.encode(encoding), "AC32F411")
+    deep = "<package>" + "<devices>" * 100_000
+    with pytest.raises(UntrustedFileError, match="64 levels deep"):
+        chip_in(deep.encode(), "AC32F411")
     for text, words in (("<package>", "is not XML"), ("<html/>", "is not a package description")):
         with pytest.raises(InputError, match=words):
             chip_in(text.encode(), "AC32F411")
     broken = tmp_path / "broken.pack"
     broken.write_bytes(b"not a zip")
-    with pytest.raises(InputError, match="is not a CMSIS pack"):
+    with pytest.raises(InputError, match="not a complete zip"):
         read_description(broken)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('start="0x08000000"', 'start="flash"', "the address or size 'flash'"),
+        ('size="0x80000"', f'size="{"9" * 5_000}"', "the address or size '9999"),
+        ('size="0x80000"', 'size="-1"', "the address or size '-1'"),
+        ("UTF-8", "no-such-code", "is not XML"),
+    ],
+)
+def test_numbers_and_codes_that_are_none_are_refused(old: str, new: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        chip_in(PDSC.replace(old, new).encode(), "AC32F411")
+
+
+def test_what_a_pack_calls_itself_adds_no_line_to_the_board() -> None:
+    named = PDSC.replace("2.1.0", "1&#10;clock_hz = 7&#10;# &#x85;x").replace("Acme<", "A&#13;me<")
+    text = board_text("mine", chip_in(named.encode(), "AC32F411"))
+    assert tomllib.loads(text)["clock_hz"] == 100_000_000
+    assert text.isascii()
+    assert "\x1b" not in text
+    longest = PDSC.replace('Dclock="100000000"', f'Dclock="{"9" * 5_000}"')
+    assert chip_in(longest.encode(), "AC32F411").clock_hz is None
 
 
 def packed(folder: Path) -> Path:

@@ -9,20 +9,25 @@ file: it is read within bounds, and entities are refused.
 
 from __future__ import annotations
 
-import zipfile
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from quarl.boards.core import Fpu, Region
 from quarl.boards.cores import CORES
 from quarl.errors import InputError, ToolMissingError, UnsupportedError, UntrustedFileError
+from quarl.files.archives import Archive
 from quarl.files.open import read_file
 from quarl.files.tables import did_you_mean
+from quarl.files.text import printable, shortened
 
 PDSC, PACK = ".pdsc", ".pack"
+MOST_LEVELS = 64
+MOST_SHOWN = 120  # characters of what a pack calls itself
 MOST_BYTES = 64 << 20  # of a package description; the largest vendors' have about 20 MB
 FPUS: dict[str, Fpu] = {
     **dict.fromkeys(("0", "NO_FPU", ""), "none"),
@@ -66,20 +71,15 @@ def read_description(path: Path) -> bytes:
 
     Raises:
         InputError: it cannot be read, or is neither.
+        UntrustedFileError: it asks for too much memory.
     """
-    data = read_file(path)
     if path.suffix.lower() == PDSC:
-        return data
-    try:
-        with zipfile.ZipFile(BytesIO(data)) as archive:
-            members = [info for info in archive.infolist() if info.filename.endswith(PDSC)]
-            if len(members) != 1 or members[0].file_size > MOST_BYTES:
-                raise InputError(f"{path}: holds {len(members)} {PDSC} files; allowed: one")
-            return archive.read(members[0])
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise InputError(
-            f"{path}: is not a CMSIS pack ({error}): give a {PDSC} or {PACK}"
-        ) from error
+        return read_file(path, MOST_BYTES)
+    with Archive(path) as archive:
+        members = [name for name in archive.names if name.endswith(PDSC)]
+        if len(members) != 1:
+            raise InputError(f"{path}: holds {len(members)} {PDSC} files; allowed: one")
+        return archive.read(members[0], MOST_BYTES)
 
 
 def fetched_description(device: str) -> bytes:
@@ -102,7 +102,7 @@ def fetched_description(device: str) -> bytes:
             "python -m pyocd pack update, or name a file: --pack FILE"
         )
     found: Path = Path(cache.pdsc_from_cache(known[device]).name)
-    return read_file(found)
+    return read_file(found, MOST_BYTES)
 
 
 def chip_in(description: bytes, device: str) -> Chip:
@@ -132,7 +132,7 @@ def chip_in(description: bytes, device: str) -> Chip:
         _title_of(package),
         cpu,
         fpu,
-        int(clock) if clock.isdecimal() and int(clock) > 0 else None,
+        int(clock) if re.fullmatch("0*[1-9][0-9]{0,11}", clock) else None,
         _region(memories, "rx", device),
         _region(memories, "rw", device),
     )
@@ -140,7 +140,7 @@ def chip_in(description: bytes, device: str) -> Chip:
 
 def board_text(name: str, chip: Chip) -> str:
     """Return a board file; a clock that the pack does not say is left for the user to fill in."""
-    source = f"{chip.pack}, {chip.device}"
+    source = printable(f"{chip.pack}, {chip.device}")[:MOST_SHOWN]  # ends no comment
     clock = (
         "clock_hz = 1  # unknown: the pack does not state it, write the clock of your product"
         if chip.clock_hz is None
@@ -149,8 +149,8 @@ def board_text(name: str, chip: Chip) -> str:
     return f"""\
 # Made from a CMSIS pack: core, clock and memory are as it states them. Nothing else was checked.
 # There is no [uart] and no [probe]: a pack says neither.
-name = "{name}"
-title = "{chip.device}"
+name = {json.dumps(name)}
+title = {json.dumps(chip.device)}
 cpu = "{chip.cpu}"
 fpu = "{chip.fpu}"
 {clock}
@@ -161,17 +161,39 @@ flash_wait_states = "unknown"  # a pack does not say it
 
 
 def _parsed(description: bytes) -> ElementTree.Element:
-    if len(description) > MOST_BYTES:
-        raise UntrustedFileError(f"the pack's description has more than {MOST_BYTES:,} bytes")
-    if b"<!DOCTYPE" in description or b"<!ENTITY" in description:
-        raise UntrustedFileError("the pack's description defines entities: do not trust it")
     try:
-        package = ElementTree.fromstring(description)
-    except ElementTree.ParseError as error:
+        package = ElementTree.fromstring(description, ElementTree.XMLParser(target=_Plain()))
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise InputError(f"the pack's description is not XML ({error}): fetch it again") from error
     if package.tag != "package":
-        raise InputError(f"<{package.tag}> is not a package description: give a {PDSC} file")
+        raise InputError(
+            f"<{shortened(package.tag)}> is not a package description: give a {PDSC} file"
+        )
     return package
+
+
+class _Plain(ElementTree.TreeBuilder):
+    """Builds the tree of a document without entities, of a depth that a description has."""
+
+    _level = 0
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        """Refuse what defines entities, in whatever encoding."""
+        raise UntrustedFileError("the pack's description defines entities: do not trust it")
+
+    def start(self, tag: Any, attributes: Any, /) -> ElementTree.Element:
+        """Go down a level."""
+        self._level += 1
+        if self._level > MOST_LEVELS:
+            raise UntrustedFileError(
+                f"the pack's description is more than {MOST_LEVELS} levels deep: do not trust it"
+            )
+        return super().start(tag, attributes)
+
+    def end(self, tag: str, /) -> ElementTree.Element:
+        """Go up again."""
+        self._level -= 1
+        return super().end(tag)
 
 
 def _chains(package: ElementTree.Element) -> Iterator[tuple[str, tuple[ElementTree.Element, ...]]]:
@@ -211,13 +233,23 @@ def _region(memories: list[dict[str, str]], access: str, device: str) -> Region:
     for memory in memories:
         writable = "w" in memory.get("access", "") or memory.get("id", "").startswith("IRAM")
         if writable == (access == "rw") and "start" in memory and "size" in memory:
-            start, size = int(memory["start"], 0), int(memory["size"], 0)
+            start, size = _number(memory["start"], device), _number(memory["size"], device)
             found.append((memory.get("default") in ("1", "true"), size, start))
     if not found:
         kind = "flash" if access == "rx" else "RAM"
         raise InputError(f"{device}: the pack states no {kind}: write the board file by hand")
     _, size, start = max(found)
     return Region(start, size)
+
+
+def _number(text: str, device: str) -> int:
+    """Return an address or a size, which is written as in C."""
+    if re.fullmatch("0[xX][0-9a-fA-F]{1,16}|[0-9]{1,16}", text.strip()) is None:
+        raise InputError(
+            f"{device}: the pack states the address or size {shortened(text)}: write the board "
+            "file by hand"
+        )
+    return int(text, 16 if text.strip()[:2] in ("0x", "0X") else 10)
 
 
 def _region_text(region: Region) -> str:
