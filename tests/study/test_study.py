@@ -290,5 +290,5 @@ def test_the_key_of_a_cell_says_everything_that_decides_it(tmp_path: Path) -> No
 
 def test_numbers_of_a_result_come_back_from_its_file() -> None:
     result = Result("p", "t", "PPO", 1, "paper", 8, 8, 32, 32, 0, returns=(1.0, 2.5), entropy=0.1)
-    assert Result.from_json(result.to_json()) == result
+    assert Result.from_json(result.to_json().encode(), "cell") == result
     assert np.isfinite(result.relative_error)

@@ -7,14 +7,18 @@ newest one is kept. Nothing is unpickled: torch reads tensors and plain numbers 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quarl.actorq.fill import Ranges
-from quarl.errors import InputError
+from quarl.errors import InputError, QuarlError
+from quarl.files.open import open_file, read_file
+from quarl.files.text import shortened
 
 if TYPE_CHECKING:
     import torch
@@ -62,11 +66,48 @@ def write_checkpoint(
 
 
 def read_learner(folder: Path) -> dict[str, Any]:
-    """Return the learner's state of a checkpoint."""
+    """Return the learner's state of a checkpoint.
+
+    Raises:
+        InputError: the file is not one; what it holds is the caller's to check.
+    """
     import torch
 
-    state: dict[str, Any] = torch.load(folder / LEARNER_FILE, weights_only=True)
-    return state
+    path = folder / LEARNER_FILE
+    with damaged(path), open_file(path) as file:
+        state: dict[str, Any] = torch.load(file, weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError(f"holds a {type(state).__name__}")
+        return state
+
+
+def read_rows(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the rows [n] of a type that `numpy.save` has written.
+
+    Raises:
+        InputError: the file is cut off, or holds something else.
+    """
+    with damaged(path):
+        read_file(path)  # no link to a device, no pipe, and no larger than any file that is read
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)  # takes no memory that it claims
+        if rows.dtype != dtype or rows.ndim != 1:
+            raise ValueError(f"holds {rows.dtype} {rows.shape}")
+        return np.array(rows)
+
+
+@contextmanager
+def damaged(path: Path) -> Iterator[None]:
+    """Turn what NumPy and torch raise on a file that is not what was saved into one message."""
+    try:
+        yield
+    except QuarlError:
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{path}: is not part of a checkpoint ({shortened(reason)}): remove the run's "
+            f"{FOLDER}, or start again in another folder"
+        ) from error
 
 
 def ranges_state(ranges: Ranges | None) -> list[torch.Tensor]:

@@ -19,12 +19,16 @@ from numpy.typing import NDArray
 from quarl.actorq.block import Block, check_block, check_digest, label_of
 from quarl.actorq.contents import reference_of
 from quarl.actorq.players import Player, Runtime, open_player
+from quarl.errors import InputError
 from quarl.files.atomic import write_whole
+from quarl.files.open import read_file
+from quarl.files.text import shortened
 from quarl.graph.contract import Contract
 from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.episodes import Watch, run_episodes
 from quarl.stats.seeds import CHECKPOINT_SEED
 
+MOST_CURVE_BYTES = 16 << 20
 CURVE_FILE, BEST = "curve.csv", "best"
 INT8_FILE, FLOAT_FILE, POINT_FILE = "int8.block", "fp32.block", "point.json"
 COMPARED = 512  # observations of each judged policy that the reference repeats
@@ -136,16 +140,26 @@ def compare(block: Block, obs: NDArray[Any], runtime: Runtime) -> tuple[int, int
 
 
 def read_curve(run: Path) -> tuple[Point, ...]:
-    """Return the points of a run's curve; none where there is no curve."""
+    """Return the points of a run's curve; none where there is no curve.
+
+    Raises:
+        InputError: the file is not a curve.
+    """
     path = run / CURVE_FILE
     if not path.is_file():
         return ()
     kinds = {f.name: {"int": int, "float": float, "str": str}[str(f.type)] for f in fields(Point)}
-    with path.open(newline="", encoding="utf-8") as file:
+    text = read_file(path, MOST_CURVE_BYTES).decode("utf-8", "replace")
+    try:
         return tuple(
             Point(**{name: kinds[name](value) for name, value in row.items()})
-            for row in csv.DictReader(file)
+            for row in csv.DictReader(text.splitlines())
         )
+    except (ValueError, LookupError, TypeError, csv.Error) as error:
+        raise InputError(
+            f"{path}: is not the curve of a run of quarl actorq ({shortened(str(error))}): start "
+            "the run again"
+        ) from error
 
 
 def _append(path: Path, point: Point) -> None:

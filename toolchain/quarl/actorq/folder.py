@@ -15,17 +15,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
+from annotated_types import Ge
+
+from quarl.actorq.accounts import DOCUMENT
 from quarl.actorq.settings import Settings
 from quarl.actorq.store import Status
 from quarl.errors import InputError
 from quarl.files.atomic import write_whole
+from quarl.files.documents import table_at, value_of
 from quarl.files.system import HAS_LOCKS, hold
 from quarl.sources.recipe import Recipe
 
 LOCK, RUN_FILE, TIME_FILE, ACCOUNTS_FILE = ".lock", "run.json", "time.json", "accounts.json"
 POLICY_FOLDER = "policy"
+Seconds: TypeAlias = Annotated[float, Ge(0)]
 
 
 @contextmanager
@@ -67,7 +72,7 @@ def describe(folder: Path, recipe: Recipe, settings: Settings, *, resume: bool) 
     }
     table = json.loads(json.dumps(table))
     if resume:
-        before = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        before = table_at(folder / RUN_FILE, DOCUMENT)
         changed = sorted(_paths(before, table))
         if changed:
             raise InputError(
@@ -78,9 +83,15 @@ def describe(folder: Path, recipe: Recipe, settings: Settings, *, resume: bool) 
 
 
 def wall_s(folder: Path) -> float:
-    """Return how long earlier parts of the run have taken."""
+    """Return how long earlier parts of the run have taken.
+
+    Raises:
+        InputError: the file says no such thing.
+    """
     path = folder / TIME_FILE
-    return float(json.loads(path.read_text())["wall_s"]) if path.is_file() else 0.0
+    if not path.is_file():
+        return 0.0
+    return value_of(Seconds, table_at(path, DOCUMENT).get("wall_s"), str(path), DOCUMENT)
 
 
 def write_wall(folder: Path, seconds: float) -> None:

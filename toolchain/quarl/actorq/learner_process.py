@@ -16,6 +16,8 @@ import torch
 from quarl.actorq.accounts import Account, Ledger
 from quarl.actorq.block import Precision
 from quarl.actorq.checkpoint import (
+    LEARNER_FILE,
+    damaged,
     newest_checkpoint,
     ranges_from,
     ranges_state,
@@ -49,10 +51,11 @@ class LearnerProcess:
         checkpoint = newest_checkpoint(plan.folder)
         if checkpoint is not None:
             state = read_learner(checkpoint)
-            self._learner.restore(state["learner"])
-            self._ranges = ranges_from(state["ranges"])
-            torch.set_rng_state(state["random"])
-            self._before_s, self._before_cpu_s = float(state["wall_s"]), float(state["cpu_s"])
+            with damaged(checkpoint / LEARNER_FILE):
+                self._learner.restore(state["learner"])
+                self._ranges = ranges_from(state["ranges"])
+                torch.set_rng_state(state["random"])
+                self._before_s, self._before_cpu_s = float(state["wall_s"]), float(state["cpu_s"])
         self._fillers: dict[Precision, Filler] = {}
         self._sample: Sample | None = None
         self._saved_s = time.monotonic()

@@ -6,16 +6,20 @@ curve.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from quarl.actorq.accounts import Account
+from annotated_types import Ge
+
+from quarl.actorq.accounts import DOCUMENT, Account
 from quarl.actorq.evaluating import Point, read_curve
 from quarl.actorq.folder import ACCOUNTS_FILE, RUN_FILE
+from quarl.actorq.settings import Settings
 from quarl.actorq.store import Ages
 from quarl.errors import InputError
+from quarl.files.documents import Count, Line, decode, table_at, value_of
+from quarl.files.open import MAX_DOCUMENT_BYTES, read_file
 from quarl.graph.env_spec import EnvSpec
 
 STEP = ("inference", "environment", "noise")
@@ -106,51 +110,88 @@ class Record:
         return next((p for p in self.points if self.returns(p) >= threshold), None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Env:
+    id: Line
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What run.json says."""
+
+    name: Line
+    env: _Env
+    seed: Count
+    lanes: Count
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """What accounts.json says of the run as a whole."""
+
+    wall_s: Annotated[float, Ge(0)]
+    joules: float | None
+    batches_a_call: Count
+    env_steps: Count
+    learner_step: Count
+    policies: Count
+    episodes: Count
+    ages: Ages
+    checked: Count
+    differing: Count
+
+
 def read_record(folder: Path) -> Record:
     """Return the record of a run.
 
     Raises:
         InputError: the folder does not hold one that has ended.
     """
-    try:
-        asked: dict[str, Any] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-        found: dict[str, Any] = json.loads((folder / ACCOUNTS_FILE).read_text(encoding="utf-8"))
-        settings, acting, kept = (
-            asked["settings"],
-            asked["settings"]["actors"],
-            asked["settings"]["replay"],
-        )
-        return Record(
-            folder=folder,
-            case=Case(
-                asked["name"],
-                tuple(settings["layers"]),
-                acting["pull_every"],
-                acting["count"],
-                kept["samples_per_insert"],
-                found["learner_step"],
-            ),
-            env=EnvSpec(asked["env"]["id"], asked["env"]["kwargs"]),
-            algorithm=settings["algorithm"],
-            precision=acting["precision"],
-            runtime=acting["runtime"],
-            seed=asked["seed"],
-            batch_size=settings["batch_size"],
-            insert_every=acting["insert_every"],
-            env_steps=found["env_steps"],
-            policies=found["policies"],
-            wall_s=found["wall_s"],
-            learner=Account.from_table(found["learner"]),
-            store=Account.from_table(found["replay"]),
-            actors=tuple(Account.from_table(table) for table in found["actors"]),
-            ages=Ages(**{**found["ages"], "bins": tuple(found["ages"]["bins"])}),
-            compared=found["checked"],
-            differing=found["differing"],
-            points=read_curve(folder),
-            joules=found.get("joules"),
-            batches_a_call=found["batches_a_call"],
-        )
-    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+    asked_in, found_in = folder / RUN_FILE, folder / ACCOUNTS_FILE
+    missing = [path.name for path in (asked_in, found_in) if not path.exists()]
+    if missing:
         raise InputError(
-            f"{folder}: not a run of quarl actorq that has ended ({type(error).__name__}: {error})"
-        ) from error
+            f"{folder}: not a run of quarl actorq that has ended: {', '.join(missing)} is not there"
+        )
+    asked = decode(_Asked, read_file(asked_in, MAX_DOCUMENT_BYTES), str(asked_in), DOCUMENT)
+    found = table_at(found_in, DOCUMENT)
+    accounts = {name: found.pop(name, None) for name in ("learner", "replay", "actors")}
+    if not isinstance(accounts["actors"], list):
+        raise InputError(f"{found_in}: is not {DOCUMENT.title} (actors): {DOCUMENT.remedy}")
+    totals = value_of(_Totals, found, str(found_in), DOCUMENT)
+    settings = asked.settings
+    return Record(
+        folder=folder,
+        case=Case(
+            asked.name,
+            settings.layers,
+            settings.actors.pull_every,
+            settings.actors.count,
+            settings.replay.samples_per_insert,
+            totals.learner_step,
+        ),
+        env=EnvSpec(asked.env.id, asked.env.kwargs),
+        algorithm=settings.algorithm,
+        precision=settings.actors.precision,
+        runtime=settings.actors.runtime,
+        seed=asked.seed,
+        batch_size=settings.batch_size,
+        insert_every=settings.actors.insert_every,
+        env_steps=totals.env_steps,
+        policies=totals.policies,
+        wall_s=totals.wall_s,
+        learner=Account.from_table(accounts["learner"], f"{found_in}: learner"),
+        store=Account.from_table(accounts["replay"], f"{found_in}: replay"),
+        actors=tuple(
+            Account.from_table(table, f"{found_in}: actor {number}")
+            for number, table in enumerate(accounts["actors"])
+        ),
+        ages=totals.ages,
+        compared=totals.checked,
+        differing=totals.differing,
+        points=read_curve(folder),
+        joules=totals.joules,
+        batches_a_call=totals.batches_a_call,
+    )

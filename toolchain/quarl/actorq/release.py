@@ -6,7 +6,6 @@ integers, observations the actors met, the score, and where all of it comes from
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import replace
 from importlib.metadata import version
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.actorq.accounts import DOCUMENT
+from quarl.actorq.block import Block, check_block, check_digest
 from quarl.actorq.contents import float_policy_of, policy_of
 from quarl.actorq.evaluating import BEST, FLOAT_FILE, INT8_FILE, POINT_FILE, Point
 from quarl.actorq.folder import POLICY_FOLDER
@@ -25,6 +26,8 @@ from quarl.actorq.transitions import Rows
 from quarl.bundle.policy_file import policy_bytes, quant_policy_bytes
 from quarl.errors import InputError
 from quarl.files.atomic import write_whole
+from quarl.files.documents import table_at, value_of
+from quarl.files.open import read_file
 from quarl.graph.env_spec import EnvSpec
 from quarl.quantize.ladder import TRAINED_RUNG
 from quarl.rollouts.actors import source_actor
@@ -51,8 +54,9 @@ def write_policy(outcome: Outcome, recipe: Recipe, text: str) -> Path:
     best = outcome.folder / BEST
     if not (best / POINT_FILE).is_file():
         raise InputError(f"{outcome.folder}: no policy was judged: train for more steps")
-    point = Point(**json.loads((best / POINT_FILE).read_text(encoding="utf-8")))
-    int8, floats = (np.fromfile(best / name, np.uint8) for name in (INT8_FILE, FLOAT_FILE))
+    said = table_at(best / POINT_FILE, DOCUMENT)
+    point = value_of(Point, said, str(best / POINT_FILE), DOCUMENT)
+    int8, floats = (_block(best / name) for name in (INT8_FILE, FLOAT_FILE))
     policy = float_policy_of(floats, outcome.contract, recipe.algorithm, FRAMEWORK)
     integers = replace(policy_of(int8, outcome.contract, policy.source_sha256), rung=TRAINED_RUNG)
     env = EnvSpec(recipe.env.id, recipe.env.kwargs)
@@ -79,6 +83,18 @@ def write_policy(outcome: Outcome, recipe: Recipe, text: str) -> Path:
     write_whole(folder / RECIPE_FILE, filled.encode())
     write_whole(folder / "SOURCE.md", _page(outcome, recipe, point, score).encode())
     return folder
+
+
+def _block(path: Path) -> Block:
+    """Return the policy that a run has kept.
+
+    Raises:
+        InputError: it cannot be read. DeviceError: it was changed.
+    """
+    block = np.frombuffer(read_file(path), np.uint8).copy()
+    check_block(block)
+    check_digest(block)
+    return block
 
 
 def _observations(rows: Rows) -> tuple[Observations, Observations]:

@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.actorq.accounts import Account, Ledger
+from quarl.actorq.accounts import DOCUMENT, Account, Ledger
 from quarl.actorq.acting import Finished
+from quarl.actorq.checkpoint import damaged, read_rows
 from quarl.actorq.replay import Batch, Pace, PrioritizedRing, Ring
 from quarl.actorq.settings import Settings
 from quarl.actorq.transitions import Rows
+from quarl.files.documents import Count, table_at, value_of
 
 ROWS_FILE, STATE_FILE, PRIORITIES_FILE = "replay.npy", "replay.json", "priorities.npy"
 RECENT = 100  # finished episodes whose mean return is told
@@ -105,6 +107,18 @@ class Status:
     learner: Account | None  # as of its last policy
     actors: tuple[Account, ...]  # as of their last inserts
     begun: tuple[tuple[str, int], ...]  # role of a process, how often it has begun
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """The counters of a checkpoint."""
+
+    inserted: Count
+    sampled: Count
+    env_steps: Count
+    episodes: Count
+    actors_cpu_s: float
+    random: dict[str, Any]
 
 
 class Store:
@@ -237,16 +251,25 @@ class Store:
         (folder / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
 
     def restore(self, folder: Path) -> None:
-        """Go on from what `save` wrote."""
-        rows = np.load(folder / ROWS_FILE, allow_pickle=False)
-        self._ring.add(rows.astype(self._ring.rows.dtype, copy=False))
+        """Go on from what `save` wrote.
+
+        Raises:
+            InputError: a file was cut off, or is not what was saved.
+        """
+        rows = read_rows(folder / ROWS_FILE, self._ring.rows.dtype)
+        with damaged(folder / ROWS_FILE):
+            self._ring.add(rows)
         if isinstance(self._ring, PrioritizedRing):
-            self._ring.restore(np.load(folder / PRIORITIES_FILE, allow_pickle=False))
-        state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-        self._pace.inserted, self._pace.sampled = state["inserted"], state["sampled"]
-        self._env_steps, self._episodes = state["env_steps"], state["episodes"]
-        self._spent_s = state["actors_cpu_s"]
-        self._rng.bit_generator.state = state["random"]
+            priorities = read_rows(folder / PRIORITIES_FILE, np.dtype(np.float64))
+            with damaged(folder / PRIORITIES_FILE):
+                self._ring.restore(priorities)
+        where = folder / STATE_FILE
+        state = value_of(_Saved, table_at(where, DOCUMENT), str(where), DOCUMENT)
+        self._pace.inserted, self._pace.sampled = state.inserted, state.sampled
+        self._env_steps, self._episodes = state.env_steps, state.episodes
+        self._spent_s = state.actors_cpu_s
+        with damaged(where):
+            self._rng.bit_generator.state = state.random
 
     def _take(self, rows: Rows, report: Report) -> None:
         ages = np.maximum(self._learner_step - rows["learner_step"].astype(np.int64), 0)

@@ -11,12 +11,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, create_model
 
 from quarl.errors import InputError
+from quarl.files.open import MAX_DOCUMENT_BYTES, read_file
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 in hexadecimal."""
@@ -100,6 +102,13 @@ def value_of(kind: type[T], table: Any, where: str, document: Document) -> T:
         raise InputError(
             f"{where}: is not {document.title} ({shown}): {document.remedy}"
         ) from error
+
+
+def table_at(
+    path: Path, document: Document, most_bytes: int = MAX_DOCUMENT_BYTES
+) -> dict[str, Any]:
+    """Return the JSON object in a file that lies among the user's own; errors as `read_json`."""
+    return read_json(read_file(path, most_bytes), str(path), document)
 
 
 def read_json(data: bytes, where: str, document: Document) -> dict[str, Any]:

@@ -6,11 +6,13 @@ counted. `RESULT_COLUMNS` is the schema of results.csv.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import dataclass, fields
 from typing import Any
 
-FORMAT = 1
+from quarl.files.documents import Document, decode, encode
+
+DOCUMENT = Document("the result of a cell", 1, "remove it, and it is computed again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Result:
     relative_error: float = 0.0  # (source - quantised) / |source| in %, as QuaRL defines it
     error_low: float = 0.0  # its 95 % interval, pairs of episodes resampled
     error_high: float = 0.0
-    agreement: float = 0.0  # share of equal actions, or 1 - mean error / range
+    # share of equal actions, or 1 - mean error / range; None where the range has no bounds
+    agreement: float | None = 0.0
     decision_error: float = 0.0
     entropy: float | None = None  # nats, of the softmax of the outputs; discrete policies
     weight_width: float = 0.0  # largest - smallest weight of the float policy
@@ -46,23 +49,29 @@ class Result:
     source_returns: tuple[float, ...] = ()
     returns: tuple[float, ...] = ()
 
+    @property
+    def undefined(self) -> tuple[str, ...]:
+        """The fields whose number is infinite or none, such as a loss relative to a return of 0."""
+        found = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(math.isfinite(n) for n in numbers if isinstance(n, float)):
+                found.append(field.name)
+        return tuple(found)
+
     def to_json(self) -> str:
         """Return canonical JSON."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, indent=1) + "\n"
+        return encode(self, DOCUMENT).decode()
 
     @staticmethod
-    def from_json(text: str) -> Result:
+    def from_json(data: bytes, where: str) -> Result:
         """Return the result that `to_json` wrote.
 
         Raises:
-            ValueError, TypeError, KeyError: it did not.
+            InputError: it did not.
         """
-        document: dict[str, Any] = json.loads(text)
-        if document.pop("format") != FORMAT:
-            raise ValueError("another format")
-        document["source_returns"] = tuple(document["source_returns"])
-        document["returns"] = tuple(document["returns"])
-        return Result(**document)
+        return decode(Result, data, where, DOCUMENT)
 
 
 RESULT_COLUMNS = {

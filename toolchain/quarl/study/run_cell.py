@@ -117,17 +117,21 @@ def _measure(cell: Cell, source: Source, place: Place, key: str) -> Result:
     obs = held.obs if not policy.contract.observation.is_image else held.obs[:200]
     wanted, found = float_outputs(policy)(obs), outputs(obs)
     result = blank(cell, source)
-    return replace(
+    measured = replace(
         result,
         **_change(base, played),
         episodes=cell.episodes,
-        agreement=agreement_share(policy, wanted, found),
+        agreement=_known(agreement_share(policy, wanted, found)),
         decision_error=decision_loss(policy.contract.action, wanted, found),
         entropy=_entropy(policy, found),
         parameter_bytes=_bytes(made, policy, cell),
         instructions=_instructions(made, cell.board, obs),
         differing=_differing(made, obs),
     )
+    undefined = measured.undefined
+    if undefined:
+        return replace(result, problem=f"{', '.join(undefined)}: not a finite number")
+    return measured
 
 
 def _make(
@@ -225,6 +229,10 @@ def _change(base: NDArray[np.float64], played: NDArray[np.float64]) -> dict[str,
         "source_returns": tuple(round(float(value), 6) for value in base),
         "returns": tuple(round(float(value), 6) for value in played),
     }
+
+
+def _known(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def agreement_share(policy: Policy, wanted: NDArray[Any], found: NDArray[Any]) -> float:

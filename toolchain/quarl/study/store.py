@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from quarl.errors import InputError
 from quarl.files.atomic import write_whole
+from quarl.files.open import read_file
 from quarl.study.result import Result
 
 
@@ -21,8 +23,8 @@ class Store:
         if not path.is_file():
             return None
         try:
-            result = Result.from_json(path.read_text(encoding="utf-8"))
-        except (ValueError, TypeError, KeyError):
+            result = Result.from_json(read_file(path), str(path))
+        except InputError:
             return None
         return None if result.problem else result
 

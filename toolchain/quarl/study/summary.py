@@ -85,9 +85,12 @@ def agreement_table(results: Sequence[Result]) -> Table:
         cells = [policy]
         for name, bits in columns:
             own = [
-                r for r in whole if _who(r) == policy and (line_name(r), r.weights) == (name, bits)
+                r.agreement
+                for r in whole
+                if _who(r) == policy and (line_name(r), r.weights) == (name, bits)
             ]
-            cells.append(f"{np.mean([r.agreement for r in own]):.1%}" if own else "")
+            known = [share for share in own if share is not None]
+            cells.append(f"{np.mean(known):.1%}" if known else "")
         rows.append(tuple(cells))
     head = ("policy", *(f"{name}: {bits}" for name, bits in columns))
     note = "On held-out observations: equal actions, or 1 - the mean error as a share of the range."
