@@ -4,6 +4,7 @@ whatever goes wrong there.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from quarl.rollouts.first_steps import check_first_steps
 from quarl.rollouts.foreign_env import make_env
 from quarl.rollouts.shares import Field, play_at_random
 from quarl.workers.processes import Processes
+from tests.fuzz.around import answers
 
 ENVS = """
 import os, sys, time
@@ -310,3 +312,30 @@ def test_another_version_of_gymnasium_serves_as_well(tmp_path: Path) -> None:
     assert gymnasium.__version__ != "0.29.1"
     assert bits(theirs) == bits(random_episodes(EnvSpec("CartPole-v1"), contract, range(10)))
     env_process.end_all()
+
+
+def block(tree: object) -> bytes:
+    text = json.dumps(tree).encode()
+    return (len(text) + 4).to_bytes(8, "little") + len(text).to_bytes(4, "little") + text
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"not a block at all", "a block of "),
+        ((1 << 40).to_bytes(8, "little"), "a block of 1,099,511,627,776 bytes"),
+        (b"\x05\0\0\0\0\0\0\0\x01\0\0\0\xff", "codec can't decode"),
+        (block(["array", "<f4", [1 << 50]]), "buffer is smaller"),
+        (block(["list", []]), "a list"),
+        (block(["dict", []]), "did not say which Python"),
+        (block(["dict", [["plain", ["dict", [["python", "3"]]]]]]), "did not say which Python"),
+    ],
+)
+def test_what_is_no_answer_is_named_and_ends_the_process(answer: bytes, words: str) -> None:
+    with pytest.raises(InputError, match=f"--env-python x: answered something else.*{words}"):
+        answers(answer, Path())
+
+
+def test_an_error_with_a_name_that_is_none_is_an_error() -> None:
+    for raised in (("a\0b", "words", None), ([], [], []), ("class", "words", 7)):
+        assert isinstance(env_process._as_raised(raised, "here"), BaseException)

@@ -23,6 +23,7 @@ from typing import IO, Any
 
 from quarl.errors import DeviceError, ToolMissingError
 
+MOST_BLOCK_BYTES = 2 << 30  # the largest model that is read, and what belongs to it
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -209,6 +210,9 @@ class Blocks:
         try:
             write_block(self._fd(self._process.stdin), block)
             return read_block(self._fd(self._process.stdout), self._timeout)
+        except ValueError as error:
+            self._process.kill()
+            raise DeviceError(f"{error} from a process of its own") from error
         except (EOFError, BrokenPipeError, TimeoutError) as error:
             late = isinstance(error, TimeoutError)
             if late:
@@ -236,11 +240,14 @@ def write_block(descriptor: int, block: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def read_block(descriptor: int, timeout: float | None = None) -> bytes:
+def read_block(
+    descriptor: int, timeout: float | None = None, most_bytes: int = MOST_BLOCK_BYTES
+) -> bytes:
     """Return one block.
 
     Raises:
         EOFError: there is none. TimeoutError: nothing came for `timeout` seconds.
+        ValueError: it says that it is longer than `most_bytes`.
     """
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -256,7 +263,10 @@ def read_block(descriptor: int, timeout: float | None = None) -> bytes:
             data += chunk
         return bytes(data)
 
-    return read(int.from_bytes(read(8), "little"))
+    length = int.from_bytes(read(8), "little")
+    if length > most_bytes:
+        raise ValueError(f"a block of {length:,} bytes, at most {most_bytes:,} are read")
+    return read(length)
 
 
 def in_child(run: Callable[[], int]) -> int:

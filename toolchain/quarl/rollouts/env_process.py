@@ -34,6 +34,7 @@ from quarl.rollouts.env_child import LEAST_PYTHON, PROTOCOL, Other, pack, unpack
 
 CHILD = Path(__file__).with_name("env_child.py")
 HELLO_S = 60.0  # an interpreter that has to read numpy and gymnasium from a slow disk
+MOST_ANSWER_BYTES = 1 << 30
 ANSWER_S = 120.0  # one answer: a simulator that starts takes the longest
 _KEYS = count()
 
@@ -61,9 +62,12 @@ class _Process:
 
     def _check_hello(self, env: EnvElsewhere) -> None:
         advice = "is it Python {}.{} or newer?".format(*LEAST_PYTHON)
-        hello = self._read(f"did not say hello: {advice}", HELLO_S)["plain"]
-        version = tuple(hello["python"])
-        if version < LEAST_PYTHON or hello["protocol"] != PROTOCOL:
+        hello = self._read(f"did not say hello: {advice}", HELLO_S).get("plain")
+        said = hello.get("python") if isinstance(hello, dict) else None
+        if not isinstance(said, list) or not all(type(number) is int for number in said):
+            raise self._other("it did not say which Python it is")
+        version = tuple(said)
+        if version < LEAST_PYTHON or hello.get("protocol") != PROTOCOL:
             self.end()
             raise InputError(
                 f"{self._where}: is Python {'.'.join(map(str, version))}, environments need "
@@ -71,7 +75,7 @@ class _Process:
             )
         if "lacks" in hello:
             self.end()
-            package, words = hello["lacks"]
+            package, words = (*hello["lacks"], None, None)[:2]
             if package not in ("gymnasium", "numpy"):
                 raise InputError(f"{self._where}: cannot import gymnasium ({shortened(words)})")
             raise InputError(
@@ -103,7 +107,12 @@ class _Process:
             self._early[first] = self._read("ended its process")
         answer = self._early.pop(number)
         if "raised" in answer:
-            raise _as_raised(answer["raised"], self._where)
+            raised = answer["raised"]
+            if not isinstance(raised, list | tuple) or len(raised) != 3:
+                raise self._other("an error without its words")
+            raise _as_raised(raised, self._where)
+        if "returned" not in answer:
+            raise self._other("neither an answer nor an error")
         return answer["returned"]
 
     def _read(self, died: str, seconds: float | None = None) -> dict[str, Any]:
@@ -111,7 +120,9 @@ class _Process:
             raise InputError(f"{self._where}: the process of its environments has ended")
         limit = ANSWER_S if seconds is None else seconds
         try:
-            answer: dict[str, Any] = unpack(tools.read_block(self._pipe, limit))
+            answer = unpack(tools.read_block(self._pipe, limit, MOST_ANSWER_BYTES))
+        except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
+            raise self._other(str(error)) from error
         except TimeoutError:
             self.end()
             raise InputError(
@@ -120,7 +131,17 @@ class _Process:
             ) from None
         except (EOFError, OSError):
             raise InputError(f"{self._where}: {died} (exit code {self.end()})") from None
+        if not isinstance(answer, dict):
+            raise self._other(f"a {type(answer).__name__}")
         return answer
+
+    def _other(self, words: str) -> InputError:
+        """End the process, which no longer says what it should; return the error for it."""
+        self.end()
+        return InputError(
+            f"{self._where}: answered something else than it was asked ({shortened(words)}): "
+            "the environment must not write to the connection of its process"
+        )
 
     def end(self) -> int:
         """End the process; return its exit code."""
@@ -170,6 +191,7 @@ def _as_raised(raised: Sequence[Any], where: str) -> BaseException:
         raised: name, words, and the module that was missing or None.
     """
     kind, words, missing = raised
+    kind = kind if isinstance(kind, str) and kind.isidentifier() else "Exception"
     if kind in ("ModuleNotFoundError", "ImportError") and missing:
         return InputError(
             f"{where}: has no Python module {missing}: install it there, or set PYTHONPATH to its "
