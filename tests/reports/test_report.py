@@ -466,11 +466,12 @@ def test_a_stored_verdict_comes_back_whole(release: Release, contents: Contents)
     text = (release.folder / "verdict.json").read_text()
     assert contents.verdict == read_verdict(text)
     document = json.loads(text)
-    document["closed_loop"]["mean"]["added_later"] = 1
-    assert read_verdict(json.dumps(document)) == contents.verdict
-    del document["closed_loop"]["mean"]["lower"]
-    with pytest.raises(InputError, match="is not a verdict"):
-        read_verdict(json.dumps(document))
+    assert contents.verdict is not None
+    mean = document["closed_loop"]["mean"]
+    for changed in ({**mean, "more": 1}, {**mean, "lower": "0"}, {}, None):
+        document["closed_loop"]["mean"] = changed
+        with pytest.raises(InputError, match="is not a verdict"):
+            read_verdict(json.dumps(document))
 
 
 def test_the_verb_writes_into_the_bundle_or_where_it_is_told(

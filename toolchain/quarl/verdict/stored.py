@@ -1,22 +1,21 @@
 """A verdict as verdict.json holds it, read back into the values it was written from.
 
-In: the text of verdict.json. Out: a `Verdict`. What a later quarl added is left out; what is
-missing is an error.
+In: the text of verdict.json. Out: a `Verdict`, through the decoder that all documents go through.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, fields
+from typing import Literal
 
+from quarl.bundle.limits import NotProven
 from quarl.bundle.manifest import MANIFEST
 from quarl.bundle.release import Release
 from quarl.errors import InputError
 from quarl.evidence.closed_loop import ClosedLoop
 from quarl.evidence.gather import PARITY, stored_evidence
-from quarl.files.text import digest_text
-from quarl.verdict.formats.verdict_json import read_checks
+from quarl.files.documents import Digest, Name, read_json, value_of
+from quarl.verdict.formats.verdict_json import DERIVED, DOCUMENT, checks_of
 from quarl.verdict.verdict import Reason, Verdict
 
 VERDICT = "verdict.json"
@@ -28,26 +27,38 @@ def read_verdict(text: str, where: str = "verdict.json") -> Verdict:
     Raises:
         InputError: not a verdict, or of another schema version.
     """
-    checks = read_checks(text, where)
-    try:
-        document = json.loads(text)
-        loop = document["closed_loop"]
-        why = tuple(_value(Reason, reason) for reason in document["why"])
-        return Verdict(
-            str(document["policy"]),
-            checks,
-            None if loop is None else _value(ClosedLoop, loop),
-            why,
-            "warn" if document["not_proven"] == "warn" else "fail",
-            document["decisions_only"] is True,
-            digest_text(document["manifest_sha256"], "manifest_sha256"),
-            str(document["evidence_sha256"]),
-            str(document["run"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{where}: is not a verdict ({error!r}): write one with quarl gate BUNDLE"
-        ) from error
+    document = read_json(text.encode("utf-8", "replace"), where, DOCUMENT)
+    checks = checks_of(document, where)
+    rest = {field.name: document.get(field.name) for field in fields(_Rest)}
+    loop = rest["closed_loop"]
+    if isinstance(loop, dict):
+        rest["closed_loop"] = {key: loop[key] for key in loop if key not in DERIVED}
+    found = value_of(_Rest, rest, where, DOCUMENT)
+    return Verdict(
+        found.policy,
+        checks,
+        found.closed_loop,
+        found.why,
+        found.not_proven,
+        found.decisions_only,
+        found.manifest_sha256,
+        found.evidence_sha256,
+        found.run,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What a verdict says beside its checks."""
+
+    policy: Name
+    closed_loop: ClosedLoop | None
+    why: tuple[Reason, ...]
+    not_proven: NotProven
+    decisions_only: bool
+    manifest_sha256: Digest
+    evidence_sha256: Digest | Literal[""]
+    run: str
 
 
 def verdict_on(release: Release) -> Verdict | None:
@@ -72,25 +83,3 @@ def verdict_on(release: Release) -> Verdict | None:
             f"run quarl gate {release.folder}"
         )
     return verdict
-
-
-def _value(kind: Any, value: Any) -> Any:
-    """Return a plain value as the type a field declares: dataclasses from tables, tuples from
-    lists.
-    """
-    if value is None:
-        return None
-    if is_dataclass(kind) and isinstance(kind, type):
-        hints = get_type_hints(kind)
-        return kind(
-            **{
-                field.name: _value(hints[field.name], value[field.name])
-                for field in fields(kind)
-                if field.name in value
-            }
-        )
-    members = get_args(kind)
-    if get_origin(kind) is tuple:
-        return tuple(_value(members[0], item) for item in value)
-    nested = next((member for member in members if is_dataclass(member)), None)
-    return value if nested is None else _value(nested, value)

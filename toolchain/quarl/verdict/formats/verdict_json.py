@@ -18,6 +18,7 @@ from quarl.verdict.verdict import Check, Verdict
 
 SCHEMA_VERSION = 4
 SAME_CHECKS = (3, SCHEMA_VERSION)  # versions whose checks are alike, so that baselines stay
+DERIVED = ("is_chaotic", "is_as_chaotic_as_its_source")  # of the closed loop, for readers
 DOCUMENT = Document("a verdict", SCHEMA_VERSION, "write one with quarl gate BUNDLE")
 
 
@@ -39,8 +40,7 @@ def verdict_table(verdict: Verdict) -> dict[str, Any]:
         if verdict.closed_loop is None
         else {
             **asdict(verdict.closed_loop),
-            "is_chaotic": verdict.closed_loop.is_chaotic,
-            "is_as_chaotic_as_its_source": verdict.closed_loop.is_as_chaotic_as_its_source,
+            **{name: getattr(verdict.closed_loop, name) for name in DERIVED},
         },
     }
 
