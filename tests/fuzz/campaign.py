@@ -31,6 +31,7 @@ from quarl.errors import QuarlError
 from quarl.runtimes.worker import memory_bytes
 from tests.fuzz.guard import watched
 from tests.fuzz.targets import TARGETS, Target
+from tests.fuzz.warm import warm_processes
 
 STRETCH = 2_000  # inputs for which one worker lives
 HANG_CPU_S = 10
@@ -120,7 +121,7 @@ def _stretch(count: Count, numbers: tuple[int, int], end: float, found: Path | N
     child = os.fork()
     if child == 0:
         os.close(kinds)
-        with suppress(BaseException):
+        with suppress(BaseException), warm_processes():
             _work(count, numbers, end, found, shared, says)
         os._exit(0 if _SHARED.unpack(shared)[0] < 0 else 3)
     os.close(says)

@@ -144,6 +144,8 @@ def changed_json(data: bytes, rng: random.Random) -> bytes:
     """Return another JSON document of nearly the same form, rarely damaged text."""
     if rng.random() < 0.15:
         return damaged(data, rng)
+    if rng.random() < 0.01:  # deeper than any tree that Python writes
+        return b"[" * 100_000 if rng.random() < 0.5 else b'{"a":' * 100_000
     text = json_bytes(changed_tree(json.loads(data), rng))
     if rng.random() < 0.05:  # a number of many digits, which no tree can hold as itself
         text = re.sub(rb"-?\d+", lambda _: b"9" * rng.choice((400, 5_000)), text, count=1)

@@ -19,6 +19,7 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
 from quarl import pipeline
@@ -31,10 +32,15 @@ from quarl.bundle.release import Release
 from quarl.emitters import emit_float_onnx, emit_float_tflite, emit_tflite
 from quarl.exporter.export import ExportRequest
 from quarl.files.npz import npz_bytes
+from quarl.graph.env_spec import EnvSpec
+from quarl.importers import ImportOptions
 from quarl.links.frames import Frame, pack_frame
 from quarl.profiles.host import Memory, ModelProfile, Profile
 from quarl.profiles.workload import release_workload
 from quarl.resources import models_dir, targets_dir
+from quarl.verdict.attestation.envelope import IN_TOTO, sealed
+from quarl.verdict.attestation.keys import SecretKey, _public
+from quarl.verdict.attestation.statement import RELEASE, STATEMENT
 from quarl.verdict.baseline import set_baseline
 from quarl.verdict.history import Occasion, record
 from quarl.verdict.verdict import Outcome, Verdict
@@ -254,7 +260,7 @@ def savedmodel() -> tuple[bytes, ...]:
             [package.Input((6,)), layers.Dense(8, "tanh"), layers.Dense(8, "elu"), layers.Dense(3)]
         ),
         package.Sequential(
-            [package.Input((7, 7, 2)), layers.Conv2D(3, 3, 2, "same", activation="relu"),
+            [package.Input((8, 8, 3)), layers.Conv2D(3, 3, 2, "same", activation="relu"),
              layers.DepthwiseConv2D(2), layers.MaxPool2D(), layers.Flatten(), layers.Dense(2)]
         ),
     ):  # fmt: skip
@@ -331,8 +337,11 @@ def _judged(
     """Return an exported bundle with evidence of `count` paired episodes, and its verdict."""
     obs = np.random.default_rng(4).normal(0, 0.5, (120, 4)).astype("f4")
     request = ExportRequest(rung=1, calibration=obs, limits=limits, board=board)
-    source = pipeline.import_source("cartpole_ppo")
-    release = pipeline.export(source, folder / "cartpole_ppo", request)
+    weights = folder / "small.cleanrl_model"
+    weights.write_bytes(cleanrl()[1])
+    options = ImportOptions(no_normalizer=True, step_hz=50.0)
+    source = pipeline.import_source(str(weights), options, env=EnvSpec("CartPole-v1"))
+    release = pipeline.export(source, folder / "small", request)
     release.store("profile.json", _profile(release).to_json())
     evidence = replace(
         GOOD,
@@ -360,14 +369,24 @@ def _profile(release: Release) -> Profile:
 
 @cache
 def documents() -> tuple[bytes, ...]:
-    """JSON documents outside a bundle: a baseline, a bare verdict, boards."""
+    """JSON documents outside a bundle: a baseline, a bare verdict, boards, a signed statement."""
     with tempfile.TemporaryDirectory(prefix="quarl-fuzz-") as folder:
         release, verdict = _judged(Path(folder), replace(LIMITS, budgets={}), None, 400)
         passed = tuple(check for check in verdict.checks if check.outcome is Outcome.PASS)
         verdict = replace(verdict, checks=passed)  # made-up evidence does not pass whole
         path = set_baseline(release, verdict, Path(folder) / "baseline.json")
         kept = (path.read_bytes(), (release.folder / "verdict.json").read_bytes())
-    return (*kept, encode_board(find_board("nrf52840_dk", targets_dir())))
+    return (*kept, encode_board(find_board("nrf52840_dk", targets_dir())), _envelope())
+
+
+def _envelope() -> bytes:
+    statement = {
+        "_type": STATEMENT, "predicateType": RELEASE, "predicate": {},
+        "subject": [{"name": "manifest.json", "digest": {"sha256": "ab" * 32}}],
+    }  # fmt: skip
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    secret = SecretKey(_public(key.public_key()), key)
+    return sealed(json.dumps(statement).encode(), IN_TOTO, secret)
 
 
 def unpack(data: bytes, folder: Path) -> None:

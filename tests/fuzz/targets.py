@@ -25,6 +25,7 @@ from quarl.bundle.policy_file import policy_bytes, quant_policy_bytes, read_any_
 from quarl.bundle.release import open_bundle
 from quarl.emitters import emit_onnx, emit_tflite
 from quarl.errors import DeviceError, InputError, QuarlError
+from quarl.evidence.gather import stored_evidence
 from quarl.files.toml import parse_toml
 from quarl.firmware.lower import lower
 from quarl.graph.contract import Action, Contract, Observation
@@ -34,19 +35,24 @@ from quarl.graph.reference import integer_outputs
 from quarl.importers import ImportOptions, hdf5, hdf5_worker, read_policy
 from quarl.importers.options import MissingActionError
 from quarl.links.frames import FrameScanner, pack_frame, payload_of, take_frame
+from quarl.profiles.measure import read_measurements
 from quarl.quantize.calibration import Calibration, read_observations
 from quarl.quantize.ladder import quantize_on_rung
+from quarl.reports.contents import _quantization
 from quarl.sources.contract_file import with_contract_file
 from quarl.sources.normalizer_file import read_normalizer
 from quarl.sources.recipe import parse_recipe
 from quarl.sources.weights import read_stored
 from quarl.study.plan import read_study
 from quarl.tools import own_module
+from quarl.verdict.attestation.envelope import IN_TOTO, Envelope, envelope_from
+from quarl.verdict.attestation.sign import _files_of
 from quarl.verdict.baseline import read_baseline
 from quarl.verdict.formats import OUTPUTS
 from quarl.verdict.formats.verdict_json import read_checks
 from quarl.verdict.limits import read_gate_file
-from tests.fuzz import seeds
+from quarl.verdict.stored import verdict_on
+from tests.fuzz import around, seeds
 from tests.fuzz.mutate import Mutator, changed_json, changed_text, damaged
 from tests.fuzz.mutate_formats import (
     changed_database,
@@ -65,8 +71,11 @@ from tests.verdict.test_history_edited import show_all
 
 CORPUS = Path(__file__).parent / "corpus"
 MOST_PAYLOAD = 200
-IMAGES = tuple(Observation(shape, "uint8", "hwc") for shape in ((9, 13, 3), (8, 8, 3)))
-DEEP_SHARE = 4  # one imported policy in four becomes a bundle's files: most of the time goes there
+IMAGES = tuple(Observation(shape, "uint8", "hwc") for shape in ((8, 8, 3), (9, 13, 3)))
+DEEP_SHARE = (
+    20  # one imported policy in so many becomes a bundle's files, which takes ten times as long
+)
+JUDGED_SHARE, SHOWN_SHARE = 6, 13  # one bundle in so many is judged, one in so many shown
 MOST_VALUES = 4_000_000  # of a policy that is taken further; larger ones are only imported
 
 
@@ -183,8 +192,14 @@ def _read_here(argv: Any, *, input: bytes, timeout: float, env: Any) -> Any:  # 
     return CompletedProcess(argv, 0, out, b"")
 
 
-def savedmodel(data: bytes, folder: Path) -> None:
-    """A folder that TensorFlow wrote."""
+def rl_tools(data: bytes, folder: Path) -> None:
+    """A checkpoint of rl_tools, read in this process as the part of a `.keras` is."""
+    with _hdf5_here():
+        imported(".h5", data, folder)
+
+
+def imported_folder(data: bytes, folder: Path) -> None:
+    """Import a folder: a SavedModel, a checkpoint of RLlib."""
     seeds.unpack(data, folder / "saved")
     import_path(folder / "saved", one_in(DEEP_SHARE, data))
 
@@ -221,15 +236,24 @@ def toml(data: bytes, folder: Path) -> None:
 
 
 def bundle(data: bytes, folder: Path) -> None:
-    """A folder of a stranger: judged, or shown."""
+    """A folder of a stranger: all that lies in it is read, and now and then judged or shown."""
     seeds.unpack(data, folder / "b")
     release = open_bundle(folder / "b")
-    if one_in(2, data):
+    if one_in(SHOWN_SHARE, data):
         pipeline.write_report(release)
-        return
-    verdict = pipeline.gate(release)
-    for write in OUTPUTS.values():
-        write(verdict)
+    if one_in(JUDGED_SHARE, data):
+        verdict = pipeline.gate(release)
+        for write in OUTPUTS.values():
+            write(verdict)
+    for read in (
+        lambda: release.changed_files,
+        lambda: read_measurements(release),
+        lambda: stored_evidence(release),
+        lambda: verdict_on(release),
+        lambda: _quantization(release),
+    ):
+        with suppress(QuarlError):
+            read()
 
 
 def documents(data: bytes, folder: Path) -> None:
@@ -241,6 +265,8 @@ def documents(data: bytes, folder: Path) -> None:
         lambda: read_checks(data.decode("utf-8", "replace")),
         lambda: decode_board(data, "file.json"),
         lambda: Contract.from_json(data.decode("utf-8", "replace")),
+        lambda: _files_of(envelope_from(data, "file.json"), "file.json"),
+        lambda: _files_of(Envelope(data, IN_TOTO, ()), "file.json"),
     ):
         with suppress(QuarlError):
             read()
@@ -317,8 +343,10 @@ TARGETS: dict[str, Target] = {
     "keras": Target(keras, seeds.keras, zip_changer({".json": changed_json, ".h5": changed_hdf5})),
     "hdf5": Target(partial(imported, ".h5"), seeds.hdf5, changed_hdf5, ("hdf5_worker",)),
     "chainer": Target(partial(imported, ".npz"), seeds.chainer, _members[".npz"]),
+    "rl_tools": Target(rl_tools, around.rl_tools_seeds, changed_hdf5),
+    "rllib": Target(imported_folder, around.rllib_seeds, around.changed_rllib),
     "savedmodel": Target(
-        savedmodel,
+        imported_folder,
         seeds.savedmodel,
         folder_changer({"saved_model.pb": proto_changer(lambda: _saved_model()())}),
     ),
@@ -328,5 +356,6 @@ TARGETS: dict[str, Target] = {
     "documents": Target(documents, seeds.documents, changed_json),
     "history": Target(history, seeds.history, changed_database),
     "frames": Target(frames, seeds.frames, changed_frames),
+    **{name: Target(*parts) for name, parts in around.AROUND.items()},
 }
 """By name, in the order in which they are reported."""

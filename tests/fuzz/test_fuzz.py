@@ -24,7 +24,9 @@ FEW = dict.fromkeys(TARGETS, 25) | {"hdf5": 2, "bundle": 8, "frames": 300}
 """Inputs of each reader in the quick tests: a few seconds together."""
 MANY = dict.fromkeys(TARGETS, 10_000) | {"hdf5": 1_000}
 """In `make test-all`. An `.h5` starts a process of its own."""
-SLOW_SEEDS = {"savedmodel": "tensorflow", "torchscript": "torch", "pt2": "torch"}
+SLOW_SEEDS = {
+    "savedmodel": "tensorflow", "torchscript": "torch", "pt2": "torch", "lerobot": "pyarrow"
+}  # fmt: skip
 """Files that only their framework writes."""
 SEED = 20
 

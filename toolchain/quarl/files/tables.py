@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from functools import cache
+from typing import Annotated, Any, TypeVar, cast
 
 from annotated_types import GroupedMetadata
 from pydantic import (
@@ -103,7 +104,7 @@ def value_from(
     try:
         value = _adapter(kind).validate_python(dict(document))
     except ValidationError as error:
-        schema = schema_of(kind)
+        schema = _schema(cast(Any, kind))
         problems = [_problem(schema, details) for details in error.errors(include_url=False)]
         raise refusal(where, list(dict.fromkeys(problems))) from error
     if problems := contradictions(value):
@@ -153,6 +154,12 @@ def key_rows(kind: type[Any]) -> list[tuple[str, str, str]]:
         )
         for key, node in schema["properties"].items()
     ]
+
+
+@cache
+def _schema(kind: type[Any]) -> Node:
+    """Return the schema for messages, which is made once: it takes longer than to read a file."""
+    return schema_of(kind)
 
 
 def _adapter(kind: type[T]) -> TypeAdapter[T]:
