@@ -62,8 +62,9 @@ class _Process:
 
     def _check_hello(self, env: EnvElsewhere) -> None:
         advice = "is it Python {}.{} or newer?".format(*LEAST_PYTHON)
-        hello = self._read(f"did not say hello: {advice}", HELLO_S).get("plain")
-        said = hello.get("python") if isinstance(hello, dict) else None
+        plain = self._read(f"did not say hello: {advice}", HELLO_S).get("plain")
+        hello: dict[str, Any] = plain if isinstance(plain, dict) else {}
+        said = hello.get("python")
         if not isinstance(said, list) or not all(type(number) is int for number in said):
             raise self._other("it did not say which Python it is")
         version = tuple(said)
