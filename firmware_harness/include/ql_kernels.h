@@ -80,7 +80,7 @@ typedef struct {
 /* The parts of a window that lie side by side in memory. */
 typedef struct {
     int32_t count;
-    int32_t bytes;  /* of each, a multiple of 16 for NEON, of 4 for SMLAD */
+    int32_t bytes;  /* of each, a multiple of 4 */
     int32_t stride; /* bytes from one to the next */
 } ql_lines;
 

@@ -13,7 +13,7 @@ void ql_dense_dot(const ql_dense_neon_layer *layer, const int8_t *in, void *out)
 /* acc[row] = bias[row] + weights[row] * in. Writes rows up to the next multiple of 4. */
 void ql_mac_dot(const int8_t *weights, const int32_t *bias, const int8_t *in, int32_t in_len,
                 int32_t rows, int32_t *acc);
-void ql_tile_dot(const int8_t *weights, const int32_t *bias, const int8_t *const *windows,
-                 const ql_lines *lines, int32_t rows, int32_t *acc);
+void ql_tile_dot(const ql_tile_rows *rows, int32_t first, int32_t count,
+                 const int8_t *const *windows, int32_t *acc);
 
 #endif

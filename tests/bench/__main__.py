@@ -56,6 +56,7 @@ from tests.bench.commands import bench_commands, bench_play
 from tests.bench.desk import bench_desk
 from tests.bench.fidelity import bench_fidelity
 from tests.bench.nature import atari_frames, write_nature_zip
+from tests.bench.page import write_page
 from tests.bench.pi import bench_pi
 from tests.bench.process import run
 from tests.bench.riscv import bench_riscv
@@ -403,7 +404,10 @@ def main(arguments: Sequence[str]) -> int:
         "sections", nargs="*", choices=[*SECTIONS, []], help="all of them unless named"
     )
     parser.add_argument(
-        "--write", type=Path, metavar="FILE.md", help="write the tables as Markdown too"
+        "--write",
+        type=Path,
+        metavar="FILE.md",
+        help="write the tables into this page too; other sections of it stay",
     )
     options = parser.parse_args(arguments)
     measured: dict[str, list[Row]] = {}
@@ -418,34 +422,13 @@ def main(arguments: Sequence[str]) -> int:
     )
     print(f"measured on {machine}")
     if options.write is not None:
-        options.write.write_text(markdown(measured, machine))
+        titles = {name: _title(bench) for name, bench in SECTIONS.items()}
+        write_page(options.write, titles, measured, machine)
     return 1 if any(row.holds is False for rows in measured.values() for row in rows) else 0
 
 
-def markdown(measured: Mapping[str, Sequence[Row]], machine: str) -> str:
-    """Return the tables of the results page."""
-    lines = [
-        "# Measured results",
-        "",
-        "Written by `make results`. Every number was measured in one run of the code as it "
-        "stands, unless its line says emulated",
-        f"(exact instruction counts) or estimated. Machine: {machine}.",
-        "The shipped policies through the whole chain, returns, agreement, sizes and "
-        "latencies: [policies.md](policies.md).",
-    ]
-    for name, rows in measured.items():
-        lines += [
-            "",
-            f"## {(SECTIONS[name].__doc__ or name).strip()}",
-            "",
-            "| what | found | goal | |",
-            "|---|---|---|---|",
-        ]
-        lines += [
-            f"| {row.what.strip()} | {row.found} | {row.goal} | {MARKS[row.holds].strip()} |"
-            for row in rows
-        ]
-    return "\n".join(lines) + "\n"
+def _title(bench: Callable[[Path], list[Row]]) -> str:
+    return " ".join((bench.__doc__ or bench.__name__).split())
 
 
 def _act(policy: Policy, outputs: peers.Outputs, obs: NDArray[Any]) -> NDArray[Any]:

@@ -9,17 +9,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from quarl.firmware.input_order import MOST, input_orders
 from quarl.firmware.linux import program_inputs
 from quarl.firmware.lower import lower
-from quarl.firmware.neon import NeonKernels, dense_weights, tile_weights
+from quarl.firmware.neon import NeonKernels, dense_weights, tile_weights, wide_steps
 from quarl.graph.quant_policy import QuantConv2D, QuantDense, QuantPolicy, QuantTensor
 from quarl.graph.reference import integer_outputs
 from quarl.resources import default_cache_dir
 from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
 from tests.support.linux_programs import ask, build_linux_program, build_linux_sources
-from tests.support.random_policies import Builder, wide_tensor
+from tests.support.random_policies import Builder, random_integers, wide_tensor
 from tests.support.samples import observations, sample
 
 
@@ -60,6 +63,44 @@ def test_no_weight_is_lost_and_the_rest_is_zero(
         np.testing.assert_array_equal(found, np.sort(weights, axis=None))
 
 
+def test_a_step_is_wide_where_four_products_of_a_lane_do_not_fit_int16() -> None:
+    """Inputs 0, 8, 16 and 24 of a step of 32 share a lane: 255 * 128 < 2^15, 256 * 128 is not."""
+    rows = np.zeros((4, 96), np.int8)
+    rows[2, [0, 8, 16, 24]] = 64, -64, 64, 63
+    rows[3, [39, 47, 55, 63]] = 64, -64, 64, 64
+    np.testing.assert_array_equal(wide_steps(rows), [[0, 1, 0]])
+
+
+@given(
+    st.integers(1, 130), st.sampled_from([(1, 200), (16, 60), (70, 30), (600, 20)]), st.integers(0)
+)
+@settings(max_examples=30, deadline=None)
+def test_an_order_keeps_every_input_and_its_fours_fit(
+    inputs: int, shape: tuple[int, int], seed: int
+) -> None:
+    count, spread = shape
+    rng = np.random.default_rng(seed)
+    weights = np.clip(rng.normal(0, spread, (count, inputs)), -127, 127).astype(np.int8)
+    found = input_orders(weights)
+    if found is None:
+        return
+    rows, orders = found
+    assert len(orders) == -(-count // rows)
+    padded = np.pad(np.abs(weights.astype(int)), ((0, 0), (0, -inputs % 8)))
+    for at, order in enumerate(orders):
+        columns = order.columns(inputs)
+        assert sorted(columns) == list(range(padded.shape[1]))
+        own = padded[at * rows : (at + 1) * rows, columns][:, : order.fitting]
+        assert own.reshape(len(own), -1, 4, 2).sum(axis=2).max(initial=0) <= MOST
+
+
+def test_256_rows_of_256_normal_weights_are_all_added_by_four() -> None:
+    """Of neighbours two lanes in a hundred would not fit, and of 64 rows nearly every step."""
+    rows, orders = input_orders(sample("mlp_24_256_256_4", 0)[1].nodes[1].op.weights) or (0, [])
+    assert rows == 128
+    assert [order.fitting for order in orders] == [256, 256]
+
+
 def kernels_of(policy: QuantPolicy, kernels: NeonKernels) -> list[str]:
     return [call.kernel for call in lower(policy, kernels).calls]
 
@@ -92,8 +133,8 @@ def test_wide_inputs_are_left_to_the_portable_kernel() -> None:
     assert kernels_of(wide, "neon") == kernels_of(wide, "dot") == ["ql_dense"]
 
 
-@pytest.mark.parametrize(("channels", "pad", "in_place"), [(4, 0, 1), (3, 0, 0), (4, 1, 0)])
-def test_windows_are_read_in_place_where_their_lines_are_whole_vectors(
+@pytest.mark.parametrize(("channels", "pad", "in_place"), [(8, 0, 1), (4, 0, 0), (8, 1, 0)])
+def test_windows_are_read_in_place_where_their_lines_are_whole_steps(
     channels: int, pad: int, in_place: int
 ) -> None:
     builder = Builder(
@@ -110,15 +151,23 @@ def test_windows_are_read_in_place_where_their_lines_are_whole_vectors(
     assert dict(call.descriptor.value.fields)["is_in_place"] == in_place
 
 
+def with_fours(most: int) -> Callable[[QuantDense], QuantDense]:
+    """Return what makes every four weights of one sign sum to `most` in magnitude."""
+    fours = np.array([most - 3 * (most // 4), *[most // 4] * 3], np.int8)
+    signs = np.where(np.arange(70) % 2, -1, 1)[:, None]
+    return lambda op: replace(op, weights=(signs * np.tile(fours, 64)).astype(np.int8))
+
+
 @pytest.mark.parametrize("core", ["cortex-a53", "cortex-a76"])
+@pytest.mark.parametrize("integer", [-128, 127])
 @pytest.mark.parametrize(
-    ("weight", "integer"), [(127, -128), (-127, -128), (127, 127), (-127, 127)]
+    "change", [with_weight(127), with_weight(-127), with_fours(255), with_fours(256)]
 )
 def test_the_largest_products_of_a_layer_do_not_overflow(
-    core: str, weight: int, integer: int
+    core: str, change: Callable[[QuantDense], QuantDense], integer: int
 ) -> None:
     need("ziglang", "qemu-aarch64")
-    policy = dense_policy(with_weight(weight))
+    policy = dense_policy(change)
     inputs = np.full((2, 256), integer, np.int32)
     path = build_linux_sources(
         lower(policy, "dot" if core == "cortex-a76" else "neon"), core, default_cache_dir()
@@ -126,6 +175,47 @@ def test_the_largest_products_of_a_layer_do_not_overflow(
     done = ask(path, ["--run"], inputs.astype(np.int8).tobytes(), core)
     assert done.returncode == 0, done.stderr
     assert done.stdout == NumpyRuntime(policy).run(inputs).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("core", "channels", "kernel", "stride", "pad"),
+    [
+        ("cortex-a53", 4, 8, 4, 0),
+        ("cortex-a53", 16, 4, 2, 0),
+        ("cortex-a53", 40, 2, 1, 1),
+        ("cortex-a76", 16, 4, 2, 0),
+    ],
+)
+def test_windows_of_every_kind_give_the_reference_outputs(
+    core: str, channels: int, kernel: int, stride: int, pad: int
+) -> None:
+    """A line that is one step, several, or none; with weights of which some steps are wide."""
+    need("ziglang", "qemu-aarch64")
+    rng = np.random.default_rng(channels)
+    size = 4 * stride + kernel - 2 * pad
+    builder = Builder(rng, (size, size, channels), QuantTensor(np.float32(1 / 255), -128))
+    both = ((pad, pad), (pad, pad))
+    builder.window("conv", 70, (kernel, kernel), (stride, stride), both, builder.output())
+    builder.flatten()
+    builder.dense(3, None)
+    policy = builder.build()
+    node = policy.nodes[0]
+    assert isinstance(node.op, QuantConv2D)
+    some = rng.random(node.op.weights.shape) < 0.3
+    small = np.where(some, node.op.weights, node.op.weights // 4).astype(np.int8)
+    policy = replace(
+        policy, nodes=(replace(node, op=replace(node.op, weights=small)), *policy.nodes[1:])
+    )
+    wide = wide_steps(small.reshape(70, -1))
+    assert wide.any()
+    assert not wide.all()
+    integers = random_integers(policy, rng, 3)
+    path = build_linux_sources(
+        lower(policy, "dot" if core == "cortex-a76" else "neon"), core, default_cache_dir()
+    )
+    done = ask(path, ["--run"], integers.astype(np.int8).tobytes(), core)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == NumpyRuntime(policy).run(integers).tobytes()
 
 
 def test_no_multiply_add_is_fused() -> None:

@@ -107,20 +107,23 @@ block(const int8_t *weights, const int32_t *bias, const int8_t *in, int32_t in_l
 void ql_mac_dot(const int8_t *weights, const int32_t *bias, const int8_t *in, int32_t in_len,
                 int32_t rows, int32_t *acc)
 {
-    for (int32_t row = 0; row < rows;) {
-        int32_t count = ql_neon_rows(rows - row);
-        if (count == 64) {
-            weights = block64(weights, &bias[row], in, in_len / 16, &acc[row]);
-            if (in_len % 16 != 0) {
-                weights =
-                    block(weights, &acc[row], in + in_len / 16 * 16, in_len % 16, &acc[row], 16);
-            }
-        } else if (count == 16) {
-            weights = block(weights, &bias[row], in, in_len, &acc[row], 4);
-        } else {
-            weights = block(weights, &bias[row], in, in_len, &acc[row], 1);
+    for (; ql_neon_rows(rows) == 64; rows -= 64) {
+        weights = block64(weights, bias, in, in_len / 16, acc);
+        if (in_len % 16 != 0) {
+            weights = block(weights, acc, in + in_len / 16 * 16, in_len % 16, acc, 16);
         }
-        row += count;
+        bias += 64;
+        acc += 64;
+    }
+    for (; ql_neon_rows(rows) == 16; rows -= 16) {
+        weights = block(weights, bias, in, in_len, acc, 4);
+        bias += 16;
+        acc += 16;
+    }
+    for (; rows > 0; rows -= 4) {
+        weights = block(weights, bias, in, in_len, acc, 1);
+        bias += 4;
+        acc += 4;
     }
 }
 

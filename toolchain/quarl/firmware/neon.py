@@ -14,9 +14,10 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from quarl.firmware.input_order import MOST, SHARED_ROWS, InputOrder, input_orders
 from quarl.firmware.lowering import Fields, Lowering, Step
 from quarl.firmware.packing import depthwise_weights, pad_rows, padded_length
-from quarl.firmware.program import Array, Function, Struct
+from quarl.firmware.program import NULL, Array, Function, Struct
 from quarl.firmware.weighted import bias_array, requant
 from quarl.graph.quant_policy import (
     QuantConv2D,
@@ -29,6 +30,8 @@ NeonKernels: TypeAlias = Literal["neon", "dot"]
 NEON: tuple[NeonKernels, ...] = get_args(NeonKernels)
 PAD = 16  # channels that biases and multipliers are padded to
 LANES = 16  # int8 of a vector
+STEP = 32  # inputs that a convolution reads of each window at a time, and a layer of few rows
+FEW = 12  # rows of a dense layer, of which there would be no block of 16
 ALIGNMENT = 64  # bytes: a load of four vectors stays in one line of the cache
 PIXELS = 4  # that a convolution makes at a time
 BLOCKS = (64, 16, 4)  # rows of the blocks of a dense layer, as ql_neon_rows chooses them
@@ -61,16 +64,21 @@ def add_layer(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
 
 def dense_weights(rows: NDArray[np.int8], kernels: NeonKernels) -> NDArray[np.int8]:
     """Return int8 weights [out, in] in blocks of rows, fours of inputs, vectors of four rows; both
-    axes padded with zeros.
+    axes padded with zeros. With NEON sixteen rows have the next four inputs beside them.
     """
     padded = _padded(rows, 4, INPUT_STEP[kernels])
     blocks, first = [], 0
     while first < len(padded):
         count = next(size for size in BLOCKS if len(padded) - first >= size)
-        fours = (
-            padded[first : first + count].reshape(count // 4, 4, -1, 4).transpose(2, 0, 1, 3)
-        )  # [inputs / 4, rows / 4, 4 rows, 4 inputs]
-        blocks.append(fours.reshape(-1, 16)[:, ORDER[kernels]].ravel())
+        own = padded[first : first + count]
+        # [inputs / 4, rows / 4, 4 rows, 4 inputs]
+        fours = own.reshape(count // 4, 4, -1, 4).transpose(2, 0, 1, 3)
+        vectors = fours.reshape(-1, 16)
+        if kernels == "neon":
+            stacked = min(count // 4, 4)
+            pairs = fours.reshape(len(fours) // 2, 2, -1, stacked, 16).transpose(0, 2, 1, 3, 4)
+            vectors = pairs.reshape(-1, 16)
+        blocks.append(vectors[:, ORDER[kernels]].ravel())
         first += count
     return np.concatenate(blocks)
 
@@ -80,11 +88,22 @@ def tile_weights(rows: NDArray[np.int8], kernels: NeonKernels) -> NDArray[np.int
     zeros.
     """
     group = TILE_ROWS[kernels]
-    padded = _padded(rows, group, LANES)
+    padded = _padded(rows, group, STEP)
     width = LANES if kernels == "neon" else 4
     return np.ascontiguousarray(
         padded.reshape(len(padded) // group, group, -1, width).transpose(0, 2, 1, 3)
     )
+
+
+def wide_steps(rows: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return int8 [rows / 4, steps]: 1 where four products of int8 do not fit int16.
+
+    They are those of inputs that lie eight apart.
+    """
+    padded = np.abs(_padded(rows, TILE_ROWS["neon"], STEP).astype(np.int32))
+    sums = padded.reshape(len(padded) // 4, 4, -1, 4, 8).sum(axis=3)
+    wide: NDArray[np.int8] = (sums.max(axis=(1, 3)) > MOST).astype(np.int8)
+    return wide
 
 
 def _takes(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
@@ -102,7 +121,8 @@ def _takes(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
 
 def _depthwise(lowering: Lowering, step: Step, op: QuantDepthwiseConv2D) -> None:
     fields: Fields = (
-        *_base(lowering, step, op, depthwise_weights(op), 1),
+        ("weights", Array(f"{step.prefix}_weights", "int8_t", depthwise_weights(op))),
+        *_base(lowering, step, op),
         ("window", lowering.window(step, op)),
         ("out_bytes", lowering.element_bytes(step.name)),
     )
@@ -112,10 +132,19 @@ def _depthwise(lowering: Lowering, step: Step, op: QuantDepthwiseConv2D) -> None
 def _dense(lowering: Lowering, step: Step, op: QuantDense) -> None:
     kernels = _kernels(lowering)
     length = op.weights.shape[1]
+    if kernels == "neon" and len(op.weights) <= FEW:
+        _dense_few(lowering, step, op)
+        return
+    found = input_orders(op.weights) if kernels == "neon" else None
+    rows, orders = (SHARED_ROWS[0], []) if found is None else found
+    weights = op.weights if not orders else _reordered(op.weights, rows, orders)
     fields: Fields = (
-        *_base(lowering, step, op, dense_weights(op.weights, kernels), ALIGNMENT),
+        ("weights", _weights(step, dense_weights(weights, kernels))),
+        *_base(lowering, step, op),
         ("in_len", length),
         ("out_len", len(op.weights)),
+        ("rows", rows),
+        *_order_fields(step, orders),
     )
     scratch = None
     if kernels == "neon":
@@ -125,37 +154,98 @@ def _dense(lowering: Lowering, step: Step, op: QuantDense) -> None:
     lowering.call(step, f"ql_dense_{kernels}", descriptor, scratch=scratch)
 
 
+def _dense_few(lowering: Lowering, step: Step, op: QuantDense) -> None:
+    length = op.weights.shape[1]
+    wide = wide_steps(op.weights).ravel()
+    fields: Fields = (
+        ("weights", _weights(step, tile_weights(op.weights, "neon"))),
+        ("is_wide", Array(f"{step.prefix}_wide", "int8_t", wide)),
+        *_base(lowering, step, op),
+        ("in_len", length),
+        ("out_len", len(op.weights)),
+    )
+    size = LANES if length % STEP == 0 else padded_length(length, STEP)
+    scratch = lowering.add_scratch(step, size, "int8_t")
+    descriptor = step.descriptor("ql_dense_few_layer", fields)
+    lowering.call(step, "ql_dense_few_neon", descriptor, scratch=scratch)
+
+
+def _reordered(weights: NDArray[np.int8], rows: int, orders: list[InputOrder]) -> NDArray[np.int8]:
+    """Return int8 weights [out, in padded to eights], the inputs of each `rows` rows in their
+    order.
+    """
+    padded = _padded(weights, 1, INPUT_STEP["neon"])
+    parts = [
+        padded[at * rows : (at + 1) * rows, order.columns(weights.shape[1])]
+        for at, order in enumerate(orders)
+    ]
+    return np.concatenate(parts)
+
+
+def _order_fields(step: Step, orders: list[InputOrder]) -> Fields:
+    if not orders:
+        return (("places", NULL), ("order", NULL))
+    places = np.concatenate([order.places.ravel() for order in orders])
+    numbers = [np.array([order.fitting // 4], np.int16) for order in orders]
+    order = np.concatenate(
+        [
+            part
+            for number, one in zip(numbers, orders, strict=True)
+            for part in (number, one.windows)
+        ]
+    )
+    return (
+        ("places", Array(f"{step.prefix}_places", "int8_t", places)),
+        ("order", Array(f"{step.prefix}_order", "int16_t", order)),
+    )
+
+
 def _conv2d(lowering: Lowering, step: Step, op: QuantConv2D) -> None:
     kernels = _kernels(lowering)
     height, width, channels = op.weights.shape[1:]
-    is_in_place = width * channels % LANES == 0 and not np.any(op.padding)
-    if is_in_place:
-        lines = (height, width * channels, lowering.shapes[step.source][1] * channels)
+    line, image_line = width * channels, lowering.shapes[step.source][1] * channels
+    steps = padded_length(prod(op.weights.shape[1:]), STEP) // STEP
+    is_in_place = line % STEP == 0 and not np.any(op.padding)
+    if not is_in_place:
+        runs = (1, steps, STEP, 0)
+    elif line == STEP:  # a line is a step
+        runs = (1, height, image_line, 0)
     else:
-        lines = (1, padded_length(prod(op.weights.shape[1:]), LANES), 0)
+        runs = (height, line // STEP, STEP, image_line - line)
     rows = op.weights.reshape(len(op.weights), -1)
+    is_wide = Array(f"{step.prefix}_wide", "int8_t", wide_steps(rows).ravel())
+    bias, *others = _base(lowering, step, op)
+    tile_rows: Fields = (
+        ("weights", _weights(step, tile_weights(rows, kernels))),
+        ("is_wide", is_wide if kernels == "neon" else NULL),
+        bias,
+        ("runs", Struct(tuple(zip(("count", "steps", "stride", "skip"), runs, strict=True)))),
+    )
+    is_int8 = lowering.ctype(step.name) == "int8_t"
     fields: Fields = (
-        *_base(lowering, step, op, tile_weights(rows, kernels), ALIGNMENT),
+        ("rows", Struct(tile_rows)),
+        *others,
+        ("store_tile", Function("ql_store_tile_s8_neon") if is_int8 else NULL),
         ("tile", Function(f"ql_tile_{kernels}")),
         ("window", lowering.window(step, op)),
-        ("lines", Struct(tuple(zip(("count", "bytes", "stride"), lines, strict=True)))),
         ("is_in_place", int(is_in_place)),
         ("out_len", len(op.weights)),
         ("out_bytes", lowering.element_bytes(step.name)),
     )
-    size = LANES if is_in_place else PIXELS * lines[1]
+    size = LANES if is_in_place else PIXELS * steps * STEP
     scratch = lowering.add_scratch(step, size, "int8_t")
     descriptor = step.descriptor("ql_conv2d_neon_layer", fields)
     lowering.call(step, "ql_conv2d_neon", descriptor, scratch=scratch)
 
 
-def _base(
-    lowering: Lowering, step: Step, op: QuantWeighted, weights: NDArray[np.int8], alignment: int
-) -> Fields:
-    """Return the fields every layer has; biases and multipliers are padded."""
+def _weights(step: Step, weights: NDArray[np.int8]) -> Array:
+    return Array(f"{step.prefix}_weights", "int8_t", weights, ALIGNMENT)
+
+
+def _base(lowering: Lowering, step: Step, op: QuantWeighted) -> Fields:
+    """Return biases and multipliers, padded, and what stores the results."""
     letters = {"int8_t": "s8_neon", "int16_t": "s16", "float": "f32"}[lowering.ctype(step.name)]
     return (
-        ("weights", Array(f"{step.prefix}_weights", "int8_t", weights, alignment)),
         ("bias", bias_array(lowering, step, op, PAD)),
         ("requant", requant(step, pad_rows(op.multiplier.astype(np.float32), PAD))),
         ("store", Function(f"ql_store_{letters}")),
