@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.stats import special
+from quarl.stats.resamples import over_resamples
 
 ALPHA = 0.05  # one-sided: how often a candidate that loses exactly the margin may pass
 # how often an equal candidate should pass, for the numbers of episodes that are suggested
@@ -229,8 +230,14 @@ def compare_quantiles(
     """Return how the quantile below which `share` of the returns [n] lie has moved, pairs resampled
     together.
     """
-    rows = np.random.default_rng(_SEED).integers(len(source), size=(resamples, len(source)))
-    moved = np.quantile(candidate[rows], share, axis=1) - np.quantile(source[rows], share, axis=1)
+    moved = over_resamples(
+        lambda rows: (
+            np.quantile(candidate[rows], share, axis=1) - np.quantile(source[rows], share, axis=1)
+        ),
+        len(source),
+        resamples,
+        np.random.default_rng(_SEED),
+    )
     before, after = float(np.quantile(source, share)), float(np.quantile(candidate, share))
     lower, upper = (float(bound) for bound in np.quantile(moved, [alpha, 1 - alpha]))
     return QuantileChange(share, before, after, after - before, lower, upper)
@@ -365,8 +372,12 @@ def _bca_bounds(
     """Return the bias-corrected and accelerated bootstrap bounds of the mean, one-sided at alpha
     each (Efron, JASA 82, 1987).
     """
-    rows = np.random.default_rng(_SEED).integers(len(difference), size=(resamples, len(difference)))
-    means = difference[rows].mean(axis=1)
+    means = over_resamples(
+        lambda rows: difference[rows].mean(axis=1),
+        len(difference),
+        resamples,
+        np.random.default_rng(_SEED),
+    )
     mean = difference.mean()
     bias = float(special.ndtri((means < mean).mean() + (means == mean).mean() / 2))
     if not math.isfinite(bias):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from quarl.stats import special
 from quarl.stats.noninferiority import ALPHA
+from quarl.stats.resamples import over_resamples
 
 RESAMPLES = 999  # nothing is decided by the interval
 # pairs whose means are all formed: two million of them; of more episodes an even choice
@@ -83,8 +84,12 @@ def compare_middles(
     resamples: int = RESAMPLES,
 ) -> MiddleChange:
     """Return how the interquartile mean of the returns [n] moved, pairs resampled together."""
-    rows = np.random.default_rng(_SEED).integers(len(source), size=(resamples, len(source)))
-    moved = _middle(candidate[rows]) - _middle(source[rows])
+    moved = over_resamples(
+        lambda rows: _middle(candidate[rows]) - _middle(source[rows]),
+        len(source),
+        resamples,
+        np.random.default_rng(_SEED),
+    )
     before, after = interquartile_mean(source), interquartile_mean(candidate)
     lower, upper = (float(bound) for bound in np.quantile(moved, [alpha, 1 - alpha]))
     return MiddleChange(before, after, after - before, lower, upper)

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from quarl.stats.resamples import over_resamples
+
 RESAMPLES = 2_000
 LEVEL = 0.95
 _SEED = 0x5D
@@ -77,8 +79,9 @@ def mean_change(pairs: Sequence[Pair]) -> Change:
 def rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> Correlation:
     """Return the rank correlation of points [n], with the interval of resampled points."""
     rng = np.random.default_rng(_SEED)
-    rows = rng.integers(len(x), size=(RESAMPLES, len(x)))
-    drawn = np.array([_spearman(x[row], y[row]) for row in rows])
+    drawn = over_resamples(
+        lambda rows: np.array([_spearman(x[row], y[row]) for row in rows]), len(x), RESAMPLES, rng
+    )
     low, high = _interval(drawn[np.isfinite(drawn)])
     return Correlation(_spearman(x, y), low, high, len(x))
 
@@ -86,10 +89,13 @@ def rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> Correlat
 def _resampled(
     source: NDArray[np.float64], candidate: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    rows = rng.integers(len(source), size=(RESAMPLES, len(source)))
-    before, after = source[rows].mean(axis=1), candidate[rows].mean(axis=1)
     size = np.maximum(abs(float(source.mean())), 1e-9)
-    return np.asarray(100 * (before - after) / size)
+    return over_resamples(
+        lambda rows: 100 * (source[rows].mean(axis=1) - candidate[rows].mean(axis=1)) / size,
+        len(source),
+        RESAMPLES,
+        rng,
+    )
 
 
 def _middle(values: NDArray[np.float64]) -> NDArray[np.float64]:
