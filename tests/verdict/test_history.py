@@ -28,6 +28,7 @@ from quarl.verdict.history import (
     list_runs,
     record,
 )
+from quarl.verdict.history_file import LOOKED_THROUGH, _look_through
 from quarl.verdict.history_outputs import curves_svg, history_csv
 from quarl.verdict.judge import judge
 from quarl.verdict.verdict import Outcome, Verdict
@@ -214,6 +215,31 @@ def test_a_damaged_history_is_reported_and_left_as_it_is(tmp_path: Path, place: 
     with pytest.raises(
         InputError, match=r"history\.sqlite3: .*(damaged|another program|cannot be opened)"
     ):
+        keep(path, PASSED)
+    assert path.read_bytes() == bytes(damaged)
+
+
+def test_of_a_long_history_the_latest_runs_are_looked_through(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite3"
+    keep(path, PASSED)
+    with closing(sqlite3.connect(path)) as database, database:
+        many = "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)"
+        database.execute(
+            f"{many} INSERT INTO runs SELECT i, at, policy, board, answer, manifest_sha256, "
+            "version, git_commit, rung, host FROM n, runs WHERE number = 1"
+        )
+    steps: list[int] = []
+    for count in (2_001, 2_002):
+        assert keep(path, PASSED) == count
+    with closing(sqlite3.connect(path)) as database:
+        database.set_progress_handler(lambda: steps.append(1), 1)
+        _look_through(database)
+    assert len(steps) < 50 * LOOKED_THROUGH  # instructions of SQLite; a check of all takes more
+    pages = path.stat().st_size // 4096
+    damaged = bytearray(path.read_bytes())
+    damaged[(pages - 12) * 4096 : pages * 4096] = b"\x5a" * (12 * 4096)
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match="damaged"):
         keep(path, PASSED)
     assert path.read_bytes() == bytes(damaged)
 
