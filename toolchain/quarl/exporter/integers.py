@@ -26,6 +26,7 @@ from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import DEFAULT_RUNG
+from quarl.quantize.thinning import thinned
 from quarl.quantize.widths import INT8
 from quarl.rollouts.shares import Field
 from quarl.sources.source import Source
@@ -75,6 +76,7 @@ class IntegerChoice:
         if isinstance(policy, QuantPolicy):
             _check_integers(source, request)
             return Integers(policy)
+        observations = fitted, _ = thinned(policy, fitted), observations[1]
         if request.trained is not None:
             trained = request.trained.policy
             return Integers(trained, trained_rung(policy, fitted, trained), request.trained)

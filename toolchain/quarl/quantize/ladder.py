@@ -24,6 +24,7 @@ from quarl.quantize.bit_widths import hidden_stages
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.quantizer import quantize
 from quarl.quantize.settings import QuantSettings
+from quarl.quantize.thinning import thinned
 from quarl.quantize.transforms import units_of
 from quarl.quantize.widths import INT8, Widths
 
@@ -109,7 +110,7 @@ def quantize_on_rung(
         InputError: a width of the observation is asked for, and it is pixels.
         QuantizationError: a limit of the arithmetic would be broken.
     """
-    return _best(policy, calibration, number, widths)[0]
+    return _best(policy, thinned(policy, calibration), number, widths)[0]
 
 
 def _best(
@@ -140,6 +141,7 @@ def makings(policy: Policy, calibration: Calibration, widths: Widths = INT8) -> 
     """Return every rung of the ladder, and between the last two those of fewer bits: some of the
     hidden activations wide, or all of them a little.
     """
+    calibration = thinned(policy, calibration)
     best = cache(partial(_best, policy, calibration, widths=widths))
     ways = [Making(rung.number, rung.name, partial(_first, best, rung.number)) for rung in LADDER]
     if widths.activations is not None:
