@@ -157,6 +157,31 @@ def test_an_exact_tie_goes_to_the_first_action() -> None:
     assert float64_actor(tied)(screens(20)).tolist() == [0] * 20
 
 
+def test_a_source_and_its_control_compute_an_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, asked = nature(), []
+    compute = actors._image_outputs(policy)
+
+    def counted(obs: NDArray[np.uint8]) -> NDArray[np.float32]:
+        asked.append(len(obs))
+        return compute(obs)
+
+    monkeypatch.setattr(actors, "_image_outputs", lambda policy: counted)
+    source, control = actors.source_and_control(policy)
+    asked.clear()  # what the control learned from its probes
+    obs = screens(20)
+    wanted = source_actor(policy)(obs), float64_actor(policy)(obs)
+    asked.clear()
+    np.testing.assert_array_equal(source(obs), wanted[0])
+    np.testing.assert_array_equal(control(obs), wanted[1])
+    np.testing.assert_array_equal(control(obs[[1, 4, 19]].copy()), wanted[1][[1, 4, 19]])
+    assert asked == [20]
+    np.testing.assert_array_equal(control(obs[[4, 1]]), wanted[1][[4, 1]])  # another order
+    np.testing.assert_array_equal(
+        control(screens(40)[20:]), float64_actor(policy)(screens(40)[20:])
+    )
+    assert asked[1:3] == [2, 20]
+
+
 @pytest.mark.play
 @pytest.mark.parametrize("name", IMAGE_POLICIES)
 def test_the_screened_control_of_a_shipped_policy_is_its_float64_policy(name: str) -> None:

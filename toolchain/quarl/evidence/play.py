@@ -16,7 +16,13 @@ from quarl.evidence.plan import Schedule
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.rows import split_rows
-from quarl.rollouts.actors import Actor, artifact_actor, float64_actor, source_actor
+from quarl.rollouts.actors import (
+    Actor,
+    artifact_actor,
+    float64_actor,
+    source_actor,
+    source_and_control,
+)
 from quarl.rollouts.clipping import ClipCounter, ClippedInputs
 from quarl.rollouts.divergence import ActionLog, first_divergence
 from quarl.rollouts.episodes import Episodes, Watch, join_episodes, run_beside, run_episodes
@@ -109,13 +115,10 @@ def _play_look(
 
 def _play_share(players: _Players, field: Field, seeds: Sequence[int], watch: Watch) -> _Share:
     counter = ClipCounter(players.int8.policy)
-    logs = [
-        ActionLog(opened(partial(source_actor, players.source))),
-        ActionLog(opened(players.int8)),
-    ]
+    source, control = opened(partial(source_and_control, players.source))
+    logs = [ActionLog(source), ActionLog(opened(players.int8))]
     logs[1].also(counter.observe)
     steps = [part_of(watch.progress, turn * len(seeds), 3 * len(seeds)) for turn in (0, 2)]
-    control = opened(partial(float64_actor, players.source))
     beside = run_beside(
         field.env,
         logs[0],

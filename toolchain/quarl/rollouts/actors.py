@@ -70,9 +70,27 @@ def float64_actor(policy: Policy) -> Actor:
     if not policy.contract.observation.is_image:
         return _acting(action, lambda obs: _row_outputs(policy, _float64_input(policy, obs)))
     exact = _float64_outputs(policy)
-    if action.kind == "discrete" and action.count > 1 and not action.sampled:
+    if _is_screened(policy):
         return _Screened(_image_outputs(policy), exact, _probes(policy))
     return _acting(action, exact)
+
+
+def _is_screened(policy: Policy) -> bool:
+    """Whether float32 tells most of the float64 policy's actions."""
+    action, is_image = policy.contract.action, policy.contract.observation.is_image
+    is_choice = action.kind == "discrete" and action.count > 1 and not action.sampled
+    return is_image and is_choice and not policy.contract.state
+
+
+def source_and_control(policy: Policy) -> tuple[Actor, Actor]:
+    """Return `source_actor` and `float64_actor`, for when the second is asked about what the first
+    has just seen: what the float32 network says of an image is then computed once.
+    """
+    if not _is_screened(policy):
+        return source_actor(policy), float64_actor(policy)
+    outputs = _Remembered(_image_outputs(policy))
+    control = _Screened(outputs.again, _float64_outputs(policy), _probes(policy))
+    return _acting(policy.contract.action, outputs), control
 
 
 def artifact_actor(policy: QuantPolicy, model: bytes) -> Actor:
@@ -165,6 +183,40 @@ class _Screened:
     def _learn(self, fast: NDArray[Any], exact: NDArray[Any]) -> None:
         size = np.maximum(np.abs(exact).max(axis=1), np.finfo(np.float32).tiny)
         self._error = max(self._error, float((np.abs(fast - exact).max(axis=1) / size).max()))
+
+
+class _Remembered:
+    """Outputs of which the last ones are kept."""
+
+    def __init__(self, compute: Outputs) -> None:
+        self._compute = compute
+        self._obs: NDArray[Any] | None = None
+        self._made: NDArray[Any] | None = None
+
+    def __call__(self, obs: NDArray[Any]) -> NDArray[Any]:
+        self._obs, self._made = obs, self._compute(obs)
+        return self._made
+
+    def again(self, obs: NDArray[Any]) -> NDArray[Any]:
+        """Return the outputs of observations: those kept where they are all of the last ones, in
+        their order.
+        """
+        places = self._places(obs)
+        if places is None or self._made is None:
+            return self._compute(obs)
+        return self._made[places]
+
+    def _places(self, obs: NDArray[Any]) -> list[int] | None:
+        if self._obs is None or len(obs) > len(self._obs):
+            return None
+        places: list[int] = []
+        kept = iter(enumerate(self._obs))
+        for row in obs:
+            place = next((at for at, one in kept if np.array_equal(one, row)), None)
+            if place is None:
+                return None
+            places.append(place)
+        return places
 
 
 def _image_outputs(policy: Policy) -> Outputs:

@@ -107,22 +107,25 @@ def in_shares(
     return [found[place] for place in range(len(shares))]
 
 
-def opened(make: Maker) -> Actor:
-    """Return the actor, one that this process has made before where it is the same."""
+def opened(make: Callable[[], T]) -> T:
+    """Return the actor or actors, those that this process has made before where they are the
+    same.
+    """
     try:
         key = hashlib.sha256(pickle.dumps(make)).digest()
     except (pickle.PicklingError, AttributeError, TypeError):  # made in a script: it cannot travel
         return make()
     if key in _OPENED:
         _OPENED.move_to_end(key)
-        return _OPENED[key]
+        kept: T = _OPENED[key]
+        return kept
     actor = _OPENED[key] = make()
     if len(_OPENED) > MOST_OPENED:
         _OPENED.popitem(last=False)
     return actor
 
 
-_OPENED: OrderedDict[bytes, Actor] = OrderedDict()
+_OPENED: OrderedDict[bytes, Any] = OrderedDict()
 
 
 class _Impatient(Exception):  # noqa: N818  # it says that work is long, not that it failed
