@@ -10,6 +10,7 @@ from types import FrameType
 
 from quarl.errors import QuarlError
 from quarl.resources import VERSION
+from quarl.tools import ONE_THREAD, in_child
 
 DEFECT = 70  # sysexits.h: an internal software error
 SIGNALLED = 128  # plus the signal's number: what a shell reports
@@ -30,11 +31,18 @@ def main() -> None:
     The verb runs in a child process, because an environment may end its process whenever it likes:
     0 is left to a verb that came to its own end.
     """
-    from quarl.tools import in_child
-
+    _use_one_thread()
     _open_standard_streams()
     names_a_verb = bool(sys.argv[1:]) and not sys.argv[1].startswith("-")
     sys.exit(in_child(_run) if names_a_verb else _run())
+
+
+def _use_one_thread() -> None:
+    """Let the library of matrix products use one thread, where the user says nothing else: its
+    threads wait for one another wherever other programs run too, and quarl's products are small.
+    """
+    if not any(name in os.environ for name in ONE_THREAD):
+        os.environ.update(ONE_THREAD)
 
 
 def _run() -> int:
