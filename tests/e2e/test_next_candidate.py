@@ -77,7 +77,7 @@ def refused(count: int, *, whole: bool = False) -> Iterator[list[str]]:
         patch.setattr("quarl.rollouts.shares._OPENED", OrderedDict())
         if not whole:
             patch.setattr("quarl.exporter.shipping.proving", unproven)
-            patch.setattr("quarl.exporter.shipping.measure_host", lambda release: None)
+            patch.setattr("quarl.exporter.shipping.measure_host", lambda release, started: None)
         yield []
 
 

@@ -60,7 +60,6 @@ def gather_evidence(
     release: Release,
     plan: PlayPlan | None,
     target: Target | None,
-    proof: ImportProof | None = None,
     progress: Progress | None = None,
 ) -> Evidence:
     """Return the evidence that the int8 policy is its source's equal.
@@ -71,9 +70,8 @@ def gather_evidence(
     Args:
         plan: None: no episodes are played.
         target: the bundle's board; None: it is for none.
-        proof: of the import, which only the original file can give.
     """
-    proof = proof or ImportProof(
+    proof = ImportProof(  # only the original file can give one
         release.manifest.origin.framework,
         0,
         None,

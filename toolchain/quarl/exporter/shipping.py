@@ -6,14 +6,17 @@ In: a `Source` and what is asked of it. Out: a `Shipment`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quarl.bundle.release import Release
 from quarl.bundle.writing import bundle_bytes, write_bundle
 from quarl.errors import QuarlError
+from quarl.evidence.evidence import ImportProof
 from quarl.exporter.export import Exporting, ExportRequest
-from quarl.profiles.host import Profile
+from quarl.graph.policy import Policy
+from quarl.profiles.host import Profile, Started, started_runtimes
 from quarl.profiles.measure import measure_board, measure_host, read_measurements
 from quarl.profiles.platform import BoardProfile
 from quarl.reports.writing import REPORT_PAGE, write_report
@@ -23,8 +26,9 @@ from quarl.verdict.assess import (
     Judging,
     ParityRequest,
     check_plan,
+    compare,
     decide,
-    gather,
+    keep_evidence,
     own_target,
     plan_of,
     share_of_first,
@@ -65,12 +69,14 @@ def ship_release(
     check_plan(source, request.limits, play)
     share = share_of_first(source, request.limits, play)
     exporting = Exporting(source, out, request, reporter, share)
-    with proving(source, trust=trust) as proof:  # beside all that follows
-        release = exporting.write()
-        with reporter.stage(f"profiling {source.name}"):
-            play = replace(play, proof=proof())  # nothing runs beside what is timed
-            shipment = _profiled(release, play)
-    kept = shipment = _judged(shipment, play, reporter)
+    has_source = isinstance(source.policy, Policy)
+    with (  # beside what is exported and played
+        proving(source, trust=trust) as proof,
+        started_runtimes(with_source=has_source) as started,
+    ):
+        beside = _Beside(proof, started)
+        kept = shipment = _shipped(exporting.write(), play, beside, reporter)
+    play = replace(play, proof=beside.found)
     files: dict[str, bytes] | None = (
         None  # of the bundle that is kept, where another one lies there
     )
@@ -83,9 +89,7 @@ def ship_release(
         if following is None:
             break
         files = lies_there
-        with reporter.stage(f"profiling {source.name}"):
-            shipment = _profiled(following, play)
-        shipment = _judged(shipment, play, reporter)
+        shipment = _shipped(following, play, None, reporter)
         if _rank(shipment) > _rank(kept):
             kept, files = shipment, None
     if files is not None:
@@ -98,26 +102,37 @@ def ship_release(
     return kept
 
 
-def _profiled(release: Release, play: ParityRequest) -> Shipment:
-    """Return the release with its figures; its verdict is still that of nothing gathered."""
-    host, target = measure_host(release), play.target or own_target(release)
-    on_board = None if target is None else measure_board(release, target.emulated())
-    return Shipment(release, host, on_board, Verdict(release.manifest.name, ()))
+@dataclass(slots=True)
+class _Beside:
+    """What runs in other processes while this one exports and plays."""
+
+    proof: Callable[[], ImportProof]
+    started: Started
+    found: ImportProof | None = None
 
 
-def _judged(shipment: Shipment, play: ParityRequest, reporter: Reporter) -> Shipment:
-    """Return the shipment with its verdict."""
-    release = shipment.release
+def _shipped(
+    release: Release, play: ParityRequest, beside: _Beside | None, reporter: Reporter
+) -> Shipment:
+    """Return the release with its figures and its verdict."""
     with reporter.stage(f"comparing {release.manifest.name} with its source") as progress:
         plan = plan_of(release, play)
         if plan is not None:
             reporter.line(plan)
         target = play.target or own_target(release)
-        evidence = gather(release, replace(play, target=target, tell=reporter.line), progress)
+        play = replace(play, target=target, tell=reporter.line)
+        evidence = compare(release, play, progress)
+    with reporter.stage(f"profiling {release.manifest.name}"):
+        if beside is not None:  # nothing runs beside what is timed
+            beside.found = beside.proof()
+            play = replace(play, proof=beside.found)
+        host = measure_host(release, None if beside is None else beside.started)
+        on_board = None if target is None else measure_board(release, target.emulated())
+    evidence = keep_evidence(release, evidence, play)
     accepted = find_baseline(release)
     judging = Judging(baseline=None if accepted is None else accepted.checks, run=play.run)
     verdict = decide(release, evidence, read_measurements(release), judging)
-    return replace(shipment, verdict=verdict)
+    return Shipment(release, host, on_board, verdict)
 
 
 def _rank(shipment: Shipment) -> int:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -203,12 +203,32 @@ def profile_from(data: bytes, where: str) -> Profile:
     return decode(Profile, data, where, DOCUMENT)
 
 
-def profile_host(workload: Workload) -> Profile:
+Started = dict[str, list[tools.Conversation]]
+"""Processes that have imported a runtime or are about to, by its name; each measures one model."""
+
+
+@contextmanager
+def started_runtimes(*, with_source: bool) -> Iterator[Started]:
+    """Start the processes of `profile_host`, which import their runtimes beside whatever follows.
+
+    Args:
+        with_source: whether float32 models are measured too.
+    """
+    with ExitStack() as processes:
+        yield {
+            runtime: [processes.enter_context(_worker(runtime)) for _ in range(1 + with_source)]
+            for runtime in FILE_FORMAT
+        }
+
+
+def profile_host(workload: Workload, started: Started | None = None) -> Profile:
     """Return the profile of both precisions in every runtime of this host.
 
     int8 is measured in the workload's own artifacts. float32 files are written for the comparison,
     where there is a source. The first INPUTS observations are used in turn.
 
+    Args:
+        started: what `started_runtimes` gave; each of its processes is used up.
     Raises:
         DeviceError: a runtime refuses a model, or its process died.
     """
@@ -222,7 +242,7 @@ def profile_host(workload: Workload) -> Profile:
         np.save(inputs["int8"], model_inputs(policy, obs))
         if source is not None:
             np.save(inputs["float32"], source.step_input(obs))
-        workers = [processes.enter_context(_worker()) for _ in models]
+        workers = [_next_worker(model.runtime, started, processes) for model in models]
         loaded = [
             worker.ask(_load_request(Path(folder), turn, model, inputs))
             for turn, (worker, model) in enumerate(zip(workers, models, strict=True))
@@ -265,8 +285,14 @@ def _models_of(workload: Workload) -> list[_Model]:
     return models
 
 
-def _worker() -> tools.Conversation:
-    argv = tools.own_module("quarl.runtimes.worker")
+def _next_worker(runtime: str, started: Started | None, processes: ExitStack) -> tools.Conversation:
+    if started is not None and started[runtime]:
+        return started[runtime].pop()
+    return processes.enter_context(_worker(runtime))
+
+
+def _worker(runtime: str) -> tools.Conversation:
+    argv = [*tools.own_module("quarl.runtimes.worker"), runtime]
     return tools.Conversation(argv, timeout=WORKER_TIMEOUT_S, env=tools.ONE_THREAD)
 
 

@@ -17,7 +17,7 @@ from quarl.bundle.release import Release
 from quarl.links.target import Target
 from quarl.profiles.device import DeviceProfile, device_profile_from
 from quarl.profiles.emulated import FirmwareProfile, firmware_profile_from
-from quarl.profiles.host import Profile, profile_from, profile_host
+from quarl.profiles.host import Profile, Started, profile_from, profile_host
 from quarl.profiles.pi.report import PiProfile, pi_profile_from
 from quarl.profiles.platform import BoardProfile
 from quarl.profiles.platforms import platform_of
@@ -48,9 +48,11 @@ class Measurements:
         return tuple(p for p in (self.firmware, self.device, self.pi) if p is not None)
 
 
-def measure_host(release: Release) -> Profile:
-    """Return what one inference costs on this host, and store it."""
-    profile = profile_host(release_workload(release))
+def measure_host(release: Release, started: Started | None = None) -> Profile:
+    """Return what one inference costs on this host, and store it; `started` as in
+    `profile_host`.
+    """
+    profile = profile_host(release_workload(release), started)
     release.store(HOST, profile.to_json())
     return profile
 

@@ -1,7 +1,8 @@
 """The process in which one model is measured alone: what runs on the other side of
 `quarl.profiles.host`.
 
-Reads one JSON object per line from standard input, answers each on standard output:
+The runtime named on its command line is imported at once, before anything is asked. Then it reads
+one JSON object per line from standard input and answers each on standard output:
     {"ask": "load", "runtime": "litert", "model": PATH, "inputs": PATH.npy, "warm_up_s": 0.1}
         -> first call, load time, memory before and after, calls per sample
     {"ask": "measure", "seconds": 0.1, "samples": 500}   -> samples_us, peak memory so far
@@ -36,6 +37,8 @@ def main() -> None:
     """Answer until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a runtime prints must not look like an answer
+    for name in sys.argv[1:]:
+        preload(name)
     worker: Worker | None = None
     for line in sys.stdin:
         request = json.loads(line)

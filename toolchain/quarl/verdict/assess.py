@@ -105,6 +105,11 @@ def gather(
 ) -> Evidence:
     """Return the evidence that the int8 policy is its source's equal; writes parity.json."""
     request = request or ParityRequest()
+    return keep_evidence(release, compare(release, request, progress), request)
+
+
+def compare(release: Release, request: ParityRequest, progress: Progress | None = None) -> Evidence:
+    """Return what playing and comparing show; nothing is written."""
     limits = request.limits or release.manifest.limits
     env = request.env or release.manifest.env
     plan = None
@@ -119,7 +124,16 @@ def gather(
             partial(_after_first, limits=limits, request=request),
         )
     target = request.target or own_target(release)
-    evidence = gather_evidence(release, plan, target, request.proof, progress)
+    return gather_evidence(release, plan, target, progress)
+
+
+def keep_evidence(release: Release, evidence: Evidence, request: ParityRequest) -> Evidence:
+    """Return what was compared with the proof of the import and the figures that were measured;
+    writes parity.json.
+    """
+    limits = request.limits or release.manifest.limits
+    if request.proof is not None:
+        evidence = replace(evidence, import_proof=request.proof)
     measurements = read_measurements(release)
     evidence = replace(evidence, figures=figures_of(release, measurements))
     if release.source is not None and _int8_is_blamed(release, evidence, limits):
