@@ -157,6 +157,12 @@ def _answered(path: Path, observation: Observation | None) -> Policy | QuantPoli
     options = ImportOptions(observation=observation, no_normalizer=path.suffix == ".zip")
     try:
         return read_policy(path, options)
+    except InputError as error:
+        if "--activation" not in str(error) and not isinstance(error, MissingActionError):
+            raise
+    options = replace(options, activation="tanh")
+    try:
+        return read_policy(path, options)
     except MissingActionError as error:
         low, high = (-1.0,) * error.count, (1.0,) * error.count
         is_box = error.count % 2 or error.count > 1_000

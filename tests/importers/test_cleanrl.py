@@ -219,6 +219,30 @@ def test_the_actor_is_found_beside_its_critics(tmp_path: Path) -> None:
         assert proof.holds
 
 
+@pytest.mark.parametrize(
+    ("make", "function", "words"),
+    [
+        (ppo, "tanh", "actor may be that of CleanRL's PPO, or of any other code"),
+        (dqn, "relu", "network may be that of CleanRL's DQN, or of any other code"),
+    ],
+)
+def test_names_that_other_code_has_too_are_asked_about(
+    make: Any, function: str, words: str, tmp_path: Path
+) -> None:
+    """An actor and a critic of anybody's own were taken for CleanRL's: tanh, one of 4."""
+    path = saved(make().state_dict(), tmp_path, "model.pt")
+    with pytest.raises(InputError, match=words) as caught:
+        read_policy(path)
+    assert f"--activation {function} --action discrete:4, or call the file" in str(caught.value)
+    options = ImportOptions(action_space=Action("discrete", 4), activation=function)
+    policy = read_policy(path, options)
+    obs = sample_observations(policy.contract.observation, 32, np.random.default_rng(2))
+    wanted = make().output(make(), torch.from_numpy(obs)).detach().numpy()
+    np.testing.assert_allclose(policy.outputs(obs), wanted, atol=1e-4)  # type: ignore[union-attr]
+    path.rename(tmp_path / "model.cleanrl_model")
+    assert read_policy(tmp_path / "model.cleanrl_model").contract.action == Action("discrete", 4)
+
+
 def test_two_policies_in_one_file_are_ambiguous(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds 2 policies, one is needed"):
         read_policy(saved({"actor": td3().state_dict(), "target": td3().state_dict()}, tmp_path))

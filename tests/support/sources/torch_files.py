@@ -71,7 +71,7 @@ def chain(prefix: str, *widths: int, seed: int = 0) -> dict[str, NDArray[np.floa
     return found
 
 
-def saved(make: Callable[[], Mapping[str, Any]]) -> Callable[[Path], Path]:
+def saved(make: Callable[[], Mapping[str, Any]], name: str = "model.pt") -> Callable[[Path], Path]:
     """Return the maker of a file of `torch.save`."""
 
     def write(folder: Path) -> Path:
@@ -82,8 +82,8 @@ def saved(make: Callable[[], Mapping[str, Any]]) -> Callable[[Path], Path]:
                 return {key: tensors(entry) for key, entry in value.items()}
             return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
 
-        torch.save(tensors(dict(make())), folder / "model.pt")
-        return folder / "model.pt"
+        torch.save(tensors(dict(make())), folder / name)
+        return folder / name
 
     return write
 
@@ -173,13 +173,13 @@ TORCH: tuple[Sample, ...] = (
         "a chain of Linear",
         "vector, Discrete",
         saved(lambda: chain("_orig_mod.actor.", 6, 16, 16, 3)),
-        told(),
+        told(choice(3), activation="tanh"),
     ),
     row(
         "CleanRL checkpoint",
         "DQN",
         "vector, Discrete",
-        saved(lambda: chain("network.", 6, 16, 16, 3)),
+        saved(lambda: chain("network.", 6, 16, 16, 3), "agent.cleanrl_model"),
         told(),
     ),
     row(
@@ -190,5 +190,11 @@ TORCH: tuple[Sample, ...] = (
         told(box(2), no_normalizer=True),
     ),
     row("CleanRL checkpoint", "SAC", "vector, Box", saved(cleanrl_sac), told(no_normalizer=True)),
-    row("safetensors", "CleanRL's PPO", "vector, Discrete", safetensors, told()),
+    row(
+        "safetensors",
+        "CleanRL's PPO",
+        "vector, Discrete",
+        safetensors,
+        told(choice(3), activation="tanh"),
+    ),
 )

@@ -2,7 +2,8 @@
 
 Such a file has names and tensors only. Which script wrote it follows from the names; its
 activations, pixel scale and action rule are those of the script, so a network that differs from the
-scripts in its names or depth is refused.
+scripts in its names or depth is refused. Two scripts have names that other code has too (`actor`
+and `critic`, `network`): a file with these is CleanRL's where its own name says so.
 Source of the architectures:
 cleanrl/{dqn,dqn_atari,ppo,ppo_continuous_action,ppo_atari,sac_continuous_action,td3_continuous_action,
 ddpg_continuous_action}.py and their envpool variants.
@@ -30,6 +31,7 @@ from quarl.importers.torch.trainers import Chain, find_chain, read_chain, unwrap
 ATARI_SIDE = 84  # pixels; the Atari scripts resize to 84 x 84
 ATARI_FEATURES = 64 * 7 * 7  # what the Nature CNN makes of 84 x 84
 SCRIPT_DEPTH = 3  # Linear layers of every actor and Q-network on vectors
+OWN_SUFFIX = ".cleanrl_model"  # of what the scripts save
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Script:
     squashes: bool = False
     # the script wraps the environment in NormalizeObservation, whose statistics it does not save
     normalizes: bool = False
+    between: str = ""  # the activation, of a script whose names other code has too
 
 
 def read_cleanrl(path: Path, options: ImportOptions) -> Policy:
@@ -70,6 +73,8 @@ def read_tensors(path: Path, found: Any, options: ImportOptions) -> Policy:
     if chain is not None and (chain.trainer != "torch" or options.activation is not None):
         return read_chain(path, chain, options)
     script, state = _choose(path, found, chain)
+    if script.between and chain is not None and path.suffix != OWN_SUFFIX:
+        raise _doubt(path, script, state)
     layers = script.layers(state, options)
     first = layers[0][1]
     observation = (
@@ -87,6 +92,19 @@ def read_tensors(path: Path, found: Any, options: ImportOptions) -> Policy:
             "the script was run without it"
         )
     return Policy(linear_chain(layers), contract, script.algorithm, "cleanrl", source_digest(path))
+
+
+def _doubt(path: Path, script: Script, state: TorchState) -> InputError:
+    """Return the question about a file that may be of a script, or of any other code."""
+    (module,) = script.actor
+    last = state.children(module)[-1:]
+    bias = state.tensors.get(f"{module}.{''.join(last)}.bias", np.zeros(1))
+    return InputError(
+        f"{path.name}: {module} may be that of CleanRL's {script.algorithm}, or of any other code; "
+        "the file says neither which activation stands between its layers nor what its outputs "
+        f"mean. Where it is CleanRL's: --activation {script.between} --action discrete:{bias.size},"
+        f" or call the file {path.stem}{OWN_SUFFIX}; else say its own, or export it to ONNX"
+    )
 
 
 def _choose(path: Path, found: Any, chain: Chain | None) -> tuple[Script, TorchState]:
@@ -230,14 +248,18 @@ def _network(head: str) -> Callable[[TorchState, ImportOptions], Layers]:
 
 
 def _q_network(state: TorchState, options: ImportOptions) -> Layers:
+    return (_network("network.9") if _is_conv(state) else _mlp("network", "relu"))(state, options)
+
+
+def _is_conv(state: TorchState) -> bool:
+    """Whether it begins with the Nature CNN, as the scripts of games do."""
     first = state.tensors.get("network.0.weight")
-    is_conv = first is not None and first.ndim == 4
-    return (_network("network.9") if is_conv else _mlp("network", "relu"))(state, options)
+    return first is not None and first.ndim == 4
 
 
 SCRIPTS = (
     Script("PPO", ("network", "actor"), ("critic",), _network("actor")),
-    Script("PPO", ("actor",), ("critic",), _mlp("actor", "tanh")),
+    Script("PPO", ("actor",), ("critic",), _mlp("actor", "tanh"), between="tanh"),
     Script(
         "PPO",
         ("actor_mean",),
@@ -246,7 +268,7 @@ SCRIPTS = (
         is_box=True,
         normalizes=True,
     ),
-    Script("DQN", ("network",), (), _q_network),
+    Script("DQN", ("network",), (), _q_network, between="relu"),
     Script(
         "SAC",
         ("fc1", "fc2", "fc_mean"),
