@@ -21,12 +21,12 @@ from quarl.files.archives import Archive
 from quarl.files.open import read_file
 from quarl.graph.policy import Policy
 from quarl.importers.draft import Draft
-from quarl.importers.fold import finish
 from quarl.importers.onnx import draft_of
 from quarl.importers.onnx.file import OnnxFile
 from quarl.importers.options import ImportOptions
 from quarl.importers.torch import aten_shapes as _shapes  # noqa: F401  # adds its operators
 from quarl.importers.torch.aten import AtenGraph, Length
+from quarl.importers.torch.program import finish_program
 from quarl.importers.torch.state import MAX_TENSORS, cut
 
 MAX_JSON_BYTES = 1 << 25
@@ -54,7 +54,7 @@ def read_exported(path: Path, options: ImportOptions) -> Policy:
         UnsupportedError: an operator without exact counterpart, or an archive of another kind.
         UntrustedFileError: sizes beyond the limits.
     """
-    return finish(path, exported_draft(path, options), options)
+    return finish_program(path, exported_draft(path, options), options)
 
 
 def exported_draft(path: Path, options: ImportOptions) -> Draft:

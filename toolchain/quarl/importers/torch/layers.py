@@ -99,7 +99,8 @@ class TorchState:
             raise UnsupportedError(
                 f"{self.file}: {module} is not a {kind} layer (weight "
                 f"{weights.shape}{', with ' + others[0] if others else ''}): only Linear, "
-                "the Nature CNN and elementwise activations are carried over"
+                "the Nature CNN and elementwise activations are carried over from weights alone: "
+                "export it to ONNX"
             )
         return np.ascontiguousarray(weights, np.float32)
 
@@ -125,7 +126,7 @@ def sequential(state: TorchState, module: str, function: Function, activate_last
             raise UnsupportedError(
                 f"{state.file}: {module} is not a plain sequence of Linear and activation "
                 f"(tensors at {', '.join(children)}, "
-                "expected 0, 2, 4 ...): normalisation and dropout layers are not carried over"
+                "expected 0, 2, 4 ...): what stands between is not in the file: export it to ONNX"
             )
         if activate_last or place + 1 < len(children):
             layers.append((f"{module}.{2 * place + 1}", Activation(function)))

@@ -11,12 +11,16 @@ import ast
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from quarl.errors import InputError, UnsupportedError
-from quarl.importers.options import ImportOptions
+from quarl.graph.policy import Policy
+from quarl.importers.draft import Draft
+from quarl.importers.fold import finish
+from quarl.importers.options import ImportOptions, MissingActionError
 from quarl.importers.torch import aten_shapes as _shapes  # noqa: F401  # adds its operators
 from quarl.importers.torch.aten import AtenGraph, Length, TensorName
 
@@ -86,6 +90,24 @@ PASSED_ON = {  # calls that give their last argument as it is
         "torch.ScalarImplicit",
     ),
 }
+
+# joint names are real values without bounds
+METADATA_WAY = (
+    "A file that says it itself: what torch.onnx.export writes, with the metadata joint_names, "
+    "onnx.helper.set_model_props(model, {'joint_names': 'hip,knee'})"
+)
+
+
+def finish_program(path: Path, draft: Draft, options: ImportOptions) -> Policy:
+    """Return the policy of a program; errors as `finish`.
+
+    Raises:
+        MissingActionError: nobody says what its outputs mean; also says how a file can.
+    """
+    try:
+        return finish(path, draft, options)
+    except MissingActionError as error:
+        raise MissingActionError(f"{error}. {METADATA_WAY}", error.count) from error
 
 
 class Program:

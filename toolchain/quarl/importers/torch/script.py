@@ -19,12 +19,11 @@ from quarl.files.archives import Archive
 from quarl.files.open import read_file
 from quarl.graph.policy import Policy
 from quarl.importers.draft import Draft
-from quarl.importers.fold import finish
 from quarl.importers.onnx import draft_of
 from quarl.importers.onnx.file import OnnxFile
 from quarl.importers.options import ImportOptions
 from quarl.importers.torch.aten import AtenGraph
-from quarl.importers.torch.program import Program, ScriptObject
+from quarl.importers.torch.program import Program, ScriptObject, finish_program
 from quarl.importers.torch.state import Global, TensorReader
 
 MAX_CODE_BYTES = 1 << 20
@@ -41,7 +40,7 @@ def read_torchscript(path: Path, options: ImportOptions) -> Policy:
         UnsupportedError: an operator or a step without exact counterpart; names it.
         UntrustedFileError: sizes beyond the limits.
     """
-    return finish(path, script_draft(path, options), options)
+    return finish_program(path, script_draft(path, options), options)
 
 
 def script_draft(path: Path, options: ImportOptions) -> Draft:
