@@ -95,8 +95,11 @@ def test_wrappers_of_a_run_are_named(trained: Path, setting: str, value: str, wo
         f"{CONFIG}  - - {setting}\n    {value if value[0] == '-' else '- ' + value}\n"
     )
     try:
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(InputError, match=words) as caught:
             open_source(str(trained), ImportOptions(), None)
+        assert "give the zip instead of its folder" in str(caught.value)
+        alone = next(trained.glob("*.zip"))
+        assert open_source(str(alone), ImportOptions(no_normalizer=True), None).env is None
         given = EnvSpec("Pendulum-v1")
         assert open_source(str(trained), ImportOptions(), given).env == given
     finally:

@@ -41,7 +41,7 @@ FUSED: dict[str, tuple[float, float]] = {
 CLAMPED = (
     QuantWeighted | Add | QuantAdd | MaxPool2D | QuantAveragePool2D | QuantMean
 )  # whose nodes can clamp their results
-SOURCE_ADVICE = "give quarl export the model this file was converted from"
+SOURCE_ADVICE = "give quarl the model this file was converted from"
 ADVICE = {
     "TRANSPOSE": "convert a model whose images have their channels last",
     "SOFTMAX": "only as the last step of a policy that picks one of several actions does it "
