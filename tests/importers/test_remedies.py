@@ -18,9 +18,11 @@ from quarl.errors import InputError, QuarlError
 from quarl.importers import ImportOptions, read_policy
 from quarl.sources.spaces import action_from, observation_from
 from tests.conftest import need
+from tests.support.remedies import DONE, NAMES, NOT_DONE, clauses_in
 from tests.support.sources.torch_files import chain, program, saved
 
 ROOMS = ("importers", "sources")
+TESTS = Path(__file__).parents[1]
 FOREIGN = {"--no-deps", "--extra"}
 
 
@@ -106,6 +108,24 @@ def test_following_what_is_said_of_a_program_leads_to_a_policy(tmp_path: Path) -
     assert found is not None
     policy = read_policy(path, ImportOptions(action_space=action_from(found[1], "--action")))
     assert policy.contract.action.count == 4
+
+
+def test_what_a_message_advises_is_done_by_a_test() -> None:
+    """Each clause is quoted by a test, or its test is named, or the reason why none does it."""
+    known, quoted = {*DONE, *NOT_DONE, *NAMES}, quoted_in_tests()
+    clauses = {clause for room in ROOMS for clause in clauses_in(room)}
+    assert {clause for clause in clauses if clause not in quoted} - known == set()
+    assert {*DONE, *NOT_DONE} - clauses == set(), "advice that no message gives any more"
+    for place in DONE.values():
+        file, _, test = place.partition("::")
+        assert f"def {test}(" in (TESTS.parent / file).read_text(), place
+    assert len(NOT_DONE) <= 15
+
+
+def quoted_in_tests() -> str:
+    """Return the texts of the tests of these rooms, as they are compared with."""
+    files = [file for room in ROOMS for file in (TESTS / room).rglob("*.py")]
+    return re.sub(r"\\(.)", r"\1", "".join(file.read_text() for file in files))
 
 
 @pytest.mark.parametrize("content", [b"hello, world" * 9, np.zeros(40).tobytes()])

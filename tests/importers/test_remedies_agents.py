@@ -216,3 +216,22 @@ def test_a_space_is_flattened_or_wrapped_as_advised() -> None:
     with pytest.raises(QuarlError, match=r"wrap the environment \(gymnasium.wrappers"):
         observation_of(spaces.Box(0, 1, (4, 5, 3)), "Eye-v0")
     assert observation_of(spaces.Box(0, 1, (60,)), "Eye-v0").shape == (60,)
+
+
+def test_one_of_two_words_on_the_normaliser_is_kept(zip_file: Path) -> None:
+    from quarl.graph.contract import Normalizer
+
+    normalizer = Normalizer((0.0,) * 5, (1.0,) * 5, 1e-8, 10.0)
+    with pytest.raises(QuarlError, match="keep the one that tells how the policy was trained"):
+        ImportOptions(normalizer=normalizer, no_normalizer=True)
+    for kept in (ImportOptions(normalizer=normalizer), RAW):
+        assert read_policy(zip_file, kept).contract.observation.normalizer == kept.normalizer
+
+
+def test_an_activation_that_jumps_is_replaced(tmp_path: Path) -> None:
+    need("stable_baselines3", "torch")
+    more = {"policy_kwargs": {"activation_fn": "Hardshrink"}}
+    refused(agent("PPO", "vector", "Discrete", **more)(tmp_path), "train with one of them")
+    more = {"policy_kwargs": {"activation_fn": "Tanh"}}
+    policy = read_policy(agent("PPO", "vector", "Discrete", **more)(tmp_path), RAW)
+    assert policy.contract.action.count == 3

@@ -48,7 +48,7 @@ def edited(make: Callable[[Path], Path], edit: Edit) -> Callable[[Path], Path]:
     return lambda folder: change(make(folder), edit)
 
 
-PLAIN = graph(GEMM, A)
+PLAIN, PLAIN_6 = graph(GEMM, A), graph(GEMM, {"a": numbers(5, 6)})
 
 
 def sparse(model: Any) -> None:
@@ -154,6 +154,14 @@ CASES = {
         graph(GEMM, A, ("features",)),
         graph(GEMM, A, ("features",)),
         then=told(Action("discrete", 3), vector(5)),
+    ),
+    "five axes": Case("export it with such an input", graph(GEMM, A, (5, 1, 1, 1)), PLAIN),
+    "half of it": Case(
+        "add --output ':3'",
+        PLAIN_6,
+        PLAIN_6,
+        options=told(Action("box", 3, (-1.0,) * 3, (1.0,) * 3)),
+        then=told(Action("box", 3, (-1.0,) * 3, (1.0,) * 3), output=":3"),
     ),
     "integers": Case("export it with float32", edited(PLAIN, int_input), PLAIN),
     "bfloat16": Case("export the model in float32", edited(PLAIN, in_bfloat16), PLAIN),
@@ -284,6 +292,6 @@ def test_what_a_refusal_advises_leads_to_a_policy(name: str, tmp_path: Path) -> 
     path = case.good(tmp_path)
     policy = read_policy(path, case.then or case.options)
     assert isinstance(policy, Policy)
-    proof = prove_import(path, policy)
+    proof = prove_import(path, policy, output=(case.then or case.options).output)
     assert isinstance(proof, ImportProof)
     assert proof.holds

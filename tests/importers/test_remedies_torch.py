@@ -21,7 +21,7 @@ from tests.conftest import need
 from tests.support.bombs import replaced, torch_file
 from tests.support.sources.onnx_files import gru, module
 from tests.support.sources.rl_tools_files import squashed
-from tests.support.sources.sample import box, choice, shaken, told
+from tests.support.sources.sample import box, choice, shaken, told, vector
 from tests.support.sources.torch_files import chain, program, saved
 from tests.support.sources.torch_files import safetensors as safetensors_file
 
@@ -188,3 +188,47 @@ def test_a_checkpoint_of_rl_tools_is_trained_or_saved_again(
     refused(path, advice, told(box(3)))
     path.write_bytes(content)
     assert read(path, told(box(3))).contract.action.count == 3
+
+
+def test_the_text_of_a_program_is_copied_again(tmp_path: Path) -> None:
+    network, path = net(), tmp_path / "policy.pt"
+    torch.jit.save(torch.jit.script(network), path)
+    content = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".py")]
+    path.write_bytes(replaced(content, dict.fromkeys(names, b"def forward(self, x:")))
+    refused(path, "copy the file again", told(choice(3)))
+    path.write_bytes(content)
+    same(read(path, told(choice(3))), network)
+
+
+def test_the_length_of_an_input_is_said(tmp_path: Path) -> None:
+    network, path = nn.Sequential(nn.Tanh(), nn.ELU()), tmp_path / "policy.pt"
+    torch.jit.save(torch.jit.trace(network, torch.zeros(1, 5)), path)
+    refused(path, "add --observation vector:N or image:HxWxC", told(choice(5)))
+    same(read(path, told(choice(5), vector(5))), network)
+
+
+def test_a_space_of_another_length_is_given_as_it_was_trained(tmp_path: Path) -> None:
+    path = saved(lambda: chain("net.", 6, 16, 3))(tmp_path)
+    refused(path, "give the space as it was trained", told(choice(4), activation="tanh"))
+    assert read(path).contract.action.count == 3
+
+
+@pytest.mark.slow
+def test_an_exported_graph_is_saved_again(tmp_path: Path) -> None:
+    path = program("export")(tmp_path)
+    content = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/models/model.json"))
+        members = {member: archive.read(member) for member in archive.namelist()}
+    path.write_bytes(replaced(content, {name: b'{"graph_module": 3}'}))
+    refused(path, "export it again with torch.export.save", told(box(4)))
+    path.write_bytes(replaced(content, {name: b"{"}))
+    refused(path, "save the file again", told(box(4)))
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, data in {**members, f"other/{name}": members[name]}.items():
+            archive.writestr(member, data)
+    refused(path, "save it with torch.export.save of torch 2.8 or later", told(box(4)))
+    path.write_bytes(content)
+    assert read(path, told(box(4))).contract.action.count == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -44,16 +45,14 @@ def test_packages_are_installed_by_extras_that_exist() -> None:
 
 def test_a_data_set_with_episodes_is_given(tmp_path: Path, monkeypatch: Any) -> None:
     need("pyarrow")
-    empty = lerobot_set(tmp_path / "empty", [rows(0, 9)[:0]], "v2.1")
-    refused(lambda: read_data_set(f"lerobot:{empty}"), "record some, or give another data set")
     robot = lerobot_set(tmp_path / "robot", [rows(0, 9)] * 3, "v2.1")
-    assert len(read_data_set(f"lerobot:{robot}").obs) == 27
+    assert len(read_data_set(f"lerobot:{robot}")[0]) == 27
     inside = next((robot / "data").rglob("*.parquet"))
     refused(lambda: read_data_set(f"lerobot:{inside}"), "give its folder, with meta/info.json")
     monkeypatch.setattr(data_sets, "MOST_FILES", 2)
     refused(lambda: read_data_set(f"lerobot:{robot}"), "give a part of it")
     inside.unlink()
-    assert len(read_data_set(f"lerobot:{robot}").obs) == 18
+    assert len(read_data_set(f"lerobot:{robot}")[0]) == 18
 
 
 @pytest.mark.parametrize(
@@ -130,3 +129,14 @@ def test_too_many_observations_are_thinned(monkeypatch: Any) -> None:
     step = re.search(r"take every (\d+)th", str(caught.value))
     assert step is not None
     observations.check_amount(policy, 9_000 // int(step[1]), Path("obs.npz"))
+
+
+def test_weights_that_are_missing_are_restored(tmp_path: Path) -> None:
+    folder = tmp_path / "nav_ppo"
+    shutil.copytree(recipe_folder("nav_ppo"), folder)
+    weights = folder / "policy.zip"
+    content = weights.read_bytes()
+    weights.unlink()
+    refused(lambda: open_source(str(folder), ImportOptions(), None), "restore them, or train it")
+    weights.write_bytes(content)
+    assert open_source(str(folder), ImportOptions(), None).name == "nav_ppo"

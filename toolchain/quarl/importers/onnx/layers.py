@@ -140,9 +140,16 @@ def _unrolled(
         [int(n) for n in attribute_of(node, name, [1] * axes)] for name in ("strides", "dilations")
     )
     pads = [int(n) for n in attribute_of(node, "pads", [0] * 2 * axes)]
-    if attribute_of(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise walk.unsupported(node, "has auto_pad, export it with explicit pads")
     padding = list(zip(pads[:axes], pads[axes:], strict=True))
+    mode = attribute_of(node, "auto_pad", "NOTSET")
+    if mode in ("SAME_UPPER", "SAME_LOWER"):
+        spans = [
+            dilation * (size - 1) + 1
+            for size, dilation in zip(weights.shape[2:], dilations, strict=True)
+        ]
+        sides = zip(x.order.shape[2:], spans, strides, strict=True)
+        even = [same_padding(*side) for side in sides]
+        padding = even if mode == "SAME_UPPER" else [(after, before) for before, after in even]
     group = int(attribute_of(node, "group", 1))
     count = walk.builder.shapes[x.node][0]
     lengths = [
@@ -235,12 +242,16 @@ def _pad(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
     x = walk.tensor(node, inputs[0])
     given = inputs[1] if len(inputs) > 1 else np.asarray(attribute_of(node, "pads", []))
     pads = [int(n) for n in walk.weights(node, given).ravel()]
-    if len(inputs) > 3 and is_given(inputs[3]):
-        raise walk.unsupported(node, "pads chosen axes, export it with pads for all of them")
     fill = walk.weights(node, inputs[2]) if len(inputs) > 2 and is_given(inputs[2]) else 0
     rank = x.order.ndim if x.layout == "flat" else len(x.dims) + 1
     if attribute_of(node, "mode", "constant") != "constant" or np.any(fill) or min(pads) < 0:
         raise walk.unsupported(node, "fills with other values than 0")
+    if len(inputs) > 3 and is_given(inputs[3]):
+        axes = [int(axis) % rank for axis in walk.weights(node, inputs[3]).ravel()]
+        chosen = dict(
+            zip(axes, zip(pads[: len(axes)], pads[len(axes) :], strict=True), strict=True)
+        )
+        pads = [chosen.get(axis, (0, 0))[side] for side in (0, 1) for axis in range(rank)]
     pairs = list(zip(pads[:rank], pads[rank:], strict=True))
     if x.layout == "flat":
         return _padded_vector(walk, node, x, pairs)
