@@ -4,7 +4,7 @@ goal.
 python -m tests.bench [SECTION ...] [--write FILE.md]
 
 Sections: export accuracy fidelity returns workers atari throughput commands desk play firmware pi
-sizes actorq before
+sizes growth actorq before
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ from tests.bench.before import bench_before
 from tests.bench.commands import bench_commands, bench_play
 from tests.bench.desk import bench_desk
 from tests.bench.fidelity import bench_fidelity
+from tests.bench.growth import bench_growth
 from tests.bench.nature import atari_frames, write_nature_zip
 from tests.bench.page import write_page
 from tests.bench.pi import bench_pi
@@ -388,6 +389,7 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "riscv": bench_riscv,
     "pi": bench_pi,
     "sizes": bench_sizes,
+    "growth": bench_growth,
     "actorq": bench_actorq,
     "before": bench_before,
 }

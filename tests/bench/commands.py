@@ -31,7 +31,7 @@ def bench_commands(folder: Path) -> list[Row]:
     )
     gate_s = min(run([*quarl, "gate", str(nav), "--no-history"], folder)[0] for _ in range(3))
     page_bytes = (nav / "report.html").stat().st_size
-    _fill_history(runs)
+    fill_history(runs, HISTORY_RUNS)
     history_s = min(run([*quarl, "history", "--history", str(runs)], folder)[0] for _ in range(3))
     cold = ["env", f"XDG_CACHE_HOME={folder / 'cache'}", *quarl]
     on_board = ["profile", str(nav), "--board", "nucleo_l4r5zi"]
@@ -103,8 +103,8 @@ def bench_play(folder: Path) -> list[Row]:
     ]
 
 
-def _fill_history(path: Path) -> None:
-    """Write a history of many runs in one go, in the form that single runs give it."""
+def record_run(path: Path) -> None:
+    """Record a run of thirty checks."""
     check = Check(
         "mean_return", "closed loop", Outcome.PASS, 0.5, 1.0, "at most", "return", "tested", ""
     )
@@ -112,11 +112,13 @@ def _fill_history(path: Path) -> None:
         "nav_ppo", tuple(replace(check, name=f"check_{number}") for number in range(30))
     )
     history.record(path, verdict, history.Occasion(datetime.now(UTC), "0", "0" * 64))
+
+
+def fill_history(path: Path, runs: int) -> None:
+    """Write a history of many runs in one go, in the form that single runs give it."""
+    record_run(path)
     with closing(sqlite3.connect(path)) as database, database:
-        count = (
-            "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < "
-            f"{HISTORY_RUNS})"
-        )
+        count = f"WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {runs})"
         database.execute(
             f"{count} INSERT INTO runs SELECT i, at, policy, board, answer, manifest_sha256, "
             "version, git_commit, rung, host FROM n, runs WHERE number = 1"
