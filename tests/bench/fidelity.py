@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import mean
 
 from quarl.boards.microcontroller import find_board
-from quarl.exporter.weighing import Candidate, Choice, ceilings_of, weigh
+from quarl.exporter.ceilings import ceilings_of
+from quarl.exporter.weighing import Candidate, Choice, weigh
 from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions
 from quarl.pipeline import import_source

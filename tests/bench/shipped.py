@@ -24,7 +24,7 @@ from quarl.evidence.gather import PARITY
 from quarl.profiles.host import Profile, cpu_name
 from quarl.resources import models_dir
 from quarl.sources.recipe import list_recipes
-from quarl.stats.noninferiority import MeanTest
+from quarl.stats.outcomes import MeanTest
 from quarl.verdict.verdict import Verdict
 
 RUNTIME = "litert"

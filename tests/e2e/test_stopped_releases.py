@@ -21,8 +21,8 @@ from quarl.boards.microcontroller import find_board
 from quarl.bundle.limits import Limits
 from quarl.bundle.release import Release, open_bundle
 from quarl.errors import DeviceError, QuarlError
-from quarl.exporter.choose_rung import fixed_rung
 from quarl.exporter.export import ExportRequest
+from quarl.exporter.fixed import fixed_rung
 from quarl.files.npz import npz_bytes, read_npz
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy, QuantWeighted

@@ -12,8 +12,9 @@ from quarl import pipeline
 from quarl.bundle.limits import DEFAULT_LIMITS, Limits
 from quarl.bundle.rung_result import RungResult
 from quarl.errors import InputError
-from quarl.exporter.choose_rung import choose_rung, fixed_rung
+from quarl.exporter.choose_rung import choose_rung
 from quarl.exporter.cost import Cost, modelled
+from quarl.exporter.fixed import fixed_rung
 from quarl.exporter.weighing import Choice, weigh
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from quarl.stats.noninferiority import (
     ALPHA,
     POWER,
-    FailureTest,
     compare_failures,
     compare_means,
     failure_p_value,
 )
+from quarl.stats.outcomes import FailureTest
 from quarl.stats.power import episodes_needed
 from quarl.stats.sequential import (
     FEWEST,

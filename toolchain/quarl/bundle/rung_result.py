@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from quarl.stats.noninferiority import FailureTest, MeanTest
+from quarl.stats.outcomes import FailureTest, MeanTest
 
 
 @dataclass(frozen=True, slots=True)

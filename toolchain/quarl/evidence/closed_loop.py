@@ -31,13 +31,12 @@ from quarl.stats.intervals import quantile_interval, rate_interval
 from quarl.stats.noninferiority import (
     ALPHA,
     QUANTILE_RESAMPLES,
-    FailureTest,
-    MeanTest,
     QuantileChange,
     compare_failures,
     compare_means,
     compare_quantiles,
 )
+from quarl.stats.outcomes import FailureTest, MeanTest
 from quarl.stats.power import episodes_needed
 from quarl.stats.ranks import (
     MiddleChange,

@@ -19,19 +19,15 @@ from typing import Any
 from quarl.bundle.limits import Limits
 from quarl.bundle.rung_result import Attempt, RungResult
 from quarl.emitters import emit_tflite
-from quarl.errors import InputError, QuantizationError
+from quarl.errors import QuantizationError
 from quarl.evidence.closed_loop import PairedEpisodes
+from quarl.exporter.fixed import NothingToChooseError
 from quarl.exporter.weighing import Candidate, Choice, Examiner, weigh
-from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
-from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import (
     TRAINED_RUNG,
-    decision_error,
-    quantize_on_rung,
     rung_name,
 )
-from quarl.quantize.widths import INT8, Widths
 from quarl.rollouts.actors import artifact_actor, source_actor
 from quarl.rollouts.episodes import Episodes, join_episodes
 from quarl.rollouts.shares import Field, Maker, play_episodes
@@ -206,10 +202,6 @@ def _learned(choice: Choice, learn: Callable[[], QuantPolicy]) -> Candidate:
     return Candidate(learned, Examiner(choice).examine(learned, rung_name(learned.rung)))
 
 
-class NothingToChooseError(InputError):
-    """The source plays no better than random, so that no rung's return says anything."""
-
-
 class _Player:
     """An actor whose episodes are played as far as they are asked for, and once."""
 
@@ -268,23 +260,3 @@ def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limi
         if check.found is not None
     )
     return replace(result, mean=loop.mean, failures=loop.failures, missed=missed)
-
-
-def trained_rung(
-    policy: Policy, calibration: Calibration, trained: QuantPolicy
-) -> tuple[RungResult, ...]:
-    """Return the result of integers that were trained; nothing is played."""
-    error = decision_error(policy, trained, calibration)
-    assert trained.rung is not None
-    name = rung_name(trained.rung)
-    return (RungResult(trained.rung, name, trained.parameter_bytes, error, taken=True),)
-
-
-def fixed_rung(
-    policy: Policy, calibration: Calibration, number: int, widths: Widths = INT8
-) -> tuple[QuantPolicy, tuple[RungResult, ...]]:
-    """Return the policy on the rung, and its error on the calibration; nothing is played."""
-    candidate = quantize_on_rung(policy, calibration, number, widths)
-    error = decision_error(policy, candidate, calibration)
-    size = candidate.parameter_bytes
-    return candidate, (RungResult(number, rung_name(number), size, error, taken=True),)

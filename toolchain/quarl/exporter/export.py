@@ -5,10 +5,15 @@ In: a `Source` and a request. Out: a `Release`, and the folder it was written to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from quarl.boards.find import encode_board
+from quarl.boards.linux import AnyBoard
 from quarl.bundle.example import Example, example_of
 from quarl.bundle.limits import Limits
 from quarl.bundle.manifest import (
@@ -31,6 +36,7 @@ from quarl.bundle.release import Release, new_release
 from quarl.bundle.writing import check_target, write_bundle
 from quarl.emitters import EMITTERS, HALF_EMITTERS
 from quarl.errors import InputError
+from quarl.exporter.ceilings import ceilings_of
 from quarl.exporter.integers import (
     IntegerChoice,
     Integers,
@@ -40,27 +46,21 @@ from quarl.exporter.integers import (
     require_torch,
 )
 from quarl.exporter.request import ExportRequest, FinetuneRequest
-from quarl.exporter.weighing import ceilings_of
 from quarl.files.digests import digests
 from quarl.finetune.assignment import TRAINING
 from quarl.finetune.record import qat_notes
-from quarl.firmware.package import Packed, Provenance, write_package
 from quarl.firmware.source_tree import POLICY as FIRMWARE_POLICY
-from quarl.firmware.source_tree import write_portable
+from quarl.firmware.source_tree import SourceTree, write_portable
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
-from quarl.profiles.platforms import platform_of
 from quarl.quantize.calibration import coverage
 from quarl.quantize.error_report import quant_report
 from quarl.quantize.ladder import check_inputs
 from quarl.quantize.quantizer import widths_of
-from quarl.rollouts.shares import Field, play_at_random
 from quarl.sources.observations import draws_observations, observations_of
 from quarl.sources.source import Source
 from quarl.stats.seeds import RANDOM_SEED
-from quarl.verdict.budgets import with_board
 from quarl.verdict.limits import recipe_limits
-from quarl.verdict.planning import check_provable
 from quarl.workers.progress import QUIET, Reporter
 
 __all__ = ["ExportRequest", "Exporting", "FinetuneRequest", "export_policy", "finetune_policy"]
@@ -113,8 +113,9 @@ class Exporting:
         if request.half and isinstance(source.policy, QuantPolicy):
             raise InputError(f"--fp16: {source.file.name} holds integers, no float policy: omit it")
         if plays_to_choose(source, request):
-            asked = request.limits or recipe_limits(source.recipe, source.env)
-            check_provable(asked)
+            from quarl.verdict.planning import check_provable
+
+            check_provable(request.limits or recipe_limits(source.recipe, source.env))
         with reporter.stage(f"exporting {source.name}") as progress:
             self._observations = observations_of(
                 source, request.calibration, progress, request.workers
@@ -195,11 +196,15 @@ def limits_of(source: Source, request: ExportRequest) -> Limits:
     if request.limits is None and isinstance(source.policy, QuantPolicy):
         limits = replace(limits, without_source=True)  # whoever exports it knows that it has none
     if source.env is not None and limits.random_return is None:
+        from quarl.rollouts.shares import Field, play_at_random
+
         seeds = range(RANDOM_SEED, RANDOM_SEED + RANDOM_EPISODES)
         field = Field(source.env, request.workers)
         returns = play_at_random(field, source.policy.contract, seeds).returns
         limits = replace(limits, random_return=float(returns.mean()))
     if request.board is not None:
+        from quarl.verdict.budgets import with_board
+
         limits = with_board(limits, request.board, source.policy.contract.step_hz)
     return limits
 
@@ -220,8 +225,10 @@ def _package_files(
     """Return path -> bytes of a folder for each build system that the request names."""
     if not request.packages:
         return {}
+    from quarl.firmware.package import Packed, Provenance, write_package
+
     board = request.board
-    write = write_portable if board is None else platform_of(board).write
+    write = write_portable if board is None else _writer(board)
     tree = write(quantized, example.obs, request.prefix)
     origin = _origin(source)
     provenance = Provenance(
@@ -247,6 +254,13 @@ def _package_files(
         for name in request.packages
         for path, data in write_package(name, packed).items()
     }
+
+
+def _writer(board: AnyBoard) -> Callable[[QuantPolicy, NDArray[Any], str], SourceTree]:
+    """Return what writes the sources for a board."""
+    from quarl.profiles.platforms import platform_of
+
+    return platform_of(board).write
 
 
 def _how_trained(source: Source, integers: QuantPolicy) -> bytes:
@@ -286,7 +300,7 @@ def _files(
     if request.trained is not None:
         files[TRAINING] = request.trained.record.to_json().encode()
     if request.board is not None:
-        tree = platform_of(request.board).write(quantized, example.obs, request.prefix)
+        tree = _writer(request.board)(quantized, example.obs, request.prefix)
         files |= {f"{FIRMWARE_FOLDER}/{name}": data for name, data in tree.files.items()}
         files[BOARD] = encode_board(request.board)
     return files

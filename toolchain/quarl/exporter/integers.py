@@ -9,18 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from quarl.bundle.limits import Limits
 from quarl.bundle.rung_result import RungResult
 from quarl.errors import InputError, ToolMissingError
-from quarl.exporter.choose_rung import (
-    NothingToChooseError,
-    Trials,
-    fixed_rung,
-    trained_rung,
-)
+from quarl.exporter.fixed import NothingToChooseError, fixed_rung, trained_rung
 from quarl.exporter.request import ExportRequest, FinetuneRequest
-from quarl.exporter.weighing import Choice
 from quarl.finetune.assignment import Assignment, Distilled
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
@@ -28,9 +23,11 @@ from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import DEFAULT_RUNG
 from quarl.quantize.thinning import thinned
 from quarl.quantize.widths import INT8
-from quarl.rollouts.shares import Field
 from quarl.sources.source import Source
 from quarl.workers.progress import Progress, Reporter
+
+if TYPE_CHECKING:
+    from quarl.exporter.choose_rung import Trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +117,10 @@ class IntegerChoice:
         """Return what play chooses; integers learn where no rung holds and the request allows
         it.
         """
+        from quarl.exporter.choose_rung import Trials
+        from quarl.exporter.weighing import Choice
+        from quarl.rollouts.shares import Field
+
         request, (fitted, held) = self._request, observations
         assert self._source.env is not None
         choice = Choice(

@@ -17,23 +17,21 @@ from numpy.typing import NDArray
 from quarl.boards.linux import AnyBoard
 from quarl.bundle.limits import Limits
 from quarl.bundle.policy_file import quant_policy_bytes
-from quarl.bundle.rung_result import Ceiling, RungResult
+from quarl.bundle.rung_result import RungResult
 from quarl.emitters import emit_tflite
 from quarl.errors import BudgetError, QuantizationError
 from quarl.evidence.agreement import Agreement, DiscreteAgreement, compare_outputs
+from quarl.exporter.ceilings import differing_share
 from quarl.exporter.cost import Cost, CostModel
-from quarl.finetune.ceiling import input_ceiling
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import integer_outputs, real_outputs
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.ladder import Making, decision_error, makings
-from quarl.quantize.settings import QuantSettings
 from quarl.quantize.widths import INT8, Widths
 from quarl.rollouts.actors import artifact_outputs, float_outputs
 from quarl.rollouts.shares import Field
 
-CEILING_BITS = (8, 12)  # widths of observations
 DEFAULT_FACTOR = 1.05  # times the cheapest candidate's cost
 
 
@@ -162,19 +160,8 @@ class Examiner:
             made.parameter_bytes,
             decision_error(choice.policy, made, choice.calibration),
             missed=decisions_missed(agreement, choice.limits),
-            differing=_differing(agreement),
+            differing=differing_share(agreement),
         )
-
-
-def _differing(agreement: Agreement) -> float | None:
-    """Return the share of other choices, or the mean action error as a share of the range, to four
-    digits: the last ones of a float sum differ between processors and numbers of threads. None
-    where a range is infinite.
-    """
-    if isinstance(agreement, DiscreteAgreement):
-        return float(f"{1 - agreement.agreement:.4g}")
-    share = agreement.mean_share
-    return None if share is None else float(f"{share:.4g}")
 
 
 def decisions_missed(agreement: Agreement, limits: Limits) -> tuple[str, ...]:
@@ -193,17 +180,3 @@ def decisions_missed(agreement: Agreement, limits: Limits) -> tuple[str, ...]:
     return (
         (f"actions are off by {share:.2%} of the range, allowed {most:.2%}",) if is_missed else ()
     )
-
-
-def ceilings_of(policy: Policy, calibration: Calibration, obs: NDArray[Any]) -> tuple[Ceiling, ...]:
-    """Return what rounded observations alone allow on observations [n, *shape]; nothing for pixels,
-    which are integers already, and where a range is infinite.
-    """
-    found = []
-    for bits in CEILING_BITS:
-        settings = QuantSettings(feature_scales=True, input_bits=bits)
-        agreement = input_ceiling(policy, calibration, settings, obs)
-        share = None if agreement is None else _differing(agreement)
-        if share is not None:
-            found.append(Ceiling(bits, share))
-    return tuple(found)

@@ -9,13 +9,14 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError
 from quarl.graph.contract import Contract
+from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy, node_shapes
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.shapes import quant_shapes
@@ -27,15 +28,15 @@ from quarl.quantize.calibration import (
     read_observations,
 )
 from quarl.quantize.observation_file import KINDS
-from quarl.rollouts.actors import Actor, source_actor
-from quarl.rollouts.collect import observe_episodes
-from quarl.rollouts.shares import Field
 from quarl.sources.data_sets import KINDS as DATA_SETS
 from quarl.sources.data_sets import is_data_set, read_data_set
 from quarl.sources.source import Source
 from quarl.stats.seeds import CALIBRATION_SEED, HELDOUT_SEED
 from quarl.workers import HERE, Workers
 from quarl.workers.progress import Progress
+
+if TYPE_CHECKING:
+    from quarl.rollouts.actors import Actor
 
 # that a calibration is collected from: ranges from fewer clip what a longer life meets
 EPISODES = 40
@@ -81,7 +82,18 @@ def observations_of(
             "quantising needs observations the policy meets: give --env ID to play, or "
             f"--calibration FILE: {KINDS}; or a data set: {DATA_SETS}"
         )
-    policy, field = source.policy, Field(source.env, workers)
+    return _played(source.policy, source.env, workers, progress)
+
+
+def _played(
+    policy: Policy | QuantPolicy, env: EnvSpec, workers: Workers, progress: Progress | None
+) -> tuple[Calibration, Calibration]:
+    """Return the observations of episodes that are played now."""
+    from quarl.rollouts.actors import source_actor
+    from quarl.rollouts.collect import observe_episodes
+    from quarl.rollouts.shares import Field
+
+    contract, field = policy.contract, Field(env, workers)
     make = (
         partial(_integer_actor, policy)
         if isinstance(policy, QuantPolicy)

@@ -21,7 +21,8 @@ from functools import cache
 import numpy as np
 
 from quarl.stats import special
-from quarl.stats.noninferiority import FailureTest, MeanTest, failure_p_value, tango_score
+from quarl.stats.noninferiority import failure_p_value, tango_score
+from quarl.stats.outcomes import FailureTest, MeanTest
 
 LOOKS = (1 / 8, 1 / 4, 1 / 2)  # shares of the episodes at which they are looked at before the end
 # of the share of the error that is spent: a quarter of it half-way, where that look can pass at all

@@ -24,7 +24,8 @@ from quarl.evidence.closed_loop import (
 from quarl.evidence.evidence import DisturbedEpisodes, OwnEpisodes
 from quarl.evidence.plan import EpisodePlan
 from quarl.rollouts.robustness import DISTURBANCES
-from quarl.stats.noninferiority import FailureTest, MeanTest, compare_means
+from quarl.stats.noninferiority import compare_means
+from quarl.stats.outcomes import FailureTest, MeanTest
 from quarl.stats.ranks import MiddleChange, RankTest
 from quarl.stats.sequential import failures_are_hopeless, mean_is_hopeless
 from quarl.verdict.advice import SAME_LOSS, More, chaos_text, not_shown

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quarl.bundle.limits import DEFAULT_LIMITS, Limits, limits_from_table
 from quarl.errors import InputError
-from quarl.evidence.closed_loop import Failure
 from quarl.files.toml import parse_toml
 from quarl.graph.env_spec import EnvSpec
 from quarl.sources.recipe import Recipe
-from quarl.stats.sequential import Look, plan_looks
+
+if TYPE_CHECKING:
+    from quarl.evidence.closed_loop import Failure
+    from quarl.stats.sequential import Look
 
 GATE_FILE = "gate.toml"
 
@@ -44,6 +46,8 @@ def looks_of(limits: Limits, episodes: int) -> tuple[Look, ...]:
     """Return when at most `episodes` episodes are looked at; once, at the end, where limits cannot
     be judged or do not want it.
     """
+    from quarl.stats.sequential import Look, plan_looks
+
     if not limits.sequential or limits.random_return is None:
         return (Look(episodes, 1.0),)
     return plan_looks(episodes, limits.margin, limits.failure_margin, limits.alpha)
@@ -51,6 +55,8 @@ def looks_of(limits: Limits, episodes: int) -> tuple[Look, ...]:
 
 def failure_of(limits: Limits, mean_source: float) -> Failure:
     """Return what makes an episode a failed one."""
+    from quarl.evidence.closed_loop import Failure
+
     if limits.failure == "success":
         return Failure("success")
     halfway = None if limits.random_return is None else (limits.random_return + mean_source) / 2

@@ -17,7 +17,7 @@ from quarl.reports.numbers import count, decimals_for, fixed, number, percent, s
 from quarl.reports.page import Cell, Column, Figure, Gallery, Note, Part, Section, Table
 from quarl.reports.sections.wording import kind_tag, plain_env
 from quarl.rollouts.robustness import DISTURBANCES
-from quarl.stats.noninferiority import FailureTest
+from quarl.stats.outcomes import FailureTest
 
 _TITLE = "Return"
 _WIDTH, _NAMES = 420.0, 106.0
