@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from quarl.errors import InputError
+from quarl.study.figures import line_name
 from quarl.study.page import write_page
 from quarl.study.plan import Study, cells_of, read_study
 from quarl.study.result import RESULT_COLUMNS, Result
 from quarl.study.run_cell import train_policy
 from quarl.study.run_study import PAGE, RESULTS, SCHEMA, Standing, run_study, sources_of
 from quarl.study.store import Store
+from quarl.study.summary import reward_tables
 from quarl.workers import Here, Workers, open_workers
 from quarl.workers.processes import Processes
 from tests.conftest import need
@@ -286,6 +288,17 @@ def test_the_key_of_a_cell_says_everything_that_decides_it(tmp_path: Path) -> No
     ]
     assert len({first.key("x"), first.key("y"), *(cell.key("x") for cell in others)}) == 6
     assert replace(first, policy="elsewhere").key("x") == first.key("x")
+
+
+def test_results_of_two_rungs_are_two_lines() -> None:
+    one = Result("p", "t", "DQN", 1, "ladder", 8, 8, 8, 8, 0, rung=0)
+    other = replace(one, rung=3)
+    assert line_name(one) == "ladder rung 0, activations 8"
+    assert line_name(other) != line_name(one)
+    tables = reward_tables(
+        [replace(r, returns=(1.0,), source_returns=(1.0,)) for r in (one, other)]
+    )
+    assert [len(table.rows[0]) for table in tables] == [3 + 2 * 2]
 
 
 def test_numbers_of_a_result_come_back_from_its_file() -> None:

@@ -104,7 +104,8 @@ def line_name(result: Result) -> str:
         return result.method
     inputs = "" if result.inputs == 8 else f", input {result.inputs}"
     edges = ", 8-bit edges" if result.edges == 8 and result.weights < 8 else ""
-    return f"{result.method}, activations {result.activations}{inputs}{edges}"
+    rung = "" if result.rung is None else f" rung {result.rung}"
+    return f"{result.method}{rung}, activations {result.activations}{inputs}{edges}"
 
 
 def lines_of(results: Sequence[Result]) -> list[str]:

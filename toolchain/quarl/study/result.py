@@ -46,6 +46,7 @@ class Result:
     differing: int = 0  # outputs of LiteRT unlike the reference's
     seconds: float = 0.0
     problem: str = ""
+    rung: int | None = None  # of the method ladder
     source_returns: tuple[float, ...] = ()
     returns: tuple[float, ...] = ()
 
@@ -80,6 +81,7 @@ RESULT_COLUMNS = {
     "algorithm": "that trained it",
     "training_seed": "of the policy",
     "method": "fp16, paper (QuaRL's weights alone), ladder, distil, qat",
+    "rung": "of the ladder",
     "weights": "bits of the inner layers' weights",
     "edges": "bits of the first and last layer's weights",
     "activations": "bits of hidden activations; 32: float",

@@ -29,7 +29,7 @@ from quarl.graph.reference import integer_outputs, real_outputs
 from quarl.graph.softmax import softmax
 from quarl.importers import ImportOptions
 from quarl.quantize.calibration import Calibration
-from quarl.quantize.ladder import decision_loss, quantize_on_rung
+from quarl.quantize.ladder import decision_loss, quantize_on_rung, rung_numbered
 from quarl.rollouts.actors import Actor, Outputs, artifact_outputs, float_outputs, source_actor
 from quarl.rollouts.episodes import run_episodes
 from quarl.sources.observations import observations_of
@@ -284,6 +284,8 @@ def blank(cell: Cell, source: Source | None) -> Result:
     """Return a result that says which cell it is, and no numbers."""
     is_float = cell.method in ("fp16", "paper")
     widths = cell.widths
+    rung = int(cell.settings["rung"]) if cell.method == "ladder" else None
+    settings = rung_numbered(rung or 0).settings.with_widths(widths)
     training_seed = 0
     if source is not None and source.recipe is not None:
         training_seed = source.recipe.train.seed
@@ -297,13 +299,14 @@ def blank(cell: Cell, source: Source | None) -> Result:
         method=cell.method,
         weights=16 if cell.method == "fp16" else widths.weights,
         edges=16 if cell.method == "fp16" else widths.edges,
-        activations=32 if is_float else widths.activations or 8,
-        inputs=32 if is_float else widths.inputs or 8,
+        activations=32 if is_float else settings.hidden_bits,
+        inputs=32 if is_float else settings.input_bits,
         seed=cell.seed,
         weight_width=0.0 if source is None else _width(source.policy),
         random_return=None
         if source is None or source.recipe is None
         else source.recipe.gate.random_return,
+        rung=rung,
     )
 
 

@@ -104,19 +104,26 @@ def spread_rows(results: Sequence[Result]) -> list[Result]:
 
 def spread_table(results: Sequence[Result]) -> Table | None:
     """Return the rank correlations of the weights' width with the error at each number of bits."""
+    kinds = dict.fromkeys(
+        (r.method, r.rung, r.weights) for r in results if r.method in ("paper", "ladder")
+    )
     rows = []
-    for method in ("paper", "ladder"):
-        for bits in sorted({r.weights for r in results if r.method == method}, reverse=True):
-            chosen = [
-                r for r in results if not r.problem and (r.method, r.weights) == (method, bits)
-            ]
-            if len(chosen) < FEWEST:
-                continue
-            widths = np.array([r.weight_width for r in chosen])
-            errors = np.array([r.relative_error for r in chosen])
-            found = rank_correlation(widths, errors)
-            value = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
-            rows.append((method, str(bits), str(found.points), value))
+    for method, rung, bits in sorted(
+        kinds, key=lambda kind: (kind[0] != "paper", kind[1] or 0, -kind[2])
+    ):
+        chosen = [
+            r
+            for r in results
+            if not r.problem and (r.method, r.rung, r.weights) == (method, rung, bits)
+        ]
+        if len(chosen) < FEWEST:
+            continue
+        widths = np.array([r.weight_width for r in chosen])
+        errors = np.array([r.relative_error for r in chosen])
+        found = rank_correlation(widths, errors)
+        value = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+        name = method if rung is None else f"{method} rung {rung}"
+        rows.append((name, str(bits), str(found.points), value))
     if not rows:
         return None
     head = ("method", "bits", "policies", "rank correlation")
