@@ -116,6 +116,8 @@ def test_the_text_of_a_tree_is_read_back(name: str) -> None:
         "x" * 5_000,
         "tanh(x=x)",
         "",
+        "0" * 64,
+        "-1.5",
     ],
 )
 def test_what_is_not_a_function_is_refused_and_never_run(text: str) -> None:

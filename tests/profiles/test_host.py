@@ -149,6 +149,22 @@ def test_a_file_that_is_no_profile_is_refused(text: str) -> None:
         profile_from(text.encode(), "here.json")
 
 
+@pytest.mark.parametrize(
+    ("text", "changed", "words"),
+    [
+        ('"precision": "int8"', '"precision": "float32"', "without the int8 model"),
+        ('"int8": ', '"float32": ', "twice|without the int8"),
+        ("[\n     1.0\n    ]", "[]", "without samples"),
+        ("[\n     1.0\n    ]", "[0.0]", "of no time"),
+    ],
+)
+def test_a_profile_that_contradicts_itself_is_refused(text: str, changed: str, words: str) -> None:
+    document = profile_of(1.0, 2.0).to_json().decode()
+    assert text in document
+    with pytest.raises(InputError, match=words):
+        profile_from(document.replace(text, changed, 1).encode(), "profile.json")
+
+
 def test_a_profile_of_another_format_is_refused() -> None:
     document = json.loads(profile_of(1.0, 2.0).to_json())
     with pytest.raises(InputError, match="format 99; this quarl reads format 2"):

@@ -123,6 +123,8 @@ def parse(function: Function) -> Expression:
             tree = ast.Call(tree, [], [])
         if isinstance(tree, ast.Call) and not _mentions_variable(tree):
             tree.args.insert(0, ast.Name(VARIABLE, ast.Load()))
+        if not _mentions_variable(tree):
+            raise ValueError("it does not depend on x")
         return _expression(tree, (VARIABLE,), 0)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise UnsupportedError(

@@ -116,7 +116,12 @@ class _Choice:
             return self._noted(self.drafts[fitting[0]], fitting[0])
         if not fitting and not self.errors and (joined := self._joined()) is not None:
             return joined
-        if not self.drafts and self.errors:
+        if not self.drafts and not self.errors:
+            raise InputError(
+                f"{self.path.name}: none of its outputs ({self._shown()}) is a policy: export the "
+                "model again, with the policy's output"
+            )
+        if not self.drafts:
             raise self.errors[self._most_like_a_policy()]
         raise self._question(fitting)
 
@@ -183,8 +188,9 @@ class _Choice:
         by_words = [o for o in listed if any(_matches(POLICY_WORDS, w) for w in o.words)]
         return (by_words or listed)[0].name
 
-    def _question(self, fitting: list[str]) -> QuarlError:
-        shown = ", ".join(
+    def _shown(self) -> str:
+        """Return every output with what it is."""
+        return ", ".join(
             f"{o.name} [{output_count(self.drafts[o.name])}]"
             if o.name in self.drafts
             else f"{o.name} (cannot be read)"
@@ -192,7 +198,9 @@ class _Choice:
             else f"{o.name} ({self.others[o.name]})"
             for o in self.outputs.listed
         )
-        reasons = ""
+
+    def _question(self, fitting: list[str]) -> QuarlError:
+        shown, reasons = self._shown(), ""
         if self.errors:
             name = self._most_like_a_policy()
             reasons = f". {name} cannot be read: {self.errors[name]}"

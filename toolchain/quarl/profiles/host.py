@@ -22,6 +22,7 @@ import numpy as np
 
 from quarl import tools
 from quarl.emitters import FLOAT_EMITTERS
+from quarl.errors import InputError
 from quarl.files.documents import Document, decode, encode
 from quarl.graph.shapes import multiply_accumulates
 from quarl.profiles.figure import Figure
@@ -48,6 +49,12 @@ class Latency:
         int  # 1, or more where a call is too short for the clock; then the tail is that of blocks
     )
     warm_up_calls: int
+
+    def __post_init__(self) -> None:
+        if not self.samples_us or min(self.samples_us) <= 0:
+            raise InputError(
+                "a profile without samples, or with one of no time: run quarl profile again"
+            )
 
     def percentile_us(self, percent: float) -> float:
         """Return a percentile of the samples."""
@@ -110,6 +117,14 @@ class Profile:
     multiply_accumulates: int  # per inference
     parameter_bytes: Mapping[Precision, int]
     models: tuple[ModelProfile, ...]
+
+    def __post_init__(self) -> None:
+        of = {p: {m.runtime for m in self.models if m.precision == p} for p in ("int8", "float32")}
+        if "int8" not in self.parameter_bytes or not of["float32"] <= of["int8"]:
+            raise InputError(
+                f"a profile of {', '.join(sorted(of['float32']))} without the int8 model: run "
+                "quarl profile again"
+            )
 
     def model(self, runtime: str, precision: Precision) -> ModelProfile:
         """Return one model's figures.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.errors import UnsupportedError
+from quarl.errors import InputError, UnsupportedError
 from quarl.graph.policy import Policy
 from quarl.importers.draft import Draft, same_padding
 from quarl.importers.fold import finish
@@ -118,7 +118,13 @@ class _Walk:
             self.names[index] = name
             self.made.input(name, [None, *tensor.shape[1:]])
         for operator in self.operators:
-            self._step(operator)
+            try:
+                self._step(operator)
+            except (LookupError, ValueError) as error:  # fewer or more tensors than it takes
+                raise InputError(
+                    f"{self.path.name}: operator {operator.index} ({operator.name}) has other "
+                    f"inputs or outputs than it takes ({error}): convert the model again"
+                ) from error
         for name, index in zip(self.source.output_names, self.source.outputs, strict=True):
             name = name if name not in self.names.values() else f"{name}:output"
             self.made.node("Identity", [self.name(index)], name)

@@ -29,6 +29,9 @@ from quarl.importers.torch.state import Global, TensorReader
 MAX_CODE_BYTES = 1 << 20
 MOST_LEVELS = 60  # of brackets in the text of a program
 CONSTANTS = "constants.pkl"
+_OF_DAMAGED_PROGRAMS = (
+    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError),
+)
 HELPERS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
 
 
@@ -60,7 +63,13 @@ def script_file(path: Path, options: ImportOptions) -> OnnxFile:
         if f"{reader.root}{CONSTANTS}" in archive.names:
             constants = _ConstantReader(archive, path.name).read(CONSTANTS)
         program = Program(graph, _Code(archive, reader.root, path.name).function, constants)
-        program.run(module, options)
+        try:
+            program.run(module, options)
+        except _OF_DAMAGED_PROGRAMS as error:
+            raise InputError(
+                f"{path.name}: its program is damaged, or of another version of torch ({error!r}): "
+                "save it again with torch.jit.save"
+            ) from error
     digest = hashlib.sha256(read_file(path))
     return graph.made.file(path, digest, "torchscript")
 
