@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-SHARES = {"export": 0.4, "gate": 0.25, "history": 0.25, "ship": 0.1}  # a ship takes seconds
+SHARES = {"export": 0.4, "gate": 0.24, "history": 0.25, "ship": 0.07, "command": 0.04}
 
 
 def main() -> int:
