@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, product
+from itertools import accumulate, islice, product
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from quarl.graph.contract import Action, Observation
 from quarl.graph.picture import NamedPart, Picture
 
 NUMBER = re.compile(r"-?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|inf)|nan")
-MOST_VALUES = 1 << 24
+MOST_VALUES = 1 << 20  # each has a name, which takes a hundred bytes
+MOST_DIGITS = 12
 Names = tuple[str, ...]
 _PRINTED = re.compile(  # of one space inside a Dict or a Tuple
     r"Box\(([^,()]*, [^,()]*), \(([\d, ]*)\), (\w+)\)"
@@ -86,6 +87,7 @@ def action_from(fields: Mapping[str, Any], file: str) -> Action:
             return Action("multi_discrete", sum(counts), counts=counts)
         case "MultiBinary":
             count = _whole(fields.get("n", 0), "n", file)
+            _check_count(count, file)
             return Action("multi_discrete", 2 * count, counts=(2,) * count)
         case "Box" if len(shape := _shape(fields, file)) == 1:
             low, high = _numbers(fields, "low"), _numbers(fields, "high")
@@ -120,9 +122,16 @@ def _picture(fields: Mapping[str, Any], shape: tuple[int, ...], file: str) -> Ob
     )
 
 
+def _check_count(count: int, file: str) -> None:
+    if not 0 < count <= MOST_VALUES:
+        raise InputError(
+            f"{file}: data has a space of {'more than ' * (count > MOST_VALUES)}"
+            f"{min(count, MOST_VALUES):,} values: a policy for a small board observes fewer"
+        )
+
+
 def _vector(names: Names, file: str) -> Observation:
-    if not 0 < len(names) <= MOST_VALUES:
-        raise InputError(f"{file}: data has a space of {len(names)} values: save the agent again")
+    _check_count(len(names), file)
     return Observation((len(names),), "float32", "vector", names)
 
 
@@ -162,21 +171,26 @@ def parts_of(kind: str, printed: str, file: str) -> tuple[Part, ...]:
     for key, part in zip(keys, found, strict=True):
         bounds, shape, dtype, count, start, counts, bits = part.groups()
         if shape is not None:
-            lengths = tuple(int(length) for length in shape.split(",") if length.strip())
+            lengths = tuple(_length(text) for text in shape.split(",") if text.strip())
             is_picture = len(lengths) == 3 and (bounds, dtype) == ("0, 255", "uint8")
             picture = lengths if is_picture else ()
             parts.append(Part(key, () if picture else _places(lengths, key), picture))
         elif count is not None:
-            parts.append(Part(key, _choices(key, int(count), int(start or 0))))
+            parts.append(Part(key, _choices(key, _length(count), _length(start or "0"))))
         elif counts is not None:
             parts.append(
-                Part(key, _several_choices(key, [int(number) for number in counts.split()]))
+                Part(key, _several_choices(key, [_length(number) for number in counts.split()]))
             )
         else:
-            parts.append(Part(key, _places((int(bits),), key)))
+            parts.append(Part(key, _places((_length(bits),), key)))
         if sum(part.count for part in parts) > MOST_VALUES:
             break
     return tuple(parts)
+
+
+def _length(text: str) -> int:
+    """Return a printed number; one of more digits than any space has is more than is read."""
+    return int(text) if len(text.strip()) <= MOST_DIGITS else MOST_VALUES + 1
 
 
 def _joined(parts: tuple[Part, ...], file: str) -> Observation:
@@ -185,8 +199,7 @@ def _joined(parts: tuple[Part, ...], file: str) -> Observation:
     if not any(part.picture for part in parts):
         return _vector(names, file)
     count = sum(part.count for part in parts)
-    if count > MOST_VALUES:
-        raise InputError(f"{file}: data has a space of {count} values: save the agent again")
+    _check_count(count, file)
     firsts = accumulate((part.count for part in parts), initial=0)
     pictures = []
     for first, part in zip(firsts, parts, strict=False):
@@ -203,7 +216,7 @@ def _choices(name: str, count: int, start: int) -> Names:
 
 def _several_choices(name: str, counts: Sequence[int]) -> Names:
     parts = (_choices(f"{name}[{place}]", count, 0) for place, count in enumerate(counts))
-    return tuple(word for part in parts for word in part)
+    return tuple(islice((word for part in parts for word in part), MOST_VALUES + 1))
 
 
 def _places(shape: Sequence[int], name: str = "") -> Names:
