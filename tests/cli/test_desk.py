@@ -111,6 +111,18 @@ def test_a_repository_ends_the_search(tmp_path: Path, verbs: dict[str, Any]) -> 
     assert project_of(tmp_path / "mine", verbs).sources == ()
 
 
+def test_a_folder_where_anybody_writes_ends_the_search(
+    tmp_path: Path, verbs: dict[str, Any]
+) -> None:
+    (tmp_path / "gate.toml").write_text("[gate]\n")
+    below = tmp_path / "mine" / "bundle"
+    below.mkdir(parents=True)
+    assert project_of(below, verbs).sources == (str(tmp_path / "gate.toml"),)
+    tmp_path.chmod(0o1777)
+    assert project_of(below, verbs).sources == ()
+    assert project_of(tmp_path, verbs).sources == (str(tmp_path / "gate.toml"),)
+
+
 def test_wrong_keys_of_a_project_are_all_named(tmp_path: Path, verbs: dict[str, Any]) -> None:
     (tmp_path / "pyproject.toml").write_text(
         '[tool.quarl]\nbord = "x"\nquiet = "yes"\nboard = true\nout = "here"\n'

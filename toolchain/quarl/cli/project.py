@@ -1,7 +1,8 @@
 """Defaults of a project: `[tool.quarl]` in pyproject.toml, and a gate.toml beside it.
 
 In: the folder where quarl runs. Out: a default for options, by verb. What the command line says
-wins. Both files are looked for here and in the folders above, up to the root of a repository.
+wins. Both files are looked for here and in the folders above, up to the root of a repository or to
+the first folder where somebody else may have put them.
 
     [tool.quarl]            for every verb that has the option
     board = "nrf52840_dk"
@@ -13,6 +14,8 @@ wins. Both files are looked for here and in the folders above, up to the root of
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +77,7 @@ def _tool_table(folder: Path) -> tuple[dict[str, Any] | None, Path | None]:
 
 
 def _nearest(folder: Path, name: str) -> Path | None:
-    """Return the file of that name in the folder or above it, up to the root of a repository."""
+    """Return the file of that name in the folder or above it, as far as `_upward` goes."""
     for place in _upward(folder):
         if (place / name).is_file():
             return place / name
@@ -83,9 +86,19 @@ def _nearest(folder: Path, name: str) -> Path | None:
 
 def _upward(folder: Path) -> Iterator[Path]:
     for place in (folder, *folder.parents):
+        if place != folder and not _is_ours(place):
+            return
         yield place
         if (place / ".git").exists():
             return
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is of this user or of root, and no place like /tmp where anybody writes."""
+    status = folder.stat()
+    anybody_writes = status.st_mode & (stat.S_ISVTX | stat.S_IWOTH) == stat.S_ISVTX | stat.S_IWOTH
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    return not anybody_writes and (user == 0 or status.st_uid in (0, user))
 
 
 def _fill(
