@@ -15,7 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from quarl import pipeline
-from quarl.errors import InputError, ToolMissingError
+from quarl.errors import InputError, ToolMissingError, UntrustedFileError
 from quarl.exporter.export import ExportRequest
 from quarl.sources.data_sets import MOST_OBSERVATIONS, is_data_set, read_data_set
 from quarl.verdict.verdict import Outcome
@@ -111,6 +111,28 @@ def test_lerobot_gives_the_state_and_its_episodes(tmp_path: Path, version: str) 
     obs, episode = read_data_set(f"lerobot:{folder}")
     np.testing.assert_array_equal(obs, np.concatenate(drawn))
     assert np.bincount(episode).tolist() == [5, 6, 7, 8]
+
+
+def test_a_table_of_more_values_than_memory_holds_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("pyarrow")
+    folder = lerobot_set(tmp_path / "robot", [observations(1, 5)], "v3.0")
+    monkeypatch.setattr("quarl.sources.data_sets.MOST_TABLE_VALUES", 19)
+    with pytest.raises(UntrustedFileError, match="up to 20 values in a column, at most 19"):
+        read_data_set(f"lerobot:{folder}")
+
+
+def test_an_episode_that_is_damaged_is_one_message(minari_set: Any, tmp_path: Path) -> None:
+    drawn = [observations(k, 11) for k in range(3)]
+    minari_set("cart/damaged-v0", BOX, [(list(obs), len(obs) - 1) for obs in drawn])
+    (file,) = tmp_path.rglob("main_data.hdf5")
+    import h5py
+
+    with h5py.File(file, "r+") as opened:
+        del opened["episode_1/observations"]
+    with pytest.raises(InputError, match="minari:cart/damaged-v0: an episode cannot be read"):
+        read_data_set("minari:cart/damaged-v0")
 
 
 def test_a_long_data_set_is_thinned_evenly(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ class Hub(BaseHTTPRequestHandler):
     """Answers as the Hub does, for one repository."""
 
     files: dict[str, bytes] = {}  # noqa: RUF012
+    said: dict[str, int] = {}  # noqa: RUF012, sizes that are another's
 
     def do_HEAD(self) -> None:
         self.answer(with_body=False)
@@ -40,7 +41,12 @@ class Hub(BaseHTTPRequestHandler):
         headers: dict[str, str] = {"X-Repo-Commit": COMMIT}
         if f"/api/models/{REPOSITORY}/tree/" in self.path:
             tree = [
-                {"type": "file", "path": file, "size": len(content), "oid": COMMIT}
+                {
+                    "type": "file",
+                    "path": file,
+                    "oid": COMMIT,
+                    "size": self.said.get(file, len(content)),
+                }
                 for file, content in self.files.items()
             ]
             body, code = json.dumps(tree).encode(), 200
@@ -70,6 +76,7 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def endpoint() -> Iterator[str]:
     need("huggingface_hub")
+    Hub.said = {}
     Hub.files = {
         "README.md": b"# a policy",
         "ppo-cartpole.zip": (models_dir() / "cartpole_ppo" / "policy.zip").read_bytes(),
@@ -114,6 +121,15 @@ def test_statistics_beside_the_policy_are_fetched_and_asked_about(
     made = quarl(endpoint, tmp_path, "import", f"hf:{REPOSITORY}")
     assert made.returncode == 2
     assert "vec_normalize.pkl lies beside it" in made.stderr
+
+
+@pytest.mark.long
+def test_a_file_larger_than_any_policy_is_not_fetched(endpoint: str, tmp_path: Path) -> None:
+    Hub.said = {"ppo-cartpole.zip": 10**12}
+    made = quarl(endpoint, tmp_path, "import", f"hf:{REPOSITORY}")
+    assert made.returncode == 2
+    assert "1,000,000,000,000 bytes, at most" in made.stderr
+    assert not list(tmp_path.rglob("*.zip"))
 
 
 @pytest.mark.long

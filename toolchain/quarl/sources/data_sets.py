@@ -17,13 +17,13 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from quarl.errors import InputError, ToolMissingError
+from quarl.errors import InputError, ToolMissingError, UntrustedFileError
 from quarl.files.open import open_file, read_file
 from quarl.files.text import shortened
 from quarl.rollouts.flat_space import flattened, is_flattened
 
 MOST_OBSERVATIONS = 20_000
-MOST_EPISODES = 1_000_000
+MOST_TABLE_VALUES = 1 << 26  # of a column: equal ones take no room in a file, but in memory
 MOST_PARQUET_BYTES = 1 << 31
 MOST_FILES = 100_000
 STATE, EPISODE = "observation.state", "episode_index"  # columns of a LeRobot table
@@ -80,11 +80,23 @@ def _minari_episodes(name: str) -> Iterator[tuple[int, NDArray[Any]]]:
             f"{where}: is not in Minari's folder: fetch it with minari download {name}"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise InputError(f"{where}: cannot be read ({shortened(error)})") from error
+        raise InputError(f"{where}: cannot be read ({shortened(str(error))})") from error
     space = data.observation_space
-    stride = -(-int(data.total_steps) // MOST_OBSERVATIONS)
-    for episode in data.iterate_episodes():
-        yield int(episode.id), _acted_on(where, space, episode.observations, stride)
+    stride = max(1, -(-int(data.total_steps) // MOST_OBSERVATIONS))
+    episodes = iter(data.iterate_episodes())
+    while True:
+        try:
+            episode = next(episodes, None)
+            if episode is None:
+                return
+            found = int(episode.id), _acted_on(where, space, episode.observations, stride)
+        except InputError:
+            raise
+        except Exception as error:  # of h5py and Minari, on a file that says anything
+            raise InputError(
+                f"{where}: an episode cannot be read ({shortened(str(error))})"
+            ) from error
+        yield found
 
 
 def _acted_on(where: str, space: Any, recorded: Any, stride: int) -> NDArray[Any]:
@@ -137,9 +149,12 @@ def _lerobot_episodes(name: str) -> Iterator[tuple[int, NDArray[Any]]]:
     for file in files:
         try:
             state, episode = _lerobot_table(file)
-        except (ArrowException, OSError, KeyError, ValueError) as error:
+        except InputError:
+            raise
+        except (ArrowException, OSError, LookupError, ValueError, TypeError) as error:
             raise InputError(
-                f"{file}: cannot be read as a table with {STATE} and {EPISODE} ({shortened(error)})"
+                f"{file}: cannot be read as a table with {STATE} and {EPISODE} "
+                f"({shortened(str(error))})"
             ) from error
         for number in np.unique(episode).tolist():
             yield int(number), state[episode == number][::stride]
@@ -167,6 +182,15 @@ def _lerobot_table(file: Path) -> tuple[NDArray[Any], NDArray[np.int64]]:
     import pyarrow.parquet as parquet
 
     with open_file(file, MOST_PARQUET_BYTES) as opened:
+        metadata = parquet.ParquetFile(opened).metadata
+        groups = (metadata.row_group(place) for place in range(metadata.num_row_groups))
+        columns = (group.column(place) for group in groups for place in range(group.num_columns))
+        most = max((column.num_values for column in columns), default=0)
+        if max(most, metadata.num_rows) > MOST_TABLE_VALUES:
+            raise UntrustedFileError(
+                f"{file}: a table of {metadata.num_rows:,} rows and up to {most:,} values in a "
+                f"column, at most {MOST_TABLE_VALUES:,} are read: give a part of it"
+            )
         table = parquet.read_table(opened, columns=[STATE, EPISODE])
     column = table.column(STATE).combine_chunks()
     values = column.flatten().to_numpy(zero_copy_only=False)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from quarl.errors import InputError, ToolMissingError
+from quarl.errors import InputError, ToolMissingError, UntrustedFileError
+from quarl.files.open import MAX_FILE_BYTES
 from quarl.sources.beside import CARD
 
 PREFIX = "hf:"
@@ -84,21 +86,30 @@ def fetch(word: str) -> Path:
 
     Raises:
         InputError: no such repository or file, or it cannot be fetched.
+        UntrustedFileError: it is larger than any policy.
         ToolMissingError: the Hub's client is not installed.
     """
     wanted = hub_file(word)
     try:
-        from huggingface_hub import HfApi, hf_hub_download
+        from huggingface_hub import HfApi, RepoFile, hf_hub_download
     except ImportError as error:
         raise ToolMissingError(
             f"{word}: fetching from the Hub needs its client: pip install 'quarl[hub]'"
         ) from error
     try:
-        files = HfApi().list_repo_files(wanted.repository, revision=wanted.revision)[:MOST_FILES]
+        tree = HfApi().list_repo_tree(wanted.repository, recursive=True, revision=wanted.revision)
+        sizes = {f.path: f.size for f in islice(tree, MOST_FILES) if isinstance(f, RepoFile)}
+        files = list(sizes)
         name = chosen(wanted, sorted(files))
         folder = name.rpartition("/")[0]
         near = [f for f in files if f.rpartition("/")[0] == folder]
         beside = [f for f in near if STATISTICS.fullmatch(f) or f.rpartition("/")[2] == CARD]
+        for each in (name, *beside):
+            if sizes[each] > MAX_FILE_BYTES:
+                raise UntrustedFileError(
+                    f"hf:{wanted.repository}: {each} has {sizes[each]:,} bytes, at most "
+                    f"{MAX_FILE_BYTES:,} are fetched: this is not a policy for a small board"
+                )
         for other in beside:
             hf_hub_download(wanted.repository, other, revision=wanted.revision)
         return Path(hf_hub_download(wanted.repository, name, revision=wanted.revision))
