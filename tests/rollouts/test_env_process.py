@@ -17,7 +17,7 @@ import pytest
 from quarl.cli.env_options import EnvOptions
 from quarl.errors import InputError
 from quarl.graph.contract import Action, Contract, Observation
-from quarl.graph.env_spec import EnvElsewhere, EnvSpec, as_made, as_stored
+from quarl.graph.env_spec import EnvElsewhere, EnvSpec, TypedEnv, as_made, as_stored
 from quarl.importers.spaces import spaces_of
 from quarl.rollouts import env_process
 from quarl.rollouts.env_child import Other, pack, unpack
@@ -133,7 +133,7 @@ def here(env: EnvSpec, monkeypatch: pytest.MonkeyPatch) -> Episodes:
     [
         EnvSpec("their_envs:Theirs-v0"),
         EnvSpec("their_envs:Theirs-v0", {"kind": "dict"}),
-        EnvSpec("their_envs:made", {"fails_at": 7}),
+        TypedEnv("their_envs:made", {"fails_at": 7}),
         EnvSpec("their_envs:Theirs", wrappers=("their_envs:Doubled",)),
     ],
     ids=str,
@@ -141,7 +141,7 @@ def here(env: EnvSpec, monkeypatch: pytest.MonkeyPatch) -> Episodes:
 def test_their_python_plays_the_same_episodes_bit_for_bit(
     env: EnvSpec, theirs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = EnvElsewhere(env.id, env.kwargs, env.wrappers, theirs)
+    there = EnvElsewhere(env.id, env.kwargs, env.wrappers, theirs, env.may_call)
     played = random_episodes(there, contract_of(env), SEEDS, lanes=5)
     assert bits(played) == bits(here(env, monkeypatch))
     assert len(set(played.returns.tolist())) > 10

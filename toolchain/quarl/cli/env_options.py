@@ -65,7 +65,7 @@ class EnvOptions:
             InputError: an argument that is not KEY=VALUE, or an option without an environment.
         """
         from quarl.errors import InputError
-        from quarl.graph.env_spec import EnvElsewhere, EnvSpec
+        from quarl.graph.env_spec import EnvElsewhere, TypedEnv
 
         if self.env is None:
             for option, given in (("--env-arg", self.env_arg), ("--wrapper", self.wrapper)):
@@ -76,12 +76,13 @@ class EnvOptions:
         made = (
             own
             if self.env is None
-            else EnvSpec(self.env, _arguments(self.env_arg), tuple(self.wrapper or ()))
+            else TypedEnv(self.env, _arguments(self.env_arg), tuple(self.wrapper or ()))
         )
         if self.env_python is None:
             return None if self.env is None else made
         assert made is not None
-        return EnvElsewhere(made.id, made.kwargs, made.wrappers, self.env_python)
+        is_typed = self.env is not None
+        return EnvElsewhere(made.id, made.kwargs, made.wrappers, self.env_python, is_typed)
 
 
 def _arguments(arguments: Sequence[str] | None) -> dict[str, Any]:

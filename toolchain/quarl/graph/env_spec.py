@@ -34,12 +34,35 @@ class EnvSpec:
         """The id as gymnasium knows it, without the module."""
         return self.id.rpartition(":")[2]
 
+    @property
+    def may_call(self) -> bool:
+        """Whether whatever it names may be called, because the user named it. What a file names is
+        made only where it is an environment, so that no file has anything else called.
+        """
+        return False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TypedEnv(EnvSpec):
+    """One that the user named: by `--env`, or in a program."""
+
+    @property
+    def may_call(self) -> bool:
+        """It may."""
+        return True
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EnvElsewhere(EnvSpec):
     """One that lives in the user's own interpreter, which no bundle names."""
 
     python: str = ""
+    is_typed: bool = False  # else a bundle names what is made in that interpreter
+
+    @property
+    def may_call(self) -> bool:
+        """Whether the user named it."""
+        return self.is_typed
 
 
 def atari_advice(env_id: str) -> str:

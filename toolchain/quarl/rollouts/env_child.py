@@ -130,18 +130,29 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _check_named_by_file(words: str, found: Any, kind: Any, may_call: bool) -> None:
+    """Check that what a file has called is an environment or a wrapper, as quarl does itself."""
+    if not may_call and not (isinstance(found, type) and issubclass(found, kind)):
+        raise ValueError(
+            f"{words} is named by a file, and is not a class of gymnasium.{kind.__name__}: a file "
+            "has nothing else called. Where you trust it, name it yourself: --env"
+        )
+
+
 class _Server:
     """Environments by the number that the other side gave them."""
 
     def __init__(self) -> None:
         self._envs: dict[int, Any] = {}
 
-    def make(self, key: int, env_id: str, kwargs: Any, wrappers: Any) -> Any:
+    def make(self, key: int, env_id: str, kwargs: Any, wrappers: Any, may_call: bool) -> Any:
         import gymnasium
 
         module, _, name = env_id.rpartition(":")
         imported = self._import(module, name)
         made = getattr(imported, name, None) if module and name.isidentifier() else None
+        if made is not None:
+            _check_named_by_file(env_id, made, gymnasium.Env, may_call)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if made is not None:
@@ -150,7 +161,9 @@ class _Server:
                 env = gymnasium.make(name, disable_env_checker=True, **kwargs)
             for wrapper in wrappers:
                 package, _, kind = wrapper.rpartition(":")
-                env = getattr(importlib.import_module(package), kind)(env)
+                found = getattr(importlib.import_module(package), kind)
+                _check_named_by_file(wrapper, found, gymnasium.Wrapper, may_call)
+                env = found(env)
         self._envs[key] = env
         spec = getattr(env, "spec", None)
         return {

@@ -209,7 +209,10 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
 
     def __init__(self, env: EnvElsewhere) -> None:
         self._process, self._key = _process_of(env), next(_KEYS)
-        request = ("make", self._key, env.id, dict(env.kwargs), list(env.wrappers))
+        request = (
+            *("make", self._key, env.id, dict(env.kwargs), list(env.wrappers)),
+            env.may_call,
+        )
         made = self._process.answer(self._process.send(*request))
         self.observation_space = _space_of(made["observation"])
         self.action_space = _space_of(made["action"])

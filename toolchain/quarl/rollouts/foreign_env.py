@@ -233,24 +233,48 @@ def make_gymnasium(env: EnvSpec) -> gymnasium.Env[Any, Any]:
             else gymnasium.make(env.registered_id, disable_env_checker=True, **env.kwargs)
         )
         for wrapper in env.wrappers:
-            made = _wrapper_named(wrapper)(made)
+            made = _wrapper_named(env, wrapper)(made)
         return made
 
 
 def callable_of(env: EnvSpec) -> Callable[..., gymnasium.Env[Any, Any]] | None:
     """Return what `module:callable` names, once its module is imported; None: an id of
     gymnasium.
+
+    Raises:
+        InputError: a file names it, and it is no environment.
     """
     module, _, name = env.id.rpartition(":")
     found = getattr(sys.modules.get(module), name, None) if name.isidentifier() else None
-    return found if callable(found) else None
+    if not callable(found):
+        return None
+    _check_named_by_file(env, env.id, found, gymnasium.Env)
+    made: Callable[..., gymnasium.Env[Any, Any]] = found
+    return made
 
 
-def _wrapper_named(words: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]:
+def _check_named_by_file(env: EnvSpec, words: str, found: object, kind: type[Any]) -> None:
+    """Check that what a file has called is a class of environments or wrappers: `os:system` is
+    callable, too.
+
+    Raises:
+        InputError: it is something else, and the user did not name it.
+    """
+    if env.may_call or (isinstance(found, type) and issubclass(found, kind)):
+        return
+    raise InputError(
+        f"{shortened(words)} is named by a file, and is not a class of gymnasium.{kind.__name__}: "
+        f"a file has nothing else called. Where you trust it, name it yourself: --env {env.id}"
+    )
+
+
+def _wrapper_named(
+    env: EnvSpec, words: str
+) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]:
     """Return the wrapper that `module:Class` names.
 
     Raises:
-        InputError: there is no such module or class.
+        InputError: there is no such module or class, or a file names something else.
     """
     module, _, name = words.rpartition(":")
     try:
@@ -260,6 +284,7 @@ def _wrapper_named(words: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.
             f"--wrapper {shortened(words)}: is not module:Class that can be imported "
             f"({reason_of(error)}): check the name, or set PYTHONPATH to its folder"
         ) from error
+    _check_named_by_file(env, words, found, gymnasium.Wrapper)
     wrapper: Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]] = found
     return wrapper
 

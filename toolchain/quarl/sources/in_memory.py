@@ -21,7 +21,7 @@ import numpy as np
 
 from quarl.errors import InputError
 from quarl.graph.contract import Normalizer, Observation
-from quarl.graph.env_spec import EnvSpec
+from quarl.graph.env_spec import EnvElsewhere, EnvSpec, TypedEnv
 
 MEMORY = "quarl-memory"  # the namespace of environments that live in this process alone
 AnyEnv: TypeAlias = "str | EnvSpec | Callable[[], Any] | Any"
@@ -69,10 +69,12 @@ def env_spec(env: AnyEnv | None) -> EnvSpec | None:
     An instance is copied for every use, so that the caller's own stays as it is. One that
     gymnasium made without further wrappers is made again by its id.
     """
-    if env is None or isinstance(env, EnvSpec):
+    if env is None or isinstance(env, EnvElsewhere | TypedEnv):
         return env
+    if isinstance(env, EnvSpec):
+        return TypedEnv(env.id, env.kwargs, env.wrappers)
     if isinstance(env, str):
-        return EnvSpec(env)
+        return TypedEnv(env)
     made = getattr(env, "spec", None)
     if made is not None and not getattr(made, "additional_wrappers", ()):
         return EnvSpec(made.id, dict(made.kwargs))
