@@ -105,7 +105,7 @@ READ_BY = {
     "verdict/attestation/sign.py": "documents",
     "verdict/baseline.py": "documents",
     "verdict/formats/verdict_json.py": "documents",
-    "verdict/history.py": "history",
+    "verdict/history_file.py": "history",
     "verdict/limits.py": "toml",
     "verdict/stored.py": "bundle",
 }

@@ -114,16 +114,15 @@ class _Walk:
         """Return the whole graph."""
         for place, index in enumerate(self.source.inputs):
             tensor = self.source.tensors[index]
-            name = tensor.name or f"input_{place}"
-            self.names[index] = name
+            name = self.names[index] = tensor.name or f"input_{place}"
             self.made.input(name, [None, *tensor.shape[1:]])
         for operator in self.operators:
             try:
                 self._step(operator)
-            except (LookupError, ValueError) as error:  # fewer or more tensors than it takes
+            except (LookupError, ValueError) as error:
+                what = f"operator {operator.index} ({operator.name}) has other inputs or outputs"
                 raise InputError(
-                    f"{self.path.name}: operator {operator.index} ({operator.name}) has other "
-                    f"inputs or outputs than it takes ({error}): convert the model again"
+                    f"{self.path.name}: {what} than it takes ({error}): convert the model again"
                 ) from error
         for name, index in zip(self.source.output_names, self.source.outputs, strict=True):
             name = name if name not in self.names.values() else f"{name}:output"
