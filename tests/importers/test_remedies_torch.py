@@ -232,3 +232,28 @@ def test_an_exported_graph_is_saved_again(tmp_path: Path) -> None:
     refused(path, "save it with torch.export.save of torch 2.8 or later", told(box(4)))
     path.write_bytes(content)
     assert read(path, told(box(4))).contract.action.count == 4
+
+
+class Remembering(nn.Module):
+    """As Isaac Lab and legged_gym export a recurrent policy: the state is in the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.actor = nn.LSTM(5, 8), nn.Linear(8, 3)
+        self.register_buffer("hidden_state", torch.zeros(1, 1, 8))
+        self.register_buffer("cell_state", torch.zeros(1, 1, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        seen, (h, c) = self.rnn(x.unsqueeze(0), (self.hidden_state, self.cell_state))
+        self.hidden_state[:] = h
+        self.cell_state[:] = c
+        return self.actor(seen.squeeze(0))  # type: ignore[no-any-return]
+
+
+def test_a_program_that_keeps_its_state_is_exported_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "policy.pt"
+    torch.jit.save(torch.jit.script(Remembering().eval()), path)
+    text = refused(path, "export it to ONNX with its state as input and output", told(choice(3)))
+    assert "recurrent policy (LSTM)" in text
+    made = module(gru, outputs=("action", "h_out"), input_names=["obs", "h_in"])(tmp_path)
+    assert read(made, told(box(2))).contract.state

@@ -27,6 +27,8 @@ from quarl.importers.draft import (
 )
 from quarl.importers.options import ImportOptions, describe_action, missing_action
 
+SLACK = 1e-3  # of a bound that a file prints rounded
+
 
 def split_action(path: Path, draft: Draft, options: ImportOptions) -> tuple[Nodes, Action]:
     """Return the nodes without the last steps that the contract's action does, and that action.
@@ -39,8 +41,9 @@ def split_action(path: Path, draft: Draft, options: ImportOptions) -> tuple[Node
     """
     nodes, given = compose(draft.nodes), options.action_space
     heads = [node.op.function for node in nodes if isinstance(node.op, Head)]
-    while isinstance(nodes[-1].op, Head):
-        nodes = nodes[:-1]
+    counts: tuple[int, ...] = ()
+    while isinstance(op := nodes[-1].op, Head):
+        nodes, counts = nodes[:-1], counts or op.counts
         if not nodes:
             raise InputError(
                 f"{path.name}: the network is a {heads[0]} alone: there is no policy in it"
@@ -54,13 +57,20 @@ def split_action(path: Path, draft: Draft, options: ImportOptions) -> tuple[Node
         )
     count = shape[0]
     if given is None:
+        if is_choice and counts:
+            return nodes, Action("multi_discrete", count, counts=counts)
         if is_choice:
             return nodes, Action("discrete", count)
         raise missing_action(path.name, f"the network ends in {describe(nodes[-1])}", count)
     if is_yes_or_no(given, count) and not is_choice:
         return _two_each(nodes, count), given
-    if given.count != count or (is_choice and given.kind == "box"):
+    if (
+        given.count != count
+        or (is_choice and given.kind == "box")
+        or counts not in ((), given.counts)
+    ):
         ending = f" and ends in {heads[-1]}" if is_choice else ""
+        ending += f" over {', '.join(map(str, counts))} of them" if counts else ""
         raise InputError(
             f"{path.name}: the network has {count} outputs{ending}, {options.action_by} says "
             f"{describe_action(given)}: give the environment it was trained on, or the space as "
@@ -108,6 +118,24 @@ def dropped_nodes(path: Path, draft: Draft, options: ImportOptions) -> list[tupl
     ]
 
 
+def beyond_bounds(nodes: Nodes, action: Action) -> tuple[str, ...]:
+    """Return a line where the file stretches a tanh further than the bounds to which it is clipped
+    then; nothing where it does not.
+    """
+    last = nodes[-1]
+    before = node_named(nodes, last.inputs[0])
+    is_tanh = before is not None and before.op == Activation("tanh")
+    if not is_tanh or not isinstance(last.op, Affine) or action.kind != "box":
+        return ()
+    reach = last.op.offset - np.abs(last.op.scale), last.op.offset + np.abs(last.op.scale)
+    if (reach[0] >= np.array(action.low) - SLACK).all() and (
+        reach[1] <= np.array(action.high) + SLACK
+    ).all():
+        return ()
+    low, high = (float(side) for side in (reach[0].min(), reach[1].max()))
+    return (f"actions: the network reaches {low:g} to {high:g}, the stated bounds cut that off",)
+
+
 def _split_bounds(nodes: Nodes, given: Action) -> tuple[Nodes, Action]:
     """Drop a last step that `Action.decode` does; tanh and a clip to [-1, 1] mean that actions are
     stretched to the bounds.
@@ -115,6 +143,8 @@ def _split_bounds(nodes: Nodes, given: Action) -> tuple[Nodes, Action]:
     last = nodes[-1]
     before = node_named(nodes, last.inputs[0])
     low, high = np.array(given.low), np.array(given.high)
+    if not np.isfinite([low, high]).all():  # nothing can be spread over them
+        return nodes, given
     if isinstance(last.op, Clip):
         if np.allclose(last.op.low, low, rtol=SAME) and np.allclose(last.op.high, high, rtol=SAME):
             return nodes[:-1], replace(given, transform="clip")

@@ -75,10 +75,11 @@ class Clip:
 @dataclass(frozen=True, slots=True)
 class Head:
     """A last step that keeps the order of the outputs: softmax, its logarithm, or the index of the
-    largest.
+    largest; of several choices `counts` says how many outputs each has.
     """
 
     function: Literal["softmax", "log_softmax", "argmax"]
+    counts: tuple[int, ...] = ()
 
 
 DraftOp: TypeAlias = Op | Affine | Linear | Clip | Head

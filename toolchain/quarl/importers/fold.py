@@ -23,7 +23,7 @@ from quarl.graph.policy import (
     Policy,
     Weighted,
 )
-from quarl.importers.action import split_action
+from quarl.importers.action import beyond_bounds, split_action
 from quarl.importers.draft import (
     Affine,
     Clip,
@@ -64,7 +64,7 @@ def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
         UnsupportedError: a step that has no exact place in the policy; named.
     """
     nodes, action = split_action(path, draft, options)
-    notes = draft.notes
+    notes = (*draft.notes, *beyond_bounds(nodes, action))
     if draft.layout == "vector":
         nodes, normalizer = split_normalizer(nodes, draft.input_shape[0])
         if normalizer is not None and options.normalizer is not None:

@@ -121,6 +121,11 @@ class _Choice:
                 f"{self.path.name}: none of its outputs ({self._shown()}) is a policy: export the "
                 "model again, with the policy's output"
             )
+        if not fitting and not self.errors and len(self.drafts) == 1:
+            ((name, draft),) = self.drafts.items()
+            op = draft.nodes[-1].op
+            if isinstance(op, Head) and op.counts:  # the file says it, and both disagree
+                return self._noted(draft, name)
         if not self.drafts:
             raise self.errors[self._most_like_a_policy()]
         raise self._question(fitting)
@@ -148,10 +153,19 @@ class _Choice:
         draft, given = self.drafts[name], self.given
         if given is None:
             return True
-        count = output_count(draft)
-        is_head = isinstance(draft.nodes[-1].op, Head)
-        return (count == given.count and not (is_head and given.kind == "box")) or (
-            is_yes_or_no(given, count)
+        count, op = output_count(draft), draft.nodes[-1].op
+        if isinstance(op, Head) and op.counts not in ((), given.counts):
+            return False
+        if given.kind == "box" and self._is_choice(name):
+            return False
+        return count == given.count or is_yes_or_no(given, count)
+
+    def _is_choice(self, name: str) -> bool:
+        """Whether an output is a softmax or an index, or what another output is one of."""
+        own = _key(self.drafts[name])
+        return any(
+            isinstance(draft.nodes[-1].op, Head) and _key(draft) == own
+            for draft in self.drafts.values()
         )
 
     def _without_repetitions(self, names: list[str]) -> list[str]:
@@ -160,7 +174,7 @@ class _Choice:
         """
         kept: dict[tuple[str, ...], str] = {}
         for name in names:
-            key = tuple(node.name for node in _without_heads(self.drafts[name].nodes))
+            key = _key(self.drafts[name])
             if key not in kept or isinstance(self.drafts[name].nodes[-1].op, Head):
                 kept[key] = name
         return list(kept.values())
@@ -232,6 +246,11 @@ def _matches(pattern: str, word: str) -> bool:
     """Whether one part of a dotted or slashed name is one of the words."""
     parts = re.split(r"[./:]", word)
     return any(re.fullmatch(pattern, part, re.IGNORECASE) for part in parts)
+
+
+def _key(draft: Draft) -> tuple[str, ...]:
+    """Return what two outputs of one network, up to their last steps, have in common."""
+    return tuple(node.name for node in _without_heads(draft.nodes))
 
 
 def _without_heads(nodes: Nodes) -> Nodes:

@@ -25,6 +25,29 @@ SPREADING = {
 }
 
 
+def split_lengths(node: NodeProto, length: int, given: Sequence[Any]) -> list[int]:
+    """Return how long each part is that a Split makes of one axis.
+
+    Raises:
+        ValueError: the parts are not the whole.
+    """
+    count = len(node.output)
+    size = -(-length // count)
+    known = [int(part) for part in given] or attribute_of(node, "split", None)
+    lengths = known or [min(size, length - size * turn) for turn in range(count)]
+    if sum(lengths) != length or min(lengths) < 0 or len(lengths) != count:
+        raise ValueError(f"parts of {list(lengths)} of a length of {length}")
+    return list(lengths)
+
+
+def split_constant(node: NodeProto, arrays: Arrays) -> tuple[NDArray[Any], ...]:
+    """Return the parts of a constant that a Split makes."""
+    axis = int(attribute_of(node, "axis", 0))
+    given = np.ravel(arrays[1]).tolist() if len(arrays) > 1 else []
+    lengths = split_lengths(node, arrays[0].shape[axis], given)
+    return tuple(np.split(arrays[0], np.cumsum(lengths)[:-1], axis=axis))
+
+
 def _slice(node: NodeProto, arrays: Arrays) -> NDArray[Any]:
     starts, ends = (np.ravel(a).astype(np.int64).tolist() for a in arrays[1:3])
     axes = np.ravel(arrays[3]).tolist() if len(arrays) > 3 else list(range(len(starts)))

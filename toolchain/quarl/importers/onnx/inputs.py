@@ -30,7 +30,10 @@ FLOAT: dict[int, str] = {
     TensorProto.FLOAT16: "float16",
     TensorProto.UINT8: "uint8",
 }
-MASK = re.compile(r"(^|_)(action_)?masks?($|_)", re.IGNORECASE)
+MASK = re.compile(
+    r"(^|_)(action_)?masks?($|_)|(avail(able)?|legal|valid|allowed)_?(actions?|moves?)$",
+    re.IGNORECASE,
+)
 LONGEST = 1 << 24
 PICTURE_AXES = 4  # the batch among them
 

@@ -11,6 +11,7 @@ from onnx import NodeProto, TensorProto
 
 from quarl.graph.policy import Concat
 from quarl.importers.draft import Head, Linear
+from quarl.importers.onnx.constants import split_lengths
 from quarl.importers.onnx.values import (
     BATCH,
     Known,
@@ -31,7 +32,7 @@ def _is_index(walk: Walk, value: Value) -> bool:
     """Whether the value is an argmax, whose shape and type do not matter any more."""
     nodes = walk.builder.nodes
     found = next((node for node in reversed(nodes) if node.name == value.node), None)
-    return found is not None and found.op == Head("argmax")
+    return found is not None and isinstance(found.op, Head) and found.op.function == "argmax"
 
 
 def _flatten(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
@@ -180,6 +181,8 @@ def _concat(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
     axis = int(attribute_of(node, "axis", 1)) % len(first.shape)
     if len(inputs) == 1:
         return first
+    if len(values) == len(inputs) and all(_is_index(walk, value) for value in values):
+        return _several_choices(walk, node, values)
     is_image = all(value.layout == first.layout != "flat" for value in values)
     if is_image and len(values) == len(inputs) and axis == (3 if first.layout == "nhwc" else 1):
         return walk.add(node, Concat(), values)
@@ -195,6 +198,14 @@ def _concat(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> Value:
         for value in inputs
     ]
     return _joined(walk, node, all_parts, axis)
+
+
+def _several_choices(walk: Walk, node: NodeProto, indices: Sequence[Value]) -> Value:
+    """Append several indices of a largest output as what they are together: several choices."""
+    ends = [walk.without_heads(value.node) for value in indices]
+    counts = tuple(walk.builder.shapes[end][0] for end in ends)
+    joined = walk.builder.add(f"{name_of(node)}.choices", Concat(), ends, "")
+    return walk.add(node, Head("argmax", counts), [vector(joined, (1, sum(counts)))])
 
 
 def _constant_part(
@@ -254,14 +265,8 @@ def _split(walk: Walk, node: NodeProto, inputs: Sequence[Known]) -> tuple[Value,
     axis = int(attribute_of(node, "axis", 0)) % x.order.ndim
     if axis == x.batch:
         raise walk.unsupported(node, "cuts observations out of the batch")
-    given = (
-        walk.weights(node, inputs[1]).ravel().astype(int).tolist()
-        if len(inputs) > 1
-        else attribute_of(node, "split", None)
-    )
-    length, count = x.order.shape[axis], len(node.output)
-    size = -(-length // count)
-    lengths = list(given) if given else [min(size, length - size * turn) for turn in range(count)]
+    given = walk.weights(node, inputs[1]).ravel().astype(int).tolist() if len(inputs) > 1 else []
+    lengths = split_lengths(node, x.order.shape[axis], given)
     parts = np.split(x.order, np.cumsum(lengths)[:-1], axis=axis)
     return tuple(Value(x.node, "flat", (), part, x.batch) for part in parts)
 

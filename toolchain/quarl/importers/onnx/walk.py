@@ -26,7 +26,7 @@ from quarl.importers.draft import (
     SourcePicture,
     selection,
 )
-from quarl.importers.onnx.constants import CONSTANTS, result_size
+from quarl.importers.onnx.constants import CONSTANTS, result_size, split_constant
 from quarl.importers.onnx.file import OnnxFile
 from quarl.importers.onnx.inputs import PICTURE_AXES, InputPlan, numbers_in
 from quarl.importers.onnx.values import (
@@ -166,7 +166,8 @@ class Walk:
             raise NotAPolicyError("a constant")
         if value.layout != "flat":
             return value.node
-        is_index = any(n.name == value.node and n.op == Head("argmax") for n in self.builder.nodes)
+        ops = [n.op for n in self.builder.nodes if n.name == value.node]
+        is_index = any(isinstance(op, Head) and op.function == "argmax" for op in ops)
         if value.order.ndim == 1 and value.batch == 0 and not is_index:
             raise NotAPolicyError("one number without an axis of its own, as a log-probability is")
         maker = next(node for node in self.source.graph.node if output in node.output)
@@ -174,15 +175,17 @@ class Walk:
 
     def _joined(self, parts: Sequence[str]) -> str:
         """Return one vector of several outputs; a softmax at the end of one changes no choice."""
-        by_name = {node.name: node for node in self.builder.nodes}
-        ends = []
-        for part in parts:
-            while isinstance(by_name[part].op, Head):
-                part = by_name[part].inputs[0]
-            ends.append(part)
+        ends = [self.without_heads(part) for part in parts]
         return self.builder.add("outputs", Concat(), ends, "")
 
-    def _checked_step(self, node: NodeProto) -> Known | tuple[Value, ...]:
+    def without_heads(self, name: str) -> str:
+        """Return the step before the softmax or the index that a step is."""
+        by_name = {node.name: node for node in self.builder.nodes}
+        while name in by_name and isinstance(by_name[name].op, Head):
+            name = by_name[name].inputs[0]
+        return name
+
+    def _checked_step(self, node: NodeProto) -> Known | tuple[Known, ...]:
         try:
             return self._step(node)
         except (
@@ -198,7 +201,7 @@ class Walk:
                 f"attributes that do not fit ({error})"
             ) from error
 
-    def _step(self, node: NodeProto) -> Known | tuple[Value, ...]:
+    def _step(self, node: NodeProto) -> Known | tuple[Known, ...]:
         """Return what the node's outputs are."""
         if node.domain not in ("", "ai.onnx"):
             raise self.unsupported(
@@ -250,12 +253,14 @@ class Walk:
                 return np.asarray(onnx.helper.get_attribute_value(attribute), dtype)
         raise self.unsupported(node, "holds no number")
 
-    def _evaluate(self, node: NodeProto, inputs: Sequence[Known]) -> NDArray[np.generic]:
+    def _evaluate(self, node: NodeProto, inputs: Sequence[Known]) -> Known | tuple[Known, ...]:
         """Return the constant that a node of constants computes: shapes, and statistics folded by
         the exporter or not.
         """
         arrays = [value for value in inputs if not isinstance(value, Value)]
         function = CONSTANTS.get(node.op_type)
+        if node.op_type == "Split":
+            return split_constant(node, arrays)
         if function is None:
             raise self.unsupported(
                 node, f"of constants is not among those computed ({', '.join(sorted(CONSTANTS))})"

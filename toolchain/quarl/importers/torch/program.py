@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,6 +111,20 @@ def finish_program(path: Path, draft: Draft, options: ImportOptions) -> Policy:
         raise MissingActionError(f"{error}. {METADATA_WAY}", error.count) from error
 
 
+def _recurrent_in(module: ScriptObject) -> str | None:
+    """Return the class of a recurrent module inside, None where there is none."""
+    pending, seen = [module], set()
+    while pending:
+        one = pending.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if found := re.search(r"\.rnn\.(?:___torch_mangle_\d+\.)?(\w+)$", one.kind):
+            return found[1]
+        pending += [part for part in one.attributes.values() if isinstance(part, ScriptObject)]
+    return None
+
+
 class Program:
     """Follows functions from `forward` on."""
 
@@ -119,6 +134,11 @@ class Program:
 
     def run(self, module: ScriptObject, options: ImportOptions) -> None:
         """Follow the module's `forward` from its inputs to its outputs."""
+        if (cell := _recurrent_in(module)) is not None:
+            raise UnsupportedError(
+                f"{self.graph.path.name}: a recurrent policy ({cell}), whose state is inside the "
+                "program: export it to ONNX with its state as input and output"
+            )
         forward = self.find(f"{module.kind}.forward")
         if forward is None:
             raise InputError(f"{self.graph.path.name}: the module has no forward: save it again")
