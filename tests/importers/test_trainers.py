@@ -5,6 +5,7 @@ computes; what they do not say is asked for.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from quarl.errors import InputError, QuarlError, UnsupportedError, UntrustedFileError
-from quarl.graph.contract import Action
+from quarl.graph.contract import Action, Normalizer
 from quarl.graph.policy import Activation, Policy
 from quarl.importers import ImportOptions, detect_format, read_policy
 from quarl.importers.proofs import ImportProof, prove_import
@@ -259,3 +260,77 @@ def test_a_recurrent_checkpoint_of_rsl_rl_is_what_torch_computes_over_an_episode
     proof = prove_import(path, policy)
     assert isinstance(proof, ImportProof), proof
     assert proof.holds
+
+
+def skrl(*, scaled: bool = True) -> dict[str, Any]:
+    """An agent as skrl's runner makes it: three modules of one checkpoint."""
+    head = {f"policy_layer.{k[2:]}": v for k, v in chain("", 16, 3).items()}
+    policy = {**chain("net_container.", 6, 16, 16), **head, "log_std_parameter": np.zeros(3)}
+    scaler = {
+        "running_mean": RNG.normal(size=6),
+        "running_variance": RNG.uniform(0.5, 2, 6),
+        "current_count": np.array(9.0),
+    }
+    value = {**chain("net_container.", 6, 16, 16), **chain("value_layer.", 16, 1)}
+    found = {"policy": policy, "value": value, "optimizer": {"step": 3}}
+    return found | ({"state_preprocessor": scaler} if scaled else {})
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_checkpoint_of_skrl_is_its_policy_with_its_scaler(tmp_path: Path, scaled: bool) -> None:
+    found = skrl(scaled=scaled)
+    path = save(found, tmp_path / "best_agent.pt")
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "agent.yaml").write_text(
+        "models:\n  policy:\n    network:\n    - name: net\n      activations: elu\n"
+    )
+    bounds = (-np.inf,) * 3, (np.inf,) * 3
+    policy = read_policy(path, ImportOptions(action_space=Action("box", 3, *bounds)))
+    assert isinstance(policy, Policy)
+    obs = RNG.normal(0, 2, (40, 6)).astype(np.float32)
+    x = obs.astype(np.float64)
+    if scaled:
+        scaler = found["state_preprocessor"]
+        spread = np.sqrt(scaler["running_variance"]) + 1e-8
+        x = np.clip((x - scaler["running_mean"]) / spread, -5, 5)
+    for name in ("net_container.0", "net_container.2", "policy_layer.0"):
+        weights = found["policy"][f"{name}.weight" if "net" in name else "policy_layer.weight"]
+        bias = found["policy"][f"{name}.bias" if "net" in name else "policy_layer.bias"]
+        x = x @ weights.T + bias
+        x = np.where(x > 0, x, np.expm1(np.minimum(x, 0))) if "net" in name else x
+    np.testing.assert_allclose(policy.outputs(obs), x, atol=1e-4)
+    assert "activation elu: agent.yaml" in policy.contract.stated
+    assert "activation none after the last layer" in policy.contract.stated
+
+
+CHOICE = ImportOptions(action_space=Action("discrete", 3), activation="tanh")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {**chain("trunk.", 6, 16, 16), **chain("actor.", 16, 16, 3)},
+        {**chain("net.", 6, 16, 16), **chain("head.", 16, 3)},
+        {**chain("policy.body.", 6, 16, 3), "policy.mu.weight": np.ones((3, 3), np.float32)},
+    ],
+)
+def test_a_part_of_a_network_is_not_taken_for_all_of_it(tmp_path: Path, parts: Any) -> None:
+    """An actor behind a trunk was read as a policy that observes the trunk's 16 numbers."""
+    with pytest.raises(QuarlError, match="ONNX"):
+        read_policy(save(parts, tmp_path / "state.pt"), CHOICE)
+
+
+@pytest.mark.parametrize("name", ["obs_rms.mean", "obs_mean", "running_variance", "norm._std"])
+def test_statistics_that_nobody_explains_are_asked_about(tmp_path: Path, name: str) -> None:
+    """They were passed over, and the policy taken for one of raw observations."""
+    state = {**chain("net.", 6, 16, 3), name: np.ones((1, 6), np.float32)}
+    path = save(state, tmp_path / "state.pt")
+    with pytest.raises(InputError, match=rf"also holds {name}, statistics.*--obs-norm FILE.npz"):
+        read_policy(path, CHOICE)
+    assert read_policy(path, replace(CHOICE, no_normalizer=True)).contract.action.count == 3
+    normalizer = Normalizer((0.0,) * 6, (1.0,) * 6, 1e-8, 10.0)
+    policy = read_policy(path, replace(CHOICE, normalizer=normalizer))
+    assert policy.contract.observation.normalizer == normalizer
+    beside = {"model": chain("net.", 6, 16, 3), "obs_rms": {"mean": np.ones(6, np.float32)}}
+    with pytest.raises(InputError, match="also holds mean, statistics"):
+        read_policy(save(beside, tmp_path / "beside.pt"), CHOICE)

@@ -108,6 +108,13 @@ def rl_games() -> Mapping[str, Any]:
     return {"model": {f"_orig_mod.{key}": v for key, v in state.items()}, "epoch": 5}
 
 
+def skrl() -> Mapping[str, Any]:
+    head = {key.replace("0.", "policy_layer.", 1): v for key, v in chain("", 16, 4).items()}
+    policy = {**chain("net_container.", 20, 32, 16), **head}
+    scaler = {"running_mean": np.full(20, 0.5), "running_variance": np.full(20, 4.0)}
+    return {"policy": policy, "state_preprocessor": scaler}
+
+
 def cleanrl_sac() -> Mapping[str, Any]:
     rename = {"0.": "fc1.", "2.": "fc2.", "4.": "fc_mean."}
     tensors = {
@@ -160,6 +167,13 @@ TORCH: tuple[Sample, ...] = (
         "vector, Box",
         saved(rl_games),
         told(box(4, 2.0), activation="elu"),
+    ),
+    row(
+        "skrl checkpoint",
+        "ELU, normaliser",
+        "vector, Box",
+        saved(skrl),
+        told(box(4), activation="elu"),
     ),
     row(
         "state dict",

@@ -73,7 +73,9 @@ def read_tensors(path: Path, found: Any, options: ImportOptions) -> Policy:
     if chain is not None and (chain.trainer != "torch" or options.activation is not None):
         return read_chain(path, chain, options)
     script, state = _choose(path, found, chain)
-    if script.between and chain is not None and path.suffix != OWN_SUFFIX:
+    if script.between and path.suffix != OWN_SUFFIX and not _is_conv(state):
+        if chain is None:
+            script.layers(state, options)  # says what is not a chain of Linear layers
         raise _doubt(path, script, state)
     layers = script.layers(state, options)
     first = layers[0][1]

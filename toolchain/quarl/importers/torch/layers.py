@@ -88,7 +88,7 @@ class TorchState:
         if weights is None:
             raise InputError(
                 f"{self.file}: has no tensor {module}.weight: it is incomplete, or of another "
-                "kind of network"
+                "kind of network: export it to ONNX"
             )
         others = [
             key

@@ -1,9 +1,10 @@
-"""Checkpoints of robot trainers: rsl_rl, rl_games, and any state dict whose actor is a chain of
-Linear layers.
+"""Checkpoints of robot trainers: rsl_rl, rl_games, skrl, and any state dict whose actor is a chain
+of Linear layers.
 
 In: tensors by name. Out: a `Policy`. Such a file does not say which activations stand between its
 layers: they come from the trainer's own settings beside it, or from the user.
-Source: rsl_rl 1 to 5 (OnPolicyRunner.save), rl_games 1.6 (a2c_common.get_full_state_weights).
+Source: rsl_rl 1 to 5 (OnPolicyRunner.save), rl_games 1.6 (a2c_common.get_full_state_weights),
+skrl 1.4 (Agent.write_checkpoint, the models that its runner makes).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from quarl.importers.torch.state import is_state_dict
 
 State = Mapping[str, NDArray[Any]]
 PPO_TRAINERS = ("rsl_rl", "rl_games")
-_STATED = re.compile(r"^[ \t]*activation:[ \t]*['\"]?([A-Za-z_.]+)", re.MULTILINE)
+_STATED = re.compile(r"^[ \t]*activations?:[ \t]*['\"]?([A-Za-z_.]+)", re.MULTILINE)
 SETTINGS = ("agent.yaml", "config.yaml", "params.yaml")  # as trainers write them
 MAX_SETTINGS_BYTES = 1 << 20
 RSL_EPSILON = 1e-2  # EmpiricalNormalization divides by std + eps
@@ -41,6 +42,8 @@ RSL_MEMORIES = {  # the recurrent module before each actor; others are the criti
     "mlp": ("rnn.rnn", "rnn"),
 }
 RL_GAMES_EPSILON, RL_GAMES_CLIP = 1e-5, 5.0  # RunningMeanStd
+SKRL_EPSILON, SKRL_CLIP = 1e-8, 5.0  # RunningStandardScaler, which divides by sqrt(var) + eps
+SKRL_SCALERS = ("state_preprocessor", "observation_preprocessor")
 ACTIVATIONS: dict[str, Function | None] = {
     **{name.lower(): function for name, function in TORCH_ACTIVATIONS.items()},
     "identity": None,
@@ -51,6 +54,8 @@ ACTIVATIONS: dict[str, Function | None] = {
     "swish": "silu",
 }
 NOT_ACTORS = re.compile(r"critic|value|vf|target|q\d?$|qf|encoder|rnd|estimator|discriminator")
+STATISTICS = re.compile(r"(^|[._])(mean|var|variance|std|rms|mu|sigma)\d*$", re.IGNORECASE)
+SPREADS = re.compile(r"std|sigma|(^|[._])(log_?)?var", re.IGNORECASE)
 ACTORS = re.compile(r"actor|policy|pi|mu|mean|mlp|net|model|layers?|body|action")
 
 
@@ -66,6 +71,7 @@ class Chain:
     stretches: bool = False  # outputs are clipped to -1..1 and spread over the bounds
     memory: str = ""  # the recurrent module before the layers
     notes: tuple[str, ...] = ()  # what the importer chose or dropped
+    statistics: tuple[str, ...] = ()  # of as many numbers as are observed, which nobody explains
 
 
 def find_chain(path: Path, found: Any) -> Chain | None:
@@ -79,6 +85,7 @@ def find_chain(path: Path, found: Any) -> Chain | None:
         ("model_state_dict", _rsl_rl),
         ("actor_state_dict", _rsl_rl),
         ("model", _rl_games),
+        ("policy", _skrl),
     ):
         state = unwrapped(parts.get(key))
         if state and (chain := read(path, state, parts)) is not None:
@@ -86,7 +93,10 @@ def find_chain(path: Path, found: Any) -> Chain | None:
     dicts = [found, *parts.values()] if isinstance(found, dict) else []
     states = [state for part in dicts if (state := unwrapped(part))]
     chains = [chain for state in states for chain in _plain(state)]
-    return chains[0] if len(chains) == 1 else None
+    if len(chains) != 1:
+        return None
+    known = {name: value for state in reversed(states) for name, value in state.items()}
+    return replace(chains[0], statistics=_statistics_in(known, chains[0]))
 
 
 def read_chain(path: Path, chain: Chain, options: ImportOptions) -> Policy:
@@ -123,6 +133,12 @@ def read_chain(path: Path, chain: Chain, options: ImportOptions) -> Policy:
         raise InputError(
             f"{path.name}: keeps the statistics of its observations itself, --obs-norm would "
             "normalise twice: omit --obs-norm"
+        )
+    if chain.statistics and options.normalizer is None and not options.no_normalizer:
+        raise InputError(
+            f"{path.name}: also holds {', '.join(chain.statistics[:3])}, statistics of as many "
+            "numbers as it observes: where observations were normalised by them, add --obs-norm "
+            "FILE.npz with mean, var, epsilon, clip_obs, else say --no-obs-norm"
         )
     action, notes = _action(path, chain, state, count, options)
     given = action or options.action_space
@@ -209,6 +225,27 @@ def _rl_games(path: Path, state: State, parts: Mapping[str, Any]) -> Chain | Non
     return Chain("rl_games", state, chain, normalizer, heads) if heads else None
 
 
+def _skrl(path: Path, state: State, parts: Mapping[str, Any]) -> Chain | None:
+    """skrl's agents: a Sequential, the layer of the actions, and a RunningStandardScaler."""
+    modules, head = _numbered(state, "net_container"), state.get("policy_layer.weight")
+    if modules is None or head is None or _outputs(state, modules) != head.shape[-1]:
+        return None
+    scaler = next((unwrapped(parts.get(name)) for name in SKRL_SCALERS if name in parts), {})
+    normalizer = None
+    if {"running_mean", "running_variance"} <= scaler.keys():
+        mean, var = (
+            np.ravel(scaler[f"running_{name}"]).astype(np.float64) for name in ("mean", "variance")
+        )
+        spread = (np.sqrt(var) + SKRL_EPSILON) ** 2
+        values = tuple(mean.tolist()), tuple(spread.tolist())
+        normalizer = Normalizer(*values, 0.0, SKRL_CLIP)
+    return Chain("skrl", state, (*modules, "policy_layer"), normalizer)
+
+
+def _outputs(state: State, modules: tuple[str, ...]) -> int:
+    return int(state[f"{modules[-1]}.weight"].shape[0])
+
+
 def _recurrent(path: Path) -> UnsupportedError:
     return UnsupportedError(
         f"{path.name}: a recurrent policy of the trainer's own layout is not read: export it to "
@@ -224,7 +261,40 @@ def _plain(state: State) -> list[Chain]:
     named = [p for p in prefixes if not NOT_ACTORS.search(p)]
     best = [p for p in named if ACTORS.search(p)] or named
     chains = [(prefix, _numbered(state, prefix)) for prefix in best]
-    return [Chain("torch", state, modules) for _, modules in chains if modules is not None]
+    return [
+        Chain("torch", state, modules)
+        for _, modules in chains
+        if modules is not None and _is_whole(state, modules)
+    ]
+
+
+def _is_whole(state: State, modules: tuple[str, ...]) -> bool:
+    """Whether no other layer gives what the first one takes, or takes what the last one gives; a
+    critic's and a spread's do not count.
+    """
+    inputs, outputs = state[f"{modules[0]}.weight"].shape[1], _outputs(state, modules)
+    others = [
+        value.shape
+        for name, value in state.items()
+        if name.endswith(".weight")
+        and value.ndim == 2
+        and name.removesuffix(".weight") not in modules
+        and not NOT_ACTORS.search(name)
+        and not SPREADS.search(name)
+    ]
+    return not any(shape[1] == outputs or shape[0] == inputs for shape in others)
+
+
+def _statistics_in(state: State, chain: Chain) -> tuple[str, ...]:
+    """Return the names that look like statistics of the observations."""
+    count = chain.state[f"{chain.modules[0]}.weight"].shape[1]
+    return tuple(
+        name
+        for name, value in state.items()
+        if value.size == count
+        and STATISTICS.search(name)
+        and name.rpartition(".")[0] not in chain.modules
+    )
 
 
 def _numbered(state: State, prefix: str) -> tuple[str, ...] | None:
