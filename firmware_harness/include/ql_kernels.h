@@ -191,6 +191,15 @@ const int8_t *ql_mac_s8_w4(const int8_t *weights, const int32_t *bias, const voi
 const int8_t *ql_mac_s16_w4(const int8_t *weights, const int32_t *bias, const void *in,
                             int32_t in_len, int32_t rows, int32_t *acc);
 
+/* The same for weights of 2 bits, -1 to 1: a byte [groups][in_len] holds four rows as
+ * 64 * a + 16 * b + 4 * c + d. Its low 6, 4 and 2 bits, signed, are what it holds without a, then
+ * without b, then without c: four sums, whose differences are the rows'. |acc| < 2^25, which leaves
+ * 64 * acc below 2^31. */
+const int8_t *ql_mac_s8_w2(const int8_t *weights, const int32_t *bias, const void *in,
+                           int32_t in_len, int32_t rows, int32_t *acc);
+const int8_t *ql_mac_s16_w2(const int8_t *weights, const int32_t *bias, const void *in,
+                            int32_t in_len, int32_t rows, int32_t *acc);
+
 /* ql_store_fn. s8 and s16 round and clamp; f32 is for a wide head: the exact accumulators
  * (|acc| < 2^24) in real units, acc * multiplier rounded once to float32. */
 void ql_store_s8(const ql_requant *requant, int32_t first, int32_t count, const int32_t *acc,

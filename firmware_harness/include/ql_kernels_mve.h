@@ -3,7 +3,8 @@
  *
  * Weights stand as sixteen of one row, then the same sixteen of the next three: [rows /
  * 4][blocks][4][16], both axes padded with zeros; of 4 bits as sixteen bytes of one pair of rows
- * (ql_kernels.h), then of the next: [rows / 4][blocks][2][16]. Biases are padded as the rows are.
+ * (ql_kernels.h), then of the next: [rows / 4][blocks][2][16]; of 2 bits as sixteen bytes of all
+ * four rows: [rows / 4][blocks][16]. Biases are padded as the rows are.
  * Inputs are read as they lie, nothing beyond their end. Results equal the portable kernels' bit
  * for bit. acc needs room for the padded rows.
  */
@@ -44,10 +45,14 @@ const int8_t *ql_mac_lanes_s8_mve(const int8_t *weights, const int32_t *bias, co
                                   int32_t blocks, int32_t groups, int32_t *acc);
 const int8_t *ql_mac_lanes_s8_w4_mve(const int8_t *weights, const int32_t *bias, const int8_t *in,
                                      int32_t blocks, int32_t groups, int32_t *acc);
+const int8_t *ql_mac_lanes_s8_w2_mve(const int8_t *weights, const int32_t *bias, const int8_t *in,
+                                     int32_t blocks, int32_t groups, int32_t *acc);
 
 const int8_t *ql_mac_s8_mve(const int8_t *weights, const int32_t *bias, const void *in,
                             int32_t in_len, int32_t rows, int32_t *acc);
 const int8_t *ql_mac_s8_w4_mve(const int8_t *weights, const int32_t *bias, const void *in,
+                               int32_t in_len, int32_t rows, int32_t *acc);
+const int8_t *ql_mac_s8_w2_mve(const int8_t *weights, const int32_t *bias, const void *in,
                                int32_t in_len, int32_t rows, int32_t *acc);
 const int8_t *ql_mac_s16_mve(const int8_t *weights, const int32_t *bias, const void *in,
                              int32_t in_len, int32_t rows, int32_t *acc);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Four rows share each input, on cores without SMLAD (decision 0001); contract: ql_kernels.h.
  *
- * The text of ql_mac_s8, ql_mac_s16, ql_mac_s8_w4 and ql_mac_s16_w4, which define
+ * The text of ql_mac_s8, ql_mac_s16 and those whose names end in _w4 and _w2, which define
  *     QL_NAME, QL_NAME_TEXT   the function
- *     QL_BITS                 of a weight: 8 or 4
+ *     QL_BITS                 of a weight: 8, 4 or 2
  *     QL_ELEMENT              the type of an input
  *     QL_LOAD                 the instruction that loads one
  *     QL_LOG2_BYTES           log2 of its bytes */
@@ -17,7 +17,8 @@
  *
  *   r0  weights     r3       an input             r12  bias
  *   r1  in          r4 - r7  its weights          lr   acc
- *   r2  an end      r8 - r11 sums; of 4 bits r8 and r10 those of whole bytes
+ *   r2  an end      r8 - r11 sums; of 4 bits r8 and r10 those of whole bytes,
+ *                                                  of 2 bits those of 8, 6, 4 and 2 bits
  *   sp  in, its end, the end of its whole fours, the end of acc */
 /* clang-format off */
 __asm__(".syntax unified\n"
@@ -34,11 +35,16 @@ __asm__(".syntax unified\n"
         "    ldrsb r5, [r0, #-3]\n"
         "    ldrsb r6, [r0, #-2]\n"
         "    ldrsb r7, [r0, #-1]\n"
-        ".else\n"
+        ".elseif " QL_TEXT(QL_BITS) " == 4\n"
         "    ldrsb r4, [r0], #2\n"
         "    ldrsb r6, [r0, #-1]\n"
         "    sbfx r5, r4, #0, #4\n"
         "    sbfx r7, r6, #0, #4\n"
+        ".else\n"
+        "    ldrsb r4, [r0], #1\n"
+        "    sbfx r5, r4, #0, #6\n"
+        "    sbfx r6, r4, #0, #4\n"
+        "    sbfx r7, r4, #0, #2\n"
         ".endif\n"
         "    mla r8, r3, r4, r8\n"
         "    mla r9, r3, r5, r9\n"
@@ -58,6 +64,10 @@ __asm__(".syntax unified\n"
         ".if " QL_TEXT(QL_BITS) " == 4\n"
         "    add r8, r9, r8, lsl #4\n"
         "    add r10, r11, r10, lsl #4\n"
+        ".elseif " QL_TEXT(QL_BITS) " == 2\n"
+        "    add r10, r11, r10, lsl #2\n"
+        "    add r9, r10, r9, lsl #4\n"
+        "    add r8, r9, r8, lsl #6\n"
         ".endif\n"
         "    ldr r1, [sp]\n"
         "    ldr r2, [sp, #8]\n"
@@ -81,6 +91,13 @@ __asm__(".syntax unified\n"
         "    asr r8, r8, #4\n"
         "    sub r10, r10, r11\n"
         "    asr r10, r10, #4\n"
+        ".elseif " QL_TEXT(QL_BITS) " == 2\n"
+        "    sub r8, r8, r9\n"
+        "    asr r8, r8, #6\n"
+        "    sub r9, r9, r10\n"
+        "    asr r9, r9, #4\n"
+        "    sub r10, r10, r11\n"
+        "    asr r10, r10, #2\n"
         ".endif\n"
         "    stmia lr!, {r8-r11}\n"
         "    ldr r2, [sp, #12]\n"
@@ -93,13 +110,13 @@ __asm__(".syntax unified\n"
         ".text\n");
 /* clang-format on */
 #elif defined(__thumb__) && __ARM_ARCH_ISA_THUMB == 1
-/* An input of four rows takes 14 instructions (4 bits: 17), four inputs 59 (72) with the end of the
- * loop. Bytes are loaded by an index in a register; sums stand in high registers, which ADD
+/* An input of four rows takes 14 instructions (4 and 2 bits: 17), four inputs 59 (72) with the end
+ * of the loop. Bytes are loaded by an index in a register; sums stand in high registers, which ADD
  * reaches.
  *
  *   r0  weights     r3 - r6   the numbers 0 to 3     r8 - r11  sums
  *   r1  in          r7        a weight, a product    r12       an end of in
- *                   r6        of 4 bits: the same
+ *                   r6        of 4 and 2 bits: the same
  *   r2  an input                                     lr        acc
  *   sp  bias, in, its end, the end of its whole fours, the end of acc */
 /* clang-format off */
@@ -124,12 +141,26 @@ __asm__(".syntax unified\n"
         "    muls r7, r2, r7\n"
         "    add \\sum, r7\n"
         ".endm\n"
+        ".macro ql_mac_low bits, sum\n"
+        "    lsls r6, r7, #32 - \\bits\n"
+        "    asrs r6, r6, #32 - \\bits\n"
+        "    muls r6, r2, r6\n"
+        "    add \\sum, r6\n"
+        ".endm\n"
         ".macro ql_mac_input index\n"
         "    " QL_LOAD " r2, [r1, \\index]\n"
         ".if " QL_TEXT(QL_BITS) " == 4\n"
         "    ql_mac_pair r3, r8, r9\n"
         "    ql_mac_pair r4, r10, r11\n"
         "    adds r0, #2\n"
+        ".elseif " QL_TEXT(QL_BITS) " == 2\n"
+        "    ldrsb r7, [r0, r3]\n"
+        "    ql_mac_low 6, r9\n"
+        "    ql_mac_low 4, r10\n"
+        "    ql_mac_low 2, r11\n"
+        "    muls r7, r2, r7\n"
+        "    add r8, r7\n"
+        "    adds r0, #1\n"
         ".else\n"
         "    ql_mac_weight r3, r8\n"
         "    ql_mac_weight r4, r9\n"
@@ -187,6 +218,13 @@ __asm__(".syntax unified\n"
         "    adds r2, r2, r3\n"
         "    lsls r4, r4, #4\n"
         "    adds r4, r4, r5\n"
+        ".elseif " QL_TEXT(QL_BITS) " == 2\n"
+        "    lsls r4, r4, #2\n"
+        "    adds r4, r4, r5\n"
+        "    lsls r3, r3, #4\n"
+        "    adds r3, r3, r4\n"
+        "    lsls r2, r2, #6\n"
+        "    adds r2, r2, r3\n"
         ".endif\n"
         "    mov r8, r2\n"
         "    mov r9, r3\n"
@@ -222,13 +260,21 @@ __asm__(".syntax unified\n"
         "    asrs r2, r2, #4\n"
         "    subs r4, r4, r5\n"
         "    asrs r4, r4, #4\n"
+        ".elseif " QL_TEXT(QL_BITS) " == 2\n"
+        "    subs r2, r2, r3\n"
+        "    asrs r2, r2, #6\n"
+        "    subs r3, r3, r4\n"
+        "    asrs r3, r3, #4\n"
+        "    subs r4, r4, r5\n"
+        "    asrs r4, r4, #2\n"
         ".endif\n"
         "    stmia r1!, {r2-r5}\n"
         "    mov lr, r1\n"
         "    ldr r2, [sp, #16]\n"
         "    cmp r1, r2\n"
-        "    blo 1b\n"
-        "    add sp, #20\n"
+        "    bhs 6f\n"
+        "    b 1b\n" /* BLO would not reach */
+        "6:  add sp, #20\n"
         "    pop {r4-r7}\n"
         "    mov r8, r4\n"
         "    mov r9, r5\n"
@@ -237,6 +283,7 @@ __asm__(".syntax unified\n"
         "    pop {r4-r7, pc}\n"
         ".purgem ql_mac_four_inputs\n"
         ".purgem ql_mac_input\n"
+        ".purgem ql_mac_low\n"
         ".purgem ql_mac_weight\n"
         ".purgem ql_mac_pair\n"
         ".size " QL_NAME_TEXT ", . - " QL_NAME_TEXT "\n"
@@ -252,6 +299,19 @@ static inline const int8_t *take(const int8_t *weights, int32_t *four)
         four[j] = weights[j];
     }
     return weights + 4;
+}
+#elif QL_BITS == 2
+/* The same of one byte: 64 * first + 16 * second + 4 * third + fourth row. */
+static inline const int8_t *take(const int8_t *weights, int32_t *four)
+{
+    int32_t one = ((*weights & 3) ^ 2) - 2;
+    int32_t two = ((*weights & 15) ^ 8) - 8;
+    int32_t three = ((*weights & 63) ^ 32) - 32;
+    four[0] = (*weights - three) / 64;
+    four[1] = (three - two) / 16;
+    four[2] = (two - one) / 4;
+    four[3] = one;
+    return weights + 1;
 }
 #else
 /* The same of two bytes: 16 * first + second row. */

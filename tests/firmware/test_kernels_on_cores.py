@@ -26,7 +26,7 @@ NO_PADDING = ((0, 0), (0, 0))
 
 
 @pytest.mark.every(3)
-@pytest.mark.parametrize("bits", [8, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("bits", [8, 2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("wide", [False, True], ids=["int8", "int16"])
 @pytest.mark.parametrize("shape", range(len(SHAPES)))
 @pytest.mark.parametrize("cpu", CORES)
@@ -47,7 +47,7 @@ def test_windows_of_every_shape_are_exact(cpu: str, shape: int, wide: bool, bits
 
 
 @pytest.mark.every(2)
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", [8, 4, 2])
 @pytest.mark.parametrize("wide", [False, True], ids=["int8", "int16"])
 @pytest.mark.parametrize("cpu", CORES)
 def test_dense_layers_of_every_length_are_exact(cpu: str, wide: bool, bits: int) -> None:

@@ -77,7 +77,8 @@ def odd_shapes() -> Iterator[Program]:
 def programs() -> Iterator[Program]:
     shapes = [(name, 0, "int8") for name in SAMPLES]
     shapes += [("branches", 3, "int8"), ("small_images", 5, "int8"), ("tanh_mlp", 4, "int8")]
-    shapes += [("stacked_frames", 0, "int4-all"), ("argmax_mlp", 5, "int4-all")]
+    for weights in ("int4-all", "int2-all"):
+        shapes += [("stacked_frames", 0, weights), ("argmax_mlp", 5, weights)]
     for kernels in get_args(Kernels):
         yield from (lower(sample(n, r, weights=w)[1], kernels) for n, r, w in shapes)
     yield from odd_shapes()

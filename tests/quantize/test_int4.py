@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from quarl.exporter.export import ExportRequest
 from quarl.files.npz import npz_bytes, read_npz
 from quarl.firmware.fit import check_fit
 from quarl.firmware.lower import lower
-from quarl.firmware.packing import folded_bias, int4_pairs
+from quarl.firmware.packing import folded_bias, row_bytes
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import (
     QuantDense,
@@ -105,11 +106,14 @@ def test_a_policy_without_inner_layers_is_refused_with_what_to_do() -> None:
     assert bits_of(made(mlp(rng(0), (6, 16, 4)), "int4-all")) == [4, 4]
 
 
-def test_two_weights_take_one_byte() -> None:
-    source = mlp(rng(0), (6, 24, 24, 4))
-    assert (
-        made(source, "int8").parameter_bytes - made(source, "int4").parameter_bytes == 24 * 24 // 2
-    )
+@pytest.mark.parametrize(("weights", "per_byte"), [("int4", 2), ("int3", 2), ("int2", 4)])
+def test_several_weights_take_one_byte(weights: str, per_byte: int) -> None:
+    source = mlp(rng(0), (6, 32, 32, 4))
+    int8, narrow = made(source, "int8"), made(source, weights)
+    saved = 32 * 32 - 32 * 32 // per_byte
+    assert int8.parameter_bytes - narrow.parameter_bytes == saved
+    for kernels in ("portable", "mve", "rv32"):
+        assert lower(int8, kernels).table_bytes - lower(narrow, kernels).table_bytes == saved
 
 
 def test_following_the_data_gains_much_with_4_bits() -> None:
@@ -201,9 +205,18 @@ def test_weights_beyond_their_bits_are_refused_by_name() -> None:
         replace(policy, nodes=tuple(nodes))
 
 
+def test_every_four_weights_come_back_from_their_byte() -> None:
+    weights = np.array(list(product((-1, 0, 1), repeat=4)), np.int8).T
+    fours = row_bytes(weights, 2)[0].astype(int)
+    ends = [((fours & mask) ^ sign) - sign for mask, sign in ((3, 2), (15, 8), (63, 32))]
+    rows = [(fours - ends[2]) // 64, (ends[2] - ends[1]) // 16, (ends[1] - ends[0]) // 4, ends[0]]
+    np.testing.assert_array_equal(np.stack(rows), weights)
+
+
 def test_every_pair_of_weights_comes_back_from_its_byte() -> None:
     first, second = np.meshgrid(np.arange(-7, 8), np.arange(-7, 8))
-    pairs = int4_pairs(np.stack([first.ravel(), second.ravel()]).astype(np.int8))[0].astype(int)
+    rows = np.stack([first.ravel(), second.ravel()]).astype(np.int8)
+    pairs = row_bytes(rows, 4)[0].astype(int)
     low = ((pairs & 15) ^ 8) - 8
     np.testing.assert_array_equal(low, second.ravel())
     np.testing.assert_array_equal((pairs - low) // 16, first.ravel())

@@ -46,7 +46,7 @@ def add_layer(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
 
 def _dense(lowering: Lowering, step: Step, op: QuantDense) -> bool:
     in_type = lowering.ctype(step.source)
-    is_int4 = stored_bits(op) == 4
+    is_int4 = stored_bits(op) <= 4
     packed = pack_rows(op, _bias(lowering, step, op), _span(lowering, step), 2 if is_int4 else 1)
     if packed is None:
         return False
@@ -142,7 +142,7 @@ def _rows(
     lowering: Lowering, step: Step, op: QuantDense | QuantConv2D, packed: PackedRows
 ) -> Struct:
     """Return the `ql_rows` of a layer."""
-    is_int4 = stored_bits(op) == 4
+    is_int4 = stored_bits(op) <= 4
     mac = f"ql_mac{'_lanes' if isinstance(op, QuantConv2D) else ''}{'_w4' if is_int4 else ''}_dsp"
     sums = NULL if packed.part == packed.steps else Function("ql_sums_dsp")
     sums = Function("ql_sums_w4_dsp") if is_int4 else sums

@@ -13,7 +13,7 @@ import numpy as np
 from quarl.firmware.lowering import Fields, Lowering, Step
 from quarl.firmware.packing import GROUP, MVE_LANES, mve_weights, padded_length
 from quarl.firmware.program import Array, Function
-from quarl.firmware.weighted import bias_array, requant, store
+from quarl.firmware.weighted import NARROW, bias_array, requant, store
 from quarl.graph.quant_policy import QuantConv2D, QuantWeighted, stored_bits
 
 
@@ -24,13 +24,12 @@ def add_layer(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
     if lowering.ctype(step.source) != "int8_t":
         return False
     length = padded_length(prod(op.weights.shape[1:]), MVE_LANES)
-    narrow = "_w4" if stored_bits(op) == 4 else ""
     fields: Fields = (
         ("weights", Array(f"{step.prefix}_weights", "int8_t", mve_weights(op), MVE_LANES)),
         ("bias", bias_array(lowering, step, op, GROUP)),
         ("requant", requant(step, op.multiplier.astype(np.float32))),
         ("store", store(lowering, step)),
-        ("mac", Function(f"ql_mac_lanes_s8{narrow}_mve")),
+        ("mac", Function(f"ql_mac_lanes_s8{NARROW[stored_bits(op)]}_mve")),
         ("window", lowering.window(step, op)),
         ("out_len", len(op.weights)),
         ("blocks", length // MVE_LANES),

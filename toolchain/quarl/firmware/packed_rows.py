@@ -50,7 +50,7 @@ def pack_rows(
     width = padded_length(rows.shape[1], STEP * step_multiple)
     padded = np.zeros((padded_length(len(rows), GROUP), width), np.int32)
     padded[: rows.shape[0], : rows.shape[1]] = rows
-    is_int4 = stored_bits(op) == 4
+    is_int4 = stored_bits(op) <= 4
     high, low = _int4_bytes(padded) if is_int4 else (padded[0::2], padded[1::2])
     halfwords = 256 * high + low
     if np.abs(halfwords + 0.5).max() > 2**15:

@@ -24,7 +24,9 @@ from quarl.graph.quant_policy import (
 
 GROUP = 4  # rows that share an input
 MVE_ROWS, MVE_LANES = 4, 16  # the same for MVE, and inputs of a row that stand together
-INT4_BOUND = 2**26  # of a sum of int4 weights: the kernels carry 17 of them in one int32
+# of a layer's sums, by the bits of its weights: the kernels carry 17 sums of 4-bit weights in one
+# int32; of 2-bit weights 64 of them
+BOUNDS = {8: ACCUMULATOR_BOUND, 4: 2**26, 2: 2**25}
 
 
 def folded_bias(name: str, op: QuantWeighted, tensor: QuantTensor) -> NDArray[np.int32]:
@@ -36,14 +38,14 @@ def folded_bias(name: str, op: QuantWeighted, tensor: QuantTensor) -> NDArray[np
     rows = op.weights.astype(np.int64).reshape(len(op.weights), -1)
     bias = op.bias.astype(np.int64) - tensor.zero_point * rows.sum(axis=1)
     bound = np.abs(bias) + np.abs(rows).sum(axis=1) * max(abs(tensor.qmin), abs(tensor.qmax))
-    limit = INT4_BOUND if stored_bits(op) == 4 else ACCUMULATOR_BOUND
+    limit = BOUNDS[stored_bits(op)]
     if bound.max() >= limit:
         channel = int(bound.argmax())
         raise QuantizationError(
             f"{name}, channel {channel}: with its zero point folded a sum can reach "
             f"{bound[channel]:,}, the kernel carries less than "
             f"{limit:,}: use fewer inputs in this layer"
-            + (", or int8 weights" if limit == INT4_BOUND else "")
+            + (", or int8 weights" if limit != ACCUMULATOR_BOUND else "")
         )
     folded: NDArray[np.int32] = bias.astype(np.int32)
     return folded
@@ -55,41 +57,38 @@ def depthwise_weights(op: QuantDepthwiseConv2D) -> NDArray[np.int8]:
 
 
 def portable_weights(op: QuantDense | QuantConv2D) -> NDArray[np.int8]:
-    """Return int8 [groups of four rows, in, 4]; of int4 [groups, in, 2 pairs of rows].
+    """Return int8 [groups of four rows, in, bytes]: four of 8-bit weights, two of 4 bits, one of 2.
 
     Rows are padded with zeros.
     """
-    rows = _padded(op, GROUP, 1)
-    if stored_bits(op) == 4:
-        rows = int4_pairs(rows)
-        return np.ascontiguousarray(rows.reshape(-1, GROUP // 2, rows.shape[1]).transpose(0, 2, 1))
-    return np.ascontiguousarray(rows.reshape(-1, GROUP, rows.shape[1]).transpose(0, 2, 1))
+    rows = row_bytes(_padded(op, GROUP, 1), stored_bits(op))
+    each = GROUP * stored_bits(op) // 8
+    return np.ascontiguousarray(rows.reshape(-1, each, rows.shape[1]).transpose(0, 2, 1))
 
 
 def mve_weights(op: QuantWeighted) -> NDArray[np.int8]:
-    """Return int8 [fours of rows, blocks, 4, 16]: sixteen inputs of each of four rows, or of two
-    pairs of int4 rows.
+    """Return int8 [fours of rows, blocks, bytes, 16]: sixteen inputs of each of four rows, of two
+    pairs of 4-bit rows, or of all four rows of 2 bits.
 
     Both axes are padded with zeros.
     """
-    padded = _padded(op, MVE_ROWS, MVE_LANES)
-    if stored_bits(op) == 4:
-        pairs = int4_pairs(padded)
-        return np.ascontiguousarray(
-            pairs.reshape(len(padded) // MVE_ROWS, MVE_ROWS // 2, -1, MVE_LANES).transpose(
-                0, 2, 1, 3
-            )
-        )
-    return np.ascontiguousarray(
-        padded.reshape(len(padded) // MVE_ROWS, MVE_ROWS, -1, MVE_LANES).transpose(0, 2, 1, 3)
-    )
+    rows = row_bytes(_padded(op, MVE_ROWS, MVE_LANES), stored_bits(op))
+    each = MVE_ROWS * stored_bits(op) // 8
+    blocks = rows.reshape(len(rows) // each, each, -1, MVE_LANES)
+    return np.ascontiguousarray(blocks.transpose(0, 2, 1, 3))
 
 
-def int4_pairs(rows: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Return int8 [pairs of rows, in]: 16 times the weight of the first row plus that of the
-    second; rows [even, in] of -7 to 7.
+def row_bytes(rows: NDArray[np.int8], bits: int) -> NDArray[np.int8]:
+    """Return int8 [rows / (8 / bits), in]: the weights of neighbouring rows in one byte.
+
+    4 bits: 16 * a + b. 2 bits: 64 * a + 16 * b + 4 * c + d. What a row's place does not hold is
+    borrowed from the place above it, so each sum is exact.
     """
-    return (16 * rows[::2] + rows[1::2]).astype(np.int8)
+    per_byte = 8 // bits
+    made = np.zeros((len(rows) // per_byte, rows.shape[1]), np.int32)
+    for place in range(per_byte):
+        made = made * 2**bits + rows[place::per_byte]
+    return made.astype(np.int8)
 
 
 def padded_length(length: int, step: int) -> int:

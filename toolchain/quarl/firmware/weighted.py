@@ -32,6 +32,8 @@ from quarl.graph.quant_policy import (
     stored_bits,
 )
 
+NARROW = {8: "", 4: "_w4", 2: "_w2"}  # in a kernel's name, by the bits of the weights it reads
+
 
 def add_layer(lowering: Lowering, step: Step, op: QuantWeighted) -> None:
     """Append the call of a layer with weights.
@@ -106,15 +108,15 @@ def _depthwise(lowering: Lowering, step: Step, op: QuantDepthwiseConv2D) -> None
 def _dense_fields(lowering: Lowering, step: Step, op: QuantDense | QuantConv2D) -> Fields:
     letters = LETTERS[lowering.ctype(step.source)]
     length = prod(op.weights.shape[1:])
-    is_int4 = stored_bits(op) == 4
-    narrow = "_w4" if is_int4 else ""
-    if lowering.kernels == "mve" and not (is_int4 and letters == "s16"):
+    bits = stored_bits(op)
+    narrow = NARROW[bits]
+    if lowering.kernels == "mve" and (bits == 8 or letters == "s8"):
         packed, alignment = mve_weights(op), MVE_LANES
         mac = f"ql_mac_{letters}{narrow}_mve"
-    elif lowering.kernels == "rv32" and letters == "s8" and not is_int4:
+    elif lowering.kernels == "rv32" and letters == "s8" and bits == 8:
         packed, alignment = portable_weights(op), 1
         mac = "ql_mac_s8_rv32"
-    else:  # int4 weights on int16 are rare, and left to the portable kernel
+    else:  # narrow weights on int16 are rare, and left to the portable kernel
         packed, alignment = portable_weights(op), 1
         mac = f"ql_mac_{letters}{narrow}"
     return (

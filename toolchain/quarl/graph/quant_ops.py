@@ -134,8 +134,9 @@ def weight_bits(op: QuantWeighted) -> int:
 
 
 def stored_bits(op: QuantWeighted) -> int:
-    """Return the bits of one weight as the C runtime stores it: 4 for 2 to 4 bits, 8 for more."""
-    return 4 if weight_bits(op) <= 4 else 8
+    """Return the bits of one weight as the C runtime stores it: 2, 4 for 3 and 4, 8 for more."""
+    bits = weight_bits(op)
+    return next(stored for stored in (2, 4, 8) if bits <= stored)
 
 
 def is_wide_layer(node: QuantNode, input_tensor: QuantTensor) -> bool:

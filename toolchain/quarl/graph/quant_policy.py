@@ -153,7 +153,7 @@ class QuantPolicy:
 
     @property
     def parameter_bytes(self) -> int:
-        """Bytes of weights (int8, or two to a byte), biases (int32), multipliers (float32) and
+        """Bytes of weights (one, two or four to a byte), biases (int32), multipliers (float32) and
         tables as the C runtime stores them.
         """
         total = self.observation.inv_scale.nbytes + self.observation.zero_point.nbytes
