@@ -108,7 +108,7 @@ void ql_conv2d_dsp(const ql_conv2d_dsp_layer *layer, const void *in, int16_t *sc
 
 /* One filter per channel.
  *   in       int8 [in_height][in_width][in_channels], readable to the end of its last word
- *   scratch  [taps] words, then padding_len bytes
+ *   scratch  [2 * taps] words, then padding_len bytes
  *   out      [out_height][out_width][in_channels]; may overlap input that neither this pixel nor a
  *            later one reads */
 void ql_depthwise_dsp(const ql_depthwise_dsp_layer *layer, const int8_t *in, int32_t *scratch,

@@ -3,12 +3,12 @@
 #include "ql_kernels_dsp.h"
 
 #if defined(__ARM_FEATURE_DSP)
-/* Two taps of four channels, eight multiply-accumulates, take 20 instructions.
+/* Two taps of four channels, eight multiply-accumulates, take 20 instructions; four are a round.
  *
  *   r0  weights     r2, r3  offsets, then inputs of two taps     r4 - r7   sums
  *   r1  taps        r8      in, at the four channels             r10, r11  weights of two taps
- *                   r9      twos of taps that are left           r12, lr   inputs, weights,
- * unpacked sp  taps, count, end of in, acc */
+ *                   r9      fours of taps that are left          r12, lr   inputs, weights, unpacked
+ *   sp  taps, count, end of in, acc */
 __asm__(".syntax unified\n"
         ".thumb\n"
         ".section .text.ql_taps_dsp, \"ax\", %progbits\n"
@@ -26,6 +26,14 @@ __asm__(".syntax unified\n"
         "    smlabb r5, r12, lr, r5\n"
         "    smlatt r7, r12, lr, r7\n"
         ".endm\n"
+        ".macro ql_two_taps\n"
+        "    ldmia.w r1!, {r2, r3}\n"
+        "    ldmia.w r0!, {r10, r11}\n"
+        "    ldr r2, [r2, r8]\n"
+        "    ldr r3, [r3, r8]\n"
+        "    ql_tap r2, r10\n"
+        "    ql_tap r3, r11\n"
+        ".endm\n"
         "ql_taps_dsp:\n"
         "    push {r4-r11, lr}\n"
         "    mov r8, r3\n"
@@ -40,16 +48,16 @@ __asm__(".syntax unified\n"
         "    ldr r11, [r0], #4\n"
         "    ldr r10, [r10, r8]\n"
         "    ql_tap r10, r11\n"
-        "    beq 3f\n" /* of lsrs: no twos follow */
-        "2:  ldmia.w r1!, {r2, r3}\n"
-        "    ldmia.w r0!, {r10, r11}\n"
-        "    ldr r2, [r2, r8]\n"
-        "    ldr r3, [r3, r8]\n"
-        "    ql_tap r2, r10\n"
-        "    ql_tap r3, r11\n"
+        "    beq 4f\n" /* of lsrs: no twos follow */
+        "2:  lsrs r9, r9, #1\n"
+        "    bcc 3f\n"
+        "    ql_two_taps\n"
+        "    beq 4f\n" /* no fours follow */
+        "3:  ql_two_taps\n"
+        "    ql_two_taps\n"
         "    subs r9, r9, #1\n"
-        "    bne 2b\n"
-        "3:  ldrd r2, r3, [sp, #8]\n"
+        "    bne 3b\n"
+        "4:  ldrd r2, r3, [sp, #8]\n"
         "    stmia r3!, {r4-r7}\n"
         "    str r3, [sp, #12]\n"
         "    add r8, r8, #4\n"
@@ -57,6 +65,7 @@ __asm__(".syntax unified\n"
         "    blt 1b\n"
         "    add sp, sp, #16\n"
         "    pop {r4-r11, pc}\n"
+        ".purgem ql_two_taps\n"
         ".purgem ql_tap\n"
         ".size ql_taps_dsp, . - ql_taps_dsp\n"
         ".text\n");

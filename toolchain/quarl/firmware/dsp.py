@@ -120,7 +120,7 @@ def _depthwise(lowering: Lowering, step: Step, op: QuantDepthwiseConv2D) -> bool
         ("pixel_bytes", channels * lowering.element_bytes(step.name)),
         ("padding_len", padding),
     )
-    scratch = lowering.add_scratch(step, height * width * WORD + padding, "int32_t")
+    scratch = lowering.add_scratch(step, 2 * height * width * WORD + padding, "int32_t")
     lowering.allow_window_overlap(step, op, 1, reads_before_writes=False)
     descriptor = step.descriptor("ql_depthwise_dsp_layer", fields)
     lowering.call(step, "ql_depthwise_dsp", descriptor, scratch=scratch)
