@@ -48,14 +48,25 @@ def test_the_stated_error_is_the_one_found(published: Published) -> None:
 def test_the_profile_states_the_error_where_silicon_was_measured_and_says_so_elsewhere() -> None:
     texts = {
         name: cycle_assumptions(find_board(name, targets_dir()))
-        for name in ("nrf52840_dk", "nucleo_u575zi", "rp2040_pico")
+        for name in ("nrf52840_dk", "nucleo_l4r5zi", "nucleo_u575zi", "rp2040_pico")
     }
+    assert "a third more where weights stream from slow flash" in texts["nucleo_l4r5zi"]
     assert (
         "on 2 published measurements of other kernels on silicon the middle came out -14 to -6 %"
         in texts["nrf52840_dk"]
     )
     assert "not validated on silicon" in texts["nucleo_u575zi"]
     assert "not validated on silicon" in texts["rp2040_pico"]
+
+
+def test_tables_in_slow_flash_make_the_high_end_longer() -> None:
+    """Each line of 16 bytes is fetched once at least, and waits for the flash."""
+    count = Count(((Block(0, 4, ("nop", "nop")), 10, 0),))
+    board = find_board("nucleo_l4r5zi", targets_dir())
+    without, with_tables = (estimate_cycles(count, board, None, size) for size in (0, 1_601))
+    assert board.flash_wait_states == 5
+    assert with_tables.high - without.high == 101 * 5
+    assert (with_tables.low, with_tables.mid) == (without.low, without.mid)
 
 
 def test_a_core_without_a_timing_table_gets_a_wide_range_and_says_so() -> None:

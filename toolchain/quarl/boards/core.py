@@ -95,6 +95,17 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """Where the estimate of code that we can build lies beside times that others published for code
+    like it. Versions differ, so it is a band and no measurement.
+    """
+
+    what: str
+    least_percent: int  # of the estimate's middle
+    most_percent: int
+
+
+@dataclass(frozen=True, slots=True)
 class CycleModel:
     """How a core's cycles are estimated from what it executed."""
 
@@ -103,6 +114,7 @@ class CycleModel:
     refill: tuple[int, int, int]  # a taken branch adds: least, usual, most
     best: BestCase | None = None  # None: the timing itself is the low end
     published: tuple[Published, ...] = ()
+    slow_flash: Band | None = None  # of a board whose flash has wait states
 
 
 @dataclass(frozen=True, slots=True)

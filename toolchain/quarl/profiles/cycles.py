@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from quarl.boards.core import Published, Timing
+from quarl.boards.core import Band, Published, Timing
 from quarl.boards.microcontroller import Board, FlashCache
 from quarl.links.count import Count
 
 UNKNOWN_WAIT_STATES = 10  # assumed for the high end where a board file does not know them
+FLASH_LINE = 16  # bytes that flash of microcontrollers gives at once, at most
 ACCESSES = ("ldr", "str")  # of one register; LDRD and STRD move two
 DOUBLE_ACCESSES = ("ldrd", "strd")
 
@@ -33,12 +34,15 @@ class Cycles:
         return (self.low * 1e6 / clock_hz, self.mid * 1e6 / clock_hz, self.high * 1e6 / clock_hz)
 
 
-def estimate_cycles(count: Count, board: Board, flash_bytes: int | None = None) -> Cycles:
+def estimate_cycles(
+    count: Count, board: Board, flash_bytes: int | None = None, table_bytes: int = 0
+) -> Cycles:
     """Return the estimate for what was counted on a board's core; `cycle_assumptions` says what it
     rests on.
 
     Args:
         flash_bytes: of the whole image; one that fits a flash cache is fetched once at most.
+        table_bytes: of weights and biases that are read, each from flash at least once.
     """
     model = board.core.cycles
     static = sum(
@@ -48,6 +52,8 @@ def estimate_cycles(count: Count, board: Board, flash_bytes: int | None = None) 
     least, usual, most = (static + taken * refill for refill in model.refill)
     waits = UNKNOWN_WAIT_STATES if board.flash_wait_states == "unknown" else board.flash_wait_states
     high = most + taken * waits
+    if board.flash_cache is None:
+        high += -(-table_bytes // FLASH_LINE) * waits
     if board.flash_cache is not None:
         misses = _most_fills(count, board.flash_cache, model.timing, flash_bytes)
         high += misses * board.flash_cache.fill_cycles
@@ -72,7 +78,7 @@ def cycle_assumptions(board: Board) -> str:
         [
             timing,
             _flash_words(board),
-            _validation(model.published),
+            _validation(model.published, model.slow_flash if board.flash_wait_states else None),
             *_stand_in(board.core.emulation.stands_in),
         ]
     )
@@ -115,11 +121,14 @@ def _wait_words(wait_states: int | Literal["unknown"]) -> str:
     if wait_states == "unknown":
         return (
             f"the flash's wait states are unknown: high adds {UNKNOWN_WAIT_STATES}, more than any "
-            "board that states them, to each taken branch"
+            f"board that states them, to each taken branch{_TABLES}"
         )
     if wait_states == 0:
         return "no wait states"
-    return f"high adds {wait_states} flash wait states to each taken branch"
+    return f"high adds {wait_states} flash wait states to each taken branch{_TABLES}"
+
+
+_TABLES = f" and to each {FLASH_LINE} B of tables"
 
 
 def _refill_words(refill: tuple[int, int, int]) -> str:
@@ -133,13 +142,19 @@ def _stand_in(emulated: str) -> list[str]:
     )
 
 
-def _validation(published: Sequence[Published]) -> str:
+def _validation(published: Sequence[Published], band: Band | None) -> str:
     errors = [measurement.error_percent for measurement in published]
     if not errors:
         return "not validated on silicon"
-    return (
+    found = (
         f"on {len(errors)} published measurements of other kernels on silicon the middle "
         f"came out {min(errors)} to {max(errors)} %"
+    )
+    if band is None:
+        return found
+    return (
+        f"{found}; of {band.what} {band.least_percent} to {band.most_percent} % of what others "
+        "published: expect up to a third more where weights stream from slow flash"
     )
 
 

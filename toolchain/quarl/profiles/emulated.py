@@ -201,7 +201,7 @@ def _count_blocks(device: EmulatedDevice, workload: Workload, board: Board) -> _
             call.layer,
             call.kernel,
             count.instructions,
-            estimate_cycles(count, board, size),
+            estimate_cycles(count, board, size, call.table_bytes),
             call.table_bytes,
         )
         for call, count in zip(device.interface.calls, counts, strict=True)
@@ -211,9 +211,11 @@ def _count_blocks(device: EmulatedDevice, workload: Workload, board: Board) -> _
     return _Counted(
         layers,
         whole.instructions,
-        estimate_cycles(whole, board, size),
+        estimate_cycles(whole, board, size, device.interface.table_bytes),
         None if of_act is None else of_act.instructions,
-        None if of_act is None else estimate_cycles(of_act, board, size),
+        None
+        if of_act is None
+        else estimate_cycles(of_act, board, size, device.interface.table_bytes),
     )
 
 
