@@ -3,8 +3,8 @@ goal.
 
 python -m tests.bench [SECTION ...] [--write FILE.md]
 
-Sections: export accuracy fidelity returns workers atari throughput commands desk play firmware pi
-sizes growth actorq before
+Sections: export accuracy fidelity returns workers atari throughput commands desk play firmware
+riscv tiny pi sizes growth actorq before
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.boards.microcontroller import Board, find_board
 from quarl.bundle.limits import Limits, limits_from_table
 from quarl.emitters import emit_tflite
 from quarl.evidence.closed_loop import failures_of
@@ -36,11 +34,9 @@ from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers import read_policy
 from quarl.pipeline import import_source
-from quarl.profiles.emulated import FirmwareProfile, profile_emulated
 from quarl.profiles.host import cpu_name
 from quarl.quantize.calibration import Calibration, read_observations
 from quarl.quantize.ladder import DEFAULT_RUNG, quantize_on_rung
-from quarl.resources import default_cache_dir, targets_dir
 from quarl.rollouts.actors import Actor, artifact_actor, source_actor
 from quarl.rollouts.episodes import run_episodes
 from quarl.rollouts.shares import Field
@@ -49,12 +45,12 @@ from quarl.sources.observations import observations_of
 from quarl.stats.seeds import PARITY_SEED
 from quarl.study import peers
 from quarl.verdict.limits import failure_of, recipe_limits
-from tests.bench import peer_bakenn
 from tests.bench.actorq import bench_actorq
 from tests.bench.before import bench_before
 from tests.bench.commands import bench_commands, bench_play
 from tests.bench.desk import bench_desk
 from tests.bench.fidelity import bench_fidelity
+from tests.bench.firmware import bench_firmware
 from tests.bench.growth import bench_growth
 from tests.bench.nature import atari_frames, write_nature_zip
 from tests.bench.page import write_page
@@ -63,23 +59,13 @@ from tests.bench.process import run
 from tests.bench.riscv import bench_riscv
 from tests.bench.row import Row
 from tests.bench.sizes import bench_sizes
+from tests.bench.tiny import bench_tiny
 from tests.bench.workers import bench_workers
-from tests.support.samples import observations, sample
-from tests.support.workloads import workload_for
 
 POLICIES = Path(__file__).parent / "policies"
 PAIRED_EPISODES = 400
 MOST_LOST = 0.02  # share of the return
 ATARI_POLICY, ATARI_RUNG, ATARI_EPISODES = "breakout_ppo", 3, 300
-FIRMWARE = (  # board, shape, most instructions, the peer's
-    ("nucleo_l4r5zi", "mlp", 12_500, 19_944),
-    ("nucleo_l4r5zi", "mlp256", 115_000, 162_300),
-    ("nucleo_l4r5zi", "nature", 12_500_000, 18_232_092),
-    ("mps3_an547", "mlp", 11_020, 11_020),
-    ("mps3_an547", "mlp256", 82_332, 82_332),
-    ("mps3_an547", "nature", 2_300_000, 3_726_183),
-)
-INT4_FLASH_BYTES = {"nature": 900_000}  # whole firmware, one frame of example included
 MARKS = {True: "ok  ", False: "MISS", None: "    "}
 THROUGHPUT_FRAMES = 100_000
 
@@ -303,77 +289,6 @@ def bench_throughput(folder: Path) -> list[Row]:
     ]
 
 
-def bench_firmware(folder: Path) -> list[Row]:
-    """Instructions of one inference on Cortex-M (emulated, they repeat exactly); TFLM with CMSIS-NN
-    on the same shapes beside them.
-    """
-    rows = []
-    for board_name, name, goal, peer in FIRMWARE:
-        board = find_board(board_name, targets_dir())
-        policy, quantized = sample(name, 0)
-        counted = profile_emulated(
-            workload_for(quantized, observations(policy, np.random.default_rng(3), 2), board),
-            board,
-            default_cache_dir(),
-        )
-        found = (
-            f"{counted.instructions:,} instructions, {counted.flash_bytes:,} B flash, "
-            f"{counted.arena_bytes:,} B tensors"
-        )
-        holds = counted.instructions <= goal and counted.differing == 0
-        rows.append(
-            Row(
-                f"{name} on {board.cpu} (TFLM + CMSIS-NN: {peer:,}, emulated)",
-                found,
-                f"<= {goal:,}",
-                holds,
-            )
-        )
-        if board.cpu == "cortex-m4":
-            rows.append(_bakenn_row(name, quantized, policy, board, counted))
-            rows.append(_int4_row(name, board, counted))
-    return rows
-
-
-def _bakenn_row(
-    name: str, quantized: QuantPolicy, policy: Policy, board: Board, ours: FirmwareProfile
-) -> Row:
-    cost = peer_bakenn.measure(quantized, observations(policy, np.random.default_rng(3), 2), board)
-    cycles = (
-        ""
-        if cost.cycles is None or ours.cycles is None
-        else f", {cost.cycles:,} cycles (ours {ours.cycles.mid:,}, both estimated)"
-    )
-    found = (
-        f"{cost.instructions:,} instructions, {cost.flash_bytes:,} B flash, "
-        f"{cost.tensor_bytes:,} B tensors{cycles}"
-    )
-    return Row(f"  bakenn {version('bakenn')} + CMSIS-NN, by {cost.compiler}", found, "", None)
-
-
-def _int4_row(name: str, board: Board, int8: FirmwareProfile) -> Row:
-    """The same network with int4 weights; the Nature CNN must fit a part of 1 MB."""
-    policy, quantized = sample(name, 0, weights="int4")
-    counted = profile_emulated(
-        workload_for(quantized, observations(policy, np.random.default_rng(3), 2), board),
-        board,
-        default_cache_dir(),
-    )
-    more = counted.instructions / int8.instructions - 1
-    found = (
-        f"{counted.instructions:,} instructions ({more:+.1%}), {counted.flash_bytes:,} B "
-        f"flash, {counted.arena_bytes:,} B tensors"
-    )
-    most = INT4_FLASH_BYTES.get(name)
-    holds = None if most is None else counted.flash_bytes < most and counted.differing == 0
-    return Row(
-        "  int4 weights but in the first and the last layer",
-        found,
-        "" if most is None else f"< {most:,} B flash",
-        holds,
-    )
-
-
 SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "export": bench_export,
     "accuracy": bench_accuracy,
@@ -387,6 +302,7 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "play": bench_play,
     "firmware": bench_firmware,
     "riscv": bench_riscv,
+    "tiny": bench_tiny,
     "pi": bench_pi,
     "sizes": bench_sizes,
     "growth": bench_growth,
