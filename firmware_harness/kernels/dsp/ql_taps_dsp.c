@@ -7,8 +7,8 @@
  *
  *   r0  weights     r2, r3  offsets, then inputs of two taps     r4 - r7   sums
  *   r1  taps        r8      in, at the four channels             r10, r11  weights of two taps
- *                   r9      fours of taps that are left          r12, lr   inputs, weights, unpacked
- *   sp  taps, count, end of in, acc */
+ *   sp  taps,       r9      fours of taps that are left          r12, lr   both, unpacked
+ *       count, end of in, acc */
 __asm__(".syntax unified\n"
         ".thumb\n"
         ".section .text.ql_taps_dsp, \"ax\", %progbits\n"

@@ -54,7 +54,7 @@ def estimate_cycles(
     high = most + taken * waits
     if board.flash_cache is None:
         high += -(-table_bytes // FLASH_LINE) * waits
-    if board.flash_cache is not None:
+    else:
         misses = _most_fills(count, board.flash_cache, model.timing, flash_bytes)
         high += misses * board.flash_cache.fill_cycles
         usual = (usual + high) // 2

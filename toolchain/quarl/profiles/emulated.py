@@ -195,6 +195,7 @@ class _Counted:
 
 def _count_blocks(device: EmulatedDevice, workload: Workload, board: Board) -> _Counted:
     policy, obs, size = workload.policy, workload.obs, device.image.flash_bytes
+    tables = device.interface.table_bytes
     counts = device.count_calls(quantize_observations(policy, obs[:1]))
     layers = tuple(
         LayerCost(
@@ -211,11 +212,9 @@ def _count_blocks(device: EmulatedDevice, workload: Workload, board: Board) -> _
     return _Counted(
         layers,
         whole.instructions,
-        estimate_cycles(whole, board, size, device.interface.table_bytes),
+        estimate_cycles(whole, board, size, tables),
         None if of_act is None else of_act.instructions,
-        None
-        if of_act is None
-        else estimate_cycles(of_act, board, size, device.interface.table_bytes),
+        None if of_act is None else estimate_cycles(of_act, board, size, tables),
     )
 
 
