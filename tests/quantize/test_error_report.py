@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from quarl import pipeline
+from quarl.errors import InputError
 from quarl.graph.policy import Policy
 from quarl.graph.reference import quantize_observations, run_integers
 from quarl.quantize.calibration import calibrate
@@ -63,6 +64,24 @@ def test_parts_are_input_weights_activations_and_all(reports: dict[int, QuantRep
 def test_a_report_survives_its_json(reports: dict[int, QuantReport]) -> None:
     text = reports[3].to_json()
     assert QuantReport.from_json(text).to_json() == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "[]",
+        '{"format": 1}',
+        '{"format": 1, "observations": "many", "layers": [], "parts": []}',
+        '{"format": 1, "observations": 1, "layers": [{"layer": 3}], "parts": []}',
+        '{"format": 1, "observations": NaN, "layers": [], "parts": []}',
+    ],
+    ids=lambda text: text[:60],
+)
+def test_a_report_that_says_something_else_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"quantization.json: is not a report"):
+        QuantReport.from_json(text)
 
 
 def test_the_unrounded_run_of_whole_numbers_is_the_integer_run_before_its_rounding() -> None:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.errors import InputError
+from quarl.files.documents import Document, decode
 from quarl.graph.contract import Contract
 from quarl.graph.litert_ops import QuantAdd, QuantAveragePool2D, QuantMean
 from quarl.graph.policy import (
@@ -59,7 +59,7 @@ from quarl.graph.reference import (
 from quarl.graph.rows import join_rows, split_rows, state_parts
 from quarl.quantize.ladder import decision_loss
 
-FORMAT = 1
+DOCUMENT = Document("a report on quantisation", 1, "export the bundle again")
 VECTORS, IMAGES = 1024, 32  # observations looked at
 DIGITS = 4  # significant; the last ones of a sum differ between processors
 
@@ -110,25 +110,14 @@ class QuantReport:
         Raises:
             InputError: not a report, or one of another format.
         """
-        try:
-            document = json.loads(text)
-            if document.pop("format") != FORMAT:
-                raise InputError(
-                    "quantization.json: of another format than this quarl reads: export the "
-                    "bundle again"
-                )
-            layers = tuple(LayerReport(**layer) for layer in document.pop("layers"))
-            parts = tuple(PartReport(**part) for part in document.pop("parts"))
-            return QuantReport(**document, layers=layers, parts=parts)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"quantization.json: not a report ({error!r}): export the bundle again"
-            ) from error
+        return decode(QuantReport, text.encode("utf-8", "replace"), "quantization.json", DOCUMENT)
 
     def to_json(self) -> str:
         """Return canonical JSON, numbers rounded to four significant digits."""
         return (
-            json.dumps(_rounded({"format": FORMAT, **asdict(self)}), indent=1, sort_keys=True)
+            json.dumps(
+                _rounded({"format": DOCUMENT.format, **asdict(self)}), indent=1, sort_keys=True
+            )
             + "\n"
         )
 
