@@ -15,6 +15,7 @@ from quarl.files.text import (
     markdown_line,
     message_text,
     printable,
+    sheet_text,
     shortened,
     terminal_text,
     xml_text,
@@ -114,3 +115,22 @@ def test_what_is_no_digest_is_refused(digest: object) -> None:
 def test_what_was_found_is_shown_short(value: object) -> None:
     assert len(shortened(value)) <= 63
     assert "\n" not in shortened(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1+1", "\\t=1+1"),
+        ("  =1+1", "'  =1+1"),
+        ("a\nb", "a\\nb"),
+        ("-1", "'-1"),
+        (-1, "-1"),
+        (0.5, "0.5"),
+        (None, ""),
+        ("nav_ppo", "nav_ppo"),
+    ],
+)
+def test_a_cell_is_no_formula_for_a_spreadsheet(value: object, cell: str) -> None:
+    assert sheet_text(value) == cell

@@ -1,7 +1,8 @@
 """Text from files: checked where it is read, escaped where it is written.
 
-One function for each kind of output: `terminal_text`, `markdown_line`, `xml_text`; HTML and JSON
-escape their own marks, and take `printable` text. C source has its own in `quarl.firmware.render`.
+One function for each kind of output: `terminal_text`, `markdown_line`, `xml_text`, `sheet_text`;
+HTML and JSON escape their own marks, and take `printable` text. C source has its own in
+`quarl.firmware.render`.
 """
 
 from __future__ import annotations
@@ -68,6 +69,18 @@ def markdown_line(text: str) -> str:
 def xml_text(text: str) -> str:
     """Return the text with nothing that XML 1.0 cannot hold; lines stay lines."""
     return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", printable(text, keep="\n"))
+
+
+def sheet_text(value: object) -> str:
+    """Return a value for a cell of CSV: text that a spreadsheet would take for a formula begins
+    with an apostrophe, as text does there; numbers stay numbers.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return str(value)
+    text = printable(value)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
 
 
 _MARKDOWN = str.maketrans(

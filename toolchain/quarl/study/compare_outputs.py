@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from quarl.files.svg_figure import COLOURS, plain_label, svg_figure
-from quarl.files.text import markdown_line
+from quarl.files.text import markdown_line, sheet_text
 from quarl.study.compare import OnBoard, Row
 
 HEAD = (
@@ -68,7 +68,7 @@ def comparison_csv(rows: Sequence[Row]) -> str:
         figures = [getattr(row, column) for column in COLUMNS]
         for board in boards:
             figures += _board_figures(row, board)
-        writer.writerow([*map(_plain, figures), row.problem])
+        writer.writerow([*map(_plain, figures), sheet_text(row.problem)])
     return buffer.getvalue()
 
 
@@ -184,4 +184,4 @@ def _name(row: Row) -> str:
 def _plain(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else sheet_text(value)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.files.svg_figure import COLOURS, svg_figure
+from quarl.files.svg_figure import COLOURS, plain_label, svg_figure
 from quarl.stats.resampling import middle_change
 from quarl.study.result import Result
 
@@ -73,7 +73,7 @@ def histogram(weights: NDArray[np.float32], title: str) -> str:
     def draw(axes: Any) -> None:
         axes.hist(weights, bins=80, color=COLOURS[0])
         axes.set_yscale("log")
-        axes.set_title(title, fontsize=9)
+        axes.set_title(plain_label(title), fontsize=9)
         axes.tick_params(labelsize=7)
 
     return svg_figure(draw, size=(2.6, 1.9))
@@ -88,7 +88,11 @@ def scatter(
         axes.scatter(x, y, s=16, color=COLOURS[0])
         for left, bottom, name in zip(x, y, names, strict=True):
             axes.annotate(
-                name, (left, bottom), fontsize=6, xytext=(3, 3), textcoords="offset points"
+                plain_label(name),
+                (left, bottom),
+                fontsize=6,
+                xytext=(3, 3),
+                textcoords="offset points",
             )
         axes.set_xscale("log")
         axes.set_yscale("symlog", linthresh=1)

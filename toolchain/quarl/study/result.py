@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from quarl.files.documents import Document, decode, encode
+from quarl.files.text import sheet_text
 
 DOCUMENT = Document("the result of a cell", 1, "remove it, and it is computed again")
 
@@ -116,4 +117,4 @@ def row_of(result: Result) -> list[str]:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else sheet_text(value)

@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 from quarl.files.svg_figure import COLOURS, plain_label, svg_figure
+from quarl.files.text import sheet_text
 from quarl.verdict.history import Answer, Run
 
 _RUN_FIELDS = [field.name for field in fields(Run)]
@@ -26,7 +27,7 @@ def history_csv(answers: Iterable[tuple[Run, Answer]]) -> str:
     for run, answer in answers:
         values = [getattr(run, name) for name in _RUN_FIELDS]
         values += [getattr(answer, name) for name in _ANSWER_FIELDS]
-        writer.writerow(["" if value is None else value for value in values])
+        writer.writerow(map(sheet_text, values))
     return buffer.getvalue()
 
 
