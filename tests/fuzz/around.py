@@ -27,8 +27,10 @@ from quarl.boards.from_pack import board_from_pack
 from quarl.boards.microcontroller import parse_board
 from quarl.errors import InputError, QuarlError
 from quarl.files.toml import parse_toml
+from quarl.graph.contract import Action, Contract, Observation
 from quarl.graph.env_spec import EnvElsewhere
 from quarl.importers.rllib_folder import MADE_WITH
+from quarl.quantize.calibration import read_observations
 from quarl.rollouts import env_process
 from quarl.rollouts.env_child import pack as packed
 from quarl.rollouts.foreign_env import make_env
@@ -39,7 +41,7 @@ from quarl.sources.run_folder import find_run
 from quarl.study.result import Result
 from quarl.study.store import Store
 from tests.fuzz.mutate import Mutator, changed_json, changed_text, damaged
-from tests.fuzz.mutate_formats import changed_pickle, folder_changer
+from tests.fuzz.mutate_formats import changed_npy, changed_pickle, folder_changer
 from tests.fuzz.seeds import folder_bytes, unpack
 from tests.support.bombs import zip_bytes
 from tests.support.records import record_of
@@ -301,6 +303,29 @@ def lerobot(data: bytes, folder: Path) -> None:
 
 
 @cache
+def observation_seeds() -> tuple[bytes, ...]:
+    """Observations as text and as one array."""
+    obs = np.random.default_rng(2).normal(size=(20, 4)).astype("f4")
+    text = "\n".join(",".join(f"{value:.4f}" for value in row) for row in obs)
+    out = io.BytesIO()
+    np.save(out, obs)
+    return (f"a,b,c,d\n{text}\n".encode(), out.getvalue())
+
+
+def observations(data: bytes, folder: Path) -> object:
+    """Observations in a `.csv` or an `.npy`."""
+    path = folder / ("obs.npy" if data.startswith(b"\x93NUMPY") else "obs.csv")
+    path.write_bytes(data)
+    contract = Contract(Observation((4,), "float32", "vector"), Action("discrete", 2))
+    return read_observations(path, contract)
+
+
+def changed_observations(data: bytes, rng: random.Random) -> bytes:
+    """Return other observations."""
+    return (changed_npy if data.startswith(b"\x93NUMPY") else changed_text)(data, rng)
+
+
+@cache
 def answer_seeds() -> tuple[bytes, ...]:
     """What the process of an environment says from its start to the second step."""
     box = {"kind": "Box", "low": np.full(3, -1, "f4"), "high": np.ones(3, "f4"), "dtype": "<f4"}
@@ -390,6 +415,7 @@ AROUND: dict[str, Part] = {
     "beside": (beside, beside_seeds, _texts),
     "chips": (chips, chip_seeds, changed_chips),
     "run": (run, run_seeds, _documents),
+    "observations": (observations, observation_seeds, changed_observations),
     "lerobot": (lerobot, lerobot_seeds, _documents),
     "answers": (answers, answer_seeds, changed_answers),
 }

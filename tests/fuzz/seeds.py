@@ -310,12 +310,19 @@ def toml() -> tuple[bytes, ...]:
         targets / "nrf52840_dk" / "board.toml",
         targets / "raspberrypi_4" / "board.toml",
     ]
-    gate = b'[gate]\nepisodes = 100\nmargin = 0.05\nbackends = ["litert"]\nbudgets = { a_b = 1 }\n'
+    gate = (
+        b'[gate]\nepisodes = 100\nmargin = 0.05\nbackends = ["litert", "onnxruntime"]\n'
+        b"budgets = { a_b = 1 }\n"
+    )
     study = (
-        b'env = "CartPole-v1"\npolicies = ["cartpole_ppo"]\nweights = [8, 4]\nmethods = ["ptq"]\n'
+        b'name = "grid"\nepisodes = 20\nboard = "nrf52840_dk"\n'
+        b'[[policies]]\nsource = "cartpole_ppo"\n'
+        b'[[policies]]\nrecipe = "models/cartpole_ppo"\nseeds = [1, 2]\n'
+        b'[[methods]]\nmethod = "ladder"\nweights = [8, 4]\nactivations = [8]\n'
     )
     contract = (
-        b'step_hz = 50\n[observation]\nshape = [4]\nnames = ["a", "b", "c", "d"]\n'
+        b'step_hz = 50\n[observation]\nhistory = 2\nnames = ["a", "b"]\nunits = ["m", "s"]\n'
+        b"[observation.normalizer]\nmean = [0.0, 1.0]\nvar = [1.0, 1.0]\n"
         b"[action]\nlow = [-1.0]\nhigh = [1.0]\n"
     )
     return (*(path.read_bytes() for path in paths), gate, study, contract)

@@ -222,12 +222,12 @@ def npz(data: bytes, folder: Path) -> object:
     return use(read_any_policy(path))
 
 
-def toml(data: bytes, folder: Path) -> None:
-    """Every kind of TOML file that quarl reads."""
+def toml(data: bytes, folder: Path) -> int:
+    """Every kind of TOML file that quarl reads; how many of its readers took it."""
     where = "file.toml"
     for name in (where, "weights.toml"):
         (folder / name).write_bytes(data)
-    text = data.decode("utf-8", "replace")
+    text, taken = data.decode("utf-8", "replace"), 0
     for read in (
         lambda: parse_recipe(text, where),
         lambda: read_gate_file(text, where),
@@ -239,6 +239,8 @@ def toml(data: bytes, folder: Path) -> None:
     ):
         with suppress(QuarlError):
             read()
+            taken += 1
+    return taken
 
 
 def bundle(data: bytes, folder: Path) -> None:

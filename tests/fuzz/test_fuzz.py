@@ -96,6 +96,11 @@ def test_most_mutated_files_differ_from_the_good_one(name: str) -> None:
     assert sum(data not in target.seeds() for data in made) > 30
 
 
+@pytest.mark.parametrize("seed", TARGETS["toml"].seeds(), ids=lambda seed: repr(seed[:30]))
+def test_a_reader_takes_each_toml_file_before_it_is_changed(tmp_path: Path, seed: bytes) -> None:
+    assert TARGETS["toml"].read(seed, tmp_path) == 1
+
+
 def test_damage_changes_bytes() -> None:
     rng = random.Random(1)
     assert sum(damaged(b"0123456789" * 9, rng) != b"0123456789" * 9 for _ in range(50)) > 45

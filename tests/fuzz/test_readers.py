@@ -82,7 +82,7 @@ READ_BY = {
     "profiles/pi/report.py": "bundle",
     "pytest_plugin.py": "toml",
     "quantize/error_report.py": "bundle",
-    "quantize/observation_file.py": "npz",
+    "quantize/observation_file.py": "observations",
     "rollouts/env_child.py": "answers",
     "runtimes/worker.py": "requests of quarl's own",
     "sources/beside.py": "beside",

@@ -68,6 +68,11 @@ def _from_csv(path: Path, names: tuple[str, ...]) -> Observed:
         header = []
     body = rows[1:] if header else rows
     width = len(header) or len(rows[0][1].split(split))
+    if len(body) * width > sum(len(line) for _, line in body):  # each takes a character at least
+        raise InputError(
+            f"{path}: {len(body):,} rows are too short for {width:,} numbers each: record the "
+            "observations again"
+        )
     table = np.empty((len(body), width))
     for place, (number, line) in enumerate(body):
         try:

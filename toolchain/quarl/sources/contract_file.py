@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from quarl.errors import InputError
 from quarl.files.tables import Count, NotNegative, Number, Text, table, value_from
@@ -16,6 +19,8 @@ from quarl.files.toml import read_toml
 from quarl.graph.contract import Action, Normalizer, Observation
 from quarl.importers import ImportOptions
 from quarl.sources.spaces import action_from, observation_from
+
+MOST_FRAMES = 1_000  # of a history
 
 
 @table
@@ -37,7 +42,7 @@ class ObservationTable:
     space: Text | None = None
     names: list[Text] | None = None
     units: list[Text] | None = None
-    history: Count = 1
+    history: Annotated[Count, Field(le=MOST_FRAMES)] = 1
     normalizer: NormalizerTable | None = None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,7 @@ from quarl.quantize.ladder import LADDER
 from quarl.quantize.widths import ACTIVATION_BITS, INPUT_BITS, WEIGHT_BITS, Widths
 
 _SCORE = re.compile(r"(?m)^\[score\][^\n]*\n(?:(?!\[)[^\n]*\n)*")
+MOST_CELLS = 100_000  # weeks of work
 VERSION = 1  # of what a cell means; a change makes every cell new
 
 Method: TypeAlias = Literal["fp16", "paper", "ladder", "distil", "qat"]
@@ -197,15 +199,14 @@ def cells_of(
 def _widths(entry: MethodEntry, *, is_image: bool) -> list[Widths]:
     if entry.method in ("fp16", "paper"):  # weights alone are rounded
         bits = (8,) if entry.method == "fp16" else entry.weights
-        return [Widths(weights=b, edges=b) for b in bits]
+        return [Widths(weights=b, edges=b) for b in dict.fromkeys(bits)]
     inputs = (None,) if is_image else entry.inputs
-    grid = [
+    return [
         Widths(w, entry.edges or w, a, i)
-        for w in entry.weights
-        for a in entry.activations
-        for i in inputs
+        for w in dict.fromkeys(entry.weights)
+        for a in dict.fromkeys(entry.activations)
+        for i in dict.fromkeys(inputs)
     ]
-    return list(dict.fromkeys(grid))
 
 
 def _settings(entry: MethodEntry) -> dict[str, Any]:
@@ -226,6 +227,13 @@ def _contradictions(study: Study) -> list[str]:
             problems.append(f"policies, entry {number}: give it a source or a recipe, one of both")
         elif entry.source is not None and (entry.seeds or entry.steps):
             problems.append(f"policies, entry {number}: seeds and steps belong to a recipe")
+    trained = sum(len(entry.seeds or (None,)) for entry in study.policies)
+    each = sum(
+        math.prod(len(set(part)) for part in (e.weights, e.activations, e.inputs, e.seeds))
+        for e in study.methods
+    )
+    if trained * each > MOST_CELLS:
+        problems.append(f"a grid of {trained * each:,} cells; allowed: at most {MOST_CELLS:,}")
     if not study.policies:
         problems.append("policies: none are given")
     if not study.methods:
