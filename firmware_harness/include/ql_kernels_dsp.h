@@ -10,13 +10,20 @@
  *              a step: ab k0, ab k2 | cd k0, cd k2 | ab k1, ab k3 | cd k1, cd k3    4 words
  *     4 bits   256 * (16 * a + b + 8) + 16 * (c + 8) + d + 8
  *              a step: k0, k2 | k1, k3                                              2 words
+ *     2 bits   2^14 * a + b + 1, 2^14 * c + d + 1: bits 15, 14, 1 and 0 of a halfword
+ *              a step: ab k0, ab k2, turned left by 0 bits; cd k0, cd k2 by 4;
+ *                      ab k1, ab k3 by 8; cd k1, cd k3 by 12                        1 word
  *
  * With S = sum of halfword * input and B = sum of its low byte * input, the sum of the high byte
  * is (S - B) / 256, exactly, while its magnitude is below 2^23. The generator splits the inputs of
  * a layer into parts for which that holds (toolchain/quarl/firmware/packed_rows.py). Weights lie
  * [chunks of QL_CHUNK rows][parts][groups][steps], 4-byte aligned, padded with zero weights. The
- * biases of a group, 4 int32, stand before its steps (8 bits) or behind them (4 bits), in the first
- * part; zeros in the others.
+ * biases of a group, 4 int32, stand before its steps (8 and 2 bits) or behind them (4 bits), in the
+ * first part; zeros in the others.
+ *
+ * 2 bits have no parts but blocks of QL_BLOCK steps, of which the first may have fewer. In a block
+ * |sum of b * input| is below 2^13: S starts at 2^13 - sum of inputs, ends as 2^14 * A + B + 2^13,
+ * and both are added to acc.
  *
  * Inputs are spread to int16 once, in the order in which SXTB16 unpacks a word:
  *
@@ -31,11 +38,13 @@
 
 enum { QL_STEP = 4, QL_GROUP = 4 }; /* inputs of a step, rows of a group */
 enum { QL_LANE = QL_CHUNK + 1 };    /* words of a lane: its sums, and what 4-bit weights add */
+enum { QL_BLOCK = 16, QL_LOW_START = 1 << 13 }; /* 2-bit weights: steps, what S starts at */
 
 /* acc = bias + weights * in, for `groups` groups of rows and `steps` steps of inputs.
  *   in   spread, of one lane or of two, by the function's name
  *   acc  [4 * groups]; of two lanes the second's begin at acc[QL_LANE]. Weights of 4 bits take
- *        acc[QL_CHUNK] of each lane from its rows b, c, d
+ *        acc[QL_CHUNK] of each lane from its rows b, c, d. Weights of 2 bits find behind `in` what
+ *        their sums start at, int32 [blocks][lanes]
  * Returns where the weights of the next group begin. */
 typedef const int16_t *(*ql_mac_dsp_fn)(const int16_t *weights, const int16_t *in, int32_t steps,
                                         int32_t groups, int32_t *acc);
@@ -43,7 +52,7 @@ typedef const int16_t *(*ql_mac_dsp_fn)(const int16_t *weights, const int16_t *i
 typedef struct ql_rows ql_rows;
 
 /* The same for the rows of a chunk whose weights begin at `weights`, over all parts of the inputs.
- * Behind them is scratch, [lanes * QL_LANE] words. */
+ * Behind them is scratch, [lanes * QL_LANE] words; of 2-bit weights [blocks * lanes] words. */
 typedef const int16_t *(*ql_sums_fn)(const ql_rows *rows, const int16_t *weights, int16_t *in,
                                      int32_t lanes, int32_t groups, int32_t *acc);
 
@@ -133,8 +142,8 @@ void ql_spread_lanes_s8(const void *first, const void *second, const ql_lines *l
 void ql_spread_lanes_s16(const void *first, const void *second, const ql_lines *lines,
                          int16_t *out);
 
-/* ql_mac_dsp_fn for one lane and for two, weights of 8 and of 4 bits. ql_mac_w4_dsp wants an even
- * number of steps. */
+/* ql_mac_dsp_fn for one lane and for two, weights of 8, 4 and 2 bits. ql_mac_w4_dsp and
+ * ql_mac_w2_dsp want an even number of steps. */
 const int16_t *ql_mac_dsp(const int16_t *weights, const int16_t *in, int32_t steps, int32_t groups,
                           int32_t *acc);
 const int16_t *ql_mac_lanes_dsp(const int16_t *weights, const int16_t *in, int32_t steps,
@@ -143,11 +152,17 @@ const int16_t *ql_mac_w4_dsp(const int16_t *weights, const int16_t *in, int32_t 
                              int32_t groups, int32_t *acc);
 const int16_t *ql_mac_lanes_w4_dsp(const int16_t *weights, const int16_t *in, int32_t steps,
                                    int32_t groups, int32_t *acc);
+const int16_t *ql_mac_w2_dsp(const int16_t *weights, const int16_t *in, int32_t steps,
+                             int32_t groups, int32_t *acc);
+const int16_t *ql_mac_lanes_w2_dsp(const int16_t *weights, const int16_t *in, int32_t steps,
+                                   int32_t groups, int32_t *acc);
 
-/* ql_sums_fn for weights of 8 and of 4 bits. */
+/* ql_sums_fn for weights of 8, 4 and 2 bits. */
 const int16_t *ql_sums_dsp(const ql_rows *rows, const int16_t *weights, int16_t *in, int32_t lanes,
                            int32_t groups, int32_t *acc);
 const int16_t *ql_sums_w4_dsp(const ql_rows *rows, const int16_t *weights, int16_t *in,
+                              int32_t lanes, int32_t groups, int32_t *acc);
+const int16_t *ql_sums_w2_dsp(const ql_rows *rows, const int16_t *weights, int16_t *in,
                               int32_t lanes, int32_t groups, int32_t *acc);
 
 /* Copies the biases of a group to acc; returns what lies behind them. */
@@ -155,6 +170,17 @@ static inline const int16_t *ql_take_bias(const int16_t *weights, int32_t *acc)
 {
     (void)memcpy(acc, weights, QL_GROUP * sizeof *acc);
     return weights + 2 * QL_GROUP;
+}
+
+/* The 2-bit weight of a row for an input of a step, in spread order, whose word begins at `word`.
+ */
+static inline int32_t ql_weight_w2(const int16_t *word, int32_t row, int32_t input)
+{
+    uint32_t bits = (uint32_t)(uint16_t)word[1] << 16 | (uint16_t)word[0];
+    int32_t turn = 4 * (input / 2 * 2 + row / 2);
+    bits = turn == 0 ? bits : bits >> turn | bits << (32 - turn);
+    bits >>= 16 * (input % 2);
+    return row % 2 == 1 ? (int32_t)(bits & 3) - 1 : (int32_t)((bits >> 14 & 3) ^ 2) - 2;
 }
 
 /* Where input `position` of lane 0 lies among spread inputs. */

@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quarl.firmware.lower import lower
-from quarl.firmware.packed_rows import CHUNK, GROUP, HIGH_BOUND, STEP, PackedRows, pack_rows
+from quarl.firmware.packed_rows import (
+    BLOCK,
+    CHUNK,
+    GROUP,
+    HIGH_BOUND,
+    STEP,
+    PackedRows,
+    pack_rows,
+)
 from quarl.graph.quant_policy import QuantDense, QuantPolicy, QuantTensor
 from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
@@ -33,6 +41,8 @@ def dense_op(weights: np.ndarray, bits: int = 8) -> QuantDense:  # type: ignore[
 def sums(packed: PackedRows, x: np.ndarray, rows: int, bits: int) -> np.ndarray:  # type: ignore[type-arg]
     """Return what a kernel makes of packed rows: by SMLAD in 32 bits, as an M4 does."""
     groups = -(-rows // GROUP)
+    if bits == 2:
+        return sums_of_turned_words(packed, x, groups)[:rows]
     words = 2 if bits == 8 else 1  # halfwords of a group for one input
     out = np.zeros((groups, GROUP), np.int64)
     at, first = 0, 0
@@ -52,6 +62,30 @@ def sums(packed: PackedRows, x: np.ndarray, rows: int, bits: int) -> np.ndarray:
         first += chunk
     assert at == len(packed.halfwords)
     return out.ravel()[:rows]
+
+
+def sums_of_turned_words(packed: PackedRows, x: np.ndarray, groups: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Return the same of 2-bit weights, block by block."""
+    body = packed.halfwords.reshape(groups, 2 * GROUP + 2 * packed.steps)
+    out = np.ascontiguousarray(body[:, : 2 * GROUP]).view(np.int32).astype(np.int64)
+    words = np.ascontiguousarray(body[:, 2 * GROUP :]).view(np.uint32).astype(np.int64)
+    values = x.astype(np.int64).reshape(-1, STEP)[:, [0, 2, 1, 3]]
+    for at in range(packed.steps - BLOCK * (packed.blocks - 1) - BLOCK, packed.steps, BLOCK):
+        block = slice(max(at, 0), at + BLOCK)
+        for group in range(groups):
+            for pair in (0, 1):
+                total = 2**13 - values[block].sum()
+                for turn, first in ((4 * pair, 0), (4 * pair + 8, 2)):
+                    seen = (words[group, block] >> turn | words[group, block] << (32 - turn)) & (
+                        0xC003C003
+                    )
+                    halves = np.stack([seen & 0xFFFF, seen >> 16], axis=1)
+                    halves = halves.astype(np.uint16).view(np.int16).astype(np.int64)
+                    total += (halves * values[block, first : first + 2]).sum()
+                total = int(np.int64(total).astype(np.int32))
+                out[group, 2 * pair] += total >> 14
+                out[group, 2 * pair + 1] += (total & 0x3FFF) - 2**13
+    return out.ravel()
 
 
 def high_of(total: np.int64, low: np.int64) -> int:
@@ -74,16 +108,17 @@ def unpacked(body: np.ndarray, values: np.ndarray, bits: int) -> list[int]:  # t
     return [a, int(b - shift), int(((cd - d) >> 4) - shift), int(d - shift)]
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", [8, 4, 2])
 @given(data=st.data())
 def test_the_sums_of_packed_rows_are_those_of_the_weights(bits: int, data: st.DataObject) -> None:
-    rows, inputs = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 50))
+    rows, inputs = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 150))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    most = 127 if bits == 8 else 7
+    most = 2 ** (bits - 1) - 1
     weights = rng.integers(-most, most + 1, (rows, inputs))
     bias = rng.integers(-(2**20), 2**20, rows).astype(np.int32)
     packed = pack_rows(dense_op(weights, bits), bias, (-128, 127))
     assert packed is not None
+    assert packed.bits == bits
     x = np.zeros(packed.steps * STEP, np.int64)
     x[:] = rng.integers(-128, 128, len(x))  # what stands behind the inputs is multiplied by zero
     expected = bias + weights @ x[:inputs]
@@ -150,6 +185,26 @@ def test_inputs_of_one_sign_let_weights_of_both_signs_cancel(
         np.testing.assert_array_equal(sums(packed, x, 4, 8), weights @ x[:inputs])
 
 
+@pytest.mark.parametrize(
+    ("low", "span", "bits"),
+    [
+        (1, (-128, 127), 2),  # 64 * -128 is the least that 14 bits hold
+        (-1, (-128, 127), 4),  # 64 * 128 is one more than the most
+        (-1, (-127, 127), 2),
+        (1, (-128, 255), 4),  # a wider input
+        (0, (-(2**10), 2**10), 2),  # whose weights are few
+    ],
+)
+def test_two_bits_are_stored_in_four_where_a_block_leaves_its_bounds(
+    low: int, span: tuple[int, int], bits: int
+) -> None:
+    weights = np.zeros((2, 128))
+    weights[1] = low
+    packed = pack_rows(dense_op(weights, 2), np.zeros(2, np.int32), span)
+    assert packed is not None
+    assert packed.bits == bits
+
+
 def at_its_bounds(weight: int, inputs: int = 1100, bits: int = 8) -> QuantPolicy:
     builder = Builder(np.random.default_rng(0), (inputs,), INT8)
     builder.dense(37, builder.output(zero_point=3), weight_bits=bits)
@@ -171,7 +226,9 @@ def extremes(inputs: int) -> np.ndarray:  # type: ignore[type-arg]
 
 @pytest.mark.every(2)
 @pytest.mark.parametrize("cpu", ["cortex-m4", "cortex-m33"])
-@pytest.mark.parametrize(("weight", "bits"), [(127, 8), (-127, 8), (7, 4), (-7, 4)])
+@pytest.mark.parametrize(
+    ("weight", "bits"), [(127, 8), (-127, 8), (7, 4), (-7, 4), (1, 2), (-1, 2)]
+)
 def test_sums_at_their_bounds_are_exact_on_a_core(weight: int, bits: int, cpu: str) -> None:
     policy = at_its_bounds(weight, bits=bits)
     x = extremes(1100)

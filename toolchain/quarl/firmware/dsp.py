@@ -16,7 +16,7 @@ from quarl.firmware.lowering import Fields, Lowering, Step
 from quarl.firmware.packed_rows import CHUNK, GROUP, STEP, PackedRows, pack_rows
 from quarl.firmware.packing import folded_bias, pad_rows, padded_length
 from quarl.firmware.program import NULL, Array, Function, Struct
-from quarl.firmware.weighted import requant, store
+from quarl.firmware.weighted import NARROW, requant, store
 from quarl.graph.quant_policy import (
     QuantConv2D,
     QuantDense,
@@ -46,8 +46,8 @@ def add_layer(lowering: Lowering, step: Step, op: QuantWeighted) -> bool:
 
 def _dense(lowering: Lowering, step: Step, op: QuantDense) -> bool:
     in_type = lowering.ctype(step.source)
-    is_int4 = stored_bits(op) <= 4
-    packed = pack_rows(op, _bias(lowering, step, op), _span(lowering, step), 2 if is_int4 else 1)
+    multiple = 2 if stored_bits(op) <= 4 else 1
+    packed = pack_rows(op, _bias(lowering, step, op), _span(lowering, step), multiple)
     if packed is None:
         return False
     fields: Fields = (
@@ -103,7 +103,11 @@ def _span(lowering: Lowering, step: Step) -> tuple[int, int]:
 
 
 def _spare(packed: PackedRows, lanes: int) -> int:
-    """Return the bytes of scratch in which the sums of a second part are made."""
+    """Return the bytes of scratch in which the sums of a second part are made, or stand what those
+    of blocks start at.
+    """
+    if packed.bits == 2:
+        return lanes * packed.blocks * WORD
     return 0 if packed.part == packed.steps else lanes * LANE_BYTES
 
 
@@ -142,10 +146,10 @@ def _rows(
     lowering: Lowering, step: Step, op: QuantDense | QuantConv2D, packed: PackedRows
 ) -> Struct:
     """Return the `ql_rows` of a layer."""
-    is_int4 = stored_bits(op) <= 4
-    mac = f"ql_mac{'_lanes' if isinstance(op, QuantConv2D) else ''}{'_w4' if is_int4 else ''}_dsp"
-    sums = NULL if packed.part == packed.steps else Function("ql_sums_dsp")
-    sums = Function("ql_sums_w4_dsp") if is_int4 else sums
+    narrow = NARROW[packed.bits]
+    mac = f"ql_mac{'_lanes' if isinstance(op, QuantConv2D) else ''}{narrow}_dsp"
+    needs_sums = packed.bits < 8 or packed.part != packed.steps
+    sums = Function(f"ql_sums{narrow}_dsp") if needs_sums else NULL
     return Struct(
         (
             ("weights", Array(f"{step.prefix}_weights", "int16_t", packed.halfwords, WORD)),

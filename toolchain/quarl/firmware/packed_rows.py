@@ -20,6 +20,8 @@ HIGH_BOUND = 2**23  # of the sum of a halfword's high byte
 # what 4-bit weights of zero make of whatever lies behind the inputs of the last step
 BEHIND = (STEP - 1) * 8 * 2**15
 SPREAD_ORDER = [0, 2, 1, 3]  # of the inputs of a step
+BLOCK = 16  # steps after which the sums of 2-bit weights are taken
+LOW_BOUND, TOP_BOUND = 2**13, 2**17  # of the sums of a block, of rows b and d, of rows a and c
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,12 @@ class PackedRows:
     halfwords: NDArray[np.int16]
     steps: int
     part: int  # steps of a part; the last one may have fewer
+    bits: int  # of a weight as it is stored
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of 2-bit weights."""
+        return -(-self.steps // BLOCK)
 
 
 def pack_rows(
@@ -39,7 +47,8 @@ def pack_rows(
 ) -> PackedRows | None:
     """Return the packed weights of a layer; None where a halfword cannot hold them.
 
-    A weight of -128 beside a negative one does not fit; quarl's own weights begin at -127.
+    A weight of -128 beside a negative one does not fit; quarl's own weights begin at -127. Weights
+    of 2 bits are stored in 4 where a block's sums leave their bounds, as those of wide inputs do.
 
     Args:
         bias: [out], the input's zero point folded in.
@@ -50,12 +59,16 @@ def pack_rows(
     width = padded_length(rows.shape[1], STEP * step_multiple)
     padded = np.zeros((padded_length(len(rows), GROUP), width), np.int32)
     padded[: rows.shape[0], : rows.shape[1]] = rows
+    biases = pad_rows(bias, GROUP).astype("<i4").view("<i2").reshape(-1, 2 * GROUP)
+    steps = width // STEP
+    if stored_bits(op) == 2 and _fits_blocks(padded, span):
+        groups = _turned_words(padded)
+        return PackedRows(_laid_out(groups, biases, steps, False), steps, steps, 2)
     is_int4 = stored_bits(op) <= 4
     high, low = _int4_bytes(padded) if is_int4 else (padded[0::2], padded[1::2])
     halfwords = 256 * high + low
     if np.abs(halfwords + 0.5).max() > 2**15:
         return None
-    steps = width // STEP
     # of 4 bits, b of a group is the high byte of 256 * (b + 8) + d + 8
     bounded = np.concatenate([high, padded[1::4] + 8]) if is_int4 else high
     bound = HIGH_BOUND - (BEHIND if is_int4 else 0)
@@ -63,8 +76,29 @@ def pack_rows(
     if part is None:
         return None
     groups = _groups(halfwords, 1 if is_int4 else 2)
-    biases = pad_rows(bias, GROUP).astype("<i4").view("<i2").reshape(-1, 2 * GROUP)
-    return PackedRows(_laid_out(groups, biases, part, is_int4), steps, part)
+    bits = 4 if is_int4 else 8
+    return PackedRows(_laid_out(groups, biases, part, is_int4), steps, part, bits)
+
+
+def _fits_blocks(rows: NDArray[np.int32], span: tuple[int, int]) -> bool:
+    """Whether the sums of each block of 2-bit weights stay within their bounds."""
+    short = -rows.shape[1] % (STEP * BLOCK)  # the first block is the shorter one
+    blocks = np.pad(rows, ((0, 0), (short, 0))).reshape(len(rows), -1, STEP * BLOCK)
+    up, down = np.split(_largest_products(blocks, span).sum(axis=2), 2)
+    fits_low = up[1::2].max() < LOW_BOUND and down[1::2].max() <= LOW_BOUND
+    return bool(fits_low and max(up[::2].max(), down[::2].max()) < TOP_BOUND)
+
+
+def _turned_words(rows: NDArray[np.int32]) -> NDArray[np.int16]:
+    """Return 2-bit rows as [groups, steps, 2]: a word of four pairs of halfwords, each turned."""
+    halfwords = ((rows[::2] & 3) << 14 | (rows[1::2] + 1)).astype(np.uint32)
+    in_order = halfwords.reshape(len(rows) // GROUP, 2, -1, STEP)[..., SPREAD_ORDER]
+    words = np.zeros((in_order.shape[0], in_order.shape[2]), np.uint32)
+    for view in range(4):
+        first = view // 2 * 2
+        halves = in_order[:, view % 2, :, first] | in_order[:, view % 2, :, first + 1] << 16
+        words |= halves << 4 * view | (halves >> (32 - 4 * view) if view else 0)
+    return words.astype("<u4").view("<i2").reshape(*words.shape, 2)
 
 
 def _int4_bytes(rows: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
