@@ -21,12 +21,13 @@ from quarl.importers.action import is_yes_or_no
 from quarl.importers.draft import Draft, DraftNode, Head, Nodes, output_count, selection
 from quarl.importers.options import ImportOptions
 
+A_STATE = "a state"
 # words in the names of an output, or of the layers and weights that lead to it alone
 NOT_POLICIES = {
     "a value": r"values?|v|vf|vpred|value_net|value_head|critic|baseline",
     "a log-probability": r"log_?probs?|logp|neglogp|log_likelihood|entropy",
     "a spread": r"log_?std(dev)?|std(dev)?|log_?sigma|sigma|log_?var|variance|scale_tril",
-    "a state": r"state_outs?|h_?outs?|c_?outs?|hn|cn|hidden_out|next_state",
+    A_STATE: r"state_outs?|h_?outs?|c_?outs?|hn|cn|hidden_out|next_state",
 }
 POLICY_WORDS = r"actions?|actor|policy|pi|mu|mean|logits|q|deterministic"
 
@@ -79,6 +80,12 @@ def choose_output(path: Path, outputs: Outputs, options: ImportOptions) -> Draft
 
 
 def _only(path: Path, outputs: Outputs, name: str) -> Draft:
+    kind = kind_by_words(Output(name, (name,)))
+    if kind is not None:
+        raise InputError(
+            f"{path.name}: its one output is {kind} by its name: where {name} is the policy, say "
+            f"--output {name}"
+        )
     try:
         return outputs.read([name])
     except NotAPolicyError as error:
@@ -234,12 +241,17 @@ class _Choice:
 
 def kind_by_words(output: Output) -> str | None:
     """Return what an output's names show it to be, None where they show nothing or a policy."""
-    if any(_matches(POLICY_WORDS, word) for word in output.words[:1]):
+    if is_policy_word(output.words[0]):
         return None
     for kind, pattern in NOT_POLICIES.items():
         if any(_matches(pattern, word) for word in output.words):
             return kind
     return None
+
+
+def is_policy_word(name: str) -> bool:
+    """Whether an output is named as a policy's is."""
+    return _matches(POLICY_WORDS, name)
 
 
 def _matches(pattern: str, word: str) -> bool:

@@ -23,6 +23,7 @@ from quarl.graph.contract import Observation
 from quarl.importers.onnx.file import OnnxFile
 from quarl.importers.onnx.states import CarriedState, carried_states
 from quarl.importers.onnx.values import BATCH
+from quarl.importers.outputs import A_STATE, Output, is_policy_word, kind_by_words
 
 FLOAT: dict[int, str] = {
     TensorProto.FLOAT: "float32",
@@ -34,6 +35,7 @@ MASK = re.compile(
     r"(^|_)(action_)?masks?($|_)|(avail(able)?|legal|valid|allowed)_?(actions?|moves?)$",
     re.IGNORECASE,
 )
+ACTION = re.compile(r"actions?|act|a", re.IGNORECASE)
 LONGEST = 1 << 24
 PICTURE_AXES = 4  # the batch among them
 
@@ -102,6 +104,7 @@ def plan_inputs(
         dtypes[entry.name] = _dtype(source, entry)
         observed.append((entry.name, shape))
     if len(observed) > 1:
+        _check_nothing_returns(source, outputs, observed)
         observed = _in_order(source, observed, observation)
         parts = ", ".join(f"{name} {_sides(shape)}" for name, shape in observed)
         notes.append(f"observation: {parts}, one after the other")
@@ -112,6 +115,44 @@ def plan_inputs(
             f"depend on {'it' if is_one else 'them'}"
         )
     return InputPlan(tuple(observed), dtypes, fixed, unread, tuple(notes), states)
+
+
+def _check_nothing_returns(
+    source: OnnxFile, outputs: Sequence[str], observed: Sequence[tuple[str, tuple[int, ...]]]
+) -> None:
+    """Check that no input is the state of a recurrent policy, which another output gives anew, or
+    the action that a critic judges.
+
+    Raises:
+        UnsupportedError: one is, outside an operator that is a cell.
+        InputError: the network is a critic.
+    """
+    counts = [output.type.tensor_type.shape.dim[-1:] for output in source.graph.output]
+    judged = next((name for name, _ in observed if ACTION.fullmatch(name)), None)
+    if judged is not None and all(dim and dim[0].dim_value == 1 for dim in counts):
+        raise InputError(
+            f"{source.path.name}: takes an action, {judged}, and gives one number, as a critic "
+            "does: export the actor. Where it is the action before, export it with another name, "
+            "such as last_action, in input_names"
+        )
+    for output in source.graph.output:
+        kind = kind_by_words(Output(output.name, (output.name,)))
+        is_other = kind not in (None, A_STATE) or is_policy_word(output.name)
+        if output.name in outputs or is_other:
+            continue
+        dims = [dim.dim_value for dim in output.type.tensor_type.shape.dim]
+        count = int(np.prod(dims[1:])) if len(dims) > 1 else 0
+        is_open = not count and kind == A_STATE  # its length is not in the file
+        read = values_read(source.graph, [output.name])
+        for name, shape in observed:
+            is_one = count == numbers_in(shape) or (is_open and name != observed[0][0])
+            if name in read and name != output.name and is_one:
+                raise UnsupportedError(
+                    f"{source.path.name}: {name} [{count}] comes back as {output.name}: it is the "
+                    "state of a recurrent policy, in single steps. Carried over are the operators "
+                    "GRU, LSTM and RNN: export it with torch.nn.GRU or torch.nn.LSTM. Where it is "
+                    f"no state, export the policy without the output {output.name}"
+                )
 
 
 def _sides(shape: Sequence[int]) -> str:
