@@ -38,6 +38,7 @@ ROW = Row(
     loss_high=5.0,
     agreement=0.98,
     model_bytes=12_345,
+    packed_bytes=9_876,
     latency_us=7.25,
     boards=(
         OnBoard("pico", (10.0, 20.0, 30.0), 1_000, 9_000, 800),
@@ -67,6 +68,10 @@ def test_candidates_play_the_episodes_of_their_source() -> None:
     assert rows[0].agreement == 1.0
     assert rows[1].agreement > rows[2].agreement, "two bits decide worse than eight"  # type: ignore[operator]
     assert all(row.latency_us and row.model_bytes for row in rows)
+    float_bytes, int8, int2, ort = (row.packed_bytes for row in rows)
+    assert float_bytes is None
+    assert ort is None
+    assert int8 - int2 == (4 * 64 + 64 * 64 + 64 * 2) * 3 // 4  # type: ignore[operator]
 
 
 def test_without_an_environment_decisions_are_compared_and_auto_is_a_problem() -> None:
@@ -118,6 +123,8 @@ def test_csv_has_every_figure() -> None:
     problem = Row("leg", "ort", "int8", None, problem="no, this")
     table = list(csv.DictReader(io.StringIO(comparison_csv([ROW, problem]))))
     assert table[0]["mean_return"] == "12.25"
+    assert (table[0]["model_bytes"], table[0]["packed_bytes"]) == ("12345", "9876")
+    assert table[1]["packed_bytes"] == ""
     assert table[0]["pico_latency_high_us"] == "30"
     assert table[0]["tiny_flash_bytes"] == ""
     assert table[1]["problem"] == "no, this"
@@ -130,6 +137,7 @@ def test_markdown_is_a_table_whatever_the_names() -> None:
     count = lines[1].count("---")
     assert all(line.replace("\\|", "").count("|") == count + 1 for line in lines[:3])
     assert "2.00 (-1.00 to 5.00)" in text
+    assert "12,345, 9,876" in text
     assert "does not fit" in text
     assert "9,000 B of flash" in text
 

@@ -104,7 +104,8 @@ class Row:
     loss_low: float | None = None  # its 95 % interval, pairs of episodes resampled
     loss_high: float | None = None
     agreement: float | None = None  # share of equal actions, or 1 - mean error / range
-    model_bytes: int = 0  # of the .tflite or .onnx file
+    model_bytes: int = 0  # of the .tflite or .onnx file, whose weights have 8 bits or more
+    packed_bytes: int | None = None  # of the parameters in C; of the method quarl
     latency_us: float | None = None  # measured on this host: median of one decision
     boards: tuple[OnBoard, ...] = ()
     problem: str = ""
@@ -199,6 +200,7 @@ def _measured(subject: _Subject, candidate: Candidate, blank: Row, boards: Seque
     quantized = model.quantized
     if quantized is None:
         return row
+    row = replace(row, packed_bytes=quantized.parameter_bytes)
     return replace(row, boards=tuple(_on_board(quantized, board, obs[:2]) for board in boards))
 
 

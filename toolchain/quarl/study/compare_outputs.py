@@ -22,7 +22,7 @@ HEAD = (
     "return",
     "lost % (95 %)",
     "agreement",
-    "bytes",
+    "file, in C",
     "us",
 )
 COLUMNS = (
@@ -38,6 +38,7 @@ COLUMNS = (
     "loss_high",
     "agreement",
     "model_bytes",
+    "packed_bytes",
     "latency_us",
 )
 BOARD_COLUMNS = (
@@ -94,7 +95,8 @@ def problems_of(rows: Sequence[Row]) -> list[str]:
 
 
 def comparison_svg(rows: Sequence[Row]) -> str:
-    """Return what is lost of the return against the size of the model file, with its interval.
+    """Return what is lost of the return against the bytes, with its interval: of the parameters in
+    C, or of the model file where a method has no C.
 
     Raises:
         ToolMissingError: matplotlib is not installed.
@@ -113,11 +115,11 @@ def comparison_svg(rows: Sequence[Row]) -> str:
                 assert high is not None
                 errors = [[max(0.0, middle - low)], [max(0.0, high - middle)]]
                 axes.errorbar(
-                    row.model_bytes, middle, yerr=errors, fmt=marks[row.method], color=colour, ms=5
+                    _stored(row), middle, yerr=errors, fmt=marks[row.method], color=colour, ms=5
                 )
                 axes.annotate(
                     _name(row),
-                    (row.model_bytes, middle),
+                    (_stored(row), middle),
                     (4, 3),
                     textcoords="offset points",
                     size=6,
@@ -125,7 +127,7 @@ def comparison_svg(rows: Sequence[Row]) -> str:
             axes.plot([], [], "o", color=colour, label=plain_label(policy))
         axes.axhline(0, color="#888", linewidth=0.8)
         axes.set_xscale("log")
-        axes.set_xlabel("bytes of the model file")
+        axes.set_xlabel("bytes: parameters in C (quarl), model file (others)")
         axes.set_ylabel("return lost, % (95 % interval)")
         if policies:
             axes.legend(fontsize=8)
@@ -146,9 +148,13 @@ def _cells(row: Row) -> tuple[str, ...]:
         shown,
         lost,
         f"{row.agreement:.2%}",
-        f"{row.model_bytes:,}",
+        f"{row.model_bytes:,}" + ("" if row.packed_bytes is None else f", {row.packed_bytes:,}"),
         f"{row.latency_us:.1f}",
     )
+
+
+def _stored(row: Row) -> int:
+    return row.model_bytes if row.packed_bytes is None else row.packed_bytes
 
 
 def _board_cell(row: Row, name: str) -> str:
