@@ -11,7 +11,7 @@ from pathlib import Path
 from quarl.tools import ONE_THREAD
 from tests.bench.row import Row
 
-ROUNDS = 3  # the least of which counts: other programs only make it longer
+ROUNDS = 2  # the least of which counts: other programs only make it longer
 SLACK = 1.3  # of the ratio of sizes, beyond which cost grows faster than the work
 MOST_MB = 600
 

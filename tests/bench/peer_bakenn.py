@@ -32,9 +32,11 @@ from quarl.graph.quant_policy import QuantDense, QuantPolicy
 from quarl.graph.reference import quantize_observations, run_integers
 from quarl.graph.rescale import rescale_factor
 from quarl.links.count import merged
+from quarl.links.firmware_link import QEMU, EmulatedDevice, default_emulator
+from quarl.links.qemu import QemuDevice, emulated_board
 from quarl.links.unicorn import UnicornDevice
 from quarl.profiles.cycles import estimate_cycles
-from quarl.resources import firmware_dir
+from quarl.resources import default_cache_dir, firmware_dir
 from quarl.tools import run
 from tests.support.tflite_models import packed
 
@@ -114,6 +116,8 @@ def measure(
         with_cmsis_nn: False: its own portable kernels.
     """
     policy = with_one_scale(policy)
+    if default_emulator(board) == QEMU:
+        board = emulated_board(board)
     compilers: list[CompilerName] = ["zig", "gcc"] if shutil.which(GCC["arm"][0]) else ["zig"]
     with tempfile.TemporaryDirectory(prefix="quarl-bakenn-") as text:
         folder = Path(text)
@@ -159,8 +163,13 @@ def _cost(
     command = ["-O2" if word == "-Os" else word for word in command if word not in WARNINGS]
     done = run(command, timeout=600)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
-    image = read_image((folder / ELF_FILE).read_bytes(), board)
-    device = UnicornDevice(image, board, interface_of(program))
+    elf = (folder / ELF_FILE).read_bytes()
+    image, interface = read_image(elf, board), interface_of(program)
+    device: EmulatedDevice = (
+        QemuDevice(elf, image, board, interface, default_cache_dir())
+        if default_emulator(board) == QEMU
+        else UnicornDevice(image, board, interface)
+    )
     integers = quantize_observations(policy, obs)
     wanted = run_integers(policy, integers)[policy.nodes[-1].name]
     assert np.abs(device.run(integers).astype(np.int32) - wanted).max() <= CLOSE, (

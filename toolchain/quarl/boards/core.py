@@ -74,7 +74,7 @@ class Timing:
     lists: tuple[str, ...]  # starts of mnemonics that move a list: 1 cycle and 1 for each register
     has_pipelined_loads: bool  # a load right after another single access takes 1 cycle
     loads: Mapping[str, int]  # start of a mnemonic -> bytes it loads, of a list for each register
-    undecoded: int = 1  # an instruction the decoder does not know, such as a vector instruction
+    undecoded: int = 1  # an instruction of a block that could not be decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class BestCase:
 
     instructions_per_cycle: int
     words: str
+    vector_cycles: int = 0  # that the unit for loads, or that for arithmetic, has a vector
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ that nothing here needs the packages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,8 @@ from quarl.boards.core import Architecture
 
 Role = Literal["pc", "sp", "return", "operation", "block"]
 Decoder = Callable[[bytes, int], tuple[str, ...]]
+VECTOR_LOAD, VECTOR_STORE, VECTOR_OP = "mve.load", "mve.store", "mve.op"
+OTHER = "other"  # an instruction that the disassembler does not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +77,52 @@ ISAS: Mapping[Architecture, Isa] = {"arm": ARM, "riscv": RISCV}
 
 
 def decoder(isa: Isa) -> Decoder:
-    """Return a function of code bytes and address that gives the instructions as text; it stops at
-    what it does not know.
+    """Return a function of code bytes and address that gives the instructions as text.
+
+    Of Thumb code vector instructions are `VECTOR_LOAD`, `VECTOR_STORE` or `VECTOR_OP`, and what
+    else the disassembler does not know is `OTHER`. RISC-V code ends at what it does not know.
     """
     import capstone  # type: ignore[import-untyped]
 
     names: Any = capstone
     architecture, modes = isa.capstone
     machine = names.Cs(getattr(names, architecture), sum(getattr(names, mode) for mode in modes))
+    if isa is ARM:
+        return lambda code, address: tuple(_thumb_texts(machine, code, address))
     return lambda code, address: tuple(
         f"{i.mnemonic} {i.op_str}".strip() for i in machine.disasm(code, address)
     )
+
+
+def _thumb_texts(machine: Any, code: bytes, address: int) -> Iterator[str]:
+    """Yield each instruction of Thumb code as text, whether it is known or not."""
+    at = 0
+    while at + 2 <= len(code):
+        first, second = (
+            int.from_bytes(code[at + part : at + part + 2], "little") for part in (0, 2)
+        )
+        size = 4 if first >> 11 in (0b11101, 0b11110, 0b11111) else 2
+        text = _vector_text(first, second) if size == 4 else ""
+        if not text:
+            known = next(machine.disasm(code[at : at + size], address + at), None)
+            text = OTHER if known is None else f"{known.mnemonic} {known.op_str}".strip()
+        yield text
+        at += size
+
+
+def _vector_text(first: int, second: int) -> str:
+    """Return what kind of vector instruction two halfwords are; "" where they are none.
+
+    Source: the encodings of MVE in the Armv8.1-M manual (DDI 0553). Its arithmetic has the space of
+    Advanced SIMD, or that of coprocessors with the numbers 14 and 15, and so have its loads.
+    """
+    if first >> 8 in (0xEF, 0xFF):
+        return VECTOR_OP
+    if first >> 8 & 0xEC != 0xEC or second >> 8 & 0xE != 0xE:
+        return ""
+    if first & 0xEE00 == 0xEC00:
+        return VECTOR_LOAD if first & 0x10 else VECTOR_STORE
+    return VECTOR_OP
 
 
 def shown(isa: Isa, registers: Mapping[str, int]) -> str:

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from quarl.boards.core import Band, Published, Timing
+from quarl.boards.core import Band, BestCase, Published, Timing
 from quarl.boards.microcontroller import Board, FlashCache
 from quarl.links.count import Count
+from quarl.links.isa import VECTOR_LOAD, VECTOR_OP, VECTOR_STORE
 
 UNKNOWN_WAIT_STATES = 10  # assumed for the high end where a board file does not know them
 FLASH_LINE = 16  # bytes that flash of microcontrollers gives at once, at most
@@ -59,7 +60,10 @@ def estimate_cycles(
         high += misses * board.flash_cache.fill_cycles
         usual = (usual + high) // 2
     if model.best is not None:
-        low = -(-count.instructions // model.best.instructions_per_cycle)
+        low = sum(
+            _least_cycles(block.instructions, model.best) * times
+            for block, times, _ in count.blocks
+        )
         return Cycles(low, (low + high) // 2, high)
     return Cycles(least, usual, high)
 
@@ -170,6 +174,16 @@ def _block_cycles(instructions: Sequence[str], timing: Timing) -> int:
             total += _instruction_cycles(mnemonic, operands, timing)
         follows_access = _is_single_access(mnemonic)
     return total
+
+
+def _least_cycles(instructions: Sequence[str], best: BestCase) -> int:
+    """Return the cycles of a block at best: as fast as instructions begin, and no faster than the
+    busier of the two vector units.
+    """
+    memory = sum(text in (VECTOR_LOAD, VECTOR_STORE) for text in instructions)
+    arithmetic = sum(text == VECTOR_OP for text in instructions)
+    begun = -(-len(instructions) // best.instructions_per_cycle)
+    return max(begun, best.vector_cycles * max(memory, arithmetic))
 
 
 def _instruction_cycles(mnemonic: str, operands: str, timing: Timing) -> int:

@@ -17,8 +17,12 @@ from quarl.boards.core import (
 from quarl.boards.cores.cortex_m4 import REFILL
 from quarl.boards.cores.cortex_m4 import TIMING as CORTEX_M4
 
-# It computes half a vector a cycle; the next instruction may begin when the first half is done.
-TIMING = replace(CORTEX_M4, undecoded=2)
+# It loads, stores or computes half a vector a cycle: two beats. The next vector instruction may
+# begin when the first half is done, if it has the other unit.
+VECTOR_CYCLES = 2
+TIMING = replace(
+    CORTEX_M4, cycles={**CORTEX_M4.cycles, "mve.": VECTOR_CYCLES}, undecoded=VECTOR_CYCLES
+)
 MACHINE = Machine(
     "mps3-an547",
     flash=Region(0x0100_0000, 2 << 20),
@@ -38,11 +42,13 @@ CORE = Core(
     emulation=Emulation(MACHINE),
     cycles=CycleModel(
         TIMING,
-        "the Cortex-M4's timing table, and 2 cycles for each instruction of a block with vector "
-        "instructions",
+        "the Cortex-M4's timing table, and 2 cycles for each vector instruction",
         REFILL,
         best=BestCase(
-            1, "an instruction every cycle, every vector instruction overlapped by the next"
+            1,
+            "an instruction every cycle; vector loads and vector arithmetic overlapped, each with "
+            "2 cycles of its unit",
+            VECTOR_CYCLES,
         ),
     ),
     limit=CoreLimit(
