@@ -55,7 +55,7 @@ from tests.bench.growth import bench_growth
 from tests.bench.nature import atari_frames, write_nature_zip
 from tests.bench.page import write_page
 from tests.bench.pi import bench_pi
-from tests.bench.process import run
+from tests.bench.process import usage_of
 from tests.bench.riscv import bench_riscv
 from tests.bench.row import Row
 from tests.bench.sizes import bench_sizes
@@ -93,14 +93,23 @@ def bench_export(folder: Path) -> list[Row]:
         str(frames),
         str(folder / "peer.tflite"),
     ]
-    ours = [run([*quarl, str(folder / f"bundle{i}")], folder) for i in range(3)]
-    theirs = [run(peer, folder) for _ in range(2)]
-    (wall_s, peak_mb), (peer_s, peer_mb) = min(ours), min(theirs)
+    ours = [usage_of([*quarl, str(folder / f"bundle{i}")], folder) for i in range(3)]
+    theirs = [usage_of(peer, folder) for _ in range(2)]
+    wall_s, peer_s = (min(used.wall_s for used in both) for both in (ours, theirs))
+    cpu_s, peer_cpu_s = (min(used.cpu_s for used in both) for both in (ours, theirs))
+    peak_mb, peer_mb = (min(used.peak_mb for used in both) for both in (ours, theirs))
+    faster = peer_cpu_s / cpu_s
     return [
         Row("export of a Nature CNN, whole process", f"{wall_s:.2f} s", "<= 2.5 s", wall_s <= 2.5),
         Row("  peak memory", f"{peak_mb:.0f} MB", "<= 400 MB", peak_mb <= 400),
         Row("  the same through TFLiteConverter", f"{peer_s:.2f} s, {peer_mb:.0f} MB", "", None),
-        Row("  faster by", f"{peer_s / wall_s:.2f} x", ">= 2 x", peer_s / wall_s >= 2),
+        Row("  faster by, wall time", f"{peer_s / wall_s:.2f} x", "", None),
+        Row(
+            "  faster by, processor time, which other programs change least",
+            f"{faster:.2f} x ({cpu_s:.2f} s against {peer_cpu_s:.2f})",
+            ">= 2.8 x",
+            faster >= 2.8,
+        ),
         Row("  smaller by", f"{peer_mb / peak_mb:.2f} x", ">= 1.3 x", peer_mb / peak_mb >= 1.3),
     ]
 

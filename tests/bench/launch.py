@@ -1,4 +1,5 @@
-"""Runs a command from a small process and prints its wall time and peak memory.
+"""Runs a command from a small process and prints its wall time, peak memory, exit code and
+processor time.
 
 A process counts what its parent held when it was started as memory of its own, so a large parent
 must not start what it measures.
@@ -18,4 +19,5 @@ if __name__ == "__main__":
         file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
     )
     _, status, usage = os.wait4(child, 0)
-    print(time.perf_counter() - began, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
+    wall_s, cpu_s = time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+    print(wall_s, usage.ru_maxrss, os.waitstatus_to_exitcode(status), cpu_s)
