@@ -47,6 +47,12 @@ def run(script: str, tmp_path: Path, **values: str) -> subprocess.CompletedProce
     )
 
 
+def run_gitlab(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the template's script with the variables of its job."""
+    job = read(GITLAB)[".quarl-gate"]
+    return run("\n".join(job["script"]), tmp_path, **{**job["variables"], **variables})
+
+
 def action_step(name: str) -> dict[str, Any]:
     step: dict[str, Any] = next(
         step for step in read(ACTION)["runs"]["steps"] if step.get("id", step.get("name")) == name
@@ -182,9 +188,26 @@ def test_the_action_installs_what_the_user_names(tmp_path: Path) -> None:
     assert "::error title=quarl::quarl and bad do not install together" in bad.stdout
 
 
-@pytest.mark.parametrize("form", ["a file", "its text"])
-def test_the_action_says_no_to_a_bundle_that_the_trusted_key_has_not_signed(
-    bundle_copy: Path, tmp_path: Path, form: str
+def test_the_gitlab_job_installs_what_the_user_names(tmp_path: Path) -> None:
+    (tmp_path / "pip.py").write_text("import sys; print(sys.argv[1:])")
+    job = read(GITLAB)[".quarl-gate"]
+    values = {**job["variables"], "PYTHONPATH": str(tmp_path), "QUARL_REQUIREMENTS": "my file.txt"}
+    for key, extras, installed in (
+        ("", "firmware", "quarl[firmware]"),
+        ("ci.pub", "firmware", "quarl[firmware,sign]"),
+        ("ci.pub", "", "quarl[sign]"),
+        ("", "", "quarl"),
+    ):
+        given = {**values, "QUARL_TRUSTED_KEY": key, "QUARL_EXTRAS": extras}
+        done = run("\n".join(job["before_script"]), tmp_path, **given)
+        assert done.stdout.strip() == f"['install', '--quiet', '{installed}', '-r', 'my file.txt']"
+
+
+@pytest.mark.parametrize(
+    ("service", "form"), [("github", "a file"), ("github", "its text"), ("gitlab", "its text")]
+)
+def test_a_bundle_that_the_trusted_key_has_not_signed_is_refused(
+    bundle_copy: Path, tmp_path: Path, service: str, form: str
 ) -> None:
     need("cryptography")
     from quarl import pipeline
@@ -195,10 +218,16 @@ def test_the_action_says_no_to_a_bundle_that_the_trusted_key_has_not_signed(
     given = public.name if form == "a file" else public.read_text()
     step = tmp_path / "runner"
     step.mkdir()
-    unsigned = run_action(tmp_path, bundle="bundle", TMPDIR=str(step), **{"trusted-key": given})
+
+    def judged() -> subprocess.CompletedProcess[str]:
+        if service == "gitlab":
+            return run_gitlab(tmp_path, TMPDIR=str(step), QUARL_TRUSTED_KEY=given)
+        return run_action(tmp_path, bundle="bundle", TMPDIR=str(step), **{"trusted-key": given})
+
+    unsigned = judged()
     assert unsigned.returncode == 1, unsigned.stdout + unsigned.stderr
     pipeline.sign(open_bundle(bundle_copy), read_secret_key(tmp_path / "ci key"), "")
-    signed = run_action(tmp_path, bundle="bundle", TMPDIR=str(step), **{"trusted-key": given})
+    signed = judged()
     assert signed.returncode == 0, signed.stdout + signed.stderr
     middle = public.read_text().splitlines()[1]
     assert middle not in unsigned.stdout + unsigned.stderr + signed.stdout + signed.stderr
@@ -206,19 +235,21 @@ def test_the_action_says_no_to_a_bundle_that_the_trusted_key_has_not_signed(
 
 
 @pytest.mark.parametrize(
-    ("inputs", "words"),
+    ("source", "key", "words"),
     [
-        ({"source": "cartpole_ppo", "trusted-key": "ci.pub"}, "omit source, or trusted-key"),
-        ({"trusted-key": "-----BEGIN PRIVATE KEY-----\nMC4CAQ"}, "holds a secret key"),
+        ("cartpole_ppo", "ci.pub", "makes a new one: omit "),
+        ("", "-----BEGIN PRIVATE KEY-----\nMC4CAQ", "holds a secret key"),
     ],
 )
 def test_a_trusted_key_that_cannot_be_one_is_refused_unprinted(
-    tmp_path: Path, inputs: dict[str, str], words: str
+    tmp_path: Path, source: str, key: str, words: str
 ) -> None:
-    refused = run_action(tmp_path, bundle="bundle", **inputs)
-    assert refused.returncode == 2
-    assert words in refused.stdout
-    assert "MC4CAQ" not in refused.stdout + refused.stderr
+    github = run_action(tmp_path, bundle="bundle", source=source, **{"trusted-key": key})
+    gitlab = run_gitlab(tmp_path, QUARL_SOURCE=source, QUARL_TRUSTED_KEY=key)
+    for refused in (github, gitlab):
+        assert refused.returncode == 2
+        assert words in refused.stdout + refused.stderr
+        assert "MC4CAQ" not in refused.stdout + refused.stderr
 
 
 @pytest.mark.parametrize("words", ["; touch broken", "$(touch broken)", "'unclosed"])
@@ -226,17 +257,13 @@ def test_args_are_words_and_never_a_script(tmp_path: Path, words: str) -> None:
     result = run_action(tmp_path, source="cartpole_ppo", bundle="b", args=words)
     assert result.returncode == 2, result.stdout + result.stderr
     assert not (tmp_path / "broken").exists()
-    job = read(GITLAB)[".quarl-gate"]
-    script = "set -e\n" + "\n".join(job["script"])
-    values = {**job["variables"], "QUARL_SOURCE": "cartpole_ppo", "QUARL_ARGS": words}
-    assert run(script, tmp_path, **values).returncode != 0
+    gitlab = run_gitlab(tmp_path, QUARL_SOURCE="cartpole_ppo", QUARL_ARGS=words)
+    assert gitlab.returncode != 0
     assert not (tmp_path / "broken").exists()
 
 
 def test_the_gitlab_job_hands_on_options(bundle_copy: Path, tmp_path: Path) -> None:
-    job = read(GITLAB)[".quarl-gate"]
-    values = {**job["variables"], "QUARL_ARGS": '--markdown "my gate.md"'}
-    assert run("\n".join(job["script"]), tmp_path, **values).returncode == 0
+    assert run_gitlab(tmp_path, QUARL_ARGS='--markdown "my gate.md"').returncode == 0
     assert (tmp_path / "my gate.md").is_file()
 
 
@@ -258,11 +285,10 @@ def test_the_gitlab_job_passes_a_good_bundle_and_stops_one_that_is_not_proven(
     bundle_copy: Path, tmp_path: Path
 ) -> None:
     job = read(GITLAB)[".quarl-gate"]
-    script = "\n".join(job["script"])
-    assert run(script, tmp_path, **job["variables"]).returncode == 0
+    assert run_gitlab(tmp_path).returncode == 0
     assert (tmp_path / job["artifacts"]["reports"]["junit"]).is_file()
     (bundle_copy / "parity.json").unlink()
-    assert run(script, tmp_path, **job["variables"]).returncode == 5
+    assert run_gitlab(tmp_path).returncode == 5
 
 
 def test_the_hook_runs_in_a_repository(bundle_copy: Path, tmp_path: Path) -> None:
