@@ -5,19 +5,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+from quarl.boards.microcontroller import find_board
 from quarl.cli.app import app
+from quarl.cli.doctor import install_command
 from quarl.cli.groups import GROUPS
 from quarl.cli.project import project_of
 from quarl.cli.table import table
 from quarl.cli.verbs import VERBS
 from quarl.errors import InputError
-from quarl.resources import VERSION
+from quarl.importers import ImportOptions
+from quarl.pi.wheels import wheel_set
+from quarl.profiles.platforms import target_of
+from quarl.resources import VERSION, targets_dir
+from quarl.sources.source import open_source, recipe_folder
 
 
 def quarl(
@@ -150,6 +157,27 @@ def test_defaults_reach_a_verb_and_are_said_unless_quiet(tmp_path: Path) -> None
     quiet = quarl(tmp_path, "export", "pendulum_sac", "--out", "b", "-q", code=2)
     assert "defaults from" not in quiet.stderr
     assert "nrf52840_dk" in quiet.stderr, "errors are never quiet"
+
+
+BOARD = find_board("nrf52840_dk", targets_dir())
+
+
+@pytest.mark.parametrize(
+    ("refused", "closest"),
+    [
+        (lambda: open_source("nav_pp", ImportOptions(), None), "nav_ppo"),
+        (lambda: recipe_folder("cartpol_ppo"), "cartpole_ppo"),
+        (lambda: install_command("frmware", ()), "firmware"),
+        (lambda: target_of(BOARD, "probe", flash="pyocdd"), "pyocd"),
+        (lambda: wheel_set("tflite-runtim"), "tflite-runtime"),
+    ],
+    ids=["source", "recipe", "install", "flash", "runtime"],
+)
+def test_a_wrong_name_is_answered_with_the_closest(
+    refused: Callable[[], object], closest: str
+) -> None:
+    with pytest.raises(InputError, match=rf"\(did you mean {closest}\?\)"):
+        refused()
 
 
 def test_a_table_folds_its_widest_texts_to_the_width() -> None:

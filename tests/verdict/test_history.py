@@ -122,8 +122,10 @@ def test_a_figure_is_followed_over_the_runs_that_have_it(tmp_path: Path) -> None
         answer.found
         for _, answer in figure_over_runs(path, "budget_artifact_bytes", "cartpole_ppo")
     ] == [12_000.0] * 3
-    with pytest.raises(InputError, match="no run has a figure unheard"):
+    with pytest.raises(InputError, match="no run has a figure unheard: quarl history --csv"):
         figure_over_runs(path, "unheard")
+    with pytest.raises(InputError, match=r"did you mean equality_litert\?"):
+        figure_over_runs(path, "equality_litter")
 
 
 @pytest.mark.long

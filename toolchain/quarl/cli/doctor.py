@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from quarl import tools
 from quarl.errors import DeviceError, InputError, ToolMissingError
+from quarl.files.tables import did_you_mean
 
 INSTALL_TIMEOUT_S = 3600.0
 PI_EMULATOR = "pi-emulator"
@@ -77,9 +78,9 @@ def install_command(extra: str, requirements: tuple[str, ...]) -> list[str]:
         line.partition(";")[0].strip() for line in requirements if marker in line.replace("'", '"')
     ]
     if extra not in EXTRAS or not wanted:
+        known = (*EXTRAS, PI_EMULATOR)
         raise InputError(
-            f"--install {extra}: there is no such thing to install: choose one of "
-            f"{', '.join((*EXTRAS, PI_EMULATOR))}"
+            f"--install {extra}: must be one of {', '.join(known)}{did_you_mean(extra, known)}"
         )
     return [sys.executable, "-m", "pip", "install", *wanted]
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from quarl import tools
 from quarl.errors import DeviceError, InputError, ToolMissingError
+from quarl.files.tables import did_you_mean
 
 PIP_TIMEOUT_S = 1800.0
 WheelSet = Literal["litert", "tflite-runtime"]
@@ -39,7 +40,9 @@ def wheel_set(name: str) -> WheelSet:
     for known in LOCKS:
         if name == known:
             return known
-    raise InputError(f"--runtime {name}: must be one of {', '.join(LOCKS)}")
+    raise InputError(
+        f"--runtime {name}: must be one of {', '.join(LOCKS)}{did_you_mean(name, LOCKS)}"
+    )
 
 
 def platform_options(python: str, glibc: tuple[int, int]) -> list[str]:

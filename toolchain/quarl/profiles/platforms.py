@@ -10,6 +10,7 @@ from quarl.boards.microcontroller import Board
 from quarl.bundle.manifest import BOARD
 from quarl.bundle.release import Release
 from quarl.errors import InputError
+from quarl.files.tables import did_you_mean
 from quarl.links.firmware_link import SERIAL, is_serial
 from quarl.links.flash import FlashTool
 from quarl.links.target import Target
@@ -69,7 +70,10 @@ def target_of(
         ToolMissingError: what the link needs is not installed.
     """
     if flash is not None and flash not in get_args(FlashTool):
-        raise InputError(f"--flash {flash}: must be one of {', '.join(get_args(FlashTool))}")
+        known = get_args(FlashTool)
+        raise InputError(
+            f"--flash {flash}: must be one of {', '.join(known)}{did_you_mean(flash, known)}"
+        )
     if flash is not None and not is_serial(link):
         raise InputError(
             f"--flash {flash}: only a real board is flashed: give --link {SERIAL}PORT as well"

@@ -14,6 +14,7 @@ from pathlib import Path
 from quarl.bundle.manifest import INT8_FILE
 from quarl.errors import InputError
 from quarl.files.html_table import html_table
+from quarl.files.tables import did_you_mean
 from quarl.graph.env_spec import EnvSpec
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
@@ -101,7 +102,7 @@ def open_source(
         if not path.exists():
             raise InputError(
                 f"{source}: neither a file nor a shipped policy: give a path, or one of "
-                f"{_shipped()}"
+                f"{_shipped(source)}"
             )
         if path.is_dir() and (run := find_run(path)) is not None:
             run.check_env(env)
@@ -224,7 +225,7 @@ def recipe_folder(policy: str) -> Path:
     if folder is None:
         raise InputError(
             f"{policy}: neither a folder with a {RECIPE_FILE} nor a shipped policy: give one "
-            f"of {_shipped()}"
+            f"of {_shipped(policy)}"
         )
     return folder
 
@@ -236,8 +237,10 @@ def _find_recipe(source: str) -> Path | None:
     return Path(source) if (Path(source) / RECIPE_FILE).is_file() else None
 
 
-def _shipped() -> str:
-    return ", ".join(sorted(path.parent.name for path in models_dir().glob(f"*/{RECIPE_FILE}")))
+def _shipped(wanted: str) -> str:
+    """Return the names of the shipped policies, and the closest to what was wanted."""
+    names = sorted(path.parent.name for path in models_dir().glob(f"*/{RECIPE_FILE}"))
+    return f"{', '.join(names)}{did_you_mean(wanted, names)}"
 
 
 def _with_spaces(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quarl.errors import InputError
+from quarl.files.tables import did_you_mean
 from quarl.files.text import shortened
 from quarl.resources import home_dir
 from quarl.verdict.history_file import opened
@@ -214,6 +215,7 @@ def figure_over_runs(
         InputError: no run made it, or as `list_runs`.
     """
     found: list[tuple[Run, Answer]] = []
+    known: list[str] = []
     if path.exists():
         where, values = ("", ()) if policy is None else ("AND runs.policy = ?", (policy,))
         query = (
@@ -227,10 +229,12 @@ def figure_over_runs(
             rows = database.execute(query, (check, *values, limit)).fetchall()
             count = len(_COLUMNS)
             found = [(_run(row[:count]), _answer(row[count:])) for row in reversed(rows)]
+            if not found:
+                known = [name for (name,) in database.execute("SELECT DISTINCT name FROM checks")]
     if not found:
         raise InputError(
-            f"{path}: no run has a figure {check}. quarl history --diff A B shows the names "
-            "of the checks that changed."
+            f"{path}: no run has a figure {check}{did_you_mean(check, known)}: quarl history --csv "
+            "FILE lists every figure of every run"
         )
     return tuple(found)
 
