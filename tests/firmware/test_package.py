@@ -25,7 +25,7 @@ from quarl.firmware.source_tree import write_source_tree
 from quarl.firmware.sources import program_sources
 from quarl.graph.contract import Contract
 from quarl.quantize.ladder import quantize_on_rung
-from quarl.resources import VERSION
+from quarl.resources import VERSION, firmware_dir
 from quarl.tools import run
 from tests.conftest import need
 from tests.firmware.test_examples import ARDUINO, TARGET
@@ -203,6 +203,29 @@ def test_cmake_package_is_a_part_of_another_project(tmp_path: Path) -> None:
         "int main(void) { return left_arm_check() != QL_OK || leg_check() != QL_OK; }\n"
     )
     ran(built(tmp_path, tmp_path / "build") / "app")
+
+
+def test_cmake_package_is_a_part_of_a_cortex_m_project(tmp_path: Path) -> None:
+    need("cmake", "arm-none-eabi-gcc")
+    written("cmake", tmp_path / "policy", packed(kernels="dsp"))
+    freestanding = firmware_dir() / "freestanding"
+    flags = [*TARGET, "-ffreestanding", "-isystem", str(freestanding)]
+    (tmp_path / "core.cmake").write_text(
+        "set(CMAKE_SYSTEM_NAME Generic)\nset(CMAKE_C_COMPILER arm-none-eabi-gcc)\n"
+        "set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)\n"
+        f'set(CMAKE_C_FLAGS_INIT "{" ".join(flags)}")\n'
+    )
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\nproject(app C)\nadd_subdirectory(policy)\n"
+        f"add_executable(app main.c {freestanding / 'memcpy.c'})\n"
+        "target_link_libraries(app PRIVATE left_arm gcc)\n"
+        "target_link_options(app PRIVATE -nostdlib -Wl,-e,main)\n"
+    )
+    (tmp_path / "main.c").write_text(
+        '#include "left_arm.h"\nint main(void) { return left_arm_check() != QL_OK; }\n'
+    )
+    build = built(tmp_path, tmp_path / "build", f"--toolchain={tmp_path / 'core.cmake'}")
+    assert "smla" in ran("arm-none-eabi-objdump", "-d", build / "app")
 
 
 def test_zephyr_module_and_sample_build_and_run(tmp_path: Path) -> None:

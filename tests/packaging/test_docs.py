@@ -49,3 +49,18 @@ def test_no_word_of_the_glossary_is_defined_twice() -> None:
     assert len(words) > 40
     assert sorted(words, key=lambda word: word.strip("`").lower()) == words
     assert len(set(words)) == len(words)
+
+
+SOURCE_FILE = re.compile(r"`((?:toolchain/)?(?:quarl|firmware_harness|tests|models)/[\w./]+\.\w+)`")
+
+
+def test_source_files_that_pages_name_exist() -> None:
+    named = {
+        (page.relative_to(ROOT).as_posix(), name)
+        for page in pages()
+        if page.name != "CHANGELOG.md"  # tells what was there at the time
+        for name in SOURCE_FILE.findall(page.read_text())
+    }
+    assert len(named) > 20
+    for page, name in sorted(named):
+        assert any((root / name).exists() for root in (ROOT, ROOT / "toolchain")), (page, name)
