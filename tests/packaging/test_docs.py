@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from quarl.bundle.manifest import Manifest, Origin
+from quarl.bundle.policy_file import OPS
+from quarl.graph.contract import Action, Contract, Observation
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "toolchain" / "docs"
@@ -64,3 +69,11 @@ def test_source_files_that_pages_name_exist() -> None:
     assert len(named) > 20
     for page, name in sorted(named):
         assert any((root / name).exists() for root in (ROOT, ROOT / "toolchain")), (page, name)
+
+
+def test_the_page_of_formats_names_every_field_and_operation() -> None:
+    page = re.sub(r"```.*?```", "", (DOCS / "formats.md").read_text(), flags=re.DOTALL)
+    tables = (Manifest, Origin, Contract, Observation, Action)
+    fields = {field.name for table in tables for field in dataclasses.fields(table)}
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", page))))
+    assert not {*fields, *OPS} - words
