@@ -88,7 +88,12 @@ def pooled(padding: str) -> Build:
 
 
 KERAS: dict[str, tuple[Build, str, Build, ImportOptions]] = {
-    "inputs": (two_inputs, "concatenate them", plain, CHOICE),
+    "inputs": (
+        two_inputs,
+        "concatenate them, or give the SavedModel of model.export(DIR)",
+        plain,
+        CHOICE,
+    ),
     "no shape": (
         unbuilt,
         "start it with keras.Input(shape=...) and save it again",
@@ -167,6 +172,8 @@ def test_a_savedmodel_is_exported_as_advised(tmp_path: Path) -> None:
     shutil.rmtree(path)
     model.export(path, verbose=False)
     assert isinstance(read_policy(path, CHOICE), Policy)
+    two_inputs(keras, keras.layers).export(tmp_path / "two", verbose=False)
+    assert read_policy(tmp_path / "two", CHOICE).contract.observation.shape == (5,)
     content = (path / "saved_model.pb").read_bytes()
     (path / "saved_model.pb").write_bytes(content[: len(content) // 2])
     refused(path, "copy the whole folder again")

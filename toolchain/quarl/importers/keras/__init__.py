@@ -145,7 +145,8 @@ def _input(path: Path, config: Config, layers: Sequence[LayerSpec]) -> tuple[tup
         names = ", ".join(layer.name for layer in inputs)
         raise UnsupportedError(
             f"{path.name}: the model has {len(inputs)} inputs ({names}), quarl carries one "
-            "observation: concatenate them"
+            "observation: concatenate them, or give the SavedModel of model.export(DIR), whose "
+            "inputs are read"
         )
     first = (inputs or list(layers))[0].config
     shape = (
