@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from quarl.quantize.widths import Widths
 
@@ -97,9 +96,3 @@ def qat_notes(widths: Widths, method: str) -> str:
     """Return the `training.json` of integers that came of quantisation-aware training."""
     document = {"format": FORMAT, "kind": "qat", "widths": asdict(widths), "method": method}
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
-
-
-def parse_record(text: str) -> dict[str, Any]:
-    """Return the document of a `training.json`, for a report."""
-    document: dict[str, Any] = json.loads(text)
-    return document

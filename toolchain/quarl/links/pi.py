@@ -108,7 +108,7 @@ def read_answer(done: subprocess.CompletedProcess[bytes], where: str) -> dict[st
     try:
         answer = json.loads(done.stdout)
         found = answer.pop("format")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
         raise DeviceError(
             f"{where}: the agent ended with code {done.returncode} and no answer: {words}"
         ) from error

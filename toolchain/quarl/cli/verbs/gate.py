@@ -93,7 +93,7 @@ def _explain(name: str, bundle: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from quarl.cli import show_verdict
-    from quarl.files.open import read_file
+    from quarl.files.open import read_member
     from quarl.verdict.explanations import explain
     from quarl.verdict.formats.verdict_json import read_checks
     from quarl.verdict.stored import VERDICT
@@ -101,8 +101,8 @@ def _explain(name: str, bundle: Path | None, as_json: bool) -> None:
     explanation = explain(name)
     checks = []
     if bundle is not None:
-        path = bundle / VERDICT
-        stored = read_checks(read_file(path).decode(errors="replace"), str(path))
+        text = read_member(bundle, VERDICT).decode(errors="replace")
+        stored = read_checks(text, str(bundle / VERDICT))
         checks = [check for check in stored if explanation.covers(check.name)]
     if as_json:
         table = {**asdict(explanation), "checks": [asdict(check) for check in checks]}
