@@ -104,3 +104,17 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> Non
     write_whole(path, b"new")
     assert names(tmp_path) == ["verdict.json"]
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_pipe_or_a_device_is_not_replaced(tmp_path: Path, link: bool) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    target = tmp_path / "there" if link else pipe
+    if link:
+        target.symlink_to(os.devnull)
+    with pytest.raises(InputError, match=r"cannot be written .*a device or a pipe"):
+        write_whole(target, b"new")
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert target.is_symlink() == link
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"pipe", target.name})

@@ -34,11 +34,14 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old bytes or the new ones, never half of either.
 
     Raises:
-        InputError: it cannot be written; nothing was changed.
+        InputError: it cannot be written; nothing was changed. A device or a pipe, or a link to one,
+            is not replaced by a file.
     """
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():  # root may rename a file onto /dev/null
+            raise OSError(errno.EINVAL, "it is a device or a pipe")
         with _scratch_file(path) as (scratch, descriptor):
             write_all(descriptor, data)
             force(descriptor)
