@@ -198,12 +198,6 @@ def _read_here(argv: Any, *, input: bytes, timeout: float, env: Any) -> Any:  # 
     return CompletedProcess(argv, 0, out, b"")
 
 
-def rl_tools(data: bytes, folder: Path) -> None:
-    """A checkpoint of rl_tools, read in this process as the part of a `.keras` is."""
-    with _hdf5_here():
-        imported(".h5", data, folder)
-
-
 def imported_folder(data: bytes, folder: Path) -> None:
     """Import a folder: a SavedModel, a checkpoint of RLlib."""
     seeds.unpack(data, folder / "saved")
@@ -351,7 +345,9 @@ TARGETS: dict[str, Target] = {
     "keras": Target(keras, seeds.keras, zip_changer({".json": changed_json, ".h5": changed_hdf5})),
     "hdf5": Target(partial(imported, ".h5"), seeds.hdf5, changed_hdf5, ("hdf5_worker",)),
     "chainer": Target(partial(imported, ".npz"), seeds.chainer, _members[".npz"]),
-    "rl_tools": Target(rl_tools, around.rl_tools_seeds, changed_hdf5),
+    "rl_tools": Target(
+        partial(imported, ".h5"), around.rl_tools_seeds, changed_hdf5, ("hdf5_worker",)
+    ),
     "rllib": Target(imported_folder, around.rllib_seeds, around.changed_rllib),
     "savedmodel": Target(
         imported_folder,
