@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from quarl.errors import InputError, QuarlError
 from quarl.graph.contract import Action
 from quarl.importers import ImportOptions, read_policy
+from quarl.resources import models_dir
 from tests.importers.test_onnx import node, numbers
 from tests.support.recurrent_policies import recurrent_model
 
@@ -113,3 +114,12 @@ def test_an_only_output_that_is_named_as_a_value_is_asked_about(tmp_path: Path) 
     obs = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
     wanted = obs @ CONSTANTS["w"] @ CONSTANTS["one"]
     np.testing.assert_allclose(policy.outputs(obs), wanted, atol=1e-5)  # type: ignore[union-attr]
+
+
+def test_values_of_several_actions_are_a_policy(tmp_path: Path) -> None:
+    nodes = [node("MatMul", ["obs", "w"], "seen"), node("MatMul", ["seen", "a"], "values")]
+    path = save(tmp_path / "policy.onnx", nodes, {"obs": 5}, {"values": 3})
+    assert read_policy(path, CHOICE).contract.action.count == 3
+    shipped = models_dir() / "nav_dqn_small" / "policy.keras"
+    options = ImportOptions(no_normalizer=True, action_space=Action("discrete", 25))
+    assert read_policy(shipped, options).contract.action.count == 25

@@ -21,10 +21,11 @@ from quarl.importers.action import is_yes_or_no
 from quarl.importers.draft import Draft, DraftNode, Head, Nodes, output_count, selection
 from quarl.importers.options import ImportOptions
 
+A_VALUE = "a value"
 A_STATE = "a state"
 # words in the names of an output, or of the layers and weights that lead to it alone
 NOT_POLICIES = {
-    "a value": r"values?|v|vf|vpred|value_net|value_head|critic|baseline",
+    A_VALUE: r"values?|v|vf|vpred|value_net|value_head|critic|baseline",
     "a log-probability": r"log_?probs?|logp|neglogp|log_likelihood|entropy",
     "a spread": r"log_?std(dev)?|std(dev)?|log_?sigma|sigma|log_?var|variance|scale_tril",
     A_STATE: r"state_outs?|h_?outs?|c_?outs?|hn|cn|hidden_out|next_state",
@@ -80,19 +81,21 @@ def choose_output(path: Path, outputs: Outputs, options: ImportOptions) -> Draft
 
 
 def _only(path: Path, outputs: Outputs, name: str) -> Draft:
-    kind = kind_by_words(Output(name, (name,)))
-    if kind is not None:
-        raise InputError(
-            f"{path.name}: its one output is {kind} by its name: where {name} is the policy, say "
-            f"--output {name}"
-        )
     try:
-        return outputs.read([name])
+        draft = outputs.read([name])
     except NotAPolicyError as error:
         raise InputError(
             f"{path.name}: the output {name!r} is {error}: there is no policy in it, export the "
             "model again"
         ) from error
+    kind = kind_by_words(Output(name, (name,)))
+    # values of several actions are what a network of DQN gives
+    if kind is not None and (kind != A_VALUE or output_count(draft) == 1):
+        raise InputError(
+            f"{path.name}: its one output is {kind} by its name: where {name} is the policy, say "
+            f"--output {name}"
+        )
+    return draft
 
 
 class _Choice:
