@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -156,7 +157,7 @@ def import_path(path: Path, is_deep: bool) -> None:
 def _answered(path: Path, observation: Observation | None) -> Policy | QuantPolicy:
     options = ImportOptions(observation=observation, no_normalizer=path.suffix == ".zip")
     try:
-        return read_policy(path, options)
+        return _with_output(path, options)
     except InputError as error:
         if "--activation" not in str(error) and not isinstance(error, MissingActionError):
             raise
@@ -167,7 +168,18 @@ def _answered(path: Path, observation: Observation | None) -> Policy | QuantPoli
         low, high = (-1.0,) * error.count, (1.0,) * error.count
         is_box = error.count % 2 or error.count > 1_000
         kind = Action("box", error.count, low, high) if is_box else Action("discrete", error.count)
-        return read_policy(path, replace(options, action_space=kind))
+        return _with_output(path, replace(options, action_space=kind))
+
+
+def _with_output(path: Path, options: ImportOptions) -> Policy | QuantPolicy:
+    """Import a file; the output that quarl asks to be named is named."""
+    try:
+        return read_policy(path, options)
+    except InputError as error:
+        asked = re.search(r"say --output ([\w:/.]+)$", str(error))
+        if asked is None:
+            raise
+        return read_policy(path, replace(options, output=asked[1]))
 
 
 def keras(data: bytes, folder: Path) -> None:

@@ -56,7 +56,6 @@ READ_BY = {
     "emitters/tflite_file.py": "tflite",
     "evidence/evidence.py": "bundle",
     "finetune/notebook.py": "quarl's own notebook, and what it has just learned",
-    "finetune/record.py": "quarl's own record, made in the same process",
     "graph/contract.py": "documents",
     "importers/chainer.py": "chainer",
     "importers/detect.py": "sb3",
