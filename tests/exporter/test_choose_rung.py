@@ -34,6 +34,7 @@ from quarl.sources.observations import observations_of
 from quarl.sources.source import Source
 from quarl.stats.seeds import SELECTION_SEED
 from quarl.verdict.limits import looks_of
+from tests.support.samples import sample
 
 pytestmark = pytest.mark.play
 
@@ -194,6 +195,14 @@ def test_the_model_of_the_cost_is_near_what_an_emulator_counts() -> None:
         for rung, instructions in by_rung.items():
             found = modelled(quantize_on_rung(source.policy, few, rung)).instructions
             assert found == pytest.approx(instructions, rel=0.05)
+
+
+@pytest.mark.parametrize(("weights", "instructions"), [("int4", 82_135), ("int2", 56_170)])
+def test_the_model_knows_what_packed_weights_cost(weights: str, instructions: int) -> None:
+    """Emulated instructions of one decision of mlp256 on a Cortex-M4F; 74,661 with int8."""
+    int8, packed = (modelled(sample("mlp256", 0, weights=name)[1]) for name in ("int8", weights))
+    assert packed.instructions / int8.instructions == pytest.approx(instructions / 74_661, rel=0.05)
+    assert packed.flash_bytes < int8.flash_bytes
 
 
 def test_integers_learn_only_where_no_rung_holds_and_stand_above_the_highest(
