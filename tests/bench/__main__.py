@@ -4,7 +4,7 @@ goal.
 python -m tests.bench [SECTION ...] [--write FILE.md]
 
 Sections: export accuracy fidelity returns workers atari throughput commands desk play firmware
-riscv tiny pi sizes growth actorq before
+riscv tiny pi sizes growth precision actorq before
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ from tests.bench.growth import bench_growth
 from tests.bench.nature import atari_frames, write_nature_zip
 from tests.bench.page import write_page
 from tests.bench.pi import bench_pi
+from tests.bench.precision import bench_precision
 from tests.bench.process import usage_of
 from tests.bench.riscv import bench_riscv
 from tests.bench.row import Row
@@ -315,6 +316,7 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "pi": bench_pi,
     "sizes": bench_sizes,
     "growth": bench_growth,
+    "precision": bench_precision,
     "actorq": bench_actorq,
     "before": bench_before,
 }
