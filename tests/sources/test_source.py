@@ -74,7 +74,9 @@ def test_the_algorithm_is_the_recipes_where_the_file_does_not_say() -> None:
     assert pipeline.import_source("nav_dqn_small").algorithm == "DQN"
     file = str(models_dir() / "nav_dqn_small" / "policy.keras")
     options = ImportOptions(action_space=Action("discrete", 25))
-    assert pipeline.import_source(file, options).algorithm == "unknown"
+    unnamed = pipeline.import_source(file, options)
+    assert unnamed.algorithm == "unknown"
+    assert f"{unnamed.framework}, algorithm not stated" in repr(unnamed)
     assert pipeline.import_source(str(models_dir() / "nav_ppo" / "policy.zip")).algorithm == "PPO"
 
 

@@ -61,6 +61,18 @@ class Origin:
     framework: Name
     recipe: Name | None  # name of the shipped policy
 
+    @property
+    def made_by(self) -> str:
+        """The algorithm and its framework, for people."""
+        return made_by(self.algorithm, self.framework)
+
+
+def made_by(algorithm: str, framework: str) -> str:
+    """Return who made a policy, for people; an "unknown" algorithm is one that no file names."""
+    if algorithm == "unknown":
+        return f"{framework}, algorithm not stated"
+    return f"{algorithm} by {framework}"
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from quarl.bundle.manifest import made_by
 from quarl.bundle.release import Release
 from quarl.cli.table import table
 
@@ -143,7 +144,7 @@ def source_text(source: Source, proof: ImportProof) -> str:
         )
     return "\n".join(
         [
-            f"{source.name}: {source.algorithm} of {source.framework}, "
+            f"{source.name}: {made_by(source.algorithm, source.framework)}, "
             f"{sum(count for *_, count in layers):,} parameters",
             f"  observation  {seen}",
             f"  action       {done}{rate}",

@@ -40,7 +40,7 @@ def bundle_shown(release: Release) -> str:
     observed = "x".join(map(str, contract.observation.shape))
     facts = [
         ("policy", manifest.name),
-        ("source", f"{origin.file}, {origin.algorithm}, {origin.framework}"),
+        ("source", f"{origin.file}, {origin.made_by}"),
         ("integers", f"rung {rung}, {manifest.weights} weights"),
         ("observes", f"{observed} {contract.observation.dtype}, {contract.observation.layout}"),
         ("does", f"{contract.action.kind}, {contract.action.count} outputs"),

@@ -70,7 +70,7 @@ def _body(release: Release, verdict: Verdict | None) -> str:
     manifest, contract = release.manifest, release.contract
     origin = manifest.origin
     rows = [
-        ("source", f"{origin.file}, {origin.algorithm} by {origin.framework}"),
+        ("source", f"{origin.file}, {origin.made_by}"),
         ("environment", "none" if manifest.env is None else manifest.env.id),
         ("observation", _observation(contract.observation)),
         ("action", _action(contract.action)),

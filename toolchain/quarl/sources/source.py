@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from quarl.bundle.manifest import INT8_FILE
+from quarl.bundle.manifest import INT8_FILE, made_by
 from quarl.errors import InputError
 from quarl.files.html_table import html_table
 from quarl.files.tables import did_you_mean
@@ -46,14 +46,14 @@ class Source:
 
     def __repr__(self) -> str:
         """Return what it is, without its numbers."""
-        return f"Source({self.name!r}, {self.algorithm} by {self.framework}, {self.policy!r})"
+        return f"Source({self.name!r}, {made_by(self.algorithm, self.framework)}, {self.policy!r})"
 
     def _repr_html_(self) -> str:
         """Return the policy as a table for a notebook."""
         contract = self.policy.contract
         rows = [
             ("file", self.file.name),
-            ("algorithm", f"{self.algorithm} by {self.framework}"),
+            ("algorithm", made_by(self.algorithm, self.framework)),
             ("environment", "none" if self.env is None else self.env.id),
             ("observation", f"{contract.observation.shape} {contract.observation.dtype}"),
             ("action", f"{contract.action.kind}, {contract.action.count}"),

@@ -39,7 +39,7 @@ def provenance(contents: Contents) -> Section:
     manifest = contents.manifest
     origin = manifest.origin
     rows = [
-        ("Source file", Cell(origin.file, note=f"{origin.algorithm} by {origin.framework}")),
+        ("Source file", Cell(origin.file, note=origin.made_by)),
         ("Its SHA-256", Cell(code=origin.sha256)),
         ("Shipped policy", Cell(origin.recipe or "none")),
         ("Manifest SHA-256", Cell(code=contents.manifest_sha256)),

@@ -104,7 +104,7 @@ def _hints(verdict: Verdict | None) -> tuple[str, ...]:
 
 def _facts(contents: Contents) -> tuple[str, ...]:
     manifest = contents.manifest
-    facts = [f"{manifest.origin.algorithm} by {manifest.origin.framework}"]
+    facts = [manifest.origin.made_by]
     if manifest.rung is not None:
         facts.append(f"int8, rung {manifest.rung} ({rung_name(manifest.rung)})")
     if manifest.env is not None:

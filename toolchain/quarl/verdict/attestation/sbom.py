@@ -43,7 +43,7 @@ def sbom_bytes(release: Release) -> bytes:
         type=ComponentType.MACHINE_LEARNING_MODEL,
         version=release.manifest_sha256,
         bom_ref=manifest.name,
-        description=f"{manifest.origin.algorithm} of {manifest.origin.framework} in int8",
+        description=f"{manifest.origin.made_by}, in int8",
     )
     bom = Bom(
         serial_number=uuid.uuid5(uuid.NAMESPACE_OID, release.manifest_sha256),
