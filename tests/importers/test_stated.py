@@ -15,6 +15,7 @@ from quarl.graph.contract import Action, Observation
 from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions, read_policy
 from quarl.importers.proofs import ImportProof, prove_import
+from quarl.sources.spaces import observation_from
 
 JOINTS = "left_hip,right_hip,waist"
 INFINITE = float("inf")
@@ -141,3 +142,17 @@ def test_a_dict_of_other_parts_than_the_files_inputs_is_refused(
     options = ImportOptions(action_space=Action("discrete", 3), observation=of_dict(**counts))
     with pytest.raises(InputError, match=r"inputs are speed \[2\], goal \[3\].*input_names"):
         read_policy(two_inputs(tmp_path / "p.onnx"), options)
+
+
+def test_one_vector_for_several_inputs_is_asked_in_which_order(tmp_path: Path) -> None:
+    """An environment of 5 plain features was laid over both inputs in the file's order."""
+    path, choice = two_inputs(tmp_path / "p.onnx"), Action("discrete", 3)
+    plain = Observation((5,), "float32", "vector")
+    with pytest.raises(InputError, match=r"say --observation vector:2\+vector:3, or name an env"):
+        read_policy(path, ImportOptions(action_space=choice, observation=plain))
+    said = observation_from("vector:2+vector:3", "--observation")
+    policy = read_policy(path, ImportOptions(action_space=choice, observation=said))
+    assert [part.name for part in policy.contract.observation.parts] == ["speed", "goal"]
+    proof = prove_import(path, policy)  # type: ignore[arg-type]
+    assert isinstance(proof, ImportProof)
+    assert proof.holds

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Layout
 from quarl.graph.op_shapes import MOST_ELEMENTS
-from quarl.graph.picture import Picture
+from quarl.graph.picture import NamedPart, Picture
 from quarl.graph.policy import (
     INPUT,
     Activation,
@@ -129,6 +129,7 @@ class Draft:
     source_sha256: str
     notes: tuple[str, ...] = ()
     pictures: tuple[SourcePicture, ...] = ()  # among a vector's values
+    parts: tuple[NamedPart, ...] = ()  # the inputs that it is made of, where they are several
 
 
 class DraftBuilder:

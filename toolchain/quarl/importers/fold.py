@@ -77,7 +77,13 @@ def finish(path: Path, draft: Draft, options: ImportOptions) -> Policy:
         nodes = divided
         pictures = tuple(source.picture for source in draft.pictures)
         observation = Observation(
-            draft.input_shape, "float32", "vector", (), normalizer, pictures=pictures
+            draft.input_shape,
+            "float32",
+            "vector",
+            (),
+            normalizer,
+            pictures=pictures,
+            parts=draft.parts,
         )
     else:
         raw = takes_raw_pixels(draft)

@@ -164,7 +164,7 @@ def _observation(path: Path, found: Observation | None, options: ImportOptions) 
         names=given.names or found.names,
         units=given.units or found.units,
         pictures=given.pictures or found.pictures,
-        parts=given.parts or found.parts,
+        parts=found.parts or tuple(part for part in given.parts if part.name),
     )
 
 

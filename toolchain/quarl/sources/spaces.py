@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from quarl.errors import InputError
 from quarl.graph.contract import Action, Observation
-from quarl.graph.picture import Picture
+from quarl.graph.picture import NamedPart, Picture
 
 MOST_VALUES = 1 << 20
 ACTIONS = (
@@ -80,7 +80,8 @@ def _joined(parts: Sequence[Observation], where: str) -> Observation:
         count += math.prod(part.shape)
     if count > MOST_VALUES:
         raise InputError(f"{where}: {count:,} values, at most {MOST_VALUES:,} are observed")
-    return Observation((count,), "float32", "vector", pictures=tuple(pictures))
+    named = tuple(NamedPart("", math.prod(part.shape)) for part in parts)
+    return Observation((count,), "float32", "vector", pictures=tuple(pictures), parts=named)
 
 
 def _is_count(text: str) -> bool:

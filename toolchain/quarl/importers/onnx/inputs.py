@@ -20,6 +20,7 @@ from onnx import GraphProto, TensorProto, ValueInfoProto
 
 from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Observation
+from quarl.graph.picture import NamedPart
 from quarl.importers.onnx.file import OnnxFile
 from quarl.importers.onnx.states import CarriedState, carried_states
 from quarl.importers.onnx.values import BATCH
@@ -61,6 +62,12 @@ class InputPlan:
         """The type of the observation; of several inputs float32, of which each has its own."""
         types = [self.dtypes[name] for name, _ in self.observed]
         return types[0] if len(types) == 1 or (types and not self.pictures) else "float32"
+
+    @property
+    def parts(self) -> tuple[NamedPart, ...]:
+        """The inputs that the observation is made of, where they are several."""
+        found = tuple(NamedPart(name, numbers_in(shape)) for name, shape in self.observed)
+        return found if len(found) > 1 else ()
 
     @property
     def pictures(self) -> list[tuple[int, ...]]:
@@ -180,10 +187,11 @@ def _in_order(
     Raises:
         InputError: the Dict has other parts than the file has inputs.
     """
+    held = {name: numbers_in(shape) for name, shape in observed}
     parts = _stated_parts(observation)
     if len(parts) < 2:
+        _check_order(source, observed, observation)
         return list(observed)
-    held = {name: numbers_in(shape) for name, shape in observed}
     if held != parts:
         inputs, stated = (
             ", ".join(f"{name} [{count}]" for name, count in found.items())
@@ -198,13 +206,40 @@ def _in_order(
     return [(name, shapes[name]) for name in parts]
 
 
+def _check_order(
+    source: OnnxFile,
+    observed: Sequence[tuple[str, tuple[int, ...]]],
+    observation: Observation | None,
+) -> None:
+    """Check that the order of the inputs is the file's own, or stated.
+
+    Raises:
+        InputError: one vector as long as all of them was stated, without its parts.
+    """
+    counts = [numbers_in(shape) for _, shape in observed]
+    if observation is None or observation.shape != (sum(counts),):
+        return  # another length is refused where both are compared
+    if [part.count for part in observation.parts] == counts:
+        return
+    inputs = ", ".join(f"{name} {_sides(shape)}" for name, shape in observed)
+    spaces = (
+        f"image:{_sides(shape)[1:-1]}" if len(shape) == PICTURE_AXES else f"vector:{count}"
+        for count, (_, shape) in zip(counts, observed, strict=True)
+    )
+    raise InputError(
+        f"{source.path.name}: its inputs are {inputs}, and which values of the stated observation "
+        "are which is not said. Where it has them in the file's order, say --observation "
+        f"{'+'.join(spaces)}, or name an environment whose observation is a Dict"
+    )
+
+
 def _stated_parts(observation: Observation | None) -> dict[str, int]:
     """Return the keys of a stated Dict in their order, and the length of each; empty where its
     features have no such names.
     """
     if observation is None:
         return {}
-    if observation.parts:
+    if all(part.name for part in observation.parts) and observation.parts:
         return {part.name: part.count for part in observation.parts}
     words = observation.names
     if not all(re.search(r"[\[=]", word) for word in words):

@@ -157,7 +157,7 @@ class Walk:
             self.source.digest,
             self.plan.notes,
         )
-        return replace(draft, pictures=tuple(self.pictures))
+        return replace(draft, pictures=tuple(self.pictures), parts=self.plan.parts)
 
     def _result(self, output: str) -> str:
         """Return the node that ends in an output, in the output's own order."""
