@@ -53,8 +53,10 @@ def watched(folder: Path, spawns: tuple[str, ...] = ()) -> Iterator[list[str]]:
         sys.addaudithook(_hook)
         _state["hooked"] = True
     seen: list[str] = []
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # of a module's first import
     _state.update(folder=f"{folder}{os.sep}", seen=seen, spawns=spawns)
     try:
         yield seen
     finally:
         _state["folder"] = None
+        sys.dont_write_bytecode = writes
