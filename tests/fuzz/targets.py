@@ -254,7 +254,7 @@ def bundle(data: bytes, folder: Path) -> None:
     seeds.unpack(data, folder / "b")
     release = open_bundle(folder / "b")
     if one_in(SHOWN_SHARE, data):
-        pipeline.write_report(release)
+        pipeline.report(release)
     if one_in(JUDGED_SHARE, data):
         verdict = pipeline.gate(release)
         for write in OUTPUTS.values():
