@@ -58,6 +58,15 @@ def test_good_files_are_read(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("name", ["bundle", "onnx", "tflite"])
+def test_the_ways_that_few_inputs_go_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for share in ("SHOWN_SHARE", "JUDGED_SHARE", "DEEP_SHARE"):
+        monkeypatch.setattr(f"tests.fuzz.targets.{share}", 1)
+    assert outcome(TARGETS[name], TARGETS[name].seeds()[0], tmp_path) == ("read", "")
+
+
 @pytest.mark.parametrize("name", [name for name in TARGETS if name not in SLOW_SEEDS])
 def test_a_mutated_file_is_read_or_refused(tmp_path: Path, name: str) -> None:
     for number in range(FEW[name]):
