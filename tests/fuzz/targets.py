@@ -58,16 +58,15 @@ from tests.fuzz.mutate import Mutator, changed_json, changed_text, damaged
 from tests.fuzz.mutate_formats import (
     changed_database,
     changed_document_npy,
-    changed_flatbuffer,
     changed_frames,
     changed_hdf5,
     changed_npy,
     changed_pickle,
     changed_safetensors,
     folder_changer,
-    proto_changer,
     zip_changer,
 )
+from tests.fuzz.mutate_objects import changed_flatbuffer, proto_changer
 from tests.verdict.test_history_edited import show_all
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -4,9 +4,11 @@ and memory: what was once found, and mutated good files. `make fuzz` looks for m
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +98,11 @@ def test_an_input_is_known_by_its_number(name: str) -> None:
     first = [target.input(name, SEED, number) for number in range(3)]
     assert first == [target.input(name, SEED, number) for number in range(3)]
     assert len(set(first)) > 1
+
+
+def test_no_clock_is_in_a_folder_of_files() -> None:
+    with zipfile.ZipFile(io.BytesIO(TARGETS["rllib"].seeds()[0])) as archive:
+        assert {info.date_time[0] for info in archive.infolist()} == {1980}
 
 
 @pytest.mark.parametrize("name", ["cleanrl", "toml", "frames"])
