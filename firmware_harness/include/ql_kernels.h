@@ -191,10 +191,12 @@ const int8_t *ql_mac_s8_w4(const int8_t *weights, const int32_t *bias, const voi
 const int8_t *ql_mac_s16_w4(const int8_t *weights, const int32_t *bias, const void *in,
                             int32_t in_len, int32_t rows, int32_t *acc);
 
-/* The same for weights of 2 bits, -1 to 1: a byte [groups][in_len] holds four rows as
- * 64 * a + 16 * b + 4 * c + d. Its low 6, 4 and 2 bits, signed, are what it holds without a, then
- * without b, then without c: four sums, whose differences are the rows'. |acc| < 2^25, which leaves
- * 64 * acc below 2^31. */
+/* The same for weights of 2 bits, -1 to 1.
+ *   s8   4-byte aligned, [groups][eights of inputs][2] words, of rows a b and of rows c d. The low
+ *        half of a word holds b + 1 for eight inputs, 2 bits each, the high half a + 1
+ *   s16  bytes [groups][in_len], 64 * a + 16 * b + 4 * c + d. The low 6, 4 and 2 bits of one,
+ * signed, are what it holds without a, then without b, then without c: four sums, whose differences
+ *        are the rows'. |acc| < 2^25, which leaves 64 * acc below 2^31 */
 const int8_t *ql_mac_s8_w2(const int8_t *weights, const int32_t *bias, const void *in,
                            int32_t in_len, int32_t rows, int32_t *acc);
 const int8_t *ql_mac_s16_w2(const int8_t *weights, const int32_t *bias, const void *in,

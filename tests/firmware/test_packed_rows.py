@@ -237,6 +237,16 @@ def test_sums_at_their_bounds_are_exact_on_a_core(weight: int, bits: int, cpu: s
         np.testing.assert_array_equal(made, NumpyRuntime(policy).run(x))
 
 
+@pytest.mark.every(2)
+@pytest.mark.parametrize("cpu", ["cortex-m3", "cortex-m0", "riscv32-imc", "cortex-m55"])
+@pytest.mark.parametrize("weight", [1, -1])
+def test_two_rows_in_one_sum_are_exact_at_their_bounds_without_smlad(weight: int, cpu: str) -> None:
+    """1100 inputs: eight blocks of 128 and what is left of eight."""
+    policy = at_its_bounds(weight, bits=2)
+    x = extremes(1100)
+    np.testing.assert_array_equal(on_a_core(policy, cpu, x), NumpyRuntime(policy).run(x))
+
+
 def test_bytes_of_small_weights_whose_nibbles_are_large_have_exact_sums() -> None:
     """16 * -1 + 7 + 8 is -1, but its low nibble is 15: 4,600 of them leave 2^23 by themselves."""
     policy = at_its_bounds(7, 4600, bits=4)

@@ -107,7 +107,7 @@ def test_weights_of_four_bits_cost_a_tenth_more_instructions_at_most(name: str) 
 
 @pytest.mark.parametrize(
     ("name", "core", "most"),
-    [("mlp256", M4, 0.8), ("nature", M4, 0.82), ("mlp256", M3, 1.15), ("mlp256", M0, 1.3)],
+    [("mlp256", M4, 0.8), ("nature", M4, 0.82), ("mlp256", M3, 0.82), ("mlp256", M0, 0.96)],
 )
 def test_weights_of_two_bits_take_a_quarter_of_the_flash_and_few_instructions(
     name: str, core: tuple[str, Fpu], most: float

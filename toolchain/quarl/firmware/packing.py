@@ -23,6 +23,7 @@ from quarl.graph.quant_policy import (
 )
 
 GROUP = 4  # rows that share an input
+EIGHT, WORD = 8, 4  # inputs whose 2-bit weights of two rows fill a word; its bytes
 MVE_ROWS, MVE_LANES = 4, 16  # the same for MVE, and inputs of a row that stand together
 # of a layer's sums, by the bits of its weights: the kernels carry 17 sums of 4-bit weights in one
 # int32; of 2-bit weights 64 of them
@@ -64,6 +65,19 @@ def portable_weights(op: QuantDense | QuantConv2D) -> NDArray[np.int8]:
     rows = row_bytes(_padded(op, GROUP, 1), stored_bits(op))
     each = GROUP * stored_bits(op) // 8
     return np.ascontiguousarray(rows.reshape(-1, each, rows.shape[1]).transpose(0, 2, 1))
+
+
+def portable_words(op: QuantDense | QuantConv2D) -> NDArray[np.int8]:
+    """Return int8 [groups of four rows, eights of inputs, 8]: two words of 2-bit weights, one of
+    each two rows, all 1 higher; the first row of two in the high half.
+
+    Both axes are padded with zeros.
+    """
+    fields = (_padded(op, GROUP, EIGHT) + 1).astype(np.uint32)
+    fields = fields.reshape(len(fields) // GROUP, 2, 2, -1, EIGHT)
+    halves = (fields << (2 * np.arange(EIGHT, dtype=np.uint32))).sum(axis=4)
+    words = (halves[:, :, 0] << 16 | halves[:, :, 1]).astype("<u4").transpose(0, 2, 1)
+    return np.ascontiguousarray(words).view(np.int8)
 
 
 def mve_weights(op: QuantWeighted) -> NDArray[np.int8]:

@@ -16,11 +16,13 @@ from quarl.firmware.lowering import Fields, Lowering, Step
 from quarl.firmware.packing import (
     GROUP,
     MVE_LANES,
+    WORD,
     depthwise_weights,
     folded_bias,
     mve_weights,
     pad_rows,
     portable_weights,
+    portable_words,
 )
 from quarl.firmware.program import Array, Function, Struct
 from quarl.graph.quant_policy import (
@@ -116,6 +118,9 @@ def _dense_fields(lowering: Lowering, step: Step, op: QuantDense | QuantConv2D) 
     elif lowering.kernels == "rv32" and letters == "s8" and bits == 8:
         packed, alignment = portable_weights(op), 1
         mac = "ql_mac_s8_rv32"
+    elif bits == 2 and letters == "s8":
+        packed, alignment = portable_words(op), WORD
+        mac = "ql_mac_s8_w2"
     else:  # narrow weights on int16 are rare, and left to the portable kernel
         packed, alignment = portable_weights(op), 1
         mac = f"ql_mac_{letters}{narrow}"
