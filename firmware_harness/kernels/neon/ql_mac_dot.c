@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows by one vector with the dot product (decision 0001); contract: ql_kernels_dot.h. */
+/* Rows by one vector with the dot product (decision 0001); contract: ql_kernels_dot.h.
+ *
+ *     v0         sixteen inputs                       v2 - v5    weights of sixteen rows
+ *     v16 - v31  sums of four rows each               v8 - v11   of the next sixteen
+ */
 #include "ql_kernels_dot.h"
 
 #include <string.h>
