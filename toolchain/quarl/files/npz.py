@@ -123,6 +123,11 @@ def parse_npy(data: bytes | bytearray, where: str) -> NDArray[Any]:
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compress: bool = True) -> bytes:
     """Return the bytes of an `.npz` file, arrays in sorted order, without clock or path."""
+    return bytes(npz_buffer(arrays, compress=compress))
+
+
+def npz_buffer(arrays: Mapping[str, NDArray[Any]], *, compress: bool = True) -> memoryview:
+    """Return the same without a copy, for arrays that take much of the memory there is."""
     out = io.BytesIO()
     with zipfile.ZipFile(
         out, "w", zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
@@ -132,5 +137,6 @@ def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compress: bool = True) -> b
             npy.write_array(member, np.asarray(arrays[name], order="C"), allow_pickle=False)
             info = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
             info.compress_type = archive.compression
-            archive.writestr(info, member.getvalue())
-    return out.getvalue()
+            archive.writestr(info, member.getbuffer())
+            del member
+    return out.getbuffer()

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError
-from quarl.files.npz import npz_bytes
+from quarl.files.npz import npz_buffer
 from quarl.graph.contract import Contract
 from quarl.graph.policy import Policy
 from quarl.graph.quant_tensor import ObservationQuantizer
@@ -124,10 +124,10 @@ def coverage(calibration: Calibration, contract: Contract) -> Coverage:
         still = np.flatnonzero((obs == obs[0]).all(axis=0))
         names = contract.observation.names
         constant = tuple(names[i] if names else f"feature {i}" for i in still)
-    digest = hashlib.sha256(
-        npz_bytes({"obs": np.ascontiguousarray(calibration.obs)}, compress=False)
-    ).hexdigest()
-    distinct = len({row.tobytes() for row in calibration.obs})
+    stored = npz_buffer({"obs": np.ascontiguousarray(calibration.obs)}, compress=False)
+    digest = hashlib.sha256(stored).hexdigest()
+    # their hashes of 64 bits, since the rows themselves may be most of the memory there is
+    distinct = len({hash(row.tobytes()) for row in calibration.obs})
     return Coverage(len(calibration.obs), distinct, calibration.episode_count, constant, digest)
 
 

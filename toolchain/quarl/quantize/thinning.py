@@ -21,7 +21,7 @@ from quarl.quantize.calibration import Calibration
 from quarl.quantize.quantizer import float64_results
 from quarl.quantize.transforms import center_head, units_of
 
-MOST_OBSERVATIONS = 100_000
+MOST_OBSERVATIONS = 50_000
 PART_ROWS = 4_096
 
 
