@@ -115,6 +115,16 @@ def test_an_actor_is_read_as_torch_computes_it(tmp_path: Path, kind: str) -> Non
     assert proof.holds
 
 
+def test_a_linear_layer_is_called_so_though_a_program_adds_its_bias(tmp_path: Path) -> None:
+    need("torch")
+    import torch
+
+    path = tmp_path / "policy.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(5, 3)), path)
+    with pytest.raises(InputError, match="the network ends in a linear layer"):
+        ask_policy(path)
+
+
 def test_a_linear_end_is_asked_about(tmp_path: Path) -> None:
     need("torch")
     from torch import nn

@@ -9,7 +9,7 @@ import numpy as np
 
 from quarl.errors import InputError, UnsupportedError
 from quarl.graph.contract import Action
-from quarl.graph.policy import Activation
+from quarl.graph.policy import Activation, Dense
 from quarl.importers.draft import (
     SAME,
     Affine,
@@ -61,7 +61,7 @@ def split_action(path: Path, draft: Draft, options: ImportOptions) -> tuple[Node
             return nodes, Action("multi_discrete", count, counts=counts)
         if is_choice:
             return nodes, Action("discrete", count)
-        raise missing_action(path.name, f"the network ends in {describe(nodes[-1])}", count)
+        raise missing_action(path.name, f"the network ends in {describe(_end(nodes))}", count)
     if is_yes_or_no(given, count) and not is_choice:
         return _two_each(nodes, count), given
     if (
@@ -77,6 +77,13 @@ def split_action(path: Path, draft: Draft, options: ImportOptions) -> tuple[Node
             f"it was trained{_halves(given, count)}"
         )
     return _split_bounds(nodes, given) if given.kind == "box" else (nodes, given)
+
+
+def _end(nodes: Nodes) -> DraftNode:
+    """Return the last step that says something: of a layer and its bias, the layer."""
+    last, before = nodes[-1], node_named(nodes, nodes[-1].inputs[0])
+    is_bias = before is not None and isinstance(before.op, Dense) and isinstance(last.op, Affine)
+    return before if before is not None and is_bias else last
 
 
 def is_yes_or_no(given: Action, count: int) -> bool:
