@@ -15,7 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from quarl.errors import InputError, QuarlError
 from quarl.graph.contract import Action
 from quarl.importers import ImportOptions, read_policy
+from quarl.importers.proofs import ImportProof, prove_import
 from quarl.resources import models_dir
+from tests.conftest import need
 from tests.importers.test_onnx import node, numbers
 from tests.support.recurrent_policies import recurrent_model
 
@@ -123,3 +125,53 @@ def test_values_of_several_actions_are_a_policy(tmp_path: Path) -> None:
     shipped = models_dir() / "nav_dqn_small" / "policy.keras"
     options = ImportOptions(no_normalizer=True, action_space=Action("discrete", 25))
     assert read_policy(shipped, options).contract.action.count == 25
+
+
+@pytest.mark.parametrize("kind", ["script", pytest.param("export", marks=pytest.mark.slow)])
+def test_a_program_whose_state_comes_back_is_refused(kind: str, tmp_path: Path) -> None:
+    need("torch")
+    import torch
+    from torch import nn
+
+    class Elman(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen, self.kept = nn.Linear(5, 6), nn.Linear(6, 6)
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, obs: Any, memory: Any) -> Any:
+            after = torch.tanh(self.seen(obs) + self.kept(memory))
+            return self.head(after), after
+
+    example = torch.zeros(1, 5), torch.zeros(1, 6)
+    if kind == "script":
+        path = tmp_path / "policy.pt"
+        torch.jit.save(torch.jit.trace(Elman(), example), path)
+    else:
+        path = tmp_path / "policy.pt2"
+        torch.export.save(torch.export.export(Elman(), example), path)
+    with pytest.raises(QuarlError, match=r"memory \[6\] comes back as"):
+        read_policy(path, CHOICE)
+
+
+@pytest.mark.slow
+def test_a_goal_as_long_as_the_action_is_no_state_of_an_exported_graph(tmp_path: Path) -> None:
+    need("torch")
+    import torch
+    from torch import nn
+
+    class Goal(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 3))
+
+        def forward(self, obs: Any, goal: Any) -> Any:
+            return self.net(torch.cat([obs, goal], dim=1))
+
+    path = tmp_path / "policy.pt2"
+    example = torch.zeros(1, 5), torch.zeros(1, 3)  # the batch of one is in the file
+    torch.export.save(torch.export.export(Goal(), example), path)
+    policy = read_policy(path, CHOICE)
+    proof = prove_import(path, policy, trust=True)  # type: ignore[arg-type]
+    assert isinstance(proof, ImportProof), proof
+    assert proof.holds

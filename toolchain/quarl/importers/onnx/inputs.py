@@ -111,7 +111,6 @@ def plan_inputs(
         dtypes[entry.name] = _dtype(source, entry)
         observed.append((entry.name, shape))
     if len(observed) > 1:
-        _check_nothing_returns(source, outputs, observed)
         observed = _in_order(source, observed, observation)
         parts = ", ".join(f"{name} {_sides(shape)}" for name, shape in observed)
         notes.append(f"observation: {parts}, one after the other")
@@ -124,9 +123,7 @@ def plan_inputs(
     return InputPlan(tuple(observed), dtypes, fixed, unread, tuple(notes), states)
 
 
-def _check_nothing_returns(
-    source: OnnxFile, outputs: Sequence[str], observed: Sequence[tuple[str, tuple[int, ...]]]
-) -> None:
+def check_nothing_returns(source: OnnxFile, outputs: Sequence[str], plan: InputPlan) -> None:
     """Check that no input is the state of a recurrent policy, which another output gives anew, or
     the action that a critic judges.
 
@@ -134,9 +131,12 @@ def _check_nothing_returns(
         UnsupportedError: one is, outside an operator that is a cell.
         InputError: the network is a critic.
     """
-    counts = [output.type.tensor_type.shape.dim[-1:] for output in source.graph.output]
+    observed = plan.observed
+    if len(observed) < 2:
+        return
+    counts = _output_counts(source)
     judged = next((name for name, _ in observed if ACTION.fullmatch(name)), None)
-    if judged is not None and all(dim and dim[0].dim_value == 1 for dim in counts):
+    if judged is not None and set(counts.values()) == {1}:
         raise InputError(
             f"{source.path.name}: takes an action, {judged}, and gives one number, as a critic "
             "does: export the actor. Where it is the action before, export it with another name, "
@@ -147,8 +147,7 @@ def _check_nothing_returns(
         is_other = kind not in (None, A_STATE) or is_policy_word(output.name)
         if output.name in outputs or is_other:
             continue
-        dims = [dim.dim_value for dim in output.type.tensor_type.shape.dim]
-        count = int(np.prod(dims[1:])) if len(dims) > 1 else 0
+        count = counts[output.name]
         is_open = not count and kind == A_STATE  # its length is not in the file
         read = values_read(source.graph, [output.name])
         for name, shape in observed:
@@ -160,6 +159,23 @@ def _check_nothing_returns(
                     "GRU, LSTM and RNN: export it with torch.nn.GRU or torch.nn.LSTM. Where it is "
                     f"no state, export the policy without the output {output.name}"
                 )
+
+
+def _output_counts(source: OnnxFile) -> dict[str, int]:
+    """Return how many numbers each output has for one observation; 0 where nobody knows."""
+    counts = {output.name: _declared(output) for output in source.graph.output}
+    if 0 not in counts.values():
+        return counts
+    try:
+        inferred = onnx.shape_inference.infer_shapes(source.model)
+    except Exception:  # whatever it makes of a graph that it does not know
+        return counts
+    return {output.name: _declared(output) for output in inferred.graph.output}
+
+
+def _declared(output: ValueInfoProto) -> int:
+    dims = [dim.dim_value for dim in output.type.tensor_type.shape.dim]
+    return int(np.prod(dims[1:])) if len(dims) > 1 else 0
 
 
 def _sides(shape: Sequence[int]) -> str:

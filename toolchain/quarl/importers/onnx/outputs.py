@@ -13,7 +13,7 @@ from quarl.errors import QuarlError
 from quarl.graph.contract import Observation
 from quarl.importers.draft import Draft
 from quarl.importers.onnx.file import OnnxFile
-from quarl.importers.onnx.inputs import InputPlan, plan_inputs, values_read
+from quarl.importers.onnx.inputs import InputPlan, check_nothing_returns, plan_inputs, values_read
 from quarl.importers.onnx.operators import OPERATORS
 from quarl.importers.onnx.states import is_next_state
 from quarl.importers.onnx.values import WrongLayoutError
@@ -54,6 +54,7 @@ class OnnxOutputs:
         for name in names:
             self._check_is_policy(name)
         plan = plan_inputs(self.source, names, self.observation)
+        check_nothing_returns(self.source, names, plan)
         return _draft(self.source, plan, names)
 
     def _check_is_policy(self, name: str) -> None:

@@ -74,7 +74,23 @@ def outputs_of_program(
 def _run(
     network: Network, source: OnnxFile, plan: InputPlan, values: NDArray[Any]
 ) -> list[NDArray[np.floating[Any]]]:
-    """Return all outputs of the network, each [n, ...]."""
+    """Return all outputs of the network, each [n, ...]: all at once, or, where it does not take
+    that, one by one.
+    """
+    try:
+        return _run_batch(network, source, plan, values)
+    except Exception:  # whatever a program raises
+        pass
+    try:
+        rows = [_run_batch(network, source, plan, row[None]) for row in values]
+    except Exception as error:
+        raise ToolMissingError(f"torch cannot run it ({error!r:.100})") from error
+    return [np.concatenate(part) for part in zip(*rows, strict=True)]
+
+
+def _run_batch(
+    network: Network, source: OnnxFile, plan: InputPlan, values: NDArray[Any]
+) -> list[NDArray[np.floating[Any]]]:
     import torch
 
     given = fed(plan, values)
