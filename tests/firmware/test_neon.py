@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,12 @@ from quarl.graph.reference import integer_outputs
 from quarl.resources import default_cache_dir
 from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
-from tests.support.linux_programs import ask, build_linux_program, build_linux_sources
+from tests.support.linux_programs import (
+    ask,
+    build_linux_program,
+    build_linux_sources,
+    build_natively,
+)
 from tests.support.random_policies import Builder, random_integers, wide_tensor
 from tests.support.samples import observations, sample
 
@@ -269,3 +275,17 @@ def test_weights_of_four_bits_are_weights_like_others(core: str) -> None:
     path = build_linux_program(quantized, obs, core, default_cache_dir())
     done = ask(path, ["--run"], program_inputs(quantized, obs), core)
     assert done.stdout == integer_outputs(quantized, obs).tobytes()
+
+
+@pytest.mark.parametrize("kernels", ["neon", "dot"])
+def test_without_neon_the_same_layouts_give_the_same_outputs(
+    kernels: NeonKernels, tmp_path: Path
+) -> None:
+    """Built for this machine under sanitizers: an input that is reordered, few rows, tiles."""
+    for name in ("mlp_24_256_256_4", "stacked_frames"):
+        policy, quantized = sample(name, 0)
+        obs = observations(policy, np.random.default_rng(5), 5)
+        path = build_natively(lower(quantized, kernels), tmp_path / name)
+        done = ask(path, ["--run"], program_inputs(quantized, obs))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == integer_outputs(quantized, obs).tobytes()

@@ -12,6 +12,7 @@ from quarl.finetune.ceiling import input_ceiling
 from quarl.graph.policy import Policy
 from quarl.quantize.calibration import Calibration
 from quarl.quantize.settings import QuantSettings
+from quarl.quantize.thinning import MOST_OBSERVATIONS, thinned
 
 CEILING_BITS = (8, 12)  # widths of observations
 
@@ -20,6 +21,9 @@ def ceilings_of(policy: Policy, calibration: Calibration, obs: NDArray[Any]) -> 
     """Return what rounded observations alone allow on observations [n, *shape]; nothing for pixels,
     which are integers already, and where a range is infinite.
     """
+    if policy.contract.observation.is_image:
+        return ()
+    calibration, obs = thinned(policy, calibration), obs[:: -(-len(obs) // MOST_OBSERVATIONS)]
     found = []
     for bits in CEILING_BITS:
         settings = QuantSettings(feature_scales=True, input_bits=bits)
