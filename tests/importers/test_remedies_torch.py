@@ -17,6 +17,7 @@ import pytest
 from quarl.errors import QuarlError
 from quarl.graph.policy import Policy
 from quarl.importers import ImportOptions, read_policy
+from quarl.sources.spaces import observation_from
 from tests.conftest import need
 from tests.support.bombs import replaced, torch_file
 from tests.support.sources.onnx_files import gru, module
@@ -257,3 +258,25 @@ def test_a_program_that_keeps_its_state_is_exported_with_it(tmp_path: Path) -> N
     assert "recurrent policy (LSTM)" in text
     made = module(gru, outputs=("action", "h_out"), input_names=["obs", "h_in"])(tmp_path)
     assert read(made, told(box(2))).contract.state
+
+
+class Goal(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 3))
+
+    def forward(self, obs: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
+        return self.net(torch.cat([obs, goal], dim=1))  # type: ignore[no-any-return]
+
+
+def test_the_lengths_of_several_inputs_are_said(tmp_path: Path) -> None:
+    network, path = Goal(), tmp_path / "policy.pt"
+    torch.jit.save(torch.jit.trace(network, (torch.zeros(2, 5), torch.zeros(2, 3))), path)
+    refused(path, "how long its inputs obs, goal are: add --observation vector:N+vector:N", told())
+    said = observation_from("vector:5+vector:3", "--observation")
+    policy = read(path, told(choice(3), said))
+    obs = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
+    wanted = network(torch.from_numpy(obs[:, :5]), torch.from_numpy(obs[:, 5:])).detach().numpy()
+    np.testing.assert_allclose(policy.outputs(obs), wanted, atol=1e-5)
+    assert [part.name for part in policy.contract.observation.parts] == ["obs", "goal"]
+    refused(path, "takes 8 values", told(choice(3), observation_from("vector:5+vector:4", "")))

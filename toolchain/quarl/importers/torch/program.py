@@ -161,10 +161,19 @@ class Program:
         if given is not None and len(names) == 1:
             channels_first = given.shape if given.layout == "chw" else _moved(given.shape)
             return [None, *(channels_first if given.is_image else given.shape)]
+        parts = () if given is None else given.parts
+        if len(parts) == len(names) > 1 and (given is None or not given.pictures):
+            return [None, parts[names.index(name)].count]
         if name in self.graph.lengths:
             return [None, self.graph.lengths[name]]
         if len(names) > 1:
-            return [None, 1]  # read by nothing, or refused by what reads it
+            if any(name in node.input for node in self.graph.made.nodes):
+                spaces = "+".join(["vector:N"] * len(names))
+                raise InputError(
+                    f"{self.graph.path.name}: the file does not say how long its inputs "
+                    f"{', '.join(names)} are: add --observation {spaces}"
+                )
+            return [None, 1]
         raise InputError(
             f"{self.graph.path.name}: the file does not say how long its input is: add "
             "--observation vector:N or image:HxWxC, or --env ID"
