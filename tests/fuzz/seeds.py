@@ -9,7 +9,7 @@ import json
 import sqlite3
 import tempfile
 import zipfile
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -404,8 +404,9 @@ def unpack(data: bytes, folder: Path) -> None:
             path = (folder / info.filename).resolve()
             if info.is_dir() or root not in path.parents or len(path.name) > 200:
                 continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(archive.read(info))
+            with suppress(OSError):  # a name that is a file's and a folder's
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(archive.read(info))
 
 
 @cache
