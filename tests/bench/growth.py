@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from quarl.tools import ONE_THREAD
+from tests.bench.process import usage_of
 from tests.bench.row import Row
 
 ROUNDS = 2  # the least of which counts: other programs only make it longer
@@ -41,11 +41,11 @@ def bench_growth(folder: Path) -> list[Row]:
     process of its own. Observations, parameters and layers are quantised on rung 2, episodes are
     compared as parity does.
     """
-    return [row for growth in GROWTHS for row in _rows(growth)]
+    return [row for growth in GROWTHS for row in _rows(growth, folder)]
 
 
-def _rows(growth: Growth) -> list[Row]:
-    small, large = (_measured(growth.kind, size) for size in growth.sizes)
+def _rows(growth: Growth, folder: Path) -> list[Row]:
+    small, large = (_measured(growth.kind, size, folder) for size in growth.sizes)
     times = large["cpu_s"] / small["cpu_s"]
     size_ratio = growth.sizes[1] / growth.sizes[0]
     most = SLACK if growth.is_flat else SLACK * size_ratio
@@ -71,17 +71,13 @@ def _rows(growth: Growth) -> list[Row]:
     return rows
 
 
-def _measured(kind: str, size: int) -> dict[str, float]:
+def _measured(kind: str, size: int, folder: Path) -> dict[str, float]:
     """Return the least of a few measurements."""
-    argv = [sys.executable, "-m", "tests.bench.growth_job", kind, str(size)]
+    threads = [f"{name}={value}" for name, value in ONE_THREAD.items()]
+    argv = ["env", *threads, sys.executable, "-m", "tests.bench.growth_job", kind, str(size)]
     found = []
     for _ in range(ROUNDS):
-        done = subprocess.run(
-            ["env", *(f"{name}={value}" for name, value in ONE_THREAD.items()), *argv],
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=True,
-        )
-        found.append(json.loads(done.stdout.splitlines()[-1]))
+        peak_mb = usage_of(argv, folder).peak_mb
+        cpu_s = json.loads((folder / "log").read_text().splitlines()[-1])["cpu_s"]
+        found.append({"cpu_s": cpu_s, "peak_mb": peak_mb})
     return {key: min(one[key] for one in found) for key in ("cpu_s", "peak_mb")}
