@@ -4,16 +4,14 @@ succeed or raise one of quarl's own errors. What was read goes on as far as a us
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -33,7 +31,7 @@ from quarl.graph.contract import Action, Contract, Observation
 from quarl.graph.policy import Policy
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import integer_outputs
-from quarl.importers import ImportOptions, hdf5, hdf5_worker, read_policy
+from quarl.importers import ImportOptions, read_policy
 from quarl.importers.options import MissingActionError
 from quarl.links.frames import FrameScanner, pack_frame, payload_of, take_frame
 from quarl.profiles.measure import read_measurements
@@ -45,7 +43,6 @@ from quarl.sources.normalizer_file import read_normalizer
 from quarl.sources.recipe import parse_recipe
 from quarl.sources.weights import read_stored
 from quarl.study.plan import read_study
-from quarl.tools import own_module
 from quarl.verdict.attestation.envelope import IN_TOTO, Envelope, envelope_from
 from quarl.verdict.attestation.sign import _files_of
 from quarl.verdict.baseline import read_baseline
@@ -179,34 +176,6 @@ def _with_output(path: Path, options: ImportOptions) -> Policy | QuantPolicy:
         if asked is None:
             raise
         return read_policy(path, replace(options, output=asked[1]))
-
-
-def keras(data: bytes, folder: Path) -> None:
-    """A `.keras`, its HDF5 part in this process: the process of its own is the target `hdf5`."""
-    with _hdf5_here():
-        imported(".keras", data, folder)
-
-
-@contextmanager
-def _hdf5_here() -> Iterator[None]:
-    before = hdf5.run
-    hdf5.run = _read_here  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        hdf5.run = before  # type: ignore[attr-defined]
-
-
-def _read_here(argv: Any, *, input: bytes, timeout: float, env: Any) -> Any:  # noqa: A002
-    assert argv == own_module("quarl.importers.hdf5_worker")
-    try:
-        index, parts = hdf5_worker._read(input)
-    except Exception as error:
-        words = f"{type(error).__name__}: {error}".encode("utf-8", "replace")
-        return CompletedProcess(argv, hdf5_worker.FILE_IS_BAD, b"", words)
-    written = json.dumps(index).encode()
-    out = len(written).to_bytes(8, "little") + written + b"".join(parts)
-    return CompletedProcess(argv, 0, out, b"")
 
 
 def imported_folder(data: bytes, folder: Path) -> None:
@@ -353,7 +322,12 @@ TARGETS: dict[str, Target] = {
     ),
     "onnx": Target(partial(imported, ".onnx"), seeds.onnx, proto_changer(_onnx_model)),
     "tflite": Target(partial(imported, ".tflite"), seeds.tflite, changed_flatbuffer),
-    "keras": Target(keras, seeds.keras, zip_changer({".json": changed_json, ".h5": changed_hdf5})),
+    "keras": Target(
+        partial(imported, ".keras"),
+        seeds.keras,
+        zip_changer({".json": changed_json, ".h5": changed_hdf5}),
+        ("hdf5_worker",),
+    ),
     "hdf5": Target(partial(imported, ".h5"), seeds.hdf5, changed_hdf5, ("hdf5_worker",)),
     "chainer": Target(partial(imported, ".npz"), seeds.chainer, _members[".npz"]),
     "rl_tools": Target(

@@ -22,7 +22,13 @@ from tests.fuzz.mutate import damaged
 from tests.fuzz.targets import CORPUS, TARGETS
 
 KEPT = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
-FEW = dict.fromkeys(TARGETS, 25) | {"hdf5": 2, "rl_tools": 2, "bundle": 8, "frames": 300}
+FEW = dict.fromkeys(TARGETS, 25) | {
+    "hdf5": 2,
+    "rl_tools": 2,
+    "keras": 2,
+    "bundle": 8,
+    "frames": 300,
+}
 """Inputs of each reader in the quick tests: a few seconds together."""
 MANY = dict.fromkeys(TARGETS, 10_000) | {"hdf5": 1_000, "rl_tools": 1_000}
 """In `make test-all`. An `.h5` starts a process of its own."""
