@@ -171,7 +171,7 @@ def test_a_profile_of_another_format_is_refused() -> None:
         profile_from(json.dumps({**document, "format": 99}).encode(), "profile.json")
 
 
-def test_a_model_that_was_not_measured_is_a_key_error() -> None:
+def test_a_model_that_was_not_measured_is_named() -> None:
     profile = profile_of(1.0, 2.0)
-    with pytest.raises(KeyError):
+    with pytest.raises(InputError, match="litert without the int8 model"):
         replace(profile, models=profile.models[:1]).model("litert", "int8")

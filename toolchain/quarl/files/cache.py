@@ -46,7 +46,7 @@ def keep(entry: Path, data: bytes, *, executable: bool = False) -> None:
     """
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        if entry.is_dir() and not entry.is_symlink():  # no entry: moved out of the way
+        if entry.exists() and not entry.is_file():  # no entry of ours: moved out of the way
             entry.rename(entry.with_name(f"{entry.name}.{secrets.token_hex(4)}"))
     except OSError as error:
         raise InputError(f"{entry}: cannot be written ({error.strerror or error})") from error
