@@ -129,7 +129,6 @@ def _check_owner(database: sqlite3.Connection, path: Path, write: bool) -> int:
         "PRAGMA cell_size_check = ON"
     )  # a damaged page is an error, not a strange answer
     if write:
-        _look_through(database)
         database.execute(
             "BEGIN IMMEDIATE"
         )  # two first writers at once: the second finds the tables of the first
@@ -157,13 +156,14 @@ def _check_owner(database: sqlite3.Connection, path: Path, write: bool) -> int:
     tables = {_plain(sql) for (sql,) in database.execute("SELECT sql FROM sqlite_master")}
     if tables != {_plain(table) for table in expected}:
         raise sqlite3.DatabaseError("its tables are not those of a history")
+    if write:  # only now: a view of somebody else's may have no end
+        _look_through(database)
     return int(version)
 
 
 def _look_through(database: sqlite3.Connection) -> None:
     """Raise where the file is damaged, or the latest runs of a long history are."""
-    tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    last = database.execute("SELECT max(rowid) FROM runs").fetchone()[0] if tables else None
+    last = database.execute("SELECT max(rowid) FROM runs").fetchone()[0]
     if last is None or last <= LOOKED_THROUGH:
         damage = database.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
