@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 import pytest
 
@@ -74,3 +75,24 @@ def test_the_profile_s_worker_reports_a_model_it_cannot_load() -> None:
                 "warm_up_s": 0.01,
             }
         )
+
+
+def test_who_is_stopped_while_an_answer_is_asked_for_waits_for_no_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal may come while the thread that watches the time starts."""
+    start = threading.Timer.start
+
+    def stopped(timer: threading.Timer) -> None:
+        start(timer)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Timer, "start", stopped)
+    with (
+        tools.Conversation([sys.executable, "-c", "input()"], timeout=30) as worker,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        worker.ask({})
+    clocks = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    assert all(clock.daemon or clock.finished.is_set() for clock in clocks)
+    assert not any(clock.is_alive() and not clock.finished.is_set() for clock in clocks)

@@ -145,8 +145,9 @@ class Conversation:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         watchdog = threading.Timer(self._timeout, self._process.kill)
-        watchdog.start()
+        watchdog.daemon = True  # whoever is stopped while it starts does not wait for it to end
         try:
+            watchdog.start()
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
