@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -32,13 +31,9 @@ def space(kind: str, **fields: Any) -> dict[str, Any]:
     ],
     ids=lambda fields: f"{fields[':type:'][25:-2]}-{len(str(fields))}",
 )
-def test_a_space_of_more_than_a_million_features_is_refused_at_once(
-    fields: dict[str, Any],
-) -> None:
-    start = time.process_time()
+def test_a_space_of_more_than_a_million_features_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="more than 1,048,576 values"):
         observation_from(fields, "policy.zip")
-    assert time.process_time() - start < 1.5  # of a million names; those of 16 million took 5 s
 
 
 def test_actions_of_more_bits_than_that_are_refused() -> None:

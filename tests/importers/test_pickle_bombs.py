@@ -43,7 +43,7 @@ def test_a_structure_of_a_few_bytes_is_no_name() -> None:
     for program in (DAG + b"\x8c\x01y\x93.", b"\x8c\x01y" + DAG + b"\x93."):
         with pytest.raises(ValueError, match="a tuple where a text belongs"):
             Machine("file", ObjectMeanings()).run(b"\x80\x04" + program)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 20  # a bomb takes minutes
 
 
 def array(kind: Any) -> Thing:
@@ -58,7 +58,7 @@ def test_the_type_of_an_array_is_a_plain_one_or_refused(kind: Any) -> None:
     start = time.process_time()
     with pytest.raises(InputError), other_contents("file", "is wrong", "save it again"):
         array_of(array(kind))
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 20  # a bomb takes minutes
 
 
 def checkpoint(**settings: Any) -> Checkpoint:
@@ -109,7 +109,7 @@ def test_settings_of_rllib_that_are_no_settings_are_refused_at_once(
     start = time.process_time()
     with pytest.raises(QuarlError), other_contents("policy", "is wrong", "save it again"):
         _policy(Path("policy"), checkpoint(**settings), ImportOptions())
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 20  # a bomb takes minutes
 
 
 def test_a_number_that_no_float_holds_is_refused(tmp_path: Path) -> None:

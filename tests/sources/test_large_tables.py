@@ -38,7 +38,7 @@ def test_widths_that_are_named_many_times_are_one(tmp_path: Path) -> None:
     start = time.process_time()
     (cell,) = cells_of(read_study(path), "a", None, is_image=False)
     assert cell.widths.weights == 8
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 20
 
 
 def test_a_table_that_says_it_is_wide_takes_no_memory_for_it(tmp_path: Path) -> None:
