@@ -40,7 +40,7 @@ PER_DECISION = 1560.0
 PER_PRODUCT, PER_SIGNED_PRODUCT, PER_UNSIGNED_PRODUCT = 1.19, 1.10, 1.20  # int8 and wide inputs
 PER_PACKED = {8: 1.0, 4: 1.12, 2: 0.7}  # times a product, by the bits that store a weight
 PER_FEATURE, PER_WIDE_FEATURE = 6.0, 4.1  # of the observation quantiser
-PER_OUTPUT, PER_WIDE_OUTPUT = 0.0, 2.4  # beside what products of the same layer take
+PER_WIDE_OUTPUT = 2.4  # beside what products of the same layer take
 PER_ENTRY, PER_WIDE_ENTRY = 5.9, 9.2
 SMALL_BYTES = 1 << 16  # fewer are no price: the smallest board has four times as many
 ASKED = 2  # observations that the emulator answers
@@ -141,7 +141,7 @@ def _work(node: QuantNode, shape: tuple[int, ...], policy: QuantPolicy) -> float
             each = PER_PRODUCT if tensor.is_int8 else wide
             bits = stored_bits(node.op)
             each *= PER_PACKED[bits if tensor.is_int8 else max(bits, 4)]
-            return products * each + count * (PER_WIDE_OUTPUT if is_wide else PER_OUTPUT)
+            return products * each + (count * PER_WIDE_OUTPUT if is_wide else 0)
         case QuantTable():
             return count * (PER_WIDE_ENTRY if is_wide else PER_ENTRY)
     return float(count)

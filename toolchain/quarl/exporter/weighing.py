@@ -74,13 +74,11 @@ def weigh(choice: Choice) -> list[Candidate]:
     """
     examiner = Examiner(choice)
     model = CostModel(choice.board, examiner.obs)
-    made, known = [], set()
+    made: list[tuple[Candidate, Cost | None]] = []
+    known: set[bytes] = set()
     for making in makings(choice.policy, choice.calibration, choice.widths):
-        candidate, cost = _made(choice, examiner, model, making)
-        integers = _integers(candidate)
-        if integers is None or integers not in known:
-            known.add(integers)
-            made.append((candidate, cost))
+        found = _made(choice, examiner, model, making, known)
+        made += [] if found is None else [found]
     costs = [cost for _, cost in made if cost is not None]
     if not costs:
         return [candidate for candidate, _ in made]
@@ -88,19 +86,20 @@ def weigh(choice: Choice) -> list[Candidate]:
     return [_priced(candidate, cost, cheapest, choice) for candidate, cost in made]
 
 
-def _integers(candidate: Candidate) -> bytes | None:
-    """Return bytes that are equal where the integers are, whichever rung made them."""
-    policy = candidate.policy
-    return None if policy is None else quant_policy_bytes(replace(policy, rung=0))
-
-
 def _made(
-    choice: Choice, examiner: Examiner, model: CostModel, making: Making
-) -> tuple[Candidate, Cost | None]:
+    choice: Choice, examiner: Examiner, model: CostModel, making: Making, known: set[bytes]
+) -> tuple[Candidate, Cost | None] | None:
+    """Return the candidate and its cost; None where its integers are known already, to which they
+    are added.
+    """
     empty = RungResult(making.rung, making.name, 0, 0.0)
     try:
         policy = making.make()
+        integers = quant_policy_bytes(replace(policy, rung=0))  # whichever rung made them
+        if integers in known:
+            return None
         cost = model.of(policy)
+        known.add(integers)
     except BudgetError as error:
         return Candidate(None, replace(empty, missed=(f"does not fit: {error}",))), None
     except QuantizationError as error:
