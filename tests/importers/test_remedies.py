@@ -18,7 +18,7 @@ from quarl.errors import InputError, QuarlError
 from quarl.importers import ImportOptions, read_policy
 from quarl.sources.spaces import action_from, observation_from
 from tests.conftest import need
-from tests.support.remedies import DONE, NAMES, NOT_DONE, clauses_in
+from tests.support.remedies import DONE, NAMES, NOT_DONE, clauses_in, docstrings_of
 from tests.support.sources.torch_files import chain, program, saved
 
 ROOMS = ("importers", "sources")
@@ -31,13 +31,7 @@ def texts(room: str) -> set[str]:
     found: set[str] = set()
     for file in (Path(quarl.__file__).parent / room).rglob("*.py"):
         tree = ast.parse(file.read_text())
-        docs = {
-            id(node.body[0].value)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
-            and node.body
-            and isinstance(node.body[0], ast.Expr)
-        }
+        docs = docstrings_of(tree)
         found |= {
             node.value
             for node in ast.walk(tree)

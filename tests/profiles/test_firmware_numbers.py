@@ -21,7 +21,7 @@ from quarl.firmware.image import harness_sources
 from quarl.firmware.lower import lower
 from quarl.firmware.program import Program
 from quarl.firmware.sources import program_sources
-from quarl.profiles.emulated import profile_qemu, profile_unicorn
+from quarl.profiles.emulated import FirmwareProfile, profile_qemu, profile_unicorn
 from quarl.resources import default_cache_dir, targets_dir
 from tests.conftest import need
 from tests.support.random_policies import Builder, QuantTensor
@@ -91,15 +91,16 @@ def test_a_depthwise_layer_takes_few_instructions_a_product() -> None:
     assert profile.layers[0].instructions <= 4.5 * 12 * 12 * 32 * 9
 
 
+def profile_of(name: str, core: tuple[str, Fpu], weights: str) -> FirmwareProfile:
+    policy, quantized = sample(name, 0, weights=weights)
+    obs = observations(policy, np.random.default_rng(3), 1)
+    workload = workload_for(quantized, obs, board_with(core))
+    return profile_unicorn(workload, board_with(core), default_cache_dir())
+
+
 @pytest.mark.parametrize("name", ["mlp", "mlp256", "nature"])
 def test_weights_of_four_bits_cost_a_tenth_more_instructions_at_most(name: str) -> None:
-    counted = []
-    for weights in ("int8", "int4"):
-        policy, quantized = sample(name, 0, weights=weights)
-        obs = observations(policy, np.random.default_rng(3), 1)
-        workload = workload_for(quantized, obs, board_with(M4))
-        counted.append(profile_unicorn(workload, board_with(M4), default_cache_dir()))
-    int8, int4 = counted
+    int8, int4 = (profile_of(name, M4, weights) for weights in ("int8", "int4"))
     assert int4.differing == 0
     assert int4.instructions <= 1.105 * int8.instructions
     assert int4.table_bytes < int8.table_bytes
@@ -112,13 +113,7 @@ def test_weights_of_four_bits_cost_a_tenth_more_instructions_at_most(name: str) 
 def test_weights_of_two_bits_take_a_quarter_of_the_flash_and_few_instructions(
     name: str, core: tuple[str, Fpu], most: float
 ) -> None:
-    counted = []
-    for weights in ("int8", "int2"):
-        policy, quantized = sample(name, 0, weights=weights)
-        obs = observations(policy, np.random.default_rng(3), 1)
-        workload = workload_for(quantized, obs, board_with(core))
-        counted.append(profile_unicorn(workload, board_with(core), default_cache_dir()))
-    int8, int2 = counted
+    int8, int2 = (profile_of(name, core, weights) for weights in ("int8", "int2"))
     assert int2.differing == 0
     assert int2.instructions <= most * int8.instructions
     inner = 256 * 256 if name == "mlp256" else 64 * 512 + 64 * 576 + 512 * 3136

@@ -34,15 +34,20 @@ def clauses_in(room: str) -> dict[str, set[str]]:
     return found
 
 
-def _messages(tree: ast.AST) -> Iterator[str]:
-    """Yield the texts that become messages: no docstrings, no single words."""
-    docs = {
+def docstrings_of(tree: ast.AST) -> set[int]:
+    """Return the identities of the nodes that are docstrings."""
+    return {
         id(node.body[0].value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
         and node.body
         and isinstance(node.body[0], ast.Expr)
     }
+
+
+def _messages(tree: ast.AST) -> Iterator[str]:
+    """Yield the texts that become messages: no docstrings, no single words."""
+    docs = docstrings_of(tree)
     inside = {
         id(part)
         for node in ast.walk(tree)
