@@ -80,13 +80,6 @@ static inline int32_t store_fours(const ql_requant *requant, const float *multip
     return count - left;
 }
 
-/* Whether a sum that saturates at 16 bits before the zero point is added saturates behind it. */
-static inline bool has_narrow_range(const ql_requant *requant)
-{
-    return requant->qmax - requant->zero_point <= INT16_MAX &&
-           requant->zero_point - requant->qmin <= INT16_MAX;
-}
-
 #else
 
 static inline int32_t store_fours(const ql_requant *requant, const float *multiplier, int32_t count,
@@ -100,13 +93,14 @@ static inline int32_t store_fours(const ql_requant *requant, const float *multip
     return 0;
 }
 
+#endif
+
+/* Whether a sum that saturates at 16 bits before the zero point is added saturates behind it. */
 static inline bool has_narrow_range(const ql_requant *requant)
 {
-    (void)requant;
-    return false;
+    return requant->qmax - requant->zero_point <= INT16_MAX &&
+           requant->zero_point - requant->qmin <= INT16_MAX;
 }
-
-#endif
 
 void ql_store_s16(const ql_requant *requant, int32_t first, int32_t count, const int32_t *acc,
                   void *out)
