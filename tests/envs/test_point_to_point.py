@@ -101,6 +101,28 @@ def test_a_lane_that_is_reset_alone_leaves_the_others_as_they_are() -> None:
     np.testing.assert_array_equal(info["_distance_m"], mask)
 
 
+def test_lanes_step_some_at_a_time_as_they_do_all_together() -> None:
+    some, whole = lanes(5), lanes(5)
+    obs, _ = some.reset(seed=7)
+    rested, _ = whole.reset(seed=7)
+    chosen = np.array([4, 0, 3])
+    for _ in range(5):
+        actions = wander(obs)
+        obs, *_ = whole.step(actions)
+        stepped, reward, terminated, truncated, info = some.step_lanes(chosen, actions[chosen])
+        np.testing.assert_array_equal(stepped, obs[chosen])
+    assert reward.shape == terminated.shape == truncated.shape == (3,)
+    np.testing.assert_array_equal(info["distance_m"], stepped[:, len(BEAMS) + 3])
+    mask = np.arange(5) == 2
+    after, _ = some.reset(seed=[None, None, 9, None, None], options={"reset_mask": mask})  # type: ignore[arg-type]
+    np.testing.assert_array_equal(after[1], rested[1])  # it has not moved
+    np.testing.assert_array_equal(after[chosen], stepped)
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"\[1\]"):
+        over = lanes(2)
+        over.reset(seed=1, options={"reset_mask": np.array([True, False])})
+        over.step_lanes(np.array([1]), AHEAD[None])
+
+
 def test_an_unseeded_reset_goes_on_with_the_generator_of_the_lane() -> None:
     env = PointToPointEnv()
     env.reset(seed=5)

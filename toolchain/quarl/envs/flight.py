@@ -119,6 +119,11 @@ class Moved:
     timeout: Flags  # out of steps, neither arrived nor crashed
 
 
+# what a lane is made of: what its steps change, and what its episode keeps
+_MOVING = ("steps", "position", "velocity", "heading", "yaw_rate", "distance")
+_STANDING = ("goal", "sphere_center", "sphere_radius", "box_center", "box_half")
+
+
 class Flights:
     """`lanes` flights side by side. Positions in metres: x, y along the ground, z up, the origin in
     a lower corner of the arena.
@@ -141,6 +146,19 @@ class Flights:
         self.box_half = np.zeros(
             (lanes, self.boxes, 3), np.float32
         )  # half the edges, along x, y, z
+
+    def taken(self, rows: NDArray[np.int64]) -> Flights:
+        """Return a copy of these lanes, in this order."""
+        part = Flights(0, self.spheres + self.boxes)
+        part.lanes = len(rows)
+        for name in (*_MOVING, *_STANDING):
+            setattr(part, name, getattr(self, name)[rows])
+        return part
+
+    def put(self, rows: NDArray[np.int64], part: Flights) -> None:
+        """Let these lanes stand where those of `part` do, which flew on from here."""
+        for name in _MOVING:
+            getattr(self, name)[rows] = getattr(part, name)
 
     def reset(self, rows: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
         """Start new flights in the lanes `rows`, each drawn from its own generator with one

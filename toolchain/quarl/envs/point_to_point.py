@@ -81,6 +81,7 @@ class PointToPointVectorEnv(VectorEnv[Floats, NDArray[Any], NDArray[Any]]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._flights = Flights(num_envs, obstacles)
+        self._obs = self._flights.observe()  # the latest, of every lane
         self._generators: list[np.random.Generator | None] = [None] * num_envs
         self._over = np.ones(num_envs, np.bool_)  # lanes that need a reset
         self._paths = _Paths(num_envs) if render_mode is not None else None
@@ -94,7 +95,9 @@ class PointToPointVectorEnv(VectorEnv[Floats, NDArray[Any], NDArray[Any]]):
         mask = _reset_mask(options, self.num_envs)
         seeds = _lane_seeds(seed, self.num_envs)
         self._restart(mask, seeds)
-        return self._flights.observe(), self._info(_standing(self.num_envs), mask)
+        rows = np.flatnonzero(mask)
+        self._obs[rows] = self._flights.taken(rows).observe()
+        return self._obs.copy(), self._info(_standing(self.num_envs), mask)
 
     def step(self, actions: NDArray[Any]) -> tuple[Floats, Floats, Flags, Flags, Info]:
         """Fly every lane for one step of 0.1 s.
@@ -106,11 +109,8 @@ class PointToPointVectorEnv(VectorEnv[Floats, NDArray[Any], NDArray[Any]]):
             action.
         """
         restart = self._over.copy()
-        if restart.any() and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
-            raise gymnasium.error.ResetNeeded(
-                f"lanes {np.flatnonzero(restart).tolist()} are over or not started: reset "
-                "them before step"
-            )
+        if self.autoreset_mode is not AutoresetMode.NEXT_STEP:
+            self._check_begun(np.arange(self.num_envs))
         moved = self._flights.step(_commands(actions, self.single_action_space, self.num_envs))
         if (
             restart.any()
@@ -127,7 +127,36 @@ class PointToPointVectorEnv(VectorEnv[Floats, NDArray[Any], NDArray[Any]]):
         obs, info = self._flights.observe(), self._info(moved, np.ones(self.num_envs, np.bool_))
         if self.autoreset_mode is AutoresetMode.SAME_STEP and over.any():
             obs, info = self._next_episodes(over, obs, moved)
+        self._obs[:] = obs
         return obs, moved.reward, terminated, truncated, info
+
+    def step_lanes(
+        self, lanes: NDArray[np.int64], actions: NDArray[Any]
+    ) -> tuple[Floats, Floats, Flags, Flags, Info]:
+        """Do in these lanes what `step` does in all, one action each, and return what it returns,
+        for them; the others rest. None starts again by itself, whatever the autoreset mode.
+
+        Raises:
+            gymnasium.error.ResetNeeded, gymnasium.error.InvalidAction: as `step`.
+        """
+        self._check_begun(lanes)
+        part = self._flights.taken(lanes)
+        moved = part.step(_commands(actions, self.single_action_space, len(lanes)))
+        self._flights.put(lanes, part)
+        if self._paths is not None:
+            self._paths.extend(self._flights, np.isin(np.arange(self.num_envs), lanes))
+        terminated, truncated = moved.success | moved.collision, moved.timeout
+        self._over[lanes] = terminated | truncated
+        self._obs[lanes] = obs = part.observe()
+        info = _info(moved, part.distance, np.ones(len(lanes), np.bool_))
+        return obs, moved.reward, terminated, truncated, info
+
+    def _check_begun(self, lanes: NDArray[np.int64]) -> None:
+        over = lanes[self._over[lanes]]
+        if over.size:
+            raise gymnasium.error.ResetNeeded(
+                f"lanes {over.tolist()} are over or not started: reset them before step"
+            )
 
     def render(self) -> tuple[Frame, ...] | None:
         """Return one picture a lane, uint8 [540, 960, 3]; None without `render_mode`."""
@@ -176,19 +205,7 @@ class PointToPointVectorEnv(VectorEnv[Floats, NDArray[Any], NDArray[Any]]):
             self._paths.start(self._flights, rows)
 
     def _info(self, moved: Moved, shown: Flags) -> Info:
-        """Return the info of the lanes in `shown`, in gymnasium's form: an array per key, and under
-        `_key` which lanes have it.
-        """
-        values = {
-            "success": moved.success,
-            "collision": moved.collision,
-            "timeout": moved.timeout,
-            "distance_m": self._flights.distance.copy(),
-        }
-        info: Info = {}
-        for key, value in values.items():
-            info[key], info[f"_{key}"] = np.where(shown, value, np.zeros_like(value)), shown.copy()
-        return info
+        return _info(moved, self._flights.distance, shown)
 
 
 class PointToPointEnv(gymnasium.Env[Floats, Any]):
@@ -260,6 +277,22 @@ class PointToPointEnv(gymnasium.Env[Floats, Any]):
             "timeout": bool(moved.timeout[0]),
         }
         return {**flags, "distance_m": float(self._flights.distance[0])}
+
+
+def _info(moved: Moved, distance: Floats, shown: Flags) -> Info:
+    """Return the info of the lanes in `shown`, in gymnasium's form: an array per key, and under
+    `_key` which lanes have it.
+    """
+    values = {
+        "success": moved.success,
+        "collision": moved.collision,
+        "timeout": moved.timeout,
+        "distance_m": distance,
+    }
+    info: Info = {}
+    for key, value in values.items():
+        info[key], info[f"_{key}"] = np.where(shown, value, np.zeros_like(value)), shown.copy()
+    return info
 
 
 class _Paths:
