@@ -117,10 +117,10 @@ def test_lanes_step_some_at_a_time_as_they_do_all_together() -> None:
     after, _ = some.reset(seed=[None, None, 9, None, None], options={"reset_mask": mask})  # type: ignore[arg-type]
     np.testing.assert_array_equal(after[1], rested[1])  # it has not moved
     np.testing.assert_array_equal(after[chosen], stepped)
+    begun = lanes(2)
+    begun.reset(seed=1, options={"reset_mask": np.array([True, False])})
     with pytest.raises(gymnasium.error.ResetNeeded, match=r"\[1\]"):
-        over = lanes(2)
-        over.reset(seed=1, options={"reset_mask": np.array([True, False])})
-        over.step_lanes(np.array([1]), AHEAD[None])
+        begun.step_lanes(np.array([1]), AHEAD[None])
 
 
 def test_an_unseeded_reset_goes_on_with_the_generator_of_the_lane() -> None:

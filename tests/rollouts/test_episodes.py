@@ -180,7 +180,7 @@ def test_flights_do_not_depend_on_the_number_of_lanes(actions: str) -> None:
 
     opened = open_lanes(env, 2)
     opened.close()
-    assert type(opened).__name__ == "_VectorLanes"
+    assert type(opened).__name__ == "_RestingLanes"
     seeds = list(range(9))
     reference = run_episodes(env, fly, seeds, lanes=9)
     assert reference.successes is not None

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -34,6 +35,7 @@ ALPHA = 0.05  # one-sided: how often a candidate that loses exactly the margin m
 POWER = 0.9
 RESAMPLES = 9_999
 QUANTILE_RESAMPLES = 1_999  # a quantile decides nothing so fine, and each one is a sort
+MOST_KEPT = 4_096  # exact tests whose answer is kept: look, plan and verdict ask the same
 _SEED = 0x51  # of the resampling, so that the same returns give the same verdict
 MOST_EPISODES = 1_000_000  # beyond that the suggestion is "no number of episodes"
 
@@ -170,6 +172,7 @@ def compare_quantiles(
     return QuantileChange(share, before, after, after - before, lower, upper)
 
 
+@lru_cache(MOST_KEPT)
 def failure_p_value(count: int, only_candidate: int, only_source: int, margin: float) -> float:
     """Return the exact p-value of "the failure rate rises by `margin` or more", the largest over
     all shares of discordant pairs.
@@ -184,6 +187,7 @@ def failure_p_value(count: int, only_candidate: int, only_source: int, margin: f
     return _largest(_chances(count, margin, float(limit) + 1e-9), margin)
 
 
+@lru_cache(MOST_KEPT)
 def rise_p_value(count: int, only_candidate: int, only_source: int, margin: float) -> float:
     """Return the exact p-value of "the failure rate rises by `margin` or less": small where a
     larger rise is shown; pairs as in `failure_p_value`.
@@ -260,6 +264,7 @@ def _largest_harm(
     return low
 
 
+@lru_cache(MOST_KEPT)
 def _failure_upper(count: int, only_candidate: int, only_source: int, alpha: float) -> float:
     low, high = max((only_candidate - only_source) / count, 0.0), 1.0
     while high - low > 1e-4:
