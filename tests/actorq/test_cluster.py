@@ -52,6 +52,32 @@ def test_actors_run_on_other_nodes_and_a_lost_node_costs_its_actor_only(
     assert outcome.differing == 0
 
 
+def test_a_shard_that_lost_its_actors_holds_nobody_up(three_nodes: Any, tmp_path: Path) -> None:
+    made, nodes = three_nodes
+    nodes[0] = made.add_node(num_cpus=1)  # for the one that the test before has lost
+    made.wait_for_nodes()
+    run = tmp_path / "run"
+    inserted: list[list[int]] = []
+
+    def lose(status: Any) -> None:
+        import ray
+
+        stores = [ray.get_actor(f"{name} {run.resolve()}") for name in ("store", "store 1")]
+        inserted.append([s.inserted for s in ray.get([each.status.remote() for each in stores])])
+        made.remove_node(nodes[0], allow_graceful=False)
+
+    loser = when(run, lambda status: status.learner_step > 50, lose)
+    sharded = SMALL.replace("min_rows = 200", "min_rows = 200, shards = 2")
+    outcome = run_actorq(recipe_of(sharded, steps=8_000), run, Wishes(address=made.address))
+    loser.join()
+    assert min(inserted[0]) >= 50  # each actor sent rows to its own shard
+    assert outcome.status.learner_step == 1_950
+    assert outcome.differing == 0
+    checkpoint = next((run / "checkpoints").iterdir())
+    assert (checkpoint / "replay.npy").exists()
+    assert (checkpoint / "shard-1" / "replay.npy").exists()
+
+
 def test_a_cluster_too_small_is_refused(three_nodes: Any, tmp_path: Path) -> None:
     made, _ = three_nodes
     many = recipe_of(SMALL.replace("count = 2", "count = 40"))

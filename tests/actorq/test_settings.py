@@ -44,6 +44,7 @@ replay = { samples_per_insert = 0.0 }
     [
         ("value_low = 10.0\nvalue_high = -10.0", "value_low: 10.0"),
         ("replay = { capacity = 10, min_rows = 20 }", "replay.capacity: 10"),
+        ("replay = { shards = 3 }", r"replay.shards: 3; allowed: actors.count \(2\) or fewer"),
         ('algorithm = "DQN"', "algorithm belongs above"),
     ],
 )

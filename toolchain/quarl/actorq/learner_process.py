@@ -1,12 +1,14 @@
 """The learner's process, a Ray actor: it samples, learns, publishes and saves.
 
-In: a plan and handles of the store and the evaluator. Out: an account; checkpoints in the run's
-folder. Killed, it is started again by Ray and goes on from the newest checkpoint.
+In: a plan and handles of the store's shards and the evaluator. Out: an account; checkpoints in the
+run's folder. Killed, it is started again by Ray and goes on from the newest checkpoint.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from quarl.actorq.learners import new_learner
 from quarl.actorq.networks import tensor
 from quarl.actorq.plan import Plan
 from quarl.actorq.replay import Batch
+from quarl.actorq.shards import folder_of_shard, settings_of_shard
 from quarl.actorq.store import Sample, split
 from quarl.errors import DeviceError
 
@@ -43,7 +46,7 @@ class LearnerProcess:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._store: Any = None
+        self._stores: Sequence[Any] = ()
         self._evaluator: Any = None
         self._learner = new_learner(plan.settings, plan.contract, plan.seed)
         self._ranges: Ranges | None = None
@@ -57,38 +60,40 @@ class LearnerProcess:
                 torch.set_rng_state(state["random"])
                 self._before_s, self._before_cpu_s = float(state["wall_s"]), float(state["cpu_s"])
         self._fillers: dict[Precision, Filler] = {}
-        self._sample: Sample | None = None
+        self._samples: dict[int, Sample] = {}  # the newest of each shard
         self._saved_s = time.monotonic()
 
-    def run(self, store: Any, evaluator: Any) -> Account:
+    def run(self, stores: Sequence[Any], evaluator: Any) -> Account:
         """Learn until the plan's last step, or until the run is stopped; return the account."""
-        self._store, self._evaluator = store, evaluator
-        ray.get(store.begin.remote(LEARNER))
+        self._stores, self._evaluator = stores, evaluator
+        ray.get(stores[0].begin.remote(LEARNER))
         self._ledger = Ledger(LEARNER)
         settings, learner = self._plan.settings, self._learner
         if self._ranges is None:  # nothing was seen: a first policy, whose ranges follow
             self._publish(self._first_ranges())
         else:
             self._publish(self._ranges)
-        pending = self._ask()
+        pending = {self._ask(shard): shard for shard in range(len(stores))}
         while learner.steps < self._plan.learner_steps:
             with self._ledger.booking("wait"):
-                answer: Sample | None = ray.get(pending)
+                (first,), _ = ray.wait(list(pending))
+                answer: Sample | None = ray.get(first)
+            shard = pending.pop(first)
             if answer is None:
                 break
-            self._sample = answer
-            pending = self._ask()
+            self._samples[shard] = answer
+            pending[self._ask(shard)] = shard
             for batch in split(answer.batch, settings.batch_size):
-                self._learn(batch)
+                self._learn(batch, shard)
         self._save()
         return self._ledger.account
 
-    def _ask(self) -> Any:
+    def _ask(self, shard: int) -> Any:
         with self._ledger.booking("sample"):
-            settings = self._plan.settings
-            return self._store.sample.remote(settings.batch_size, settings.batches_a_call)
+            settings = settings_of_shard(self._plan.settings, shard)
+            return self._stores[shard].sample.remote(settings.batch_size, settings.batches_a_call)
 
-    def _learn(self, batch: Batch) -> None:
+    def _learn(self, batch: Batch, shard: int) -> None:
         settings, learner = self._plan.settings, self._learner
         if learner.steps >= self._plan.learner_steps:
             return
@@ -96,7 +101,7 @@ class LearnerProcess:
             errors = learner.learn(batch)
         self._ledger.steps += 1
         if settings.replay.prioritized:
-            self._store.reprioritize.remote(batch.places, errors)
+            self._stores[shard].reprioritize.remote(batch.places, errors)
         is_last = learner.steps == self._plan.learner_steps
         judged = is_last or learner.steps % self._plan.evaluate_every == 0
         if judged or learner.steps % settings.publish_every == 0:
@@ -119,7 +124,8 @@ class LearnerProcess:
         reference = self._put(self._plan.settings.actors.precision, ranges)
         with self._ledger.booking("broadcast"):
             account = self._ledger.account
-            self._store.publish.remote([reference], self._learner.steps, account)
+            for store in self._stores:
+                store.publish.remote([reference], self._learner.steps, account)
         self._ledger.pulls += 1
         return reference
 
@@ -146,13 +152,12 @@ class LearnerProcess:
         int8 = published if is_int8 else self._put("int8", ranges)
         floats = self._put("fp32", ranges)
         account = self._ledger.account
-        assert self._sample is not None
         moment = Moment(
             learner_step=self._learner.steps,
-            env_steps=self._sample.env_steps,
+            env_steps=sum(sample.env_steps for sample in self._samples.values()),
             wall_s=self._before_s + account.wall_s,
             cpu_s=self._before_cpu_s + account.cpu_s,
-            actors_cpu_s=self._sample.actors_cpu_s,
+            actors_cpu_s=sum(sample.actors_cpu_s for sample in self._samples.values()),
         )
         self._evaluator.judge.remote([int8], [floats], moment)
 
@@ -169,6 +174,14 @@ class LearnerProcess:
                 self._plan.folder,
                 self._learner.steps,
                 state,
-                lambda folder: ray.get(self._store.save.remote(folder)),
+                self._save_replay,
             )
             self._saved_s = time.monotonic()
+
+    def _save_replay(self, folder: Path) -> None:
+        ray.get(
+            [
+                store.save.remote(folder_of_shard(folder, shard))
+                for shard, store in enumerate(self._stores)
+            ]
+        )

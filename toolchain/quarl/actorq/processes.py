@@ -22,22 +22,25 @@ from quarl.actorq.checkpoint import newest_checkpoint
 from quarl.actorq.evaluating import Judge, Moment, Point, compare
 from quarl.actorq.plan import Plan
 from quarl.actorq.players import Player, open_player
+from quarl.actorq.shards import folder_of_shard, settings_of_shard
 from quarl.actorq.store import Answer, Report, Store
 from quarl.actorq.transitions import Rows, row_type
 from quarl.errors import QuarlError
 from quarl.stats.seeds import ACTOR_SEED
 
 CHECKED_EVERY, CHECKED_ROWS = 200, 64  # inserts of an actor, and its decisions compared each time
+SHARD_SEEDS = 1_000_003  # between the seeds of two shards
 
 
 class StoreProcess(Store):
-    """The store; started again, it goes on from the newest checkpoint."""
+    """One shard of the store; started again, it goes on from the newest checkpoint."""
 
-    def __init__(self, plan: Plan) -> None:
-        super().__init__(plan.settings, row_type(plan.contract), plan.seed)
+    def __init__(self, plan: Plan, shard: int) -> None:
+        settings = settings_of_shard(plan.settings, shard)
+        super().__init__(settings, row_type(plan.contract), plan.seed + SHARD_SEEDS * shard)
         checkpoint = newest_checkpoint(plan.folder)
         if checkpoint is not None:
-            self.restore(checkpoint)
+            self.restore(folder_of_shard(checkpoint, shard))
 
 
 class ActorProcess:

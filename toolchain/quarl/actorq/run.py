@@ -13,12 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from quarl.actorq.accounts import Account
 from quarl.actorq.energy import package_joules
 from quarl.actorq.evaluating import Point
 from quarl.actorq.folder import claimed, describe, wall_s, write_accounts, write_wall
 from quarl.actorq.players import best_runtime
 from quarl.actorq.settings import Settings, settings_of
+from quarl.actorq.shards import merged, shard_of
 from quarl.actorq.store import Status
 from quarl.actorq.transitions import Rows
 from quarl.errors import ToolMissingError
@@ -145,10 +148,13 @@ class _Supervisor:
             remote: Any = ray.remote(kind)
             return remote.options(name=name, **options)
 
-        self._store = place(
-            *(processes.StoreProcess, "store"),
-            **{"num_cpus": 0, "max_restarts": STORE_RESTARTS, "max_task_retries": -1, **here},
-        ).remote(plan)
+        self._stores = [
+            place(
+                *(processes.StoreProcess, f"store {shard}" if shard else "store"),
+                **{"num_cpus": 0, "max_restarts": STORE_RESTARTS, "max_task_retries": -1, **here},
+            ).remote(plan, shard)
+            for shard in range(settings.replay.shards)
+        ]
         self._evaluator = place(
             *(processes.EvaluatorProcess, "evaluator"),
             **{"num_cpus": 0, "max_restarts": -1, "max_task_retries": 2, **here},
@@ -185,7 +191,7 @@ class _Supervisor:
                 self._stop()
             return self._gather()
         finally:
-            for handle in (self._store, self._evaluator, self._learner, *self._actors):
+            for handle in (*self._stores, self._evaluator, self._learner, *self._actors):
                 self._ray.kill(handle)
 
     def _has_ended(self) -> bool:
@@ -223,9 +229,9 @@ class _Supervisor:
 
     def _begin(self, actor: int | None) -> None:
         reference = (
-            self._learner.run.remote(self._store, self._evaluator)
+            self._learner.run.remote(self._stores, self._evaluator)
             if actor is None
-            else self._actors[actor].run.remote(self._store)
+            else self._actors[actor].run.remote(self._stores[shard_of(actor, len(self._stores))])
         )
         self._pending[reference] = actor
 
@@ -248,7 +254,7 @@ class _Supervisor:
         self._told_s = time.monotonic()
         seconds = time.monotonic() - self._began_s
         write_wall(self._plan.folder, seconds)
-        status: Status = self._ray.get(self._store.status.remote())
+        status = self._status()
         self._write_accounts(status, seconds)
         self._note_deaths(status)
         recent = "" if status.recent_return is None else f", return {status.recent_return:.1f}"
@@ -265,7 +271,7 @@ class _Supervisor:
     def _stop(self) -> None:
         """Let every process end its call; the learner saves what it has."""
         try:
-            self._ray.get(self._store.stop.remote(), timeout=STOP_TIMEOUT_S)
+            self._ray.get([s.stop.remote() for s in self._stores], timeout=STOP_TIMEOUT_S)
             for reference, actor in list(self._pending.items()):
                 # an actor may still wait for a node that left
                 limit = STOP_TIMEOUT_S if actor is None else ACTOR_STOP_TIMEOUT_S
@@ -279,9 +285,12 @@ class _Supervisor:
 
     def _gather(self) -> Outcome:
         points = self._ended(self._evaluator.points.remote())
-        status: Status = replace(self._ended(self._store.status.remote()), learner=self._account)
+        status = replace(self._status(), learner=self._account)
         self._note_deaths(status)
-        rows: Rows = self._ended(self._store.recent_observations.remote(OBSERVATIONS))
+        most = OBSERVATIONS // len(self._stores)
+        rows: Rows = np.concatenate(
+            self._ended([s.recent_observations.remote(most) for s in self._stores])
+        )
         seconds = time.monotonic() - self._began_s
         write_wall(self._plan.folder, seconds)
         self._write_accounts(status, seconds)
@@ -295,6 +304,9 @@ class _Supervisor:
             restarts=tuple(self._restarts),
             rows=rows,
         )
+
+    def _status(self) -> Status:
+        return merged(self._ended([store.status.remote() for store in self._stores]))
 
     def _ended(self, reference: Any) -> Any:
         try:

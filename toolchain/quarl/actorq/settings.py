@@ -53,6 +53,7 @@ class ReplaySettings:
     prioritized: Flag = False
     importance: Annotated[Share, Field(description="exponent of the importance weights")] = 0.2
     max_age: Annotated[Count, Field(description="learner steps an acting policy may lag")] = 100_000
+    shards: Annotated[Count, Field(description="stores that share the rows out")] = 1
 
 
 @table
@@ -141,4 +142,9 @@ def _contradictions(recipe: Recipe, settings: Settings) -> list[str]:
         problems.append(f"value_low: {settings.value_low}; allowed: below value_high")
     if settings.replay.capacity < settings.replay.min_rows:
         problems.append(f"replay.capacity: {settings.replay.capacity}; allowed: min_rows or more")
+    if settings.replay.shards > settings.actors.count:
+        problems.append(
+            f"replay.shards: {settings.replay.shards}; allowed: actors.count "
+            f"({settings.actors.count}) or fewer"
+        )
     return problems

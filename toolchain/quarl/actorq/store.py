@@ -235,6 +235,7 @@ class Store:
 
     async def save(self, folder: Path) -> None:
         """Write rows, counters and random state into a folder."""
+        folder.mkdir(exist_ok=True)
         size = self._ring.size
         start = self._ring.at if size == len(self._ring.rows) else 0
         np.save(folder / ROWS_FILE, np.roll(self._ring.rows[:size], -start), allow_pickle=False)
