@@ -128,13 +128,6 @@ void ql_depthwise_dsp(const ql_depthwise_dsp_layer *layer, const int8_t *in, int
 const int8_t *ql_taps_dsp(const int8_t *weights, const int32_t *taps, int32_t count,
                           const int8_t *in, int32_t channels, int32_t *acc);
 
-/* Results of all rows for the spread vectors `in`, behind which is what rows->sums wants.
- *   lanes       1 or 2 of them
- *   acc         [lanes * QL_LANE] words of scratch
- *   lane_bytes  from the first vector's results to the second's; 0: only the first's are wanted */
-void ql_rows_dsp(const ql_rows *rows, int16_t *in, int32_t lanes, int32_t *acc, int32_t lane_bytes,
-                 uint8_t *out);
-
 /* ql_spread_fn and ql_spread_lanes_fn. */
 void ql_spread_s8(const void *in, int32_t count, int16_t *out);
 void ql_spread_s16(const void *in, int32_t count, int16_t *out);

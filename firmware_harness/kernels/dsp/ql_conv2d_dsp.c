@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolution with SMLAD (decision 0001); contract: ql_kernels_dsp.h. */
-/* needs: ql_copy_patch, ql_rows_dsp */
+/* needs: ql_copy_patch */
 #include "ql_kernels_dsp.h"
 #include "ql_patch.h"
+#include "ql_rows.h"
 
 /* Pixels in row-major order, across line ends. */
 typedef struct {

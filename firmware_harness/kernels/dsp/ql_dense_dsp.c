@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fully connected layer with SMLAD (decision 0001); contract: ql_kernels_dsp.h. */
-/* needs: ql_rows_dsp */
 #include "ql_kernels_dsp.h"
+#include "ql_rows.h"
 
 void ql_dense_dsp(const ql_dense_dsp_layer *layer, const void *in, int16_t *scratch, void *out)
 {

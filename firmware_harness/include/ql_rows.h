@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows by spread inputs, chunk by chunk (decision 0009); contract: ql_kernels_dsp.h. */
+/* Rows by spread inputs, chunk by chunk (decision 0009). */
+#ifndef QL_ROWS_H
+#define QL_ROWS_H
+
 #include "ql_kernels_dsp.h"
 
 #include <stddef.h>
 
-void ql_rows_dsp(const ql_rows *rows, int16_t *in, int32_t lanes, int32_t *acc, int32_t lane_bytes,
-                 uint8_t *out)
+/* Results of all rows for the spread vectors `in`, behind which is what rows->sums wants. Inline,
+ * so that the kernel of one lane has no code for two. lanes       1 or 2 of them acc         [lanes
+ * * QL_LANE] words of scratch lane_bytes  from the first vector's results to the second's; 0: only
+ * the first's are wanted */
+static inline void ql_rows_dsp(const ql_rows *rows, int16_t *in, int32_t lanes, int32_t *acc,
+                               int32_t lane_bytes, uint8_t *out)
 {
     const int16_t *weights = rows->weights;
     for (int32_t first = 0; first < rows->out_len; first += QL_CHUNK) {
@@ -23,3 +30,5 @@ void ql_rows_dsp(const ql_rows *rows, int16_t *in, int32_t lanes, int32_t *acc, 
         }
     }
 }
+
+#endif
