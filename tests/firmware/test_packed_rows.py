@@ -104,7 +104,7 @@ def unpacked(body: np.ndarray, values: np.ndarray, bits: int) -> list[int]:  # t
     total, cd = (body[:, 0] * values).sum(), ((halves & 255) * values).sum()
     n, d = (nibbles * values).sum(), ((nibbles & 15) * values).sum()
     b, shift = high_of(n, d), 8 * values.sum()
-    a = (high_of(total, cd) - b) >> 4
+    a = high_of(total - n + d, cd) >> 4
     return [a, int(b - shift), int(((cd - d) >> 4) - shift), int(d - shift)]
 
 
@@ -160,6 +160,15 @@ def test_inputs_are_split_so_that_the_high_byte_has_its_sum(
     assert packed is not None
     assert -(-packed.steps // packed.part) == parts
     assert packed.part * STEP * 127 * largest < HIGH_BOUND + STEP * 127 * largest
+
+
+def test_a_high_nibble_has_its_sum_where_the_low_one_takes_half_of_it() -> None:
+    """16 * -1 + 8 is -8: 5,000 such bytes and their low nibbles stay within 2^23, 16 A does not."""
+    weights = np.tile([[-1], [0], [7], [7]], 5000)
+    packed = pack_rows(dense_op(weights, 4), np.zeros(4, np.int32), (-128, 127))
+    assert packed is not None
+    x = np.full(5000, -128, np.int64)
+    np.testing.assert_array_equal(sums(packed, x, 4, 4), weights @ x)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -75,13 +75,12 @@ __asm__(".syntax unified\n"
         "    bne 2b\n"
         "    ldr r2, [sp, #12]\n"
         "    ldm r0, {r1, r3, r4, r5}\n" /* biases */
-        "    sub r8, r8, r12\n"
-        "    asr r8, r8, #8\n" /* B */
-        "    sub r6, r6, r10\n"
-        "    rsb r6, r8, r6, asr #8\n" /* 16 A */
-        "    sub r10, r10, r12\n"      /* 16 C */
-        "    add r1, r1, r6, asr #4\n"
-        "    add r3, r3, r8\n"
+        "    sub r8, r8, r12\n"          /* 256 B */
+        "    sub r6, r6, r8\n"
+        "    sub r6, r6, r10\n"   /* 4096 A */
+        "    sub r10, r10, r12\n" /* 16 C */
+        "    add r1, r1, r6, asr #12\n"
+        "    add r3, r3, r8, asr #8\n"
         "    add r4, r4, r10, asr #4\n"
         "    add r5, r5, r12\n"
         "    ldrd r8, r10, [sp, #20]\n"
@@ -92,12 +91,11 @@ __asm__(".syntax unified\n"
         "    stmia r2!, {r1, r3, r4, r5}\n"
         "    ldmia.w r0!, {r1, r3, r4, r5}\n"
         "    sub r9, r9, lr\n"
-        "    asr r9, r9, #8\n"
+        "    sub r7, r7, r9\n"
         "    sub r7, r7, r11\n"
-        "    rsb r7, r9, r7, asr #8\n"
         "    sub r11, r11, lr\n"
-        "    add r1, r1, r7, asr #4\n"
-        "    add r3, r3, r9\n"
+        "    add r1, r1, r7, asr #12\n"
+        "    add r3, r3, r9, asr #8\n"
         "    add r4, r4, r11, asr #4\n"
         "    add r5, r5, lr\n"
         "    sub r3, r3, r10\n"

@@ -8,8 +8,8 @@
  * number is odd, the first round begins in the middle. With ab and cd the bytes of a halfword:
  *
  *   r0  weights              r6  sum of halfwords     r10, r11  inputs of a step
- *   r1  in                   r7  sum of 256 b + d     r12       nibbles b and d
- *   r2 - r5  weights of two  r8  sum of cd            lr        rounds that are left
+ *   r1  in                   r7  sum of 256 b + d     lr        nibbles b and d
+ *   r2 - r5  weights of two  r8  sum of cd            r12       rounds that are left
  *            steps           r9  sum of d
  *   sp  in, rounds, entry, acc, its end, what is taken from b, c, d */
 _Static_assert(QL_CHUNK == 32, "what is taken stands 128 bytes on");
@@ -22,12 +22,12 @@ __asm__(".syntax unified\n"
         ".balign 4\n"
         ".macro ql_mac_nibbles weights, in\n"
         "    smlad r6, \\weights, \\in, r6\n"
-        "    and r12, \\weights, #0x0F0F0F0F\n"
+        "    and lr, \\weights, #0x0F0F0F0F\n"
         "    uxtb16 \\weights, \\weights\n"
-        "    smlad r7, r12, \\in, r7\n"
-        "    uxtb16 r12, r12\n"
+        "    smlad r7, lr, \\in, r7\n"
+        "    uxtb16 lr, lr\n"
         "    smlad r8, \\weights, \\in, r8\n"
-        "    smlad r9, r12, \\in, r9\n"
+        "    smlad r9, lr, \\in, r9\n"
         ".endm\n"
         ".macro ql_mac_two_steps\n" /* 124 bytes */
         "    ldmia.w r0!, {r2-r5}\n"
@@ -51,26 +51,24 @@ __asm__(".syntax unified\n"
         "    add r8, r7, r3, lsl #4\n"
         "    ldr r9, [r7, #128]\n"
         "    push {r1, r4, r6, r7, r8, r9}\n"
-        "1:  ldrd r1, lr, [sp]\n"
-        "    movs r6, #0\n"
+        "1:  movs r6, #0\n"
         "    movs r7, #0\n"
         "    mov r8, r6\n"
         "    mov r9, r6\n"
-        "    ldr pc, [sp, #8]\n"
+        "    ldmia.w sp, {r1, r12, pc}\n"
         ".balign 4\n"
         "2:  ql_mac_two_steps\n"
         "    ql_mac_two_steps\n"
-        "    subs lr, lr, #1\n"
+        "    subs r12, r12, #1\n"
         "    bne 2b\n"
         "    ldmia.w r0!, {r2-r5}\n" /* biases */
         "    ldr r12, [sp, #12]\n"
-        "    sub r7, r7, r9\n"
-        "    asrs r7, r7, #8\n" /* B */
-        "    sub r6, r6, r8\n"
-        "    rsb r6, r7, r6, asr #8\n" /* 16 A */
-        "    sub r8, r8, r9\n"         /* 16 C */
-        "    add r2, r2, r6, asr #4\n"
-        "    adds r3, r3, r7\n"
+        "    sub r7, r7, r9\n" /* 256 B */
+        "    subs r6, r6, r7\n"
+        "    sub r6, r6, r8\n" /* 4096 A */
+        "    sub r8, r8, r9\n" /* 16 C */
+        "    add r2, r2, r6, asr #12\n"
+        "    add r3, r3, r7, asr #8\n"
         "    add r4, r4, r8, asr #4\n"
         "    add r5, r5, r9\n"
         "    ldr r10, [sp, #20]\n"

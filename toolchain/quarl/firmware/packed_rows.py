@@ -69,8 +69,8 @@ def pack_rows(
     halfwords = 256 * high + low
     if np.abs(halfwords + 0.5).max() > 2**15:
         return None
-    # of 4 bits, b of a group is the high byte of 256 * (b + 8) + d + 8
-    bounded = np.concatenate([high, padded[1::4] + 8]) if is_int4 else high
+    # of 4 bits, b of a group is the high byte of 256 * (b + 8) + d + 8, and a takes 4 bits more
+    bounded = np.concatenate([high, padded[1::4] + 8, 16 * padded[::4]]) if is_int4 else high
     bound = HIGH_BOUND - (BEHIND if is_int4 else 0)
     part = _part(_sums_of_steps(_largest_products(bounded, span)), bound, step_multiple)
     if part is None:
