@@ -232,15 +232,15 @@ class Flights:
         climb = commands[:, 2] * MAX_CLIMB_M_S
         wanted = np.empty((self.lanes, 3), np.float32)
         wanted[:, 2] = climb
-        collision = np.zeros(self.lanes, np.bool_)
-        for _ in range(SUBSTEPS):
+        passed = np.empty((SUBSTEPS, self.lanes, 3), np.float32)
+        for substep in range(SUBSTEPS):
             self.yaw_rate += (yaw_rate - self.yaw_rate) * YAW_GAIN
             self._turn(self.yaw_rate * (0.5 * SUBSTEP_S))
-            wanted[:, 0] = speed * self.heading[:, 0]
-            wanted[:, 1] = speed * self.heading[:, 1]
+            np.multiply(speed[:, None], self.heading, out=wanted[:, :2])
             self.velocity += (wanted - self.velocity) * SPEED_GAIN
             self.position += self.velocity * SUBSTEP_S
-            collision |= self.touches()
+            passed[substep] = self.position
+        collision = np.asarray(self._touches_at(passed).any(axis=0))
         self.steps += 1
         before, self.distance = self.distance, np.sqrt(_square(self.goal - self.position))
         success = (self.distance < GOAL_RADIUS_M) & ~collision
@@ -255,8 +255,8 @@ class Flights:
         """
         obs = np.empty((self.lanes, OBS_LEN), np.float32)
         beams = len(BEAMS)
-        for first in range(0, self.lanes, 32):  # 32 lanes at a time stay in the cache
-            rows = slice(first, first + 32)
+        for first in range(0, self.lanes, 64):  # so many lanes at a time stay in the cache
+            rows = slice(first, first + 64)
             obs[rows, :beams] = self._ranges(rows)
         cos, sin = self.heading[:, 0], self.heading[:, 1]
         for column, vector in ((beams, self.goal - self.position), (beams + 4, self.velocity)):
@@ -267,12 +267,14 @@ class Flights:
         obs[:, beams + 7] = self.yaw_rate
         return obs
 
-    def beam_directions(self, rows: slice) -> tuple[Floats, Floats, Floats]:
-        """Return the beams' unit vectors in the arena's frame: x, y and z, each [rows, beams]."""
+    def beam_directions(self, rows: slice) -> Floats:
+        """Return the beams' unit vectors in the arena's frame [3, rows, beams]: x, y and z."""
         cos, sin = self.heading[rows, 0, None], self.heading[rows, 1, None]
-        x = cos * BEAMS[:, 0] - sin * BEAMS[:, 1]
-        y = sin * BEAMS[:, 0] + cos * BEAMS[:, 1]
-        return x, y, np.broadcast_to(BEAMS[:, 2], x.shape)
+        directions = np.empty((3, len(cos), len(BEAMS)), np.float32)
+        np.subtract(cos * BEAMS[:, 0], sin * BEAMS[:, 1], out=directions[0])
+        np.add(sin * BEAMS[:, 0], cos * BEAMS[:, 1], out=directions[1])
+        directions[2] = BEAMS[:, 2]
+        return directions
 
     def _turn(self, half_angle: Floats) -> None:
         """Rotate the headings by 2 atan(half_angle), which needs no sine: (1 + i t)^2 / |1 + i
@@ -280,86 +282,110 @@ class Flights:
         """
         cos, sin = self.heading[:, 0], self.heading[:, 1]
         square = half_angle * half_angle
-        scale = 1.0 / (1.0 + square)
-        turned_cos = ((1.0 - square) * cos - 2.0 * half_angle * sin) * scale
-        turned_sin = ((1.0 - square) * sin + 2.0 * half_angle * cos) * scale
+        scale, same, turn = 1.0 / (1.0 + square), 1.0 - square, 2.0 * half_angle
+        turned_cos = (same * cos - turn * sin) * scale
+        turned_sin = (same * sin + turn * cos) * scale
         length = np.sqrt(
             turned_cos * turned_cos + turned_sin * turned_sin
         )  # keeps rounding from piling up
-        self.heading[:, 0] = turned_cos / length
-        self.heading[:, 1] = turned_sin / length
+        np.divide(turned_cos, length, out=cos)
+        np.divide(turned_sin, length, out=sin)
 
     def touches(self) -> Flags:
         """Return whether each drone touches an obstacle, a wall, the ground or the ceiling."""
-        position = self.position[:, None]
-        to_sphere = _square(self.sphere_center - position) < np.square(
+        return np.asarray(self._touches_at(self.position[None])[0])
+
+    def _touches_at(self, places: Floats) -> Flags:
+        """Return whether a drone touches something at each of its places [n, lanes, 3]: [n,
+        lanes].
+        """
+        at = places[:, :, None]
+        to_sphere = _square(self.sphere_center - at) < np.square(
             self.sphere_radius + DRONE_RADIUS_M
         )
         to_box = (
-            _square(np.maximum(np.abs(self.box_center - position) - self.box_half, 0.0))
+            _square(np.maximum(np.abs(self.box_center - at) - self.box_half, 0.0))
             < DRONE_RADIUS_M**2
         )
-        outside = (self.position < DRONE_RADIUS_M) | (
-            self.position > _vector(*ARENA_M) - DRONE_RADIUS_M
-        )
-        return np.asarray(to_sphere.any(axis=1) | to_box.any(axis=1) | outside.any(axis=1))
+        outside = (places < _INNER_LOW) | (places > _INNER_HIGH)
+        return np.asarray(to_sphere.any(axis=2) | to_box.any(axis=2) | outside.any(axis=2))
 
     def _ranges(self, rows: slice) -> Floats:
         """Return how far each beam reaches [rows, beams], at most BEAM_RANGE_M."""
         directions = self.beam_directions(rows)
-        position = self.position[rows]
-        inverse = [
-            np.reciprocal(np.where(np.abs(axis) < 1e-6, np.float32(1e-6), axis))
-            for axis in directions
-        ]
-        nearest = np.full((len(position), len(BEAMS)), BEAM_RANGE_M, np.float32)
-        for axis in range(3):  # the arena, seen from inside
-            near, far = (
-                -position[:, axis, None] * inverse[axis],
-                (np.float32(ARENA_M[axis]) - position[:, axis, None]) * inverse[axis],
-            )
-            np.minimum(nearest, np.maximum(near, far), out=nearest)
-        if self.spheres:
-            np.minimum(nearest, self._sphere_ranges(rows, directions), out=nearest)
-        if self.boxes:
-            np.minimum(nearest, self._box_ranges(rows, inverse), out=nearest)
-        return np.maximum(nearest, 0.0, out=nearest)
+        inverse = np.reciprocal(np.where(np.abs(directions) < 1e-6, np.float32(1e-6), directions))
+        position = self.position[rows].T[:, :, None]
+        walls = np.maximum(-position * inverse, (_ARENA[:, None, None] - position) * inverse)
+        nearest = np.minimum(walls.min(axis=0), np.float32(BEAM_RANGE_M))
+        to_sphere = self.sphere_center[rows] - self.position[rows, None]
+        radius = self.sphere_radius[rows]
+        row, one = _within_reach(to_sphere, radius[:, :, None])
+        if row.size:
+            reached = _sphere_ranges(to_sphere[row, one], radius[row, one], directions[:, row])
+            _keep_nearest(nearest, row, reached)
+        to_box, half = self.box_center[rows] - self.position[rows, None], self.box_half[rows]
+        row, one = _within_reach(to_box, half)
+        if row.size:
+            reached = _box_ranges(to_box[row, one], half[row, one], inverse[:, row])
+            _keep_nearest(nearest, row, reached)
+        return np.asarray(np.maximum(nearest, np.float32(0), out=nearest))
 
-    def _sphere_ranges(self, rows: slice, directions: Sequence[Floats]) -> Floats:
-        to_center = self.sphere_center[rows] - self.position[rows, None]
-        along = to_center[:, :, 0, None] * directions[0][:, None]
-        along += to_center[:, :, 1, None] * directions[1][:, None]
-        along += to_center[:, :, 2, None] * directions[2][:, None]
-        inside = along * along
-        inside -= (_square(to_center) - np.square(self.sphere_radius[rows]))[:, :, None]
-        miss = inside < 0.0
-        miss |= along < 0.0
-        np.maximum(inside, 0.0, out=inside)
-        along -= np.sqrt(inside, out=inside)
-        along[miss] = FAR_M
-        return np.asarray(along.min(axis=1))
 
-    def _box_ranges(self, rows: slice, inverse: Sequence[Floats]) -> Floats:
-        to_center = self.box_center[rows] - self.position[rows, None]
-        half = self.box_half[rows]
-        enter: Floats | None = None
-        leave: Floats | None = None
-        for axis in range(3):
-            middle = to_center[:, :, axis, None] * inverse[axis][:, None]
-            reach = half[:, :, axis, None] * np.abs(inverse[axis])[:, None]
-            near, far = middle - reach, np.add(middle, reach, out=middle)
-            enter = near if enter is None else np.maximum(enter, near, out=enter)
-            leave = far if leave is None else np.minimum(leave, far, out=leave)
-        assert enter is not None
-        assert leave is not None
-        miss = leave < enter
-        miss |= enter < 0.0
-        enter[miss] = FAR_M
-        return np.asarray(enter.min(axis=1))
+def _within_reach(to_center: Floats, half: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows and numbers of the obstacles that a beam can meet, in the order of the rows; the
+    others change no range. `half` is half the bounding box, to_center [rows, obstacles, 3].
+    """
+    gap = np.maximum(np.abs(to_center) - half, np.float32(0))
+    row, one = np.nonzero(_square(gap) < (BEAM_RANGE_M + 0.1) ** 2)
+    return row, one
+
+
+def _keep_nearest(nearest: Floats, row: NDArray[np.int64], reached: Floats) -> None:
+    """Shorten ranges [rows, beams] to those that obstacles leave [n, beams], which belong to these
+    rows, in their order.
+    """
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    met = row[first]
+    nearest[met] = np.minimum(nearest[met], np.minimum.reduceat(reached, first, axis=0))
+
+
+def _sphere_ranges(to_center: Floats, radius: Floats, directions: Floats) -> Floats:
+    """Return how far beams reach [n, beams] to a sphere each: centres [n, 3], radii [n], unit
+    vectors [3, n, beams].
+    """
+    shares = to_center.T[:, :, None] * directions
+    along = shares[0] + shares[1]
+    along += shares[2]
+    inside = along * along
+    inside -= (_square(to_center) - np.square(radius))[:, None]
+    miss = inside < 0.0
+    miss |= along < 0.0
+    np.maximum(inside, 0.0, out=inside)
+    along -= np.sqrt(inside, out=inside)
+    along[miss] = FAR_M
+    return np.asarray(along)
+
+
+def _box_ranges(to_center: Floats, half: Floats, inverse: Floats) -> Floats:
+    """Return how far beams reach [n, beams] to a box each: centres [n, 3], half the edges [n, 3],
+    one over the beams' unit vectors [3, n, beams].
+    """
+    middle = to_center.T[:, :, None] * inverse
+    reach = half.T[:, :, None] * np.abs(inverse)
+    enter = (middle - reach).max(axis=0)
+    leave = np.add(middle, reach, out=middle).min(axis=0)
+    miss = leave < enter
+    miss |= enter < 0.0
+    enter[miss] = FAR_M
+    return np.asarray(enter)
 
 
 def _vector(x: float, y: float, z: float) -> Floats:
     return np.array((x, y, z), np.float32)
+
+
+_ARENA = _vector(*ARENA_M)
+_INNER_LOW, _INNER_HIGH = np.float32(DRONE_RADIUS_M), _ARENA - DRONE_RADIUS_M
 
 
 def _square(vectors: Floats) -> Floats:
