@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -86,7 +86,7 @@ class Processes:
         return _Child(self._started)
 
     def _mourn(self, child: _Child, tries: int) -> None:
-        how = child.kill()
+        how = child.bury()
         if tries >= MOST_TRIES:
             raise DeviceError(
                 f"{child.name} {how}, as did the one that had the same work before it: it may be "
@@ -112,7 +112,7 @@ def beside(function: Callable[..., T], *call: Any) -> Iterator[Callable[[], T]]:
     def result() -> T:
         answer = child.answer()
         if answer is None:
-            raise DeviceError(f"{child.name} {child.kill()}")
+            raise DeviceError(f"{child.name} {child.bury()}")
         returned: T = _returned(*answer)
         return returned
 
@@ -156,14 +156,17 @@ class _Child:
             time.sleep(0.01)
         self.kill()
 
-    def kill(self) -> str:
-        """End it at once; return how it ended."""
+    def kill(self) -> None:
+        """End it at once."""
         self.pipe.close()
-        if self._process.poll() is None:
-            try:  # one whose pipe has just closed is about to say how it ends
-                self._process.wait(0.2)
-            except tools.StillRunning:
-                self._process.kill()
+        self._process.kill()
+        self._process.wait()
+
+    def bury(self) -> str:
+        """Return how it ended, which it has or is about to."""
+        with suppress(tools.StillRunning):
+            self._process.wait(0.2)
+        self.kill()
         code = self._process.wait()
         return (
             f"ended with exit code {code}"
