@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -223,15 +223,18 @@ def decision_error(policy: Policy, quantized: QuantPolicy, calibration: Calibrat
         output units.
     Box: the mean absolute difference of the actions, in environment units.
     """
+    obs, wanted = _wanted(policy, calibration)
+    made = real_outputs(quantized, integer_outputs(quantized, obs))
+    return float(f"{decision_loss(policy.contract.action, wanted, made):.4g}")
+
+
+@lru_cache(maxsize=2)  # every candidate is held against the same: as found, and thinned
+def _wanted(policy: Policy, calibration: Calibration) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return observations of the calibration and the source's outputs for them."""
     obs = calibration.obs
     if policy.contract.observation.has_pixels:
         obs = obs[:: max(1, len(obs) // IMAGES)]
-    loss = decision_loss(
-        policy.contract.action,
-        policy.outputs(obs),
-        real_outputs(quantized, integer_outputs(quantized, obs)),
-    )
-    return float(f"{loss:.4g}")
+    return obs, policy.outputs(obs)
 
 
 def decision_loss(action: Action, source: NDArray[Any], made: NDArray[Any]) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ SHRINK_STEPS = np.linspace(
     1.0, 0.1, 46
 )  # ranges tried for a tensor that a table reads, as shares of the full one
 SAMPLES = 20_000  # values a range search looks at
+KEPT = 64  # range searches whose answer is kept
 LARGEST_FACTOR = 0.75 * MULTIPLIER_BOUND  # what a planned tensor leaves of the limit
 LARGEST, SMALLEST = (
     2.0**100,
@@ -124,8 +126,24 @@ def table_input_tensor(
     """
     flat = values.ravel()
     sample = flat[:: max(1, flat.size // SAMPLES)].astype(np.float64)
-    exact = activate(function, sample)
-    low, high = float(flat.min()), float(flat.max())
+    ends = float(flat.min()), float(flat.max())
+    return _table_input(function, sample.tobytes(), ends, output, bits, least_scale)
+
+
+@lru_cache(maxsize=KEPT)
+def _table_input(
+    function: Function,
+    values: bytes,
+    ends: tuple[float, float],
+    output: QuantTensor,
+    bits: int,
+    least_scale: float,
+) -> QuantTensor:
+    """Return what `table_input_tensor` does, for float64 values as bytes and all values' ends. The
+    ways to make integers of a policy ask the same many times.
+    """
+    sample = np.frombuffer(values, np.float64)
+    exact, (low, high) = activate(function, sample), ends
     best, least = spanning_tensor(low, high, bits, least_scale), np.inf
     for shrink in SHRINK_STEPS:
         tensor = spanning_tensor(low * shrink, high * shrink, bits, least_scale)

@@ -149,9 +149,7 @@ def _inverse_cholesky(matrix: NDArray[np.float64]) -> NDArray[Any]:
     """Return the upper triangular U with U^T U = matrix^-1."""
     # matrix^-1 = J L^-T L^-1 J needs no explicit inverse: factor the reversed matrix, invert the
     # triangle.
-    from scipy.linalg import solve_triangular
-
     reversed_factor = np.linalg.cholesky(matrix[::-1, ::-1])
     lower = reversed_factor[::-1, ::-1]  # upper triangular R with matrix = R R^T
-    inverse: NDArray[np.float64] = solve_triangular(lower, np.eye(len(matrix)), lower=False)
+    inverse: NDArray[np.float64] = np.linalg.solve(lower, np.eye(len(matrix)))
     return inverse  # R^-1 is upper triangular, and R^-T R^-1 = matrix^-1
