@@ -21,7 +21,9 @@ from quarl.rollouts.actors import Actor, float64_actor, row_by_row, source_actor
 from quarl.rollouts.collect import _equal_shares, collect_observations
 from quarl.rollouts.episodes import (
     Episodes,
+    Player,
     Watch,
+    play_together,
     random_episodes,
     run_beside,
     run_episodes,
@@ -390,14 +392,41 @@ def test_a_control_beside_the_actor_has_the_episodes_it_plays_alone(
         )
 
     seeds = range(20, 32)
-    played, own, _ = run_beside(env, actor, nudged, seeds, lanes=lanes)
+    played, own, *_ = run_beside(env, actor, nudged, seeds, lanes=lanes)
     assert same(played, run_episodes(env, actor, seeds))
     assert same(own, run_episodes(env, nudged, seeds))
 
 
+@pytest.mark.parametrize("lanes", [1, 5, 64])
+def test_players_who_share_the_lanes_play_what_each_plays_alone(lanes: int) -> None:
+    seeds, actors = range(7, 16), (lean, swing_of_cartpole, lean)
+    told: list[list[tuple[int, int]]] = [[], [], []]
+
+    def hook(turn: int) -> Callable[..., None]:
+        def observe(episodes: NDArray[Any], steps: NDArray[Any], obs: NDArray[Any]) -> None:
+            assert len(obs) == len(steps)
+            told[turn] += zip(episodes.tolist(), steps.tolist(), strict=True)
+
+        return observe
+
+    players = [Player(actor, hook(turn)) for turn, actor in enumerate(actors)]
+    together = play_together(CARTPOLE, players, seeds, lanes=lanes)
+    beside = run_beside(CARTPOLE, lean, lean, seeds, lanes=lanes, others=players[1:])
+    for turn, actor in enumerate(actors):
+        alone = run_episodes(CARTPOLE, actor, seeds)
+        assert same(together[turn], alone)
+        assert turn == 0 or same(beside.others[turn - 1], alone)
+        steps = [(e, s) for e, length in enumerate(alone.lengths) for s in range(length)]
+        assert sorted(told[turn]) == sorted(steps * (1 if turn == 0 else 2))
+
+
+def swing_of_cartpole(obs: NDArray[Any]) -> NDArray[Any]:
+    return (obs[:, 3] > 0).astype(np.int64)
+
+
 def test_a_control_that_agrees_plays_only_the_first_episodes() -> None:
     steps: list[int] = []
-    played, own, _ = run_beside(
+    played, own, *_ = run_beside(
         CARTPOLE,
         lean,
         lean,
@@ -419,7 +448,7 @@ def test_a_control_that_agrees_plays_only_the_first_episodes() -> None:
 
 def test_a_control_plays_all_episodes_where_the_environment_does_not_repeat_itself() -> None:
     env = EnvSpec("tests.rollouts.test_episodes:CountDown-v0", {"fault": "chance"})
-    played, own, _ = run_beside(env, lean_nowhere, lean_nowhere, [4, 5, 6, 7])
+    played, own, *_ = run_beside(env, lean_nowhere, lean_nowhere, [4, 5, 6, 7])
     assert (played.returns != own.returns).all()
 
 

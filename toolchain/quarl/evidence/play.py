@@ -25,7 +25,7 @@ from quarl.rollouts.actors import (
 )
 from quarl.rollouts.clipping import ClipCounter, ClippedInputs
 from quarl.rollouts.divergence import ActionLog, first_divergence
-from quarl.rollouts.episodes import Episodes, Watch, join_episodes, run_beside, run_episodes
+from quarl.rollouts.episodes import Episodes, Player, Watch, join_episodes, run_beside
 from quarl.rollouts.robustness import DISTURBANCES, feature_spread, play_disturbed
 from quarl.rollouts.shares import Field, Maker, in_shares, opened, play_episodes
 from quarl.rollouts.vector_env import check_env
@@ -118,22 +118,16 @@ def _play_share(players: _Players, field: Field, seeds: Sequence[int], watch: Wa
     source, control = opened(partial(source_and_control, players.source))
     logs = [ActionLog(source), ActionLog(opened(players.int8))]
     logs[1].also(counter.observe)
-    steps = [part_of(watch.progress, turn * len(seeds), 3 * len(seeds)) for turn in (0, 2)]
     beside = run_beside(
         field.env,
         logs[0],
         control,
         seeds,
         lanes=field.lanes,
-        watch=replace(watch, observe=logs[0].observe, progress=steps[0]),
+        watch=replace(watch, observe=logs[0].observe),
+        others=[Player(logs[1], logs[1].observe)],
     )
-    theirs = run_episodes(
-        field.env,
-        logs[1],
-        seeds,
-        lanes=field.lanes,
-        watch=Watch(logs[1].observe, steps[1], watch.tick),
-    )
+    (theirs,) = beside.others
     actions = [log.by_episode(len(seeds)) for log in logs]
     parted = first_divergence(actions[0], actions[1], players.source.contract.action)
     return _Share(beside.played, theirs, beside.control, parted, counter, beside.has_chance)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,7 +30,7 @@ from quarl.quantize.ladder import (
 )
 from quarl.rollouts.actors import artifact_actor, source_actor
 from quarl.rollouts.episodes import Episodes, join_episodes
-from quarl.rollouts.shares import Field, Maker, play_episodes
+from quarl.rollouts.shares import Field, Maker, play_each
 from quarl.stats.seeds import SELECTION_SEED
 from quarl.stats.tries import error_share
 from quarl.verdict.closed_loop_checks import closed_loop_checks, closed_loop_of, loop_is_settled
@@ -54,7 +54,7 @@ def choose_rung(
     was played: the gate has the last word.
 
     Args:
-        progress: called with (episodes, most episodes) of the source or of what plays.
+        progress: called with (episodes, most episodes) of the source and of what plays.
     Raises:
         QuantizationError: nothing is possible.
         InputError: the environment cannot be played, or the policy plays no better than random.
@@ -77,8 +77,7 @@ class Trials:
         self, choice: Choice, tried: Tried = lambda result: None, first_share: float = 1.0
     ) -> None:
         self._choice, self._tried, self._first_share = choice, tried, first_share
-        episodes = choice.limits.episodes
-        self._source = _Player(choice.field, partial(source_actor, choice.policy), episodes)
+        self._source = _Player(partial(source_actor, choice.policy))
         self._candidates = weigh(choice)
         self._results = [one.result for one in self._candidates]
         self._waiting = _in_order(self._candidates)
@@ -154,10 +153,9 @@ class Trials:
         if policy is None or result.missed:
             return result
         make = partial(artifact_actor, policy, emit_tflite(policy))
-        limits = self._choice.limits
-        int8 = _Player(self._choice.field, make, limits.episodes, progress)
-        self._source.progress = progress
-        self._results[place] = result = _judge_play(result, self._source, int8, limits)
+        pair = _Pair(self._choice.field, self._source, _Player(make))
+        result = _judge_play(result, pair, self._choice.limits, progress)
+        self._results[place] = result
         return result
 
     def _take(self, place: int) -> QuantPolicy:
@@ -205,20 +203,21 @@ def _learned(choice: Choice, learn: Callable[[], QuantPolicy]) -> Candidate:
 class _Player:
     """An actor whose episodes are played as far as they are asked for, and once."""
 
-    def __init__(
-        self, field: Field, make: Maker, most: int, progress: Progress | None = None
-    ) -> None:
-        self.field, self.progress = field, progress
-        self._make, self._most = make, most
+    def __init__(self, make: Maker) -> None:
+        self.make = make
         self._parts: list[Episodes] = []
 
+    @property
+    def played(self) -> int:
+        """How many episodes it has played."""
+        return sum(len(part.seeds) for part in self._parts)
+
+    def take(self, episodes: Episodes) -> None:
+        """Take in that it has played these too."""
+        self._parts.append(episodes)
+
     def first(self, count: int) -> Episodes:
-        """Return the first `count` episodes."""
-        played = sum(len(part.seeds) for part in self._parts)
-        if played < count:
-            seeds = range(SELECTION_SEED + played, SELECTION_SEED + count)
-            progress = part_of(self.progress, played, self._most)
-            self._parts.append(play_episodes(self.field, self._make, seeds, progress))
+        """Return the first `count` of the episodes it has played."""
         whole = join_episodes(self._parts)
         successes = None if whole.successes is None else whole.successes[:count]
         return Episodes(
@@ -226,7 +225,34 @@ class _Player:
         )
 
 
-def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limits) -> RungResult:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pair:
+    """Source and int8 policy on the same seeds."""
+
+    field: Field
+    source: _Player
+    int8: _Player
+
+    def play(self, count: int, progress: Progress | None) -> tuple[Episodes, Episodes]:
+        """Return the first `count` episodes of both, and play those that lack."""
+        behind = [one for one in (self.source, self.int8) if one.played < count]
+        while behind:
+            start = min(one.played for one in behind)
+            together = [one for one in behind if one.played == start]
+            end = min([count, *(one.played for one in behind if one.played > start)])
+            seeds = range(SELECTION_SEED + start, SELECTION_SEED + end)
+            makers = [one.make for one in together]
+            for one, episodes in zip(
+                together, play_each(self.field, makers, seeds, progress), strict=True
+            ):
+                one.take(episodes)
+            behind = [one for one in behind if one.played < count]
+        return self.source.first(count), self.int8.first(count)
+
+
+def _judge_play(
+    result: RungResult, pair: _Pair, limits: Limits, progress: Progress | None
+) -> RungResult:
     """Return the result with the paired episodes judged, as many of them as it takes.
 
     Raises:
@@ -236,18 +262,20 @@ def _judge_play(result: RungResult, source: _Player, int8: _Player, limits: Limi
         limits, source_return=None
     )  # whether the source plays as well as it should is the gate's question
     looks = looks_of(asked, limits.episodes)
+    played = 0
     for look in looks:
-        reference = source.first(look.episodes)  # its own control: chaos is the gate's question too
-        paired = PairedEpisodes(
-            source.field.env.id, reference, int8.first(look.episodes), reference, looks
-        )
+        part = part_of(progress, 2 * played, 2 * looks[-1].episodes)
+        # the source is its own control: chaos is the gate's question too
+        source, int8 = pair.play(look.episodes, part)
+        paired = PairedEpisodes(pair.field.env.id, source, int8, source, looks)
+        played = look.episodes
         loop, unusable = closed_loop_of(paired, asked)
         if loop is None or loop_is_settled(loop, asked):
             break
     if loop is None:
         assert unusable is not None, "a comparison, or why there is none"
         raise NothingToChooseError(
-            f"{source.field.env.id}: {unusable.detail}: nothing can be chosen by it"
+            f"{pair.field.env.id}: {unusable.detail}: nothing can be chosen by it"
         )
     failed = [
         check

@@ -7,7 +7,7 @@ Episode i is reset with seeds[i]; a lane that is done takes the next waiting epi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,7 +20,7 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.memory import Choose, Memory, begin
 from quarl.rollouts.vector_env import open_lanes
-from quarl.workers.progress import Progress
+from quarl.workers.progress import Progress, part_of
 
 Observe: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[Any]], None]
 """Called before each step with episode numbers [k], step numbers [k] and the observations [k,
@@ -81,12 +81,39 @@ def run_episodes(
     return _play(env, choose, seeds, lanes, watch)
 
 
+@dataclass(frozen=True, slots=True)
+class Player:
+    """Who plays, and who is told what it sees."""
+
+    actor: Actor
+    observe: Observe | None = None
+
+
+def play_together(
+    env: EnvSpec,
+    players: Sequence[Player],
+    seeds: Sequence[int],
+    *,
+    lanes: int = DEFAULT_LANES,
+    watch: Watch = Watch(),
+) -> list[Episodes]:
+    """Return what `run_episodes` returns for each player; `watch.observe` is told nothing. They
+    share the lanes: an environment that steps them at once is asked half as often by two.
+
+    Raises:
+        InputError: as `run_episodes`.
+    """
+    choices = [(begin(player.actor, seeds), player.observe) for player in players]
+    return _play_together(env, choices, seeds, lanes, watch)
+
+
 class Beside(NamedTuple):
-    """What came of an actor and of the control that watched it."""
+    """What came of an actor, of the control that watched it and of others who played with it."""
 
     played: Episodes
     control: Episodes
     has_chance: bool  # the environment has chance beside the seed, and control played them all
+    others: list[Episodes]
 
 
 def run_beside(
@@ -97,9 +124,10 @@ def run_beside(
     *,
     lanes: int = DEFAULT_LANES,
     watch: Watch = Watch(),
+    others: Sequence[Player] = (),
 ) -> Beside:
     """Return the episodes of `actor` and those of `control`: what two calls of `run_episodes`
-    return, at little more than the price of one.
+    return, at little more than the price of one; and those of `others`, who share the lanes.
 
     While `actor` plays, `control` is asked too. An episode in which it always gives the same action
     is its own as well; it plays the others. It also plays the first `watch.replayed` ones: where an
@@ -109,7 +137,7 @@ def run_beside(
     Raises:
         InputError: as `run_episodes`.
     """
-    count, progress = len(seeds), watch.progress
+    count, progress, turns = len(seeds), watch.progress, 1 + len(others)
     differs = np.zeros(count, np.bool_)
     own_choice, other_choice = begin(actor, seeds), begin(control, seeds)
 
@@ -123,22 +151,25 @@ def run_beside(
         return actions
 
     def replay(places: NDArray[np.int64]) -> Episodes:
-        step = None if progress is None else lambda done, all_: progress(count + done, count + all_)
+        step = part_of(progress, turns * count, (1 + turns) * count)
         chosen = [seeds[place] for place in places]
         return run_episodes(env, control, chosen, lanes=lanes, watch=Watch(None, step, watch.tick))
 
-    half = None if progress is None else lambda done, _: progress(done, 2 * count)
-    played = _play(env, choose, seeds, lanes, Watch(watch.observe, half, watch.tick))
+    first = part_of(progress, 0, (1 + turns) * count)
+    choices = [(begin(other.actor, seeds), other.observe) for other in others]
+    played, *theirs = _play_together(
+        env, [(choose, watch.observe), *choices], seeds, lanes, replace(watch, progress=first)
+    )
     again = np.flatnonzero(differs | (np.arange(count) < watch.replayed))
     if not again.size:
-        return Beside(played, played, has_chance=False)
+        return Beside(played, played, False, theirs)
     own = replay(again)
     repeated = ~differs[again]
     has_chance = not np.array_equal(own.returns[repeated], played.returns[again][repeated])
     if has_chance:
         again = np.arange(count)
         own = replay(again)
-    return Beside(played, _overlaid(played, again, own), has_chance)
+    return Beside(played, _overlaid(played, again, own), has_chance, theirs)
 
 
 def _overlaid(played: Episodes, places: NDArray[np.int64], own: Episodes) -> Episodes:
@@ -209,6 +240,51 @@ def _random_values(generator: np.random.Generator, action: Action) -> NDArray[np
     normal = generator.normal(size=len(low))
     one_sided = np.where(has_low, low + away, np.where(has_high, high - away, normal))
     return np.where(has_low & has_high, uniform, one_sided)
+
+
+def _play_together(
+    env: EnvSpec,
+    choices: Sequence[tuple[Choose, Observe | None]],
+    seeds: Sequence[int],
+    lanes: int,
+    watch: Watch,
+) -> list[Episodes]:
+    """Return the episodes of each of those who choose; episode e of all is the e % n-th of its
+    player, n being the number of seeds.
+    """
+    count = len(seeds)
+
+    def parts(episodes: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        for turn in range(len(choices)):
+            rows = np.flatnonzero(episodes // count == turn)
+            if rows.size:
+                yield turn, rows
+
+    def observe(episodes: NDArray[np.int64], steps: NDArray[np.int64], obs: NDArray[Any]) -> None:
+        for turn, rows in parts(episodes):
+            told = choices[turn][1]
+            if told is not None:
+                told(episodes[rows] - turn * count, steps[rows], obs[rows])
+
+    def choose(episodes: NDArray[np.int64], obs: NDArray[Any]) -> NDArray[Any]:
+        chosen = [
+            (rows, choices[turn][0](episodes[rows] - turn * count, obs[rows]))
+            for turn, rows in parts(episodes)
+        ]
+        actions = np.empty((len(episodes), *chosen[0][1].shape[1:]), chosen[0][1].dtype)
+        for rows, made in chosen:
+            actions[rows] = made
+        return actions
+
+    all_seeds = [*seeds] * len(choices)
+    whole = _play(env, choose, all_seeds, lanes, replace(watch, observe=observe))
+    return [_part(whole, turn * count, (turn + 1) * count) for turn in range(len(choices))]
+
+
+def _part(whole: Episodes, start: int, stop: int) -> Episodes:
+    rows = slice(start, stop)
+    successes = None if whole.successes is None else whole.successes[rows]
+    return Episodes(whole.seeds[rows], whole.returns[rows], whole.lengths[rows], successes)
 
 
 def _play(

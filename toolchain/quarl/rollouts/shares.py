@@ -22,8 +22,10 @@ from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import (
     DEFAULT_LANES,
     Episodes,
+    Player,
     Watch,
     join_episodes,
+    play_together,
     random_episodes,
     run_episodes,
 )
@@ -60,6 +62,17 @@ def play_episodes(
 ) -> Episodes:
     """Return what `run_episodes` returns, computed by the field's workers."""
     return join_episodes(in_shares(field, partial(_played, make), seeds, progress))
+
+
+def play_each(
+    field: Field, makers: Sequence[Maker], seeds: Sequence[int], progress: Progress | None = None
+) -> list[Episodes]:
+    """Return what `play_together` returns for what the makers make, computed by the field's
+    workers; a unit of progress for an episode.
+    """
+    part = partial(_played_together, tuple(makers))
+    shares = in_shares(field, part, seeds, progress, each=len(makers))
+    return [join_episodes(parts) for parts in zip(*shares, strict=True)]
 
 
 def play_at_random(
@@ -172,6 +185,13 @@ def _part_of(
 
 def _played(make: Maker, field: Field, seeds: Sequence[int], watch: Watch) -> Episodes:
     return run_episodes(field.env, opened(make), seeds, lanes=field.lanes, watch=watch)
+
+
+def _played_together(
+    makers: tuple[Maker, ...], field: Field, seeds: Sequence[int], watch: Watch
+) -> list[Episodes]:
+    players = [Player(opened(make)) for make in makers]
+    return play_together(field.env, players, seeds, lanes=field.lanes, watch=watch)
 
 
 def _drawn(contract: Contract, field: Field, seeds: Sequence[int], watch: Watch) -> Episodes:
