@@ -47,3 +47,21 @@ def test_an_import_takes_little_and_loads_no_framework(sample: Sample, tmp_path:
     assert loaded == []
     assert seconds < MOST_S, "CPU time of the whole process"
     assert memory < MOST_BYTES
+
+
+PROOF = """
+import sys
+from quarl.importers.proofs import ImportProof, prove_import
+from quarl.pipeline import import_source
+source = import_source("nav_ppo")
+proof = prove_import(source.file, source.policy, True, None)
+assert isinstance(proof, ImportProof), proof
+print([name for name in ("torch._dynamo", "tensorflow", "tensorboard") if name in sys.modules])
+"""
+
+
+@pytest.mark.long
+def test_a_proof_loads_no_compiler_of_its_framework() -> None:
+    need("torch", "stable_baselines3")
+    done = subprocess.run([sys.executable, "-c", PROOF], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

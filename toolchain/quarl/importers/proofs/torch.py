@@ -50,6 +50,7 @@ def outputs_of_sb3(
         raise ToolMissingError(
             "Stable-Baselines3 is not installed: pip install 'quarl[sb3]'"
         ) from error
+    _spare_compiler(torch.optim.Optimizer)
     name = policy.algorithm
     algorithm = (
         getattr(sb3_contrib, CONTRIB[name]) if name in CONTRIB else getattr(stable_baselines3, name)
@@ -75,6 +76,15 @@ def outputs_of_sb3(
         _two_each(outputs.numpy()) if outputs.shape[1] * 2 == count else outputs.numpy(),
         f"Stable-Baselines3 {stable_baselines3.__version__}, torch {torch.__version__}",
     )
+
+
+def _spare_compiler(optimizer: type) -> None:
+    """Let torch make optimizers without its compiler, which they import to be left out of what it
+    compiles: for a second, where nothing is compiled.
+    """
+    for method in vars(optimizer).values():
+        if hasattr(method, "__wrapped__"):
+            method.__wrapped__.__dynamo_disable = method.__wrapped__
 
 
 def outputs_of_cleanrl(
