@@ -18,6 +18,7 @@ from quarl.links.target import Target
 from quarl.profiles.platforms import platform_of
 from quarl.profiles.workload import Workload
 from quarl.runtimes.host import model_inputs
+from quarl.workers.copies import side_by_side
 
 
 def replay_example(release: Release) -> ExampleReplay:
@@ -39,14 +40,15 @@ def replay_example(release: Release) -> ExampleReplay:
 def compare_backends(release: Release) -> tuple[BackendEquality, ...]:
     """Return each backend of this host beside the outputs recorded at export."""
     inputs = model_inputs(release.quantized, release.example.obs)
+
+    def answers(name: str) -> NDArray[Any]:
+        model = release.file(ARTIFACTS[name][0])
+        return open_artifact(release.quantized, name, model).run(inputs)
+
+    found = side_by_side(answers, [(name,) for name in ARTIFACTS])
     return tuple(
-        equality_of(
-            name,
-            version(package),
-            release.example.outputs,
-            open_artifact(release.quantized, name, release.file(file)).run(inputs),
-        )
-        for name, (file, package) in ARTIFACTS.items()
+        equality_of(name, version(package), release.example.outputs, outputs)
+        for (name, (_, package)), outputs in zip(ARTIFACTS.items(), found, strict=True)
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -189,6 +190,7 @@ class ClosedLoop:
         return self.is_chaotic and self.chaos.is_of_the_source
 
 
+@lru_cache(maxsize=2)  # the last look, the diagnosis and the verdict ask it of the same episodes
 def compare_episodes(paired: PairedEpisodes, question: ClosedLoopQuestion) -> ClosedLoop:
     """Return the tests of the candidate against the source."""
     source, candidate, control = paired.source, paired.candidate, paired.control

@@ -70,12 +70,11 @@ def ship_release(
     share = share_of_first(source, request.limits, play)
     exporting = Exporting(source, out, request, reporter, share)
     has_source = isinstance(source.policy, Policy)
-    with (  # beside what is exported and played
-        proving(source, trust=trust) as proof,
-        started_runtimes(with_source=has_source) as started,
-    ):
-        beside = _Beside(proof, started)
-        kept = shipment = _shipped(exporting.write(), play, beside, reporter)
+    with proving(source, trust=trust) as proof:  # beside what is exported and played
+        release = exporting.write()
+        with started_runtimes(with_source=has_source) as started:  # beside what is played
+            beside = _Beside(proof, started)
+            kept = shipment = _shipped(release, play, beside, reporter)
     play = replace(play, proof=beside.found)
     files: dict[str, bytes] | None = (
         None  # of the bundle that is kept, where another one lies there

@@ -32,7 +32,7 @@ from quarl.runtimes.host import FILE_FORMAT, model_inputs
 DOCUMENT = Document("a profile of this host", 2, "run quarl profile BUNDLE again")
 ROUNDS = 5
 SAMPLES_PER_ROUND = 400
-WARM_UP_S = 0.08
+WARM_UP_S = 0.05
 ROUND_S = 0.06
 WORKER_TIMEOUT_S = 120.0
 INPUTS = 64  # observations each model is fed in turn

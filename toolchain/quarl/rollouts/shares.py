@@ -31,6 +31,7 @@ from quarl.rollouts.episodes import (
 )
 from quarl.rollouts.foreign_env import is_found_by_name
 from quarl.workers import HERE, Workers
+from quarl.workers.copies import can_be_copied, side_by_side
 from quarl.workers.progress import Progress
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ Maker: TypeAlias = Callable[[], Actor]
 
 SHARES = 2  # for each worker, so that one who is done early finds more
 FEWEST = 4  # seeds of a share
+FEWEST_COPIED = 16  # seeds of which a copy of this process plays half
 MOST_OPENED = 6  # actors that are kept for the next share
 
 
@@ -106,7 +108,7 @@ def in_shares(
     if workers.patience_s > 0:
         tried = _try_here(workers, play, seeds, progress)
         if tried is not None:
-            return [tried]
+            return tried
     size = max(FEWEST, -(-count // (SHARES * workers.count)))
     shares = [tuple(seeds[start : start + size]) for start in range(0, count, size)]
     found: dict[int, T] = {}
@@ -150,16 +152,23 @@ def _try_here(
     play: Callable[[Sequence[int], Watch], T],
     seeds: Sequence[int],
     progress: Progress | None,
-) -> T | None:
-    """Return the whole result, or None where it takes longer than the workers have patience."""
+) -> list[T] | None:
+    """Return the results of one share or two, or None where they take longer than the workers have
+    patience. The second share is played by a copy of this process, where it can be copied.
+    """
     began, limit = time.monotonic(), workers.patience_s
 
     def tick() -> None:
         if time.monotonic() - began > limit:
             raise _Impatient
 
+    shares = [(seeds, Watch(progress=progress, tick=tick))]
+    if len(seeds) >= FEWEST_COPIED and can_be_copied():
+        half = -(-len(seeds) // 2)
+        ours = Watch(progress=progress, tick=tick)
+        shares = [(seeds[:half], ours), (seeds[half:], Watch(replayed=0, tick=tick))]
     try:
-        return play(seeds, Watch(progress=progress, tick=tick))
+        return side_by_side(play, shares)
     except _Impatient:
         return None
     finally:

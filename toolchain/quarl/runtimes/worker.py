@@ -28,7 +28,7 @@ from quarl.runtimes.host import open_runtime, preload, runtime_version
 from quarl.tools import limit_this_process
 
 SHORT_CALL_US = 20.0  # below it the clock's own cost shows, and calls are timed in blocks
-BLOCK_US = 100.0
+BLOCK_US = 50.0
 MEMORY_BYTES = 1 << 30  # of address space, beside what the runtime itself takes
 MEMORY_FACTOR = 16  # times the size of the model: runtimes pack weights again
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from quarl.importers.proofs import ImportProof as Found
 from quarl.importers.proofs import NotProven, prove_import, prove_integers
 from quarl.sources.source import Source
 from quarl.workers.processes import beside
+
+PATIENT = 5  # how far a proof stands back behind what is played meanwhile, in steps of niceness
 
 
 def prove(source: Source, *, trust: bool) -> ImportProof:
@@ -52,6 +55,8 @@ def proving(source: Source, *, trust: bool) -> Iterator[Callable[[], ImportProof
 def _proof(
     file: Path, policy: Policy | QuantPolicy, trusted: bool, output: str | None
 ) -> Found | NotProven:
+    if hasattr(os, "nice"):
+        os.nice(PATIENT)
     if isinstance(policy, QuantPolicy):
         return prove_integers(file, policy, output=output)
     return prove_import(file, policy, trusted, output)

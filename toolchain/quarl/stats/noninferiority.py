@@ -187,6 +187,20 @@ def failure_p_value(count: int, only_candidate: int, only_source: int, margin: f
     return _largest(_chances(count, margin, float(limit) + 1e-9), margin)
 
 
+def margin_is_shown(
+    count: int, only_candidate: int, only_source: int, margin: float, alpha: float
+) -> bool:
+    """Return whether `failure_p_value` is at most alpha; a few gain rates tell soon where it is
+    not.
+    """
+    if 0 < margin < 1:
+        limit = tango_score(np.float64(only_candidate), np.float64(only_source), count, margin)
+        few = _gain_rates(margin)[::8]
+        if _chances(count, margin, float(limit) + 1e-9)(few).max() > alpha:
+            return False
+    return failure_p_value(count, only_candidate, only_source, margin) <= alpha
+
+
 @lru_cache(MOST_KEPT)
 def rise_p_value(count: int, only_candidate: int, only_source: int, margin: float) -> float:
     """Return the exact p-value of "the failure rate rises by `margin` or less": small where a
@@ -231,11 +245,15 @@ def _chances(count: int, margin: float, limit: float) -> Callable[[_Rates], _Rat
 
 def _largest(chances: Callable[[_Rates], _Rates], margin: float) -> float:
     """Return the largest chance over all gain rates; both rates together are at most 1."""
-    rates = (1 - margin) / 2 * np.linspace(0, 1, 65) ** 2  # small ones matter most
+    rates = _gain_rates(margin)
     coarse = chances(rates)
     top = int(coarse.argmax())
     fine = chances(np.linspace(rates[max(top - 1, 0)], rates[min(top + 1, len(rates) - 1)], 17))
     return float(min(1.0, max(coarse.max(), fine.max())))
+
+
+def _gain_rates(margin: float) -> _Rates:
+    return np.asarray((1 - margin) / 2 * np.linspace(0, 1, 65) ** 2)  # small ones matter most
 
 
 def tango_score(
@@ -269,7 +287,7 @@ def _failure_upper(count: int, only_candidate: int, only_source: int, alpha: flo
     low, high = max((only_candidate - only_source) / count, 0.0), 1.0
     while high - low > 1e-4:
         middle = (low + high) / 2
-        if failure_p_value(count, only_candidate, only_source, middle) <= alpha:
+        if margin_is_shown(count, only_candidate, only_source, middle, alpha):
             high = middle
         else:
             low = middle
@@ -286,7 +304,8 @@ def skew_lower_bounds(
     skewness and can be inverted exactly.
     """
     count = differences.shape[1]
-    skewness = (((differences - means[:, None]) / spreads[:, None]) ** 3).mean(axis=1)
+    scaled = (differences - means[:, None]) / spreads[:, None]
+    skewness = (scaled * scaled * scaled).mean(axis=1)  # a power takes ten times as long
     shift = float(special.stdtrit(count - 1, 1 - alpha)) / math.sqrt(count)
     divisor = np.where(np.abs(skewness) > 1e-6, skewness, 1.0)
     corrected = 3 / divisor * (np.cbrt(1 + divisor * (shift - divisor / (6 * count))) - 1)

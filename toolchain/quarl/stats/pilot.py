@@ -25,7 +25,7 @@ from quarl.stats.noninferiority import (
     MOST_EPISODES,
     POWER,
     failure_episodes_needed,
-    failure_p_value,
+    margin_is_shown,
 )
 from quarl.stats.power import episodes_needed
 from quarl.stats.sequential import TOKEN, Look, flawless_episodes
@@ -121,7 +121,7 @@ def _failure_power(count: int, margin: float, share: float, alpha: float) -> flo
     for gain in range(count + 1):  # more gains let more harms pass
         likely = float(special.bdtr(gain, count, share / 2))
         chance = likely - (float(special.bdtr(gain - 1, count, share / 2)) if gain else 0.0)
-        while failure_p_value(count, harm, gain, margin) <= alpha:
+        while margin_is_shown(count, harm, gain, margin, alpha):
             harm += 1
         rate = share / 2 / (1 - share / 2)
         power += chance * (float(special.bdtr(harm - 1, count - gain, rate)) if harm else 0.0)
