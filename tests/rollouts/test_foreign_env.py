@@ -4,6 +4,7 @@ and whatever it raises names it.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import gymnasium
@@ -11,9 +12,9 @@ import numpy as np
 import pytest
 
 from quarl.errors import InputError
-from quarl.graph.env_spec import EnvSpec
+from quarl.graph.env_spec import EnvElsewhere, EnvSpec
 from quarl.rollouts.episodes import run_episodes
-from quarl.rollouts.foreign_env import blame, make_env, reason_of
+from quarl.rollouts.foreign_env import blame, holds_nothing_open, make_env, reason_of
 from quarl.rollouts.vector_env import open_lanes
 from tests.support.hostile_envs import ANSWERS
 
@@ -182,3 +183,21 @@ def test_an_error_that_cannot_be_shown_is_named_by_its_kind() -> None:
         blame(EnvSpec("X-v0"), lambda: "in step"),
     ):
         raise _UnspeakableError
+
+
+@pytest.mark.parametrize(
+    ("env", "holds_nothing"),
+    [
+        (EnvSpec("CartPole-v1"), True),
+        (EnvSpec("quarl/PointToPoint-v0"), True),
+        (EnvSpec("CartPole-v1", wrappers=("gymnasium.wrappers:ClipAction",)), False),
+        (EnvSpec("tests.rollouts.test_episodes:CountDown-v0"), False),
+        (EnvElsewhere("CartPole-v1", python=sys.executable), False),
+        (EnvSpec("no.such.module:Thing-v0"), False),
+    ],
+    ids=repr,
+)
+def test_only_environments_known_to_hold_nothing_open_are_played_in_a_copy(
+    env: EnvSpec, holds_nothing: bool
+) -> None:
+    assert holds_nothing_open(env) is holds_nothing

@@ -34,6 +34,7 @@ from quarl.rollouts.flat_space import (
 
 # who registers ids that gymnasium does not know by itself
 _NAMESPACE_MODULES = {"quarl": "quarl.envs", "ALE": "ale_py"}
+_OWN = ("gymnasium.", "quarl.")  # modules whose environments hold nothing open
 MAX_VALUES = 1 << 24  # of one observation
 _BOOLEANS = (bool, np.bool_)
 _NUMBERS = (float, int, np.floating, np.integer)
@@ -335,6 +336,21 @@ def is_found_by_name(env: EnvSpec) -> bool:
     except gymnasium.error.Error:
         return False
     return isinstance(entry_point, str) and entry_point.startswith("gymnasium.")
+
+
+def holds_nothing_open(env: EnvSpec) -> bool:
+    """Whether nothing of the environment outlives its episodes, as of gymnasium's and quarl's own:
+    another may hold a connection, which a copy of this process would share.
+    """
+    if isinstance(env, EnvElsewhere) or env.wrappers:
+        return False
+    try:
+        import_namespace(env)
+        spec = gymnasium.spec(env.registered_id)
+    except (ImportError, gymnasium.error.Error):
+        return False
+    made_by = [point for point in (spec.entry_point, spec.vector_entry_point) if point is not None]
+    return all(isinstance(point, str) and point.startswith(_OWN) for point in made_by)
 
 
 @contextmanager

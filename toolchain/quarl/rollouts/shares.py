@@ -29,7 +29,7 @@ from quarl.rollouts.episodes import (
     random_episodes,
     run_episodes,
 )
-from quarl.rollouts.foreign_env import is_found_by_name
+from quarl.rollouts.foreign_env import holds_nothing_open, is_found_by_name
 from quarl.workers import HERE, Workers
 from quarl.workers.copies import can_be_copied, side_by_side
 from quarl.workers.progress import Progress
@@ -106,7 +106,8 @@ def in_shares(
     if workers.count == 1 or not _travels(alone.env, play):
         return [play(seeds, Watch(progress=progress))]
     if workers.patience_s > 0:
-        tried = _try_here(workers, play, seeds, progress)
+        may_be_copied = holds_nothing_open(field.env)
+        tried = _try_here(workers, play, seeds, progress, may_be_copied=may_be_copied)
         if tried is not None:
             return tried
     size = max(FEWEST, -(-count // (SHARES * workers.count)))
@@ -152,6 +153,8 @@ def _try_here(
     play: Callable[[Sequence[int], Watch], T],
     seeds: Sequence[int],
     progress: Progress | None,
+    *,
+    may_be_copied: bool,
 ) -> list[T] | None:
     """Return the results of one share or two, or None where they take longer than the workers have
     patience. The second share is played by a copy of this process, where it can be copied.
@@ -163,7 +166,7 @@ def _try_here(
             raise _Impatient
 
     shares = [(seeds, Watch(progress=progress, tick=tick))]
-    if len(seeds) >= FEWEST_COPIED and can_be_copied():
+    if may_be_copied and len(seeds) >= FEWEST_COPIED and can_be_copied():
         half = -(-len(seeds) // 2)
         ours = Watch(progress=progress, tick=tick)
         shares = [(seeds[:half], ours), (seeds[half:], Watch(replayed=0, tick=tick))]
