@@ -392,7 +392,7 @@ def test_a_control_beside_the_actor_has_the_episodes_it_plays_alone(
         )
 
     seeds = range(20, 32)
-    played, own, *_ = run_beside(env, actor, nudged, seeds, lanes=lanes)
+    played, own, *_ = run_beside(env, (actor, nudged), seeds, lanes=lanes)
     assert same(played, run_episodes(env, actor, seeds))
     assert same(own, run_episodes(env, nudged, seeds))
 
@@ -411,7 +411,7 @@ def test_players_who_share_the_lanes_play_what_each_plays_alone(lanes: int) -> N
 
     players = [Player(actor, hook(turn)) for turn, actor in enumerate(actors)]
     together = play_together(CARTPOLE, players, seeds, lanes=lanes)
-    beside = run_beside(CARTPOLE, lean, lean, seeds, lanes=lanes, others=players[1:])
+    beside = run_beside(CARTPOLE, (lean, lean), seeds, lanes=lanes, others=players[1:])
     for turn, actor in enumerate(actors):
         alone = run_episodes(CARTPOLE, actor, seeds)
         assert same(together[turn], alone)
@@ -428,8 +428,7 @@ def test_a_control_that_agrees_plays_only_the_first_episodes() -> None:
     steps: list[int] = []
     played, own, *_ = run_beside(
         CARTPOLE,
-        lean,
-        lean,
+        (lean, lean),
         range(10),
         lanes=10,
         watch=Watch(observe=lambda episodes, at, obs: steps.append(len(at))),
@@ -442,13 +441,13 @@ def test_a_control_that_agrees_plays_only_the_first_episodes() -> None:
         asked.append(len(obs))
         return lean(obs)
 
-    run_beside(CARTPOLE, lean, counted, range(10), lanes=10)
+    run_beside(CARTPOLE, (lean, counted), range(10), lanes=10)
     assert sum(asked) == played.lengths.sum() + played.lengths[:2].sum()
 
 
 def test_a_control_plays_all_episodes_where_the_environment_does_not_repeat_itself() -> None:
     env = EnvSpec("tests.rollouts.test_episodes:CountDown-v0", {"fault": "chance"})
-    played, own, *_ = run_beside(env, lean_nowhere, lean_nowhere, [4, 5, 6, 7])
+    played, own, *_ = run_beside(env, (lean_nowhere, lean_nowhere), [4, 5, 6, 7])
     assert (played.returns != own.returns).all()
 
 

@@ -120,8 +120,7 @@ def _play_share(players: _Players, field: Field, seeds: Sequence[int], watch: Wa
     logs[1].also(counter.observe)
     beside = run_beside(
         field.env,
-        logs[0],
-        control,
+        (logs[0], control),
         seeds,
         lanes=field.lanes,
         watch=replace(watch, observe=logs[0].observe),

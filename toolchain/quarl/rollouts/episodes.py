@@ -118,16 +118,15 @@ class Beside(NamedTuple):
 
 def run_beside(
     env: EnvSpec,
-    actor: Actor,
-    control: Actor,
+    pair: tuple[Actor, Actor],
     seeds: Sequence[int],
     *,
     lanes: int = DEFAULT_LANES,
     watch: Watch = Watch(),
     others: Sequence[Player] = (),
 ) -> Beside:
-    """Return the episodes of `actor` and those of `control`: what two calls of `run_episodes`
-    return, at little more than the price of one; and those of `others`, who share the lanes.
+    """Return the episodes of a pair, actor and control: what two calls of `run_episodes` return, at
+    little more than the price of one; and those of `others`, who share the lanes.
 
     While `actor` plays, `control` is asked too. An episode in which it always gives the same action
     is its own as well; it plays the others. It also plays the first `watch.replayed` ones: where an
@@ -139,6 +138,7 @@ def run_beside(
     """
     count, progress, turns = len(seeds), watch.progress, 1 + len(others)
     differs = np.zeros(count, np.bool_)
+    actor, control = pair
     own_choice, other_choice = begin(actor, seeds), begin(control, seeds)
 
     def choose(episodes: NDArray[np.int64], obs: NDArray[Any]) -> NDArray[Any]:

@@ -347,7 +347,7 @@ def holds_nothing_open(env: EnvSpec) -> bool:
     try:
         import_namespace(env)
         spec = gymnasium.spec(env.registered_id)
-    except (ImportError, gymnasium.error.Error):
+    except (QuarlError, gymnasium.error.Error):
         return False
     made_by = [point for point in (spec.entry_point, spec.vector_entry_point) if point is not None]
     return all(isinstance(point, str) and point.startswith(_OWN) for point in made_by)
