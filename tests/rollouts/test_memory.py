@@ -83,7 +83,7 @@ def test_an_episode_does_not_depend_on_the_lanes_or_on_earlier_runs(tmp_path: Pa
 
 def test_the_control_carries_a_state_of_its_own(tmp_path: Path) -> None:
     policy = recall("LSTM", tmp_path)
-    beside = run_beside(ENV, source_actor(policy), float64_actor(policy), range(6), lanes=4)
+    beside = run_beside(ENV, (source_actor(policy), float64_actor(policy)), range(6), lanes=4)
     np.testing.assert_array_equal(beside.played.returns, beside.control.returns)
     assert not beside.has_chance
 
