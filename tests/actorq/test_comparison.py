@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from quarl.actorq.comparison import cost_rows, predicted_wall_s, ratio, speed_ups
+from quarl.actorq.comparison import cost_rows, predicted_wall_s, ratio, speed_ups, threshold_of
+from quarl.actorq.markdown_page import write_markdown
 from quarl.actorq.measure import StepCost, break_even
-from quarl.actorq.page import Measured, write_page
+from quarl.actorq.page import write_page
 from quarl.actorq.record import read_record
 from quarl.actorq.saturation import Costs, costs_of, limits_of, steps_per_s
+from quarl.actorq.tables import Measured
+from quarl.cli.verbs.actorq_page import actorq_page
 from quarl.errors import InputError
 from tests.conftest import need
 from tests.support.records import record_of
@@ -23,7 +27,7 @@ FP32 = [record_of("fp32", 4.0, seed) for seed in (1, 2)]
 
 
 def test_data_collection_and_fixed_steps_are_different_numbers() -> None:
-    (gain,) = speed_ups([*INT8, *FP32], None)
+    (gain,) = speed_ups([*INT8, *FP32], {})
     assert gain.kind == "fp32"
     assert gain.collection.value == pytest.approx(4.0)
     assert gain.fixed_steps_cpu.value == pytest.approx((5 + 40) / (5 + 10))
@@ -34,7 +38,7 @@ def test_data_collection_and_fixed_steps_are_different_numbers() -> None:
 
 def test_a_learner_that_waited_does_not_change_the_ratio_with_equal_learners() -> None:
     waited = [replace(r, learner=replace(r.learner, cpu_s=50.0)) for r in FP32]
-    (gain,) = speed_ups([*INT8, *waited], None)
+    (gain,) = speed_ups([*INT8, *waited], {})
     assert gain.fixed_steps_cpu.value == pytest.approx(3.0)
     assert gain.fixed_steps_cpu_raw.value == pytest.approx((50 + 40) / (5 + 10))
 
@@ -47,19 +51,19 @@ def test_the_formula_predicts_who_is_waited_for() -> None:
 
 
 def test_a_threshold_is_reached_by_the_policy_the_actors_play() -> None:
-    (gain,) = speed_ups([*INT8, *FP32], 61.0)
+    (gain,) = speed_ups([*INT8, *FP32], {"small": 61.0})
     # int8 plays 61 or 62 at its third point, the floats of the others 59 or 58 there
     assert gain.threshold_cpu is not None
     assert gain.threshold_cpu.value == pytest.approx(4 / 3)
     assert gain.threshold_wall is not None
     assert gain.threshold_wall.value == pytest.approx(4 / 3)
-    (never,) = speed_ups([*INT8, *FP32], 1_000.0)
+    (never,) = speed_ups([*INT8, *FP32], {"": 1_000.0})
     assert never.threshold_cpu is None
 
 
 def test_runs_are_compared_within_a_case_only() -> None:
     other = [replace(r, case=replace(r.case, pull_every=30)) for r in FP32]
-    assert speed_ups([*INT8, *other], None) == ()
+    assert speed_ups([*INT8, *other], {}) == ()
 
 
 def test_an_interval_needs_more_than_one_seed() -> None:
@@ -136,7 +140,7 @@ def test_the_page_shows_all_of_it_and_loads_nothing(tmp_path: Path) -> None:
         "CartPole", tuple(StepCost(64, n, 1, 1) for n in ("int8", "fp32", "torch fp32"))
     )
     more = [replace(r, case=replace(r.case, actors=4)) for r in INT8]
-    write_page([*INT8, *FP32, *more], 61.0, [measured], tmp_path / "page.html")
+    write_page([*INT8, *FP32, *more], {"": 61.0}, [measured], tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     for words in (
         "3.00",
@@ -151,10 +155,35 @@ def test_the_page_shows_all_of_it_and_loads_nothing(tmp_path: Path) -> None:
     numbers = json.loads((tmp_path / "page.json").read_text())
     assert numbers["speed_ups"][0]["collection"]["value"] == pytest.approx(4.0)
     first = text
-    write_page([*INT8, *FP32, *more], 61.0, [measured], tmp_path / "page.html")
+    write_page([*INT8, *FP32, *more], {"": 61.0}, [measured], tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text() == first
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run of quarl actorq that has ended"):
         read_record(tmp_path)
+
+
+def test_a_threshold_is_that_of_its_recipe_or_of_all() -> None:
+    case = INT8[0].case
+    assert threshold_of({"small": 2.0, "": 1.0}, case) == 2.0
+    assert threshold_of({"": 1.0}, case) == 1.0
+    assert threshold_of({"other": 1.0}, case) is None
+
+
+@pytest.mark.long
+def test_the_page_in_markdown_has_its_figures_beside_it(tmp_path: Path) -> None:
+    need("matplotlib", "jinja2")
+    often = [replace(r, case=replace(r.case, pull_every=30)) for r in (INT8[0], FP32[0])]
+    write_markdown([*INT8, *FP32, *often], {"small": 61.0}, [], tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    assert "| small | 256 x 256 x 256 | int8 | 2 | 10,000 | 100 | 21.5 ± 6.4 |" in text
+    assert "## What int8 actors gain: three numbers that are never mixed" in text
+    drawn = re.findall(r"\]\((images/[^)]*)\)", text)
+    assert len(set(drawn)) == 7  # costs; over CPU, steps and wall time in both cases
+    assert all((tmp_path / name).read_text().startswith("<svg") for name in drawn)
+
+
+def test_a_threshold_that_is_not_a_number_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--threshold a=b: b is not a number"):
+        actorq_page([], tmp_path / "page.md", ["small=61", "a=b"])

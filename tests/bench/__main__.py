@@ -4,7 +4,7 @@ goal.
 python -m tests.bench [SECTION ...] [--write FILE.md]
 
 Sections: export accuracy fidelity returns workers atari throughput commands desk play firmware
-riscv tiny pi sizes growth precision actorq before
+riscv tiny pi sizes growth precision actorq actorq-ray before
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from quarl.stats.seeds import PARITY_SEED
 from quarl.study import peers
 from quarl.verdict.limits import failure_of, recipe_limits
 from tests.bench.actorq import bench_actorq
+from tests.bench.actorq_ray import bench_actorq_ray
 from tests.bench.before import bench_before
 from tests.bench.commands import bench_commands, bench_play
 from tests.bench.desk import bench_desk
@@ -318,6 +319,7 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "growth": bench_growth,
     "precision": bench_precision,
     "actorq": bench_actorq,
+    "actorq-ray": bench_actorq_ray,
     "before": bench_before,
 }
 

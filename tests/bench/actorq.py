@@ -9,11 +9,14 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import numpy as np
+
 from quarl.actorq.block import NetShape
+from quarl.actorq.contents import reference_of
 from quarl.actorq.fill import Filler
 from quarl.actorq.kernel import load_kernel, runnable_variants
 from quarl.actorq.measure import best_us, blocks_of, candidates_of, sample_net, step_costs
-from quarl.actorq.players import KernelPlayer
+from quarl.actorq.players import MOST_ROWS, KernelPlayer
 from quarl.actorq.run import contract_of
 from quarl.actorq.settings import settings_of
 from quarl.graph.env_spec import EnvSpec
@@ -24,13 +27,14 @@ WIDTHS = (256, 512, 1024, 2048)
 DECISION_US = dict(zip(WIDTHS, (3, 8, 28, 100), strict=True))
 REFRESH_MS = dict(zip(WIDTHS, (0.5, 1, 4, 15), strict=True))
 COLLECTION = {2048: (10.0, 5.0, 2.0), 512: (2.5, 1.25, 3.0)}  # torch fp32, best fp32, torch int8
+COMPARED = {256: 130_000, 512: 26_000, 1024: 10_240, 2048: 5_120}  # observations
 ROUNDS = 60
 CHEETAH = EnvSpec("quarl.envs:quarl/DmControl-v0", {"domain": "cheetah", "task": "run"})
 
 
 def bench_actorq(folder: Path) -> list[Row]:
     """Decisions, refresh, collection, and the store."""
-    rows = []
+    rows = [_outputs()]
     for width in WIDTHS:
         rows += _decisions(width)
     if importlib.util.find_spec("dm_control") is not None:
@@ -82,6 +86,22 @@ def _decisions(width: int) -> list[Row]:
         Row("  load, ms", f"{load_ms:.3f}", "<= 0.05", load_ms <= 0.05),
         Row("  bytes, fp32 / int8", f"{share:.2f}", ">= 3.5", share >= 3.5),
     ]
+
+
+def _outputs() -> Row:
+    """Outputs of the kernels that are not those of the NumPy reference, over all widths."""
+    compared = differing = 0
+    for width, count in COMPARED.items():
+        net = sample_net(NetShape((24, width, width, width, 6), "relu", False), seed=width)
+        block = blocks_of(net)["int8"]
+        player, reference = KernelPlayer(block), reference_of(block)
+        rng = np.random.default_rng(width)
+        for _ in range(count // MOST_ROWS):
+            obs = rng.normal(size=(MOST_ROWS, 24)).astype(np.float32) * 2
+            differing += int((player(obs) != reference(obs)).sum())
+            compared += MOST_ROWS * 6
+    found = f"{differing} of {compared:,}"
+    return Row("int8 outputs that differ from the reference", found, "0 of 10^6", not differing)
 
 
 def _collection(width: int) -> list[Row]:

@@ -7,8 +7,9 @@ interval of its seeds. CPU seconds are compared first: wall time of a busy machi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from quarl.actorq.record import STEP, Case, Record
 
 RESAMPLES, LEVEL, _SEED = 2_000, 0.95, 0x41
 REFERENCE = "int8"
+Thresholds: TypeAlias = Mapping[str, float]
+"""Returns stated before, by the name of the recipe; "" stands for all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +64,19 @@ def cases_of(records: Sequence[Record]) -> dict[Case, dict[str, list[Record]]]:
     return found
 
 
-def speed_ups(records: Sequence[Record], threshold: float | None) -> tuple[SpeedUp, ...]:
+def threshold_of(thresholds: Thresholds, case: Case) -> float | None:
+    """Return the threshold of a case."""
+    return thresholds.get(case.name, thresholds.get(""))
+
+
+def speed_ups(records: Sequence[Record], thresholds: Thresholds) -> tuple[SpeedUp, ...]:
     """Return int8's gains over every other kind, in every case that has both."""
     found = []
     for case, kinds in cases_of(records).items():
         ours = kinds.get(REFERENCE, [])
         for kind, others in kinds.items():
             if kind != REFERENCE and ours:
+                threshold = threshold_of(thresholds, case)
                 found.append(_speed_up(case, kind, (ours, others), threshold))
     return tuple(found)
 

@@ -12,50 +12,27 @@ import math
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from markupsafe import Markup
 
 from quarl.actorq import figures
-from quarl.actorq.comparison import (
-    SpeedUp,
-    cases_of,
-    cost_rows,
-    speed_ups,
-)
-from quarl.actorq.measure import StepCost, break_even
+from quarl.actorq.comparison import Thresholds, cases_of, cost_rows, speed_ups, threshold_of
+from quarl.actorq.measure import break_even
 from quarl.actorq.record import Record
 from quarl.actorq.saturation import costs_of, limits_of
+from quarl.actorq.tables import Measured, energy_text, tables_of
 from quarl.files.atomic import write_whole
 from quarl.files.svg_figure import require_matplotlib
 from quarl.profiles.host import cpu_name
 from quarl.resources import VERSION
 
 TEMPLATES = Path(__file__).parent / "templates"
-GRAMS_PER_KWH, WATTS_PER_CORE = 480.0, 10.0  # world mean of electricity; a server's core at work
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table of the page."""
-
-    title: str
-    note: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Costs of a step by width in one environment."""
-
-    env: str
-    costs: tuple[StepCost, ...]
 
 
 def write_page(
-    records: Sequence[Record], threshold: float | None, measured: Sequence[Measured], out: Path
+    records: Sequence[Record], thresholds: Thresholds, measured: Sequence[Measured], out: Path
 ) -> None:
     """Write the page, and its numbers beside it as JSON.
 
@@ -65,28 +42,20 @@ def write_page(
     require_matplotlib()
     from jinja2 import Environment, FileSystemLoader
 
-    gains = speed_ups(records, threshold)
-    tables = [
-        _costs(records),
-        _speed_ups(gains),
-        *(_widths(each) for each in measured),
-        _saturation(records),
-        _runs(records),
-    ]
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     text = environment.get_template("actorq.html.j2").render(
-        machine=f"{cpu_name()}, {os.cpu_count()} processors, {platform.machine()}",
+        machine=machine_name(),
         runs=len(records),
         compared=sum(r.compared for r in records),
         differing=sum(r.differing for r in records),
-        tables=tables,
-        drawings=_drawings(records, threshold, measured),
-        energy=_energy(records),
+        tables=tables_of(records, thresholds, measured),
+        drawings=_drawings(records, thresholds, measured),
+        energy=energy_text(records),
         version=VERSION,
     )
     write_whole(out, text.encode())
     document = {
-        "speed_ups": [asdict(gain) for gain in gains],
+        "speed_ups": [asdict(gain) for gain in speed_ups(records, thresholds)],
         "costs_ms": [
             {"run": r.folder.name, "kind": r.kind, "pull_every": r.case.pull_every, **cost_rows(r)}
             for r in records
@@ -98,138 +67,13 @@ def write_page(
     write_whole(out.with_suffix(".json"), numbers.encode())
 
 
-def _costs(records: Sequence[Record]) -> Table:
-    rows = []
-    for case, kinds in cases_of(records).items():
-        for kind, runs in kinds.items():
-            costs = [cost_rows(run) for run in runs]
-            means = [sum(c[phase] for c in costs) / len(costs) for phase in costs[0]]
-            cells = (case.title, kind, *(f"{value:.2f}" for value in means), f"{sum(means):.2f}")
-            rows.append(cells)
-    return Table(
-        "Where an actor's time goes, CPU ms for 1,000 environment steps",
-        "CPU time of the actors' processes, shared out as their wall time without waiting is. A "
-        "policy is read where it lies in the object store: there is nothing to deserialise.",
-        ("case", "actors", *cost_rows(records[0]), "sum"),
-        tuple(rows),
-    )
-
-
-def _speed_ups(gains: Sequence[SpeedUp]) -> Table:
-    rows = []
-    for gain in gains:
-        reached = ("not stated", "")
-        if gain.threshold is not None:
-            found = (gain.threshold_cpu, gain.threshold_wall)
-            reached = tuple("not reached by all" if r is None else r.text for r in found)  # type: ignore[assignment]
-        rows.append(
-            (
-                gain.case.title,
-                gain.kind,
-                gain.collection.text,
-                gain.fixed_steps_cpu.text,
-                gain.fixed_steps_cpu_raw.text,
-                f"{gain.fixed_steps_wall.text}; {gain.predicted_wall:.2f}",
-                *reached,
-                f"{_with_interval(gain.final_int8)} / {_with_interval(gain.final_other)}",
-            )
-        )
-    return Table(
-        "What int8 actors gain: three numbers that are never mixed",
-        "Each is what the other kind takes over what int8 takes, with the 95 % interval of the "
-        "seeds. Fixed steps: CPU of learner and actors, first with the learner's counted as equal "
-        "(a learner that waits spends a little); wall time beside what the formula max(actors' "
-        "step, learner's step) predicts from the CPU costs. Threshold: the first judged policy, as "
-        "the actors play it, that reaches the return stated before.",
-        (
-            *("case", "against", "data collection", "fixed steps, CPU", "the same as spent"),
-            *("fixed steps, wall; predicted", "threshold, CPU", "threshold, wall"),
-            "last return, int8 / other",
-        ),
-        tuple(rows),
-    )
-
-
-def _widths(measured: Measured) -> Table:
-    costs, worth = measured.costs, break_even(measured.costs)
-    names = list(dict.fromkeys(cost.candidate for cost in costs))
-    rows = []
-    for width in sorted({cost.width for cost in costs}):
-        steps = {c.candidate: c.step_us for c in costs if c.width == width}
-        ours = steps["int8"]
-        rows.append(
-            (f"3 x {width}", *(f"{1e6 / steps[n]:,.0f} ({steps[n] / ours:.1f} x)" for n in names))
-        )
-    where = "no measured width" if worth is None else f"3 x {worth}"
-    return Table(
-        f"Break-even width: {measured.env}",
-        "Environment steps a CPU second of one actor, Ray not counted, and how many times int8's "
-        f"cost that is. Worth it (1.1 times the best float) from: {where}. torch's distance at "
-        "small widths is the price of a call, not of arithmetic.",
-        ("width", *names),
-        tuple(rows),
-    )
-
-
-def _saturation(records: Sequence[Record]) -> Table:
-    rows = []
-    for case, kinds in cases_of(records).items():
-        for kind, runs in kinds.items():
-            costs = costs_of(runs[0], runs[0].batches_a_call)
-            limits, halved = limits_of(costs), limits_of(costs, shards=2)
-            rows.append(
-                (
-                    *(case.title, kind, f"{1 / costs.step_s:,.0f}"),
-                    f"{costs.steps_per_learner_step / costs.learner_step_s:,.0f}",
-                    f"{limits.learner:.1f}",
-                    f"{limits.store:.0f}; {halved.store:.0f}",
-                    f"{limits.network:.0f}",
-                    limits.first,
-                )
-            )
-    return Table(
-        "How many actors a run can use (a model fitted to these costs)",
-        "From this number of actors on, each on a core of its own, the part is full. The store "
-        "with "
-        "one shard and with two; the network at 10 Gbit/s with one actor a node.",
-        (
-            *("case", "actors", "steps/s of an actor", "steps/s the learner needs", "learner"),
-            *("store; two shards", "network", "full first"),
-        ),
-        tuple(rows),
-    )
-
-
-def _runs(records: Sequence[Record]) -> Table:
-    rows = [
-        (
-            r.folder.name,
-            r.kind,
-            f"{r.env_steps:,}",
-            f"{r.learner.steps:,}",
-            f"{r.wall_s:.0f}",
-            f"{r.learner.cpu_s:.0f} + {r.actors_cpu_s:.0f} + {r.store.cpu_s:.0f}",
-            f"{r.learner.bytes_sent / 1e6:,.1f}",
-            f"{r.ages.mean:.1f}; {r.ages.largest}; {r.ages.refused}",
-            f"{r.compared:,}; {r.differing}",
-        )
-        for r in records
-    ]
-    return Table(
-        "The runs",
-        "Age: learner steps that the policy lay behind which made a transition; mean, largest, and "
-        "rows refused because it was beyond the bound. Outputs: compared with the NumPy reference, "
-        "and of them differing.",
-        (
-            *("run", "actors", "environment steps", "learner steps", "wall s"),
-            *("CPU s: learner + actors + store", "MB published", "age of policies", "int8 outputs"),
-        ),
-        tuple(rows),
-    )
+def machine_name() -> str:
+    """Return what the runs were made on, where this is it."""
+    return f"{cpu_name()}, {os.cpu_count()} processors, {platform.machine()}"
 
 
 def _drawings(
-    records: Sequence[Record], threshold: float | None, measured: Sequence[Measured]
+    records: Sequence[Record], thresholds: Thresholds, measured: Sequence[Measured]
 ) -> list[tuple[str, list[Markup]]]:
     drawn: list[tuple[str, list[str]]] = []
     by_name: dict[tuple[str, tuple[int, ...]], list[Record]] = {}
@@ -243,7 +87,12 @@ def _drawings(
     for case, kinds in cases_of(records).items():
         if any(len(run.points) > 1 for runs in kinds.values() for run in runs):
             over = ("cpu_s", "wall_s", "learner_step")
-            drawn.append((case.title, [figures.curves(kinds, o, threshold) for o in over]))
+            drawn.append(
+                (
+                    case.title,
+                    [figures.curves(kinds, o, threshold_of(thresholds, case)) for o in over],
+                )
+            )
     for each in measured:
         svg = figures.widths(each.costs, break_even(each.costs))
         drawn.append((f"Width: {each.env}", [svg]))
@@ -264,26 +113,6 @@ def _scaling(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
             svg = figures.saturation(costs, limits_of(costs), at)
             drawn.append((f"Actors: {name}, {kind}", [svg]))
     return drawn
-
-
-def _energy(records: Sequence[Record]) -> str:
-    joules = [r.joules for r in records if r.joules is not None]
-    if joules:
-        return (
-            f"Energy of the processor packages, other work included: {sum(joules) / 1e3:,.1f} kJ."
-        )
-    seconds = sum(r.learner.cpu_s + r.actors_cpu_s + r.store.cpu_s for r in records)
-    kwh = seconds * WATTS_PER_CORE / 3.6e6
-    return (
-        "Energy cannot be read on this machine (no RAPL counter), so CPU seconds stand for it: "
-        f"{seconds:,.0f} in all. As an estimate, at {WATTS_PER_CORE:g} W a core and "
-        f"{GRAMS_PER_KWH:g} g CO2 a kWh: {kwh * 1e3:.1f} Wh, {kwh * GRAMS_PER_KWH:.1f} g."
-    )
-
-
-def _with_interval(found: tuple[float, float]) -> str:
-    mean, half = found
-    return f"{mean:.1f}" if math.isnan(half) else f"{mean:.1f} ± {half:.1f}"
 
 
 def _without_nan(value: object) -> object:

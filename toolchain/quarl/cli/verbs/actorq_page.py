@@ -9,6 +9,7 @@ import typer
 
 from quarl.cli.progress import say
 from quarl.cli.result import print_result
+from quarl.errors import InputError
 
 
 def actorq_page(
@@ -16,10 +17,21 @@ def actorq_page(
         list[Path],
         typer.Argument(metavar="RUN...", help="Folders of quarl actorq that have ended."),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.html", help="The page to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="The page to write: .html, or .md with its figures beside it.",
+        ),
+    ],
     threshold: Annotated[
-        float | None,
-        typer.Option("--threshold", help="Return stated before, whose time is compared."),
+        list[str] | None,
+        typer.Option(
+            "--threshold",
+            metavar="[NAME=]RETURN",
+            help="Return stated before, whose time is compared; of one recipe, or of all.",
+        ),
     ] = None,
     measure: Annotated[
         bool,
@@ -27,8 +39,12 @@ def actorq_page(
     ] = False,
 ) -> None:
     """Write the page of runs: where the time goes, and what int8 actors gain."""
-    from quarl.actorq.page import Measured, write_page
+    from quarl.actorq.markdown_page import write_markdown
+    from quarl.actorq.page import write_page
     from quarl.actorq.record import read_record
+    from quarl.actorq.tables import Measured
+
+    thresholds = dict(_threshold(text) for text in threshold or ())
 
     records = [read_record(run) for run in runs]
     measured: list[Measured] = []
@@ -37,5 +53,19 @@ def actorq_page(
 
         say("measuring the cost of a step by width ...")
         measured = [Measured(name, costs) for name, costs in measured_in(records)]
-    write_page(records, threshold, measured, out)
+    write = write_markdown if out.suffix == ".md" else write_page
+    write(records, thresholds, measured, out)
     print_result(str(out), False)
+
+
+def _threshold(text: str) -> tuple[str, float]:
+    """Return name and return of one --threshold.
+
+    Raises:
+        InputError: the return is not a number.
+    """
+    name, _, value = text.rpartition("=")
+    try:
+        return name, float(value)
+    except ValueError as error:
+        raise InputError(f"--threshold {text}: {value} is not a number: write NAME=400") from error

@@ -1,0 +1,139 @@
+"""The runs behind the results of toolchain/docs/actorq.md, one after the other on one local Ray.
+
+python -m tests.bench.actorq_runs [RECIPE ...] [--out RUNS]
+
+A run that has ended is not made again. What the page needs of a run lies in
+models/studies/actorq/results: what was asked for, where the time went, the curve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from quarl.actorq.evaluating import CURVE_FILE
+from quarl.actorq.folder import ACCOUNTS_FILE, RUN_FILE
+from quarl.actorq.recipes import recipe_at
+from quarl.actorq.release import write_policy
+from quarl.actorq.run import Wishes, returns_text, run_actorq
+from quarl.resources import models_dir
+
+STUDY = models_dir() / "studies" / "actorq"
+RESULTS = STUDY / "results"
+KEPT = (RUN_FILE, ACCOUNTS_FILE, CURVE_FILE)
+PROCESSORS = 4  # that Ray counts; the processes share what the machine has
+KINDS: dict[str, dict[str, object]] = {
+    "int8": {"precision": "int8"},
+    "fp16": {"precision": "fp16"},
+    "fp32": {"precision": "fp32"},
+    "torch": {"precision": "fp32", "runtime": "torch"},
+}
+COSTS, BASELINES, BOTH = tuple(KINDS), ("int8", "fp32", "torch"), ("int8", "fp32")
+INT8, FP32 = ("int8",), ("fp32",)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Runs of one recipe: every kind of actors with every seed."""
+
+    recipe: str
+    kinds: tuple[str, ...]
+    seeds: tuple[int, ...] = (1,)
+    pull_every: int | None = None  # None: as the recipe says
+
+    def run_name(self, kind: str, seed: int) -> str:
+        """Return the folder of one run."""
+        pull = "" if self.pull_every is None else f"-pull{self.pull_every}"
+        return f"{self.recipe}-{kind}-{seed}{pull}"
+
+
+CELLS = (  # in this order: those of a shorter time hold every task
+    Cell("cheetah_2048", COSTS, pull_every=30),
+    Cell("cheetah_2048", COSTS, pull_every=300),
+    Cell("cartpole_dqn", BASELINES),
+    Cell("cartpole_balance_d4pg", INT8),
+    Cell("reacher_easy_d4pg", INT8),
+    Cell("steps_2048", BASELINES),
+    Cell("cheetah_run_d4pg", INT8),
+    Cell("acrobot_dqn", INT8),
+    Cell("finger_spin_d4pg", INT8),
+    Cell("cartpole_dqn", BASELINES, (2, 3)),
+    Cell("steps_512", BASELINES),
+    Cell("point_to_point_dqn", INT8),
+    Cell("cartpole_balance_d4pg", FP32),
+    Cell("cartpole_balance_d4pg", BOTH, (2, 3)),
+    Cell("walker_stand_d4pg", INT8),
+    Cell("acrobot_dqn", FP32),
+    Cell("reacher_easy_d4pg", FP32),
+    Cell("steps_2048_spi16", BASELINES),
+    Cell("cartpole_dqn", BASELINES, (4, 5)),
+    Cell("cheetah_run_d4pg", FP32),
+    Cell("finger_spin_d4pg", FP32),
+    Cell("walker_stand_d4pg", FP32),
+    Cell("point_to_point_dqn", FP32),
+    Cell("cartpole_balance_d4pg", BOTH, (4, 5)),
+    Cell("hopper_stand_d4pg", BOTH),
+    Cell("mountaincar_dqn", BOTH),
+)
+SHIPPED = (
+    "cartpole_dqn",
+    "cartpole_balance_d4pg",
+)  # policies kept beside their recipe: int8, seed 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make the runs that are missing."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.actorq_runs")
+    parser.add_argument("recipes", nargs="*", help="all of them unless named")
+    parser.add_argument("--out", type=Path, default=Path("runs/actorq"), metavar="RUNS")
+    options = parser.parse_args(arguments)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    quiet["_system_config"] = {"worker_niceness": 0}  # workers share a core as this process does
+    ray.init(address="local", num_cpus=PROCESSORS, include_dashboard=False, **quiet)
+    for cell, kind, seed in _runs(options.recipes):
+        name = cell.run_name(kind, seed)
+        if not (RESULTS / name).exists():
+            print(f"{name}: {_made(cell, kind, seed, options.out / name)}", flush=True)
+    ray.shutdown()
+    return 0
+
+
+def _runs(recipes: Sequence[str]) -> Iterator[tuple[Cell, str, int]]:
+    for cell in CELLS:
+        if not recipes or cell.recipe in recipes:
+            yield from ((cell, kind, seed) for seed in cell.seeds for kind in cell.kinds)
+
+
+def _made(cell: Cell, kind: str, seed: int, run: Path) -> str:
+    """Make one run, keep its results, and return one line on it."""
+    shutil.rmtree(run, ignore_errors=True)  # one that was cut off
+    recipe, text = recipe_at(str(STUDY / cell.recipe))
+    seeded = replace(recipe, train=replace(recipe.train, seed=seed))
+    outcome = run_actorq(
+        seeded, run, Wishes(changes={**KINDS[kind], "pull_every": cell.pull_every})
+    )
+    if cell.recipe in SHIPPED and (kind, seed) == ("int8", 1):
+        shutil.copytree(
+            write_policy(outcome, seeded, text), STUDY / cell.recipe, dirs_exist_ok=True
+        )
+    kept = RESULTS / run.name
+    scratch = kept.with_suffix(".part")
+    scratch.mkdir(parents=True, exist_ok=True)
+    for file in KEPT:
+        shutil.copy(run / file, scratch / file)
+    scratch.replace(kept)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    return f"{returns_text(outcome.points)}; {outcome.wall_s:.0f} s, {outcome.differing} differ"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
