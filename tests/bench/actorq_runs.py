@@ -1,6 +1,7 @@
 """The runs behind the results of toolchain/docs/actorq.md, one after the other on one local Ray.
 
-python -m tests.bench.actorq_runs [RECIPE ...] [--out RUNS]
+python -m tests.bench.actorq_runs [RECIPE ...] [--out RUNS]     # makes the runs that are missing
+python -m tests.bench.actorq_runs --page toolchain/docs/actorq-results.md
 
 A run that has ended is not made again. What the page needs of a run lies in
 models/studies/actorq/results: what was asked for, where the time went, the curve.
@@ -19,9 +20,13 @@ from typing import Any
 
 from quarl.actorq.evaluating import CURVE_FILE
 from quarl.actorq.folder import ACCOUNTS_FILE, RUN_FILE
+from quarl.actorq.markdown_page import write_markdown
+from quarl.actorq.measured import measured_in
 from quarl.actorq.recipes import recipe_at
+from quarl.actorq.record import Record, read_record
 from quarl.actorq.release import write_policy
 from quarl.actorq.run import Wishes, returns_text, run_actorq
+from quarl.actorq.tables import Measured
 from quarl.resources import models_dir
 
 STUDY = models_dir() / "studies" / "actorq"
@@ -81,6 +86,7 @@ CELLS = (  # in this order: those of a shorter time hold every task
     Cell("hopper_stand_d4pg", BOTH),
     Cell("mountaincar_dqn", BOTH),
 )
+THRESHOLDS = {"cartpole_dqn": 195.0, "cartpole_balance_d4pg": 500.0}  # stated before any run
 SHIPPED = (
     "cartpole_dqn",
     "cartpole_balance_d4pg",
@@ -92,7 +98,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.actorq_runs")
     parser.add_argument("recipes", nargs="*", help="all of them unless named")
     parser.add_argument("--out", type=Path, default=Path("runs/actorq"), metavar="RUNS")
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE.md", help="write the results, run nothing"
+    )
     options = parser.parse_args(arguments)
+    if options.page is not None:
+        write_markdown(kept_records(), THRESHOLDS, _widths(), options.page)
+        return 0
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
@@ -105,6 +117,18 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{name}: {_made(cell, kind, seed, options.out / name)}", flush=True)
     ray.shutdown()
     return 0
+
+
+def kept_records() -> list[Record]:
+    """Return the runs whose results are kept, in the order of their names."""
+    return [read_record(folder) for folder in sorted(RESULTS.iterdir())]
+
+
+def _widths() -> list[Measured]:
+    """Measure a step by width, where an environment is cheap and where it is not."""
+    chosen = {record.case.name: record for record in kept_records()}
+    records = [chosen[name] for name in ("cartpole_dqn", "cheetah_run_d4pg") if name in chosen]
+    return [Measured(name, costs) for name, costs in measured_in(records)]
 
 
 def _runs(recipes: Sequence[str]) -> Iterator[tuple[Cell, str, int]]:

@@ -57,9 +57,13 @@ class SpeedUp:
 
 
 def cases_of(records: Sequence[Record]) -> dict[Case, dict[str, list[Record]]]:
-    """Return the runs by case and kind, in the order of the seeds."""
+    """Return the runs by case and kind, int8 first, in the order of the seeds."""
     found: dict[Case, dict[str, list[Record]]] = {}
-    for record in sorted(records, key=lambda r: (r.case.name, r.case.layers, r.kind, r.seed)):
+
+    def order(run: Record) -> tuple[object, ...]:
+        return run.case.name, run.case.layers, run.kind != REFERENCE, run.kind, run.seed
+
+    for record in sorted(records, key=order):
         found.setdefault(record.case, {}).setdefault(record.kind, []).append(record)
     return found
 

@@ -41,7 +41,8 @@ class Case:
         """One line for people."""
         widths = " x ".join(map(str, dict.fromkeys(self.layers)))
         return (
-            f"{self.name}, {len(self.layers)} x {widths}, {self.actors} actors, a pull every "
+            f"{self.name}, {len(self.layers)} x {widths}, {self.actors} actor"
+            f"{'s' if self.actors > 1 else ''}, a pull every "
             f"{self.pull_every} steps, {self.samples_per_insert:g} samples per insert, "
             f"{self.learner_steps:,} learner steps"
         )
