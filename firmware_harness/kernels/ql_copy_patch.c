@@ -16,6 +16,23 @@ static void copy(uint8_t *to, const uint8_t *from, int32_t count)
                      : [count] "r"(count)
                      : "lr", "q0", "memory");
 }
+#elif defined(__ARM_FEATURE_UNALIGNED)
+#include <string.h>
+
+/* By words, which may lie anywhere; a compiler's memcpy takes short runs byte by byte. */
+static void copy(uint8_t *to, const uint8_t *from, int32_t count)
+{
+    uint32_t word;
+    for (; count >= (int32_t)sizeof word; count -= (int32_t)sizeof word) {
+        (void)memcpy(&word, from, sizeof word);
+        (void)memcpy(to, &word, sizeof word);
+        from += sizeof word;
+        to += sizeof word;
+    }
+    for (int32_t i = 0; i < count; i++) {
+        to[i] = from[i];
+    }
+}
 #else
 #include <string.h>
 
