@@ -15,8 +15,8 @@ static inline void ql_rows_dsp(const ql_rows *rows, int16_t *in, int32_t lanes, 
                                int32_t lane_bytes, uint8_t *out)
 {
     const int16_t *weights = rows->weights;
-    for (int32_t first = 0; first < rows->out_len; first += QL_CHUNK) {
-        int32_t left = rows->out_len - first;
+    int32_t first = 0;
+    for (int32_t left = rows->out_len; left > 0; left -= QL_CHUNK) {
         int32_t count = left < QL_CHUNK ? left : QL_CHUNK;
         int32_t groups = (int32_t)((uint32_t)(count + QL_GROUP - 1) / QL_GROUP);
         if (rows->sums != NULL) {
@@ -28,6 +28,7 @@ static inline void ql_rows_dsp(const ql_rows *rows, int16_t *in, int32_t lanes, 
         if (lane_bytes != 0) {
             rows->store(&rows->requant, first, count, &acc[QL_LANE], out + lane_bytes);
         }
+        first += QL_CHUNK;
     }
 }
 
