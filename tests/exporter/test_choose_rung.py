@@ -12,7 +12,7 @@ from quarl import pipeline
 from quarl.bundle.limits import DEFAULT_LIMITS, Limits
 from quarl.bundle.rung_result import RungResult
 from quarl.errors import InputError
-from quarl.exporter.choose_rung import choose_rung
+from quarl.exporter.choose_rung import Trials, choose_rung
 from quarl.exporter.cost import Cost, modelled
 from quarl.exporter.fixed import fixed_rung
 from quarl.exporter.weighing import Choice, weigh
@@ -262,6 +262,22 @@ def test_a_rung_is_played_as_far_as_it_takes_and_the_source_once(
     counts = [result.mean.episodes for result in tried if result.mean is not None]
     assert counts == [50], "the first look at which a flawless release can pass"
     assert max(told) == (100, 800), "once by the source, once by the rung"
+
+
+@pytest.mark.parametrize(("share", "played"), [(1.0, 400), (0.5, 100)])
+def test_a_quarter_of_the_episodes_screens_where_a_gate_follows(
+    pendulum: tuple[Source, Calibration], share: float, played: int
+) -> None:
+    source, calibration = pendulum
+    assert source.env is not None
+    strict = replace(limits(), episodes=400, margin=1e-4)  # nothing can pass by so little
+    choice = Choice(source.policy, calibration, Field(source.env), strict)
+    trials = Trials(choice, first_share=share)
+    assert trials.next() is not None
+    counts = {result.mean.episodes for result in trials.results if result.mean is not None}
+    assert counts == {played}
+    lost = {result.missed for result in trials.results if result.missed and result.mean}
+    assert all("mean_return" in line for line, *_ in lost)
 
 
 def test_a_ruined_rung_is_given_up_early(

@@ -5,7 +5,8 @@ Cost and decision error on held-out observations are known without playing. The 
 candidate within the board's budgets, or within a factor of the cheapest, plays first; what its
 episodes refuse is followed by the next. The episodes that choose are other ones than the gate's, so
 the verdict is not flattered by the choice; they are judged as the gate judges its own, at the same
-looks.
+looks. Where a gate follows that is followed by the next candidate, a quarter of them screens: whose
+returns and failures lie within the margins there goes before the gate, which does the proving.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from quarl.bundle.limits import Limits
 from quarl.bundle.rung_result import Attempt, RungResult
 from quarl.emitters import emit_tflite
 from quarl.errors import QuantizationError
-from quarl.evidence.closed_loop import PairedEpisodes
+from quarl.evidence.closed_loop import ClosedLoop, PairedEpisodes
 from quarl.exporter.fixed import NothingToChooseError
 from quarl.exporter.weighing import Candidate, Choice, Examiner, weigh
 from quarl.graph.quant_policy import QuantPolicy
@@ -37,6 +38,8 @@ from quarl.verdict.closed_loop_checks import closed_loop_checks, closed_loop_of,
 from quarl.verdict.limits import looks_of
 from quarl.verdict.verdict import Outcome
 from quarl.workers.progress import Progress, part_of
+
+SCREENED = 0.25  # of the episodes, where the gate follows
 
 Tried = Callable[["RungResult"], None]
 
@@ -154,7 +157,8 @@ class Trials:
             return result
         make = partial(artifact_actor, policy, emit_tflite(policy))
         pair = _Pair(self._choice.field, self._source, _Player(make))
-        result = _judge_play(result, pair, self._choice.limits, progress)
+        limits, screens = self._choice.limits, self._first_share < 1
+        result = _judge_play(result, pair, limits, progress, screens=screens)
         self._results[place] = result
         return result
 
@@ -251,9 +255,17 @@ class _Pair:
 
 
 def _judge_play(
-    result: RungResult, pair: _Pair, limits: Limits, progress: Progress | None
+    result: RungResult,
+    pair: _Pair,
+    limits: Limits,
+    progress: Progress | None,
+    *,
+    screens: bool,
 ) -> RungResult:
     """Return the result with the paired episodes judged, as many of them as it takes.
+
+    Args:
+        screens: a share of them is enough, and what they show on average decides.
 
     Raises:
         InputError: the source plays no better than random.
@@ -272,6 +284,8 @@ def _judge_play(
         loop, unusable = closed_loop_of(paired, asked)
         if loop is None or loop_is_settled(loop, asked):
             break
+        if screens and look.episodes >= SCREENED * looks[-1].episodes:
+            return replace(result, mean=loop.mean, failures=loop.failures, missed=_lost(loop))
     if loop is None:
         assert unusable is not None, "a comparison, or why there is none"
         raise NothingToChooseError(
@@ -288,3 +302,20 @@ def _judge_play(
         if check.found is not None
     )
     return replace(result, mean=loop.mean, failures=loop.failures, missed=missed)
+
+
+def _lost(loop: ClosedLoop) -> tuple[str, ...]:
+    """Return what the candidate lost beyond the margins on average; none, one line or two."""
+    mean, failures = loop.mean, loop.failures
+    lost = []
+    if mean.mean_difference < -mean.margin:
+        lost.append(
+            f"mean_return {mean.mean_difference:.4g} over {mean.episodes} episodes, allowed "
+            f"{-mean.margin:.4g}"
+        )
+    if failures is not None and failures.rate_difference > failures.margin:
+        lost.append(
+            f"failure_rate {100 * failures.rate_difference:+.4g} points over {failures.episodes} "
+            f"episodes, allowed {100 * failures.margin:.4g}"
+        )
+    return tuple(lost)
