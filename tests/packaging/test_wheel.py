@@ -78,7 +78,7 @@ def test_the_readme_of_the_wheel_has_no_relative_link(wheel: Path) -> None:
     for place in ours:
         kind, path = re.fullmatch(r".*/(blob|raw)/main/([^#]+).*", place).groups()  # type: ignore[union-attr]
         assert (ROOT / path).exists(), place
-        assert (kind == "raw") == path.endswith((".png", ".gif"))
+        assert (kind == "raw") == path.endswith((".png", ".gif", ".svg"))
 
 
 def test_the_readme_is_read_in_one_go() -> None:

@@ -29,7 +29,8 @@ class TorchPlayer:
         modules: list[torch.nn.Module] = []
         kinds = layers_of(block)["kind"].tolist()
         for (weights, bias), kind in zip(float_layers_of(block), kinds, strict=True):
-            linear = torch.nn.Linear(*weights.shape[::-1])
+            # without random weights, which take twice as long as all the rest
+            linear = torch.nn.utils.skip_init(torch.nn.Linear, *weights.shape[::-1])
             linear.weight.data = torch.from_numpy(weights)
             linear.bias.data = torch.from_numpy(bias)
             modules.append(linear)
