@@ -30,7 +30,8 @@ class TorchPlayer:
         kinds = layers_of(block)["kind"].tolist()
         for (weights, bias), kind in zip(float_layers_of(block), kinds, strict=True):
             # without random weights, which take twice as long as all the rest
-            linear = torch.nn.utils.skip_init(torch.nn.Linear, *weights.shape[::-1])
+            new: Any = torch.nn.utils.skip_init
+            linear = new(torch.nn.Linear, *weights.shape[::-1])
             linear.weight.data = torch.from_numpy(weights)
             linear.bias.data = torch.from_numpy(bias)
             modules.append(linear)
