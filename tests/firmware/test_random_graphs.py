@@ -1,5 +1,5 @@
 """Random graphs of odd shapes, strides and paddings: every family of kernels equals the reference,
-under sanitizers.
+under sanitizers; so do its loops in assembler, on cores.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from quarl.firmware.lower import lower
 from quarl.graph.quant_policy import QuantPolicy, QuantTensor
 from quarl.runtimes.host import NumpyRuntime
 from tests.conftest import need
+from tests.support.core_build import on_a_core
 from tests.support.host_build import filter_outputs
 from tests.support.random_policies import Builder, random_integers, wide_tensor
 
@@ -116,3 +117,16 @@ def test_a_random_graph_gives_the_reference_outputs_with_every_family_of_kernels
 @pytest.mark.parametrize("seed", range(4, 100))
 def test_many_random_graphs_give_the_reference_outputs(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "cpu", ["cortex-m4", "cortex-m3", "cortex-m0", "cortex-m55", "riscv32-imc"]
+)
+@pytest.mark.parametrize("seed", range(200, 220))
+def test_random_graphs_give_the_reference_outputs_on_cores(seed: int, cpu: str) -> None:
+    rng = np.random.default_rng(seed)
+    policy = random_graph(rng)
+    integers = random_integers(policy, rng, 20)
+    made = on_a_core(policy, cpu, integers, "gcc" if seed % 2 else "zig")
+    np.testing.assert_array_equal(made, NumpyRuntime(policy).run(integers))
