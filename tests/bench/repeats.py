@@ -1,4 +1,4 @@
-"""The same ship again and again, on other episodes each time: what `auto` takes, the gate passes."""
+"""The same ship on other episodes, again and again: what `auto` takes, the gate passes."""
 
 from __future__ import annotations
 

@@ -111,6 +111,8 @@ HOSTILE_BYTES = {
     "twice": b'{"a": 1, "a": 2}',
     "NaN": b'{"a": NaN}',
     "infinity": b'{"a": -Infinity}',
+    "beyond": b'{"a": -1e101}',
+    "whole beyond": b'{"a": 1' + b"0" * 101 + b"}",
     "many lists": b'{"a": [' + b"[]," * 340_000 + b"[]]}",
     "many objects": b'{"a": [' + b"{}," * 340_000 + b"{}]}",
 }

@@ -30,6 +30,7 @@ HOSTILE = {
     "nested tables": "a = " + "{b = " * 2000 + "1" + "}" * 2000,
     "unclosed": "a = " + "[" * 100_000,
     "digits": "a = " + "9" * 5001,
+    "beyond": "a = -1e101",
     "hexadecimal": "a = 0x" + "f" * 5001,
     "64 bits and one": "a = 9223372036854775808",
     "a number that is no float": "a = 1" + "0" * 400,

@@ -222,7 +222,11 @@ def test_a_package_an_environment_needs_is_named(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("fault", "message"),
-    [("raise", "failed in step, seed 3: ValueError: boom"), ("nan", "return of seed 3 is nan")],
+    [
+        ("raise", "failed in step, seed 3: ValueError: boom"),
+        ("nan", "return of seed 3 is nan"),
+        ("huge", "return of seed 3 is .*e.100"),
+    ],
 )
 def test_an_environment_that_fails_is_named_with_the_seed(fault: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -525,7 +529,7 @@ class CountDown(gymnasium.Env[NDArray[np.float32], np.int64]):
         if self._fault == "raise":
             raise ValueError("boom")
         self._left -= 1
-        reward = float("nan") if self._fault == "nan" else 0.1 * self._left + 1
+        reward = {"nan": float("nan"), "huge": 1e100}.get(self._fault, 0.1 * self._left + 1)
         if self._fault == "chance":
             CountDown.steps += 1
             reward += CountDown.steps

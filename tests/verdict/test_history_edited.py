@@ -72,6 +72,17 @@ def test_any_value_in_any_column(path: Path, table: str, column: str, value: Any
     show_all(path)
 
 
+def test_a_check_whose_name_is_no_text_is_called_damage(path: Path) -> None:
+    edit(
+        path,
+        "DELETE FROM checks WHERE name = 'import_error'",
+        "DELETE FROM checks WHERE run = 2",
+        "UPDATE checks SET name = x'ff' WHERE name = (SELECT min(name) FROM checks)",
+    )
+    with pytest.raises(InputError, match="where a text belongs"):
+        figure_over_runs(path, "import_error")
+
+
 def test_figures_as_far_apart_as_floats_can_be_are_drawn(path: Path) -> None:
     edit(path, "UPDATE checks SET found = 1.7e308 * (1 - 2 * (run = 1))")
     assert "1.7e+308" in show_history.figures_text(figure_over_runs(path, "import_error"))

@@ -18,6 +18,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, create_model
 
 from quarl.errors import InputError
+from quarl.files.numbers import bounded
 from quarl.files.open import MAX_DOCUMENT_BYTES, read_file
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -121,7 +122,11 @@ def read_json(data: bytes, where: str, document: Document) -> dict[str, Any]:
     if problem is None:
         try:
             table = json.loads(
-                data, parse_constant=_refuse_constant, object_pairs_hook=_without_twins
+                data,
+                parse_float=lambda digits: bounded(float(digits)),
+                parse_int=lambda digits: bounded(int(digits)),
+                parse_constant=_refuse_constant,
+                object_pairs_hook=_without_twins,
             )
             if isinstance(table, dict):
                 return table

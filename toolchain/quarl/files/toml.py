@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from quarl.errors import InputError, UntrustedFileError
+from quarl.files.numbers import bounded
 from quarl.files.open import read_file
 from quarl.files.text import shortened
 
@@ -54,7 +55,7 @@ def parse_toml(text: bytes | str, where: str) -> dict[str, Any]:
             raise UntrustedFileError(
                 f"{where}: a key or a value is {levels} levels deep, at most {MOST_LEVELS} are read"
             )
-        table = tomllib.loads(decoded)
+        table = tomllib.loads(decoded, parse_float=lambda digits: bounded(float(digits)))
     except UnicodeDecodeError as error:
         raise InputError(
             f"{where}: cannot be read: not UTF-8 text ({error.reason}): save it as UTF-8"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.errors import InputError
+from quarl.files.numbers import LARGEST
 from quarl.graph.contract import Action, Contract
 from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.actors import Actor
@@ -364,9 +365,9 @@ def _check_lengths(
 
 
 def _check_returns(env: EnvSpec, seeds: Sequence[int], returns: NDArray[np.float64]) -> None:
-    bad = np.flatnonzero(~np.isfinite(returns))
+    bad = np.flatnonzero(~(np.abs(returns) <= LARGEST))  # not a number neither
     if bad.size:
         raise InputError(
             f"{env.id}: the return of seed {seeds[bad[0]]} is {returns[bad[0]]}: its rewards "
-            "are not finite"
+            f"must be finite and add up to {LARGEST:g} at most"
         )

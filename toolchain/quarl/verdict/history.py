@@ -172,9 +172,9 @@ def answers_of(path: Path, number: int) -> tuple[Answer, ...]:
         raise InputError(f"{path}: there is no history yet. Run quarl gate or quarl ship first.")
     with opened(path, write=False) as database:
         if database.execute("SELECT 1 FROM runs WHERE number = ?", (number,)).fetchone() is None:
-            last = database.execute("SELECT max(number) FROM runs").fetchone()[0]
+            last = _whole(database.execute("SELECT max(number) FROM runs").fetchone()[0] or 0)
             raise InputError(
-                f"{path}: has no run {number}; its runs are numbered 1 to {last or 0}. List "
+                f"{path}: has no run {number}; its runs are numbered 1 to {last}. List "
                 "them with quarl history."
             )
         query = (
@@ -230,7 +230,8 @@ def figure_over_runs(
             count = len(_COLUMNS)
             found = [(_run(row[:count]), _answer(row[count:])) for row in reversed(rows)]
             if not found:
-                known = [name for (name,) in database.execute("SELECT DISTINCT name FROM checks")]
+                names = database.execute("SELECT DISTINCT name FROM checks")
+                known = [_text(name) for (name,) in names]
     if not found:
         raise InputError(
             f"{path}: no run has a figure {check}{did_you_mean(check, known)}: quarl history --csv "
