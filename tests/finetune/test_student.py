@@ -72,13 +72,29 @@ def test_no_output_differs_from_the_export_after_training(name: str, widths: Wid
     assert student.differing(fresh) == 0
 
 
+def test_a_layer_may_have_any_name() -> None:
+    source = sources()["relu"]
+    first, *others = ("values", "keys", "forward", "training", "a.b", "pop", "T_destination")
+    names = {node.name: name for node, name in zip(source.nodes, [first, *others], strict=False)}
+    nodes = [
+        replace(node, name=names[node.name], inputs=tuple(names.get(n, n) for n in node.inputs))
+        for node in source.nodes
+        if node.name in names
+    ]
+    assert len(nodes) == len(source.nodes)
+    renamed = replace(source, nodes=tuple(nodes))
+    obs = observations(source, rng(9), 100)
+    expected = student_of(source, WIDTHS[1]).outputs(obs)
+    np.testing.assert_array_equal(student_of(renamed, WIDTHS[1]).outputs(obs), expected)
+
+
 def test_one_changed_bias_is_seen_as_a_difference() -> None:
     source = sources()["relu"]
     student = student_of(source, WIDTHS[1])
     obs = observations(source, rng(9), 100)
     made = student.outputs(obs)
     with torch.no_grad():
-        student.layers["dense2"].bias += 0.1
+        student.layer("dense2").bias += 0.1  # type: ignore[union-attr, operator]
     exported = student.export()
     assert (made != real_outputs(exported, integer_outputs(exported, obs))).any()
 

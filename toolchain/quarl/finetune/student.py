@@ -328,4 +328,5 @@ def _max_pool(op: MaxPool2D, x: Tensor) -> Tensor:
 
 
 def _key(name: str) -> str:
-    return name.replace(".", "/")  # torch takes a dot for a path
+    """Return what torch may call a unit: a dot would be a path, `values` a method of its own."""
+    return "unit " + name.replace(".", "/")
