@@ -188,6 +188,8 @@ IMAGE = Observation((6, 6, 3), "uint8", "hwc")
             "conv: .*padding",
         ),  # type: ignore[arg-type]
         (linear_chain([("conv", conv(rng(), 2, (3, 3), 3, ("1", 1)))]), IMAGE, "conv: stride"),  # type: ignore[arg-type]
+        (linear_chain([("\ud800", HEAD)]), VECTOR, "must be text"),  # half of a character
+        (linear_chain([(7, HEAD)]), VECTOR, "must be text"),  # type: ignore[list-item]
         (
             linear_chain([("depthwise", depthwise(rng(), 2, (3, 3)))]),
             IMAGE,

@@ -28,6 +28,17 @@ from quarl.graph.ops import (
 MOST_ELEMENTS = 1 << 24  # of one tensor: far more than any board holds, far less than memory
 
 
+def is_name(value: object) -> bool:
+    """Whether a layer may be called so: text, and no half of a character that no file can hold."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def output_shape(node: Node, inputs: list[tuple[int, ...]]) -> tuple[int, ...]:
     """Return the node's output shape without the batch.
 

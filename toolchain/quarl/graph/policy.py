@@ -19,7 +19,7 @@ from quarl.errors import InputError
 from quarl.graph.contract import Contract
 from quarl.graph.float_ops import apply_op, im2col, max_pool, windows_of
 from quarl.graph.functions import Function, activate
-from quarl.graph.op_shapes import check_parameters, output_shape
+from quarl.graph.op_shapes import check_parameters, is_name, output_shape
 from quarl.graph.ops import (
     INPUT,
     Activation,
@@ -231,7 +231,7 @@ def node_shapes(policy: Policy) -> dict[str, tuple[int, ...]]:
     """Return each node's output shape without the batch, `INPUT` included."""
     shapes = input_shapes(policy.contract)
     for node in policy.nodes:
-        if not isinstance(node.name, str):
+        if not is_name(node.name):
             raise InputError(f"a layer's name is {node.name!r}, it must be text")
         if node.name in shapes:
             raise InputError(f"two layers are called {node.name!r}")

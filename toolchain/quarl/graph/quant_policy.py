@@ -17,6 +17,7 @@ import numpy as np
 
 from quarl.errors import QuantizationError
 from quarl.graph.contract import Contract, Observation
+from quarl.graph.op_shapes import is_name
 from quarl.graph.policy import INPUT, check_next_state, input_shapes
 from quarl.graph.quant_checks import (
     ACCUMULATOR_BOUND,
@@ -224,7 +225,7 @@ def _check_nodes(policy: QuantPolicy) -> None:
             f"{[state.name for state in policy.contract.state]}"
         )
     for node in policy.nodes:
-        if not isinstance(node.name, str):
+        if not is_name(node.name):
             raise QuantizationError(f"a layer's name is {node.name!r}, it must be text")
         unknown = [name for name in node.inputs if name not in shapes]
         if unknown or node.name in shapes:
