@@ -54,6 +54,7 @@ READ_BY = {
     "bundle/release.py": "bundle",
     "bundle/writing.py": "bundle",
     "emitters/tflite_file.py": "tflite",
+    "evidence/backends.py": "bundle",
     "evidence/evidence.py": "bundle",
     "finetune/notebook.py": "quarl's own notebook, and what it has just learned",
     "graph/contract.py": "documents",

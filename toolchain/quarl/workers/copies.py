@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ def can_be_copied() -> bool:
     """Whether a copy of this process can work: it has one thread, so nobody else can hold a lock
     that the copy would wait for.
     """
-    return sys.platform == "linux" and len(list(_TASKS.iterdir())) == 1
+    return hasattr(os, "fork") and _TASKS.exists() and len(list(_TASKS.iterdir())) == 1
 
 
 def side_by_side(function: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> list[T]:
