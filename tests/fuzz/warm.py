@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from quarl.tools import ONE_THREAD, own_module
+from quarl.workers import copies
 
 STARTED_SHARE = 100
 _MODULE = re.compile(r"from (quarl\.[a-z0-9_.]+) import main; main\(\)$")
@@ -156,11 +157,15 @@ class _Forked(subprocess.Popen):  # type: ignore[type-arg]
 
 @contextmanager
 def warm_processes() -> Iterator[None]:
-    """Fork processes of quarl's own modules while the block runs."""
+    """Fork processes of quarl's own modules while the block runs. Nothing is done in a copy of this
+    process meanwhile: both would speak to the same nursery.
+    """
     subprocess.Popen = _Forked  # type: ignore[misc]
+    can_be_copied, copies.can_be_copied = copies.can_be_copied, lambda: False
     try:
         yield
     finally:
+        copies.can_be_copied = can_be_copied
         subprocess.Popen = _Started  # type: ignore[misc]
         while _nurseries:
             _nurseries.popitem()[1].end()
