@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import need
 from tests.fuzz.campaign import Count, outcome, run_campaign
-from tests.fuzz.mutate import damaged
+from tests.fuzz.mutate import changed_tree, damaged
 from tests.fuzz.targets import CORPUS, TARGETS
 
 KEPT = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
@@ -121,6 +121,16 @@ def test_most_mutated_files_differ_from_the_good_one(name: str) -> None:
 @pytest.mark.parametrize("seed", TARGETS["toml"].seeds(), ids=lambda seed: repr(seed[:30]))
 def test_a_reader_takes_each_toml_file_before_it_is_changed(tmp_path: Path, seed: bytes) -> None:
     assert TARGETS["toml"].read(seed, tmp_path) == 1
+
+
+def test_one_input_leaves_nothing_in_the_next() -> None:
+    tree = {"a": [1, {"b": [2]}], "c": {"d": 3}}
+
+    def made(seed: int) -> str:
+        return repr(changed_tree(tree, random.Random(seed)))
+
+    first = [made(seed) for seed in range(2_000)]
+    assert [made(seed) for seed in range(2_000)] == first
 
 
 def test_damage_changes_bytes() -> None:
