@@ -51,9 +51,11 @@ def _decisions(width: int) -> list[Row]:
         {n: lambda p=p: p(net.obs[:1]) for n, p in candidates_of(blocks).items()}, ROUNDS
     )
     goal, name = DECISION_US[width], f"3 x {width}"
-    rows = [
-        Row(f"{name}: int8 decision, us", f"{best['int8']:.1f}", f"<= {goal}", best["int8"] <= goal)
-    ]
+    # in turns with others each finds its weights thrown out of the caches; an actor runs alone
+    own = KernelPlayer(blocks["int8"])
+    alone = best_us({"int8": lambda: own(net.obs[:1])}, ROUNDS)["int8"]
+    found = f"{alone:.1f} ({best['int8']:.1f} in turns with the others)"
+    rows = [Row(f"{name}: int8 decision, us", found, f"<= {goal}", alone <= goal)]
     for other in ("fp16", "fp32", "LiteRT fp32", "torch fp32", "torch dynamic int8"):
         found = f"{best[other]:.1f} us, {best[other] / best['int8']:.1f} x"
         rows.append(Row(f"  {other} takes", found, "", None))
