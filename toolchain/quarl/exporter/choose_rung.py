@@ -30,7 +30,7 @@ from quarl.quantize.ladder import (
     rung_name,
 )
 from quarl.rollouts.actors import artifact_actor, source_actor
-from quarl.rollouts.episodes import Episodes, join_episodes
+from quarl.rollouts.episodes import Episodes, join_episodes, some_of
 from quarl.rollouts.shares import Field, Maker, play_each
 from quarl.stats.seeds import SELECTION_SEED
 from quarl.stats.tries import error_share
@@ -222,11 +222,7 @@ class _Player:
 
     def first(self, count: int) -> Episodes:
         """Return the first `count` of the episodes it has played."""
-        whole = join_episodes(self._parts)
-        successes = None if whole.successes is None else whole.successes[:count]
-        return Episodes(
-            whole.seeds[:count], whole.returns[:count], whole.lengths[:count], successes
-        )
+        return some_of(join_episodes(self._parts), 0, count)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -198,6 +198,13 @@ def join_episodes(parts: Sequence[Episodes]) -> Episodes:
     )
 
 
+def some_of(whole: Episodes, start: int, stop: int) -> Episodes:
+    """Return the episodes from start to stop - 1."""
+    rows = slice(start, stop)
+    successes = None if whole.successes is None else whole.successes[rows]
+    return Episodes(whole.seeds[rows], whole.returns[rows], whole.lengths[rows], successes)
+
+
 def random_episodes(
     env: EnvSpec,
     contract: Contract,
@@ -279,13 +286,7 @@ def _play_together(
 
     all_seeds = [*seeds] * len(choices)
     whole = _play(env, choose, all_seeds, lanes, replace(watch, observe=observe))
-    return [_part(whole, turn * count, (turn + 1) * count) for turn in range(len(choices))]
-
-
-def _part(whole: Episodes, start: int, stop: int) -> Episodes:
-    rows = slice(start, stop)
-    successes = None if whole.successes is None else whole.successes[rows]
-    return Episodes(whole.seeds[rows], whole.returns[rows], whole.lengths[rows], successes)
+    return [some_of(whole, turn * count, (turn + 1) * count) for turn in range(len(choices))]
 
 
 def _play(
@@ -365,7 +366,7 @@ def _check_lengths(
 
 
 def _check_returns(env: EnvSpec, seeds: Sequence[int], returns: NDArray[np.float64]) -> None:
-    bad = np.flatnonzero(~(np.abs(returns) <= LARGEST))  # not a number neither
+    bad = np.flatnonzero(~(np.abs(returns) <= LARGEST))  # NaN is one too
     if bad.size:
         raise InputError(
             f"{env.id}: the return of seed {seeds[bad[0]]} is {returns[bad[0]]}: its rewards "

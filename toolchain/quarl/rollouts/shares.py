@@ -165,11 +165,11 @@ def _try_here(
         if time.monotonic() - began > limit:
             raise _Impatient
 
-    shares = [(seeds, Watch(progress=progress, tick=tick))]
+    watch = Watch(progress=progress, tick=tick)
+    shares = [(seeds, watch)]
     if may_be_copied and len(seeds) >= FEWEST_COPIED and can_be_copied():
         half = -(-len(seeds) // 2)
-        ours = Watch(progress=progress, tick=tick)
-        shares = [(seeds[:half], ours), (seeds[half:], Watch(replayed=0, tick=tick))]
+        shares = [(seeds[:half], watch), (seeds[half:], Watch(replayed=0, tick=tick))]
     try:
         return side_by_side(play, shares)
     except _Impatient:
