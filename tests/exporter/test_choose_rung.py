@@ -266,8 +266,12 @@ def test_a_rung_is_played_as_far_as_it_takes_and_the_source_once(
 
 @pytest.mark.parametrize(("share", "played"), [(1.0, 400), (0.5, 100)])
 def test_a_quarter_of_the_episodes_screens_where_a_gate_follows(
-    pendulum: tuple[Source, Calibration], share: float, played: int
+    pendulum: tuple[Source, Calibration],
+    monkeypatch: pytest.MonkeyPatch,
+    share: float,
+    played: int,
 ) -> None:
+    monkeypatch.setattr("quarl.exporter.choose_rung.ALIKE", 0.0)
     source, calibration = pendulum
     assert source.env is not None
     strict = replace(limits(), episodes=400, margin=1e-4)  # nothing can pass by so little
@@ -278,6 +282,22 @@ def test_a_quarter_of_the_episodes_screens_where_a_gate_follows(
     assert counts == {played}
     lost = {result.missed for result in trials.results if result.missed and result.mean}
     assert all("mean_return" in line for line, *_ in lost)
+
+
+def test_what_decides_as_its_source_goes_before_the_gate_at_once(
+    pendulum: tuple[Source, Calibration],
+) -> None:
+    source, calibration = pendulum
+    assert source.env is not None
+    trials = Trials(
+        Choice(source.policy, calibration, Field(source.env), limits()), first_share=0.5
+    )
+    assert trials.next() is not None
+    (taken,) = [result for result in trials.results if result.taken]
+    assert taken.mean is None, "not played: its actions are alike enough"
+    assert taken.differing is not None and taken.differing <= 0.01
+    unlike = [one for one in trials.results if (one.differing or 0) > 0.01]
+    assert unlike, "some candidates would be screened"
 
 
 def test_a_ruined_rung_is_given_up_early(

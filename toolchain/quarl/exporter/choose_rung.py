@@ -6,7 +6,8 @@ candidate within the board's budgets, or within a factor of the cheapest, plays 
 episodes refuse is followed by the next. The episodes that choose are other ones than the gate's, so
 the verdict is not flattered by the choice; they are judged as the gate judges its own, at the same
 looks. Where a gate follows that is followed by the next candidate, a quarter of them screens: whose
-returns and failures lie within the margins there goes before the gate, which does the proving.
+returns and failures lie within the margins there goes before the gate, which does the proving. What
+decides as its source does but for one observation in a hundred goes there at once.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from quarl.verdict.verdict import Outcome
 from quarl.workers.progress import Progress, part_of
 
 SCREENED = 0.25  # of the episodes, where the gate follows
+ALIKE = 0.01  # differing decisions, or action error: so like its source that nothing screens it
 
 Tried = Callable[["RungResult"], None]
 
@@ -155,9 +157,11 @@ class Trials:
         policy, result = self._candidates[place].policy, self._results[place]
         if policy is None or result.missed:
             return result
+        limits, screens = self._choice.limits, self._first_share < 1
+        if screens and result.differing is not None and result.differing <= ALIKE:
+            return result
         make = partial(artifact_actor, policy, emit_tflite(policy))
         pair = _Pair(self._choice.field, self._source, _Player(make))
-        limits, screens = self._choice.limits, self._first_share < 1
         result = _judge_play(result, pair, limits, progress, screens=screens)
         self._results[place] = result
         return result
