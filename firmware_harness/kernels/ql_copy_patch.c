@@ -1,46 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Window of an image, copied; contract: ql_patch.h. */
+#include "ql_copy.h"
 #include "ql_patch.h"
-
-#if defined(__ARM_FEATURE_MVE)
-/* Runs of a patch are short: three instructions for sixteen bytes, the last ones predicated. */
-static void copy(uint8_t *to, const uint8_t *from, int32_t count)
-{
-    __asm__ volatile("wlstp.8 lr, %[count], 2f\n\t"
-                     "1:\n\t"
-                     "vldrb.8 q0, [%[from]], #16\n\t"
-                     "vstrb.8 q0, [%[to]], #16\n\t"
-                     "letp lr, 1b\n\t"
-                     "2:"
-                     : [to] "+r"(to), [from] "+r"(from)
-                     : [count] "r"(count)
-                     : "lr", "q0", "memory");
-}
-#elif defined(__ARM_FEATURE_UNALIGNED)
-#include <string.h>
-
-/* By words, which may lie anywhere; a compiler's memcpy takes short runs byte by byte. */
-static void copy(uint8_t *to, const uint8_t *from, int32_t count)
-{
-    uint32_t word;
-    for (; count >= (int32_t)sizeof word; count -= (int32_t)sizeof word) {
-        (void)memcpy(&word, from, sizeof word);
-        (void)memcpy(to, &word, sizeof word);
-        from += sizeof word;
-        to += sizeof word;
-    }
-    for (int32_t i = 0; i < count; i++) {
-        to[i] = from[i];
-    }
-}
-#else
-#include <string.h>
-
-static void copy(uint8_t *to, const uint8_t *from, int32_t count)
-{
-    (void)memcpy(to, from, (size_t)count);
-}
-#endif
 
 static void fill(uint8_t *out, int32_t elements, int32_t element_bytes, int32_t value)
 {
@@ -62,7 +23,7 @@ void ql_copy_patch(const ql_window *window, const uint8_t *in, int32_t row, int3
         const uint8_t *line = &in[offset * window->element_bytes];
         int32_t bytes = window->kernel_width * pixel_bytes;
         for (int32_t y = window->kernel_height; y > 0; y--) {
-            copy(patch, line, bytes);
+            ql_copy(patch, line, bytes);
             patch += bytes;
             line += window->in_width * pixel_bytes;
         }
@@ -86,7 +47,7 @@ void ql_copy_patch(const ql_window *window, const uint8_t *in, int32_t row, int3
         } else {
             const uint8_t *line = &in[(y * window->in_width + left + before) * pixel_bytes];
             fill(patch, before * window->in_channels, window->element_bytes, window->in_zero_point);
-            copy(&patch[before * pixel_bytes], line, inside * pixel_bytes);
+            ql_copy(&patch[before * pixel_bytes], line, inside * pixel_bytes);
             fill(&patch[(before + inside) * pixel_bytes], after * window->in_channels,
                  window->element_bytes, window->in_zero_point);
         }

@@ -295,7 +295,8 @@ def test_what_decides_as_its_source_goes_before_the_gate_at_once(
     assert trials.next() is not None
     (taken,) = [result for result in trials.results if result.taken]
     assert taken.mean is None, "not played: its actions are alike enough"
-    assert taken.differing is not None and taken.differing <= 0.01
+    assert taken.differing is not None
+    assert taken.differing <= 0.01
     unlike = [one for one in trials.results if (one.differing or 0) > 0.01]
     assert unlike, "some candidates would be screened"
 

@@ -36,6 +36,8 @@ def random_graph(rng: np.random.Generator) -> QuantPolicy:
     else:
         builder = Builder(rng, (int(rng.integers(1, 40)),))
     for _ in range(int(rng.integers(0, 3))):
+        if rng.random() < 0.2 and len(builder.shapes[builder.newest]) == 1:
+            builder.concat([builder.newest] * int(rng.integers(2, 4)))
         target = wide_tensor(10, 0.01) if rng.random() < 0.3 else builder.output()
         builder.dense(int(rng.integers(1, 70)), target, weight_bits=random_bits(rng))
         if rng.random() < 0.4:

@@ -62,6 +62,7 @@ def odd_shapes() -> Iterator[Program]:
         wide.table("relu", wide_tensor(11, 0.02))
         wide.dense(12, wide_tensor(11, 0.01))
         wide.table("relu", wide_tensor(11, 0.02))
+        wide.concat([wide.newest] * 2)
         wide.dense(5, wide_tensor(11, 0.01), weight_bits=4)
         yield lower(replace(wide.build(), softmax_beta=1.0), kernels)
         gated = Builder(rng, (6,), QuantTensor(np.float32(1 / 64), 0))

@@ -91,7 +91,22 @@ def test_what_fits_stays_below_2_to_the_24_after_rounding(
     [(Flatten(), True), (Activation("tanh"), True), (Concat(), False), (Add(), False)],
 )
 def test_copies_and_tables_take_any_width_and_joins_none(op: Any, fits: bool) -> None:
-    assert fits_wide(Unit("u", op, (INPUT,)), spanning_tensor(-1, 1, 12)) == fits
+    inputs = (INPUT, "other") if isinstance(op, Concat | Add) else (INPUT,)
+    assert fits_wide(Unit("u", op, inputs), spanning_tensor(-1, 1, 12)) == fits
+
+
+def test_what_repeats_one_tensor_has_its_width_and_its_scale() -> None:
+    made, rng = mlp(np.random.default_rng(0), (5, 12, 12, 3)), np.random.default_rng(4)
+    obs = rng.normal(0, 1, (200, 5)).astype(np.float32)
+    plain = QuantSettings(hidden_bits=12, input_bits=12, wide_head=True)
+    finer = replace(plain, input_copies=2, head_copies=2)
+    quantized = quantize(made, calibrate(obs, made.contract), finer, 5)
+    copies = [node for node in quantized.nodes if isinstance(node.op, Concat)]
+    assert [node.inputs for node in copies] == [(INPUT,) * 2, ("dense1",) * 2]
+    for node in copies:
+        assert node.output == quantized.tensor(node.inputs[0])
+        assert node.output is not None
+        assert node.output.qmax >= 2047
 
 
 def test_hidden_layers_get_the_bits_asked_for_and_the_head_none() -> None:

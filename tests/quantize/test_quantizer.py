@@ -76,6 +76,7 @@ from tests.support.small_policies import (
 
 PLAIN = QuantSettings()
 RUNGS = [rung.settings for rung in LADDER]
+FINER = replace(RUNGS[5], input_copies=2, head_copies=2)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -574,6 +575,26 @@ def test_joined_branches_are_quantised_well(
             assert node.output.dequantize(beyond).max() <= 6 + node.output.scale
 
 
+def test_weights_of_twice_as_many_steps_make_closer_decisions() -> None:
+    """By networks whose two layers are both finer."""
+    rng = np.random.default_rng(3)
+    losses = []
+    for _ in range(8):
+        source, obs = mlp(rng, (5, 32, 4)), observations(rng, 600, 5)
+        exact = float64_outputs(source, obs)
+        errors = []
+        for copies in (1, 2, 4):
+            quantized = made(
+                source, obs, replace(RUNGS[5], input_copies=copies, head_copies=copies)
+            )
+            off = real_outputs(quantized, integer_outputs(quantized, obs)) - exact
+            errors.append(np.abs(off - off.mean(axis=1, keepdims=True)))  # what argmax sees
+        losses.append([error.mean() for error in errors])
+    once, twice, fourfold = np.mean(losses, axis=0)
+    assert twice < 0.8 * once
+    assert fourfold < twice
+
+
 def test_the_observation_may_be_joined_with_what_is_made_of_it() -> None:
     rng = np.random.default_rng(0)
     obs = observations(rng, 400, 5)
@@ -807,6 +828,7 @@ SHAPES: dict[str, Callable[[np.random.Generator], tuple[Policy, NDArray[Any]]]] 
         observations(rng, 300, 5),
     ),
     "relu6 add": lambda rng: (two_branches(rng, Add(), "relu6", "tanh"), observations(rng, 300, 5)),
+    "dense": lambda rng: (mlp(rng, (5, 16, 16, 3), "tanh"), observations(rng, 300, 5)),
     "squashed": lambda rng: (mlp(rng, (5, 16, 16, 2), squash=True), observations(rng, 300, 5)),
     "sigmoid": lambda rng: (mlp(rng, (5, 16, 16, 2), "sigmoid"), observations(rng, 300, 5)),
     "image": lambda rng: (cnn(rng), pixels(rng, 64, (2, 11, 11))),
@@ -814,8 +836,12 @@ SHAPES: dict[str, Callable[[np.random.Generator], tuple[Policy, NDArray[Any]]]] 
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("rung", [0, 3, 5])
-def test_what_the_quantiser_makes_runs_alike_everywhere(shape: str, rung: int) -> None:
+@pytest.mark.parametrize(
+    "settings", [RUNGS[0], RUNGS[3], RUNGS[5], FINER], ids=["0", "3", "5", "finer"]
+)
+def test_what_the_quantiser_makes_runs_alike_everywhere(
+    shape: str, settings: QuantSettings
+) -> None:
     """0 differing outputs among NumPy, LiteRT and ONNX Runtime, also far outside the calibrated
     range.
     """
@@ -825,7 +851,7 @@ def test_what_the_quantiser_makes_runs_alike_everywhere(shape: str, rung: int) -
     from quarl.runtimes.host import LitertRuntime, NumpyRuntime, OnnxRuntime
 
     source, obs = SHAPES[shape](np.random.default_rng(11))
-    quantized = made(source, obs, RUNGS[rung])
+    quantized = made(source, obs, settings)
     wilder = obs if quantized.observation.is_pixels else np.concatenate([obs, obs * 30])
     integers = quantize_observations(quantized, wilder)
     integers = integers.astype(np.int8 if quantized.observation.tensor.is_int8 else np.int16)

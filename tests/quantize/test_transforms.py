@@ -24,7 +24,15 @@ from quarl.graph.policy import (
     linear_chain,
     run_graph,
 )
-from quarl.quantize.transforms import Unit, center_head, equalize, fold_input, run_units, units_of
+from quarl.quantize.transforms import (
+    Unit,
+    center_head,
+    equalize,
+    fold_input,
+    run_units,
+    units_of,
+    with_finer_layers,
+)
 from tests.support.small_policies import cnn, dense, mlp, pixels, policy, two_branches
 
 seeds = st.integers(0, 2**32 - 1)
@@ -68,6 +76,26 @@ def test_units_of_an_image_policy_are_the_same_function() -> None:
         ("flatten", None),
         ("head", None),
     ]
+
+
+@pytest.mark.parametrize("made", many_policies())
+@pytest.mark.parametrize(("inputs", "head"), [(1, 2), (2, 2), (3, 1)])
+def test_layers_with_finer_weights_are_the_same_function(
+    made: Policy, inputs: int, head: int
+) -> None:
+    x = np.random.default_rng(0).normal(0, 2, (40, 5))
+    units = units_of(made)
+    finer = with_finer_layers(units, inputs, head)
+    np.testing.assert_allclose(outputs(finer, x), outputs(units, x), rtol=1e-12, atol=1e-12)
+    readers = [u for u in finer if u.inputs[0].endswith("/copies")]
+    peaks = {u.name: np.abs(u.op.weights).max() for u in units if isinstance(u.op, Dense)}
+    assert len(readers) == (inputs > 1) * sum(u.inputs == (INPUT,) for u in units) + (
+        head > 1 and isinstance(units[-1].op, Dense)
+    )
+    for layer in readers:
+        assert isinstance(layer.op, Dense)
+        copies = len(next(u.inputs for u in finer if u.name == layer.inputs[0]))
+        assert np.abs(layer.op.weights).max() == pytest.approx(peaks[layer.name] / copies)
 
 
 def test_relu_is_joined_wherever_its_layer_stands() -> None:

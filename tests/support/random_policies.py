@@ -494,6 +494,13 @@ def _wide_flatten(b: Builder) -> None:
     b.dense(8, b.output())
 
 
+def _read_twice(b: Builder) -> None:
+    b.concat([b.newest] * 2)
+    b.dense(12, wide_tensor(11, 0.05))
+    b.concat([b.newest] * 3)
+    b.dense(8, None)
+
+
 NARROW = QuantTensor(np.float32(0.03), 3)
 PIXELS = QuantTensor(np.float32(1 / 255), -128)
 CASES: dict[str, tuple[tuple[int, ...], QuantTensor, Callable[[Builder], None]]] = {
@@ -504,6 +511,8 @@ CASES: dict[str, tuple[tuple[int, ...], QuantTensor, Callable[[Builder], None]]]
     "wide observation": ((24,), wide_tensor(16, 0.001, -11), _wide_head),
     "wide chain": ((24,), wide_tensor(12, 0.01, 5), _wide_chain),
     "wide relu": ((24,), NARROW, _wide_relu),
+    "read twice": ((24,), NARROW, _read_twice),
+    "wide read twice": ((24,), wide_tensor(12, 0.01, 5), _read_twice),
     "branches": ((24,), NARROW, _branches),
     "wide branches": ((24,), NARROW, _wide_branches),
     "products": ((24,), NARROW, _products),

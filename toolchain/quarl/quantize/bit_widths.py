@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.graph.policy import Activation, Add, Concat, Conv2D, Copying, Dense, DepthwiseConv2D, Mul
+from quarl.graph.policy import Activation, Add, Concat, Conv2D, Dense, DepthwiseConv2D, Mul
 from quarl.graph.quant_policy import EXACT_FLOAT_BOUND, QuantTensor
 from quarl.quantize.qparams import function_tensor, range_of, spanning_tensor
 from quarl.quantize.settings import QuantSettings
-from quarl.quantize.transforms import Unit
+from quarl.quantize.transforms import Unit, is_copying
 from quarl.quantize.weight_rounding import weight_scales
 
 TABLE_BITS = 12  # 4,096 entries of two bytes
@@ -31,7 +31,7 @@ def fits_wide(unit: Unit, tensor: QuantTensor) -> bool:
     accumulators.
     """
     if not isinstance(unit.op, Dense | Conv2D | DepthwiseConv2D):
-        return not isinstance(unit.op, Concat | Add | Mul)
+        return is_copying(unit) or not isinstance(unit.op, Concat | Add | Mul)
     weights: NDArray[np.float64] = unit.op.weights.reshape(len(unit.op.weights), -1).astype(
         np.float64
     )
@@ -74,7 +74,7 @@ def output_widths(
             bits = settings.output_bits
         elif hidden_bits <= 8:
             bits = hidden_bits
-        elif isinstance(unit.op, Copying | Concat | Add | Mul):
+        elif is_copying(unit) or isinstance(unit.op, Concat | Add | Mul):
             bits = 8
         elif isinstance(unit.op, Activation) or fits_wide(unit, before):
             most = settings.inner_bits if unit.name in inner else hidden_bits
@@ -88,7 +88,7 @@ def output_widths(
             )
         else:
             bits = 8
-        if isinstance(unit.op, Copying):
+        if is_copying(unit):
             tensors[unit.name] = before
             continue
         tensors[unit.name] = _tensor(unit, values, bits)
@@ -150,5 +150,5 @@ def _readers(units: tuple[Unit, ...], unit: Unit) -> list[Unit]:
     return [
         reader
         for other in direct
-        for reader in (_readers(units, other) if isinstance(other.op, Copying) else [other])
+        for reader in (_readers(units, other) if is_copying(other) else [other])
     ]

@@ -138,8 +138,8 @@ class Making:
 
 
 def makings(policy: Policy, calibration: Calibration, widths: Widths = INT8) -> tuple[Making, ...]:
-    """Return every rung of the ladder, and between the last two those of fewer bits: some of the
-    hidden activations wide, or all of them a little.
+    """Return every rung of the ladder; between the last two those of fewer bits: some of the hidden
+    activations wide, or all of them a little; above them all those with finer weights.
     """
     calibration = thinned(policy, calibration)
     best = cache(partial(_best, policy, calibration, widths=widths))
@@ -148,11 +148,8 @@ def makings(policy: Policy, calibration: Calibration, widths: Widths = INT8) -> 
         return tuple(ways)
     top, stages = len(LADDER) - 1, len(hidden_stages(units_of(policy)))
 
-    def wide(hidden_bits: int, count: int | None = None, inner_bits: int = 8) -> QuantPolicy:
-        settings = replace(
-            best(top)[1], hidden_bits=hidden_bits, wide_layers=count, inner_bits=inner_bits
-        )
-        return quantize(policy, calibration, settings, top)
+    def changed(**changes: Any) -> QuantPolicy:
+        return quantize(policy, calibration, replace(best(top)[1], **changes), top)
 
     most = 1 if policy.contract.observation.has_pixels else MOST_WIDE_PARTS
     others = {f", others of {bits} bits" if bits > 8 else "": bits for bits in INNER_BITS}
@@ -160,15 +157,33 @@ def makings(policy: Policy, calibration: Calibration, widths: Widths = INT8) -> 
         Making(
             top,
             f"last {count} of {stages} activations wide{said}",
-            partial(wide, WIDE_BITS, count, bits),
+            partial(changed, hidden_bits=WIDE_BITS, wide_layers=count, inner_bits=bits),
         )
         for count in range(1, min(most, stages - 1) + 1)
         for said, bits in others.items()
     ]
     middle = [
-        Making(top, f"activations of {bits} bits", partial(wide, bits)) for bits in MIDDLE_BITS
+        Making(top, f"activations of {bits} bits", partial(changed, hidden_bits=bits))
+        for bits in MIDDLE_BITS
     ]
-    return (*ways[:top], *parts, *middle, *ways[top:])
+    finer = [
+        Making(
+            top,
+            f"weights of 9 bits in the {which}",
+            partial(changed, input_copies=copies, head_copies=2),
+        )
+        for copies, which in ((1, "last layer"), (2, "first and last"))
+        if _gaps_decide(policy)
+    ]
+    return (*ways[:top], *parts, *middle, *ways[top:], *finer)
+
+
+def _gaps_decide(policy: Policy) -> bool:
+    """Whether small differences of large outputs decide, and reading twice costs little: a choice
+    by numbers, without memory.
+    """
+    contract = policy.contract
+    return contract.action.is_choice and not contract.observation.has_pixels and not contract.state
 
 
 def _first(best: Callable[[int], tuple[QuantPolicy, QuantSettings]], number: int) -> QuantPolicy:

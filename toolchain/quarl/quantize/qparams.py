@@ -42,7 +42,7 @@ from quarl.quantize.loops import (
     gates,
     is_narrow_copy,
 )
-from quarl.quantize.transforms import Unit, input_joins
+from quarl.quantize.transforms import Unit, input_joins, is_copying
 from quarl.quantize.widths import largest_weight
 
 SHRINK_STEPS = np.linspace(
@@ -184,7 +184,10 @@ def plan_tensors(
             readers.setdefault(name, []).append(unit)
     groups = scale_groups(units, loops)
     joined = {
-        name for unit in units if isinstance(unit.op, Concat | Add) for name in groups[unit.name]
+        name
+        for unit in units
+        if isinstance(unit.op, Concat | Add) and not is_copying(unit)
+        for name in groups[unit.name]
     }.union(*(groups[state] for state, _ in loops))
     held = accumulated(units, loops)
     bits = {**bits, **dict.fromkeys(gates(units, held), GATE_BITS)}
@@ -209,12 +212,12 @@ def plan_tensors(
             )
         elif isinstance(unit.op, Activation):
             tensors[name] = function_tensor(unit.op.function, *ranges[name], width)
-        elif not isinstance(unit.op, Copying):
+        elif not is_copying(unit):
             tensors[name] = spanning_tensor(*ranges[name], width, least)
         if unit.relu_max is not None:
             tensors[name] = _clamped(tensors[name], unit.relu_max)
     for unit in units:
-        if isinstance(unit.op, Copying):
+        if is_copying(unit):
             tensors[unit.name] = tensors[unit.inputs[0]]
     return {**tensors, **{state: tensors[made] for state, made in loops}}
 
@@ -258,7 +261,7 @@ def scale_groups(units: tuple[Unit, ...], loops: Loops = ()) -> dict[str, frozen
         if isinstance(unit.op, Concat | Add | Copying):
             merged = groups[unit.name].union(*(groups[name] for name in unit.inputs))
             is_own = INPUT in groups[unit.name] or INPUT in unit.inputs
-            if is_own and unit.name not in joins and not isinstance(unit.op, Copying):
+            if is_own and unit.name not in joins and not is_copying(unit):
                 raise UnsupportedError(
                     f"{unit.name}: joins the observation's own pixels with a layer's results: "
                     "put a layer between them"
@@ -332,7 +335,7 @@ def _coarsest_steps(
     coarsest: dict[str, float] = {}
     for unit in units:
         reach = max(map(abs, _widened(*spans[unit.name])))
-        is_copy = isinstance(unit.op, Copying)
+        is_copy = is_copying(unit)
         steps[unit.name] = (
             steps[unit.inputs[0]] if is_copy else 2 * reach / (2 ** bits.get(unit.name, 8) - 2)
         )

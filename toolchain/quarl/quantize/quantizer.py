@@ -66,6 +66,7 @@ from quarl.quantize.transforms import (
     pictures,
     run_unit,
     units_of,
+    with_finer_layers,
 )
 from quarl.quantize.widths import Widths
 
@@ -128,6 +129,7 @@ def fold(policy: Policy, calibration: Calibration, settings: QuantSettings) -> F
     real = real_input(policy.contract.observation, graph_obs, observation)
     if settings.equalize_power > 0:
         units = equalize(units, _peaks(units, real, state), settings.equalize_power)
+    units = with_finer_layers(units, settings.input_copies, settings.head_copies)
     return Folded(units, observation, observation.quantize(graph_obs), real, state, loops)
 
 

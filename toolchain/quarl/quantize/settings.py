@@ -25,6 +25,8 @@ class QuantSettings:
     # of how many of the last functions' or layers' hidden outputs are wide; None: of all
     wide_layers: int | None = None
     inner_bits: int = 8  # of the other hidden activations, where only some are wide
+    input_copies: int = 1  # of the observation, for the layers that read it: finer weights
+    head_copies: int = 1  # of what the last layer reads
     output_bits: int = 8  # of the last integers, where they are neither a wide head nor squashed
     weight_bits: int = 8  # of the layers between the first and the last
     edge_bits: int = 8  # weights of the first and the last layer

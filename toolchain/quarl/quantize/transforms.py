@@ -22,6 +22,7 @@ from quarl.graph.policy import (
     Columns,
     Concat,
     Conv2D,
+    Copying,
     Dense,
     DepthwiseConv2D,
     Flatten,
@@ -41,6 +42,12 @@ class Unit:
     op: Op
     inputs: tuple[str, ...]
     relu_max: float | None = None
+
+
+def is_copying(unit: Unit) -> bool:
+    """Whether the unit's integers are those of its one input, one after the other or repeated."""
+    repeats = isinstance(unit.op, Concat) and len(set(unit.inputs)) == 1
+    return isinstance(unit.op, Copying) or repeats
 
 
 def units_of(policy: Policy) -> tuple[Unit, ...]:
@@ -178,6 +185,28 @@ def center_head(units: tuple[Unit, ...]) -> tuple[Unit, ...]:
         *units[:-1],
         replace(head, op=_with(head.op, weights, head.op.bias - head.op.bias.mean())),
     )
+
+
+def with_finer_layers(
+    units: tuple[Unit, ...], input_copies: int, head_copies: int
+) -> tuple[Unit, ...]:
+    """Return the units with the dense layers that read the observation, and the last one where it
+    is dense, reading their input several times, each time by that share of their weights.
+
+    The sum stays, and the steps of the weights become that much finer: two copies are a bit more.
+    """
+    finer: list[Unit] = []
+    for unit in units:
+        is_first, is_last = unit.inputs == (INPUT,), unit is units[-1]
+        copies = head_copies if is_last else input_copies if is_first else 1
+        if copies == 1 or not isinstance(unit.op, Dense):
+            finer.append(unit)
+            continue
+        repeated = Unit(f"{unit.name}/copies", Concat(), unit.inputs * copies)
+        weights = np.tile(unit.op.weights / copies, (1, copies))
+        layer = replace(unit, op=_with(unit.op, weights, unit.op.bias), inputs=(repeated.name,))
+        finer += [repeated, layer]
+    return tuple(finer)
 
 
 def equalize(
