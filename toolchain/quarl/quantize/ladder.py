@@ -169,7 +169,7 @@ def makings(policy: Policy, calibration: Calibration, widths: Widths = INT8) -> 
     finer = [
         Making(
             top,
-            f"weights of 9 bits in the {which}",
+            f"weights of {widths.edges + 1} bits in the {which}",
             partial(changed, input_copies=copies, head_copies=2),
         )
         for copies, which in ((1, "last layer"), (2, "first and last"))

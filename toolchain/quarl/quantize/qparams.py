@@ -183,12 +183,9 @@ def plan_tensors(
         for name in unit.inputs:
             readers.setdefault(name, []).append(unit)
     groups = scale_groups(units, loops)
-    joined = {
-        name
-        for unit in units
-        if isinstance(unit.op, Concat | Add) and not is_copying(unit)
-        for name in groups[unit.name]
-    }.union(*(groups[state] for state, _ in loops))
+    joined = {name for unit in units if _joins(unit) for name in groups[unit.name]}.union(
+        *(groups[state] for state, _ in loops)
+    )
     held = accumulated(units, loops)
     bits = {**bits, **dict.fromkeys(gates(units, held), GATE_BITS)}
     ranges = {name: range_of(name, values) for name in groups}
@@ -220,6 +217,10 @@ def plan_tensors(
         if is_copying(unit):
             tensors[unit.name] = tensors[unit.inputs[0]]
     return {**tensors, **{state: tensors[made] for state, made in loops}}
+
+
+def _joins(unit: Unit) -> bool:
+    return isinstance(unit.op, Concat | Add) and not is_copying(unit)
 
 
 def _group_tensor(
