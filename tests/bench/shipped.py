@@ -15,9 +15,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from quarl import pipeline
+from quarl.bundle.rung_result import RungResult
 from quarl.evidence.agreement import BoxAgreement, DiscreteAgreement
 from quarl.evidence.evidence import Evidence, evidence_from_json
 from quarl.evidence.gather import PARITY
@@ -50,8 +50,8 @@ class Shipped:
     """One policy after `quarl ship`."""
 
     name: str
-    rung: int
-    ladder: tuple[Mapping[str, Any], ...]  # the rungs tried, as the manifest tells them
+    rung: int | None
+    ladder: tuple[RungResult, ...]  # every candidate
     verdict: Verdict
     evidence: Evidence
     profile: Profile
@@ -87,7 +87,7 @@ def cells(shipped: Shipped) -> tuple[str, ...]:
     )
     failed = ", ".join(check.name for check in shipped.verdict.failed)
     answer = (
-        f"pass, rung {shipped.rung}"
+        f"pass, rung {shipped.rung} ({taken(shipped.ladder)})"
         if shipped.verdict.may_ship
         else f"FAIL, rung {shipped.rung}: {failed}"
     )
@@ -105,21 +105,25 @@ def cells(shipped: Shipped) -> tuple[str, ...]:
     )
 
 
-def refused(ladder: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the rungs that were not taken do to the mean return, or why they were not
-    played.
+def taken(ladder: Sequence[RungResult]) -> str:
+    """Return the name of the candidate that was taken."""
+    return next(one.name for one in ladder if one.taken)
+
+
+def refused(ladder: Sequence[RungResult]) -> str:
+    """Return what the candidates that were played and not taken do to the mean return, how many
+    decisions alone refused, and how many nobody needed to try.
     """
-    told = []
-    for tried in ladder:
-        mean, missed = tried["mean"], tried["missed"]
-        if missed:
-            lost = (
-                ""
-                if mean is None
-                else f" {mean['mean_source']:.4g} -> {mean['mean_candidate']:.4g} over "
-                f"{mean['episodes']}"
-            )
-            told.append(f"{tried['rung']}:{lost or ' ' + missed[0]}")
+    played = [one for one in ladder if one.mean is not None and one.missed]
+    unplayed = [one for one in ladder if one.mean is None and one.missed]
+    told = [
+        f"{one.name}: {one.mean.mean_source:.4g} -> {one.mean.mean_candidate:.4g} over "
+        f"{one.mean.episodes}"
+        for one in played
+        if one.mean is not None
+    ]
+    if unplayed:
+        told.append(f"{len(unplayed)} of {len(ladder)} unplayed")
     return "; ".join(told) or "-"
 
 
@@ -154,8 +158,8 @@ def markdown(rows: Mapping[str, Sequence[str]], machine: str) -> str:
             "recipe's limits, the whole chain. Returns are",
             "those of paired episodes, so they differ from a recipe's score, which was "
             "measured on others; the interval is the gate's own.",
-            "Refused are the lower rungs, by float32 -> int8 over paired episodes that only "
-            "choose, or why they were not played.",
+            "Refused: candidates that paired episodes refused, float32 -> int8; unplayed those "
+            "whose decisions or cost alone were enough.",
             "Size and latency (median of one inference, one thread) are those of the "
             f"`.tflite` in {RUNTIME}, float32 / int8, in one run.",
             f"{MACHINE}{machine}.",
