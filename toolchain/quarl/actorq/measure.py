@@ -1,8 +1,9 @@
 """What a decision and a step cost on this machine, by width and precision, with nothing else of a
 run around them.
 
-In: an environment and widths. Out: CPU time of one thread, the best of many short windows, the
-candidates taking turns: other work on the machine costs little. The frameworks take part, so that
+In: an environment and widths. Out: CPU time of one thread, the best of many windows, the candidates
+taking turns: other work on the machine costs little. A window of steps is as long as an actor plays
+by one policy, so that the caches are as full of its weights as an actor's. The frameworks take part, so that
 int8 is compared with the best float there is.
 """
 
@@ -34,7 +35,7 @@ from quarl.runtimes.host import LitertRuntime
 WINDOW_S = 0.002
 WIDTHS = (64, 128, 256, 512, 1024, 2048)
 GAIN = 1.1  # against the best float, from which a width is called worth it
-ROUND_STEPS = 100
+ROUND_STEPS = 300  # the longer pull period of the paper
 
 
 @dataclass(frozen=True, slots=True)

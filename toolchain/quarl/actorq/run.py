@@ -141,7 +141,8 @@ class _Supervisor:
         here = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
         settings = plan.settings
 
-        again = {"max_task_retries": -1}  # a process that died begins its call anew
+        # a process that died begins its call anew, by Ray: it would take a second to tell us
+        again = {"max_task_retries": -1}
 
         def place(kind: type[Any], role: str, **options: Any) -> Any:
             name = f"{role} {plan.folder}"
@@ -166,8 +167,7 @@ class _Supervisor:
         self._actors = [
             place(
                 *(processes.ActorProcess, f"actor {actor}"),
-                num_cpus=1,
-                max_restarts=settings.actors.restarts,
+                **{"num_cpus": 1, "max_restarts": settings.actors.restarts, **again},
             ).remote(plan, actor)
             for actor in range(settings.actors.count)
         ]
@@ -212,9 +212,6 @@ class _Supervisor:
     def _restart(self, actor: int | None, error: Exception) -> None:
         """Begin an actor's call again, or raise what ends the run."""
         allowed, kinds = self._plan.settings.actors.restarts, self._ray.exceptions
-        if isinstance(error, kinds.ActorUnavailableError):  # Ray is starting its process again
-            self._begin(actor)
-            return
         if actor is None or isinstance(error, kinds.RayActorError):
             raise message_of(error) from error
         self._failures[actor] += 1
