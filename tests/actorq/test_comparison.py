@@ -16,7 +16,7 @@ from quarl.actorq.measure import StepCost, break_even
 from quarl.actorq.page import write_page
 from quarl.actorq.record import read_record
 from quarl.actorq.saturation import Costs, costs_of, limits_of, steps_per_s
-from quarl.actorq.tables import Measured
+from quarl.actorq.tables import Measured, tables_of
 from quarl.cli.verbs.actorq_page import actorq_page
 from quarl.errors import InputError
 from tests.conftest import need
@@ -187,3 +187,16 @@ def test_the_page_in_markdown_has_its_figures_beside_it(tmp_path: Path) -> None:
 def test_a_threshold_that_is_not_a_number_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--threshold a=b: b is not a number"):
         actorq_page([], tmp_path / "page.md", ["small=61", "a=b"])
+
+
+def test_runs_that_differ_in_their_actors_tell_what_several_collect() -> None:
+    few, many = (
+        replace(
+            INT8[0], case=replace(INT8[0].case, actors=actors), actors=INT8[0].actors[:1] * actors
+        )
+        for actors in (1, 3)
+    )
+    (table,) = [t for t in tables_of([few, many], {}, []) if "several actors" in t.title]
+    assert [row[2] for row in table.rows] == ["1", "3"]
+    assert float(table.rows[1][4]) == pytest.approx(3.0), "three made-up actors that share nothing"
+    assert all("several actors" not in t.title for t in tables_of(INT8, {}, []))

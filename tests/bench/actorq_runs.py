@@ -51,11 +51,13 @@ class Cell:
     kinds: tuple[str, ...]
     seeds: tuple[int, ...] = (1,)
     pull_every: int | None = None  # None: as the recipe says
+    count: int | None = None  # of actors; None: as the recipe says
 
     def run_name(self, kind: str, seed: int) -> str:
         """Return the folder of one run."""
         pull = "" if self.pull_every is None else f"-pull{self.pull_every}"
-        return f"{self.recipe}-{kind}-{seed}{pull}"
+        actors = "" if self.count is None else f"-actors{self.count}"
+        return f"{self.recipe}-{kind}-{seed}{pull}{actors}"
 
 
 CELLS = (  # in this order: those of a shorter time hold most of it
@@ -84,6 +86,7 @@ CELLS = (  # in this order: those of a shorter time hold most of it
     Cell("acrobot_dqn", FP32),
     Cell("point_to_point_dqn", FP32),
     Cell("hopper_stand_d4pg", BOTH),
+    *(Cell("collect_512", BOTH, count=count) for count in (1, 2, 3, 4)),
     Cell("mountaincar_dqn", BOTH),
 )
 THRESHOLDS = {"cartpole_dqn": 195.0, "cartpole_balance_d4pg": 500.0}  # stated before any run
@@ -143,7 +146,9 @@ def _made(cell: Cell, kind: str, seed: int, run: Path) -> str:
     recipe, text = recipe_at(str(STUDY / cell.recipe))
     seeded = replace(recipe, train=replace(recipe.train, seed=seed))
     outcome = run_actorq(
-        seeded, run, Wishes(changes={**KINDS[kind], "pull_every": cell.pull_every})
+        seeded,
+        run,
+        Wishes(changes={**KINDS[kind], "pull_every": cell.pull_every, "count": cell.count}),
     )
     if cell.recipe in SHIPPED and (kind, seed) == ("int8", 1):
         shutil.copytree(

@@ -22,7 +22,7 @@ def record_of(precision: str, step_ms: float, seed: int = 1, *, runtime: str = "
     spent = {"inference": half / 2, "environment": half / 2, "wait": 100.0}
     phases = tuple(spent.get(phase, 0.0) for phase in PHASES)
     actors = tuple(
-        replace(Account(f"actor {i}"), phases_s=phases, cpu_s=half, steps=5_000, pid=i)
+        replace(Account(f"actor {i}"), phases_s=phases, cpu_s=half, wall_s=25.0, steps=5_000, pid=i)
         for i in range(2)
     )
     return Record(

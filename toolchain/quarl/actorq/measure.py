@@ -3,8 +3,8 @@ run around them.
 
 In: an environment and widths. Out: CPU time of one thread, the best of many windows, the candidates
 taking turns: other work on the machine costs little. A window of steps is as long as an actor plays
-by one policy, so that the caches are as full of its weights as an actor's. The frameworks take part, so that
-int8 is compared with the best float there is.
+by one policy, so that the caches are as full of its weights as an actor's. The frameworks take
+part, so that int8 is compared with the best float there is.
 """
 
 from __future__ import annotations

@@ -94,6 +94,11 @@ class Record:
         """Environment steps an actor makes in a second of its CPU."""
         return self.actor_steps / self.actors_cpu_s
 
+    @property
+    def steps_per_s(self) -> float:
+        """Environment steps of all actors in a second of the life of their processes."""
+        return self.actor_steps / max(a.wall_s for a in self.actors)
+
     def cost_ms(self, *phases: str) -> float:
         """CPU milliseconds of these phases for 1,000 environment steps: the actors' CPU time,
         shared out as their wall time without waiting is.

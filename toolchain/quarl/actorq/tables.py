@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quarl.actorq.comparison import (
     SpeedUp,
@@ -53,6 +53,7 @@ def tables_of(
         _costs(records),
         _speed_ups(speed_ups(records, thresholds)),
         *(_widths(each) for each in measured),
+        *_by_actors(records),
         _saturation(records),
         _runs(records),
     ]
@@ -176,6 +177,34 @@ def _widths(measured: Measured) -> Table:
         ("width", *names),
         tuple(rows),
     )
+
+
+def _by_actors(records: Sequence[Record]) -> list[Table]:
+    """Return what several actors collected, of runs that differ in their number; none where no runs
+    do.
+    """
+    alike: dict[tuple[object, ...], list[Record]] = {}
+    for run in records:
+        alike.setdefault((replace(run.case, actors=0), run.kind), []).append(run)
+    rows = []
+    for runs in alike.values():
+        if len({run.case.actors for run in runs}) < 2:
+            continue
+        few = min(runs, key=lambda run: run.case.actors)
+        rows += [
+            (
+                *(run.case.name, run.kind, f"{run.case.actors}", f"{run.steps_per_s:,.0f}"),
+                f"{run.steps_per_s / few.steps_per_s:.2f}",
+                f"{run.steps_per_cpu_s:,.0f}",
+            )
+            for run in sorted(runs, key=lambda run: run.case.actors)
+        ]
+    note = (
+        "Environment steps a second of all actors together, their calls to the store included, "
+        "where the learner waits for nobody; all processes of the run share the processors."
+    )
+    head = ("case", "actors", "number", "steps a second", "times the fewest", "a CPU second")
+    return [Table("How much several actors collect", note, head, tuple(rows))] if rows else []
 
 
 def _saturation(records: Sequence[Record]) -> Table:
