@@ -123,6 +123,7 @@ def bench_accuracy(folder: Path) -> list[Row]:
     """
     policy_zip, frames = _nature(folder)
     policy = read_policy(policy_zip)
+    assert isinstance(policy, Policy)
     calibration = read_observations(frames, policy.contract)
     test = atari_frames(1000, seed=2)
     wanted = policy.outputs(test)
@@ -172,6 +173,7 @@ def bench_returns(folder: Path) -> list[Row]:
     for path in sorted(p.parent for p in POLICIES.glob("*/policy.zip")):
         source = import_source(str(path))
         policy, env, recipe = source.policy, source.env, source.recipe
+        assert isinstance(policy, Policy)
         assert env is not None
         assert recipe is not None
         calibration = read_observations(path / "calibration.npz", policy.contract)
@@ -274,6 +276,7 @@ def bench_throughput(folder: Path) -> list[Row]:
     """
     policy_zip, frames = _nature(folder)
     policy = read_policy(policy_zip)
+    assert isinstance(policy, Policy)
     calibration = read_observations(frames, policy.contract)
     quantized = quantize_on_rung(policy, calibration, DEFAULT_RUNG)
     model = emit_tflite(quantized)

@@ -7,6 +7,7 @@ turns, so that other work on the machine costs little. Only ratios of one run ar
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,15 @@ from quarl.actorq.block import NetShape
 from quarl.actorq.contents import reference_of
 from quarl.actorq.fill import Filler
 from quarl.actorq.kernel import load_kernel, runnable_variants
-from quarl.actorq.measure import best_us, blocks_of, candidates_of, sample_net, step_costs
-from quarl.actorq.players import MOST_ROWS, KernelPlayer
+from quarl.actorq.measure import (
+    SampleNet,
+    best_us,
+    blocks_of,
+    candidates_of,
+    sample_net,
+    step_costs,
+)
+from quarl.actorq.players import MOST_ROWS, KernelPlayer, Player
 from quarl.actorq.run import contract_of
 from quarl.actorq.settings import settings_of
 from quarl.graph.env_spec import EnvSpec
@@ -47,13 +55,11 @@ def _decisions(width: int) -> list[Row]:
     shape = NetShape((24, width, width, width, 6), "relu", False)
     net = sample_net(shape)
     blocks = blocks_of(net)
-    best = best_us(
-        {n: lambda p=p: p(net.obs[:1]) for n, p in candidates_of(blocks).items()}, ROUNDS
-    )
+    best = best_us({n: _decision(p, net) for n, p in candidates_of(blocks).items()}, ROUNDS)
     goal, name = DECISION_US[width], f"3 x {width}"
     # in turns with others each finds its weights thrown out of the caches; an actor runs alone
     own = KernelPlayer(blocks["int8"])
-    alone = best_us({"int8": lambda: own(net.obs[:1])}, ROUNDS)["int8"]
+    alone = best_us({"int8": _decision(own, net)}, ROUNDS)["int8"]
     found = f"{alone:.1f} ({best['int8']:.1f} in turns with the others)"
     rows = [Row(f"{name}: int8 decision, us", found, f"<= {goal}", alone <= goal)]
     for other in ("fp16", "fp32", "LiteRT fp32", "torch fp32", "torch dynamic int8"):
@@ -62,10 +68,7 @@ def _decisions(width: int) -> list[Row]:
     variants = [v.name for v in runnable_variants() if v.name in ("avx-vnni", "avx2")]
     for variant in variants:
         player = KernelPlayer(blocks["int8"], variant)
-        one, eight = (
-            best_us({"": lambda n=n, p=player: p(net.obs[:n])}, ROUNDS // 2)[""] / n  # type: ignore[misc]
-            for n in (1, 8)
-        )
+        one, eight = (best_us({"": _decision(player, net, n)}, ROUNDS // 2)[""] / n for n in (1, 8))
         holds = max(one, eight) <= 2 * goal if variant == "avx2" else None
         limit = f"<= {2 * goal}" if variant == "avx2" else ""
         found = f"{one:.1f}, {eight:.1f}"
@@ -88,6 +91,11 @@ def _decisions(width: int) -> list[Row]:
         Row("  load, ms", f"{load_ms:.3f}", "<= 0.05", load_ms <= 0.05),
         Row("  bytes, fp32 / int8", f"{share:.2f}", ">= 3.5", share >= 3.5),
     ]
+
+
+def _decision(player: Player, net: SampleNet, rows: int = 1) -> Callable[[], object]:
+    """Return a call that decides on the first observations."""
+    return lambda: player(net.obs[:rows])
 
 
 def _outputs() -> Row:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from quarl.boards.microcontroller import Board
@@ -208,7 +208,7 @@ def _generate(
     policy: QuantPolicy, folder: Path, with_cmsis_nn: bool
 ) -> tuple[list[Path], list[Path]]:
     """Return the C sources and include folders that bakenn writes."""
-    import bakenn  # type: ignore[import-untyped]
+    import bakenn
 
     model = folder.with_suffix(".tflite")
     model.write_bytes(_as_it_reads(emit_tflite(policy)))

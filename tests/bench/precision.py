@@ -86,7 +86,8 @@ def _dqn(filters: int, hidden: int, *, is_half: bool) -> Any:
             self.layers = torch.nn.Sequential(*layers)
 
         def forward(self, frames: torch.Tensor) -> torch.Tensor:
-            return self.layers(frames)
+            features: torch.Tensor = self.layers(frames)
+            return features
 
     class Frames(gymnasium.Env[Any, Any]):
         observation_space = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
@@ -101,11 +102,13 @@ def _dqn(filters: int, hidden: int, *, is_half: bool) -> Any:
         policy_kwargs={"features_extractor_class": Convolutions, "net_arch": []},
     )
     model.set_logger(Logger(None, []))
+    replay = model.replay_buffer
+    assert replay is not None
     rng = np.random.default_rng(0)
     for _ in range(4 * BATCH):
         frames = rng.integers(0, 256, (2, 1, 4, 84, 84), np.uint8)
         action, reward, done = rng.integers(0, 6, (1, 1)), rng.normal(size=1), np.zeros(1)
-        model.replay_buffer.add(frames[0], frames[1], action, reward, done, [{}])
+        replay.add(frames[0], frames[1], action, reward, done, [{}])
     return model
 
 
@@ -126,4 +129,5 @@ def _trained(seed: int, is_half: bool) -> tuple[float, float]:
     model.learn(STEPS)
     seconds = time.perf_counter() - begin
     value, _ = evaluate_policy(model, make_vec_env("CartPole-v1", 1, seed=1000), EPISODES)
+    assert not isinstance(value, list)  # of each episode, where that is asked
     return float(value), seconds

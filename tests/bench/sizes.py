@@ -113,7 +113,7 @@ def limited_rows(folder: Path) -> list[Row]:
     files = {"float32": folder / "float32.tflite", "int8": folder / "int8.tflite"}
     files["float32"].write_bytes(FLOAT_EMITTERS["tflite"](source))
     files["int8"].write_bytes(EMITTERS["tflite"](quantized))
-    rows = []
+    rows: list[Row] = []
     for limit in (None, LIMIT_BYTES):
         what = f"III on {WIDE_INPUTS:,} inputs, weights read from the file, " + (
             "all memory" if limit is None else f"{limit >> 20} MiB"
@@ -178,7 +178,7 @@ def memory_group(limit_bytes: int | None) -> Iterator[Path | None]:
             made_group.rmdir()
 
 
-def made(widths: tuple[int, ...]) -> tuple[Policy, QuantPolicy, np.ndarray]:  # type: ignore[type-arg]
+def made(widths: tuple[int, ...]) -> tuple[Policy, QuantPolicy, NDArray[Any]]:
     """Return a ReLU network of random weights, its integers, and observations."""
     rng = np.random.default_rng(0)
     policy = peer(widths)(rng)

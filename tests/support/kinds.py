@@ -32,7 +32,8 @@ def kinds_of(functions: Iterator[Callable[..., Any]]) -> set[str]:
     """Return the markers of a test made of these functions: itself and its fixtures."""
     programs: set[str] = set()
     kinds: set[str] = set()
-    waiting, seen = [*functions], set()
+    waiting: list[object] = [*functions]
+    seen: set[FunctionType] = set()
     while waiting:
         named = waiting.pop()
         if isinstance(named, FunctionType):

@@ -239,7 +239,7 @@ class Builder:
     def build(self) -> QuantPolicy:
         """Return the policy with a contract that fits its shapes."""
         count = self.shapes[self.newest][0]
-        layout = "vector" if len(self.shape) == 1 else "hwc"
+        layout: Literal["vector", "hwc"] = "vector" if len(self.shape) == 1 else "hwc"
         observation = Observation(self.shape, "float32" if layout == "vector" else "uint8", layout)
         features = self.shape[0] if layout == "vector" else 0
         quantizer = ObservationQuantizer(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quarl.graph.contract import Action, Contract, Normalizer, Observation
 from quarl.graph.policy import (
@@ -58,7 +60,7 @@ def mlp(rng: np.random.Generator, widths: tuple[int, ...], function: str) -> lis
     for index, (inputs, outputs) in enumerate(pairwise(widths)):
         layers.append((f"dense{index}", dense(rng, inputs, outputs)))
         if index < len(widths) - 2:
-            layers.append((f"{function}{index}", Activation(function)))  # type: ignore[arg-type]
+            layers.append((f"{function}{index}", Activation(function)))
     return layers
 
 
@@ -202,7 +204,7 @@ SAMPLES: dict[str, Callable[[np.random.Generator], Policy]] = {
 }
 
 
-def observations(policy: Policy, rng: np.random.Generator, count: int) -> np.ndarray:  # type: ignore[type-arg]
+def observations(policy: Policy, rng: np.random.Generator, count: int) -> NDArray[Any]:
     """Return observations; vectors reach far beyond what the calibration saw now and then."""
     shape = (count, *policy.contract.observation.shape)
     if policy.contract.observation.is_image:

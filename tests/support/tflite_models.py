@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from quarl.emitters import tflite_layers as layers
@@ -25,8 +25,8 @@ def keras_and_tensorflow() -> tuple[Any, Any]:
     """Return both packages, quiet and on the CPU."""
     need("tensorflow", "keras")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    import keras
-    import tensorflow
+    import keras  # type: ignore[import-untyped]
+    import tensorflow  # type: ignore[import-untyped]
 
     keras.utils.set_random_seed(7)
     return keras, tensorflow
@@ -167,7 +167,7 @@ class HandMade(TfliteFile):
 
 def packed(model: Any) -> bytes:
     """Return the bytes of a model of the schema's object classes."""
-    import flatbuffers
+    import flatbuffers  # type: ignore[import-untyped]
 
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), b"TFL3")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
 
 from quarl.emitters import emit_tflite
 from quarl.graph.quant_policy import QuantPolicy, QuantTensor

@@ -7,13 +7,15 @@ Only a processor with bfloat16 units gains (`bf16_units`).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+A = TypeVar("A", bound=BaseAlgorithm)
 
-def in_bf16(algorithm: type[BaseAlgorithm]) -> type[BaseAlgorithm]:
+
+def in_bf16(algorithm: type[A]) -> type[A]:
     """Return the algorithm with bfloat16 matrix products in its updates."""
     return type(algorithm.__name__, (_Half, algorithm), {})
 
