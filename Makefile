@@ -63,7 +63,7 @@ lint: $(VENV)/check.done ## ruff, clang-format and mypy; needs no torch and no T
 	$(BIN)/ruff format --check toolchain tests
 	@$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 	$(BIN)/mypy $(MYPY_FLAGS)
-	$(BIN)/mypy $(MYPY_FLAGS) tests/types/api.py
+	$(BIN)/mypy $(MYPY_FLAGS) tests/types/api.py tests/bench
 
 format: $(VENV)/check.done ## mend what ruff and clang-format can mend
 	$(BIN)/ruff check --fix toolchain tests

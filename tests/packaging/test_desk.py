@@ -51,6 +51,11 @@ def test_the_environment_may_lie_elsewhere() -> None:
     assert ".venv/" not in commands
 
 
+def test_lint_checks_the_types_of_the_benchmarks() -> None:
+    commands = make("--dry-run", "lint", "VENV=elsewhere/env")
+    assert re.search(r"/mypy .* tests/bench$", commands, re.MULTILINE)
+
+
 def test_the_quick_tests_leave_out_every_marker() -> None:
     markers = tomllib.loads((ROOT / "pyproject.toml").read_text())
     listed = {
