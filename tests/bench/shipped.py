@@ -21,11 +21,14 @@ from quarl.bundle.rung_result import RungResult
 from quarl.evidence.agreement import BoxAgreement, DiscreteAgreement
 from quarl.evidence.evidence import Evidence, evidence_from_json
 from quarl.evidence.gather import PARITY
+from quarl.exporter.request import ExportRequest
 from quarl.profiles.host import Profile, cpu_name
 from quarl.resources import models_dir
 from quarl.sources.recipe import list_recipes
 from quarl.stats.outcomes import MeanTest
+from quarl.verdict.assess import ParityRequest
 from quarl.verdict.verdict import Verdict
+from quarl.workers import open_workers
 
 RUNTIME = "litert"
 MACHINE = "Machine: "
@@ -61,7 +64,14 @@ class Shipped:
 def ship(name: str, folder: Path) -> Shipped:
     """Ship a policy with its own recipe's limits."""
     began = time.perf_counter()
-    made = pipeline.ship(pipeline.import_source(name), folder / name, trust=True)
+    with open_workers(None, None, patient=True) as workers:
+        made = pipeline.ship(
+            pipeline.import_source(name),
+            folder / name,
+            ExportRequest(workers=workers),
+            ParityRequest(workers=workers),
+            trust=True,
+        )
     wall_s = time.perf_counter() - began
     manifest, evidence = (
         made.release.manifest,

@@ -87,7 +87,7 @@ def test_three_workers_play_what_one_plays(three: Processes) -> None:
     )
     assert same(played, run_episodes(CARTPOLE, lean, SEEDS))
     assert progress[-1] == (13, 13)
-    assert len(progress) == 4, "shares of four seeds, and one of what is left"
+    assert len(progress) == 3, "a share for each"
 
 
 def test_a_shipped_policy_in_a_vectorised_environment_too(three: Processes) -> None:
@@ -187,3 +187,23 @@ _COUNTED: list[int] = []
 def counted() -> Actor:
     _COUNTED.append(1)
     return lean
+
+
+@pytest.mark.parametrize(
+    ("seeds", "workers", "sizes"),
+    [
+        (1, 2, [1]),
+        (3, 2, [1, 2]),
+        (10, 2, [5, 5]),
+        (12, 2, [6, 6]),
+        (40, 2, [10] * 4),
+        (26, 4, [6, 7, 6, 7]),
+        (5, 4, [1, 1, 1, 2]),
+    ],
+)
+def test_shares_are_of_nearly_one_size_so_that_no_worker_waits(
+    seeds: int, workers: int, sizes: list[int]
+) -> None:
+    cut = shares._cut(range(seeds), workers)
+    assert [len(share) for share in cut] == sizes
+    assert [seed for share in cut for seed in share] == list(range(seeds))

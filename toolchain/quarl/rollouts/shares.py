@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any, TypeAlias, TypeVar
 
 from quarl.graph.contract import Contract
@@ -41,7 +42,7 @@ Maker: TypeAlias = Callable[[], Actor]
 """
 
 SHARES = 2  # for each worker, so that one who is done early finds more
-FEWEST = 4  # seeds of a share
+FEWEST = 4  # seeds of a share, where each worker has several
 FEWEST_COPIED = 16  # seeds of which a copy of this process plays half
 MOST_OPENED = 6  # actors that are kept for the next share
 
@@ -110,8 +111,7 @@ def in_shares(
         tried = _try_here(workers, play, seeds, progress, may_be_copied=may_be_copied)
         if tried is not None:
             return tried
-    size = max(FEWEST, -(-count // (SHARES * workers.count)))
-    shares = [tuple(seeds[start : start + size]) for start in range(0, count, size)]
+    shares = _cut(seeds, workers.count)
     found: dict[int, T] = {}
     done = 0
     calls = [(play, place, share) for place, share in enumerate(shares)]
@@ -121,6 +121,16 @@ def in_shares(
         if progress is not None:
             progress(each * done, each * count)
     return [found[place] for place in range(len(shares))]
+
+
+def _cut(seeds: Sequence[int], workers: int) -> list[tuple[int, ...]]:
+    """Return the seeds in shares of nearly the same size, as many for each worker: SHARES where the
+    seeds are many, one where they are few.
+    """
+    each = min(SHARES, max(1, len(seeds) // (FEWEST * workers)))
+    count = min(len(seeds), each * workers)
+    ends = [len(seeds) * share // count for share in range(count + 1)]
+    return [tuple(seeds[start:end]) for start, end in pairwise(ends)]
 
 
 def opened(make: Callable[[], T]) -> T:
