@@ -23,8 +23,10 @@ from quarl.resources import models_dir
 from quarl.rollouts import actors
 from quarl.rollouts.actors import Actor, artifact_actor, float64_actor, row_by_row, source_actor
 from quarl.rollouts.episodes import run_episodes
+from quarl.sources.observations import observations_of
 from quarl.sources.source import open_source
 from tests.conftest import need
+from tests.support.small_policies import mlp
 
 IMAGE_POLICIES = sorted(
     path.parent.name
@@ -100,7 +102,7 @@ def test_an_action_on_an_image_does_not_depend_on_the_batch(
 
 
 def test_outputs_in_batches_have_the_bits_of_single_rows() -> None:
-    outputs = actors._image_outputs(nature())
+    outputs = actors._batch_outputs(nature())
     obs = screens(53)
     alone = np.concatenate([outputs(obs[row : row + 1]) for row in range(53)])
     np.testing.assert_array_equal(outputs(obs), alone)
@@ -159,13 +161,13 @@ def test_an_exact_tie_goes_to_the_first_action() -> None:
 
 def test_a_source_and_its_control_compute_an_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
     policy, asked = nature(), []
-    compute = actors._image_outputs(policy)
+    compute = actors._batch_outputs(policy)
 
     def counted(obs: NDArray[np.uint8]) -> NDArray[np.float32]:
         asked.append(len(obs))
         return compute(obs)
 
-    monkeypatch.setattr(actors, "_image_outputs", lambda policy: counted)
+    monkeypatch.setattr(actors, "_batch_outputs", lambda policy: counted)
     source, control = actors.source_and_control(policy)
     asked.clear()  # what the control learned from its probes
     obs = screens(20)
@@ -183,19 +185,18 @@ def test_a_source_and_its_control_compute_an_image_once(monkeypatch: pytest.Monk
 
 
 @pytest.mark.play
-@pytest.mark.parametrize("name", IMAGE_POLICIES)
+@pytest.mark.parametrize("name", [*IMAGE_POLICIES, "nav_dqn_large"])
 def test_the_screened_control_of_a_shipped_policy_is_its_float64_policy(name: str) -> None:
     need("ale_py")
-    with np.load(models_dir() / name / "heldout.npz") as held:
-        obs = held["obs"]
     from quarl.importers import ImportOptions
 
-    policy = open_source(name, ImportOptions(), None).policy
+    source = open_source(name, ImportOptions(), None)
+    policy, obs = source.policy, observations_of(source, None)[1].obs
     assert isinstance(policy, Policy)
     exact = actors._float64_outputs(policy)(obs)
     control = float64_actor(policy)
     np.testing.assert_array_equal(control(obs), exact.argmax(axis=1))
-    fast = actors._image_outputs(policy)(obs)
+    fast = actors._batch_outputs(policy)(obs)
     error = (np.abs(fast - exact).max(axis=1) / np.abs(exact).max(axis=1)).max()
     assert isinstance(control, actors._Screened)
     assert error < actors.SAFETY * control._error / 50
@@ -211,3 +212,18 @@ def test_an_atari_episode_is_the_same_for_any_number_of_lanes(kind: str) -> None
     few, many = (run_episodes(env, players()[kind], [11, 12, 13], lanes=lanes) for lanes in (2, 3))
     np.testing.assert_array_equal(few.returns, many.returns)
     np.testing.assert_array_equal(few.lengths, many.lengths)
+
+
+@pytest.mark.play
+def test_a_large_network_goes_in_batches_and_no_row_depends_on_the_others() -> None:
+    rng = np.random.default_rng(0)
+    policy = mlp(rng, (8, 1000, 1000, 4))
+    obs = rng.normal(0, 1, (70, 8)).astype(np.float32)
+    assert policy.parameter_count >= actors._LARGE
+    outputs = actors._batch_outputs(policy)
+    whole = outputs(obs)
+    alone = np.concatenate([outputs(obs[row : row + 1]) for row in range(len(obs))])
+    np.testing.assert_array_equal(whole, alone)
+    np.testing.assert_allclose(whole, policy.outputs(obs), rtol=1e-4, atol=1e-5)
+    exact = actors._float64_outputs(policy)(obs)
+    np.testing.assert_array_equal(float64_actor(policy)(obs), exact.argmax(axis=1))

@@ -5,7 +5,8 @@ In: a policy. Out: a function from observations [n, *shape] in environment units
 A matrix product over a batch may add up in another order than over one row, and in a chaotic
 environment the last bit decides an episode.
 The actors here compute every row as if it were alone, so an episode is the same in any company.
-Images go through ONNX Runtime (float32) and LiteRT (int8), with one runtime for each core.
+Images and large networks go through ONNX Runtime (float32), images through LiteRT too (int8), with
+one runtime for each core.
 """
 
 from __future__ import annotations
@@ -22,7 +23,17 @@ from quarl.emitters import emit_float_onnx
 from quarl.emitters.artifact import open_artifact
 from quarl.errors import InputError
 from quarl.graph.contract import Action
-from quarl.graph.policy import Activation, Add, Concat, Dense, Mul, Policy, Weighted, run_graph
+from quarl.graph.policy import (
+    Activation,
+    Add,
+    Concat,
+    Dense,
+    Mul,
+    Node,
+    Policy,
+    Weighted,
+    run_graph,
+)
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import next_integers, real_outputs, start_integers
 from quarl.graph.rows import start_of, state_parts
@@ -41,6 +52,8 @@ Outputs: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 # how many times the largest float32 error seen two outputs must be apart for float32 to be believed
 SAFETY = 1_000
 _FLOAT32_STEP = 2.0**-24
+# weights from which a network is read from memory for each row that is computed alone
+_LARGE = 1_000_000
 _SMALLEST_SHARE = 4  # rows; below this a second thread costs more than it saves
 
 
@@ -50,16 +63,16 @@ def source_actor(policy: Policy) -> Actor:
     """
     if policy.contract.state:
         return _recurrent(policy, policy.graph_input, np.float32)
-    if policy.contract.observation.is_image:
-        return _acting(policy.contract.action, _image_outputs(policy))
+    if _goes_in_batches(policy):
+        return _acting(policy.contract.action, _batch_outputs(policy))
     return _acting(
-        policy.contract.action, lambda obs: _row_outputs(policy, policy.graph_input(obs))
+        policy.contract.action, lambda obs: _row_outputs(policy.nodes, policy.graph_input(obs))
     )
 
 
 def float_outputs(policy: Policy) -> Outputs:
     """Return the policy's float32 outputs; the last bits may depend on the batch."""
-    return _image_outputs(policy) if policy.contract.observation.is_image else policy.outputs
+    return _batch_outputs(policy) if policy.contract.observation.is_image else policy.outputs
 
 
 def float64_actor(policy: Policy) -> Actor:
@@ -67,19 +80,24 @@ def float64_actor(policy: Policy) -> Actor:
     action = policy.contract.action
     if policy.contract.state:
         return _recurrent(policy, lambda obs: _float64_input(policy, obs), np.float64)
-    if not policy.contract.observation.is_image:
-        return _acting(action, lambda obs: _row_outputs(policy, _float64_input(policy, obs)))
     exact = _float64_outputs(policy)
     if _is_screened(policy):
-        return _Screened(_image_outputs(policy), exact, _probes(policy))
+        return _Screened(_batch_outputs(policy), exact, _probes(policy))
     return _acting(action, exact)
+
+
+def _goes_in_batches(policy: Policy) -> bool:
+    """Whether a row alone costs much more than its share of a batch."""
+    observation = policy.contract.observation
+    is_large = policy.parameter_count >= _LARGE and not observation.has_pixels
+    return observation.is_image or is_large
 
 
 def _is_screened(policy: Policy) -> bool:
     """Whether float32 tells most of the float64 policy's actions."""
-    action, is_image = policy.contract.action, policy.contract.observation.is_image
+    action = policy.contract.action
     is_choice = action.kind == "discrete" and action.count > 1 and not action.sampled
-    return is_image and is_choice and not policy.contract.state
+    return _goes_in_batches(policy) and is_choice and not policy.contract.state
 
 
 def source_and_control(policy: Policy) -> tuple[Actor, Actor]:
@@ -88,7 +106,7 @@ def source_and_control(policy: Policy) -> tuple[Actor, Actor]:
     """
     if not _is_screened(policy):
         return source_actor(policy), float64_actor(policy)
-    outputs = _Remembered(_image_outputs(policy))
+    outputs = _Remembered(_batch_outputs(policy))
     control = _Screened(outputs.again, _float64_outputs(policy), _probes(policy))
     return _acting(policy.contract.action, outputs), control
 
@@ -219,7 +237,7 @@ class _Remembered:
         return places
 
 
-def _image_outputs(policy: Policy) -> Outputs:
+def _batch_outputs(policy: Policy) -> Outputs:
     """Return the float32 outputs by ONNX Runtime: in batches where these give what single rows
     give, otherwise one row at a time.
     """
@@ -256,15 +274,14 @@ def _rows_are_independent(runtime: Runtime, policy: Policy) -> bool:
     The order in which a kernel adds up depends on shapes and never on values, and another order
     shows in the last bits of nearly every sum: a row of noise in each place decides the question.
     """
-    shape = policy.contract.observation.shape
-    noise = np.random.default_rng(0).integers(0, 256, (max(BATCH_SIZES), *shape), np.uint8)
+    noise = _noise(policy, max(BATCH_SIZES))
     inputs = np.ascontiguousarray(policy.graph_input(noise))
     alone = np.concatenate([runtime.infer(inputs[row : row + 1]) for row in range(len(inputs))])
     return all(np.array_equal(runtime.infer(inputs[:size]), alone[:size]) for size in BATCH_SIZES)
 
 
 def _float64_outputs(policy: Policy) -> Outputs:
-    """Return the outputs in float64, one row at a time."""
+    """Return the outputs in float64, each row as a batch of one gives it."""
     nodes = tuple(
         replace(
             node,
@@ -278,15 +295,31 @@ def _float64_outputs(policy: Policy) -> Outputs:
         else node
         for node in policy.nodes
     )
-    last = nodes[-1].name
-    return row_by_row(lambda obs: run_graph(nodes, _float64_input(policy, obs))[last])
+    return lambda obs: _row_outputs(nodes, _float64_input(policy, obs))
 
 
-def _probes(policy: Policy) -> NDArray[np.uint8]:
-    """Return 16 images [16, *shape]: noise, and patches of even colour as a screen shows them."""
+def _noise(policy: Policy, count: int) -> NDArray[Any]:
+    """Return observations [count, *shape]: pixels of any value, or numbers about as large as the
+    policy's own where it tells.
+    """
+    observation, rng = policy.contract.observation, np.random.default_rng(0)
+    if observation.is_image:
+        return rng.integers(0, 256, (count, *observation.shape), np.uint8)
+    values = rng.normal(0, 1, (count, *observation.shape))
+    normalizer = observation.normalizer
+    if normalizer is not None:
+        values = values * np.array(normalizer.std) + np.array(normalizer.mean)
+    return values.astype(np.float32)
+
+
+def _probes(policy: Policy) -> NDArray[Any]:
+    """Return 16 observations: noise; of images 8 are patches of even colour, as a screen shows
+    them.
+    """
+    if not policy.contract.observation.is_image:
+        return _noise(policy, 16)
     shape = policy.contract.observation.shape
-    rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, (8, *shape), np.uint8)
+    noise, rng = _noise(policy, 8), np.random.default_rng(1)
     patches = rng.integers(0, 256, (8, *shape), np.uint8)
     for axis, length in enumerate(shape, start=1):
         patches = patches.take(np.arange(length) // 12 * 12, axis=axis)
@@ -323,21 +356,18 @@ def _float64_input(policy: Policy, obs: NDArray[Any]) -> NDArray[np.float64]:
     return values.astype(np.float64)
 
 
-def _row_outputs(policy: Policy, graph_input: NDArray[Any]) -> NDArray[Any]:
+def _row_outputs(nodes: tuple[Node, ...], graph_input: NDArray[Any]) -> NDArray[Any]:
     """Return outputs [n, count], in the float type of `graph_input`, each row as a batch of one
     gives it.
     """
-    last = policy.nodes[-1].name
+    last = nodes[-1].name
     outputs: NDArray[Any]
-    if all(isinstance(node.op, Dense | Activation | Concat | Add | Mul) for node in policy.nodes):
+    if all(isinstance(node.op, Dense | Activation | Concat | Add | Mul) for node in nodes):
         # [n, 1, features] @ [features, out] is a stack of one-row products: 20 times faster than a
         # loop, the same bits
-        outputs = run_graph(policy.nodes, graph_input[:, None, :])[last][:, 0, :]
+        outputs = run_graph(nodes, graph_input[:, None, :])[last][:, 0, :]
     else:
         outputs = np.concatenate(
-            [
-                run_graph(policy.nodes, graph_input[row : row + 1])[last]
-                for row in range(len(graph_input))
-            ]
+            [run_graph(nodes, graph_input[row : row + 1])[last] for row in range(len(graph_input))]
         )
     return outputs
