@@ -31,13 +31,10 @@ Hyperparameters of a recipe:
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import MISSING, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import keras  # type: ignore[import-untyped]
 import numpy as np
@@ -55,45 +52,42 @@ from quarl.errors import InputError
 from quarl.graph.env_spec import EnvSpec
 from quarl.resources import models_dir
 from quarl.rollouts.actors import Actor
-from quarl.rollouts.episodes import run_episodes
+from quarl.rollouts.episodes import Episodes, run_episodes
 from quarl.sources.recipe import Recipe, read_recipe
 from quarl.stats.seeds import CHECKPOINT_SEED
+from quarl.train.dqn_plan import DqnPlan, read_plan
 from quarl.train.journal import Journal
+from quarl.train.keras_learner import BEST, KerasLearner, actor_of, build_network, save_network
 from quarl.train.parallel import make_lanes
 from quarl.train.replay import Batch, Replay
 from quarl.train.trained import Run, Trained
 
 CHECKPOINT_EPISODES = 200
-CHECKPOINT, BEST = "checkpoint.npz", "best.keras"  # of the run's folder
 NORMALIZED_STEPS = 200  # of random play in every lane, which decide the normalisation
-MAX_GRADIENT = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A recipe's numbers, read once."""
+class Learner(Protocol):
+    """What the loop asks of whatever learns."""
 
-    layers: tuple[int, ...]
-    learning_rate: float
-    learning_rate_end: float
-    batch_size: int
-    gamma: float
-    n_step: int
-    reward_scale: float
-    buffer_size: int
-    learning_starts: int
-    updates_per_step: int
-    target_update: int
-    epsilon: float
-    evaluations: int
-    teacher: str = ""
-    teacher_updates: int = 0
+    def values(self, obs: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the values [n, actions] that play explores around."""
+        ...
 
-    def taught_updates(self, steps: int, lanes: int) -> int:
-        """Return how many updates learn from the teacher in a training of `steps`: at most half of
-        it.
-        """
-        return min(self.teacher_updates, steps // (2 * lanes)) if self.teacher else 0
+    def update(self, batch: Batch, *, share: float) -> None:
+        """Learn from the batch; `share` of the training is done."""
+        ...
+
+    def actor(self) -> Actor:
+        """Return the policy as it stands, to be judged."""
+        ...
+
+    def write(self) -> None:
+        """Write all that a later call needs to go on."""
+        ...
+
+    def keep_best(self) -> None:
+        """Remember the policy as it stands as the best so far."""
+        ...
 
 
 def fit(recipe: Recipe, run: Run) -> Trained:
@@ -107,7 +101,7 @@ def fit(recipe: Recipe, run: Run) -> Trained:
         raise InputError(
             f'{recipe.name}: algorithm "{recipe.algorithm}"; quarl trains DQN with keras'
         )
-    plan = _read_plan(recipe)
+    plan = read_plan(recipe)
     steps = run.steps_of(recipe)
     keras.utils.set_random_seed(recipe.train.seed)
     tf.config.experimental.enable_op_determinism()
@@ -115,16 +109,20 @@ def fit(recipe: Recipe, run: Run) -> Trained:
     rng = np.random.default_rng((recipe.train.seed, journal.steps))
     play = _Play(recipe, plan, rng)
     try:
-        learner = _Learner(_network(recipe, plan, play), plan)
+        seen = play.seen(NORMALIZED_STEPS) if recipe.train.normalize_observations else None
+        network = build_network(plan.layers, play.obs_len, play.actions, seen)
+        learner = KerasLearner(network, plan, run.folder)
+        training = _Training(recipe, plan, play, journal)
         if run.resume:
-            learner.read(run.folder / CHECKPOINT)
-        _learn(recipe, plan, play, learner, journal, run.folder)
+            learner.read()
+        done = training.resume(learner) if run.resume else training.begin(learner)
+        training.learn(learner, done)
     finally:
         play.close()
     best = keras.saving.load_model(run.folder / BEST, compile=False)
     return Trained(
-        _actor(best),
-        lambda path: _save(best, path),
+        actor_of(best),
+        lambda path: save_network(best, path),
         None,
         journal.curve_path,
         steps,
@@ -133,51 +131,64 @@ def fit(recipe: Recipe, run: Run) -> Trained:
     )
 
 
-def _learn(
-    recipe: Recipe,
-    plan: _Plan,
-    play: _Play,
-    learner: _Learner,
-    journal: Journal,
-    folder: Path,
-) -> None:
-    """Play and learn until the journal's total, judging the policy now and then."""
-    start, steps = journal.steps, journal.total
-    every = max(1, steps // plan.evaluations)
-    done, share = start, recipe.train.envs
-    warm = min(plan.learning_starts, steps // 4) // share * share  # whole rounds of the lanes
-    taught = plan.taught_updates(steps, share)
-    if start == 0 and taught:
-        teacher = _Teacher(recipe, plan)
-        while play.store.size < warm:
-            play.step(teacher.values)
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """Play and learning side by side; what learns is handed in."""
+
+    recipe: Recipe
+    plan: DqnPlan
+    play: _Play
+    journal: Journal
+
+    def begin(self, learner: KerasLearner) -> int:
+        """Fill the store, and learn from a teacher where there is one; return the steps done."""
+        lanes = self.recipe.train.envs
+        warm, taught = self._warm(), self.plan.taught_updates(self.journal.total, lanes)
+        teacher = _Teacher(self.recipe, self.plan) if taught else None
+        self.play.fill(warm, None if teacher is None else teacher.values)
         for _ in range(taught):
-            play.step(teacher.values)
-            obs = play.store.draw(plan.batch_size, play.rng).obs
+            assert teacher is not None
+            self.play.step(teacher.values)
+            obs = self.play.store.draw(self.plan.batch_size, self.play.rng).obs
             learner.imitate(obs, teacher.values(obs))
-    while play.store.size < warm:  # random play at first, the checkpoint's own play after a resume
-        play.step(learner.values if start else None)
-    done += 0 if start else warm + taught * share
-    judged_from = (warm + taught * share + steps) // 2 if taught else 0
-    while done < steps:
-        play.step(learner.values)
-        done += share
-        for _ in range(plan.updates_per_step):
-            learner.update(play.store.draw(plan.batch_size, play.rng), share=done / steps)
-        if done // every > (done - share) // every or done >= steps:
-            learner.write(folder / CHECKPOINT)
-            seeds = range(CHECKPOINT_SEED, CHECKPOINT_SEED + CHECKPOINT_EPISODES)
-            played = run_episodes(
-                EnvSpec(recipe.env.id, recipe.env.kwargs), _actor(learner.online), seeds
-            )
-            if journal.judge(done, played, may_be_best=done >= judged_from):
-                _save(learner.online, folder / BEST)
+        return warm + taught * lanes
+
+    def resume(self, learner: Learner) -> int:
+        """Fill the store with the checkpoint's own play; return the steps done."""
+        self.play.fill(self._warm(), learner.values)
+        return self.journal.steps
+
+    def learn(self, learner: Learner, done: int) -> None:
+        """Play and learn until the journal's total, judging the policy now and then."""
+        plan, play, steps, share = (
+            self.plan, self.play, self.journal.total, self.recipe.train.envs,
+        )  # fmt: skip
+        every = max(1, steps // plan.evaluations)
+        taught = plan.taught_updates(steps, share)
+        judged_from = (self._warm() + taught * share + steps) // 2 if taught else 0
+        while done < steps:
+            play.step(learner.values)
+            done += share
+            for _ in range(plan.updates_per_step):
+                learner.update(play.store.draw(plan.batch_size, play.rng), share=done / steps)
+            if done // every > (done - share) // every or done >= steps:
+                learner.write()
+                if self.journal.judge(done, self._played(learner), may_be_best=done >= judged_from):
+                    learner.keep_best()
+
+    def _played(self, learner: Learner) -> Episodes:
+        seeds = range(CHECKPOINT_SEED, CHECKPOINT_SEED + CHECKPOINT_EPISODES)
+        env = EnvSpec(self.recipe.env.id, self.recipe.env.kwargs)
+        return run_episodes(env, learner.actor(), seeds)
+
+    def _warm(self) -> int:
+        return self.plan.warm_steps(self.journal.total, self.recipe.train.envs)
 
 
 class _Play:
     """The lanes and the transitions that come of them."""
 
-    def __init__(self, recipe: Recipe, plan: _Plan, rng: np.random.Generator) -> None:
+    def __init__(self, recipe: Recipe, plan: DqnPlan, rng: np.random.Generator) -> None:
         self.rng = rng
         self._envs = make_lanes(recipe.env, recipe.train.envs)
         observation, action = self._envs.single_observation_space, self._envs.single_action_space
@@ -213,6 +224,11 @@ class _Play:
         done = terminated | truncated
         self._obs = self._reset(options={"reset_mask": done}) if done.any() else obs
 
+    def fill(self, size: int, values: Callable[[NDArray[Any]], NDArray[Any]] | None) -> None:
+        """Play until so many transitions are kept."""
+        while self.store.size < size:
+            self.step(values)
+
     def seen(self, steps: int) -> NDArray[np.float32]:
         """Return observations [n, obs_len] of random play."""
         rows = []
@@ -232,7 +248,7 @@ class _Play:
 class _Teacher:
     """A shipped policy and its values."""
 
-    def __init__(self, recipe: Recipe, plan: _Plan) -> None:
+    def __init__(self, recipe: Recipe, plan: DqnPlan) -> None:
         folder = models_dir() / plan.teacher
         known = read_recipe(folder)
         if known.framework != "keras" or (known.env.id, known.env.kwargs) != (
@@ -252,97 +268,7 @@ class _Teacher:
         return values
 
 
-class _Learner:
-    """The online and the target network and what updates them."""
-
-    def __init__(self, network: Any, plan: _Plan) -> None:
-        self.online = network
-        self._target = keras.models.clone_model(network)
-        self._target.set_weights(network.get_weights())
-        self._optimizer = keras.optimizers.Adam(plan.learning_rate, global_clipnorm=MAX_GRADIENT)
-        self._optimizer.build(network.trainable_variables)
-        self._plan = plan
-        self._updates = 0
-        self._forward = tf.function(lambda obs: self.online(obs), reduce_retracing=True)
-        self._descend = tf.function(self._gradient_step, reduce_retracing=True)
-        self._copy = tf.function(self._imitation_step, reduce_retracing=True)
-
-    def values(self, obs: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the online network's values [n, actions]."""
-        values: NDArray[np.float32] = self._forward(tf.convert_to_tensor(obs)).numpy()
-        return values
-
-    def update(self, batch: Batch, *, share: float) -> None:
-        """Take one step of Adam on the batch; `share` of the training is done."""
-        plan = self._plan
-        self._optimizer.learning_rate.assign(
-            plan.learning_rate + share * (plan.learning_rate_end - plan.learning_rate)
-        )
-        self._descend(*(tf.convert_to_tensor(column) for column in batch))
-        self._updates += 1
-        if self._updates % plan.target_update == 0:
-            self._target.set_weights(self.online.get_weights())
-
-    def imitate(self, obs: NDArray[Any], values: NDArray[np.float32]) -> None:
-        """Take one step of Adam towards a teacher's values [n, actions]; the target network follows
-        as after DQN's own updates.
-        """
-        self._copy(tf.convert_to_tensor(obs), tf.convert_to_tensor(values))
-        self._updates += 1
-        if self._updates % self._plan.target_update == 0:
-            self._target.set_weights(self.online.get_weights())
-
-    def write(self, path: Path) -> None:
-        """Write all that a later call needs to go on."""
-        arrays = {name: variable.numpy() for name, variable in self._variables().items()}
-        np.savez(path, updates=self._updates, **arrays)
-
-    def read(self, path: Path) -> None:
-        """Go on from what `write` wrote."""
-        if not path.exists():
-            raise InputError(
-                f"{path.parent}: there is no checkpoint to resume from. Train without --resume."
-            )
-        with np.load(path) as arrays:
-            self._updates = int(arrays["updates"])
-            for name, variable in self._variables().items():
-                variable.assign(arrays[name])
-
-    def _variables(self) -> dict[str, Any]:
-        groups = {
-            "online": self.online.weights,
-            "target": self._target.weights,
-            "adam": self._optimizer.variables,
-        }
-        return {
-            f"{group}_{number}": variable
-            for group, variables in groups.items()
-            for number, variable in enumerate(variables)
-        }
-
-    def _gradient_step(
-        self, obs: Any, action: Any, reward: Any, discount: Any, next_obs: Any
-    ) -> None:
-        chosen = tf.argmax(self.online(next_obs), axis=1, output_type=tf.int32)
-        target = reward + discount * tf.gather(self._target(next_obs), chosen, batch_dims=1)
-        with tf.GradientTape() as tape:
-            value = tf.gather(self.online(obs), action, batch_dims=1)
-            loss = tf.reduce_mean(keras.losses.huber(target[:, None], value[:, None]))
-        gradients = tape.gradient(loss, self.online.trainable_variables)
-        self._optimizer.apply_gradients(
-            zip(gradients, self.online.trainable_variables, strict=True)
-        )
-
-    def _imitation_step(self, obs: Any, values: Any) -> None:
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(self.online(obs) - values))
-        gradients = tape.gradient(loss, self.online.trainable_variables)
-        self._optimizer.apply_gradients(
-            zip(gradients, self.online.trainable_variables, strict=True)
-        )
-
-
-def _warm_start(recipe: Recipe, plan: _Plan, steps: int) -> str:
+def _warm_start(recipe: Recipe, plan: DqnPlan, steps: int) -> str:
     taught = plan.taught_updates(steps, recipe.train.envs)
     if not taught:
         return ""
@@ -352,88 +278,3 @@ def _warm_start(recipe: Recipe, plan: _Plan, steps: int) -> str:
         "on what is seen while that policy plays; then DQN goes on with its own play, and "
         "the weights are from its second half.\n"
     )
-
-
-def _network(recipe: Recipe, plan: _Plan, play: _Play) -> Any:
-    """Return the untrained network; its normalisation comes from random play."""
-    layers: list[Any] = [keras.Input((play.obs_len,), name="obs")]
-    if recipe.train.normalize_observations:
-        seen = play.seen(NORMALIZED_STEPS).astype(np.float64)
-        layers.append(
-            keras.layers.Normalization(
-                mean=seen.mean(axis=0), variance=seen.var(axis=0) + 1e-6, name="normalization"
-            )
-        )
-    layers += [
-        keras.layers.Dense(
-            width, activation="relu", kernel_initializer="he_uniform", name=f"hidden_{number}"
-        )
-        for number, width in enumerate(plan.layers, start=1)
-    ]
-    return keras.Sequential(
-        [*layers, keras.layers.Dense(play.actions, name="values")], name="policy"
-    )
-
-
-def _actor(network: Any) -> Actor:
-    forward = tf.function(lambda obs: network(obs), reduce_retracing=True)
-    return lambda obs: (
-        forward(tf.convert_to_tensor(np.asarray(obs, np.float32)))
-        .numpy()
-        .argmax(axis=1)
-        .astype(np.int64)
-    )
-
-
-def _save(network: Any, path: Path) -> None:
-    """Write the `.keras` file without the hour it was made: the same training gives the same
-    bytes.
-    """
-    network.save(path)
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    metadata = json.loads(members["metadata.json"])
-    del metadata["date_saved"]
-    members["metadata.json"] = json.dumps(metadata).encode()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in members.items():
-            archive.writestr(
-                zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED
-            )
-
-
-def _read_plan(recipe: Recipe) -> _Plan:
-    settings: dict[str, Any] = dict(recipe.train.hyperparameters)
-    names = list(_Plan.__dataclass_fields__)
-    needed = [
-        name for name, field in _Plan.__dataclass_fields__.items() if field.default is MISSING
-    ]
-    missing, unknown = (
-        [name for name in needed if name not in settings],
-        [name for name in settings if name not in names],
-    )
-    if missing or unknown:
-        raise InputError(
-            f"{recipe.name}: [train.hyperparameters]: missing {missing}, unknown {unknown}; "
-            f"allowed {names}"
-        )
-    layers = settings.pop("layers")
-    if not (
-        isinstance(layers, list)
-        and layers
-        and all(isinstance(width, int) and width > 0 for width in layers)
-    ):
-        raise InputError(f"{recipe.name}: layers: {layers!r}; allowed: widths above 0, as [64, 64]")
-    teacher = settings.pop("teacher", "")
-    if not isinstance(teacher, str):
-        raise InputError(
-            f"{recipe.name}: teacher: {teacher!r}; allowed: the name of a shipped policy"
-        )
-    for name, value in settings.items():
-        whole = _Plan.__dataclass_fields__[name].type == "int"
-        if not isinstance(value, int if whole else int | float) or value <= 0:
-            raise InputError(
-                f"{recipe.name}: {name}: {value!r}; allowed: "
-                f"{'an integer' if whole else 'a number'} above 0"
-            )
-    return _Plan(layers=tuple(layers), teacher=teacher, **settings)
