@@ -11,7 +11,7 @@ raw observations, as a board does, and value networks get a fixed normaliser in 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,59 +25,25 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor, nn
 
 from quarl.errors import InputError
-from quarl.finetune.fake_layers import FakeLayer, rounded
+from quarl.finetune.fake_layers import rounded
 from quarl.finetune.losses import gives_values
-from quarl.finetune.student import Student, settings_of
+from quarl.finetune.student import Student
 from quarl.graph.contract import Normalizer
 from quarl.graph.policy import INPUT, Dense, Policy
-from quarl.graph.quant_policy import ObservationQuantizer, QuantPolicy
+from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers import ImportOptions, read_policy
-from quarl.quantize.calibration import calibrate
-from quarl.quantize.observation import observation_quantizer
 from quarl.quantize.transforms import Unit
-from quarl.quantize.widths import Widths
+from quarl.sources.recipe import QatRecipe
+from quarl.train.integer_actor import (
+    Quantizer,
+    Weights,
+    Whole,
+    real_weights,
+    student_of,
+    trainable,
+)
 
-Weights = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
-"""Weights [out, in] and biases by the name of the layer."""
 ALGORITHMS = (PPO, A2C, DQN, DDPG, TD3, SAC)
-
-
-class Quantizer(nn.Module):
-    """Raw observations to the graph's integers minus their zero point, as
-    `ObservationQuantizer.quantize` makes them.
-    """
-
-    def __init__(self, observation: ObservationQuantizer) -> None:
-        super().__init__()
-        tensor = observation.tensor
-        self.register_buffer("factor", torch.from_numpy(observation.inv_scale.copy()))
-        zero = observation.zero_point.astype(np.float32)
-        self.register_buffer("low", torch.from_numpy(np.float32(tensor.qmin) - zero))
-        self.register_buffer("high", torch.from_numpy(np.float32(tensor.qmax) - zero))
-        self.register_buffer("shift", torch.from_numpy(zero - np.float32(tensor.zero_point)))
-
-    factor: Tensor
-    low: Tensor
-    high: Tensor
-    shift: Tensor
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """Return offsets float32 [n, features]; no gradient reaches the observation."""
-        product = (obs.float() * self.factor).round().nan_to_num(0.0, posinf=2**24, neginf=-(2**24))
-        return torch.minimum(torch.maximum(product, self.low), self.high) + self.shift
-
-
-class Whole(nn.Module):
-    """The whole student, from raw observations to its outputs in real units."""
-
-    def __init__(self, quantizer: Quantizer, student: Student) -> None:
-        super().__init__()
-        self.quantizer, self.student = quantizer, student
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """Return outputs [n, count]."""
-        outputs: Tensor = self.student(self.quantizer(obs))
-        return outputs
 
 
 class Trunk(nn.Module):
@@ -129,7 +95,6 @@ class Graft:
     """A student in the place of a model's actor."""
 
     model: BaseAlgorithm
-    policy: Policy
     student: Student
     normalizer: Normalizer | None  # of VecNormalize, as it was when the student took over
     originals: dict[str, nn.Module]  # what stood there, by its path in the policy
@@ -141,7 +106,7 @@ class Graft:
 
     def real_weights(self) -> Weights:
         """Return the real weights behind the integers, as the model's own layers have them."""
-        return _real_weights(self.policy, self.student)
+        return real_weights(self.student)
 
     def restore(self, weights: Weights) -> None:
         """Put the model's own layers back, with these weights."""
@@ -155,14 +120,11 @@ class Graft:
         _renew_optimizers(self.model)
 
 
-def graft(
-    model: BaseAlgorithm, widths: Widths, obs: NDArray[Any], *, is_learned: bool = True
-) -> Graft:
+def graft(model: BaseAlgorithm, qat: QatRecipe, obs: NDArray[Any]) -> Graft:
     """Return the graft: from here on the model acts and learns through integers.
 
     Args:
         obs: raw observations [n, features] that ranges are taken from.
-        is_learned: whether step sizes are learned (LSQ) or stay as they are.
     Raises:
         InputError: an algorithm or a network that this cannot be done for.
     """
@@ -172,12 +134,8 @@ def graft(
     envs = model.get_vec_normalize_env()
     normalizer = None if envs is None or not envs.norm_obs else _normalizer(envs)
     policy = _policy_of(model, normalizer)
-    settings = replace(settings_of(widths), center_head=not gives_values(policy.algorithm))
-    student = Student(policy, calibrate(obs, policy.contract), settings)
-    if not is_learned:
-        for name, parameter in student.named_parameters():
-            parameter.requires_grad_(not name.endswith("log"))
-    made = Graft(model, policy, student, normalizer, {})
+    student = student_of(policy, obs, qat, gives_values=gives_values(policy.algorithm))
+    made = Graft(model, student, normalizer, {})
     _install(made)
     if normalizer is not None:
         assert envs is not None
@@ -267,42 +225,6 @@ def _linear(policy: nn.Module, name: str) -> nn.Linear:
     return module
 
 
-def _real_weights(policy: Policy, student: Student) -> Weights:
-    """Return the weights and biases of the model's own layers, the observation's scales and
-    normaliser taken out of the first one.
-    """
-    count = policy.contract.observation.shape[0]
-    probe = Unit("probe", Dense(np.eye(count), np.zeros(count)), (INPUT,))
-    bits = (student.observation.tensor.qmax - student.observation.tensor.qmin).bit_length()
-    _, folded = observation_quantizer(
-        policy, (probe,), student.calibration, bits, feature_scales=student.settings.feature_scales
-    )
-    probed = folded[0].op
-    assert isinstance(probed, Dense)
-    step, offset = np.diag(probed.weights), probed.bias
-    clip = {node.name.removesuffix(".unclip") for node in policy.nodes if "unclip" in node.name}
-    result = {}
-    for unit in student.units:
-        layer = student.layer(unit.name)
-        if not isinstance(layer, FakeLayer) or unit.name.endswith(".unclip"):
-            continue
-        weights, bias = (values.astype(np.float64) for values in layer.real())
-        if INPUT in unit.inputs:
-            weights = weights / step
-            bias = bias - weights @ offset
-        if unit.name in clip:  # relu6((x + c) * 3 / c) * c / 3 - c stands for a clip at c
-            gain = 1 / float(np.diag(_node(policy, f"{unit.name}.unclip").weights)[0])
-            weights, bias = weights / gain, (bias - 3.0) / gain
-        result[unit.name] = weights, bias
-    return result
-
-
-def _node(policy: Policy, name: str) -> Dense:
-    op = next(node.op for node in policy.nodes if node.name == name)
-    assert isinstance(op, Dense)
-    return op
-
-
 def _normalizer(envs: VecNormalize) -> Normalizer:
     statistics = envs.obs_rms
     assert not isinstance(statistics, dict)
@@ -319,12 +241,8 @@ def _renew_optimizers(model: BaseAlgorithm) -> None:
     policy: Any = model.policy
     kind, options, rate = policy.optimizer_class, policy.optimizer_kwargs, model.lr_schedule(1)
     if isinstance(model, PPO | A2C):
-        policy.optimizer = kind(_trainable(policy), lr=rate, **options)
+        policy.optimizer = kind(trainable(policy), lr=rate, **options)
     elif isinstance(model, DQN):
-        policy.optimizer = kind(_trainable(policy.q_net), lr=rate, **options)
+        policy.optimizer = kind(trainable(policy.q_net), lr=rate, **options)
     else:
-        policy.actor.optimizer = kind(_trainable(policy.actor), lr=rate, **options)
-
-
-def _trainable(module: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+        policy.actor.optimizer = kind(trainable(policy.actor), lr=rate, **options)
