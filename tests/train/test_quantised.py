@@ -152,6 +152,23 @@ def test_a_killed_training_goes_on_in_integers(tmp_path: Path) -> None:
     assert told[-1].steps >= 512
 
 
+def test_integers_of_an_earlier_training_do_not_come_back(tmp_path: Path) -> None:
+    """A second training in the same folder, killed in its delay, resumes in float."""
+
+    class KilledError(Exception):
+        pass
+
+    def kill(at: Progress) -> None:
+        raise KilledError
+
+    text = RECIPES["ppo"].replace("evaluations = 2", "evaluations = 8")
+    fit(text, tmp_path)
+    assert (tmp_path / "checkpoint" / "graft.pt").is_file()
+    with pytest.raises(KilledError):
+        fit(text, tmp_path, progress=kill)
+    assert not (tmp_path / "checkpoint" / "graft.pt").is_file()
+
+
 def test_a_delay_longer_than_the_training_is_told(tmp_path: Path) -> None:
     from quarl.train import sb3
 

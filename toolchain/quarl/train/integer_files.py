@@ -29,11 +29,14 @@ class IntegerFiles:
 
     folder: Path
 
-    def begin(self, obs: NDArray[Any]) -> None:
-        """Forget the best of an earlier training, and keep these observations."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name in (BEST_INTEGERS, BEST_WEIGHTS):
+    def forget(self) -> None:
+        """Remove what an earlier training left, which a new one must not go on from."""
+        for name in (OBSERVATIONS, STATE, BEST_INTEGERS, BEST_WEIGHTS):
             (self.folder / name).unlink(missing_ok=True)
+
+    def keep_observations(self, obs: NDArray[Any]) -> None:
+        """Keep the observations that ranges come from."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / OBSERVATIONS, npz_bytes({"obs": obs}))
 
     @property

@@ -57,7 +57,7 @@ class Quantise(BaseCallback):
         """Let integers take over; ranges come from these observations."""
         self.graft = graft(self.model, self._recipe, obs)
         if not is_resumed:
-            self._files.begin(obs)
+            self._files.keep_observations(obs)
 
     def keep_best(self) -> None:
         """Remember the integers as they stand and the weights behind them."""
@@ -87,6 +87,10 @@ class Quantise(BaseCallback):
         assert self.graft is not None
         policy = self.model.policy.state_dict()
         self._files.write_state({"policy": policy, **_optimizer_states(self.model)})
+
+    def forget(self) -> None:
+        """Begin anew, whatever an earlier training left in the folder."""
+        self._files.forget()
 
     def resume(self, model: BaseAlgorithm, steps: int) -> None:
         """Go on with integers where a training had got that far."""

@@ -95,6 +95,8 @@ def fit(recipe: Recipe, run: Run) -> Trained:
         quantise = None if recipe.qat is None else Quantise(recipe.qat, steps, latest.folder)
         if quantise is not None and run.resume:
             quantise.resume(model, journal.steps)
+        elif quantise is not None:
+            quantise.forget()
         env = EnvSpec(recipe.env.id, recipe.env.kwargs)
         judge = _Judge(env, journal, latest, best, max(1, steps // plan.evaluations))
         judge.quantise = quantise
