@@ -19,7 +19,7 @@ from quarl.rollouts.episodes import run_episodes
 from quarl.sources.recipe import RECIPE_FILE, parse_recipe, read_recipe
 from quarl.sources.source import open_source
 from quarl.train import train
-from quarl.train.trained import Run
+from quarl.train.trained import Progress, Run
 from tests.conftest import need
 
 pytestmark = pytest.mark.train
@@ -146,6 +146,31 @@ def test_a_resumed_training_goes_on_where_the_checkpoint_stands(tmp_path: Path) 
     with (runs / folder.name / "curve.csv").open(newline="") as file:
         steps = [int(row["steps"]) for row in csv.DictReader(file)]
     assert steps == [100, 200, 400]
+
+
+def test_a_resumed_training_keeps_its_normalisation(tmp_path: Path) -> None:
+    import keras
+
+    from quarl.train import keras_dqn
+
+    class KilledError(Exception):
+        pass
+
+    def kill(at: Progress) -> None:
+        raise KilledError
+
+    recipe = parse_recipe(TINY, "test")
+    with pytest.raises(KilledError):
+        keras_dqn.fit(recipe, Run(tmp_path / "killed", progress=kill))
+    keras_dqn.fit(recipe, Run(tmp_path / "killed", resume=True))
+    keras_dqn.fit(recipe, Run(tmp_path / "whole"))
+    means = [
+        keras.saving.load_model(tmp_path / name / "best.keras", compile=False)
+        .get_layer("normalization")
+        .get_config()["mean"]
+        for name in ("killed", "whole")
+    ]
+    np.testing.assert_array_equal(means[0], means[1])
 
 
 def test_a_student_learns_its_teachers_values_and_its_page_says_so(

@@ -57,7 +57,14 @@ from quarl.sources.recipe import Recipe, read_recipe
 from quarl.stats.seeds import CHECKPOINT_SEED
 from quarl.train.dqn_plan import DqnPlan, read_plan
 from quarl.train.journal import Journal
-from quarl.train.keras_learner import BEST, KerasLearner, actor_of, build_network, save_network
+from quarl.train.keras_learner import (
+    BEST,
+    KerasLearner,
+    Statistics,
+    actor_of,
+    build_network,
+    save_network,
+)
 from quarl.train.parallel import make_lanes
 from quarl.train.replay import Batch, Replay
 from quarl.train.trained import Run, Trained
@@ -109,13 +116,15 @@ def fit(recipe: Recipe, run: Run) -> Trained:
     rng = np.random.default_rng((recipe.train.seed, journal.steps))
     play = _Play(recipe, plan, rng)
     try:
-        seen = play.seen(NORMALIZED_STEPS) if recipe.train.normalize_observations else None
-        network = build_network(plan.layers, play.obs_len, play.actions, seen)
-        learner = KerasLearner(network, plan, run.folder)
         training = _Training(recipe, plan, play, journal)
         if run.resume:
-            learner.read()
-        done = training.resume(learner) if run.resume else training.begin(learner)
+            learner = KerasLearner.read(plan, run.folder, play.obs_len, play.actions)
+            done = training.resume(learner)
+        else:
+            statistics = play.statistics() if recipe.train.normalize_observations else None
+            network = build_network(plan.layers, play.obs_len, play.actions, statistics)
+            learner = KerasLearner(network, plan, run.folder)
+            done = training.begin(learner)
         training.learn(learner, done)
     finally:
         play.close()
@@ -229,13 +238,14 @@ class _Play:
         while self.store.size < size:
             self.step(values)
 
-    def seen(self, steps: int) -> NDArray[np.float32]:
-        """Return observations [n, obs_len] of random play."""
+    def statistics(self) -> Statistics:
+        """Return the statistics of observations in random play."""
         rows = []
-        for _ in range(steps):
+        for _ in range(NORMALIZED_STEPS):
             self.step(None)
             rows.append(self._obs)
-        return np.concatenate(rows)
+        seen = np.concatenate(rows).astype(np.float64)
+        return Statistics(seen.mean(axis=0), seen.var(axis=0) + 1e-6)
 
     def close(self) -> None:
         """Close the environment."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras  # type: ignore[import-untyped]
 import numpy as np
@@ -25,6 +25,13 @@ from quarl.train.replay import Batch
 
 CHECKPOINT, BEST = "checkpoint.npz", "best.keras"  # of the run's folder
 MAX_GRADIENT = 10.0
+
+
+class Statistics(NamedTuple):
+    """Of observations, float64 [obs_len] each: what a network normalises them by."""
+
+    mean: NDArray[np.float64]
+    variance: NDArray[np.float64]
 
 
 class KerasLearner:
@@ -78,20 +85,29 @@ class KerasLearner:
     def write(self) -> None:
         """Write all that a later call needs to go on."""
         arrays = {name: variable.numpy() for name, variable in self._variables().items()}
-        data = npz_bytes({"updates": np.array(self._updates), **arrays}, compress=False)
+        arrays |= {"updates": np.array(self._updates), **_statistics_of(self.online)}
+        data = npz_bytes(arrays, compress=False)
         write_whole(self._folder / CHECKPOINT, data)
 
-    def read(self) -> None:
-        """Go on from what `write` wrote."""
-        path = self._folder / CHECKPOINT
-        if not path.exists():
+    @classmethod
+    def read(cls, plan: DqnPlan, folder: Path, obs_len: int, actions: int) -> KerasLearner:
+        """Return a learner that goes on from what `write` wrote."""
+        path = folder / CHECKPOINT
+        arrays = read_npz(path) if path.exists() else {}
+        if "mean" not in arrays:  # nor where a quarl wrote it that did not keep it
             raise InputError(
                 f"{path.parent}: there is no checkpoint to resume from. Train without --resume."
             )
-        arrays = read_npz(path)
-        self._updates = int(arrays["updates"])
-        for name, variable in self._variables().items():
+        statistics = Statistics(arrays["mean"], arrays["variance"])
+        is_normalised = len(statistics.mean) > 0
+        network = build_network(
+            plan.layers, obs_len, actions, statistics if is_normalised else None
+        )
+        learner = cls(network, plan, folder)
+        learner._updates = int(arrays["updates"])
+        for name, variable in learner._variables().items():
             variable.assign(arrays[name])
+        return learner
 
     def _variables(self) -> dict[str, Any]:
         groups = {
@@ -127,21 +143,28 @@ class KerasLearner:
         )
 
 
+def _statistics_of(network: Any) -> dict[str, NDArray[np.float64]]:
+    """Return what the network normalises by, which is no variable of it; empty where nothing."""
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            return {"mean": layer.input_mean, "variance": layer.input_variance}
+    return {"mean": np.zeros(0), "variance": np.zeros(0)}
+
+
 def build_network(
-    widths: tuple[int, ...], obs_len: int, actions: int, seen: NDArray[np.float32] | None
+    widths: tuple[int, ...], obs_len: int, actions: int, statistics: Statistics | None
 ) -> Any:
     """Return an untrained network.
 
     Args:
         widths: of the hidden layers.
-        seen: observations [n, obs_len] that decide its normalisation; None: it has none.
+        statistics: that it normalises observations by; None: it takes them as they are.
     """
     layers: list[Any] = [keras.Input((obs_len,), name="obs")]
-    if seen is not None:
-        values = seen.astype(np.float64)
+    if statistics is not None:
         layers.append(
             keras.layers.Normalization(
-                mean=values.mean(axis=0), variance=values.var(axis=0) + 1e-6, name="normalization"
+                mean=statistics.mean, variance=statistics.variance, name="normalization"
             )
         )
     layers += [
