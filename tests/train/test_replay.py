@@ -78,3 +78,15 @@ def test_a_lane_that_ended_does_not_touch_its_neighbour() -> None:
     assert (batch.reward[ended], batch.discount[ended], batch.next_obs[ended, 0]) == (1.0, 0.0, 1.0)
     assert batch.reward[going] == pytest.approx(10.0 + GAMMA * 10.0)
     assert batch.next_obs[going, 0] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("steps", "count", "latest"),
+    [(3, 2, [1, 2]), (3, 9, [0, 1, 2]), (6, 3, [3, 4, 5]), (7, 9, [3, 4, 5, 6]), (0, 2, [])],
+)
+def test_the_latest_observations_come_back_oldest_first(
+    steps: int, count: int, latest: list[int]
+) -> None:
+    store = Replay(4, (1,), np.float32, 1, GAMMA)
+    fill(store, [], [], steps)
+    assert store.latest(count)[:, 0].tolist() == latest

@@ -106,7 +106,7 @@ def _write_folder(recipe: Recipe, trained: Trained, folder: Path, out: Path) -> 
         write_normalizer(out / recipe.normalizer, trained.normalizer)
     played_in_integers = None
     if trained.integers is not None:
-        integers = write_integers(out, recipe, trained)
+        integers = write_integers(out, recipe, trained, _contract(env, recipe))
         played_in_integers = run_episodes(
             env, partial(act, integers), range(SCORE_SEED, SCORE_SEED + SCORE_EPISODES)
         )

@@ -8,6 +8,8 @@ from typing import Any
 from quarl.errors import InputError
 from quarl.sources.recipe import Recipe
 
+MAX_GRADIENT = 10.0  # longest gradient of an update, over all parameters
+
 
 @dataclass(frozen=True, slots=True)
 class DqnPlan:
@@ -28,6 +30,10 @@ class DqnPlan:
     evaluations: int
     teacher: str = ""
     teacher_updates: int = 0
+
+    def rate(self, share: float) -> float:
+        """Return the learning rate after this share of the training."""
+        return self.learning_rate + share * (self.learning_rate_end - self.learning_rate)
 
     def warm_steps(self, steps: int, lanes: int) -> int:
         """Return how many steps of a training of `steps` are played before the first update: whole

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from quarl.bundle.policy_file import quant_policy_bytes
 from quarl.files.npz import npz_bytes
-from quarl.graph.contract import Normalizer
+from quarl.graph.contract import Contract, Normalizer
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.importers import ImportOptions, read_policy
 from quarl.rollouts.collect import Observations
@@ -96,7 +96,7 @@ Trained by the quarl project from `recipe.toml` in this folder: {recipe.algorith
 The weights are the checkpoint with the best mean return on {trained.checkpoint_episodes} episodes
 kept apart for choosing.
 {trained.warm_start}The licence is quarl's own.
-Packages: {", ".join(_versions(recipe.framework))}.
+Packages: {", ".join(_versions(recipe))}.
 
 Again: `quarl train FOLDER`, with this folder (writes to `runs/{recipe.name}/policy/{recipe.name}`).
 The same seed gives the same weights on the same machine and versions; elsewhere another policy
@@ -126,9 +126,12 @@ They come from this policy's own episodes; the two files and the score share no 
 """
 
 
-def write_integers(out: Path, recipe: Recipe, trained: Trained) -> QuantPolicy:
+def write_integers(out: Path, recipe: Recipe, trained: Trained, contract: Contract) -> QuantPolicy:
     """Return the integers that were trained, bound to the weights and the contract of the folder,
     written there.
+
+    Args:
+        contract: as the environment's spaces say it, which a file of weights may not.
     """
     assert trained.integers is not None
     policy = read_policy(
@@ -136,6 +139,8 @@ def write_integers(out: Path, recipe: Recipe, trained: Trained) -> QuantPolicy:
         ImportOptions(
             trained.normalizer,
             no_normalizer=trained.normalizer is None,
+            action_space=contract.action,
+            observation=contract.observation,
             step_hz=recipe.step_hz,
         ),
     )
@@ -164,9 +169,12 @@ them. On the episodes of the score the integers' mean return is {played.returns.
     return before + section + header + after
 
 
-def _versions(framework: str) -> list[str]:
+def _versions(recipe: Recipe) -> list[str]:
+    packages = _PACKAGES.get(recipe.framework, (recipe.framework,))
+    if recipe.qat is not None and "torch" not in packages:  # which integers learn in
+        packages += ("torch",)
     found = [f"python {platform.python_version()}"]
-    for package in (*_PACKAGES.get(framework, (framework,)), "gymnasium", "numpy"):
+    for package in (*packages, "gymnasium", "numpy"):
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:

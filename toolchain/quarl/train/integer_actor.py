@@ -24,6 +24,9 @@ from quarl.quantize.observation import observation_quantizer
 from quarl.quantize.transforms import Unit
 from quarl.sources.recipe import QatRecipe
 
+REMEMBERED = 20_000  # observations of the delay's last steps, which ranges are taken from
+PROJECT_EVERY = 50  # rollouts or updates between two checks of the limits of the arithmetic
+
 Weights = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Weights [out, in] and biases by the name of the layer."""
 

@@ -11,6 +11,9 @@ rate of their own (Horgan et al. 2018). The run folder holds the checkpoint that
 resumes from, the best one so far, and the learning curve. The store of transitions is not kept: a
 resumed training fills it again with the play of its checkpoint.
 
+With a [qat] table the loop goes on in integers after the delay: `keras_quantised` learns then, with
+the same store, targets, exploration and rates.
+
 Hyperparameters of a recipe:
     layers                    widths of the hidden layers
     learning_rate, learning_rate_end     of Adam; it falls from one to the other on a straight line
@@ -34,7 +37,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import keras  # type: ignore[import-untyped]
 import numpy as np
@@ -48,8 +51,9 @@ with suppress(
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
-from quarl.errors import InputError
+from quarl.errors import InputError, ToolMissingError
 from quarl.graph.env_spec import EnvSpec
+from quarl.graph.quant_policy import QuantPolicy
 from quarl.resources import models_dir
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import Episodes, run_episodes
@@ -68,6 +72,9 @@ from quarl.train.keras_learner import (
 from quarl.train.parallel import make_lanes
 from quarl.train.replay import Batch, Replay
 from quarl.train.trained import Run, Trained
+
+if TYPE_CHECKING:
+    from quarl.train.keras_quantised import Quantise
 
 CHECKPOINT_EPISODES = 200
 NORMALIZED_STEPS = 200  # of random play in every lane, which decide the normalisation
@@ -102,7 +109,9 @@ def fit(recipe: Recipe, run: Run) -> Trained:
 
     Raises:
         InputError: another algorithm, a hyperparameter that is missing, unknown or of the wrong
-            kind, an environment with other observations or actions, or nothing to resume from.
+            kind, an environment with other observations or actions, a delay longer than the
+            training, or nothing to resume from.
+        ToolMissingError: integers are to be learned, and torch is not installed.
     """
     if recipe.algorithm != "DQN":
         raise InputError(
@@ -110,6 +119,7 @@ def fit(recipe: Recipe, run: Run) -> Trained:
         )
     plan = read_plan(recipe)
     steps = run.steps_of(recipe)
+    quantise = _quantise(recipe, plan, run)
     keras.utils.set_random_seed(recipe.train.seed)
     tf.config.experimental.enable_op_determinism()
     journal = Journal(run, steps)
@@ -117,18 +127,13 @@ def fit(recipe: Recipe, run: Run) -> Trained:
     play = _Play(recipe, plan, rng)
     try:
         training = _Training(recipe, plan, play, journal)
-        if run.resume:
-            learner = KerasLearner.read(plan, run.folder, play.obs_len, play.actions)
-            done = training.resume(learner)
+        if quantise is None:
+            _learn_in_float(training, run, steps)
+            integers, best = None, keras.saving.load_model(run.folder / BEST, compile=False)
         else:
-            statistics = play.statistics() if recipe.train.normalize_observations else None
-            network = build_network(plan.layers, play.obs_len, play.actions, statistics)
-            learner = KerasLearner(network, plan, run.folder)
-            done = training.begin(learner)
-        training.learn(learner, done)
+            integers, best = _learn_in_integers(training, run, quantise)
     finally:
         play.close()
-    best = keras.saving.load_model(run.folder / BEST, compile=False)
     return Trained(
         actor_of(best),
         lambda path: save_network(best, path),
@@ -137,7 +142,64 @@ def fit(recipe: Recipe, run: Run) -> Trained:
         steps,
         CHECKPOINT_EPISODES,
         _warm_start(recipe, plan, steps),
+        integers,
     )
+
+
+def _quantise(recipe: Recipe, plan: DqnPlan, run: Run) -> Quantise | None:
+    """Return what lets integers take over; None where the recipe has no [qat] table."""
+    if recipe.qat is None:
+        return None
+    steps, lanes = run.steps_of(recipe), recipe.train.envs
+    delay = recipe.qat.delay_steps(steps)
+    if delay > steps - lanes:
+        raise InputError(
+            f"[qat]: the training ends after {steps:,} steps in {lanes} environments, before a "
+            f"step began after the delay of {delay:,}: give a shorter delay"
+        )
+    try:
+        from quarl.train.keras_quantised import Quantise
+    except ImportError as error:
+        raise ToolMissingError(
+            f"{recipe.name}: [qat] learns in torch: {error}. Install it with: pip install "
+            "quarl[sb3]"
+        ) from error
+    return Quantise(recipe.qat, plan, run.folder)
+
+
+def _learn_in_float(training: _Training, run: Run, until: int) -> tuple[KerasLearner, int]:
+    """Learn until so many steps; return what learned, and the steps done."""
+    plan, play = training.plan, training.play
+    if run.resume:
+        learner = KerasLearner.read(plan, run.folder, play.obs_len, play.actions)
+        done = training.resume(learner)
+    else:
+        is_normalised = training.recipe.train.normalize_observations
+        statistics = play.statistics() if is_normalised else None
+        network = build_network(plan.layers, play.obs_len, play.actions, statistics)
+        learner = KerasLearner(network, plan, run.folder)
+        done = training.begin(learner)
+    return learner, training.learn(learner, done, until)
+
+
+def _learn_in_integers(
+    training: _Training, run: Run, quantise: Quantise
+) -> tuple[QuantPolicy, Any]:
+    """Learn in float for the delay, then in integers; return the best integers, and the network
+    with the real weights behind them.
+    """
+    steps, qat = training.journal.total, training.recipe.qat
+    assert qat is not None
+    if run.resume and quantise.has_state:
+        learner = quantise.resume()
+        done = training.resume(learner)
+    else:
+        if not run.resume:
+            quantise.forget()
+        floats, done = _learn_in_float(training, run, qat.delay_steps(steps))
+        learner = quantise.take_over(floats.online, training.play.store)
+    training.learn(learner, done, steps)
+    return quantise.finish(learner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,23 +229,27 @@ class _Training:
         self.play.fill(self._warm(), learner.values)
         return self.journal.steps
 
-    def learn(self, learner: Learner, done: int) -> None:
-        """Play and learn until the journal's total, judging the policy now and then."""
-        plan, play, steps, share = (
-            self.plan, self.play, self.journal.total, self.recipe.train.envs,
-        )  # fmt: skip
+    def learn(self, learner: Learner, done: int, until: int) -> int:
+        """Play and learn until so many steps, judging the policy now and then; return the steps
+        done.
+        """
+        plan, play = self.plan, self.play
+        steps, share = self.journal.total, self.recipe.train.envs
         every = max(1, steps // plan.evaluations)
         taught = plan.taught_updates(steps, share)
         judged_from = (self._warm() + taught * share + steps) // 2 if taught else 0
-        while done < steps:
+        is_delay = until < steps  # whose policies are not the ones to keep
+        while done < until:
             play.step(learner.values)
             done += share
             for _ in range(plan.updates_per_step):
                 learner.update(play.store.draw(plan.batch_size, play.rng), share=done / steps)
             if done // every > (done - share) // every or done >= steps:
                 learner.write()
-                if self.journal.judge(done, self._played(learner), may_be_best=done >= judged_from):
+                counts = done >= judged_from and not is_delay
+                if self.journal.judge(done, self._played(learner), may_be_best=counts):
                     learner.keep_best()
+        return done
 
     def _played(self, learner: Learner) -> Episodes:
         seeds = range(CHECKPOINT_SEED, CHECKPOINT_SEED + CHECKPOINT_EPISODES)

@@ -20,11 +20,10 @@ from quarl.errors import InputError
 from quarl.files.atomic import write_whole
 from quarl.files.npz import npz_bytes, read_npz
 from quarl.rollouts.actors import Actor
-from quarl.train.dqn_plan import DqnPlan
+from quarl.train.dqn_plan import MAX_GRADIENT, DqnPlan
 from quarl.train.replay import Batch
 
 CHECKPOINT, BEST = "checkpoint.npz", "best.keras"  # of the run's folder
-MAX_GRADIENT = 10.0
 
 
 class Statistics(NamedTuple):
@@ -56,13 +55,10 @@ class KerasLearner:
 
     def update(self, batch: Batch, *, share: float) -> None:
         """Take one step of Adam on the batch; `share` of the training is done."""
-        plan = self._plan
-        self._optimizer.learning_rate.assign(
-            plan.learning_rate + share * (plan.learning_rate_end - plan.learning_rate)
-        )
+        self._optimizer.learning_rate.assign(self._plan.rate(share))
         self._descend(*(tf.convert_to_tensor(column) for column in batch))
         self._updates += 1
-        if self._updates % plan.target_update == 0:
+        if self._updates % self._plan.target_update == 0:
             self._target.set_weights(self.online.get_weights())
 
     def imitate(self, obs: NDArray[Any], values: NDArray[np.float32]) -> None:

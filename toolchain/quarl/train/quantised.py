@@ -22,10 +22,8 @@ from quarl.graph.contract import Normalizer
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.sources.recipe import QatRecipe
 from quarl.train.graft import Graft, graft
+from quarl.train.integer_actor import PROJECT_EVERY, REMEMBERED
 from quarl.train.integer_files import IntegerFiles
-
-REMEMBERED = 20_000  # observations of the delay's last steps
-PROJECT_EVERY = 50  # rollouts between two checks of the limits of the arithmetic
 
 
 class Quantise(BaseCallback):

@@ -99,6 +99,16 @@ class Replay:
             rows.next_obs[index],
         )
 
+    def latest(self, count: int) -> NDArray[Any]:
+        """Return the observations [n, *shape] of the last `count` transitions, or of all there
+        are.
+        """
+        count = min(count, self.size)
+        obs: NDArray[Any] = self._rows.obs[
+            (self._next - count + np.arange(count)) % len(self._rows.obs)
+        ]
+        return obs
+
     def _store(self, rows: Batch) -> None:
         capacity = len(self._rows.action)
         place = (self._next + np.arange(len(rows.action))) % capacity
