@@ -25,6 +25,7 @@ from quarl.study.summary import reward_tables
 from quarl.workers import Here, Workers, open_workers
 from quarl.workers.processes import Processes
 from tests.conftest import need
+from tests.train.test_keras_dqn import TINY
 from tests.train.test_sb3 import PPO, few_episodes
 
 __all__ = ["few_episodes"]  # a fixture of this module too
@@ -264,6 +265,21 @@ def test_a_study_that_cannot_be_kept_is_refused_before_any_work(tmp_path: Path) 
     lost = STUDY.replace('source = "cartpole_ppo"', 'recipe = "nowhere"')
     with pytest.raises(InputError, match=r"nowhere/recipe\.toml: there is no such file"):
         run(study_file(tmp_path, lost), tmp_path / "out")
+
+
+def test_a_recipe_of_keras_is_trained_in_integers_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("tensorflow", "keras", "matplotlib")
+    monkeypatch.setattr("quarl.train.keras_dqn.CHECKPOINT_EPISODES", 4)
+    (tmp_path / "tiny_dqn").mkdir()
+    (tmp_path / "tiny_dqn" / "recipe.toml").write_text(TINY)
+    head = 'name = "small"\ntitle = "Small"\nepisodes = 6\n'
+    trained = TRAINED.replace("tiny_ppo", "tiny_dqn")
+    policies, methods = trained.split("[[methods]]")[0], trained.split("[[methods]]")[2]
+    path = study_file(tmp_path, f"{head}{policies}[[methods]]{methods}")
+    results, _ = run(path, tmp_path / "out")
+    assert [(r.method, r.problem, r.differing) for r in results] == [("qat", "", 0)]
 
 
 def test_pixels_take_no_widths_of_inputs_and_qat_needs_a_training(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def _distilled(
 
 def _learned(cell: Cell, place: Place, key: str) -> QuantPolicy:
     from quarl.sources.recipe import QatRecipe
-    from quarl.train import sb3
+    from quarl.train import trainer_of
     from quarl.train.trained import Run
 
     assert cell.training is not None
@@ -182,7 +182,7 @@ def _learned(cell: Cell, place: Place, key: str) -> QuantPolicy:
         activations=widths.activations or 8,
         inputs=widths.inputs,
     )
-    trained = sb3.fit(replace(recipe, qat=qat), Run(place.work(key)))
+    trained = trainer_of(recipe)(replace(recipe, qat=qat), Run(place.work(key)))
     assert trained.integers is not None
     return trained.integers
 

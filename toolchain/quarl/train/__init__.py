@@ -88,7 +88,7 @@ def train(
     if recipe.env.id == ATARI_ENV:  # its games are long, so fewer are measured
         written: Recipe = _import(recipe, "quarl.train.atari").train_atari(recipe, folder, out, run)
         return written
-    return _write_folder(recipe, _trainer(recipe)(recipe, run), folder, out)
+    return _write_folder(recipe, trainer_of(recipe)(recipe, run), folder, out)
 
 
 def _write_folder(recipe: Recipe, trained: Trained, folder: Path, out: Path) -> Recipe:
@@ -165,7 +165,13 @@ def _contract(env: EnvSpec, recipe: Recipe) -> Contract:
     )
 
 
-def _trainer(recipe: Recipe) -> Trainer:
+def trainer_of(recipe: Recipe) -> Trainer:
+    """Return what trains the recipe's framework.
+
+    Raises:
+        InputError: quarl does not train with it.
+        ToolMissingError: it is not installed.
+    """
     if recipe.framework not in TRAINERS:
         raise InputError(
             f'framework "{recipe.framework}": quarl trains with {", ".join(TRAINERS)}.'
