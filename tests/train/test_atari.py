@@ -54,6 +54,16 @@ def test_a_game_made_by_gymnasium_shows_what_a_lane_shows() -> None:
     assert screen.shape == (210, 160, 3)
 
 
+def test_integers_of_a_game_are_refused_before_it_is_learned(tmp_path: Path) -> None:
+    need("ale_py", "torch")
+    from quarl.train.atari import train_atari
+
+    text = (POLICY / "recipe.toml").read_text(encoding="utf-8")
+    recipe = parse_recipe(f"{text}\n[qat]\nweights = 4\ndelay = 0.5\n", "test")
+    with pytest.raises(InputError, match=r"pong_ppo: \[qat\]: .* quarl finetune"):
+        train_atari(recipe, POLICY, tmp_path, Run(tmp_path))
+
+
 @pytest.mark.parametrize("game", ["pong", "breakout"])
 def test_a_console_that_is_told_the_actions_scores_what_its_lane_scores(game: str) -> None:
     need("ale_py")

@@ -47,12 +47,17 @@ def train_atari(recipe: Recipe, folder: Path, out: Path, run: Run) -> Recipe:
         out: may be `folder` itself; its name must be the policy's.
         run: a quick one measures a game or two.
     Raises:
-        InputError: another algorithm; or as the learner's `fit`.
+        InputError: another algorithm, or integers to be learned; or as the learner's `fit`.
     """
     if recipe.algorithm not in LEARNERS:
         raise InputError(
             f'{recipe.name}: algorithm "{recipe.algorithm}"; for Atari quarl has '
             f"{', '.join(LEARNERS)}"
+        )
+    if recipe.qat is not None:
+        raise InputError(
+            f"{recipe.name}: [qat]: Atari policies learn in float: omit the table, then quarl "
+            "finetune"
         )
     player = LEARNERS[recipe.algorithm](recipe, run)
     return _write_folder(recipe, player, folder, out, run.quick)
