@@ -125,10 +125,11 @@ def test_the_folder_ships_the_integers_and_the_real_weights_behind_them(tmp_path
     import keras
 
     out, runs = tmp_path / "out" / "tiny_dqn", tmp_path / "runs"
-    train(recipe_folder(tmp_path / "recipes", RECIPES["normalised"]), out, runs=runs)
+    train(recipe_folder(tmp_path / "recipes", RECIPES["normalised"]), out, runs=runs, quick=True)
     page = (out / "SOURCE.md").read_text()
     assert "weights int4, activations 6, inputs 10" in page
     assert "torch " in page
+    assert "after 100 steps in\nfloat" in page  # half of a quick training
     network = keras.saving.load_model(out / "policy.keras", compile=False)
     with np.load(runs / "tiny_dqn" / "best-weights.npz") as kept:
         for layer in ("hidden_1", "hidden_2", "values"):

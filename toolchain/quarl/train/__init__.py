@@ -119,7 +119,7 @@ def _write_folder(recipe: Recipe, trained: Trained, folder: Path, out: Path) -> 
     tail = np.quantile(scored.returns, [0.0, 0.01, 0.05, 0.5])
     page = source_page(measured, trained, tail)
     if played_in_integers is not None:
-        page = with_integers(page, measured, played_in_integers)
+        page = with_integers(page, measured, played_in_integers, trained.steps)
     (out / "SOURCE.md").write_text(page, encoding="utf-8")
     return measured
 

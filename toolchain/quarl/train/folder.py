@@ -151,10 +151,12 @@ def write_integers(out: Path, recipe: Recipe, trained: Trained, contract: Contra
     return integers
 
 
-def with_integers(page: str, recipe: Recipe, played: Episodes) -> str:
-    """Return SOURCE.md with what the integers are and how they play."""
+def with_integers(page: str, recipe: Recipe, played: Episodes, steps: int) -> str:
+    """Return SOURCE.md with what the integers are and how they play, after a training of
+    `steps`.
+    """
     assert recipe.qat is not None
-    qat, steps = recipe.qat, recipe.train.steps
+    qat = recipe.qat
     section = f"""## Integers
 
 Quantisation-aware training: {qat.widths.sentence()}; after {qat.delay_steps(steps):,} steps in
