@@ -16,7 +16,7 @@ from quarl.actorq.measure import StepCost, break_even
 from quarl.actorq.page import write_page
 from quarl.actorq.record import read_record
 from quarl.actorq.saturation import Costs, costs_of, limits_of, steps_per_s
-from quarl.actorq.tables import Measured, tables_of
+from quarl.actorq.tables import Measured, machines_of, tables_of
 from quarl.cli.verbs.actorq_page import actorq_page
 from quarl.errors import InputError
 from tests.conftest import need
@@ -64,6 +64,17 @@ def test_a_threshold_is_reached_by_the_policy_the_actors_play() -> None:
 def test_runs_are_compared_within_a_case_only() -> None:
     other = [replace(r, case=replace(r.case, pull_every=30)) for r in FP32]
     assert speed_ups([*INT8, *other], {}) == ()
+
+
+def test_costs_are_compared_on_one_machine_and_returns_on_all() -> None:
+    there = [replace(r, case=replace(r.case, machine="another, 8 processors")) for r in FP32]
+    assert speed_ups([*INT8, *there], {}) == ()
+    tasks, *_ = tables_of([*INT8, *FP32, *there], {}, [])
+    assert [row[3] for row in tasks.rows] == ["2", "4"], "seeds of int8 and of fp32"
+    assert "on another" in there[0].case.title
+    assert machines_of([*INT8, *there]) == (
+        "2 runs on a machine that is not known, 2 runs on another, 8 processors"
+    )
 
 
 def test_an_interval_needs_more_than_one_seed() -> None:
@@ -137,7 +148,9 @@ def test_costs_are_those_of_a_run() -> None:
 def test_the_page_shows_all_of_it_and_loads_nothing(tmp_path: Path) -> None:
     need("matplotlib", "jinja2")
     measured = Measured(
-        "CartPole", tuple(StepCost(64, n, 1, 1) for n in ("int8", "fp32", "torch fp32"))
+        "CartPole",
+        tuple(StepCost(64, n, 1, 1) for n in ("int8", "fp32", "torch fp32")),
+        "a machine",
     )
     more = [replace(r, case=replace(r.case, actors=4)) for r in INT8]
     write_page([*INT8, *FP32, *more], {"": 61.0}, [measured], tmp_path / "page.html")

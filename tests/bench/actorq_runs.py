@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from quarl.actorq.evaluating import CURVE_FILE
-from quarl.actorq.folder import ACCOUNTS_FILE, RUN_FILE
+from quarl.actorq.folder import ACCOUNTS_FILE, RUN_FILE, machine_name
 from quarl.actorq.markdown_page import write_markdown
 from quarl.actorq.measured import measured_in
 from quarl.actorq.recipes import recipe_at
@@ -27,10 +28,11 @@ from quarl.actorq.record import Record, read_record
 from quarl.actorq.release import write_policy
 from quarl.actorq.run import Wishes, returns_text, run_actorq
 from quarl.actorq.tables import Measured
+from quarl.profiles.host import cpu_name
 from quarl.resources import models_dir
 
 STUDY = models_dir() / "studies" / "actorq"
-RESULTS = STUDY / "results"
+RESULTS = STUDY / "results"  # a folder for each kind of machine: costs are compared within one
 KEPT = (RUN_FILE, ACCOUNTS_FILE, CURVE_FILE)
 PROCESSORS = 4  # that Ray counts; the processes share what the machine has
 KINDS: dict[str, dict[str, object]] = {
@@ -63,31 +65,25 @@ class Cell:
 CELLS = (  # in this order: those of a shorter time hold most of it
     Cell("cheetah_2048", COSTS, pull_every=30),
     Cell("cheetah_2048", COSTS, pull_every=300),
+    Cell("steps_2048", BASELINES),
     Cell("cartpole_dqn", BASELINES),
-    Cell("cartpole_balance_d4pg", INT8),
-    Cell("steps_2048", BOTH),
-    Cell("reacher_easy_d4pg", INT8),
-    Cell("cheetah_run_d4pg", INT8),
-    Cell("acrobot_dqn", INT8),
-    Cell("finger_spin_d4pg", INT8),
-    Cell("point_to_point_dqn", INT8),
+    Cell("cartpole_balance_d4pg", BOTH),
+    Cell("walker_stand_d4pg", BOTH),
+    Cell("reacher_easy_d4pg", BOTH),
+    Cell("acrobot_dqn", BOTH),
+    Cell("point_to_point_dqn", BOTH),
     Cell("cartpole_dqn", BOTH, (2, 3)),
-    Cell("walker_stand_d4pg", INT8),
-    Cell("steps_512", BASELINES),
-    Cell("steps_2048", ("torch",)),
-    Cell("cartpole_balance_d4pg", FP32),
-    Cell("reacher_easy_d4pg", FP32),
+    Cell("cartpole_balance_d4pg", BOTH, (2, 3)),
+    Cell("cheetah_run_d4pg", BOTH),
     Cell("cartpole_dqn", BOTH, (4, 5)),
-    Cell("cartpole_balance_d4pg", BOTH, (2, 3, 4, 5)),
+    Cell("cartpole_balance_d4pg", BOTH, (4, 5)),
+    Cell("steps_512", BASELINES),
     Cell("steps_2048_spi16", BASELINES),
-    Cell("cheetah_run_d4pg", FP32),
-    Cell("finger_spin_d4pg", FP32),
-    Cell("walker_stand_d4pg", FP32),
-    Cell("acrobot_dqn", FP32),
-    Cell("point_to_point_dqn", FP32),
-    Cell("hopper_stand_d4pg", BOTH),
-    *(Cell("collect_512", BOTH, count=count) for count in (1, 2, 3, 4)),
     Cell("mountaincar_dqn", BOTH),
+    *(Cell("collect_512", BOTH, count=count) for count in (1, 2, 3, 4)),
+    Cell("walker_stand_d4pg", BOTH, (2, 3)),
+    Cell("finger_spin_d4pg", BOTH),
+    Cell("hopper_stand_d4pg", BOTH),
 )
 THRESHOLDS = {"cartpole_dqn": 195.0, "cartpole_balance_d4pg": 500.0}  # stated before any run
 SHIPPED = (
@@ -116,7 +112,7 @@ def main(arguments: Sequence[str]) -> int:
     ray.init(address="local", num_cpus=PROCESSORS, include_dashboard=False, **quiet)
     for cell, kind, seed in _runs(options.recipes):
         name = cell.run_name(kind, seed)
-        if not (RESULTS / name).exists():
+        if not any(RESULTS.glob(f"*/{name}")):
             print(f"{name}: {_made(cell, kind, seed, options.out / name)}", flush=True)
     ray.shutdown()
     return 0
@@ -124,14 +120,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def kept_records() -> list[Record]:
     """Return the runs whose results are kept, in the order of their names."""
-    return [read_record(folder) for folder in sorted(RESULTS.iterdir())]
+    return [read_record(folder) for folder in sorted(RESULTS.glob("*/*"))]
 
 
 def _widths() -> list[Measured]:
     """Measure a step by width, where an environment is cheap and where it is not."""
     chosen = {record.case.name: record for record in kept_records()}
     records = [chosen[name] for name in ("cartpole_dqn", "cheetah_2048") if name in chosen]
-    return [Measured(name, costs) for name, costs in measured_in(records)]
+    return [Measured(name, costs, machine_name()) for name, costs in measured_in(records)]
 
 
 def _runs(recipes: Sequence[str]) -> Iterator[tuple[Cell, str, int]]:
@@ -154,7 +150,7 @@ def _made(cell: Cell, kind: str, seed: int, run: Path) -> str:
         shutil.copytree(
             write_policy(outcome, seeded, text), STUDY / cell.recipe, dirs_exist_ok=True
         )
-    kept = RESULTS / run.name
+    kept = RESULTS / re.sub(r"\W+", "-", cpu_name().lower()).strip("-") / run.name
     scratch = kept.with_suffix(".part")
     scratch.mkdir(parents=True, exist_ok=True)
     for file in KEPT:

@@ -61,7 +61,8 @@ def cases_of(records: Sequence[Record]) -> dict[Case, dict[str, list[Record]]]:
     found: dict[Case, dict[str, list[Record]]] = {}
 
     def order(run: Record) -> tuple[object, ...]:
-        return run.case.name, run.case.layers, run.kind != REFERENCE, run.kind, run.seed
+        case = run.case
+        return case.name, case.layers, case.machine, run.kind != REFERENCE, run.kind, run.seed
 
     for record in sorted(records, key=order):
         found.setdefault(record.case, {}).setdefault(record.kind, []).append(record)

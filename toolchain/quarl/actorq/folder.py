@@ -11,6 +11,8 @@ written whole.
 from __future__ import annotations
 
 import json
+import os
+import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -26,6 +28,7 @@ from quarl.errors import InputError
 from quarl.files.atomic import write_whole
 from quarl.files.documents import table_at, value_of
 from quarl.files.system import HAS_LOCKS, hold
+from quarl.profiles.host import cpu_name
 from quarl.sources.recipe import Recipe
 
 LOCK, RUN_FILE, TIME_FILE, ACCOUNTS_FILE = ".lock", "run.json", "time.json", "accounts.json"
@@ -82,6 +85,11 @@ def describe(folder: Path, recipe: Recipe, settings: Settings, *, resume: bool) 
     write_whole(folder / RUN_FILE, (json.dumps(table, indent=1) + "\n").encode())
 
 
+def machine_name() -> str:
+    """Return what this process runs on."""
+    return f"{cpu_name()}, {os.cpu_count()} processors, {platform.machine()}"
+
+
 def wall_s(folder: Path) -> float:
     """Return how long earlier parts of the run have taken.
 
@@ -104,6 +112,7 @@ def write_accounts(
 ) -> None:
     """Write where the time of the run went, its last part."""
     table: dict[str, Any] = {
+        "machine": machine_name(),
         "wall_s": wall,
         "joules": joules,
         "batches_a_call": settings.batches_a_call,

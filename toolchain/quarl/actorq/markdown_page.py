@@ -12,9 +12,8 @@ from pathlib import Path
 from quarl.actorq import figures
 from quarl.actorq.comparison import Thresholds, cases_of, threshold_of
 from quarl.actorq.measure import break_even
-from quarl.actorq.page import machine_name
 from quarl.actorq.record import Record
-from quarl.actorq.tables import Measured, Table, energy_text, tables_of
+from quarl.actorq.tables import Measured, Table, energy_text, machines_of, tables_of
 from quarl.files.atomic import write_whole
 from quarl.files.svg_figure import require_matplotlib
 
@@ -33,8 +32,8 @@ def write_markdown(
     compared, differing = sum(r.compared for r in records), sum(r.differing for r in records)
     parts = [
         "# ActorQ, measured",
-        f"{len(records)} runs on {machine_name()}. CPU time is measured; wall time is that of a "
-        f"machine with other work.\nOf {compared:,} int8 outputs compared with the NumPy "
+        f"{machines_of(records)}. CPU time is measured; wall time is that of a machine with other "
+        f"work.\nOf {compared:,} int8 outputs compared with the NumPy "
         f"reference, {differing} differ.",
         *(_markdown(table) for table in tables_of(records, thresholds, measured)),
     ]

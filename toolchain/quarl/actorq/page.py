@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,10 +20,9 @@ from quarl.actorq.comparison import Thresholds, cases_of, cost_rows, speed_ups, 
 from quarl.actorq.measure import break_even
 from quarl.actorq.record import Record
 from quarl.actorq.saturation import costs_of, limits_of
-from quarl.actorq.tables import Measured, energy_text, tables_of
+from quarl.actorq.tables import Measured, energy_text, machines_of, tables_of
 from quarl.files.atomic import write_whole
 from quarl.files.svg_figure import require_matplotlib
-from quarl.profiles.host import cpu_name
 from quarl.resources import VERSION
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -44,8 +41,7 @@ def write_page(
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     text = environment.get_template("actorq.html.j2").render(
-        machine=machine_name(),
-        runs=len(records),
+        machines=machines_of(records),
         compared=sum(r.compared for r in records),
         differing=sum(r.differing for r in records),
         tables=tables_of(records, thresholds, measured),
@@ -65,11 +61,6 @@ def write_page(
     }
     numbers = json.dumps(_without_nan(document), indent=1, default=str) + "\n"
     write_whole(out.with_suffix(".json"), numbers.encode())
-
-
-def machine_name() -> str:
-    """Return what the runs were made on, where this is it."""
-    return f"{cpu_name()}, {os.cpu_count()} processors, {platform.machine()}"
 
 
 def _drawings(

@@ -35,6 +35,7 @@ class Case:
     actors: int
     samples_per_insert: float
     learner_steps: int
+    machine: str = ""  # "": not known
 
     @property
     def title(self) -> str:
@@ -45,6 +46,7 @@ class Case:
             f"{'s' if self.actors > 1 else ''}, a pull every "
             f"{self.pull_every} steps, {self.samples_per_insert:g} samples per insert, "
             f"{self.learner_steps:,} learner steps"
+            + (f", on {self.machine.partition(',')[0]}" if self.machine else "")
         )
 
 
@@ -147,6 +149,7 @@ class _Totals:
     ages: Ages
     checked: Count
     differing: Count
+    machine: Line = ""
 
 
 def read_record(folder: Path) -> Record:
@@ -177,6 +180,7 @@ def read_record(folder: Path) -> Record:
             settings.actors.count,
             settings.replay.samples_per_insert,
             totals.learner_step,
+            totals.machine,
         ),
         env=EnvSpec(asked.env.id, asked.env.kwargs),
         algorithm=settings.algorithm,

@@ -8,6 +8,7 @@ and cells, for whoever writes a page.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -42,6 +43,7 @@ class Measured:
 
     env: str
     costs: tuple[StepCost, ...]
+    machine: str  # that they were measured on
 
 
 def tables_of(
@@ -57,6 +59,14 @@ def tables_of(
         _saturation(records),
         _runs(records),
     ]
+
+
+def machines_of(records: Sequence[Record]) -> str:
+    """Return how many runs were made on which machines."""
+    counts = Counter(run.case.machine or "a machine that is not known" for run in records)
+    return ", ".join(
+        f"{count} run{'s' if count > 1 else ''} on {machine}" for machine, count in counts.items()
+    )
 
 
 def energy_text(records: Sequence[Record]) -> str:
@@ -77,7 +87,8 @@ def energy_text(records: Sequence[Record]) -> str:
 
 def _tasks(records: Sequence[Record]) -> Table:
     rows = []
-    for case, kinds in cases_of(records).items():
+    anywhere = [replace(run, case=replace(run.case, machine="")) for run in records]
+    for case, kinds in cases_of(anywhere).items():
         for kind, runs in kinds.items():
             curves = [[run.returns(point) for point in run.points] for run in runs]
             if min(map(len, curves)) < 2:
@@ -97,7 +108,7 @@ def _tasks(records: Sequence[Record]) -> Table:
         "The tasks",
         "Mean return of deterministic play, of the policy as the actors play it, with the 95 % "
         "interval of the seeds (Student's t). First: the first policy judged. Best: the best "
-        "policy judged of each run, which is the one that ships.",
+        "policy judged of each run, which is the one that ships. Machines are not told apart.",
         (
             *("task", "layers", "actors", "seeds", "environment steps", "learner steps"),
             *("first", "last", "last, the learner's floats", "best"),
@@ -171,6 +182,7 @@ def _widths(measured: Measured) -> Table:
     where = "no measured width" if worth is None else f"3 x {worth}"
     return Table(
         f"Break-even width: {measured.env}",
+        f"On {measured.machine}. "
         "Environment steps a CPU second of one actor, Ray not counted, and how many times int8's "
         f"cost that is. Worth it (1.1 times the best float) from: {where}. torch's distance at "
         "small widths is the price of a call, not of arithmetic.",
@@ -241,6 +253,7 @@ def _runs(records: Sequence[Record]) -> Table:
         (
             r.folder.name,
             r.kind,
+            r.case.machine.partition(",")[0],
             f"{r.env_steps:,}",
             f"{r.learner.steps:,}",
             f"{r.wall_s:.0f}",
@@ -257,7 +270,7 @@ def _runs(records: Sequence[Record]) -> Table:
         "rows refused because it was beyond the bound. Outputs: compared with the NumPy reference, "
         "and of them differing.",
         (
-            *("run", "actors", "environment steps", "learner steps", "wall s"),
+            *("run", "actors", "machine", "environment steps", "learner steps", "wall s"),
             *("CPU s: learner + actors + store", "MB published", "age of policies", "int8 outputs"),
         ),
         tuple(rows),

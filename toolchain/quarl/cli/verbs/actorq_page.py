@@ -49,10 +49,11 @@ def actorq_page(
     records = [read_record(run) for run in runs]
     measured: list[Measured] = []
     if measure:
+        from quarl.actorq.folder import machine_name
         from quarl.actorq.measured import measured_in
 
         say("measuring the cost of a step by width ...")
-        measured = [Measured(name, costs) for name, costs in measured_in(records)]
+        measured = [Measured(name, costs, machine_name()) for name, costs in measured_in(records)]
     write = write_markdown if out.suffix == ".md" else write_page
     write(records, thresholds, measured, out)
     print_result(str(out), False)
