@@ -58,13 +58,15 @@ def _figures(
 ) -> list[tuple[str, str]]:
     """Return title and SVG of each figure; first where the time goes, at each pull period."""
     drawn = []
-    costly: dict[str, dict[tuple[int, str], Record]] = {}
+    costly: dict[tuple[str, str], dict[tuple[int, str], Record]] = {}
     for run in records:
-        costly.setdefault(run.case.name, {}).setdefault((run.case.pull_every, run.kind), run)
-    for name, by_pull in costly.items():
+        place = run.case.name, run.case.machine.partition(",")[0]
+        costly.setdefault(place, {}).setdefault((run.case.pull_every, run.kind), run)
+    for (name, machine), by_pull in costly.items():
         if len({pull for pull, _ in by_pull}) > 1:
             chosen = [by_pull[key] for key in sorted(by_pull)]
-            drawn.append((f"Where an actor's time goes: {name}", figures.cost_bars(chosen)))
+            title = f"Where an actor's time goes: {name}{machine and ', on ' + machine}"
+            drawn.append((title, figures.cost_bars(chosen)))
     for case, kinds in cases_of(records).items():
         threshold = threshold_of(thresholds, case)
         points = max(len(run.points) for runs in kinds.values() for run in runs)

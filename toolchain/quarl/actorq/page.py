@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -18,7 +18,7 @@ from markupsafe import Markup
 from quarl.actorq import figures
 from quarl.actorq.comparison import Thresholds, cases_of, cost_rows, speed_ups, threshold_of
 from quarl.actorq.measure import break_even
-from quarl.actorq.record import Record
+from quarl.actorq.record import Case, Record
 from quarl.actorq.saturation import costs_of, limits_of
 from quarl.actorq.tables import Measured, energy_text, machines_of, tables_of
 from quarl.files.atomic import write_whole
@@ -67,12 +67,13 @@ def _drawings(
     records: Sequence[Record], thresholds: Thresholds, measured: Sequence[Measured]
 ) -> list[tuple[str, list[Markup]]]:
     drawn: list[tuple[str, list[str]]] = []
-    by_name: dict[tuple[str, tuple[int, ...]], list[Record]] = {}
+    by_name: dict[tuple[str, tuple[int, ...], str], list[Record]] = {}
     for record in records:
-        by_name.setdefault((record.case.name, record.case.layers), []).append(record)
-    for (name, layers), runs in by_name.items():
+        case = record.case
+        by_name.setdefault((case.name, case.layers, case.machine), []).append(record)
+    for (name, layers, machine), runs in by_name.items():
         first = {(r.kind, r.case.pull_every): r for r in reversed(runs)}
-        title = f"{name}, {' x '.join(map(str, layers))}"
+        title = f"{name}, {' x '.join(map(str, layers))}{machine and ', on ' + machine}"
         chosen = sorted(first.values(), key=lambda r: (r.case.pull_every, r.kind))
         drawn.append((f"Where the time goes: {title}", [figures.cost_bars(chosen)]))
     for case, kinds in cases_of(records).items():
@@ -93,16 +94,16 @@ def _drawings(
 
 def _scaling(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
     """Return the model's curve for each kind that was run with several numbers of actors."""
-    found: dict[tuple[str, tuple[int, ...], str], list[Record]] = {}
+    found: dict[tuple[Case, str], list[Record]] = {}
     for record in records:
-        found.setdefault((record.case.name, record.case.layers, record.kind), []).append(record)
+        found.setdefault((replace(record.case, actors=0), record.kind), []).append(record)
     drawn = []
-    for (name, _, kind), runs in found.items():
+    for (case, kind), runs in found.items():
         if len({run.case.actors for run in runs}) > 1:
             costs = costs_of(runs[0], runs[0].batches_a_call)
             at = sorted((run.case.actors, run.env_steps / run.learner.wall_s) for run in runs)
             svg = figures.saturation(costs, limits_of(costs), at)
-            drawn.append((f"Actors: {name}, {kind}", [svg]))
+            drawn.append((f"Actors: {case.name}, {kind}", [svg]))
     return drawn
 
 
