@@ -98,6 +98,22 @@ def test_layers_with_finer_weights_are_the_same_function(
         assert np.abs(layer.op.weights).max() == pytest.approx(peaks[layer.name] / copies)
 
 
+def test_a_layer_that_is_called_as_copies_would_be_stays_itself() -> None:
+    rng = np.random.default_rng(0)
+    layers = [
+        ("a", dense(rng, 6, 5)),
+        ("head/copies", dense(rng, 6, 6)),
+        ("head", dense(rng, 3, 6)),
+    ]
+    made = policy(
+        linear_chain(layers), Observation((5,), "float32", "vector", ()), Action("discrete", 3)
+    )
+    x, units = rng.normal(0, 2, (40, 5)), units_of(made)
+    finer = with_finer_layers(units, 2, 2)
+    assert len({unit.name for unit in finer}) == len(finer)
+    np.testing.assert_allclose(outputs(finer, x), outputs(units, x), rtol=1e-12, atol=1e-12)
+
+
 def test_relu_is_joined_wherever_its_layer_stands() -> None:
     """Breadth-first order, as converters write it: both layers, then both functions."""
     rng = np.random.default_rng(2)

@@ -202,11 +202,18 @@ def with_finer_layers(
         if copies == 1 or not isinstance(unit.op, Dense):
             finer.append(unit)
             continue
-        repeated = Unit(f"{unit.name}/copies", Concat(), unit.inputs * copies)
+        repeated = Unit(_free_name(f"{unit.name}/copies", units), Concat(), unit.inputs * copies)
         weights = np.tile(unit.op.weights / copies, (1, copies))
         layer = replace(unit, op=_with(unit.op, weights, unit.op.bias), inputs=(repeated.name,))
         finer += [repeated, layer]
     return tuple(finer)
+
+
+def _free_name(name: str, units: tuple[Unit, ...]) -> str:
+    taken = {unit.name for unit in units}
+    while name in taken:
+        name += "_"
+    return name
 
 
 def equalize(
