@@ -26,6 +26,7 @@ settings.register_profile(
     derandomize=os.environ.get("CI") == "true",
 )
 settings.load_profile("quarl")
+os.environ.pop("PYTHONUNBUFFERED", None)  # users seldom set it: what is printed waits in a buffer
 prepare_for_tensorflow()  # the same process tests both frameworks
 
 

@@ -80,7 +80,8 @@ def test_an_error_of_the_call_is_raised_here_and_no_copy_is_left() -> None:
 
 def test_what_a_copy_prints_is_no_answer_of_the_program() -> None:
     out, err = said(
-        "print('before', end=' ')\nside_by_side(lambda n: os.write(1, n), [(b'mine',), (b'its',)])"
+        "print('before', end=' ', flush=True)\n"
+        "side_by_side(lambda n: os.write(1, n), [(b'mine',), (b'its',)])"
     )
     assert sorted(out.split()) == ["before", "mine"]
     assert err == "its"

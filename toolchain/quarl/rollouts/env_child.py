@@ -18,6 +18,7 @@ if __name__ == "__main__":
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import signal
@@ -274,7 +275,9 @@ def main() -> None:
     """Serve the pipe whose descriptor is the last argument."""
     descriptor = int(sys.argv[-1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other side decides when work ends
-    os.dup2(2, 1)  # what an environment prints goes beside
+    os.dup2(2, 1)  # what an environment prints goes beside, line by line
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     hello: dict[str, Any] = {"protocol": PROTOCOL, "python": list(sys.version_info[:3])}
     try:
         import gymnasium

@@ -4,6 +4,7 @@ raise goes back. It ends when the pipe does.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import signal
@@ -22,7 +23,10 @@ def main() -> None:
     pipe = Connection(int(sys.argv[-1]))
     tools.end_with(os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when work ends
-    os.dup2(2, 1)  # standard output is the parent's alone: what an environment prints goes beside
+    # standard output is the parent's alone: what an environment prints goes beside, line by line
+    os.dup2(2, 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     with suppress(EOFError, OSError):  # the parent is gone, and nobody is left to tell
         sys.path[:] = pickle.loads(pipe.recv_bytes())
         while True:
