@@ -49,6 +49,7 @@ from quarl.train.games import (
     in_float32,
     play_games,
 )
+from quarl.train.hyperparameters import hyperparameters_of
 from quarl.train.journal import Journal
 from quarl.train.sb3_files import LEFT_OUT, save_model
 from quarl.train.sb3_lanes import Lanes
@@ -68,7 +69,7 @@ def fit(recipe: Recipe, run: Run) -> Player:
             resume from.
     """
     torch.set_num_threads(1)
-    numbers = _settings(recipe)
+    numbers = hyperparameters_of(recipe, (*OWN, *DQNS))
     lanes = recipe.train.envs
     steps = run.steps_of(recipe)
     games = 2 if run.quick else SELECTION_EPISODES
@@ -194,18 +195,3 @@ def _story(recipe: Recipe, steps: int) -> str:
 2. DQN of Stable-Baselines3 on the signs of the points, {steps:,} steps of its own play. The
    weights were chosen from
    the second half of them, so that they are DQN's own."""
-
-
-def _settings(recipe: Recipe) -> dict[str, Any]:
-    settings: dict[str, Any] = dict(recipe.train.hyperparameters)
-    names = (*OWN, *DQNS)
-    missing, unknown = (
-        [name for name in names if name not in settings],
-        [name for name in settings if name not in names],
-    )
-    if missing or unknown:
-        raise InputError(
-            f"{recipe.name}: [train.hyperparameters]: missing {missing}, unknown {unknown}; "
-            f"allowed {[*names]}"
-        )
-    return settings

@@ -64,6 +64,7 @@ from quarl.train.games import (
     in_float32,
     play_games,
 )
+from quarl.train.hyperparameters import hyperparameters_of
 from quarl.train.journal import Journal
 from quarl.train.sb3_files import LEFT_OUT, save_model
 from quarl.train.sb3_lanes import Lanes
@@ -313,14 +314,7 @@ def _ppo_settings(plan: _Plan, done: int) -> dict[str, Any]:
 
 def _checked(recipe: Recipe) -> dict[str, Any]:
     """Return the hyperparameters, all there and none unknown."""
-    settings: dict[str, Any] = dict(recipe.train.hyperparameters)
-    missing = [name for name in (*OWN, *PPOS) if name not in settings]
-    unknown = [name for name in settings if name not in (*OWN, *PPOS)]
-    if missing or unknown:
-        raise InputError(
-            f"{recipe.name}: [train.hyperparameters]: missing {missing}, unknown {unknown}; "
-            f"allowed {[*OWN, *PPOS]}"
-        )
+    settings = hyperparameters_of(recipe, (*OWN, *PPOS))
     if settings["expert"] not in EXPERTS:
         raise InputError(
             f'{recipe.name}: expert "{settings["expert"]}"; allowed: {", ".join(EXPERTS)}'

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
-from typing import Any
 
 from quarl.errors import InputError
 from quarl.sources.recipe import Recipe
+from quarl.train.hyperparameters import hyperparameters_of
 
 MAX_GRADIENT = 10.0  # longest gradient of an update, over all parameters
 
@@ -54,20 +54,10 @@ def read_plan(recipe: Recipe) -> DqnPlan:
     Raises:
         InputError: a hyperparameter that is missing, unknown or of the wrong kind.
     """
-    settings: dict[str, Any] = dict(recipe.train.hyperparameters)
-    names = list(DqnPlan.__dataclass_fields__)
-    needed = [
-        name for name, field in DqnPlan.__dataclass_fields__.items() if field.default is MISSING
-    ]
-    missing, unknown = (
-        [name for name in needed if name not in settings],
-        [name for name in settings if name not in names],
-    )
-    if missing or unknown:
-        raise InputError(
-            f"{recipe.name}: [train.hyperparameters]: missing {missing}, unknown {unknown}; "
-            f"allowed {names}"
-        )
+    fields = DqnPlan.__dataclass_fields__
+    needed = [name for name, field in fields.items() if field.default is MISSING]
+    optional = [name for name in fields if name not in needed]
+    settings = hyperparameters_of(recipe, needed, optional)
     layers = settings.pop("layers")
     if not (
         isinstance(layers, list)
@@ -81,7 +71,7 @@ def read_plan(recipe: Recipe) -> DqnPlan:
             f"{recipe.name}: teacher: {teacher!r}; allowed: the name of a shipped policy"
         )
     for name, value in settings.items():
-        whole = DqnPlan.__dataclass_fields__[name].type == "int"
+        whole = fields[name].type == "int"
         if not isinstance(value, int if whole else int | float) or value <= 0:
             raise InputError(
                 f"{recipe.name}: {name}: {value!r}; allowed: "
