@@ -8,7 +8,7 @@ interval of its seeds. CPU seconds are compared first: wall time of a busy machi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -67,6 +67,14 @@ def cases_of(records: Sequence[Record]) -> dict[Case, dict[str, list[Record]]]:
     for record in sorted(records, key=order):
         found.setdefault(record.case, {}).setdefault(record.kind, []).append(record)
     return found
+
+
+def by_actors(records: Sequence[Record]) -> list[list[Record]]:
+    """Return the runs that differ in their number of actors alone, those of fewest first."""
+    alike: dict[tuple[Case, str], list[Record]] = {}
+    for run in sorted(records, key=lambda run: run.case.actors):
+        alike.setdefault((replace(run.case, actors=0), run.kind), []).append(run)
+    return [runs for runs in alike.values() if runs[0].case.actors < runs[-1].case.actors]
 
 
 def threshold_of(thresholds: Thresholds, case: Case) -> float | None:

@@ -60,12 +60,12 @@ def _figures(
     drawn = []
     costly: dict[tuple[str, str], dict[tuple[int, str], Record]] = {}
     for run in records:
-        place = run.case.name, run.case.machine.partition(",")[0]
+        place = run.case.name, run.case.on_machine
         costly.setdefault(place, {}).setdefault((run.case.pull_every, run.kind), run)
-    for (name, machine), by_pull in costly.items():
+    for (name, on_machine), by_pull in costly.items():
         if len({pull for pull, _ in by_pull}) > 1:
             chosen = [by_pull[key] for key in sorted(by_pull)]
-            title = f"Where an actor's time goes: {name}{machine and ', on ' + machine}"
+            title = f"Where an actor's time goes: {name}{on_machine}"
             drawn.append((title, figures.cost_bars(chosen)))
     for case, kinds in cases_of(records).items():
         threshold = threshold_of(thresholds, case)

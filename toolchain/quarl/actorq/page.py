@@ -10,15 +10,22 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from markupsafe import Markup
 
 from quarl.actorq import figures
-from quarl.actorq.comparison import Thresholds, cases_of, cost_rows, speed_ups, threshold_of
+from quarl.actorq.comparison import (
+    Thresholds,
+    by_actors,
+    cases_of,
+    cost_rows,
+    speed_ups,
+    threshold_of,
+)
 from quarl.actorq.measure import break_even
-from quarl.actorq.record import Case, Record
+from quarl.actorq.record import Record
 from quarl.actorq.saturation import costs_of, limits_of
 from quarl.actorq.tables import Measured, energy_text, machines_of, tables_of
 from quarl.files.atomic import write_whole
@@ -70,10 +77,10 @@ def _drawings(
     by_name: dict[tuple[str, tuple[int, ...], str], list[Record]] = {}
     for record in records:
         case = record.case
-        by_name.setdefault((case.name, case.layers, case.machine), []).append(record)
-    for (name, layers, machine), runs in by_name.items():
+        by_name.setdefault((case.name, case.layers, case.on_machine), []).append(record)
+    for (name, layers, on_machine), runs in by_name.items():
         first = {(r.kind, r.case.pull_every): r for r in reversed(runs)}
-        title = f"{name}, {' x '.join(map(str, layers))}{machine and ', on ' + machine}"
+        title = f"{name}, {' x '.join(map(str, layers))}{on_machine}"
         chosen = sorted(first.values(), key=lambda r: (r.case.pull_every, r.kind))
         drawn.append((f"Where the time goes: {title}", [figures.cost_bars(chosen)]))
     for case, kinds in cases_of(records).items():
@@ -94,16 +101,12 @@ def _drawings(
 
 def _scaling(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
     """Return the model's curve for each kind that was run with several numbers of actors."""
-    found: dict[tuple[Case, str], list[Record]] = {}
-    for record in records:
-        found.setdefault((replace(record.case, actors=0), record.kind), []).append(record)
     drawn = []
-    for (case, kind), runs in found.items():
-        if len({run.case.actors for run in runs}) > 1:
-            costs = costs_of(runs[0], runs[0].batches_a_call)
-            at = sorted((run.case.actors, run.env_steps / run.learner.wall_s) for run in runs)
-            svg = figures.saturation(costs, limits_of(costs), at)
-            drawn.append((f"Actors: {case.name}, {kind}", [svg]))
+    for runs in by_actors(records):
+        costs = costs_of(runs[0], runs[0].batches_a_call)
+        at = sorted((run.case.actors, run.env_steps / run.learner.wall_s) for run in runs)
+        svg = figures.saturation(costs, limits_of(costs), at)
+        drawn.append((f"Actors: {runs[0].case.name}, {runs[0].kind}", [svg]))
     return drawn
 
 

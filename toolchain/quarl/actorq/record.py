@@ -46,8 +46,18 @@ class Case:
             f"{'s' if self.actors > 1 else ''}, a pull every "
             f"{self.pull_every} steps, {self.samples_per_insert:g} samples per insert, "
             f"{self.learner_steps:,} learner steps"
-            + (f", on {self.machine.partition(',')[0]}" if self.machine else "")
+            f"{self.on_machine}"
         )
+
+    @property
+    def processor(self) -> str:
+        """The machine's processor alone."""
+        return self.machine.partition(",")[0]
+
+    @property
+    def on_machine(self) -> str:
+        """The end of a title: where it was, if that is known."""
+        return f", on {self.processor}" if self.machine else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from quarl.actorq.comparison import (
     SpeedUp,
     Thresholds,
+    by_actors,
     cases_of,
     cost_rows,
     mean_with_interval,
@@ -195,21 +196,16 @@ def _by_actors(records: Sequence[Record]) -> list[Table]:
     """Return what several actors collected, of runs that differ in their number; none where no runs
     do.
     """
-    alike: dict[tuple[object, ...], list[Record]] = {}
-    for run in records:
-        alike.setdefault((replace(run.case, actors=0), run.kind), []).append(run)
     rows = []
-    for runs in alike.values():
-        if len({run.case.actors for run in runs}) < 2:
-            continue
-        few = min(runs, key=lambda run: run.case.actors)
+    for runs in by_actors(records):
+        few = runs[0]
         rows += [
             (
                 *(run.case.name, run.kind, f"{run.case.actors}", f"{run.steps_per_s:,.0f}"),
                 f"{run.steps_per_s / few.steps_per_s:.2f}",
                 f"{run.steps_per_cpu_s:,.0f}",
             )
-            for run in sorted(runs, key=lambda run: run.case.actors)
+            for run in runs
         ]
     note = (
         "Environment steps a second of all actors together, their calls to the store included, "
@@ -253,7 +249,7 @@ def _runs(records: Sequence[Record]) -> Table:
         (
             r.folder.name,
             r.kind,
-            r.case.machine.partition(",")[0],
+            r.case.processor,
             f"{r.env_steps:,}",
             f"{r.learner.steps:,}",
             f"{r.wall_s:.0f}",
