@@ -5,7 +5,6 @@ the Keras file holds the real weights behind it.
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quarl import pipeline
 from quarl.errors import InputError, ToolMissingError
-from quarl.exporter.export import ExportRequest
-from quarl.finetune.assignment import TRAINING
 from quarl.graph.reference import act, integer_outputs, real_outputs
 from quarl.quantize.ladder import TRAINED_RUNG
 from quarl.quantize.quantizer import widths_of
@@ -27,13 +23,13 @@ from quarl.train import train
 from quarl.train.replay import Batch, Replay
 from quarl.train.trained import Progress, Run, Trained
 from tests.conftest import need
+from tests.support.trained_integers import QAT, shipped_as_trained
 from tests.train.test_keras_dqn import TINY, few_episodes, recipe_folder
 
 __all__ = ["few_episodes"]  # a fixture of this module too
 
 pytestmark = pytest.mark.train
 
-QAT = "\n[qat]\nweights = 4\nactivations = 6\ninputs = 10\ndelay = 0.5\n"
 RECIPES = {
     "normalised": TINY + QAT,
     "raw": TINY.replace("normalize_observations = true", "normalize_observations = false") + QAT,
@@ -137,13 +133,7 @@ def test_the_folder_ships_the_integers_and_the_real_weights_behind_them(tmp_path
             np.testing.assert_array_equal(weights.T, kept[f"{layer}/weights"].astype(np.float32))
             np.testing.assert_array_equal(bias, kept[f"{layer}/bias"].astype(np.float32))
 
-    source = pipeline.import_source(str(out))
-    assert source.integers is not None
-    bundle = pipeline.export(source, tmp_path / "bundle", ExportRequest())
-    assert bundle.manifest.rung == TRAINED_RUNG
-    assert json.loads(bundle.file(TRAINING))["kind"] == "qat"
-    obs = np.random.default_rng(0).normal(0, 0.1, (50, 4)).astype(np.float32)
-    np.testing.assert_array_equal(act(bundle.quantized, obs), act(source.integers, obs))
+    shipped_as_trained(out, tmp_path / "bundle")
 
 
 def test_float_learns_in_the_delay_and_integers_after_it(

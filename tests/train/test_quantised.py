@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from quarl import pipeline
 from quarl.errors import InputError
 from quarl.exporter.export import ExportRequest
-from quarl.finetune.assignment import TRAINING
 from quarl.graph.reference import act
 from quarl.importers import ImportOptions, read_policy
 from quarl.quantize.ladder import TRAINED_RUNG
@@ -23,11 +21,10 @@ from quarl.sources.recipe import Recipe, parse_recipe
 from quarl.train import train
 from quarl.train.trained import Progress, Run, Trained
 from tests.conftest import need
+from tests.support.trained_integers import QAT, shipped_as_trained
 from tests.train.test_sb3 import DDPG, DQN, PPO, few_episodes, recipe_folder
 
 __all__ = ["few_episodes"]  # a fixture of this module too
-
-QAT = "\n[qat]\nweights = 4\nactivations = 6\ninputs = 10\ndelay = 0.5\n"
 
 
 def on(text: str, algorithm: str, name: str) -> str:
@@ -114,13 +111,7 @@ def test_the_folder_ships_the_integers_that_were_trained(tmp_path: Path) -> None
     recipe = train(folder, out, runs=tmp_path / "runs")
     assert recipe.qat is not None
     assert "weights int4, activations 6, inputs 10" in (out / "SOURCE.md").read_text()
-    source = pipeline.import_source(str(out))
-    assert source.integers is not None
-    bundle = pipeline.export(source, tmp_path / "bundle", ExportRequest())
-    assert bundle.manifest.rung == TRAINED_RUNG
-    assert json.loads(bundle.file(TRAINING))["kind"] == "qat"
-    obs = np.random.default_rng(0).normal(0, 0.1, (50, 4)).astype(np.float32)
-    np.testing.assert_array_equal(act(bundle.quantized, obs), act(source.integers, obs))
+    source = shipped_as_trained(out, tmp_path / "bundle")
     rounded = pipeline.export(source, tmp_path / "other", ExportRequest(rung=3))
     assert rounded.manifest.rung == 3
 
