@@ -196,9 +196,11 @@ def test_a_control_plays_all_pairs_where_any_share_meets_chance(bundle: Release)
     """The first share alone asks whether the environment repeats itself."""
     workers = Processes(2)
     env = EnvSpec("tests.evidence.test_gather:Drifting-v0")
-    paired, _ = play_pairs(bundle, Field(env, workers), Schedule((Look(12, 1.0),)))
+    for looks in ((Look(12, 1.0),), (Look(6, 0.5), Look(12, 0.5))):
+        paired, _ = play_pairs(bundle, Field(env, workers), Schedule(looks))
+        assert len(paired.source.returns) == 12
+        assert (paired.source.returns != paired.control.returns).all()
     workers.close()
-    assert (paired.source.returns != paired.control.returns).all()
 
 
 class Drifting(PendulumEnv):

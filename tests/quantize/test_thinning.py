@@ -7,8 +7,8 @@ import pytest
 
 from quarl.quantize import thinning
 from quarl.quantize.calibration import Calibration
+from quarl.quantize.folding import float64_results
 from quarl.quantize.ladder import quantize_on_rung
-from quarl.quantize.quantizer import float64_results
 from quarl.quantize.thinning import thinned
 from quarl.quantize.transforms import units_of
 from tests.support.samples import SAMPLES

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,13 @@ from quarl.pipeline import import_source
 from quarl.rollouts import shares
 from quarl.rollouts.actors import Actor, source_actor
 from quarl.rollouts.collect import collect_observations, observe_episodes
-from quarl.rollouts.episodes import Episodes, random_episodes, run_episodes
+from quarl.rollouts.episodes import (
+    Episodes,
+    Watch,
+    join_episodes,
+    random_episodes,
+    run_episodes,
+)
 from quarl.rollouts.robustness import play_disturbed
 from quarl.rollouts.shares import Field, play_at_random, play_episodes
 from quarl.workers import HERE
@@ -173,6 +180,49 @@ def test_short_work_starts_no_process_and_long_work_is_handed_over(
     assert len(hasty._idle) == 2
     hasty.close()
     assert same(played, run_episodes(CARTPOLE, lean, SEEDS))
+
+
+TURNS = (range(40, 46), range(46, 49), range(49, 53))
+
+
+@pytest.mark.parametrize("patience", [0.0, 1000.0])
+def test_turns_are_what_each_of_them_alone_is(patience: float) -> None:
+    done: list[tuple[int, int]] = []
+    workers = Processes(2, patience)
+    part = partial(shares._played, make_lean)
+    turns = shares.in_turns(
+        Field(CARTPOLE, workers), part, TURNS, lambda *told: done.append(told), each=3
+    )
+    for seeds, found in zip(TURNS, turns, strict=True):
+        assert same(join_episodes(found), run_episodes(CARTPOLE, lean, seeds))
+    workers.close()
+    assert done == sorted(done)
+    assert done[-1][1] == 39, "three units for each of thirteen seeds"
+
+
+def test_a_worker_who_waits_begins_the_next_turn_and_is_ended_where_nobody_asks_for_it(
+    tmp_path: Path,
+) -> None:
+    workers, part = Processes(2), partial(begun_and_slow, tmp_path)
+    turns = shares.in_turns(Field(CARTPOLE, workers), part, [range(2), range(2, 4)])
+    assert next(turns) == [[0], [1]]
+    assert (tmp_path / "2").exists(), "while the second share of the first turn was waited for"
+    turns.close()
+    pids = [int((tmp_path / name).read_text()) for name in "12"]
+    assert pids[1] != pids[0]
+    assert not Path(f"/proc/{pids[1]}").exists()
+    workers.close()
+    assert not (tmp_path / "3").exists()
+
+
+def begun_and_slow(folder: Path, field: Field, seeds: Sequence[int], watch: Watch) -> list[int]:
+    """Note who does it; the second turn's first share takes for ever, and the first turn's second
+    one until that has begun.
+    """
+    (folder / str(seeds[0])).write_text(str(os.getpid()))
+    while seeds[0] == 2 or (seeds[0] == 1 and not (folder / "2").exists()):
+        time.sleep(0.01)
+    return list(seeds)
 
 
 def test_an_actor_is_made_once_for_all_shares_of_a_process() -> None:

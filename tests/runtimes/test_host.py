@@ -16,6 +16,7 @@ from quarl.errors import DeviceError, InputError
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import integer_outputs, quantize_observations
 from quarl.runtimes.host import (
+    BATCH_SIZES,
     FILE_FORMAT,
     RUNTIMES,
     LitertRuntime,
@@ -60,6 +61,29 @@ def test_any_number_of_inputs_gets_as_many_outputs(count: int) -> None:
         found = runtime.run(inputs)
         assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
         assert (found == expected).all()
+
+
+class Counting(NumpyRuntime):
+    """A runtime that keeps how many inputs each of its calls had."""
+
+    def __init__(self, policy: QuantPolicy) -> None:
+        super().__init__(policy)
+        self.sizes: list[int] = []
+
+    def infer(self, inputs: np.ndarray) -> np.ndarray:
+        self.sizes.append(len(inputs))
+        return super().infer(inputs)
+
+
+@pytest.mark.parametrize("count", range(1, 100))
+def test_batches_have_few_sizes_and_little_is_computed_for_nothing(count: int) -> None:
+    policy = random_policy("wide head", np.random.default_rng(0))
+    runtime = Counting(policy)
+    inputs = np.random.default_rng(1).integers(-128, 128, (count, 24), dtype=np.int8)
+    runtime.run(inputs)
+    assert set(runtime.sizes) <= set(BATCH_SIZES)
+    assert count <= sum(runtime.sizes) < 4 / 3 * count
+    assert len(runtime.sizes) <= count // max(BATCH_SIZES) + 3
 
 
 def test_pixels_become_integers_by_one_xor() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,7 @@ from quarl.rollouts.clipping import ClipCounter, ClippedInputs
 from quarl.rollouts.divergence import ActionLog, first_divergence
 from quarl.rollouts.episodes import Episodes, Player, Watch, join_episodes, run_beside
 from quarl.rollouts.robustness import DISTURBANCES, feature_spread, play_disturbed
-from quarl.rollouts.shares import Field, Maker, in_shares, opened, play_episodes
+from quarl.rollouts.shares import Field, Maker, in_turns, opened, play_episodes
 from quarl.rollouts.vector_env import check_env
 from quarl.stats.seeds import parity_seeds
 from quarl.stats.sequential import Look
@@ -49,24 +51,30 @@ def play_pairs(
     check_env(field.env, release.contract)
     players = _Players(_source_of(release), _artifact_maker(release))
     counter = ClipCounter(release.quantized)
+    attempt, looks, began = release.manifest.attempt.number, schedule.looks, schedule.clock()
     rounds: list[_Share] = []
-    looks, played, began = schedule.looks, 0, schedule.clock()
-    attempt = release.manifest.attempt.number
+    played, has_chance = 0, False
     while True:
-        look = next(look for look in looks if look.episodes > played)
-        seeds = parity_seeds(attempt, played, look.episodes)
-        part = part_of(progress, 3 * played, 3 * looks[-1].episodes)
-        shares = _play_look(players, field, seeds, part)
-        for share in shares:
-            counter.take(share.counter)
-        rounds += shares
-        first_look, played = played == 0, look.episodes
-        paired = _joined(field.env.id, rounds, looks)
-        if first_look and schedule.after_first is not None:
-            looks = schedule.after_first(paired, schedule.clock() - began)
-            paired = replace(paired, looks=looks)
-        if schedule.is_settled(paired) or played == looks[-1].episodes:
-            return paired, counter.result()
+        ends = [played, *(look.episodes for look in looks if look.episodes > played)]
+        turns = [parity_seeds(attempt, *turn) for turn in pairwise(ends)]
+        part = partial(_play_share, players, has_chance)
+        told = part_of(progress, 3 * played, 3 * ends[-1])
+        with closing(in_turns(field, part, turns, told, each=3)) as found:
+            for end, shares in zip(ends[1:], found, strict=True):
+                is_first, played = played == 0, end
+                if is_first and any(share.has_chance for share in shares):
+                    has_chance, shares = True, _with_chance(players, field, shares)
+                for share in shares:
+                    counter.take(share.counter)
+                rounds += shares
+                paired = _joined(field.env.id, rounds, looks)
+                if is_first and schedule.after_first is not None:
+                    looks = schedule.after_first(paired, schedule.clock() - began)
+                    paired = replace(paired, looks=looks)
+                if schedule.is_settled(paired) or played == looks[-1].episodes:
+                    return paired, counter.result()
+                if is_first and (has_chance or looks != schedule.looks):
+                    break  # what follows is played otherwise
 
 
 def _joined(env_id: str, shares: Sequence[_Share], looks: tuple[Look, ...]) -> PairedEpisodes:
@@ -98,22 +106,26 @@ class _Share:
     has_chance: bool
 
 
-def _play_look(
-    players: _Players, field: Field, seeds: range, progress: Progress | None
-) -> list[_Share]:
-    """Return the shares of a look, in the order of their seeds."""
-    shares = in_shares(field, partial(_play_share, players), seeds, progress, each=3)
-    if len(shares) > 1 and any(share.has_chance for share in shares):
-        # the other shares did not ask whether the environment repeats itself
-        make = partial(float64_actor, players.source)
-        return [
-            replace(share, control=play_episodes(field, make, share.source.seeds))
-            for share in shares
-        ]
-    return shares
+def _with_chance(players: _Players, field: Field, shares: Sequence[_Share]) -> list[_Share]:
+    """Return the shares of an environment that has chance beside the seed: the control plays all
+    episodes.
+    """
+    if len(shares) == 1:
+        return list(shares)
+    make = partial(float64_actor, players.source)  # only the first share's has played them
+    return [
+        replace(share, control=play_episodes(field, make, share.source.seeds)) for share in shares
+    ]
 
 
-def _play_share(players: _Players, field: Field, seeds: Sequence[int], watch: Watch) -> _Share:
+def _play_share(
+    players: _Players, has_chance: bool, field: Field, seeds: Sequence[int], watch: Watch
+) -> _Share:
+    """Return episodes on the seeds.
+
+    Args:
+        has_chance: whether the environment is known not to repeat itself.
+    """
     counter = ClipCounter(players.int8.policy)
     source, control = opened(partial(source_and_control, players.source))
     logs = [ActionLog(source), ActionLog(opened(players.int8))]
@@ -123,7 +135,11 @@ def _play_share(players: _Players, field: Field, seeds: Sequence[int], watch: Wa
         (logs[0], control),
         seeds,
         lanes=field.lanes,
-        watch=replace(watch, observe=logs[0].observe),
+        watch=replace(
+            watch,
+            observe=logs[0].observe,
+            replayed=len(seeds) if has_chance else watch.replayed,
+        ),
         others=[Player(logs[1], logs[1].observe)],
     )
     (theirs,) = beside.others

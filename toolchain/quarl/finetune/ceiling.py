@@ -15,7 +15,7 @@ from quarl.evidence.agreement import Agreement, compare_actions, compare_choices
 from quarl.graph.policy import Policy
 from quarl.graph.rows import split_rows, state_parts
 from quarl.quantize.calibration import Calibration
-from quarl.quantize.quantizer import float64_results, fold
+from quarl.quantize.folding import float64_results, fold
 from quarl.quantize.settings import QuantSettings
 
 

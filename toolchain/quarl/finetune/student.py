@@ -41,10 +41,11 @@ from quarl.graph.quant_policy import (
 )
 from quarl.graph.reference import integer_outputs, real_outputs
 from quarl.quantize.calibration import Calibration
+from quarl.quantize.folding import float64_results, fold
 from quarl.quantize.ladder import LADDER, TRAINED_RUNG
 from quarl.quantize.layer_fit import layer_of
 from quarl.quantize.qparams import scale_groups
-from quarl.quantize.quantizer import float64_results, fold, function_table, layer_bits, plan
+from quarl.quantize.quantizer import function_table, layer_bits, plan
 from quarl.quantize.settings import QuantSettings
 from quarl.quantize.transforms import Unit
 from quarl.quantize.widths import Widths

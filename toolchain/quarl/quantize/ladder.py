@@ -22,7 +22,7 @@ from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import integer_outputs, real_outputs
 from quarl.quantize.bit_widths import hidden_stages
 from quarl.quantize.calibration import Calibration
-from quarl.quantize.quantizer import quantize
+from quarl.quantize.quantizer import Quantizer
 from quarl.quantize.settings import QuantSettings
 from quarl.quantize.thinning import thinned
 from quarl.quantize.transforms import units_of
@@ -110,22 +110,24 @@ def quantize_on_rung(
         InputError: a width of the observation is asked for, and it is pixels.
         QuantizationError: a limit of the arithmetic would be broken.
     """
-    return _best(policy, thinned(policy, calibration), number, widths)[0]
+    calibration = thinned(policy, calibration)
+    return _best(policy, calibration, Quantizer(policy, calibration), number, widths)[0]
 
 
 def _best(
-    policy: Policy, calibration: Calibration, number: int, widths: Widths
+    policy: Policy, calibration: Calibration, quantizer: Quantizer, number: int, widths: Widths
 ) -> tuple[QuantPolicy, QuantSettings]:
     """Return the rung in the variant that decides best on the calibration, and that variant."""
     check_inputs(policy, widths)
     settings = rung_numbered(number).settings.with_widths(widths)
     if policy.contract.observation.has_pixels:
-        return quantize(policy, calibration, settings, number), settings
-    candidates = [
-        (quantize(policy, calibration, variant, number), variant)
-        for variant in variants(policy, settings)
-    ]
-    return min(candidates, key=lambda found: decision_error(policy, found[0], calibration))
+        return quantizer.quantize(settings, number), settings
+    ways = variants(policy, settings)
+    made = {}
+    for way in sorted(ways, key=lambda way: (way.feature_scales, way.equalize_power)):
+        made[way] = quantizer.quantize(way, number)  # those that fold alike one after the other
+    best = min(ways, key=lambda way: decision_error(policy, made[way], calibration))
+    return made[best], best
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +144,15 @@ def makings(policy: Policy, calibration: Calibration, widths: Widths = INT8) -> 
     activations wide, or all of them a little; above them all those with finer weights.
     """
     calibration = thinned(policy, calibration)
-    best = cache(partial(_best, policy, calibration, widths=widths))
+    quantizer = Quantizer(policy, calibration)
+    best = cache(partial(_best, policy, calibration, quantizer, widths=widths))
     ways = [Making(rung.number, rung.name, partial(_first, best, rung.number)) for rung in LADDER]
     if widths.activations is not None:
         return tuple(ways)
     top, stages = len(LADDER) - 1, len(hidden_stages(units_of(policy)))
 
     def changed(**changes: Any) -> QuantPolicy:
-        return quantize(policy, calibration, replace(best(top)[1], **changes), top)
+        return quantizer.quantize(replace(best(top)[1], **changes), top)
 
     most = 1 if policy.contract.observation.has_pixels else MOST_WIDE_PARTS
     others = {f", others of {bits} bits" if bits > 8 else "": bits for bits in INNER_BITS}

@@ -8,9 +8,9 @@ Method and measured gains: toolchain/docs/quantizer.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,6 @@ from quarl.graph.policy import (
 )
 from quarl.graph.quant_policy import (
     EXACT_FLOAT_BOUND,
-    ObservationQuantizer,
     QuantConv2D,
     QuantDense,
     QuantMul,
@@ -49,42 +48,21 @@ from quarl.graph.quant_policy import (
 )
 from quarl.graph.reference import apply_integer_op
 from quarl.graph.rescale import product_factor
-from quarl.graph.rows import split_rows, state_parts
 from quarl.graph.state import QuantState
 from quarl.quantize.bit_widths import fitting_widths, output_widths
 from quarl.quantize.calibration import Calibration
+from quarl.quantize.folding import Folded, Results, float64_results, fold, in_chunks
+from quarl.quantize.kept import Kept
 from quarl.quantize.layer_fit import LayerInput, fit_layer
-from quarl.quantize.loops import Loops, is_narrow_copy, loops_of, with_narrow_copies
-from quarl.quantize.observation import real_input, widest_observation
+from quarl.quantize.loops import Loops, is_narrow_copy
 from quarl.quantize.qparams import plan_tensors
 from quarl.quantize.settings import QuantSettings
 from quarl.quantize.transforms import (
     Unit,
-    center_head,
-    equalize,
-    input_joins,
-    pictures,
-    run_unit,
-    units_of,
-    with_finer_layers,
 )
 from quarl.quantize.widths import Widths
 
-CHUNK = 32  # images whose patches are in memory at once
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Folded:
-    """A policy in the shape its integers will have, and its calibration as its layers read it."""
-
-    units: tuple[Unit, ...]
-    observation: ObservationQuantizer
-    integers: NDArray[np.int32]  # [n, *graph_shape], the observations as every target makes them
-    # [n, *graph_shape], what the integers stand for, neither rounded nor clamped
-    real: NDArray[Any]
-    # of a recurrent policy: float64 [n, length] by the name of each state input, and its loops
-    state: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    loops: Loops = ()
+BYTES_KEPT = 1 << 26  # of foldings, and of what layers give, for settings that share them
 
 
 def quantize(
@@ -96,103 +74,139 @@ def quantize(
         QuantizationError: a limit of the arithmetic would be broken; names layer and channel.
         UnsupportedError: a concat or add of pixels with other values.
     """
-    folded = fold(policy, calibration, settings)
-    nodes, tensors = _quantize_units(folded, settings)
-    states = zip(policy.contract.state, policy.next_state, strict=True)
-    return QuantPolicy(
-        folded.observation,
-        nodes,
-        policy.contract,
-        rung,
-        policy.source_sha256,
-        state=tuple(QuantState(s.name, tensors[s.tensor_name], made) for s, made in states),
-    )
+    return Quantizer(policy, calibration).quantize(settings, rung)
 
 
-def fold(policy: Policy, calibration: Calibration, settings: QuantSettings) -> Folded:
-    """Return the policy after all that is exact in float: joined ReLUs, a centred head, the
-    observation's scales and normaliser in the first layer, equalised units.
+class Quantizer:
+    """Quantises one policy on one calibration, again and again: what two settings share is computed
+    once, a folding or the first layers.
     """
-    units = units_of(policy)
-    if settings.center_head and policy.contract.action.kind == "discrete":
-        units = center_head(units)
-    loops = loops_of(policy)
-    units = with_narrow_copies(units, loops)
-    obs, held = split_rows(policy.contract, calibration.obs)
-    state = state_parts(policy.contract, held.astype(np.float64))
-    if input_joins(units) or pictures(units):
-        settings = replace(settings, feature_scales=True)
-    peak = _joined_peak(units, policy.graph_input(calibration.obs), state)
-    seen = replace(calibration, obs=obs)
-    observation, units = widest_observation(policy, units, seen, settings, peak)
-    graph_obs = policy.contract.observation.to_graph(obs)
-    real = real_input(policy.contract.observation, graph_obs, observation)
-    if settings.equalize_power > 0:
-        units = equalize(units, _peaks(units, real, state), settings.equalize_power)
-    units = with_finer_layers(units, settings.input_copies, settings.head_copies)
-    return Folded(units, observation, observation.quantize(graph_obs), real, state, loops)
 
+    def __init__(self, policy: Policy, calibration: Calibration) -> None:
+        self._policy, self._calibration = policy, calibration
+        self._foldings: Kept[tuple[Folded, Results]] = Kept(BYTES_KEPT, _size_of_folding)
+        self._layers: Kept[tuple[QuantNode, NDArray[Any]]] = Kept(BYTES_KEPT, _size_of_layer)
+        self._numbers: dict[Hashable, int] = {}  # of what a layer's integers depend on
 
-def _joined_peak(
-    units: tuple[Unit, ...], graph_input: NDArray[Any], state: Mapping[str, NDArray[Any]]
-) -> float | None:
-    """Return the largest number that is joined with the observation; None where nothing is."""
-    joins = input_joins(units)
-    if not joins:
-        return None
-    values = float64_results(units, graph_input.astype(np.float64), state)
-    joined = {n for unit in units if unit.name in joins for n in unit.inputs if n != INPUT}
-    return max(float(np.abs(values[name]).max(initial=0)) for name in joined)
-
-
-def _quantize_units(
-    folded: Folded, settings: QuantSettings
-) -> tuple[tuple[QuantNode, ...], dict[str, QuantTensor]]:
-    """Return the nodes, and the tensors by name."""
-    units = folded.units
-    reals = float64_results(units, folded.real, folded.state)
-    bits_of = layer_bits(units, settings)
-    tensors = plan(units, reals, folded.observation.tensor, settings, folded.loops)
-    ints: dict[str, NDArray[Any]] = {INPUT: folded.integers}
-    for name, values in folded.state.items():
-        ints[name] = tensors[name].quantize(values)
-    nodes = []
-    for unit in units:
-        output: QuantTensor | None = tensors[unit.name]
-        match unit.op:
-            case Dense() | Conv2D() | DepthwiseConv2D():
-                source = unit.inputs[0]
-                is_head = unit is units[-1] and settings.wide_head and unit.relu_max is None
-                bits = bits_of[unit.name]
-                seen = LayerInput(reals[source], ints[source], tensors[source])
-                op = fit_layer(unit, seen, None if is_head else output, settings, bits)
-                if is_head and accumulator_bound(op, tensors[source]).max() < EXACT_FLOAT_BOUND:
-                    output = None
-                elif is_head:
-                    op = fit_layer(unit, seen, output, settings, bits)
-                node = QuantNode(unit.name, op, unit.inputs, output)
-            case Activation(function=function):
-                assert output is not None
-                source_tensor = tensors[unit.inputs[0]]
-                if is_narrow_copy(unit):
-                    same = float(product_factor([source_tensor.scale], output.scale))
-                    node = QuantNode(unit.name, QuantRescale(same), unit.inputs, output)
-                else:
-                    table = function_table(function, source_tensor, output)
-                    node = QuantNode(unit.name, table, unit.inputs, output)
-            case Mul():
-                assert output is not None
-                scales = [tensors[name].scale for name in unit.inputs]
-                factor = float(product_factor(scales, output.scale))
-                node = QuantNode(unit.name, QuantMul(factor), unit.inputs, output)
-            case Flatten() | Columns() | Concat() | Add() | MaxPool2D():
-                node = QuantNode(unit.name, unit.op, unit.inputs, output)
-        nodes.append(node)
-        ints[unit.name] = in_chunks(
-            lambda *parts, node=node: apply_integer_op(node, list(parts), tensors.__getitem__),
-            [ints[n] for n in unit.inputs],
+    def quantize(self, settings: QuantSettings, rung: int) -> QuantPolicy:
+        """Return what the function `quantize` returns."""
+        policy = self._policy
+        way = settings.of_folding()
+        if policy.contract.observation.is_image:
+            way = replace(way, input_bits=8, feature_scales=False)  # pixels have one form
+        folded, reals = self._foldings.of(way, lambda: self._folded(settings))
+        nodes, tensors = self._quantized(way, folded, reals, settings)
+        states = zip(policy.contract.state, policy.next_state, strict=True)
+        return QuantPolicy(
+            folded.observation,
+            nodes,
+            policy.contract,
+            rung,
+            policy.source_sha256,
+            state=tuple(QuantState(s.name, tensors[s.tensor_name], made) for s, made in states),
         )
-    return tuple(nodes), tensors
+
+    def _folded(self, settings: QuantSettings) -> tuple[Folded, Results]:
+        """Return the folded policy and each unit's float64 result."""
+        folded = fold(self._policy, self._calibration, settings)
+        return folded, float64_results(folded.units, folded.real, folded.state)
+
+    def _quantized(
+        self, way: QuantSettings, folded: Folded, reals: Results, settings: QuantSettings
+    ) -> tuple[tuple[QuantNode, ...], dict[str, QuantTensor]]:
+        """Return the nodes, and the tensors by name.
+
+        Args:
+            way: what the folding is known by.
+        """
+        bits_of = layer_bits(folded.units, settings)
+        tensors = plan(folded.units, reals, folded.observation.tensor, settings, folded.loops)
+        ints: dict[str, NDArray[Any]] = {INPUT: folded.integers}
+        for name, values in folded.state.items():
+            ints[name] = tensors[name].quantize(values)
+        numbers = {name: self._number((way, name, tensors[name])) for name in ints}
+        nodes = []
+        for unit in folded.units:
+            rounding = _Rounding(
+                bits_of.get(unit.name, 8),
+                is_wide_head=unit is folded.units[-1] and settings.wide_head,
+                settings=settings.of_layers(),
+            )
+            names = (unit.name, *unit.inputs)
+            scales = tuple(tensors[name] for name in names)
+            before = tuple(numbers[name] for name in unit.inputs)
+            number = numbers[unit.name] = self._number((way, unit.name, rounding, scales, before))
+            make = partial(_rounded, unit, rounding, reals, ints, tensors)
+            node, ints[unit.name] = self._layers.of(number, make)
+            nodes.append(node)
+        return tuple(nodes), tensors
+
+    def _number(self, what: Hashable) -> int:
+        return self._numbers.setdefault(what, len(self._numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rounding:
+    """How one layer is rounded."""
+
+    bits: int  # of its weights
+    is_wide_head: bool
+    settings: QuantSettings
+
+
+def _rounded(
+    unit: Unit,
+    rounding: _Rounding,
+    reals: Results,
+    ints: Mapping[str, NDArray[Any]],
+    tensors: Mapping[str, QuantTensor],
+) -> tuple[QuantNode, NDArray[Any]]:
+    """Return a unit in integers, and its integers for the calibration."""
+    output: QuantTensor | None = tensors[unit.name]
+    match unit.op:
+        case Dense() | Conv2D() | DepthwiseConv2D():
+            source = unit.inputs[0]
+            is_head = rounding.is_wide_head and unit.relu_max is None
+            seen = LayerInput(reals[source], ints[source], tensors[source])
+            settings, bits = rounding.settings, rounding.bits
+            op = fit_layer(unit, seen, None if is_head else output, settings, bits)
+            if is_head and accumulator_bound(op, tensors[source]).max() < EXACT_FLOAT_BOUND:
+                output = None
+            elif is_head:
+                op = fit_layer(unit, seen, output, settings, bits)
+            node = QuantNode(unit.name, op, unit.inputs, output)
+        case Activation(function=function):
+            assert output is not None
+            source_tensor = tensors[unit.inputs[0]]
+            if is_narrow_copy(unit):
+                same = float(product_factor([source_tensor.scale], output.scale))
+                node = QuantNode(unit.name, QuantRescale(same), unit.inputs, output)
+            else:
+                table = function_table(function, source_tensor, output)
+                node = QuantNode(unit.name, table, unit.inputs, output)
+        case Mul():
+            assert output is not None
+            scales = [tensors[name].scale for name in unit.inputs]
+            factor = float(product_factor(scales, output.scale))
+            node = QuantNode(unit.name, QuantMul(factor), unit.inputs, output)
+        case Flatten() | Columns() | Concat() | Add() | MaxPool2D():
+            node = QuantNode(unit.name, unit.op, unit.inputs, output)
+    made = in_chunks(
+        lambda *parts: apply_integer_op(node, list(parts), tensors.__getitem__),
+        [ints[name] for name in unit.inputs],
+    )
+    return node, made
+
+
+def _size_of_folding(made: tuple[Folded, Results]) -> int:
+    """Return the bytes of the results, beside which the rest is small."""
+    return sum(int(values.nbytes) for values in made[1].values())
+
+
+def _size_of_layer(made: tuple[QuantNode, NDArray[Any]]) -> int:
+    node, integers = made
+    weights = node.op.weights.nbytes if isinstance(node.op, QuantDense | QuantConv2D) else 0
+    return int(integers.nbytes + weights)
 
 
 def plan(
@@ -273,47 +287,3 @@ def function_table(function: str, tensor: QuantTensor, output: QuantTensor) -> Q
     inputs = tensor.dequantize(np.arange(tensor.qmin, tensor.qmax + 1))
     exact = activate(function, inputs.astype(np.float64))
     return QuantTable(function, output.quantize(exact.astype(np.float32)).astype(np.int16))
-
-
-def in_chunks(function: Callable[..., NDArray[Any]], arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return function(*arrays), computed in parts of the batch where the arrays are images: patches
-    of few are in memory at once.
-    """
-    if arrays[0].ndim == 2:
-        return function(*arrays)
-    parts = [
-        function(*(array[i : i + CHUNK] for array in arrays))
-        for i in range(0, len(arrays[0]), CHUNK)
-    ]
-    return np.concatenate(parts)
-
-
-def float64_results(
-    units: tuple[Unit, ...],
-    real: NDArray[Any],
-    state: Mapping[str, NDArray[Any]] = MappingProxyType({}),
-) -> dict[str, NDArray[Any]]:
-    """Return every unit's float64 result by name, `INPUT` included.
-
-    Sums of float32 differ in their last bits from one machine's matrix product to another's, and
-    with them scales and biases.
-    """
-    values: dict[str, NDArray[Any]] = {INPUT: real, **state}
-    for unit in units:
-        values[unit.name] = in_chunks(
-            lambda *parts, unit=unit: run_unit(
-                unit, [part.astype(np.float64, copy=False) for part in parts]
-            ),
-            [values[name] for name in unit.inputs],
-        )
-    return values
-
-
-def _peaks(
-    units: tuple[Unit, ...], real: NDArray[Any], state: Mapping[str, NDArray[Any]]
-) -> dict[str, NDArray[np.float64]]:
-    values = float64_results(units, real, state)
-    return {
-        unit.name: np.abs(values[unit.name]).max(axis=tuple(range(values[unit.name].ndim - 1)))
-        for unit in units
-    }

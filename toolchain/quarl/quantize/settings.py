@@ -42,3 +42,27 @@ class QuantSettings:
             weight_bits=widths.weights,
             edge_bits=widths.edges,
         )
+
+    def of_folding(self) -> QuantSettings:
+        """Return what a policy is folded by: all that says how the folded policy is rounded as it
+        is by default.
+        """
+        return replace(self, **{name: getattr(_DEFAULT, name) for name in _OF_ROUNDING})
+
+    def of_layers(self) -> QuantSettings:
+        """Return what is done for each layer by itself, all else as it is by default."""
+        return replace(_DEFAULT, **{name: getattr(self, name) for name in _OF_LAYERS})
+
+
+_OF_LAYERS = ("bias_correction", "data_rounding", "refit")
+_OF_ROUNDING = (
+    *_OF_LAYERS,
+    "wide_head",
+    "hidden_bits",
+    "wide_layers",
+    "inner_bits",
+    "output_bits",
+    "weight_bits",
+    "edge_bits",
+)
+_DEFAULT = QuantSettings()

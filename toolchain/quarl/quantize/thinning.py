@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from quarl.graph.policy import INPUT, Policy
 from quarl.graph.rows import split_rows, state_parts
 from quarl.quantize.calibration import Calibration
-from quarl.quantize.quantizer import float64_results
+from quarl.quantize.folding import float64_results
 from quarl.quantize.transforms import center_head, units_of
 
 MOST_OBSERVATIONS = 50_000

@@ -11,7 +11,8 @@ import hashlib
 import pickle
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -22,6 +23,7 @@ from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.actors import Actor
 from quarl.rollouts.episodes import (
     DEFAULT_LANES,
+    REPLAYED,
     Episodes,
     Player,
     Watch,
@@ -33,7 +35,7 @@ from quarl.rollouts.episodes import (
 from quarl.rollouts.foreign_env import holds_nothing_open, is_found_by_name
 from quarl.workers import HERE, Workers
 from quarl.workers.copies import can_be_copied, side_by_side
-from quarl.workers.progress import Progress
+from quarl.workers.progress import Progress, part_of
 
 T = TypeVar("T")
 Maker: TypeAlias = Callable[[], Actor]
@@ -102,25 +104,78 @@ def in_shares(
         InputError: as `run_episodes`.
         DeviceError: a worker died, and so did the one that played its share again.
     """
-    workers, count, alone = field.workers, len(seeds), replace(field, workers=HERE)
+    return next(in_turns(field, part, [seeds], progress, each=each))
+
+
+def in_turns(
+    field: Field,
+    part: Part[T],
+    turns: Sequence[Sequence[int]],
+    progress: Progress | None = None,
+    *,
+    each: int = 1,
+) -> Generator[list[T], None, None]:
+    """Yield what `in_shares` returns for the seeds of each turn, one turn after the other.
+
+    A worker for whom a turn has no more share begins the next turn: that is lost where the caller
+    closes the generator instead of going on. Whether the environment repeats itself
+    (`Watch.replayed`) is asked in the first turn alone.
+
+    Raises:
+        InputError, DeviceError: as `in_shares`.
+    """
+    workers, alone = field.workers, replace(field, workers=HERE)
     play = partial(part, alone)
-    if workers.count == 1 or not _travels(alone.env, play):
-        return [play(seeds, Watch(progress=progress))]
-    if workers.patience_s > 0:
-        may_be_copied = holds_nothing_open(field.env)
-        tried = _try_here(workers, play, seeds, progress, may_be_copied=may_be_copied)
-        if tried is not None:
-            return tried
-    shares = _cut(seeds, workers.count)
+    travels = workers.count > 1 and _travels(alone.env, play)
+    count, done, waiting = each * sum(map(len, turns)), 0, list(turns)
+    while waiting and not (travels and workers.patience_s <= 0):
+        watch = Watch(progress=part_of(progress, done, count), replayed=0 if done else REPLAYED)
+        tried = (
+            _try_here(workers, play, waiting[0], watch, may_be_copied=holds_nothing_open(field.env))
+            if travels
+            else [play(waiting[0], watch)]
+        )
+        if tried is None:
+            break
+        yield tried
+        done += each * len(waiting.pop(0))
+    tell = part_of(progress, done, count)
+    yield from _by_workers(workers, play, waiting, done == 0, tell, each)
+
+
+def _by_workers(
+    workers: Workers,
+    play: Callable[[Sequence[int], Watch], T],
+    turns: Sequence[Sequence[int]],
+    asks_for_chance: bool,
+    tell: Progress | None,
+    each: int,
+) -> Generator[list[T], None, None]:
+    """Yield each turn's results.
+
+    Args:
+        asks_for_chance: whether the first share finds out whether the environment repeats itself.
+        each: how many units of progress a seed counts.
+    """
+    cut = [_cut(seeds, workers.count) for seeds in turns]
+    shares = [share for turn in cut for share in turn]
+    calls = [
+        (play, place, share, REPLAYED if asks_for_chance and place == 0 else 0)
+        for place, share in enumerate(shares)
+    ]
     found: dict[int, T] = {}
-    done = 0
-    calls = [(play, place, share) for place, share in enumerate(shares)]
-    for place, result in workers.run(_part_of, calls):
-        found[place] = result
-        done += len(shares[place])
-        if progress is not None:
-            progress(each * done, each * count)
-    return [found[place] for place in range(len(shares))]
+    begun, done, count = 0, 0, sum(map(len, shares))
+    with closing(workers.run(_part_of, calls)) as results:
+        for turn in cut:
+            places = range(begun, begun + len(turn))
+            while not all(place in found for place in places):
+                place, result = next(results)
+                found[place] = result
+                done += len(shares[place])
+                if tell is not None:
+                    tell(each * done, each * count)
+            yield [found.pop(place) for place in places]
+            begun += len(turn)
 
 
 def _cut(seeds: Sequence[int], workers: int) -> list[tuple[int, ...]]:
@@ -162,7 +217,7 @@ def _try_here(
     workers: Workers,
     play: Callable[[Sequence[int], Watch], T],
     seeds: Sequence[int],
-    progress: Progress | None,
+    watch: Watch,
     *,
     may_be_copied: bool,
 ) -> list[T] | None:
@@ -175,7 +230,7 @@ def _try_here(
         if time.monotonic() - began > limit:
             raise _Impatient
 
-    watch = Watch(progress=progress, tick=tick)
+    watch = replace(watch, tick=tick)
     shares = [(seeds, watch)]
     if may_be_copied and len(seeds) >= FEWEST_COPIED and can_be_copied():
         half = -(-len(seeds) // 2)
@@ -200,9 +255,9 @@ def _travels(env: EnvSpec, play: Callable[..., Any]) -> bool:
 
 
 def _part_of(
-    play: Callable[[Sequence[int], Watch], T], place: int, share: tuple[int, ...]
+    play: Callable[[Sequence[int], Watch], T], place: int, share: tuple[int, ...], replayed: int
 ) -> tuple[int, T]:
-    return place, play(share, Watch(replayed=0) if place else Watch())
+    return place, play(share, Watch(replayed=replayed))
 
 
 def _played(make: Maker, field: Field, seeds: Sequence[int], watch: Watch) -> Episodes:

@@ -28,11 +28,7 @@ from quarl.errors import DeviceError, InputError
 from quarl.graph.quant_policy import QuantPolicy
 from quarl.graph.reference import quantize_observations, step_results
 
-BATCH_SIZES = (
-    1,
-    8,
-    32,
-)  # a call is cut into these; larger batches fall out of the cache on convolutions
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)  # larger batches fall out of the cache on convolutions
 CHUNK = 256  # observations quantised at once while many are evaluated
 _STDERR = Lock()  # one thread at a time may turn it away
 WEIGHTED_OPERATORS = {"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"}
@@ -301,22 +297,20 @@ def _muted_stderr() -> Iterator[None]:
 
 
 def _in_batches(inputs: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
-    """Run inputs [n, ...] in batches of BATCH_SIZES; what is left below the middle one is filled up
-    with copies of the last row.
+    """Run inputs [n, ...] in batches of BATCH_SIZES; one of which more than three quarters are
+    there is filled up with copies of its last row.
     """
     if len(inputs) in BATCH_SIZES:
         return run(np.ascontiguousarray(inputs))
-    single, middle, full = BATCH_SIZES
+    if not len(inputs):
+        return run(np.zeros((1, *inputs.shape[1:]), inputs.dtype))[:0]
     results, at = [], 0
     while at < len(inputs):
         left = len(inputs) - at
-        size = full if left >= full else middle if left > single else single
+        size = max(size for size in BATCH_SIZES if 3 * size < 4 * left)
         part = inputs[at : at + size]
-        filler = np.repeat(part[-1:], size - len(part), axis=0)
-        results.append(run(np.concatenate([part, filler]))[: len(part)])
+        if len(part) < size:
+            part = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+        results.append(run(np.ascontiguousarray(part))[:left])
         at += size
-    return (
-        np.concatenate(results)
-        if results
-        else run(np.zeros((1, *inputs.shape[1:]), inputs.dtype))[:0]
-    )
+    return np.concatenate(results)

@@ -8,7 +8,7 @@ computes: the seeds of a call are its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -34,8 +34,12 @@ class Workers(Protocol):
     def waited(self, seconds: float) -> None:
         """Take in that work was tried here for so long."""
 
-    def run(self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> Iterator[T]:
-        """Yield what function(*call) returned for each call, in any order."""
+    def run(
+        self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]
+    ) -> Generator[T, None, None]:
+        """Yield what function(*call) returned for each call, in any order; they begin in that of
+        the calls. What is not done when the generator is closed is given up.
+        """
 
 
 class Here:
@@ -47,7 +51,9 @@ class Here:
     def waited(self, seconds: float) -> None:
         """Nothing comes of it."""
 
-    def run(self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> Iterator[T]:
+    def run(
+        self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]
+    ) -> Generator[T, None, None]:
         """Yield in the order of the calls."""
         for call in calls:
             yield function(*call)
@@ -72,13 +78,19 @@ class Nodes:
     def waited(self, seconds: float) -> None:
         """Nothing comes of it."""
 
-    def run(self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> Iterator[T]:
+    def run(
+        self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]
+    ) -> Generator[T, None, None]:
         """Yield as they come in; a task whose node dies is tried again by Ray."""
         task = self._ray.remote(num_cpus=1, max_retries=3)(_alone)
         waiting = [task.remote(function, call) for call in calls]
-        while waiting:
-            ready, waiting = self._ray.wait(waiting, num_returns=1)
-            yield from self._ray.get(ready)
+        try:
+            while waiting:
+                ready, waiting = self._ray.wait(waiting, num_returns=1)
+                yield from self._ray.get(ready)
+        finally:
+            for left in waiting:
+                self._ray.cancel(left)
 
 
 def _alone(function: Callable[..., T], call: tuple[Any, ...]) -> T:

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
@@ -47,8 +47,11 @@ class Processes:
         """Take in that work was tried in this process for so long."""
         self.patience_s = max(0.0, self.patience_s - seconds)
 
-    def run(self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]) -> Iterator[T]:
-        """Yield as they come in; what a call raises is raised here, and ends the others.
+    def run(
+        self, function: Callable[..., T], calls: Sequence[tuple[Any, ...]]
+    ) -> Generator[T, None, None]:
+        """Yield as they come in; what a call raises is raised here, and ends the others, as does
+        closing the generator.
 
         Raises:
             DeviceError: a process died, and so did the one that made its call again.
