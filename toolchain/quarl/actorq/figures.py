@@ -33,7 +33,7 @@ def cost_bars(records: Sequence[Record]) -> str:
             bottom += values
         axes.set_ylabel("CPU ms of an actor for 1,000 steps")
         axes.tick_params(labelsize=8)
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the bars
 
     return svg_figure(draw, (max(4.5, 1.0 * len(bars)), 3.6))
 
