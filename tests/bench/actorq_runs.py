@@ -1,6 +1,6 @@
 """The runs behind the results of toolchain/docs/actorq.md, one after the other on one local Ray.
 
-python -m tests.bench.actorq_runs [RECIPE ...] [--out RUNS]     # makes the runs that are missing
+python -m tests.bench.actorq_runs [RECIPE ...] [--here] [--out RUNS]  # makes the missing runs
 python -m tests.bench.actorq_runs --page toolchain/docs/actorq-results.md
 
 A run that has ended is not made again. What the page needs of a run lies in
@@ -100,6 +100,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--page", type=Path, metavar="FILE.md", help="write the results, run nothing"
     )
+    parser.add_argument(
+        "--here", action="store_true", help="also those that only another machine has made"
+    )
     options = parser.parse_args(arguments)
     if options.page is not None:
         write_markdown(kept_records(), THRESHOLDS, _widths(), options.page)
@@ -112,7 +115,7 @@ def main(arguments: Sequence[str]) -> int:
     ray.init(address="local", num_cpus=PROCESSORS, include_dashboard=False, **quiet)
     for cell, kind, seed in _runs(options.recipes):
         name = cell.run_name(kind, seed)
-        if not any(RESULTS.glob(f"*/{name}")):
+        if not any(RESULTS.glob(f"{_here() if options.here else '*'}/{name}")):
             print(f"{name}: {_made(cell, kind, seed, options.out / name)}", flush=True)
     ray.shutdown()
     return 0
@@ -150,7 +153,7 @@ def _made(cell: Cell, kind: str, seed: int, run: Path) -> str:
         shutil.copytree(
             write_policy(outcome, seeded, text), STUDY / cell.recipe, dirs_exist_ok=True
         )
-    kept = RESULTS / re.sub(r"\W+", "-", cpu_name().lower()).strip("-") / run.name
+    kept = RESULTS / _here() / run.name
     scratch = kept.with_suffix(".part")
     scratch.mkdir(parents=True, exist_ok=True)
     for file in KEPT:
@@ -158,6 +161,11 @@ def _made(cell: Cell, kind: str, seed: int, run: Path) -> str:
     scratch.replace(kept)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     return f"{returns_text(outcome.points)}; {outcome.wall_s:.0f} s, {outcome.differing} differ"
+
+
+def _here() -> str:
+    """Return the folder of this kind of machine."""
+    return re.sub(r"\W+", "-", cpu_name().lower()).strip("-")
 
 
 if __name__ == "__main__":
