@@ -34,6 +34,7 @@ INSERTS_S, BATCHES_S, ASK_US = 100_000, 2_000, 5.0
 BACK_S, NODE_BACK_S = 1.0, 20.0
 ROUNDS, PULL_EVERY = 5, 30
 ENDLESS = 1_000_000
+KILLS, PAUSE_S = 5, 2.0  # and seconds between them
 
 
 def bench_actorq_ray(folder: Path) -> list[Row]:
@@ -146,26 +147,35 @@ def _cpu_us(calls: dict[str, Callable[[], object]], count: int = 60) -> dict[str
 
 
 def _killed(run: Path) -> Row:
-    """Seconds from the end of an actor's process until rows of the next one are there."""
+    """Seconds from the end of an actor's process until rows of the next one are there: the median
+    of a few.
+    """
     seconds: list[float] = []
 
     def kill(status: Status) -> None:
-        pid = status.actors[0].pid
-        os.kill(pid, signal.SIGKILL)
-        began = time.monotonic()
-        watcher = when(run, lambda s: s.actors[0].pid != pid, lambda s: None)
-        watcher.join()
-        seconds.append(time.monotonic() - began)
+        for turn in range(KILLS):
+            actor, pid, seen = turn % 2, status.actors[turn % 2].pid, list[Status]()
+
+            def is_back(now: Status, actor: int = actor, pid: int = pid) -> bool:
+                return now.actors[actor].pid != pid
+
+            os.kill(pid, signal.SIGKILL)
+            began = time.monotonic()
+            when(run, is_back, seen.append).join()
+            seconds.append(time.monotonic() - began)
+            (status,) = seen
+            time.sleep(PAUSE_S)
         stop(run)(status)
 
     killer = when(run, lambda s: len(s.actors) == 2 and s.learner_step > 50, kill)
     run_actorq(recipe_of(SMALL, steps=ENDLESS), run)
     killer.join()
+    median = float(np.median(seconds))
     return Row(
-        "a killed actor acts again after",
-        f"{seconds[0]:.2f} s",
+        f"a killed actor acts again after, median of {KILLS}",
+        f"{median:.2f} s",
         f"<= {BACK_S:g} s",
-        seconds[0] <= BACK_S,
+        median <= BACK_S,
     )
 
 
