@@ -57,9 +57,7 @@ from quarl.quantize.layer_fit import LayerInput, fit_layer
 from quarl.quantize.loops import Loops, is_narrow_copy
 from quarl.quantize.qparams import plan_tensors
 from quarl.quantize.settings import QuantSettings
-from quarl.quantize.transforms import (
-    Unit,
-)
+from quarl.quantize.transforms import Unit
 from quarl.quantize.widths import Widths
 
 BYTES_KEPT = 1 << 26  # of foldings, and of what layers give, for settings that share them
