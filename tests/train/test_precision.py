@@ -10,6 +10,7 @@ import pytest
 from quarl.errors import InputError
 from quarl.sources.recipe import parse_recipe
 from quarl.train.bf16_units import bf16_sentence, bf16_units
+from quarl.train.precision import in_bf16
 from quarl.train.trained import Run
 from tests.conftest import need
 from tests.train.test_sb3 import DQN, PPO
@@ -48,6 +49,27 @@ def test_matrix_products_of_updates_are_bfloat16_and_weights_float32(
     loaded = algorithm.load(tmp_path / "policy.zip", device="cpu")
     assert type(loaded) is algorithm
     assert {p.dtype for p in loaded.policy.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("name", "count"), [("PPO", 1), ("DQN", 1), ("SAC", 2), ("A2C", 0)])
+def test_the_optimiser_goes_through_memory_once_where_torch_can(name: str, count: int) -> None:
+    """A2C's is RMSProp, which torch has in one pass for no processor."""
+    import stable_baselines3
+
+    kind = getattr(stable_baselines3, name)
+    env = "Pendulum-v1" if name == "SAC" else "CartPole-v1"
+    fused = []
+    for algorithm in (in_bf16(kind)("MlpPolicy", env, seed=0), kind("MlpPolicy", env, seed=0)):
+        owners = [getattr(algorithm.policy, part, None) for part in ("actor", "critic")]
+        optimizers = [
+            owner.optimizer
+            for owner in (algorithm.policy, *owners)
+            if getattr(owner, "optimizer", None) is not None
+        ]
+        assert optimizers
+        fused.append([group.get("fused") for o in optimizers for group in o.param_groups])
+    assert fused[0].count(True) == count
+    assert True not in fused[1], "as Stable-Baselines3 has it"
 
 
 def test_integers_are_not_learned_in_half_precision() -> None:

@@ -2,6 +2,8 @@
 
 Weights, optimiser and losses stay float32 (mixed precision, Micikevicius et al., arXiv 1710.03740);
 bfloat16 has float32's range, so no loss needs scaling. Acting stays float32: its batches are small.
+What is left of an update of a large network is the optimiser's way through memory, so it goes there
+once (`fused`), where torch knows how.
 Only a processor with bfloat16 units gains (`bf16_units`).
 """
 
@@ -21,6 +23,19 @@ def in_bf16(algorithm: type[A]) -> type[A]:
 
 
 class _Half:
+    def _setup_model(self) -> None:
+        super()._setup_model()  # type: ignore[misc]
+        policy: Any = self.policy  # type: ignore[attr-defined]
+        for owner in (policy, getattr(policy, "actor", None), getattr(policy, "critic", None)):
+            in_one_pass(getattr(owner, "optimizer", None))
+
     def train(self, *arguments: Any, **options: Any) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             super().train(*arguments, **options)  # type: ignore[misc]
+
+
+def in_one_pass(optimizer: torch.optim.Optimizer | None) -> None:
+    """Let the optimiser update all of a weight at once; others than Adam's kin stay as they are."""
+    for group in optimizer.param_groups if optimizer is not None else ():
+        if "fused" in group:
+            group.update(fused=True, foreach=False)
