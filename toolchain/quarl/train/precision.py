@@ -2,6 +2,8 @@
 
 Weights, optimiser and losses stay float32 (mixed precision, Micikevicius et al., arXiv 1710.03740);
 bfloat16 has float32's range, so no loss needs scaling. Acting stays float32: its batches are small.
+The last layer of each network stays float32 too: of a value of 100 bfloat16 keeps halves, and
+losses and the ratio of probabilities live on differences.
 What is left of an update of a large network is the optimiser's way through memory, so it goes there
 once (`fused`), where torch knows how.
 Only a processor with bfloat16 units gains (`bf16_units`).
@@ -9,6 +11,7 @@ Only a processor with bfloat16 units gains (`bf16_units`).
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 import torch
@@ -26,12 +29,36 @@ class _Half:
     def _setup_model(self) -> None:
         super()._setup_model()  # type: ignore[misc]
         policy: Any = self.policy  # type: ignore[attr-defined]
+        for layer in last_layers(policy):
+            layer.__class__ = _InFloat32
         for owner in (policy, getattr(policy, "actor", None), getattr(policy, "critic", None)):
             in_one_pass(getattr(owner, "optimizer", None))
 
     def train(self, *arguments: Any, **options: Any) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             super().train(*arguments, **options)  # type: ignore[misc]
+
+
+class _InFloat32(torch.nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float())
+
+
+def last_layers(policy: torch.nn.Module) -> list[torch.nn.Linear]:
+    """Return the layers that give actions and values, by the names Stable-Baselines3 gives them."""
+    found = []
+    for path, module in policy.named_modules():
+        name = path.rpartition(".")[2]
+        if isinstance(module, torch.nn.Linear) and name in _LAYERS:
+            found.append(module)
+        if isinstance(module, torch.nn.Sequential) and _NETWORKS.fullmatch(name):
+            found += [layer for layer in module if isinstance(layer, torch.nn.Linear)][-1:]
+    return found
+
+
+_LAYERS = ("action_net", "value_net", "mu", "log_std")
+_NETWORKS = re.compile(r"q_net|mu|qf\d+")
 
 
 def in_one_pass(optimizer: torch.optim.Optimizer | None) -> None:
