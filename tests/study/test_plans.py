@@ -12,8 +12,9 @@ from quarl.study.plan import Training, cells_of, read_study, trainings_of
 PLANS = sorted((Path(__file__).parents[2] / "models" / "studies").glob("*/study.toml"))
 
 
-def test_four_studies_ship() -> None:
-    assert [plan.parent.name for plan in PLANS] == ["atari4", "ptq", "qat", "spread"]
+def test_five_studies_ship() -> None:
+    names = [plan.parent.name for plan in PLANS]
+    assert names == ["atari4", "ptq", "qat", "qat_cartpole", "spread"]
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.parent.name)
