@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from quarl.errors import InputError
@@ -93,6 +94,85 @@ def test_what_decides_stays_float32_and_the_rest_is_bfloat16(name: str, count: i
             made = layer(torch.ones(1, layer.in_features))
             is_last = any(layer is one for one in last)
             assert made.dtype == (torch.float32 if is_last else torch.bfloat16)
+
+
+@pytest.mark.parametrize("name", ["PPO", "A2C", "DQN", "SAC", "TD3", "DDPG"])
+def test_every_forward_of_an_update_multiplies_the_weights_as_they_are_now(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Autocast keeps the bfloat16 copies of weights until it ends, unless told not to: all but the
+    first batch of an update would be answered by the old ones.
+    """
+    import stable_baselines3
+    import torch
+
+    from quarl.train.precision import in_bf16
+
+    linear, stale, count = torch.nn.functional.linear, [], 0
+
+    def watched(x: Any, weight: Any, bias: Any = None) -> Any:
+        nonlocal count
+        made = linear(x, weight, bias)
+        if torch.is_grad_enabled() and made.dtype == torch.bfloat16:
+            count += 1
+            with torch.no_grad():
+                now = linear(x, weight.detach().clone(), bias.detach().clone())
+            stale.append(not torch.equal(made, now))
+        return made
+
+    on_policy = name in ("PPO", "A2C")
+    options: dict[str, Any] = {"learning_rate": 0.05, "seed": 0}
+    if on_policy:
+        options["n_steps"] = 32
+    else:
+        options |= {"learning_starts": 20, "train_freq": 20, "gradient_steps": 5}
+    env = "CartPole-v1" if name in ("PPO", "A2C", "DQN") else "Pendulum-v1"
+    algorithm = in_bf16(getattr(stable_baselines3, name))("MlpPolicy", env, **options)
+    monkeypatch.setattr(torch.nn.functional, "linear", watched)
+    algorithm.learn(64)
+    assert count >= (4 if name == "A2C" else 20)
+    assert not any(stale), f"{sum(stale)} of {count} forwards"
+
+
+@pytest.mark.parametrize("name", ["PPO", "A2C"])
+def test_where_nothing_was_learned_the_ratio_of_probabilities_is_one(name: str) -> None:
+    import stable_baselines3
+    import torch
+
+    from quarl.train.precision import in_bf16
+
+    algorithm = in_bf16(getattr(stable_baselines3, name))(
+        "MlpPolicy", "CartPole-v1", n_steps=64, learning_rate=0.0, seed=0
+    )
+    algorithm.learn(64)
+    rollout = next(algorithm.rollout_buffer.get())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, chances, _ = algorithm.policy.evaluate_actions(
+            rollout.observations, rollout.actions.long().flatten()
+        )
+    assert torch.equal(chances, rollout.old_log_prob)
+
+
+@pytest.mark.parametrize("name", ["PPO", "DQN"])
+def test_a_policy_that_is_judged_computes_in_float32(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import stable_baselines3
+    import torch
+
+    from quarl.train.precision import in_bf16
+
+    algorithm = in_bf16(getattr(stable_baselines3, name))("MlpPolicy", "CartPole-v1", seed=0)
+    linear, seen = torch.nn.functional.linear, set[Any]()
+
+    def watched(*arguments: Any) -> Any:
+        made = linear(*arguments)
+        seen.add(made.dtype)
+        return made
+
+    monkeypatch.setattr(torch.nn.functional, "linear", watched)
+    algorithm.predict(np.zeros(4, np.float32), deterministic=True)
+    assert seen == {torch.float32}
 
 
 def test_integers_are_not_learned_in_half_precision() -> None:

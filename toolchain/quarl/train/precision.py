@@ -1,7 +1,9 @@
 """Learning in half precision: matrix products of the updates in bfloat16, all else in float32.
 
 Weights, optimiser and losses stay float32 (mixed precision, Micikevicius et al., arXiv 1710.03740);
-bfloat16 has float32's range, so no loss needs scaling. Acting stays float32: its batches are small.
+bfloat16 has float32's range, so no loss needs scaling. Acting stays float32, its batches are small.
+But PPO and A2C note the probabilities of what they did as an update will compute them: their ratio
+is 1 where nothing was learned yet.
 The last layer of each network stays float32 too: of a value of 100 bfloat16 keeps halves, and
 losses and the ratio of probabilities live on differences.
 What is left of an update of a large network is the optimiser's way through memory, so it goes there
@@ -16,6 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 A = TypeVar("A", bound=BaseAlgorithm)
 
@@ -33,10 +36,30 @@ class _Half:
             layer.__class__ = _InFloat32
         for owner in (policy, getattr(policy, "actor", None), getattr(policy, "critic", None)):
             in_one_pass(getattr(owner, "optimizer", None))
+        if isinstance(policy, ActorCriticPolicy):
+            kind = type(policy)
+            policy.__class__ = type(kind.__name__, (_HalfRollouts, kind), {})
 
     def train(self, *arguments: Any, **options: Any) -> None:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with _half():
             super().train(*arguments, **options)  # type: ignore[misc]
+
+
+class _HalfRollouts:
+    """What a rollout asks of a policy; `predict` and with it every evaluation stay float32."""
+
+    def forward(self, *arguments: Any, **options: Any) -> Any:
+        with _half():
+            return super().forward(*arguments, **options)  # type: ignore[misc]
+
+    def predict_values(self, *arguments: Any, **options: Any) -> Any:
+        with _half():
+            return super().predict_values(*arguments, **options)  # type: ignore[misc]
+
+
+def _half() -> torch.autocast:
+    """Return autocast without its cache, whose copies of weights outlive the optimiser's steps."""
+    return torch.autocast("cpu", dtype=torch.bfloat16, cache_enabled=False)
 
 
 class _InFloat32(torch.nn.Linear):
