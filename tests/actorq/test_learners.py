@@ -16,7 +16,7 @@ from tests.support.actorq import SMALL, recipe_of
 need("torch")
 import torch  # noqa: E402
 
-from quarl.actorq.learners import new_learner  # noqa: E402
+from quarl.actorq.learners import LARGEST_SUM, new_learner  # noqa: E402
 from quarl.actorq.networks import project  # noqa: E402
 from quarl.actorq.replay import Batch  # noqa: E402
 from quarl.actorq.transitions import row_type  # noqa: E402
@@ -103,6 +103,21 @@ def test_an_action_moves_towards_what_the_critic_values() -> None:
         learner.learn(batch)
     obs = torch.from_numpy(np.ascontiguousarray(_batch("D4PG", 9).rows["obs"]))
     assert float(learner.policy(obs)[:, 0].mean()) > 0.3
+
+
+def test_a_policy_finds_its_way_back_from_the_flat_ends_of_tanh() -> None:
+    learner = new_learner(_settings("D4PG"), CONTRACTS["D4PG"], seed=0)
+    with torch.no_grad():
+        learner.policy.linears[-1].bias.fill_(12.0)  # tanh is 1 there, and its gradient 0
+    obs = torch.from_numpy(np.ascontiguousarray(_batch("D4PG", 9).rows["obs"]))
+    assert float(learner.policy(obs).min()) == 1.0
+    for seed in range(600):
+        batch = _batch("D4PG", seed)
+        batch.rows["reward"] = -10 * batch.rows["action"][:, 0]
+        batch.rows["discount"] = 0.0
+        learner.learn(batch)
+    assert float(learner.policy(obs)[:, 0].mean()) < -0.3
+    assert float(learner.policy.sums(obs).abs().max()) < 2 * LARGEST_SUM
 
 
 @pytest.mark.parametrize(("algorithm", "other"), [("DQN", "D4PG"), ("D4PG", "DQN")])

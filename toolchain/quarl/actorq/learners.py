@@ -2,7 +2,9 @@
 
 In: batches of rows. Out: a policy network that gets better. Nothing here knows of quantisation.
 DQN: double, n-step, Huber loss, priorities where the replay has them. D4PG as in Acme: a critic of
-51 atoms, the policy's loss at the next observations, gradients clipped.
+51 atoms, the policy's loss at the next observations, gradients clipped. A policy that has run into
+the flat ends of tanh gets no gradient back from there, so the way there costs something, as in
+Andrychowicz et al. (arXiv 1707.01495).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from quarl.graph.contract import Contract
 
 LARGEST_GRADIENT = {"DQN": 10.0, "D4PG": 40.0}  # norm
 LARGEST_ACTION_GRADIENT = 1.0  # norm, of each row
+LARGEST_SUM = 3.0  # before tanh, where an action is 0.995: beyond it costs
 
 
 class Learner(Protocol):
@@ -159,13 +162,15 @@ class _D4pg:
 
     def _improve(self, obs: Tensor) -> None:
         """Move the policy towards actions the critic values more, a little for each row."""
-        action = self.policy(obs)
+        sums = self.policy.sums(obs)
+        action = torch.tanh(sums)
         free = action.detach().requires_grad_()
         value = self._critic.mean(self._critic(obs, free))
         (gradient,) = torch.autograd.grad(value.sum(), free)
         size = gradient.norm(dim=1, keepdim=True).clamp(min=LARGEST_ACTION_GRADIENT)
         gradient = gradient * (LARGEST_ACTION_GRADIENT / size)
-        loss = -(action * gradient).sum(dim=1).mean()
+        beyond = (sums.abs() - LARGEST_SUM).clamp(min=0)
+        loss = (beyond.square() - action * gradient).sum(dim=1).mean()
         _step(self._optimizer, loss, LARGEST_GRADIENT["D4PG"])
 
     def state(self) -> dict[str, Any]:

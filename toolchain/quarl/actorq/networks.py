@@ -32,11 +32,16 @@ class PolicyNet(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Return outputs [n, count] for observations [n, obs_len]."""
+        sums = self.sums(obs)
+        return torch.tanh(sums) if self.shape.squashed else sums
+
+    def sums(self, obs: Tensor) -> Tensor:
+        """Return the last layer's sums [n, count], before any squashing."""
         values = obs
         for linear in self.linears[:-1]:
             values = self._function(linear(values))
-        values = self.linears[-1](values)
-        return torch.tanh(values) if self.shape.squashed else values
+        sums: Tensor = self.linears[-1](values)
+        return sums
 
     @torch.no_grad()
     def ranges(self, obs: Tensor) -> Ranges:
