@@ -14,6 +14,7 @@ import pytest
 
 from quarl.actorq.accounts import Account
 from quarl.actorq.checkpoint import LEARNER_FILE, read_learner, read_rows
+from quarl.actorq.documents import account_from
 from quarl.actorq.evaluating import CURVE_FILE, read_curve
 from quarl.actorq.folder import ACCOUNTS_FILE, RUN_FILE, TIME_FILE, wall_s
 from quarl.actorq.record import read_record
@@ -147,8 +148,8 @@ def test_a_learner_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_an_account_says_every_phase() -> None:
     table = Account("actor 0").to_table()
-    assert Account.from_table(json.loads(json.dumps(table)), "here") == Account("actor 0")
+    assert account_from(json.loads(json.dumps(table)), "here") == Account("actor 0")
     assert isinstance(table["phases_s"], dict)
     table["phases_s"].popitem()
     with pytest.raises(InputError, match="here: is not what a run"):
-        Account.from_table(table, "here")
+        account_from(table, "here")

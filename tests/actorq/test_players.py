@@ -14,7 +14,8 @@ from quarl.actorq.block import Function, NetShape, Precision
 from quarl.actorq.contents import float_layers_of, plain_contract, policy_of
 from quarl.actorq.fill import Filler
 from quarl.actorq.kernel import load_kernel, runnable_variants
-from quarl.actorq.players import KernelPlayer, NumpyPlayer, open_player
+from quarl.actorq.numpy_player import NumpyPlayer
+from quarl.actorq.players import KernelPlayer, open_player
 from tests.conftest import need
 from tests.support.nets import Net, random_net
 

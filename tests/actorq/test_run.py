@@ -93,9 +93,17 @@ LONGER = SMALL.replace("checkpoint_s = 0", "checkpoint_s = 0.5")
 ENDLESS = 1_000_000  # environment steps: the test ends such a run
 
 
-def test_an_actor_loads_no_torch_when_it_is_started_again() -> None:
-    program = "import sys, quarl.actorq.processes; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+def test_an_actor_that_is_started_again_loads_what_acting_needs_and_no_more() -> None:
+    """Each module is a part of the second in which it is back."""
+    program = "import sys, quarl.actorq.actor_process; print(*sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", program], check=True, timeout=120, capture_output=True, text=True
+    )
+    modules = set(found.stdout.split())
+    assert {"ray", "gymnasium", "quarl.actorq.acting"} <= modules
+    rooms = ("quantize", "exporter", "emitters", "files.documents", "sources", "graph.quant_policy")
+    heavy = {"torch", "tensorflow", "pydantic", "scipy", *(f"quarl.{room}" for room in rooms)}
+    assert not heavy & modules
 
 
 def test_a_killed_actor_is_started_again_and_the_run_goes_on(tmp_path: Path) -> None:

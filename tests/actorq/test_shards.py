@@ -10,9 +10,10 @@ import pytest
 
 from quarl.actorq.accounts import Account
 from quarl.actorq.acting import Finished
+from quarl.actorq.messages import Report
 from quarl.actorq.settings import settings_of
 from quarl.actorq.shards import folder_of_shard, merged, settings_of_shard, shard_of
-from quarl.actorq.store import Report, Status, Store
+from quarl.actorq.store import Status, Store
 from quarl.actorq.transitions import row_type
 from tests.actorq.test_store import CONTRACT, LINES, _rows
 from tests.support.actorq import recipe_of

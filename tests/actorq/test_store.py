@@ -10,8 +10,9 @@ import pytest
 
 from quarl.actorq.accounts import Account
 from quarl.actorq.acting import Finished
+from quarl.actorq.messages import Report
 from quarl.actorq.settings import settings_of
-from quarl.actorq.store import Report, Store, split
+from quarl.actorq.store import Store, split
 from quarl.actorq.transitions import row_type
 from quarl.graph.contract import Action, Contract, Observation
 from tests.support.actorq import recipe_of

@@ -17,10 +17,11 @@ import numpy as np
 from quarl.actorq.accounts import Account
 from quarl.actorq.block import NetShape
 from quarl.actorq.measure import blocks_of, sample_net
+from quarl.actorq.messages import Report
 from quarl.actorq.players import KernelPlayer
 from quarl.actorq.run import Wishes, run_actorq
 from quarl.actorq.settings import settings_of
-from quarl.actorq.store import Report, Status, Store
+from quarl.actorq.store import Status, Store
 from quarl.actorq.transitions import Rows, row_type
 from quarl.graph.contract import Action, Contract, Observation
 from tests.bench.row import Row

@@ -12,9 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
-from quarl.files.documents import Document, value_of
-
-DOCUMENT = Document("what a run of quarl actorq writes", 1, "start the run again")
 PHASES = (
     *("inference", "environment", "noise", "insert", "pull", "deserialise", "load"),
     *("sample", "learn", "quantise", "broadcast", "wait", "checkpoint", "check"),
@@ -43,19 +40,6 @@ class Account:
     def to_table(self) -> dict[str, object]:
         """Return it as a table for JSON."""
         return {**asdict(self), "phases_s": dict(zip(PHASES, self.phases_s, strict=True))}
-
-    @staticmethod
-    def from_table(table: object, where: str) -> Account:
-        """Return the account that `to_table` wrote.
-
-        Raises:
-            InputError: it did not.
-        """
-        plain = dict(table) if isinstance(table, dict) else {}
-        phases = plain.get("phases_s")
-        spent = phases if isinstance(phases, dict) else {}
-        plain["phases_s"] = [spent.get(name) for name in PHASES]
-        return value_of(Account, plain, where, DOCUMENT)
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """How one actor acts: its environments, its policy, its noise, and the rows that come of it.
 
-In: a contract and a player. Out: rows of transitions, a chunk at a time. Knows nothing of Ray.
+In: a plan and a player. Out: rows of transitions, a chunk at a time. Knows nothing of Ray.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.actorq.accounts import PHASES, Ledger
+from quarl.actorq.actor_plan import ActorPlan
 from quarl.actorq.players import Player
-from quarl.actorq.settings import Settings
 from quarl.actorq.transitions import Adder, Rows, row_type
 from quarl.errors import InputError
-from quarl.graph.contract import Action, Contract
-from quarl.graph.env_spec import EnvSpec
 from quarl.rollouts.foreign_env import blame, make_gymnasium
 
 EPISODES_OF_AN_ACTOR = 100_000  # seeds of one actor lie this far from the next one's
@@ -41,14 +39,13 @@ class Finished:
 class Explorer:
     """Turns outputs of the policy into actions with noise, and knows how many steps were made."""
 
-    def __init__(self, settings: Settings, action: Action, actor: int, seed: int) -> None:
+    def __init__(self, plan: ActorPlan, actor: int, seed: int) -> None:
         self._rng = np.random.default_rng((seed, actor, 0x4E4F4953))
-        self._is_discrete = action.kind == "discrete"
-        self._count = action.count
-        acting = settings.actors
+        self._is_discrete = plan.contract.action.kind == "discrete"
+        self._count = plan.contract.action.count
         # a ladder: the first actor explores least
-        self._sigma = np.float32(acting.noise * (actor + 1) / acting.count)
-        self._epsilon, self._explore_steps = acting.epsilon, acting.explore_steps / acting.count
+        self._sigma = np.float32(plan.noise * (actor + 1) / plan.count)
+        self._epsilon, self._explore_steps = plan.epsilon, plan.explore_steps / plan.count
         self._steps = 0
 
     def choose(self, outputs: NDArray[np.float32]) -> Any:
@@ -75,13 +72,12 @@ class _Lane:
 class Acting:
     """One actor: `lanes` environments, stepped one after the other, one decision call for all."""
 
-    def __init__(
-        self, settings: Settings, env: EnvSpec, contract: Contract, actor: int, *, seed: int
-    ) -> None:
-        self._env, self._contract, self._actor = env, contract, actor
-        self._explorer = Explorer(settings, contract.action, actor, seed)
+    def __init__(self, plan: ActorPlan, actor: int, *, seed: int) -> None:
+        contract = plan.contract
+        self._env, self._contract, self._actor = plan.env, contract, actor
+        self._explorer = Explorer(plan, actor, seed)
         self._seed = seed
-        self._n_step, self._gamma = settings.n_step, settings.gamma
+        self._n_step, self._gamma = plan.n_step, plan.gamma
         self._dtype = row_type(contract)
         self._lanes: list[_Lane] = []
         low = np.array(contract.action.low, np.float32)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.actorq.block import Block, check_block, check_digest, label_of
-from quarl.actorq.contents import reference_of
+from quarl.actorq.comparing import compare
 from quarl.actorq.players import Player, Runtime, open_player
 from quarl.errors import InputError
 from quarl.files.atomic import write_whole
@@ -128,15 +128,6 @@ class Judge:
         write_whole(folder / INT8_FILE, int8.tobytes())
         write_whole(folder / FLOAT_FILE, floats.tobytes())
         write_whole(folder / POINT_FILE, json.dumps(asdict(point)).encode())
-
-
-def compare(block: Block, obs: NDArray[Any], runtime: Runtime) -> tuple[int, int]:
-    """Return how many outputs of an int8 block were compared with the reference, and how many
-    differ.
-    """
-    player, wanted = open_player(runtime, block), reference_of(block)(obs)
-    made = np.concatenate([player(row[None]).copy() for row in obs])
-    return wanted.size, int((made != wanted).sum())
 
 
 def read_curve(run: Path) -> tuple[Point, ...]:

@@ -21,7 +21,7 @@ from typing import Annotated, Any, TypeAlias
 
 from annotated_types import Ge
 
-from quarl.actorq.accounts import DOCUMENT
+from quarl.actorq.documents import DOCUMENT
 from quarl.actorq.settings import Settings
 from quarl.actorq.store import Status
 from quarl.errors import InputError

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +24,7 @@ from quarl.actorq.block import PRECISIONS, Block, NetShape, Precision
 from quarl.actorq.contents import float_policy_of, plain_contract
 from quarl.actorq.fill import Filler, Layers, Ranges
 from quarl.actorq.kernel import load_kernel
+from quarl.actorq.plan import actor_plan
 from quarl.actorq.players import Player, open_player
 from quarl.actorq.settings import Settings
 from quarl.actorq.torch_player import TorchPlayer
@@ -157,7 +158,8 @@ def step_costs(
         net = sample_net(shape)
         players = candidates_of(blocks_of(net))
         decisions = best_us({n: _call(p, net.obs[:1]) for n, p in players.items()}, rounds * 5)
-        acting = Acting(replace(settings), env, contract, 0, seed=1)
+        plan = actor_plan(settings, env, contract, "kernel", seed=1, lanes=1)
+        acting = Acting(plan, 0, seed=1)
         acting.open(1)
         best = dict.fromkeys(players, float("inf"))
         for _ in range(rounds):

@@ -8,14 +8,12 @@ The frameworks are baselines that a comparison is honest with: torch as the pape
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.actorq.block import Block, check_block, header_of, label_of
-from quarl.actorq.contents import float_reference_of, reference_of
+from quarl.actorq.block import Block, check_block, header_of
 from quarl.actorq.kernel import load_kernel
 from quarl.errors import InputError, ToolMissingError
 
@@ -51,6 +49,8 @@ def open_player(runtime: Runtime, block: Block) -> Player:
         case "kernel":
             player = KernelPlayer(block)
         case "numpy":
+            from quarl.actorq.numpy_player import NumpyPlayer
+
             player = NumpyPlayer()
         case "torch":
             from quarl.actorq.torch_player import TorchPlayer
@@ -98,19 +98,3 @@ class KernelPlayer:
         self._obs[:count] = obs
         self._run(self._at, self._from, count, self._to)
         return self._out[:count]
-
-
-class NumpyPlayer:
-    """The integer reference, and plain float32 for the other precisions."""
-
-    def load(self, block: Block) -> None:
-        """Take another policy."""
-        check_block(block)
-        is_int8 = label_of(block).precision == "int8"
-        self._outputs: Callable[[NDArray[Any]], NDArray[np.float32]] = (
-            reference_of(block) if is_int8 else float_reference_of(block)
-        )
-
-    def __call__(self, obs: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the outputs."""
-        return self._outputs(obs)

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from annotated_types import Ge
 
-from quarl.actorq.accounts import DOCUMENT, Account
+from quarl.actorq.accounts import Account
+from quarl.actorq.documents import DOCUMENT, account_from
 from quarl.actorq.evaluating import Point, read_curve
 from quarl.actorq.folder import ACCOUNTS_FILE, RUN_FILE
 from quarl.actorq.settings import Settings
@@ -202,10 +203,10 @@ def read_record(folder: Path) -> Record:
         env_steps=totals.env_steps,
         policies=totals.policies,
         wall_s=totals.wall_s,
-        learner=Account.from_table(accounts["learner"], f"{found_in}: learner"),
-        store=Account.from_table(accounts["replay"], f"{found_in}: replay"),
+        learner=account_from(accounts["learner"], f"{found_in}: learner"),
+        store=account_from(accounts["replay"], f"{found_in}: replay"),
         actors=tuple(
-            Account.from_table(table, f"{found_in}: actor {number}")
+            account_from(table, f"{found_in}: actor {number}")
             for number, table in enumerate(accounts["actors"])
         ),
         ages=totals.ages,

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.actorq.accounts import DOCUMENT
 from quarl.actorq.block import Block, check_block, check_digest
 from quarl.actorq.contents import float_policy_of, policy_of
+from quarl.actorq.documents import DOCUMENT
 from quarl.actorq.evaluating import BEST, FLOAT_FILE, INT8_FILE, POINT_FILE, Point
 from quarl.actorq.folder import POLICY_FOLDER
 from quarl.actorq.run import Outcome

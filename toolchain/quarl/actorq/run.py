@@ -134,8 +134,10 @@ class _Supervisor:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        from quarl.actorq import processes
+        from quarl.actorq.actor_process import ActorProcess
+        from quarl.actorq.evaluator_process import EvaluatorProcess
         from quarl.actorq.learner_process import LearnerProcess
+        from quarl.actorq.store_process import StoreProcess
 
         self._ray, self._plan, self._tell = ray, plan, tell
         here = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
@@ -151,13 +153,13 @@ class _Supervisor:
 
         self._stores = [
             place(
-                *(processes.StoreProcess, f"store {shard}" if shard else "store"),
+                *(StoreProcess, f"store {shard}" if shard else "store"),
                 **{"num_cpus": 0, "max_restarts": STORE_RESTARTS, "max_task_retries": -1, **here},
             ).remote(plan, shard)
             for shard in range(settings.replay.shards)
         ]
         self._evaluator = place(
-            *(processes.EvaluatorProcess, "evaluator"),
+            *(EvaluatorProcess, "evaluator"),
             **{"num_cpus": 0, "max_restarts": -1, "max_task_retries": 2, **here},
         ).remote(plan)
         self._learner = place(
@@ -166,9 +168,9 @@ class _Supervisor:
         ).remote(plan)
         self._actors = [
             place(
-                *(processes.ActorProcess, f"actor {actor}"),
+                *(ActorProcess, f"actor {actor}"),
                 **{"num_cpus": 1, "max_restarts": settings.actors.restarts, **again},
-            ).remote(plan, actor)
+            ).remote(plan.of_actors, actor)
             for actor in range(settings.actors.count)
         ]
         self._joules = package_joules()

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from quarl.actorq.accounts import DOCUMENT, Account, Ledger
-from quarl.actorq.acting import Finished
+from quarl.actorq.accounts import Account, Ledger
 from quarl.actorq.checkpoint import damaged, read_rows
+from quarl.actorq.documents import DOCUMENT
+from quarl.actorq.messages import Answer, Report
 from quarl.actorq.replay import Batch, Pace, PrioritizedRing, Ring
 from quarl.actorq.settings import Settings
 from quarl.actorq.transitions import Rows
@@ -30,35 +31,12 @@ RECENT = 100  # finished episodes whose mean return is told
 AGE_BINS = 20  # powers of two of learner steps
 
 
-class Report(NamedTuple):
-    """What an actor tells with its rows."""
-
-    actor: int
-    ticket: int  # of the policy it has
-    steps: int  # environment steps since its last report
-    account: Account | None
-    finished: tuple[Finished, ...]
-    checked: int = 0  # outputs compared with the reference since its last report
-    differing: int = 0
-
-
 class Sample(NamedTuple):
     """What the learner gets."""
 
     batch: Batch  # batches joined, see `split`
     env_steps: int  # made so far
     actors_cpu_s: float  # spent so far
-
-
-class Answer(NamedTuple):
-    """What an actor hears in return."""
-
-    ticket: int
-    learner_step: int  # of the newest policy
-    policy: (
-        list[Any] | None
-    )  # a reference to the newest block, where it is another than the actor's
-    stop: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,9 @@
-"""The processes of a run beside its learner: store, actors, evaluator, each a Ray actor. None of
-them loads torch, which would cost an actor that is started again two seconds.
+"""An actor of a run as a Ray actor.
 
-In: a plan and handles of the others. Out: accounts, and what they write into the run's folder.
-Every one may be killed: Ray starts it again, and it goes on from the newest checkpoint or from the
-newest policy. A policy travels as one reference to its block in the object store, where actors read
-it in place.
+In: its plan, and a handle of its store. Out: rows, and the account of what they cost. Killed, Ray
+starts it again, and it goes on with the newest policy. So it loads what acting needs and no more:
+no torch, no converter, no reader of settings. A policy travels as one reference to its block in the
+object store, and is read in place.
 """
 
 from __future__ import annotations
@@ -17,36 +16,20 @@ from numpy.typing import NDArray
 
 from quarl.actorq.accounts import Account, Ledger
 from quarl.actorq.acting import Acting
+from quarl.actorq.actor_plan import ActorPlan
 from quarl.actorq.block import Block, label_of
-from quarl.actorq.checkpoint import newest_checkpoint
-from quarl.actorq.evaluating import Judge, Moment, Point, compare
-from quarl.actorq.plan import Plan
+from quarl.actorq.messages import Answer, Report
 from quarl.actorq.players import Player, open_player
-from quarl.actorq.shards import folder_of_shard, settings_of_shard
-from quarl.actorq.store import Answer, Report, Store
-from quarl.actorq.transitions import Rows, row_type
-from quarl.errors import QuarlError
+from quarl.actorq.transitions import Rows
 from quarl.stats.seeds import ACTOR_SEED
 
 CHECKED_EVERY, CHECKED_ROWS = 200, 64  # inserts of an actor, and its decisions compared each time
-SHARD_SEEDS = 1_000_003  # between the seeds of two shards
-
-
-class StoreProcess(Store):
-    """One shard of the store; started again, it goes on from the newest checkpoint."""
-
-    def __init__(self, plan: Plan, shard: int) -> None:
-        settings = settings_of_shard(plan.settings, shard)
-        super().__init__(settings, row_type(plan.contract), plan.seed + SHARD_SEEDS * shard)
-        checkpoint = newest_checkpoint(plan.folder)
-        if checkpoint is not None:
-            self.restore(folder_of_shard(checkpoint, shard))
 
 
 class ActorProcess:
     """One actor: plays the newest policy it has heard of, and sends what comes of it."""
 
-    def __init__(self, plan: Plan, actor: int) -> None:
+    def __init__(self, plan: ActorPlan, actor: int) -> None:
         self._plan, self._actor = plan, actor
         self._store: Any = None
         self._ledger = Ledger(f"actor {actor}")
@@ -60,9 +43,9 @@ class ActorProcess:
         """Act until the run is over; return the account. Begun again, it plays other seeds."""
         self._store = store
         life: int = ray.get(store.begin.remote(self._ledger.name))
-        plan, settings = self._plan, self._plan.settings
+        plan = self._plan
         seed = ACTOR_SEED + (plan.seed * 1_000_003 + life * 7_919) % ACTOR_SEED
-        acting = Acting(settings, plan.env, plan.contract, self._actor, seed=seed)
+        acting = Acting(plan, self._actor, seed=seed)
         acting.open(plan.lanes)
         try:
             answer = self._hear(self._store.first_policy.remote(0))
@@ -71,13 +54,13 @@ class ActorProcess:
                 self._take(answer)
                 assert self._player is not None
                 rows = acting.play(
-                    self._player, self._learner_step, settings.actors.insert_every, self._ledger
+                    self._player, self._learner_step, plan.insert_every, self._ledger
                 )
-                if inserts % CHECKED_EVERY == 0:
-                    self._check(rows)
                 if pending is not None:
                     answer = self._hear(pending)
                 pending = self._send(rows, acting)
+                if inserts % CHECKED_EVERY == 0:
+                    self._check(rows)
                 inserts += 1
         finally:
             acting.close()
@@ -90,10 +73,9 @@ class ActorProcess:
 
     def _take(self, answer: Answer) -> None:
         """Load the policy of an answer, where it is another one and the pull period is over."""
-        acting, kept = self._plan.settings.actors, self._plan.settings.replay
-        age = answer.learner_step - self._learner_step
-        is_due = self._player is None or self._since_pull >= acting.pull_every or age > kept.max_age
-        self._since_pull += acting.insert_every
+        plan, age = self._plan, answer.learner_step - self._learner_step
+        is_due = self._player is None or self._since_pull >= plan.pull_every or age > plan.max_age
+        self._since_pull += plan.insert_every
         if answer.policy is None or not is_due:
             return
         with self._ledger.booking("pull"):
@@ -116,6 +98,8 @@ class ActorProcess:
         if self._block is None or label_of(self._block).precision != "int8" or not len(rows):
             return
         with self._ledger.booking("check"):
+            from quarl.actorq.comparing import compare  # not before the first rows are sent
+
             obs: NDArray[Any] = rows["obs"][:CHECKED_ROWS]
             checked, differing = compare(self._block, obs, self._plan.runtime)
             self._checked += checked
@@ -123,7 +107,7 @@ class ActorProcess:
 
     def _send(self, rows: Rows, acting: Acting) -> Any:
         with self._ledger.booking("insert"):
-            steps = -(-self._plan.settings.actors.insert_every // self._plan.lanes)
+            steps = -(-self._plan.insert_every // self._plan.lanes)
             report = Report(
                 self._actor,
                 self._ticket,
@@ -137,32 +121,3 @@ class ActorProcess:
             acting.finished.clear()
             self._ledger.bytes_sent += rows.nbytes
             return self._store.insert.remote(rows, report)
-
-
-class EvaluatorProcess:
-    """Judges policies in the order they come."""
-
-    def __init__(self, plan: Plan) -> None:
-        runtime = "kernel" if plan.runtime == "torch" else plan.runtime
-        episodes = plan.settings.evaluation_episodes
-        self._own = Judge(plan.folder, plan.env, plan.contract, episodes, runtime)
-        self._failure: Exception | None = None
-
-    def judge(self, int8: list[Any], floats: list[Any], moment: Moment) -> None:
-        """Add a point to the curve. What fails is told by `points`; nobody waits for this call."""
-        try:
-            self._own.judge(ray.get(int8[0]), ray.get(floats[0]), moment)
-        except ray.exceptions.ObjectLostError:
-            return  # the learner died; the next one publishes another
-        except QuarlError as error:
-            self._failure = self._failure or error
-
-    def points(self) -> tuple[Point, ...]:
-        """Return the curve. Called after `judge`, it waits for what is being judged.
-
-        Raises:
-            QuarlError: the first failure.
-        """
-        if self._failure is not None:
-            raise self._failure
-        return self._own.points
