@@ -15,7 +15,7 @@ from tests.bench.row import Row
 NETWORKS = ((128, 128, 4), (512, 512, 2), (1024, 2048, 1))  # filters, units, updates of a turn
 BATCH, TURNS = 32, 3
 GOAL = 1.5  # of the largest, where the processor has the units
-STEPS, SEEDS, EPISODES = 50_000, (1, 2, 3), 20
+STEPS, SEEDS, EPISODES = 50_000, (1, 2, 3, 4, 5, 6), 20
 
 
 def bench_precision(folder: Path) -> list[Row]:
