@@ -16,9 +16,9 @@ import pytest
 from quarl.errors import InputError
 from quarl.study.figures import line_name
 from quarl.study.page import write_page
-from quarl.study.plan import Study, cells_of, read_study
+from quarl.study.plan import Study, cells_of, read_study, trainings_of
 from quarl.study.result import RESULT_COLUMNS, Result
-from quarl.study.run_cell import train_policy
+from quarl.study.run_cell import Place, train_policy
 from quarl.study.run_study import PAGE, RESULTS, SCHEMA, Standing, run_study, sources_of
 from quarl.study.store import Store
 from quarl.study.summary import reward_tables
@@ -168,6 +168,40 @@ def test_recipes_are_trained_and_learned_cells_measured(tmp_path: Path) -> None:
         ("tiny_ppo", 5, "qat", ""),
     ]
     assert all(r.differing == 0 and r.episodes == 6 and r.entropy is not None for r in results)
+
+
+@pytest.mark.parametrize("method", ["distil", "qat"])
+def test_an_interrupt_ends_the_study_and_its_cell_is_computed_whole_later(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that was cut short would pass for a whole one for ever."""
+    need("torch", "stable_baselines3")
+    import torch
+
+    entries = "".join(f"\n[[methods]]{part}" for part in TRAINED.split("\n[[methods]]")[1:])
+    (wanted,) = (part for part in entries.split("\n[[methods]]") if f'"{method}"' in part)
+    policy = TRAINED.split("\n[[methods]]")[0]
+    text = f'name = "cut"\nepisodes = 4\n{policy}\n[[methods]]{wanted}'
+    path, out = study_file(tmp_path, text), tmp_path / "out"
+    whole, _ = run(path, tmp_path / "whole")
+    train_policy(trainings_of(read_study(path), path.parent)[0][1], Place(out))
+    step, made = torch.optim.Adam.step, 0
+
+    def cut(*arguments: Any, **options: Any) -> Any:
+        nonlocal made
+        made += 1
+        if made == 5:
+            raise KeyboardInterrupt
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(path, out)
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    assert made == 5
+    assert not list((out / "cells").glob("*"))
+    again, _ = run(path, out)
+    assert numbers(again) == numbers(whole)
 
 
 def test_any_number_of_processes_gives_the_same_numbers(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ class Assignment:
     minutes: float = 3.0  # of learning and playing, all candidates together
     seed: int = 0
     steps: int | None = None  # of each candidate, whatever the time; then a run can be repeated
+    keeps_best: bool = True  # where it is interrupted; False: the interrupt is the caller's
 
     def __post_init__(self) -> None:
         if not self.minutes > 0:

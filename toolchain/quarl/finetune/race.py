@@ -157,6 +157,8 @@ class Race:
         try:
             learner.run(judge, None if walk is None else _play(walk, self.table.scale.every), told)
         except KeyboardInterrupt:
+            if not self.assignment.keeps_best:
+                raise
             self.interrupted = True
         except (LearningError, QuantizationError) as error:
             self._fail(name, str(error))

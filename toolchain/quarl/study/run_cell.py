@@ -160,7 +160,8 @@ def _distilled(
 
     policy = source.policy
     assert isinstance(policy, Policy)
-    assignment = Assignment(cell.widths, seed=cell.seed, steps=int(cell.settings["steps"]))
+    steps = int(cell.settings["steps"])
+    assignment = Assignment(cell.widths, seed=cell.seed, steps=steps, keeps_best=False)
     notebook = open_notebook(
         source.name, policy, source.env, assignment, place.work(key), resume=False
     )
