@@ -31,7 +31,7 @@ from quarl.finetune.distil import distil, open_notebook  # noqa: E402
 from quarl.finetune.learn import Learner, LearningError, Schedule  # noqa: E402
 from quarl.finetune.student import Student, settings_of  # noqa: E402
 from quarl.finetune.table import Table, gather  # noqa: E402
-from quarl.graph.quant_policy import QuantPolicy  # noqa: E402
+from quarl.graph.quant_policy import QuantDense, QuantPolicy  # noqa: E402
 from quarl.quantize.calibration import calibrate  # noqa: E402
 from quarl.quantize.ladder import TRAINED_RUNG  # noqa: E402
 from quarl.quantize.quantizer import widths_of  # noqa: E402
@@ -121,6 +121,29 @@ def test_the_post_training_candidate_stays_where_training_gains_nothing(
     made = distil(source.policy, None, fitted, replace(TASK, steps=4), notebook)  # type: ignore[arg-type]
     assert made.record.chosen == "post-training"
     assert made.policy.rung == 5
+
+
+def test_the_post_training_candidate_plays_however_unfaithful_it_looks(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held-out decisions of the trained ones were better, and their play lost 15 % more."""
+    errors = iter([0.5, *(0.4 - 0.001 * n for n in range(1_000))])
+    monkeypatch.setattr(Table, "judge", lambda table: lambda outputs: (next(errors), 0.9))
+    turned = Student.export
+
+    def falling(self: Student) -> QuantPolicy:
+        made = turned(self)
+        head = made.nodes[-1]
+        assert isinstance(head.op, QuantDense)
+        away = replace(head.op, weights=-head.op.weights, bias=-head.op.bias)  # the other way
+        return replace(made, nodes=(*made.nodes[:-1], replace(head, op=away)))
+
+    monkeypatch.setattr(Student, "export", falling)
+    made = run(source, tmp_path)
+    assert made.record.chosen == "post-training"
+    returns = {c.name: c.mean_return for c in made.record.candidates if c.mean_return is not None}
+    assert len(returns) == 3
+    assert returns.pop("post-training") > 2 * max(returns.values())
 
 
 def test_an_interrupt_keeps_the_best_so_far(

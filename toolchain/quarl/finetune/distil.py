@@ -32,6 +32,8 @@ from quarl.rollouts.episodes import Episodes, run_episodes
 from quarl.stats.seeds import SELECTION_SEED
 
 CHECKED = {True: 64, False: 5_000}  # observations, of images and of vectors
+MOST_FAITHFUL = 2  # candidates that play for the choice, and the post-training one
+POST_TRAINED = 0  # its place among the entries, where it is possible
 CLEARLY = 2.0  # standard errors below the best return from which a candidate plays worse
 
 
@@ -106,7 +108,7 @@ def _choose(
     if table.env is not None and len(entries) > 1 and not record.interrupted:
         seeds = range(SELECTION_SEED, SELECTION_SEED + table.scale.episodes)
         source = run_episodes(table.env, source_actor(table.policy), seeds)
-        for place in order[:2]:
+        for place in dict.fromkeys((*order[:MOST_FAITHFUL], POST_TRAINED)):
             played[place] = run_episodes(table.env, actor_of(entries[place][1]), seeds)
     chosen = _best_player(order, played)
     candidates = tuple(
