@@ -12,6 +12,7 @@ import pytest
 from quarl.resources import models_dir
 from quarl.study.plan import read_study
 from quarl.study.result import RESULT_COLUMNS
+from tests.bench.bits import table
 
 ROOT = Path(__file__).parents[2]
 STUDIES = models_dir() / "studies"
@@ -54,6 +55,11 @@ def test_the_page_says_what_the_results_say() -> None:
             continue
         (line,) = [text for text in _lines_of(page, row["policy"]) if text.startswith(_cells(row))]
         assert error_of(row) in line, row["policy"]
+
+
+def test_the_page_on_training_holds_the_table_of_bits() -> None:
+    page = (PAGE.parent / "training.md").read_text(encoding="utf-8")
+    assert table() in page, "python -m tests.bench.bits"
 
 
 def _cells(row: Row) -> str:
