@@ -12,9 +12,18 @@ from quarl.study.plan import Training, cells_of, read_study, trainings_of
 PLANS = sorted((Path(__file__).parents[2] / "models" / "studies").glob("*/study.toml"))
 
 
-def test_seven_studies_ship() -> None:
+def test_eight_studies_ship() -> None:
     names = [plan.parent.name for plan in PLANS]
-    assert names == ["atari4", "bits", "mujoco", "ptq", "qat", "qat_cartpole", "spread"]
+    assert names == [
+        "atari4",
+        "bits",
+        "mujoco",
+        "ptq",
+        "qat",
+        "qat_cartpole",
+        "qat_pendulum",
+        "spread",
+    ]
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.parent.name)
