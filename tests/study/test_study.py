@@ -178,9 +178,8 @@ def test_an_interrupt_ends_the_study_and_its_cell_is_computed_whole_later(
     need("torch", "stable_baselines3")
     import torch
 
-    entries = "".join(f"\n[[methods]]{part}" for part in TRAINED.split("\n[[methods]]")[1:])
-    (wanted,) = (part for part in entries.split("\n[[methods]]") if f'"{method}"' in part)
-    policy = TRAINED.split("\n[[methods]]")[0]
+    policy, *methods = TRAINED.split("\n[[methods]]")
+    (wanted,) = (entry for entry in methods if f'"{method}"' in entry)
     text = f'name = "cut"\nepisodes = 4\n{policy}\n[[methods]]{wanted}'
     path, out = study_file(tmp_path, text), tmp_path / "out"
     whole, _ = run(path, tmp_path / "whole")

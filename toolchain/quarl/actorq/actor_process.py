@@ -98,7 +98,7 @@ class ActorProcess:
         if self._block is None or label_of(self._block).precision != "int8" or not len(rows):
             return
         with self._ledger.booking("check"):
-            from quarl.actorq.comparing import compare  # not before the first rows are sent
+            from quarl.actorq.reference_check import compare  # not before the first rows are sent
 
             obs: NDArray[Any] = rows["obs"][:CHECKED_ROWS]
             checked, differing = compare(self._block, obs, self._plan.runtime)

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarl.actorq.block import Block, check_block, check_digest, label_of
-from quarl.actorq.comparing import compare
 from quarl.actorq.players import Player, Runtime, open_player
+from quarl.actorq.reference_check import compare
 from quarl.errors import InputError
 from quarl.files.atomic import write_whole
 from quarl.files.open import read_file

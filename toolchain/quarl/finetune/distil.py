@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from quarl.emitters import emit_tflite
 from quarl.finetune.assignment import Assignment, Distilled, Tell
 from quarl.finetune.notebook import Notebook
-from quarl.finetune.race import Race
+from quarl.finetune.race import POST_TRAINING, Race
 from quarl.finetune.record import Candidate, Record
 from quarl.finetune.table import Table, actor_of, gather
 from quarl.graph.env_spec import EnvSpec
@@ -33,7 +33,6 @@ from quarl.stats.seeds import SELECTION_SEED
 
 CHECKED = {True: 64, False: 5_000}  # observations, of images and of vectors
 MOST_FAITHFUL = 2  # candidates that play for the choice, and the post-training one
-POST_TRAINED = 0  # its place among the entries, where it is possible
 CLEARLY = 2.0  # standard errors below the best return from which a candidate plays worse
 
 
@@ -108,7 +107,8 @@ def _choose(
     if table.env is not None and len(entries) > 1 and not record.interrupted:
         seeds = range(SELECTION_SEED, SELECTION_SEED + table.scale.episodes)
         source = run_episodes(table.env, source_actor(table.policy), seeds)
-        for place in dict.fromkeys((*order[:MOST_FAITHFUL], POST_TRAINED)):
+        rounded = [at for at, (one, _) in enumerate(entries) if one.name == POST_TRAINING]
+        for place in dict.fromkeys((*order[:MOST_FAITHFUL], *rounded)):
             played[place] = run_episodes(table.env, actor_of(entries[place][1]), seeds)
     chosen = _best_player(order, played)
     candidates = tuple(
