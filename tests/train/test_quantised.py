@@ -54,6 +54,26 @@ RECIPES = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def fresh_constants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every forward pass of every training here, a target network's too, uses the weights of the
+    moment.
+    """
+    from quarl.finetune.student import Student
+
+    constants = Student._constants
+
+    def watched(self: Student) -> dict[str, Any]:
+        used = constants(self)
+        self._frozen = None
+        for name, expected in constants(self).items():
+            for part, other in zip(used[name], expected, strict=True):
+                assert bool((part == other).all()), f"{name}: made of weights of an earlier update"
+        return used
+
+    monkeypatch.setattr(Student, "_constants", watched)
+
+
 def fit(text: str, run: Path, **options: Any) -> tuple[Recipe, Trained]:
     from quarl.train import sb3
 

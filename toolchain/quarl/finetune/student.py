@@ -95,7 +95,7 @@ class Student(nn.Module):
         groups = scale_groups(self.units)
         self.group = {name: _key(min(members)) for name, members in groups.items()}
         self.scales, self.layers = nn.ModuleDict(), nn.ModuleDict()
-        self._frozen: tuple[tuple[int, ...], dict[str, Any]] | None = None
+        self._frozen: tuple[list[Tensor], dict[str, Any]] | None = None
         self._add_scale(INPUT, is_learned=False)
         for unit in self.units:
             is_fixed = isinstance(unit.op, Activation) and unit.op.function in ("tanh", "sigmoid")
@@ -159,9 +159,12 @@ class Student(nn.Module):
     def _constants(self) -> dict[str, Any]:
         """Return what a forward pass without gradients needs, made again when a parameter has
         changed: acting then costs a matrix product a layer.
+
+        The values themselves are compared: what follows another network through `.data`, as target
+        networks do, leaves PyTorch's count of changes as it was.
         """
-        versions = tuple(parameter._version for parameter in self.parameters())
-        if self._frozen is None or self._frozen[0] != versions:
+        values = [parameter.detach() for parameter in self.parameters()]
+        if self._frozen is None or not all(map(torch.equal, self._frozen[0], values)):
             made: dict[str, Any] = {}
             for unit in self.units:
                 layer, source = self.layer(unit.name), unit.inputs[0]
@@ -169,7 +172,7 @@ class Student(nn.Module):
                     made[unit.name] = layer.constants(self.scale(source), self.scale(unit.name))
                 elif isinstance(layer, FakeTable):
                     made[unit.name] = layer.entries(self.tensor(source), self.tensor(unit.name))
-            self._frozen = versions, made
+            self._frozen = [value.clone() for value in values], made
         return self._frozen[1]
 
     def layer(self, name: str) -> nn.Module | None:
