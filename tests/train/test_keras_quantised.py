@@ -231,8 +231,9 @@ def test_a_killed_training_goes_on_in_either_half(tmp_path: Path, last: int) -> 
     told: list[Progress] = []
     _, trained = fit(text, tmp_path, resume=True, progress=told.append)
     assert trained.integers is not None
-    assert told[0].steps == last + 40
-    assert steps_of(tmp_path) == list(range(80, 401, 40))
+    assert told[0].steps == (200 if last == 200 else last + 40)
+    judged = sorted([*range(80, 401, 40), 200])  # at the delay's end in float and in integers
+    assert steps_of(tmp_path) == judged
 
 
 def test_what_learned_is_what_goes_on(tmp_path: Path) -> None:

@@ -239,3 +239,27 @@ def test_fixed_steps_do_not_move(tmp_path: Path) -> None:
     moved = {n: not bool((p == before[n]).all()) for n, p in student.named_parameters()}
     assert not any(is_moved for name, is_moved in moved.items() if name.endswith("log"))
     assert any(is_moved for name, is_moved in moved.items() if name.endswith("weight"))
+
+
+def test_rounding_at_the_end_of_the_delay_is_the_first_candidate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Integers that training spoils are not what ships: the rounded policy of the delay is."""
+    from quarl.train import quantised
+
+    rounded: list[Any] = []
+    begin = quantised.Quantise.begin
+
+    def watched(self: Any, obs: Any, **options: Any) -> None:
+        begin(self, obs, **options)
+        rounded.append(self.graft.integers())
+        self.model.lr_schedule = lambda left: 10.0  # what learns on from here is lost
+
+    monkeypatch.setattr(quantised.Quantise, "begin", watched)
+    _, trained = fit(RECIPES["ppo"].replace("evaluations = 2", "evaluations = 8"), tmp_path)
+    obs = np.random.default_rng(0).uniform(-1, 1, (500, 4)).astype(np.float32)
+    assert trained.integers is not None
+    np.testing.assert_array_equal(act(trained.integers, obs), act(rounded[0], obs))
+    with (tmp_path / "curve.csv").open() as file:
+        steps = [line.split(",")[0] for line in file][1:]
+    assert len(steps) == len(set(steps)) + 1  # twice at the delay's end: in float and in integers

@@ -198,6 +198,7 @@ def _learn_in_integers(
             quantise.forget()
         floats, done = _learn_in_float(training, run, qat.delay_steps(steps))
         learner = quantise.take_over(floats.online, training.play.store)
+        training.judge(learner, done)  # what rounding alone gives is the first candidate
     training.learn(learner, done, steps)
     return quantise.finish(learner)
 
@@ -236,8 +237,6 @@ class _Training:
         plan, play = self.plan, self.play
         steps, share = self.journal.total, self.recipe.train.envs
         every = max(1, steps // plan.evaluations)
-        taught = plan.taught_updates(steps, share)
-        judged_from = (self._warm() + taught * share + steps) // 2 if taught else 0
         is_delay = until < steps  # whose policies are not the ones to keep
         while done < until:
             play.step(learner.values)
@@ -245,11 +244,20 @@ class _Training:
             for _ in range(plan.updates_per_step):
                 learner.update(play.store.draw(plan.batch_size, play.rng), share=done / steps)
             if done // every > (done - share) // every or done >= steps:
-                learner.write()
-                counts = done >= judged_from and not is_delay
-                if self.journal.judge(done, self._played(learner), may_be_best=counts):
-                    learner.keep_best()
+                self.judge(learner, done, may_be_best=not is_delay)
         return done
+
+    def judge(self, learner: Learner, done: int, *, may_be_best: bool = True) -> None:
+        """Keep what a later call goes on from, let the policy play, and keep it if it may be the
+        best and is.
+        """
+        steps, share = self.journal.total, self.recipe.train.envs
+        taught = self.plan.taught_updates(steps, share)
+        judged_from = (self._warm() + taught * share + steps) // 2 if taught else 0
+        learner.write()
+        counts = may_be_best and done >= judged_from
+        if self.journal.judge(done, self._played(learner), may_be_best=counts):
+            learner.keep_best()
 
     def _played(self, learner: Learner) -> Episodes:
         seeds = range(CHECKPOINT_SEED, CHECKPOINT_SEED + CHECKPOINT_EPISODES)

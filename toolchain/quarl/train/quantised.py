@@ -36,6 +36,7 @@ class Quantise(BaseCallback):
         self._seen: deque[NDArray[Any]] = deque()
         self._seen_count = self._rollouts = 0
         self.graft: Graft | None = None
+        self.has_just_begun = False  # whether integers took over at this rollout
 
     def _on_step(self) -> bool:
         if self.graft is None:
@@ -43,9 +44,11 @@ class Quantise(BaseCallback):
         return True
 
     def _on_rollout_start(self) -> None:
+        self.has_just_begun = False
         if self.graft is None:
             if self.num_timesteps >= max(self._delay, 1) and self._seen:
                 self.begin(np.concatenate(self._seen)[-REMEMBERED:])
+                self.has_just_begun = True
             return
         self._rollouts += 1
         if self._rollouts % PROJECT_EVERY == 0:

@@ -162,6 +162,10 @@ class _Judge(BaseCallback):
         self._latest, self._best = latest, best
         self._every = every
 
+    def _on_rollout_start(self) -> None:
+        if self.quantise is not None and self.quantise.has_just_begun:
+            self._evaluate()  # what rounding alone gives is the first candidate
+
     def _on_step(self) -> bool:
         if self.num_timesteps // self._every > self._journal.steps // self._every:
             self._evaluate()
