@@ -4,7 +4,7 @@ goal.
 python -m tests.bench [SECTION ...] [--write FILE.md]
 
 Sections: export accuracy fidelity returns workers atari throughput commands desk play firmware
-riscv tiny pi sizes growth precision actorq actorq-ray before repeats
+riscv tiny pi sizes growth precision qat actorq actorq-ray before repeats
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ from tests.bench.page import write_page
 from tests.bench.pi import bench_pi
 from tests.bench.precision import bench_precision
 from tests.bench.process import usage_of
+from tests.bench.qat import bench_qat
 from tests.bench.repeats import bench_repeats
 from tests.bench.riscv import bench_riscv
 from tests.bench.row import Row
@@ -322,6 +323,7 @@ SECTIONS: dict[str, Callable[[Path], list[Row]]] = {
     "sizes": bench_sizes,
     "growth": bench_growth,
     "precision": bench_precision,
+    "qat": bench_qat,
     "actorq": bench_actorq,
     "actorq-ray": bench_actorq_ray,
     "before": bench_before,

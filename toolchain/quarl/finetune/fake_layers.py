@@ -46,6 +46,8 @@ class _Replacing(torch.autograd.Function):
 
 def rounded(x: Tensor) -> Tensor:
     """Return x rounded half even; the gradient is that of x."""
+    if not x.requires_grad:
+        return x.round()
     result: Tensor = _Rounding.apply(x)  # type: ignore[no-untyped-call]
     return result
 

@@ -107,7 +107,13 @@ class Student(nn.Module):
                 self.layers[_key(unit.name)] = FakeLayer(unit.op, bits[unit.name], in_scale, spread)
             elif isinstance(unit.op, Activation):
                 self.layers[_key(unit.name)] = FakeTable(unit.op.function)
+        self._learned = list(self.parameters())  # listed once: acting asks for them at every step
         self.project()
+
+    def train(self, mode: bool = True) -> Student:
+        """Set the mode, on which nothing in here depends."""
+        self.training = mode
+        return self
 
     def _add_scale(self, name: str, *, is_learned: bool) -> None:
         key = self.group[name]
@@ -163,7 +169,7 @@ class Student(nn.Module):
         The values themselves are compared: what follows another network through `.data`, as target
         networks do, leaves PyTorch's count of changes as it was.
         """
-        values = [parameter.detach() for parameter in self.parameters()]
+        values = [parameter.detach() for parameter in self._learned]
         if self._frozen is None or not all(map(torch.equal, self._frozen[0], values)):
             made: dict[str, Any] = {}
             for unit in self.units:

@@ -42,6 +42,7 @@ from quarl.train.integer_actor import (
     student_of,
     trainable,
 )
+from quarl.train.precision import in_one_pass
 
 ALGORITHMS = (PPO, A2C, DQN, DDPG, TD3, SAC)
 
@@ -239,10 +240,12 @@ def _normalizer(envs: VecNormalize) -> Normalizer:
 def _renew_optimizers(model: BaseAlgorithm) -> None:
     """Give the optimisers the parameters that are there now; their moments begin anew."""
     policy: Any = model.policy
-    kind, options, rate = policy.optimizer_class, policy.optimizer_kwargs, model.lr_schedule(1)
-    if isinstance(model, PPO | A2C):
-        policy.optimizer = kind(trainable(policy), lr=rate, **options)
-    elif isinstance(model, DQN):
-        policy.optimizer = kind(trainable(policy.q_net), lr=rate, **options)
-    else:
-        policy.actor.optimizer = kind(trainable(policy.actor), lr=rate, **options)
+    owner, network = policy, policy
+    if isinstance(model, DQN):
+        network = policy.q_net
+    elif not isinstance(model, PPO | A2C):
+        owner = network = policy.actor
+    owner.optimizer = policy.optimizer_class(
+        trainable(network), lr=model.lr_schedule(1), **policy.optimizer_kwargs
+    )
+    in_one_pass(owner.optimizer)  # of many small parameters
