@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from quarl.graph.functions import Call, Expression, expanded, parse
 from quarl.graph.policy import Dense, DepthwiseConv2D, Function, Weighted
-from quarl.graph.quant_policy import EXACT_FLOAT_BOUND, QuantTensor
+from quarl.graph.quant_policy import EXACT_FLOAT_BOUND, QuantTensor, QuantWeighted
 from quarl.quantize.quantizer import function_table
 from quarl.quantize.weight_rounding import least_error_share, weight_scales
 from quarl.quantize.widths import largest_weight
@@ -65,6 +65,12 @@ class Scale(nn.Module):
     def forward(self) -> Tensor:
         """Return the step, a float32 scalar."""
         return self.start * self.log.exp()
+
+    @torch.no_grad()
+    def start_from(self, step: np.float32) -> None:
+        """Start from this step instead."""
+        self.start.fill_(float(step))
+        self.log.zero_()
 
     def of(self, tensor: QuantTensor) -> QuantTensor:
         """Return the tensor with the step as it stands."""
@@ -139,12 +145,15 @@ class FakeLayer(nn.Module):
             0, 2, 3, 1
         )
 
-    def restore(self, weights: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
-        """Start from these real weights [out, in] and biases instead."""
-        with torch.no_grad():
-            peak = self.peak.double()
-            self.weight.copy_(torch.from_numpy(weights) / peak)
-            self.bias.copy_(torch.from_numpy(bias) / self.bias_unit)
+    @torch.no_grad()
+    def start_from(self, op: QuantWeighted, in_scale: float) -> None:
+        """Start from the weights, biases and steps of fitted integers."""
+        step = op.weight_scale.astype(np.float64)
+        rows = op.weights.reshape(len(step), -1) * step[:, None]
+        self.weight.copy_(torch.from_numpy(rows) / self.peak.double())
+        self.bias.copy_(torch.from_numpy(op.bias * in_scale * step) / self.bias_unit)
+        self.start.copy_(torch.from_numpy(step))
+        self.log.zero_()
 
     @torch.no_grad()
     def real(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -246,16 +246,19 @@ class Student(nn.Module):
             scale.log.add_(float(np.log(excess)))
 
     def start_from(self, integers: QuantPolicy) -> None:
-        """Start from the weights of integers that were fitted to the same units."""
+        """Start as integers that were fitted to the same units: from their weights and their steps,
+        without which their rounding would be lost again.
+        """
         for unit, node in zip(self.units, integers.nodes, strict=True):
+            if node.output is not None:
+                scale = self.scales[self.group[unit.name]]
+                assert isinstance(scale, Scale)
+                scale.start_from(node.output.scale)
             if isinstance(unit.op, Weighted):
                 assert isinstance(node.op, QuantWeighted)
-                step = node.op.weight_scale.astype(np.float64)
-                in_scale = float(integers.tensor(node.inputs[0]).scale)
                 layer = self.layers[_key(unit.name)]
                 assert isinstance(layer, FakeLayer)
-                rows = node.op.weights.reshape(len(step), -1) * step[:, None]
-                layer.restore(rows, node.op.bias * in_scale * step)
+                layer.start_from(node.op, float(integers.tensor(node.inputs[0]).scale))
         self.project()
 
     @torch.no_grad()
