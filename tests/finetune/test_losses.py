@@ -62,6 +62,14 @@ def test_of_values_only_the_choice_counts() -> None:
     assert loss(sharper, wanted) < loss(wanted, wanted)
 
 
+def test_of_values_of_images_all_actions_count() -> None:
+    wanted = torch.tensor([[100.0, 100.2, 99.0], [5.0, 4.9, 4.8]])
+    loss = loss_of(DISCRETE, "DQN", wanted, is_image=True)
+    assert loss(wanted, wanted).item() == pytest.approx(0, abs=1e-6)
+    sharper = wanted + torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    assert loss(sharper, wanted) > 0.1
+
+
 def test_the_loss_does_not_depend_on_the_scale_of_the_outputs() -> None:
     wanted = torch.randn(64, 3)
     made = wanted + 0.3 * torch.randn(64, 3)

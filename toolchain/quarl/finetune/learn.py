@@ -88,9 +88,13 @@ class Learner:
 
     def run(self, judge: Judge, play: Play | None, tell: Callable[[Mark], None]) -> None:
         """Learn to the end of the schedule; what was best stays when it is interrupted."""
-        action, algorithm = self.student.policy.contract.action, self.student.policy.algorithm
-        sample = torch.from_numpy(self.lessons.all_outputs())
-        loss_function = loss_of(action, algorithm, sample)
+        policy, contract = self.student.policy, self.student.policy.contract
+        loss_function = loss_of(
+            contract.action,
+            policy.algorithm,
+            torch.from_numpy(self.lessons.all_outputs()),
+            is_image=contract.observation.is_image,
+        )
         rounds = math.floor(self.done * (self.schedule.rounds + 1))
         began = self._clock() - self.seconds
         if not self.marks:

@@ -1,8 +1,10 @@
 """What a student is asked to match: the decisions of its source, not its outputs.
 
 Measured (toolchain/docs/training.md): of box actions the absolute error; of action values the
-cross-entropy with the source's choice; of logits the divergence from its probabilities. Outputs
-count in median gaps between the source's best two actions, so one temperature fits all.
+cross-entropy with the source's choice; of logits, and of the values of images, the divergence from
+its probabilities. A network for images has millions of weights and few images to learn from: it
+learns single choices by heart. Outputs count in median gaps between the source's best two actions,
+so one temperature fits all.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ def gives_values(algorithm: str) -> bool:
     return algorithm.upper() in VALUE_ALGORITHMS
 
 
-def loss_of(action: Action, algorithm: str, outputs: Tensor) -> Loss:
+def loss_of(action: Action, algorithm: str, outputs: Tensor, *, is_image: bool = False) -> Loss:
     """Return the loss of outputs [n, count] against the source's.
 
     Args:
@@ -48,7 +50,7 @@ def loss_of(action: Action, algorithm: str, outputs: Tensor) -> Loss:
             made.log_softmax(1), wanted.log_softmax(1), reduction="batchmean", log_target=True
         )
 
-    return of_values if gives_values(algorithm) else of_logits
+    return of_values if gives_values(algorithm) and not is_image else of_logits
 
 
 def _box_loss(action: Action, outputs: Tensor) -> Loss:
