@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quarl.graph.reference import act
 from quarl.sources.recipe import QatRecipe
 from tests.bench.row import Row
+from tests.support.trained_integers import anywhere
 
 TASKS = {
     "PPO": ("CartPole-v1", 2_048),
@@ -72,9 +72,9 @@ def _trained(name: str) -> tuple[float, float, int]:
     )
     model.learn(steps)  # off policy, the first 100 steps do not learn
     before = _step_seconds(model, steps)
-    grafted = graft(model, QAT, _observations(model, 2_000))
+    grafted = graft(model, QAT, anywhere(model.observation_space, 2_000))
     after = _step_seconds(model, steps)
-    obs = _observations(model, OBSERVATIONS)
+    obs = anywhere(model.observation_space, OBSERVATIONS)
     wanted = act(grafted.integers(), obs)
     made, _ = model.predict(obs, deterministic=True)
     allowed = 4 * SQUASH_STEP if name == "SAC" else 0  # of a torque of -2 to 2
@@ -89,11 +89,3 @@ def _step_seconds(model: Any, steps: int) -> float:
         model.learn(steps, reset_num_timesteps=False)
         turns.append((time.process_time() - begin) / steps)
     return statistics.median(turns)
-
-
-def _observations(model: Any, count: int) -> NDArray[np.float32]:
-    """Return observations all over the space, or within 3 where it has no end."""
-    space = model.observation_space
-    size = np.minimum(np.abs(space.high), 3)
-    rng = np.random.default_rng(0)
-    return rng.uniform(-size, size, (count, *space.shape)).astype(np.float32)

@@ -4,7 +4,6 @@ the Keras file holds the real weights behind it.
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,7 @@ from quarl.train import train
 from quarl.train.replay import Batch, Replay
 from quarl.train.trained import Progress, Run, Trained
 from tests.conftest import need
-from tests.support.trained_integers import QAT, shipped_as_trained
+from tests.support.trained_integers import QAT, shipped_as_trained, steps_of
 from tests.train.test_keras_dqn import TINY, few_episodes, recipe_folder
 
 __all__ = ["few_episodes"]  # a fixture of this module too
@@ -56,11 +55,6 @@ def fit(text: str, run: Path, **options: Any) -> tuple[Recipe, Trained]:
 
     recipe = parse_recipe(text, "test")
     return recipe, keras_dqn.fit(recipe, Run(run, **options))
-
-
-def steps_of(run: Path) -> list[int]:
-    with (run / "curve.csv").open(newline="") as file:
-        return [int(row["steps"]) for row in csv.DictReader(file)]
 
 
 def killed_after(steps: int) -> Callable[[Progress], None]:

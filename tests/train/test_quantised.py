@@ -21,7 +21,7 @@ from quarl.sources.recipe import Recipe, parse_recipe
 from quarl.train import train
 from quarl.train.trained import Progress, Run, Trained
 from tests.conftest import need
-from tests.support.trained_integers import QAT, shipped_as_trained
+from tests.support.trained_integers import QAT, anywhere, shipped_as_trained, steps_of
 from tests.train.test_sb3 import DDPG, DQN, PPO, few_episodes, recipe_folder
 
 __all__ = ["few_episodes"]  # a fixture of this module too
@@ -92,13 +92,10 @@ def test_what_acts_while_it_learns_is_what_is_exported(
     from quarl.train import quantised
 
     finish = quantised.Quantise.finish
-    rng = np.random.default_rng(0)
     compared: list[float] = []
 
     def watched(self: Any) -> Any:
-        space = self.model.observation_space
-        size = np.minimum(np.abs(space.high), 3)
-        obs = rng.uniform(-size, size, (2_000, *space.shape)).astype(np.float32)
+        obs = anywhere(self.model.observation_space, 2_000)
         wanted = act(self.graft.integers(), obs)
         made, _ = self.model.predict(obs, deterministic=True)
         compared.append(float(np.abs(made.astype(np.float64) - wanted).max()))
@@ -260,6 +257,5 @@ def test_rounding_at_the_end_of_the_delay_is_the_first_candidate(
     obs = np.random.default_rng(0).uniform(-1, 1, (500, 4)).astype(np.float32)
     assert trained.integers is not None
     np.testing.assert_array_equal(act(trained.integers, obs), act(rounded[0], obs))
-    with (tmp_path / "curve.csv").open() as file:
-        steps = [line.split(",")[0] for line in file][1:]
+    steps = steps_of(tmp_path)
     assert len(steps) == len(set(steps)) + 1  # twice at the delay's end: in float and in integers
