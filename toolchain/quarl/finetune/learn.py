@@ -74,7 +74,9 @@ class Learner:
         self.deck = Deck(student.offsets, self.rng)
         steps = [p for name, p in student.named_parameters() if _is_step(name) and p.requires_grad]
         others = [p for name, p in student.named_parameters() if not _is_step(name)]
-        self.optimizer = torch.optim.Adam([{"params": others}, {"params": steps}], schedule.rate)
+        self.optimizer = torch.optim.Adam(
+            [{"params": others}, {"params": steps}], schedule.rate, fused=True
+        )
         self.step, self.seconds = 0, 0.0
         self.loss = math.nan
         self.best: tuple[float, QuantPolicy] | None = None
