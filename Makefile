@@ -59,15 +59,15 @@ site: $(VENV)/test.done ## build the documentation as a site into build/site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 lint: $(VENV)/check.done ## ruff, clang-format and mypy; needs no torch and no TensorFlow
-	$(BIN)/ruff check toolchain tests
-	$(BIN)/ruff format --check toolchain tests
+	$(BIN)/ruff check toolchain tests firmware_harness setup.py
+	$(BIN)/ruff format --check toolchain tests firmware_harness setup.py
 	@$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 	$(BIN)/mypy $(MYPY_FLAGS)
 	$(BIN)/mypy $(MYPY_FLAGS) tests/types/api.py tests/bench
 
 format: $(VENV)/check.done ## mend what ruff and clang-format can mend
-	$(BIN)/ruff check --fix toolchain tests
-	$(BIN)/ruff format toolchain tests
+	$(BIN)/ruff check --fix toolchain tests firmware_harness setup.py
+	$(BIN)/ruff format toolchain tests firmware_harness setup.py
 	@$(BIN)/clang-format -i $(C_FILES)
 
 bench: $(VENV)/test.done ## measure every number that quarl promises

@@ -1,1 +1,1 @@
-"""The C11 runtime and the firmware around it, as data: headers, kernels, start-up and link protocol."""
+"""The C11 runtime and its firmware as data: headers, kernels, start-up and link protocol."""

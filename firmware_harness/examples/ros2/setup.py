@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Package of the node."""
+
 from setuptools import setup
 
 setup(

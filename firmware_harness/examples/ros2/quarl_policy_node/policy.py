@@ -20,7 +20,9 @@ class Policy:
         stated = json.loads(Path(contract).read_text(encoding="utf-8"))
         observation, action = stated["observation"], stated["action"]
         if stated.get("state"):
-            raise RuntimeError(f"{contract}: a recurrent policy, whose state this class does not keep")
+            raise RuntimeError(
+                f"{contract}: a recurrent policy, whose state this class does not keep"
+            )
         self.step_hz = stated["step_hz"]
         self.count = 1
         for length in observation["shape"]:
