@@ -1,6 +1,6 @@
 """Lessons: observations a student has met, and what its source does there.
 
-Kept as the student reads them (bytes for pixels), so that an epoch costs no arithmetic.
+Observations are held once, as the environment gave them: images are many and large.
 """
 
 from __future__ import annotations
@@ -38,10 +38,6 @@ class Lessons:
         self.obs.append(obs)
         self.outputs.append(self.source(obs).astype(np.float32))
 
-    def all_obs(self) -> NDArray[Any]:
-        """Return all observations, oldest first."""
-        return np.concatenate(self.obs)
-
     def all_outputs(self) -> NDArray[np.float32]:
         """Return the source's outputs to all of them."""
         return np.concatenate(self.outputs)
@@ -51,31 +47,38 @@ class Deck:
     """Lessons as one student reads them, dealt in random batches."""
 
     def __init__(self, offsets: Any, rng: np.random.Generator) -> None:
-        self._offsets_of, self._rng = offsets, rng
-        self._offsets: list[NDArray[Any]] = []
-        self._rows: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._inputs: NDArray[Any] | None = None
+        self._offsets, self._rng = offsets, rng
+        self._obs: list[NDArray[Any]] = []
         self._outputs: NDArray[np.float32] = np.zeros((0, 0), np.float32)
+        self._rows: NDArray[np.int64] = np.zeros(0, np.int64)
         self._next = 0
 
     def refresh(self, lessons: Lessons) -> None:
         """Take in the lessons that are new."""
-        new = lessons.obs[len(self._offsets) :]
-        if not new:
+        if len(lessons.obs) == len(self._obs):
             return
-        self._offsets += [self._offsets_of(part) for part in new]
-        self._inputs = np.concatenate(self._offsets)
-        self._outputs = lessons.all_outputs()
-        self._rows = self._rng.permutation(len(self._inputs))
-        self._next = 0
+        self._obs, self._outputs = list(lessons.obs), lessons.all_outputs()
+        self._shuffle()
 
     def deal(self, count: int) -> tuple[Tensor, Tensor]:
         """Return inputs [count, ...] and the source's outputs [count, actions]: without repetition
         until all have been dealt.
         """
-        assert self._inputs is not None
         if self._next + count > len(self._rows):
-            self._rows, self._next = self._rng.permutation(len(self._inputs)), 0
+            self._shuffle()
         rows = self._rows[self._next : self._next + count]
         self._next += count
-        return torch.from_numpy(self._inputs[rows]), torch.from_numpy(self._outputs[rows])
+        inputs = self._offsets(self._observations(rows))
+        return torch.from_numpy(inputs), torch.from_numpy(self._outputs[rows])
+
+    def _shuffle(self) -> None:
+        self._rows, self._next = self._rng.permutation(len(self._outputs)), 0
+
+    def _observations(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        first, like = 0, self._obs[0]
+        obs = np.empty((len(rows), *like.shape[1:]), like.dtype)
+        for part in self._obs:
+            is_here = (first <= rows) & (rows < first + len(part))
+            obs[is_here] = part[rows[is_here] - first]
+            first += len(part)
+        return obs

@@ -137,9 +137,11 @@ class Student(nn.Module):
         """Return the graph's integers minus their zero point, as small as they can be stored, for
         observations [n, *shape] in environment units.
         """
-        integers = self.observation.quantize(self.policy.contract.observation.to_graph(obs))
-        shifted = integers - self.observation.tensor.zero_point
-        return shifted.astype(np.uint8 if self.observation.is_pixels else np.float32)
+        rows = self.policy.contract.observation.to_graph(obs)
+        if self.observation.is_pixels:
+            return rows.astype(np.uint8, copy=False)  # q = p - 128, and the zero point is -128
+        integers = self.observation.quantize(rows)
+        return (integers - self.observation.tensor.zero_point).astype(np.float32)
 
     def forward(self, offsets: Tensor) -> Tensor:
         """Return the outputs [n, count] in real units for offsets [n, ...], as
