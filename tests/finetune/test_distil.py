@@ -123,7 +123,7 @@ def test_the_post_training_candidate_stays_where_training_gains_nothing(
     assert made.policy.rung == 5
 
 
-def test_the_post_training_candidate_plays_however_unfaithful_it_looks(
+def test_the_post_training_candidate_plays_though_it_looks_less_faithful(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Held-out decisions of the trained ones were better, and their play lost 15 % more."""
@@ -144,6 +144,19 @@ def test_the_post_training_candidate_plays_however_unfaithful_it_looks(
     returns = {c.name: c.mean_return for c in made.record.candidates if c.mean_return is not None}
     assert len(returns) == 3
     assert returns.pop("post-training") > 2 * max(returns.values())
+
+
+def test_a_candidate_without_hope_does_not_play(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breakout's, rounded to 2 bits, did not serve: twelve episodes to the limit of steps."""
+    errors = iter([4.5, *(0.4 - 0.001 * n for n in range(1_000))])
+    monkeypatch.setattr(Table, "judge", lambda table: lambda outputs: (next(errors), 0.9))
+    made = run(source, tmp_path)
+    assert made.record.chosen != "post-training"
+    played = [c.name for c in made.record.candidates if c.mean_return is not None]
+    assert len(played) == 2
+    assert "post-training" not in played
 
 
 def test_an_interrupt_keeps_the_best_so_far(
