@@ -29,6 +29,7 @@ from quarl.finetune.assignment import (  # noqa: E402
 )
 from quarl.finetune.distil import distil, open_notebook  # noqa: E402
 from quarl.finetune.learn import Learner, LearningError, Schedule  # noqa: E402
+from quarl.finetune.race import rates  # noqa: E402
 from quarl.finetune.student import Student, settings_of  # noqa: E402
 from quarl.finetune.table import Table, gather  # noqa: E402
 from quarl.graph.quant_policy import QuantDense, QuantPolicy  # noqa: E402
@@ -157,6 +158,13 @@ def test_a_candidate_without_hope_does_not_play(
     played = [c.name for c in made.record.candidates if c.mean_return is not None]
     assert len(played) == 2
     assert "post-training" not in played
+
+
+@pytest.mark.parametrize("is_image", [False, True])
+def test_coarser_weights_are_learned_at_no_slower_rates(is_image: bool) -> None:
+    fast = [rates(Widths(weights), is_image=is_image)[1] for weights in (8, 4, 3, 2)]
+    assert fast == sorted(fast)
+    assert all(rates(Widths(weights), is_image=is_image)[0] < fast[0] for weights in range(2, 9))
 
 
 def test_an_interrupt_keeps_the_best_so_far(
