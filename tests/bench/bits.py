@@ -1,23 +1,23 @@
-"""The table of the study `bits`, as training.md holds it: python -m tests.bench.bits"""
+"""The table of the studies `bits_values` and `bits`, as training.md holds it:
+python -m tests.bench.bits
+"""
 
 from __future__ import annotations
 
 import csv
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
 from quarl.resources import models_dir
 
-RESULTS = models_dir() / "studies" / "bits" / "results.csv"
+STUDIES = ("bits_values", "bits")
 WIDTHS = ((8, 8, 8), (8, 8, 12), (4, 8, 12), (4, 4, 12), (3, 8, 12), (2, 8, 12))
 Row = dict[str, str]
 
 
-def table(path: Path = RESULTS) -> str:
+def table() -> str:
     """Return Markdown: a policy has a line for what decides alike, and one for what is lost."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = [row for study in STUDIES for row in _rows(study)]
     heads = (f"{weights}/{activations}, {inputs}" for weights, activations, inputs in WIDTHS)
     lines = [f"| policy | | {' | '.join(heads)} |", "|---" * (len(WIDTHS) + 2) + "|"]
     for policy in dict.fromkeys(row["policy"] for row in rows):
@@ -33,6 +33,12 @@ def table(path: Path = RESULTS) -> str:
             lines.append(f"| {name} | {title} | {' | '.join(cells)} |")
             name = ""
     return "\n".join(lines) + "\n"
+
+
+def _rows(study: str) -> list[Row]:
+    path = models_dir() / "studies" / study / "results.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _is(row: Row, policy: str, widths: tuple[int, int, int]) -> bool:

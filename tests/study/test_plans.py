@@ -12,11 +12,12 @@ from quarl.study.plan import Training, cells_of, read_study, trainings_of
 PLANS = sorted((Path(__file__).parents[2] / "models" / "studies").glob("*/study.toml"))
 
 
-def test_eight_studies_ship() -> None:
+def test_the_studies_that_ship() -> None:
     names = [plan.parent.name for plan in PLANS]
     assert names == [
         "atari4",
         "bits",
+        "bits_values",
         "mujoco",
         "ptq",
         "qat",
