@@ -17,7 +17,7 @@ Row = dict[str, str]
 
 def table() -> str:
     """Return Markdown: a policy has a line for what decides alike, and one for what is lost."""
-    rows = [row for study in STUDIES for row in _rows(study)]
+    rows = [row for study in STUDIES for row in rows_of(study)]
     heads = (f"{weights}/{activations}, {inputs}" for weights, activations, inputs in WIDTHS)
     lines = [f"| policy | | {' | '.join(heads)} |", "|---" * (len(WIDTHS) + 2) + "|"]
     for policy in dict.fromkeys(row["policy"] for row in rows):
@@ -35,7 +35,8 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(study: str) -> list[Row]:
+def rows_of(study: str) -> list[Row]:
+    """Return the cells of a study that ships with its results."""
     path = models_dir() / "studies" / study / "results.csv"
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

@@ -164,6 +164,7 @@ def test_a_candidate_without_hope_does_not_play(
 def test_coarser_weights_are_learned_at_no_slower_rates(is_image: bool) -> None:
     fast = [rates(Widths(weights), is_image=is_image)[1] for weights in (8, 4, 3, 2)]
     assert fast == sorted(fast)
+    assert fast[0] < fast[1]
     assert all(rates(Widths(weights), is_image=is_image)[0] < fast[0] for weights in range(2, 9))
 
 

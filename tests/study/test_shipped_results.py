@@ -4,7 +4,6 @@ tells them says the same numbers.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,11 @@ import pytest
 from quarl.resources import models_dir
 from quarl.study.plan import read_study
 from quarl.study.result import RESULT_COLUMNS
-from tests.bench.bits import table
+from tests.bench.bits import Row, rows_of, table
 
 ROOT = Path(__file__).parents[2]
 STUDIES = models_dir() / "studies"
 PAGE = ROOT / "toolchain" / "docs" / "quarl.md"
-Row = dict[str, str]
-
-
-def rows_of(name: str) -> list[Row]:
-    with (STUDIES / name / "results.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def error_of(row: Row) -> str:

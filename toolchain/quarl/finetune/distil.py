@@ -33,9 +33,7 @@ from quarl.stats.seeds import SELECTION_SEED
 
 CHECKED = {True: 64, False: 5_000}  # observations, of images and of vectors
 MOST_FAITHFUL = 2  # candidates that play for the choice, and the post-training one
-HOPELESS = (
-    10.0  # times the least error from which a candidate does not play: it may wander for ever
-)
+HOPELESS = 10.0  # times the least error, beyond which a candidate may wander for ever
 CLEARLY = 2.0  # standard errors below the best return from which a candidate plays worse
 
 
@@ -105,17 +103,16 @@ def _choose(
     faithful ones the post-training one, which stands first.
     """
     order = sorted(range(len(entries)), key=lambda place: entries[place][0].error)
-    worst = HOPELESS * entries[order[0]][0].error
     played: dict[int, Episodes] = {}
     source: Episodes | None = None
     if table.env is not None and len(entries) > 1 and not record.interrupted:
         seeds = range(SELECTION_SEED, SELECTION_SEED + table.scale.episodes)
         source = run_episodes(table.env, source_actor(table.policy), seeds)
         rounded = [at for at, (one, _) in enumerate(entries) if one.name == POST_TRAINING]
+        most = HOPELESS * entries[order[0]][0].error
         for place in dict.fromkeys((*order[:MOST_FAITHFUL], *rounded)):
-            if entries[place][0].error > worst:
-                continue
-            played[place] = run_episodes(table.env, actor_of(entries[place][1]), seeds)
+            if entries[place][0].error <= most:
+                played[place] = run_episodes(table.env, actor_of(entries[place][1]), seeds)
     chosen = _best_player(order, played)
     candidates = tuple(
         replace(

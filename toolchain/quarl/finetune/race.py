@@ -174,9 +174,10 @@ class Race:
 
 def rates(widths: Widths, *, is_image: bool) -> tuple[float, float]:
     """Return the slow and the fast rate: the coarser the steps of weights, the faster."""
-    if is_image:
-        return 1e-4, 1.2e-3 if widths.weights < 4 else 4e-4
-    return 3e-4, 1e-3 if widths.weights >= 8 else 2e-3
+    slow, fast = (1e-4, 4e-4) if is_image else (3e-4, 2e-3)
+    if widths.weights >= 8:
+        return slow, fast / 2
+    return slow, 1.2e-3 if is_image and widths.weights < 4 else fast
 
 
 def _error(learner: Learner) -> float:
