@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +34,22 @@ class _Rounding(torch.autograd.Function):
         return gradient
 
 
+class _ScaledRounding(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: Tensor, low: float, high: float) -> Tensor:
+        integers = (x * factor).round_()
+        made = integers.clamp(low, high)
+        ctx.save_for_backward(x, factor, made != integers)
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, factor, is_clamped = ctx.saved_tensors
+        inside = gradient.masked_fill(is_clamped, 0)
+        of_factor = (inside * x).sum_to_size(factor.shape)
+        return inside.mul_(factor), of_factor, None, None
+
+
 class _Replacing(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, smooth: Tensor, exact: Tensor) -> Tensor:
@@ -49,6 +65,16 @@ def rounded(x: Tensor) -> Tensor:
     if not x.requires_grad:
         return x.round()
     result: Tensor = _Rounding.apply(x)  # type: ignore[no-untyped-call]
+    return result
+
+
+def scaled_integers(x: Tensor, factor: Tensor, low: float, high: float) -> Tensor:
+    """Return x * factor, rounded half even and clamped; the gradient is that of x * factor, and 0
+    where it was clamped.
+
+    One function instead of four: millions of weights are then read half as often.
+    """
+    result: Tensor = _ScaledRounding.apply(x, factor, low, high)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -75,6 +101,18 @@ class Scale(nn.Module):
     def of(self, tensor: QuantTensor) -> QuantTensor:
         """Return the tensor with the step as it stands."""
         return replace(tensor, scale=np.float32(self().item()))
+
+
+class Constants(NamedTuple):
+    """What a layer computes with while its parameters stand still."""
+
+    weights: Tensor  # integers [out, in]
+    bias: Tensor  # integers [out]
+    multiplier: Tensor  # [out]
+
+
+Clamp = tuple[int, int]
+"""The least and the largest offset of a tensor."""
 
 
 class FakeLayer(nn.Module):
@@ -110,24 +148,23 @@ class FakeLayer(nn.Module):
         them.
         """
         step = self.start * self.log.exp()
-        weights = rounded(self.weight * self.peak / step[:, None])
+        weights = scaled_integers(self.weight, self.peak / step[:, None], -self.most, self.most)
         bias = rounded(self.bias * self.bias_unit / (in_scale * step))
-        return weights.clamp(-self.most, self.most), bias, step
+        return weights, bias, step
 
-    def forward(self, x: Tensor, in_scale: Tensor, out_scale: Tensor) -> Tensor:
-        """Return accumulators times multipliers [n, ..., out], not yet rounded."""
-        return self.apply_integers(x, *self.constants(in_scale, out_scale))
-
-    def constants(self, in_scale: Tensor, out_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return integer weights [out, in], integer biases and multipliers."""
+    def constants(self, in_scale: Tensor, out_scale: Tensor) -> Constants:
+        """Return what the layer computes with, for these steps."""
         weights, bias, step = self.integers(in_scale)
-        return weights, bias, (in_scale * step) / out_scale
+        return Constants(weights, bias, (in_scale * step) / out_scale)
 
-    def apply_integers(
-        self, x: Tensor, weights: Tensor, bias: Tensor, multiplier: Tensor
-    ) -> Tensor:
-        """Return what `forward` returns, with its constants given."""
-        return self._accumulate(x, weights, bias) * multiplier
+    def forward(self, x: Tensor, constants: Constants, clamp: Clamp | None) -> Tensor:
+        """Return accumulators times multipliers [n, ..., out], rounded and clamped; without a clamp
+        they are not rounded either.
+        """
+        sums = self._accumulate(x, constants.weights, constants.bias)
+        if clamp is None:
+            return sums * constants.multiplier
+        return scaled_integers(sums, constants.multiplier, *clamp)
 
     def _accumulate(self, x: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
         op = self.op

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quarl.errors import UnsupportedError
-from quarl.finetune.fake_layers import FakeLayer, FakeTable, Scale, look_up, rounded
+from quarl.finetune.fake_layers import Clamp, FakeLayer, FakeTable, Scale, look_up
 from quarl.graph.policy import (
     INPUT,
     Activation,
@@ -214,12 +214,12 @@ class Student(nn.Module):
                 return made
         assert isinstance(layer, FakeLayer)
         if frozen is not None:
-            product = layer.apply_integers(inputs[0], *frozen[name])
+            constants = frozen[name]
         else:
-            product = layer(inputs[0], self.scale(unit.inputs[0]), self.scale(name))
-        if self.has_wide_head and unit is self.units[-1]:
-            return product
-        return _clamped(rounded(product), tensor)
+            constants = layer.constants(self.scale(unit.inputs[0]), self.scale(name))
+        is_wide = self.has_wide_head and unit is self.units[-1]
+        result: Tensor = layer(inputs[0], constants, None if is_wide else _clamp(tensor))
+        return result
 
     @torch.no_grad()
     def project(self) -> None:
@@ -332,8 +332,12 @@ def _bound(layer: FakeLayer, in_scale: Tensor, largest_offset: int) -> Tensor:
     return bias.abs() + weights.abs().double().sum(dim=1) * largest_offset
 
 
+def _clamp(tensor: QuantTensor) -> Clamp:
+    return tensor.qmin - tensor.zero_point, tensor.qmax - tensor.zero_point
+
+
 def _clamped(offsets: Tensor, tensor: QuantTensor) -> Tensor:
-    return offsets.clamp(tensor.qmin - tensor.zero_point, tensor.qmax - tensor.zero_point)
+    return offsets.clamp(*_clamp(tensor))
 
 
 def _max_pool(op: MaxPool2D, x: Tensor) -> Tensor:
