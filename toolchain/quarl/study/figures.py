@@ -37,7 +37,7 @@ def sweep(results: Sequence[Result]) -> str:
         axes.invert_xaxis()
         axes.set_xlabel("bits of the weights")
         axes.set_ylabel("relative error, %")
-        axes.legend(fontsize=8)
+        _name_lines(axes)
 
     return svg_figure(draw)
 
@@ -62,7 +62,7 @@ def pareto(results: Sequence[Result], what: str) -> str:
         label = "bytes of parameters" if what == "parameter_bytes" else "instructions"
         axes.set_xlabel(f"{label}, share of 8 bits")
         axes.set_ylabel("return kept, %")
-        axes.legend(fontsize=8)
+        _name_lines(axes)
 
     return svg_figure(draw)
 
@@ -100,6 +100,13 @@ def scatter(
         axes.set_ylabel(labels[1])
 
     return svg_figure(draw)
+
+
+def _name_lines(axes: Any) -> None:
+    """Add the legend, where there is something to name: matplotlib warns of an empty one."""
+    handles, names = axes.get_legend_handles_labels()
+    if names:
+        axes.legend(handles, names, fontsize=8)
 
 
 def line_name(result: Result) -> str:
