@@ -37,6 +37,7 @@ from quarl.quantize.calibration import calibrate  # noqa: E402
 from quarl.quantize.ladder import TRAINED_RUNG  # noqa: E402
 from quarl.quantize.quantizer import widths_of  # noqa: E402
 from quarl.quantize.widths import Widths  # noqa: E402
+from quarl.rollouts.actors import float_outputs  # noqa: E402
 from quarl.sources.observations import observations_of  # noqa: E402
 from quarl.sources.source import Source  # noqa: E402
 from quarl.verdict.limits import recipe_limits  # noqa: E402
@@ -47,6 +48,7 @@ SMALL = replace(
     source_observations=600,
     round_observations=200,
     held_observations=200,
+    held_every=4,
     rounds=2,
     episodes=4,
 )
@@ -236,6 +238,52 @@ def test_a_killed_training_goes_on_where_it_was(
     assert learned[0].mark.step > 20
     assert made.record.observations >= 1000
     assert made.record.differing == 0
+
+
+@pytest.mark.parametrize("scale", [tables.VECTORS, tables.IMAGES], ids=["vectors", "images"])
+def test_what_is_held_out_reaches_as_far_into_the_episodes_as_the_lessons(
+    scale: tables.Scale,
+) -> None:
+    """Breakout at 2 bits agreed in 94.6 % when only 125 steps of each game were held out, and in
+    81.7 % over whole games.
+    """
+    held = scale.held_observations // 2 / scale.lanes * scale.held_every
+    learned = scale.source_observations / scale.lanes * scale.every
+    assert held >= learned / 4
+    assert held >= 500
+
+
+def test_what_is_held_out_is_far_apart(source: Source, tmp_path: Path) -> None:
+    fitted, _ = observations_of(source, None)
+    notebook = open_notebook("it", source.policy, source.env, TASK, tmp_path, resume=False)  # type: ignore[arg-type]
+    table = gather(source.policy, source.env, fitted, notebook)  # type: ignore[arg-type]
+    table.hold_out(float_outputs(source.policy))  # type: ignore[arg-type]
+    tau, lanes = 0.02, SMALL.lanes  # of CartPole: a cart moves by its speed times tau
+    for part in np.split(table.held, 2):
+        before, after = part[:-lanes], part[lanes:]
+        moved = np.abs(after[:, 0] - before[:, 0] - tau * before[:, 1])
+        assert np.median(moved) > 1e-4
+    lessons = table.lessons.obs[0]
+    before, after = lessons[:-lanes], lessons[lanes:]
+    assert np.median(np.abs(after[:, 0] - before[:, 0] - tau * before[:, 1])) < 1e-6
+
+
+def test_a_training_that_goes_on_for_longer_is_judged_as_often(
+    source: Source, tmp_path: Path
+) -> None:
+    run(source, tmp_path)
+    told: list[Telling | Outlook] = []
+    assert TASK.steps is not None
+    longer = replace(TASK, steps=2 * TASK.steps)
+    run(source, tmp_path, longer, resume=True, tell=told.append)
+    steps = [
+        telling.mark.step
+        for telling in told
+        if isinstance(telling, Telling) and telling.candidate == "trained"
+    ]
+    assert min(steps) > TASK.steps
+    assert max(steps) == longer.steps
+    assert len(steps) >= 10
 
 
 def test_a_training_of_something_else_is_not_resumed(source: Source, tmp_path: Path) -> None:

@@ -97,20 +97,26 @@ class Learner:
             torch.from_numpy(self.lessons.all_outputs()),
             is_image=contract.observation.is_image,
         )
-        rounds = math.floor(self.done * (self.schedule.rounds + 1))
+        rounds = self._reached(self.schedule.rounds + 1)
+        judged = self._reached(self.schedule.evaluations)
         began = self._clock() - self.seconds
         if not self.marks:
             self._judge(judge, tell)
         while self.done < 1:
-            if play is not None and self.done * (self.schedule.rounds + 1) >= rounds + 1:
+            if play is not None and self._reached(self.schedule.rounds + 1) > rounds:
                 rounds += 1
                 self.student.project()
                 self.lessons.add(play(self.student.export(), self.schedule.round_observations))
             self.deck.refresh(self.lessons)
             self._descend(loss_function)
             self.seconds = self._clock() - began
-            if self.done * self.schedule.evaluations >= len(self.marks) or self.done == 1:
+            if self._reached(self.schedule.evaluations) > judged:
+                judged = self._reached(self.schedule.evaluations)
                 self._judge(judge, tell)
+
+    def _reached(self, parts: int) -> int:
+        """Return how many of so many equal parts of the schedule are done."""
+        return math.floor(self.done * parts)
 
     def state(self) -> dict[str, Any]:
         """Return all that a later call goes on from, as tensors and plain numbers."""

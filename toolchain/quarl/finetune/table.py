@@ -37,14 +37,15 @@ class Scale:
     round_observations: int
     held_observations: int
     every: int  # step of a lane that is kept
+    held_every: int  # of what is held out, which so spans whole episodes as the lessons do
     rounds: int  # in which a student plays
     batch: int
     most_steps: int  # of the longest training
     episodes: int  # that choose among the candidates
 
 
-VECTORS = Scale(32, 20_000, 7_000, 4_000, 1, 6, 256, 20_000, 100)
-IMAGES = Scale(12, 12_000, 6_000, 1_000, 3, 4, 64, 6_000, 12)
+VECTORS = Scale(32, 20_000, 7_000, 4_000, 1, 10, 6, 256, 20_000, 100)
+IMAGES = Scale(12, 36_000, 6_000, 1_000, 3, 72, 4, 64, 12_000, 12)
 
 
 @dataclass
@@ -82,7 +83,7 @@ class Table:
         scale, decode = self.scale, self.policy.contract.action.decode
         walk = Walk(self.env, scale.lanes, LESSON_HELDOUT_SEED + STUDENT_SEEDS)
         met = walk.observe(
-            lambda obs: decode(outputs(obs)), scale.held_observations // 2, scale.every
+            lambda obs: decode(outputs(obs)), scale.held_observations // 2, scale.held_every
         )
         walk.close()
         self.held = np.concatenate([self.held, met])
@@ -129,7 +130,7 @@ def gather(
         walk.close()
         notebook.keep_lessons(table.lessons)
     walk = Walk(env, scale.lanes, LESSON_HELDOUT_SEED)
-    table.held = walk.observe(source, scale.held_observations // 2, scale.every)
+    table.held = walk.observe(source, scale.held_observations // 2, scale.held_every)
     walk.close()
     return table
 
