@@ -27,7 +27,7 @@ from quarl.finetune.assignment import (  # noqa: E402
     Tell,
     Telling,
 )
-from quarl.finetune.distil import distil, open_notebook  # noqa: E402
+from quarl.finetune.distil import _best_player, distil, open_notebook  # noqa: E402
 from quarl.finetune.learn import Learner, LearningError, Schedule  # noqa: E402
 from quarl.finetune.race import rates  # noqa: E402
 from quarl.finetune.student import Student, settings_of  # noqa: E402
@@ -38,6 +38,7 @@ from quarl.quantize.ladder import TRAINED_RUNG  # noqa: E402
 from quarl.quantize.quantizer import widths_of  # noqa: E402
 from quarl.quantize.widths import Widths  # noqa: E402
 from quarl.rollouts.actors import float_outputs  # noqa: E402
+from quarl.rollouts.episodes import Episodes  # noqa: E402
 from quarl.sources.observations import observations_of  # noqa: E402
 from quarl.sources.source import Source  # noqa: E402
 from quarl.verdict.limits import recipe_limits  # noqa: E402
@@ -160,6 +161,22 @@ def test_a_candidate_without_hope_does_not_play(
     played = [c.name for c in made.record.candidates if c.mean_return is not None]
     assert len(played) == 2
     assert "post-training" not in played
+
+
+def test_luck_in_a_few_episodes_does_not_beat_a_faithful_candidate() -> None:
+    """A short training of pong_dqn scored 17.0 in twelve games, and the one that decided as its
+    source scored 13.2 of the source's 13.1.
+    """
+    spread = np.linspace(-3, 3, 12)
+    source, faithful, lucky = (_episodes(mean + spread) for mean in (13.1, 13.2, 17.0))
+    assert _best_player([0, 1], {0: faithful, 1: lucky}, source) == 0
+    worse = _episodes(10.0 + spread + 0.1 * np.arange(12))
+    assert _best_player([0, 1], {0: worse, 1: lucky}, source) == 1
+    assert _best_player([0, 1], {0: worse, 1: worse}, source) == 0
+
+
+def _episodes(returns: np.ndarray) -> Episodes:
+    return Episodes(tuple(range(len(returns))), returns, np.ones(len(returns), np.int32), None)
 
 
 @pytest.mark.parametrize("is_image", [False, True])

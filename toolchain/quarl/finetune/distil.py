@@ -34,7 +34,7 @@ from quarl.stats.seeds import SELECTION_SEED
 CHECKED = {True: 64, False: 5_000}  # observations, of images and of vectors
 MOST_FAITHFUL = 2  # candidates that play for the choice, and the post-training one
 HOPELESS = 10.0  # times the least error, beyond which a candidate may wander for ever
-CLEARLY = 2.0  # standard errors below the best return from which a candidate plays worse
+CLEARLY = 2.0  # standard errors below the return that is wanted, from which one plays worse
 
 
 def distil(
@@ -99,8 +99,8 @@ def _record(race: Race) -> Record:
 def _choose(
     table: Table, entries: list[tuple[Candidate, QuantPolicy]], record: Record
 ) -> Distilled:
-    """Return the most faithful candidate that plays as well as the best of them; of two equally
-    faithful ones the post-training one, which stands first.
+    """Return the most faithful candidate that plays as well as its source, or as the best of them
+    where none does; of two equally faithful ones the post-training one, which stands first.
     """
     order = sorted(range(len(entries)), key=lambda place: entries[place][0].error)
     played: dict[int, Episodes] = {}
@@ -113,7 +113,7 @@ def _choose(
         for place in dict.fromkeys((*order[:MOST_FAITHFUL], *rounded)):
             if entries[place][0].error <= most:
                 played[place] = run_episodes(table.env, actor_of(entries[place][1]), seeds)
-    chosen = _best_player(order, played)
+    chosen = _best_player(order, played, source)
     candidates = tuple(
         replace(
             candidate,
@@ -138,15 +138,18 @@ def _choose(
     )
 
 
-def _best_player(order: list[int], played: dict[int, Episodes]) -> int:
-    """Return the first of the order whose return is not clearly below the best one's."""
-    if len(played) < 2:
+def _best_player(order: list[int], played: dict[int, Episodes], source: Episodes | None) -> int:
+    """Return the first of the order whose return is not clearly below the source's, or below the
+    best one's where that is less: of several, one is always lucky in a few episodes.
+    """
+    if len(played) < 2 or source is None:
         return order[0]
     best = max(played, key=lambda place: float(played[place].returns.mean()))
+    wanted = min(source.returns, played[best].returns, key=np.mean)
     for place in order:
         if place not in played:
             break
-        lost = played[best].returns - played[place].returns
+        lost = wanted - played[place].returns
         if lost.mean() <= CLEARLY * lost.std(ddof=1) / np.sqrt(len(lost)):
             return place
     return best
