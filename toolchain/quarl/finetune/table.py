@@ -80,12 +80,9 @@ class Table:
     def hold_out(self, outputs: Outputs) -> None:
         """Add observations of the post-training candidate's play: a student errs as well."""
         assert self.env is not None
-        scale, decode = self.scale, self.policy.contract.action.decode
-        walk = Walk(self.env, scale.lanes, LESSON_HELDOUT_SEED + STUDENT_SEEDS)
-        met = walk.observe(
-            lambda obs: decode(outputs(obs)), scale.held_observations // 2, scale.held_every
-        )
-        walk.close()
+        decode = self.policy.contract.action.decode
+        seed = LESSON_HELDOUT_SEED + STUDENT_SEEDS
+        met = _held_half(self.env, self.scale, seed, lambda obs: decode(outputs(obs)))
         self.held = np.concatenate([self.held, met])
 
     def student_walk(self) -> Walk | None:
@@ -129,10 +126,15 @@ def gather(
         table.lessons.add(walk.observe(source, scale.source_observations, scale.every))
         walk.close()
         notebook.keep_lessons(table.lessons)
-    walk = Walk(env, scale.lanes, LESSON_HELDOUT_SEED)
-    table.held = walk.observe(source, scale.held_observations // 2, scale.held_every)
-    walk.close()
+    table.held = _held_half(env, scale, LESSON_HELDOUT_SEED, source)
     return table
+
+
+def _held_half(env: EnvSpec, scale: Scale, first_seed: int, actor: Actor) -> NDArray[Any]:
+    walk = Walk(env, scale.lanes, first_seed)
+    met = walk.observe(actor, scale.held_observations // 2, scale.held_every)
+    walk.close()
+    return met
 
 
 def actor_of(integers: QuantPolicy) -> Actor:
