@@ -1,4 +1,4 @@
-"""The table of the studies `bits_values` and `bits`, as training.md holds it:
+"""The table of the studies `bits_long` and `bits`, as training.md holds it:
 python -m tests.bench.bits
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from quarl.resources import models_dir
 
-STUDIES = ("bits_values", "bits")
+STUDIES = ("bits_long", "bits")
 WIDTHS = ((8, 8, 8), (8, 8, 12), (4, 8, 12), (4, 4, 12), (3, 8, 12), (2, 8, 12))
 Row = dict[str, str]
 

@@ -17,11 +17,12 @@ def test_the_studies_that_ship() -> None:
     assert names == [
         "atari4",
         "bits",
-        "bits_values",
+        "bits_long",
         "mujoco",
         "ptq",
         "qat",
         "qat_cartpole",
+        "qat_mountaincar",
         "qat_pendulum",
         "spread",
     ]
