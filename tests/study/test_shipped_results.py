@@ -4,6 +4,7 @@ tells them says the same numbers.
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,26 @@ def test_the_page_says_what_the_results_say() -> None:
             continue
         (line,) = [text for text in _lines_of(page, row["policy"]) if text.startswith(_cells(row))]
         assert error_of(row) in line, row["policy"]
+
+
+@pytest.mark.parametrize("name", ["qat_pendulum", "qat_mountaincar"])
+def test_the_page_says_what_training_in_integers_came_to(name: str) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for method, title in (
+        ("ladder", "the ladder (rung 4)"),
+        ("distil", "distillation"),
+        ("qat", "training in integers from half of the steps on"),
+    ):
+        rows = [row for row in rows_of(name) if row["method"] == method]
+        widths = [[row for row in rows if row["weights"] == bits] for bits in "8432"]
+        assert f"| {title} | {' | '.join(map(seeds_of, widths))} |" in page
+
+
+def seeds_of(rows: list[Row]) -> str:
+    """Return the return of several trainings and the loss of each, as the page writes them."""
+    returns = [float(row["mean_return"]) for row in rows]
+    lost = ", ".join(_number(row["relative_error"]) for row in rows)
+    return f"{statistics.mean(returns):.1f} +- {statistics.stdev(returns):.1f} ({lost})"
 
 
 def test_the_page_on_training_holds_the_table_of_bits() -> None:
